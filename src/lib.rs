@@ -1,7 +1,11 @@
 //! MTA-STS (RFC 8461) for sending mail servers.
 
+pub mod certificate;
 pub mod names;
 pub mod result;
+pub mod roots;
 
+pub use certificate::{CertificateFailure, check_chain, check_name};
 pub use names::{Domain, NameError};
 pub use result::ResultType;
+pub use roots::{Roots, RootsError};
