@@ -58,10 +58,11 @@ impl std::error::Error for CertificateFailure {}
 /// the roots at the time `at`, for use by a server, and if that certificate names the host ([`check_name`]).
 ///
 /// Revocation is not checked (RFC 8461 4.2 leaves it open). The strength of the host's own key is its TLS library's
-/// and ours to settle in the handshake; a signature by SHA-1 or by an RSA key below 2048 bits counts for nothing.
+/// to settle in the handshake; a signature by SHA-1 or by an RSA key below 2048 bits counts for nothing.
 ///
 /// # Errors
-/// The first of these that is true (RFC 8460 4.3.1):
+/// What is wrong with the host's own certificate comes before what is wrong with its issuers, and the name comes last
+/// (RFC 8460 4.3.1):
 /// - `validation-failure`: there is no certificate, or it cannot be read;
 /// - `certificate-expired`: it, or one that it depends on, has expired;
 /// - `certificate-not-trusted`: it is not valid yet, is not meant for a server, or no path leads to a root;

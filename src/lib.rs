@@ -4,6 +4,7 @@ pub mod certificate;
 pub mod names;
 pub mod result;
 pub mod roots;
+pub mod verification_codes;
 
 pub use certificate::{CertificateFailure, check_chain, check_name};
 pub use names::{Domain, NameError};
