@@ -146,7 +146,7 @@ fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailu
     }
     mismatch(match (shown.as_str(), more) {
         ("", 0) => format!("names no host in its subjectAltName (a common name does not count); expected {host}"),
-        ("", _) => format!("names {more} hosts, not {host}"),
+        ("", _) => format!("names other hosts, not {host}"),
         (_, 0) => format!("names {shown}; not {host}"),
         _ => format!("names {shown} and {more} more; not {host}"),
     })
