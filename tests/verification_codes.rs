@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::slice;
 use std::sync::mpsc;
@@ -366,15 +366,12 @@ impl GnuTls {
 
 /// The defines of a header, through the compiler: `#define NAME VALUE`, or an enumeration's `NAME = VALUE`.
 fn preprocessed(header: &str, debian_package: &str, arguments: &[&str]) -> String {
-    let directory = Directory::new(&header.replace('/', "-"));
-    directory.write("header.c", format!("#include <{header}>\n"));
-    let mut compiler = command("cc", "gcc", directory.root());
-    let preprocessed = compiler
+    let mut compiler = command("cc", "gcc", Path::new("/"));
+    compiler
         .arg("-E")
         .args(arguments)
-        .arg("header.c")
-        .output()
-        .expect("a compiler");
+        .args(["-include", header, "-x", "c", "/dev/null"]);
+    let preprocessed = compiler.output().expect("a compiler");
     assert!(
         preprocessed.status.success(),
         "{header} is missing: apt-get install {debian_package}"
