@@ -1,0 +1,3 @@
+//! What only the system can give: the few calls that need `unsafe`, each behind a safe function.
+
+pub(crate) mod thread;
