@@ -38,8 +38,13 @@ impl Source {
         }
     }
 
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Fresh, Self::Cached, Self::CachedAfterFailure, Self::NoPolicy, Self::CouldNotLearn];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Fresh,
+        Self::Cached,
+        Self::CachedAfterFailure,
+        Self::NoPolicy,
+        Self::CouldNotLearn,
+    ];
 }
 
 /// What stood in the way of a current policy.
@@ -66,15 +71,39 @@ pub struct Answer {
 
 impl Answer {
     pub(crate) const fn policy_held(domain: Domain, source: Source, held: Arc<Held>, failure: Option<Failure>) -> Self {
-        Self { domain, source, held: Some(held), failure, defer_until: None, warning: None, alert: None }
+        Self {
+            domain,
+            source,
+            held: Some(held),
+            failure,
+            defer_until: None,
+            warning: None,
+            alert: None,
+        }
     }
 
     pub(crate) const fn none(domain: Domain, why: Failure) -> Self {
-        Self { domain, source: Source::NoPolicy, held: None, failure: Some(why), defer_until: None, warning: None, alert: None }
+        Self {
+            domain,
+            source: Source::NoPolicy,
+            held: None,
+            failure: Some(why),
+            defer_until: None,
+            warning: None,
+            alert: None,
+        }
     }
 
     pub(crate) const fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
-        Self { domain, source: Source::CouldNotLearn, held: None, failure: Some(why), defer_until, warning: None, alert: None }
+        Self {
+            domain,
+            source: Source::CouldNotLearn,
+            held: None,
+            failure: Some(why),
+            defer_until,
+            warning: None,
+            alert: None,
+        }
     }
 
     pub(crate) fn with_warning(mut self, warning: Option<String>) -> Self {
@@ -157,7 +186,11 @@ impl Answer {
                     Source::CachedAfterFailure => "from the cache, its refresh failed",
                     _ => "from the cache",
                 };
-                format!("{domain} has a policy in mode {}, id {} ({how})", held.policy.mode(), held.id)
+                format!(
+                    "{domain} has a policy in mode {}, id {} ({how})",
+                    held.policy.mode(),
+                    held.id
+                )
             }
             (None, Source::CouldNotLearn) => format!("it could not be learnt whether {domain} has a policy"),
             (None, _) => format!("{domain} has no policy"),

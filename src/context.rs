@@ -10,13 +10,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use log::warn;
 use once_cell::race::OnceBox;
 use rustls_pki_types::UnixTime;
 
 use crate::answer::{Answer, Source};
 use crate::certificate::{CertificateFailure, check_chain};
-use crate::dns::Resolver;
+use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
 use crate::https::PolicyHost;
 use crate::lookup::{Ask, Lookup};
@@ -26,7 +25,7 @@ use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 use crate::sys::process::{self, HelperError, Identity};
 use crate::sys::thread::on_own_thread;
-use crate::wire;
+use crate::wire::{self, MAX_MESSAGE};
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
 /// have learnt more, or an operator may have removed the file.
@@ -36,14 +35,24 @@ const MEMORY_SIZE: usize = 10_000;
 /// How much longer than its own deadline a helper may take, to write the cache and to end.
 const HELPER_GRACE: Duration = Duration::from_secs(2);
 
+/// Who is told what the administrator should know now, a line at a time.
+type Log = Box<dyn Fn(&str) + Send + Sync>;
+
 /// The settings of a host, its cache, and the way to the network.
-#[derive(Debug)]
 pub struct Context {
     settings: Settings,
+    log: Log,
     roots: OnceBox<Arc<Roots>>,
     /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
     /// a parent process, which does not exist here: a lock that is taken only means that the disk is read.
     memory: RwLock<HashMap<Domain, Remembered>>,
+}
+
+/// How far a question goes.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Cache,
+    Network(Ask),
 }
 
 #[derive(Clone, Debug)]
@@ -90,11 +99,33 @@ impl From<HelperError> for ContextError {
     }
 }
 
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Context {
     /// A context of these settings. Nothing is opened, read or started before the first question.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        Self { settings, roots: OnceBox::new(), memory: RwLock::default() }
+        let log = Box::new(|line: &str| log::warn!("{line}"));
+        Self {
+            settings,
+            log,
+            roots: OnceBox::new(),
+            memory: RwLock::default(),
+        }
+    }
+
+    /// The same with another receiver for what the administrator should know: a line at a time, on the thread that
+    /// asks. Without it the lines are warnings of the `log` facade.
+    #[must_use]
+    pub fn with_log(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.log = Box::new(log);
+        self
     }
 
     /// The settings.
@@ -113,7 +144,7 @@ impl Context {
     pub fn lookup(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         match self.remembered(domain.as_str(), unix_now()) {
             Some(answer) => Ok(answer),
-            None => self.ask(domain, Ask::Delivery, patience),
+            None => self.ask(domain, Question::Network(Ask::Delivery), patience),
         }
     }
 
@@ -123,25 +154,28 @@ impl Context {
     /// # Errors
     /// As [`Context::lookup`].
     pub fn recheck(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
-        self.ask(domain, Ask::Recheck, patience)
+        self.ask(domain, Question::Network(Ask::Recheck), patience)
     }
 
     /// What the cache says. The network is not touched, whatever is missing.
-    #[must_use]
-    pub fn lookup_cached(&self, domain: &Domain) -> Arc<Answer> {
-        let now = unix_now();
-        if let Some(answer) = self.remembered(domain.as_str(), now) {
-            return answer;
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn lookup_cached(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
+        match self.remembered(domain.as_str(), unix_now()) {
+            Some(answer) => Ok(answer),
+            None => self.ask(domain, Question::Cache, Duration::MAX),
         }
-        let (entry, warning) = self.load(domain);
-        Arc::new(Lookup::from_cache(&entry, now).with_warning(warning))
     }
 
     /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
     #[must_use]
     pub(crate) fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
         let memory = self.memory.try_read().ok()?;
-        memory.get(name).filter(|known| now < known.good_until).map(|known| known.answer.clone())
+        memory
+            .get(name)
+            .filter(|known| now < known.good_until)
+            .map(|known| known.answer.clone())
     }
 
     /// Checks the certificate chain of an MX host (RFC 8461 4.2): DER, the host's own first, against the setting
@@ -168,62 +202,84 @@ impl Context {
         })
     }
 
-    fn ask(&self, domain: &Domain, ask: Ask, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
-        let (answer, good_until, unsaved) = if process::is_root() {
-            let identity = self.helper_identity()?;
-            let message = process::in_helper(identity, deadline + HELPER_GRACE, wire::MAX_MESSAGE, || {
-                // What is worth telling comes back with the answer: the host's logger is not for a child of it.
+        let known = if process::is_root() {
+            let message = process::in_helper(self.helper_identity()?, deadline + HELPER_GRACE, MAX_MESSAGE, || {
+                // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
-                match self.answer(domain, ask, deadline) {
-                    Ok((answer, good_until, _)) => wire::write(&answer, good_until).into_bytes(),
-                    Err(_) => Vec::new(),
-                }
+                let known = self.answer(domain, question, deadline);
+                known.map_or_else(
+                    |_| Vec::new(),
+                    |known| wire::write(&known.answer, known.good_until).into_bytes(),
+                )
             })?;
             let (answer, good_until) = wire::read(domain, &message).ok_or(HelperError::Died)?;
-            (answer, good_until, None)
+            Remembered {
+                answer: Arc::new(answer),
+                good_until,
+                unsaved: None,
+            }
         } else {
-            self.answer(domain, ask, deadline)?
+            self.answer(domain, question, deadline)?
         };
-        if let Some(alert) = answer.alert() {
-            warn!("{alert}");
+        let answer = known.answer.clone();
+        for line in [answer.alert(), answer.warning()].into_iter().flatten() {
+            (self.log)(line);
         }
-        if let Some(warning) = answer.warning() {
-            warn!("{warning}");
-        }
-        let answer = Arc::new(answer);
-        self.remember(Remembered { answer: answer.clone(), good_until, unsaved });
+        self.remember(known);
         Ok(answer)
     }
 
-    /// Reads the cache, asks the network, and writes the cache.
-    fn answer(&self, domain: &Domain, ask: Ask, deadline: Instant) -> Result<(Answer, u64, Option<Entry>), ContextError> {
+    /// Reads the cache, asks the network as far as the question goes, and writes the cache.
+    fn answer(&self, domain: &Domain, question: Question, deadline: Instant) -> Result<Remembered, ContextError> {
         let now = unix_now();
         let (before, mut warning) = self.load(domain);
-        let mut entry = before.clone();
-        let hit = if ask == Ask::Delivery { Lookup::hit(&entry, now) } else { None };
-        let (answer, entry) = if let Some(answer) = hit {
-            // A hit needs neither a thread nor the roots.
-            (answer, entry)
-        } else {
-            let settings = self.settings.clone();
-            let roots = self.roots().cloned();
-            on_own_thread(deadline, move || {
-                let dns = Arc::new(Resolver::new(&settings.nameservers));
-                let https = PolicyHost::new(dns.clone(), roots, settings.allow_addresses.clone());
-                let lookup = Lookup { dns: &*dns, https: &https, settings: &settings };
-                let answer = lookup.run(&mut entry, ask, now, deadline);
-                (answer, entry)
-            })
-            .map_err(|e| ContextError::Thread(e.to_string()))?
+        let (answer, entry) = match question {
+            Question::Cache => (Lookup::from_cache(&before, now), before.clone()),
+            Question::Network(ask) => match Lookup::hit(&before, now).filter(|_| ask == Ask::Delivery) {
+                // A hit needs neither a thread nor the roots.
+                Some(answer) => (answer, before.clone()),
+                None => self.ask_network(before.clone(), ask, now, deadline)?,
+            },
         };
         let saved = if entry == before { Ok(()) } else { self.save(&entry) };
         if let Err(e) = &saved {
             warning = Some(e.to_string());
         }
         let good_until = good_until(&entry, &answer, now);
-        let kept_in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
-        Ok((answer.with_warning(warning), good_until, kept_in_memory_alone.then_some(entry)))
+        let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
+        Ok(Remembered {
+            answer: Arc::new(answer.with_warning(warning)),
+            good_until,
+            unsaved: in_memory_alone.then_some(entry),
+        })
+    }
+
+    fn ask_network(
+        &self,
+        mut entry: Entry,
+        ask: Ask,
+        now: u64,
+        deadline: Instant,
+    ) -> Result<(Answer, Entry), ContextError> {
+        let settings = self.settings.clone();
+        let roots = self.roots().cloned();
+        let asked = on_own_thread(deadline, move || {
+            let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
+                [] => Resolver::system(),
+                servers => Resolver::with_servers(servers),
+            });
+            let https = PolicyHost::new(dns.clone(), roots, settings.allow_addresses.clone());
+            let answer = Lookup {
+                dns: &*dns,
+                https: &https,
+                settings: &settings,
+            }
+            .run(&mut entry, ask, now, deadline);
+            (answer, entry)
+        });
+        asked.map_err(|e| ContextError::Thread(e.to_string()))
     }
 
     /// What is known of the domain: on disk, or in memory alone where it could not be written.
@@ -238,12 +294,19 @@ impl Context {
             Err(_) => None,
         };
         let fetched = |entry: &Option<Entry>| entry.as_ref().and_then(|e| e.held.as_ref()).map(|h| h.fetched);
-        let known = if fetched(&unsaved) > fetched(&stored) || stored.is_none() { unsaved } else { stored };
+        let known = if fetched(&unsaved) > fetched(&stored) || stored.is_none() {
+            unsaved
+        } else {
+            stored
+        };
         (known.unwrap_or_else(|| Entry::new(domain.clone())), warning)
     }
 
     fn save(&self, entry: &Entry) -> Result<(), StoreError> {
-        self.settings.cache_dir.clone().map_or(Ok(()), |dir| Store::new(dir).save(entry))
+        self.settings
+            .cache_dir
+            .clone()
+            .map_or(Ok(()), |dir| Store::new(dir).save(entry))
     }
 
     fn remember(&self, known: Remembered) {
@@ -273,7 +336,10 @@ impl Context {
         if about.uid() == 0 {
             return Err(no_helper("belongs to root".into()));
         }
-        Ok(Identity { uid: about.uid(), gid: about.gid() })
+        Ok(Identity {
+            uid: about.uid(),
+            gid: about.gid(),
+        })
     }
 }
 
@@ -283,7 +349,9 @@ fn good_until(entry: &Entry, answer: &Answer, now: u64) -> u64 {
     match answer.source() {
         Source::CouldNotLearn => now,
         Source::NoPolicy => due,
-        _ => due.min(answer.held().map_or(now, |h| h.expires() + 1)).min(now + MEMORY_LIFE),
+        _ => due
+            .min(answer.held().map_or(now, |h| h.expires() + 1))
+            .min(now + MEMORY_LIFE),
     }
 }
 

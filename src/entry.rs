@@ -129,7 +129,13 @@ impl Entry {
     /// Nothing is known yet.
     #[must_use]
     pub const fn new(domain: Domain) -> Self {
-        Self { domain, held: None, txt: None, failed: None, unlearned_since: None }
+        Self {
+            domain,
+            held: None,
+            txt: None,
+            failed: None,
+            unlearned_since: None,
+        }
     }
 
     /// Whether there is nothing worth a file.
@@ -185,7 +191,9 @@ impl Entry {
             return Err(EntryError::Digest);
         }
         let (head, policy) = body.split_once("\n\n").ok_or(EntryError::Digest)?;
-        let mut lines = Lines { rest: head.split('\n').peekable() };
+        let mut lines = Lines {
+            rest: head.split('\n').peekable(),
+        };
         if lines.required("domain")? != domain.as_str() {
             return Err(EntryError::OtherDomain);
         }
@@ -193,16 +201,29 @@ impl Entry {
         if let Some(id) = lines.optional("policy-id") {
             let fetched = lines.number("fetched")?;
             let (parsed, _) = Policy::parse(policy.as_bytes()).map_err(|e| EntryError::Policy(e.to_string()))?;
-            entry.held = Some(Arc::new(Held { id, fetched, text: policy.to_owned(), policy: parsed }));
+            entry.held = Some(Arc::new(Held {
+                id,
+                fetched,
+                text: policy.to_owned(),
+                policy: parsed,
+            }));
         }
         if let Some(at) = lines.optional("txt-seen") {
-            entry.txt = Some(TxtSeen { at: number(&at)?, next: lines.number("txt-next")? });
+            entry.txt = Some(TxtSeen {
+                at: number(&at)?,
+                next: lines.number("txt-next")?,
+            });
         }
         if let Some(id) = lines.optional("failed-id") {
             let at = lines.number("failed-at")?;
             let name = lines.required("failed-result")?;
             let result = ResultType::from_name(&name).ok_or(EntryError::Head(name))?;
-            entry.failed = Some(FailedFetch { id, at, result, detail: lines.required("failed-detail")? });
+            entry.failed = Some(FailedFetch {
+                id,
+                at,
+                result,
+                detail: lines.required("failed-detail")?,
+            });
         }
         if let Some(since) = lines.optional("unlearned-since") {
             entry.unlearned_since = Some(number(&since)?);
@@ -253,7 +274,10 @@ fn digest(body: &str) -> String {
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
     let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     let clean = clean.trim();
-    let end = (0..=longest.min(clean.len())).rev().find(|i| clean.is_char_boundary(*i)).unwrap_or(0);
+    let end = (0..=longest.min(clean.len()))
+        .rev()
+        .find(|i| clean.is_char_boundary(*i))
+        .unwrap_or(0);
     clean[..end].to_owned()
 }
 
@@ -267,7 +291,12 @@ mod tests {
         let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
         Entry {
             domain: Domain::parse("example.com").unwrap(),
-            held: Some(Arc::new(Held { id: "A".into(), fetched: 100, text, policy })),
+            held: Some(Arc::new(Held {
+                id: "A".into(),
+                fetched: 100,
+                text,
+                policy,
+            })),
             txt: Some(TxtSeen { at: 200, next: 260 }),
             failed: Some(FailedFetch {
                 id: "B".into(),
@@ -309,7 +338,10 @@ mod tests {
         let other = Domain::parse("example.net").unwrap();
         assert_eq!(Entry::from_file(&other, file.as_bytes()), Err(EntryError::OtherDomain));
         let newer = file.replacen("mtasts 1 ", "mtasts 2 ", 1);
-        assert_eq!(Entry::from_file(&full().domain, newer.as_bytes()), Err(EntryError::Format));
+        assert_eq!(
+            Entry::from_file(&full().domain, newer.as_bytes()),
+            Err(EntryError::Format)
+        );
     }
 
     #[test]

@@ -53,7 +53,10 @@ impl Lookup<'_> {
                     Some(_) => "the policy in the cache has expired",
                     None => "no policy is in the cache",
                 };
-                let failure = Failure { result: None, detail: format!("{why}, and the network was not asked") };
+                let failure = Failure {
+                    result: None,
+                    detail: format!("{why}, and the network was not asked"),
+                };
                 Answer::unlearned(entry.domain.clone(), failure, None)
             }
         }
@@ -93,10 +96,18 @@ impl Lookup<'_> {
 
     /// Asks for the record, and notes when it is due again.
     fn ask_dns(&self, entry: &mut Entry, now: u64, deadline: Instant) -> Result<Record, NoRecord> {
-        let (shortest, longest) = (self.settings.txt_life_min.as_secs(), self.settings.txt_life_max.as_secs());
+        let (shortest, longest) = (
+            self.settings.txt_life_min.as_secs(),
+            self.settings.txt_life_max.as_secs(),
+        );
         let answer = self.dns.txt(&format!("_mta-sts.{}", entry.domain), deadline);
-        let life = answer.as_ref().map_or(shortest, |txt| txt.ttl.as_secs().min(longest).max(shortest));
-        entry.txt = Some(TxtSeen { at: now, next: now.saturating_add(life) });
+        let life = answer
+            .as_ref()
+            .map_or(shortest, |txt| txt.ttl.as_secs().min(longest).max(shortest));
+        entry.txt = Some(TxtSeen {
+            at: now,
+            next: now.saturating_add(life),
+        });
         match answer {
             Ok(txt) => Record::find(&txt.records).map_err(|e| NoRecord::Absent(e.to_string())),
             Err(e) if e.is_absence() => Err(NoRecord::Absent(format!("no TXT record: {e}"))),
@@ -107,11 +118,9 @@ impl Lookup<'_> {
     /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1).
     fn announced(&self, entry: &mut Entry, record: Record, now: u64, deadline: Instant) -> Answer {
         entry.unlearned_since = None;
-        if let Some(held) = entry.live(now)
-            && held.id == record.id
-        {
+        if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
             entry.failed = None;
-            return Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None);
+            return Answer::policy_held(entry.domain.clone(), Source::Cached, held, None);
         }
         if let Some(failed) = &entry.failed
             && failed.id == record.id
@@ -129,11 +138,17 @@ impl Lookup<'_> {
     /// DNS could take it away otherwise.
     fn unannounced(&self, entry: &mut Entry, why: NoRecord, now: u64) -> Answer {
         if let Some(held) = entry.live(now) {
-            let failure = Failure { result: reportable(held, ResultType::StsPolicyFetchError), detail: why.to_string() };
+            let failure = Failure {
+                result: reportable(held, ResultType::StsPolicyFetchError),
+                detail: why.to_string(),
+            };
             return kept(entry, held.clone(), failure);
         }
         let domain = entry.domain.clone();
-        let failure = Failure { result: None, detail: why.to_string() };
+        let failure = Failure {
+            result: None,
+            detail: why.to_string(),
+        };
         match why {
             NoRecord::Absent(_) => {
                 entry.unlearned_since = None;
@@ -161,41 +176,69 @@ impl Lookup<'_> {
     }
 
     fn fetch(&self, entry: &mut Entry, id: String, now: u64, deadline: Instant) -> Answer {
-        let fetched = self.https.get(&entry.domain, deadline).map_err(|e| (e.result, e.detail)).and_then(|body| {
-            let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
-            let (policy, _) = Policy::parse(&body).map_err(|e| invalid(e.to_string()))?;
-            let text = String::from_utf8(body).map_err(|e| invalid(e.to_string()))?;
-            Ok(Held { id: id.clone(), fetched: now, text, policy })
-        });
+        let fetched = self
+            .https
+            .get(&entry.domain, deadline)
+            .map_err(|e| (e.result, e.detail))
+            .and_then(|body| {
+                let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
+                let (policy, _) = Policy::parse(&body).map_err(|e| invalid(e.to_string()))?;
+                let text = String::from_utf8(body).map_err(|e| invalid(e.to_string()))?;
+                Ok(Held {
+                    id: id.clone(),
+                    fetched: now,
+                    text,
+                    policy,
+                })
+            });
         match fetched {
             Ok(held) => {
                 let held = Arc::new(held);
                 let weaker = entry.live(now).is_some_and(|old| old.policy.mode() == Mode::Enforce)
                     && held.policy.mode() != Mode::Enforce;
                 let alert = weaker.then(|| {
-                    format!("{}: the policy changed from enforce to {} (id {})", entry.domain, held.policy.mode(), held.id)
+                    format!(
+                        "{}: the policy changed from enforce to {} (id {})",
+                        entry.domain,
+                        held.policy.mode(),
+                        held.id
+                    )
                 });
                 entry.failed = None;
                 entry.held = Some(held.clone());
                 Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
             }
             Err((result, detail)) => {
-                let failed = FailedFetch { id, at: now, result, detail: one_line(&detail, MAX_DETAIL) };
+                let failed = FailedFetch {
+                    id,
+                    at: now,
+                    result,
+                    detail: one_line(&detail, MAX_DETAIL),
+                };
                 let detail = failed.detail.clone();
                 entry.failed = Some(failed);
                 match entry.live(now) {
                     Some(held) => {
-                        let failure = Failure { result: reportable(held, result), detail };
+                        let failure = Failure {
+                            result: reportable(held, result),
+                            detail,
+                        };
                         kept(entry, held.clone(), failure)
                     }
                     // RFC 8461 3.3: no policy obtainable and none held: deliver as if there were none. It is
                     // reported, since the record says that there should be one (RFC 8461 6).
-                    None => Answer::unlearned(entry.domain.clone(), Failure { result: Some(result), detail }, None),
+                    None => Answer::unlearned(
+                        entry.domain.clone(),
+                        Failure {
+                            result: Some(result),
+                            detail,
+                        },
+                        None,
+                    ),
                 }
             }
         }
     }
-
 }
 
 /// Why there is no record to go by.
@@ -225,7 +268,10 @@ fn still_failed(entry: &Entry, held: Arc<Held>, failed: &FailedFetch) -> Answer 
 
 fn paused(failed: &FailedFetch) -> Failure {
     let detail = format!("{} (no new attempt for five minutes after it)", failed.detail);
-    Failure { result: Some(failed.result), detail }
+    Failure {
+        result: Some(failed.result),
+        detail,
+    }
 }
 
 /// RFC 8461 6: a failed refresh is reported unless the policy that we hold is of mode none.

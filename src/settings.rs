@@ -83,7 +83,11 @@ impl std::error::Error for SettingsError {}
 
 impl SettingsError {
     fn new(key: &str, reason: impl Into<String>) -> Self {
-        Self { file: None, key: Some(one_line(key, 80)), reason: reason.into() }
+        Self {
+            file: None,
+            key: Some(one_line(key, 80)),
+            reason: reason.into(),
+        }
     }
 }
 
@@ -132,7 +136,9 @@ impl Settings {
                 toml::Value::Integer(number) => number.to_string(),
                 toml::Value::Array(items) => {
                     let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
-                    texts.ok_or_else(|| SettingsError::new(&key, "must be a list of texts"))?.join(" ")
+                    texts
+                        .ok_or_else(|| SettingsError::new(&key, "must be a list of texts"))?
+                        .join(" ")
                 }
                 _ => return Err(SettingsError::new(&key, "must be a text, a number or a list of texts")),
             };
@@ -147,8 +153,17 @@ impl Settings {
     /// # Errors
     /// A [`SettingsError`] with the file, the key and the reason; the settings are then as before.
     pub fn read_file(&mut self, file: &Path) -> Result<(), SettingsError> {
-        let in_file = |e: SettingsError| SettingsError { file: Some(file.to_owned()), ..e };
-        let unreadable = |reason: String| in_file(SettingsError { file: None, key: None, reason });
+        let in_file = |e: SettingsError| SettingsError {
+            file: Some(file.to_owned()),
+            ..e
+        };
+        let unreadable = |reason: String| {
+            in_file(SettingsError {
+                file: None,
+                key: None,
+                reason,
+            })
+        };
         let length = std::fs::metadata(file).map_err(|e| unreadable(e.to_string()))?.len();
         if length > MAX_FILE {
             return Err(unreadable(format!("longer than {MAX_FILE} octets")));
@@ -165,7 +180,10 @@ impl Settings {
     /// # Errors
     /// A [`SettingsError`]. No file at all is no error, unless the environment named one.
     pub fn of_host(environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
-        let mut settings = Self { cache_dir: None, ..Self::default() };
+        let mut settings = Self {
+            cache_dir: None,
+            ..Self::default()
+        };
         match environment("MTASTS_CONFIG") {
             Some(file) => settings.read_file(&file)?,
             None if Path::new(FILE).symlink_metadata().is_ok() => settings.read_file(Path::new(FILE))?,
@@ -188,26 +206,46 @@ fn default_cache_dir(environment: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
         return host;
     }
     let state = environment("XDG_STATE_HOME").or_else(|| environment("HOME").map(|home| home.join(".local/state")));
-    state.filter(|dir| dir.is_absolute()).map_or(host, |dir| dir.join("mtasts"))
+    state
+        .filter(|dir| dir.is_absolute())
+        .map_or(host, |dir| dir.join("mtasts"))
 }
 
 fn absolute(value: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(value);
-    if path.is_absolute() { Ok(path) } else { Err(format!("{:?} is not an absolute path", one_line(value, 200))) }
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{:?} is not an absolute path", one_line(value, 200)))
+    }
 }
 
 fn list<T>(value: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
-    value.split([' ', ',', '\t']).filter(|s| !s.is_empty()).map(item).collect()
+    value
+        .split([' ', ',', '\t'])
+        .filter(|s| !s.is_empty())
+        .map(item)
+        .collect()
 }
 
 fn nameserver(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
-        .map_err(|_| format!("{:?} is neither an address nor an address and a port", one_line(text, 80)))
+        .map_err(|_| {
+            format!(
+                "{:?} is neither an address nor an address and a port",
+                one_line(text, 80)
+            )
+        })
 }
 
 fn network(text: &str) -> Result<Network, String> {
-    text.parse().map_err(|_| format!("{:?} is neither an address nor a network like 192.0.2.0/24", one_line(text, 80)))
+    text.parse().map_err(|_| {
+        format!(
+            "{:?} is neither an address nor a network like 192.0.2.0/24",
+            one_line(text, 80)
+        )
+    })
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -255,16 +293,31 @@ mod tests {
             ("cachedir = '/x'", "cachedir: there is no such setting"),
             ("cache_dir = 'x'", "cache_dir: \"x\" is not an absolute path"),
             ("nameservers = [1]", "nameservers: must be a list of texts"),
-            ("nameservers = 'dns.example'", "nameservers: \"dns.example\" is neither an address nor an address and a port"),
-            ("allow_addresses = '1.2.3.4/40'", "allow_addresses: \"1.2.3.4/40\" is neither an address nor a network like 192.0.2.0/24"),
-            ("[section]\nx = 1", "section: must be a text, a number or a list of texts"),
+            (
+                "nameservers = 'dns.example'",
+                "nameservers: \"dns.example\" is neither an address nor an address and a port",
+            ),
+            (
+                "allow_addresses = '1.2.3.4/40'",
+                "allow_addresses: \"1.2.3.4/40\" is neither an address nor a network like 192.0.2.0/24",
+            ),
+            (
+                "[section]\nx = 1",
+                "section: must be a text, a number or a list of texts",
+            ),
         ] {
             let mut settings = Settings::default();
             let text = format!("first_contact_defer = '1h'\n{text}");
             assert_eq!(settings.read(&text).unwrap_err().to_string(), error);
             assert_eq!(settings, Settings::default());
         }
-        assert!(Settings::default().read("a b c").unwrap_err().to_string().starts_with("not TOML: "));
+        assert!(
+            Settings::default()
+                .read("a b c")
+                .unwrap_err()
+                .to_string()
+                .starts_with("not TOML: ")
+        );
     }
 
     #[test]

@@ -42,10 +42,18 @@ impl fmt::Display for StoreError {
         match self {
             Self::Directory(path, e) => write!(f, "the cache directory {} cannot be used: {e}", path.display()),
             Self::WorldWritable(path) => {
-                write!(f, "the cache directory {} is writable by everyone and is not used: chmod o-w it", path.display())
+                write!(
+                    f,
+                    "the cache directory {} is writable by everyone and is not used: chmod o-w it",
+                    path.display()
+                )
             }
             Self::File(path, e) => write!(f, "the cache file {}: {e}", path.display()),
-            Self::NotAFile(path) => write!(f, "{} is no regular file of a sane size and is not used", path.display()),
+            Self::NotAFile(path) => write!(
+                f,
+                "{} is no regular file of a sane size and is not used",
+                path.display()
+            ),
             Self::Entry(path, e) => write!(f, "the cache file {} is not used: {e}", path.display()),
         }
     }
@@ -79,7 +87,11 @@ impl Store {
         let path = self.path(domain);
         let on_file = |e| StoreError::File(path.clone(), e);
         // Neither a link is followed nor a FIFO waited for: who may write here may have put one.
-        let file = match OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(&path) {
+        let file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path)
+        {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(StoreError::NotAFile(path)),
@@ -91,8 +103,12 @@ impl Store {
         }
         let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0) + 1);
         // Bounded although the length was looked at: the file may grow meanwhile.
-        file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(on_file)?;
-        Entry::from_file(domain, &bytes).map(Some).map_err(|e| StoreError::Entry(path, e))
+        file.take(MAX_FILE as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(on_file)?;
+        Entry::from_file(domain, &bytes)
+            .map(Some)
+            .map_err(|e| StoreError::Entry(path, e))
     }
 
     /// Writes the entry of a domain, or removes its file where nothing is known any more.
@@ -139,7 +155,10 @@ impl Store {
     fn directory(&self) -> Result<Metadata, StoreError> {
         let about = fs::metadata(&self.dir).map_err(|e| StoreError::Directory(self.dir.clone(), e))?;
         if !about.is_dir() {
-            return Err(StoreError::Directory(self.dir.clone(), io::ErrorKind::NotADirectory.into()));
+            return Err(StoreError::Directory(
+                self.dir.clone(),
+                io::ErrorKind::NotADirectory.into(),
+            ));
         }
         if about.mode() & 0o002 != 0 {
             return Err(StoreError::WorldWritable(self.dir.clone()));
@@ -156,11 +175,21 @@ impl Store {
     /// A new file of a name that no other process and no other thread has.
     fn unfinished(&self) -> io::Result<(PathBuf, File)> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.subsec_nanos());
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |t| t.subsec_nanos());
         loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
-            let path = self.dir.join(format!("{UNFINISHED}{}-{nanos}-{count}", std::process::id()));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&path) {
+            let path = self
+                .dir
+                .join(format!("{UNFINISHED}{}-{nanos}-{count}", std::process::id()));
+            match OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&path)
+            {
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
                 other => return other.map(|file| (path, file)),
             }

@@ -91,10 +91,18 @@ pub fn verdict(answer: &Answer, host: &Domain, seen: &Seen) -> Verdict {
     let (action, so) = match (policy.mode(), seen) {
         (Mode::Enforce, Seen::NoHostLeft) => (Action::Defer, "the mail waits in the queue"),
         (Mode::Enforce, _) => (Action::SkipHost, "nothing is sent to this host"),
-        (_, _) => (Action::DeliverAndReport, "the mail is delivered all the same: the policy is in testing"),
+        (_, _) => (
+            Action::DeliverAndReport,
+            "the mail is delivered all the same: the policy is in testing",
+        ),
     };
     let sentence = format!("{wrong} ({}); {so}; {remedy}", about(answer, policy));
-    Verdict { action, result: Some(result), reason_code, sentence }
+    Verdict {
+        action,
+        result: Some(result),
+        reason_code,
+        sentence,
+    }
 }
 
 /// A domain that asks for nothing, or of which nothing is known.
@@ -112,7 +120,12 @@ fn waiting(answer: &Answer, until: u64) -> Verdict {
          resolver and the domain's name servers",
         answer.explain()
     );
-    Verdict { action: Action::Defer, result: None, reason_code: String::new(), sentence }
+    Verdict {
+        action: Action::Defer,
+        result: None,
+        reason_code: String::new(),
+        sentence,
+    }
 }
 
 /// A host that meets the policy, as far as it was seen.
@@ -124,9 +137,10 @@ fn passed(answer: &Answer, host: &Domain, seen: &Seen) -> Verdict {
     };
     match answer.failure() {
         // The mail flows under the old policy while its refresh fails: that is to be told (RFC 8461 3.3, 6).
-        Some(failure) => {
-            with_policy_failure(Some(failure), format!("{sentence}; the policy could not be refreshed: {}", failure.detail))
-        }
+        Some(failure) => with_policy_failure(
+            Some(failure),
+            format!("{sentence}; the policy could not be refreshed: {}", failure.detail),
+        ),
         None => with_policy_failure(None, sentence),
     }
 }
@@ -139,12 +153,22 @@ fn with_policy_failure(failure: Option<&Failure>, sentence: String) -> Verdict {
             reason_code: failure.detail.clone(),
             sentence,
         },
-        None => Verdict { action: Action::Deliver, result: None, reason_code: String::new(), sentence },
+        None => Verdict {
+            action: Action::Deliver,
+            result: None,
+            reason_code: String::new(),
+            sentence,
+        },
     }
 }
 
 /// What is wrong with the host: the result type, the reason code, the finding and the remedy.
-fn fault(policy: &Policy, answer: &Answer, host: &Domain, seen: &Seen) -> Option<(ResultType, String, String, &'static str)> {
+fn fault(
+    policy: &Policy,
+    answer: &Answer,
+    host: &Domain,
+    seen: &Seen,
+) -> Option<(ResultType, String, String, &'static str)> {
     let domain = answer.domain();
     if *seen == Seen::NoHostLeft {
         return Some((
@@ -221,6 +245,10 @@ fn about(answer: &Answer, policy: &Policy) -> String {
 
 fn short(answer: &Answer) -> String {
     let id = answer.held().map_or("", |h| h.id.as_str());
-    let source = if answer.source() == Source::CachedAfterFailure { ", from the cache" } else { "" };
+    let source = if answer.source() == Source::CachedAfterFailure {
+        ", from the cache"
+    } else {
+        ""
+    };
     format!("mode {}, id {id}{source}", answer.mode())
 }

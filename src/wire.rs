@@ -39,8 +39,13 @@ pub(crate) fn write(answer: &Answer, good_until: u64) -> String {
 /// Reads what [`write`] wrote, or nothing where it is not whole.
 pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<(Answer, u64)> {
     let (head, file) = std::str::from_utf8(text).ok()?.split_once("\n\n")?;
-    let field = |name: &str| head.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned));
-    let source = Source::ALL.into_iter().find(|s| Some(s.name()) == field("source").as_deref())?;
+    let field = |name: &str| {
+        head.lines()
+            .find_map(|l| l.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
+    };
+    let source = Source::ALL
+        .into_iter()
+        .find(|s| Some(s.name()) == field("source").as_deref())?;
     let failure = field("detail").map(|detail| Failure {
         result: field("result").and_then(|name| ResultType::from_name(&name)),
         detail,
@@ -58,7 +63,10 @@ pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<(Answer, u64)> {
             Answer::policy_held(domain.clone(), source, held, failure)
         }
     };
-    Some((answer.with_warning(field("warning")).with_alert(field("alert")), good_until))
+    Some((
+        answer.with_warning(field("warning")).with_alert(field("alert")),
+        good_until,
+    ))
 }
 
 #[cfg(test)]
@@ -74,12 +82,25 @@ mod tests {
         let domain = Domain::parse("example.com").unwrap();
         let text = "version: STSv1\nmode: enforce\nmx: *.example.com\nmax_age: 5\n\n";
         let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
-        let held = Arc::new(Held { id: "a1".into(), fetched: 3, text: text.into(), policy });
-        let failure = |result| Failure { result, detail: "it: failed".into() };
+        let held = Arc::new(Held {
+            id: "a1".into(),
+            fetched: 3,
+            text: text.into(),
+            policy,
+        });
+        let failure = |result| Failure {
+            result,
+            detail: "it: failed".into(),
+        };
         for answer in [
             Answer::policy_held(domain.clone(), Source::Fresh, held.clone(), None).with_alert(Some("weaker".into())),
-            Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure(ResultType::from_code(303))))
-                .with_warning(Some("disk full".into())),
+            Answer::policy_held(
+                domain.clone(),
+                Source::CachedAfterFailure,
+                held,
+                Some(failure(ResultType::from_code(303))),
+            )
+            .with_warning(Some("disk full".into())),
             Answer::none(domain.clone(), failure(None)),
             Answer::unlearned(domain.clone(), failure(None), Some(99)),
         ] {

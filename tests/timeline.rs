@@ -27,7 +27,10 @@ impl Dns for Script {
             "temperror" => Err(DnsError::ServFail),
             id => {
                 let id = id.strip_prefix("id:").unwrap();
-                Ok(Txt { records: vec![format!("v=STSv1; id={id};").into_bytes()], ttl })
+                Ok(Txt {
+                    records: vec![format!("v=STSv1; id={id};").into_bytes()],
+                    ttl,
+                })
             }
         }
     }
@@ -55,13 +58,20 @@ impl Https for Script {
             _ if https.is_null() => panic!("the policy host must not be asked: {event}"),
             _ => ResultType::StsPolicyFetchError,
         };
-        Err(FetchError { result, detail: https.to_string() })
+        Err(FetchError {
+            result,
+            detail: https.to_string(),
+        })
     }
 }
 
 fn play(vector: &Value, txt_life: Duration) {
     let name = &vector["name"];
-    let dir = std::env::temp_dir().join(format!("mtasts-timeline-{}-{}", std::process::id(), name.as_str().unwrap()));
+    let dir = std::env::temp_dir().join(format!(
+        "mtasts-timeline-{}-{}",
+        std::process::id(),
+        name.as_str().unwrap()
+    ));
     let _ = std::fs::remove_dir_all(&dir);
     let store = Store::new(dir.clone());
     let domain = Domain::parse(vector["domain"].as_str().unwrap()).unwrap();
@@ -72,8 +82,15 @@ fn play(vector: &Value, txt_life: Duration) {
         ..Settings::default()
     };
     for event in vector["events"].as_array().unwrap() {
-        let script = Script { event: Mutex::new(event.clone()), gets: Mutex::new(0) };
-        let lookup = Lookup { dns: &script, https: &script, settings: &settings };
+        let script = Script {
+            event: Mutex::new(event.clone()),
+            gets: Mutex::new(0),
+        };
+        let lookup = Lookup {
+            dns: &script,
+            https: &script,
+            settings: &settings,
+        };
         let ask = match event["op"].as_str().unwrap() {
             "lookup" => Ask::Delivery,
             "refresh" => Ask::Refresh,
@@ -81,9 +98,17 @@ fn play(vector: &Value, txt_life: Duration) {
             other => panic!("{other}"),
         };
         // Each step reads and writes the disk, as a new process does.
-        let mut entry = store.load(&domain).unwrap().unwrap_or_else(|| mtasts::Entry::new(domain.clone()));
+        let mut entry = store
+            .load(&domain)
+            .unwrap()
+            .unwrap_or_else(|| mtasts::Entry::new(domain.clone()));
         let before = entry.held.clone();
-        let answer = lookup.run(&mut entry, ask, event["t"].as_u64().unwrap(), Instant::now() + Duration::from_secs(9));
+        let answer = lookup.run(
+            &mut entry,
+            ask,
+            event["t"].as_u64().unwrap(),
+            Instant::now() + Duration::from_secs(9),
+        );
         store.save(&entry).unwrap();
 
         let at = format!("{name} at {}: {answer:?}", event["t"]);
@@ -96,14 +121,20 @@ fn play(vector: &Value, txt_life: Duration) {
                 "alert" => assert_eq!(want.as_bool(), Some(answer.alert().is_some()), "{at}"),
                 "source" if want == "fresh" => assert_eq!(answer.source(), Source::Fresh, "{at}"),
                 "source" => {
-                    assert!(matches!(answer.source(), Source::Cached | Source::CachedAfterFailure), "{at}");
+                    assert!(
+                        matches!(answer.source(), Source::Cached | Source::CachedAfterFailure),
+                        "{at}"
+                    );
                 }
                 "result_type" => {
                     let result = answer.failure().and_then(|f| f.result);
                     assert_eq!(want.as_str(), result.map(ResultType::name), "{at}");
                 }
                 "action" => match want.as_str().unwrap() {
-                    "no-policy" => assert!(answer.mode() == mtasts::Mode::None && answer.defer_until().is_none(), "{at}"),
+                    "no-policy" => assert!(
+                        answer.mode() == mtasts::Mode::None && answer.defer_until().is_none(),
+                        "{at}"
+                    ),
                     "apply" => assert!(answer.mode() != mtasts::Mode::None, "{at}"),
                     "defer" => assert!(answer.defer_until().is_some(), "{at}"),
                     "temp-fail" => assert_eq!(entry.held, before, "{at}"),

@@ -47,7 +47,10 @@ struct Texts {
 
 impl mtasts_answer {
     pub(super) fn give(answer: Arc<Answer>) -> *mut Self {
-        Box::into_raw(Box::new(Self { answer, texts: OnceBox::new() }))
+        Box::into_raw(Box::new(Self {
+            answer,
+            texts: OnceBox::new(),
+        }))
     }
 
     fn texts(&self) -> &Texts {
@@ -169,7 +172,11 @@ pub unsafe extern "C" fn mtasts_answer_defer_until(answer: *const mtasts_answer)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_mx_count(answer: *const mtasts_answer) -> usize {
     // SAFETY: the caller's promise.
-    unsafe { number(answer, 0, |answer| answer.policy().map_or(0, |policy| policy.mx().len())) }
+    unsafe {
+        number(answer, 0, |answer| {
+            answer.policy().map_or(0, |policy| policy.mx().len())
+        })
+    }
 }
 
 /// The MX pattern of this index, counted from 0: a host name, or `*.` and one, in lower case. NULL past the last.
@@ -178,9 +185,17 @@ pub unsafe extern "C" fn mtasts_answer_mx_count(answer: *const mtasts_answer) ->
 /// `answer` is NULL or alive.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_mx(answer: *const mtasts_answer, index: usize) -> *const c_char {
-    let pattern = |policy: &Policy| policy.mx_with_nul(index).map_or(ptr::null(), |text| text.as_ptr().cast());
+    let pattern = |policy: &Policy| {
+        policy
+            .mx_with_nul(index)
+            .map_or(ptr::null(), |text| text.as_ptr().cast())
+    };
     // SAFETY: the caller's promise; the text is part of the policy, which the answer keeps.
-    unsafe { number(answer, ptr::null(), |answer| answer.policy().map_or(ptr::null(), pattern)) }
+    unsafe {
+        number(answer, ptr::null(), |answer| {
+            answer.policy().map_or(ptr::null(), pattern)
+        })
+    }
 }
 
 /// The policy text as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). Not closed by a NUL: its
@@ -255,7 +270,9 @@ pub unsafe extern "C" fn mtasts_answer_allows(answer: *const mtasts_answer, host
     let body = || {
         // SAFETY: the caller's promises.
         let (answer, host) = unsafe { (handle(answer)?, name(host, length)?) };
-        Ok(i32::from(answer.answer.policy().is_some_and(|policy| policy.allows(&host))))
+        Ok(i32::from(
+            answer.answer.policy().is_some_and(|policy| policy.allows(&host)),
+        ))
     };
     // SAFETY: there is no error struct.
     unsafe { guard(ptr::null_mut(), body) }

@@ -8,7 +8,9 @@ use rustls_pki_types::UnixTime;
 
 use super::answer::mtasts_answer;
 use super::context::mtasts_context;
-use super::{Fault, MTASTS_E_SYSTEM, MTASTS_NUL_TERMINATED, MTASTS_OK, copy_text, guard, handle, mtasts_error, name, text};
+use super::{
+    Fault, MTASTS_E_SYSTEM, MTASTS_NUL_TERMINATED, MTASTS_OK, copy_text, guard, handle, mtasts_error, name, text,
+};
 use crate::certificate::CertificateFailure;
 use crate::context::unix_now;
 use crate::result::ResultType;
@@ -171,7 +173,11 @@ unsafe fn certificates<'a>(chain: *const mtasts_octets, count: usize) -> Result<
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_check_openssl(code: i64, out: *mut mtasts_check) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { guard(ptr::null_mut(), || tell(check(out)?, verification_codes::from_openssl(code))) }
+    unsafe {
+        guard(ptr::null_mut(), || {
+            tell(check(out)?, verification_codes::from_openssl(code))
+        })
+    }
 }
 
 /// What GnuTLS's verdict on a certificate is called: pass the status of `gnutls_certificate_verify_peers3` (0 is good),
@@ -184,7 +190,11 @@ pub unsafe extern "C" fn mtasts_check_openssl(code: i64, out: *mut mtasts_check)
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_check_gnutls(status: u32, out: *mut mtasts_check) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { guard(ptr::null_mut(), || tell(check(out)?, verification_codes::from_gnutls(status))) }
+    unsafe {
+        guard(ptr::null_mut(), || {
+            tell(check(out)?, verification_codes::from_gnutls(status))
+        })
+    }
 }
 
 /// What Node's error code of a failed TLS connection is called: `CERT_HAS_EXPIRED`, `ERR_TLS_CERT_ALTNAME_INVALID` and

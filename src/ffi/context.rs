@@ -135,7 +135,11 @@ pub unsafe extern "C" fn mtasts_lookup_cached(
     error: *mut mtasts_error,
 ) -> i32 {
     // SAFETY: the caller's promises.
-    unsafe { ask(context, domain, length, out, error, |context, domain| context.lookup_cached(domain)) }
+    unsafe {
+        ask(context, domain, length, out, error, |context, domain| {
+            context.lookup_cached(domain)
+        })
+    }
 }
 
 /// Asks whether there is a newer policy now, whatever the cache says: for an MTA that is about to bounce a mail because

@@ -58,15 +58,25 @@ thread_local! {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
-        let [domain] = arguments else { return Err("mtasts_exim_lookup takes one argument, the domain".into()) };
-        let Some(answer) = ask(domain)? else { return Ok("mode=none".into()) };
-        let Some(held) = answer.held() else { return Ok("mode=none".into()) };
+        let [domain] = arguments else {
+            return Err("mtasts_exim_lookup takes one argument, the domain".into());
+        };
+        let Some(answer) = ask(domain)? else {
+            return Ok("mode=none".into());
+        };
+        let Some(held) = answer.held() else {
+            return Ok("mode=none".into());
+        };
         if held.policy.mode() != Mode::Enforce {
             return Ok(format!("mode={} id={}", held.policy.mode(), held.id));
         }
         let wrong = verdict(&answer, answer.domain(), &Seen::NoHostLeft).sentence;
         let ignore = ignore_list(&held.policy);
-        Ok(format!("mode=enforce id={} ignore=\"{ignore}\" wrong=\"{}\"", held.id, wrong.replace(['"', '\\'], " ")))
+        Ok(format!(
+            "mode=enforce id={} ignore=\"{ignore}\" wrong=\"{}\"",
+            held.id,
+            wrong.replace(['"', '\\'], " ")
+        ))
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
@@ -80,7 +90,9 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_mode(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
-        let [domain] = arguments else { return Err("mtasts_exim_mode takes one argument, the domain".into()) };
+        let [domain] = arguments else {
+            return Err("mtasts_exim_mode takes one argument, the domain".into());
+        };
         Ok(ask(domain)?.map_or(Mode::None, |answer| answer.mode()).name().into())
     };
     // SAFETY: the caller's promise.
@@ -102,7 +114,9 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
         let [domain, host] = arguments else {
             return Err("mtasts_exim_check_mx takes two arguments, the domain and the MX host".into());
         };
-        let Some(answer) = ask(domain)? else { return Ok("yes".into()) };
+        let Some(answer) = ask(domain)? else {
+            return Ok("yes".into());
+        };
         let allowed = match Domain::parse(host) {
             Ok(host) => verdict(&answer, &host, &Seen::Name).action != Action::SkipHost,
             Err(_) => answer.mode() != Mode::Enforce,
@@ -166,10 +180,15 @@ unsafe fn call(
     let (status, text) = match done {
         Some(Ok(text)) => (OK, text),
         Some(Err(text)) => (DEFER, format!("libmtasts: {text}")),
-        None => (DEFER, "libmtasts: a defect of libmtasts (a panic): please report it".into()),
+        None => (
+            DEFER,
+            "libmtasts: a defect of libmtasts (a panic): please report it".into(),
+        ),
     };
     // SAFETY: the caller's promise.
-    let Some(place) = (unsafe { result.as_mut() }) else { return DEFER };
+    let Some(place) = (unsafe { result.as_mut() }) else {
+        return DEFER;
+    };
     YIELD.with_borrow_mut(|last| {
         *last = c_text(&text);
         *place = last.as_ptr().cast_mut().cast();
@@ -199,7 +218,9 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a 
 fn ask(domain: &str) -> Result<Option<Arc<Answer>>, String> {
     // A mail domain that is no host name, or an address literal, has no `_mta-sts` below it (RFC 8461 3.4). Whose mail
     // it is decides what it is called, and not an attacker.
-    let Ok(domain) = Domain::parse(domain) else { return Ok(None) };
+    let Ok(domain) = Domain::parse(domain) else {
+        return Ok(None);
+    };
     let answer = context()?.lookup(&domain, Duration::MAX).map_err(|e| e.to_string())?;
     if answer.defer_until().is_some() {
         return Err(verdict(&answer, &domain, &Seen::Name).sentence);
@@ -210,7 +231,9 @@ fn ask(domain: &str) -> Result<Option<Arc<Answer>>, String> {
 /// The one context of this process. A bad settings file is looked at again with the next call.
 fn context() -> Result<&'static Context, String> {
     static CONTEXT: OnceBox<Context> = OnceBox::new();
-    CONTEXT.get_or_try_init(|| of_host().map(|settings| Box::new(Context::new(settings)))).map_err(|e| e.to_string())
+    CONTEXT
+        .get_or_try_init(|| of_host().map(|settings| Box::new(Context::new(settings))))
+        .map_err(|e| e.to_string())
 }
 
 /// The list for `ignore_target_hosts`: everything but what the patterns allow. An item that begins with `^` is matched
@@ -231,7 +254,11 @@ fn ignore_list(policy: &Policy) -> String {
 
 /// Why the certificate of a host is refused, or nothing.
 fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
-    let fact = |name: &str| facts.split(' ').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    let fact = |name: &str| {
+        facts
+            .split(' ')
+            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    };
     if !fact("transport").is_some_and(|transport| transport.contains(ENFORCING)) {
         return None;
     }
@@ -280,7 +307,11 @@ mod tests {
         let mut out: *mut c_uchar = std::ptr::null_mut();
         let mut invalid = *b"\xff\xfe\0";
         let mut arguments = [invalid.as_mut_ptr(), std::ptr::null_mut()];
-        for (argc, argv) in [(0, std::ptr::null_mut()), (16, arguments.as_mut_ptr()), (-1, arguments.as_mut_ptr())] {
+        for (argc, argv) in [
+            (0, std::ptr::null_mut()),
+            (16, arguments.as_mut_ptr()),
+            (-1, arguments.as_mut_ptr()),
+        ] {
             // SAFETY: where the count is sane there are that many texts.
             assert_eq!(unsafe { mtasts_exim_lookup(&raw mut out, argc, argv) }, DEFER);
             assert!(!out.is_null());
@@ -288,7 +319,10 @@ mod tests {
         // SAFETY: one NUL-terminated text; and no place for the result.
         unsafe {
             assert_eq!(mtasts_exim_lookup(&raw mut out, 1, arguments.as_mut_ptr()), DEFER);
-            assert_eq!(mtasts_exim_version(std::ptr::null_mut(), 0, std::ptr::null_mut()), DEFER);
+            assert_eq!(
+                mtasts_exim_version(std::ptr::null_mut(), 0, std::ptr::null_mut()),
+                DEFER
+            );
             assert_eq!(mtasts_exim_version(&raw mut out, 0, std::ptr::null_mut()), OK);
         }
     }

@@ -3,12 +3,21 @@
 //! Each export is wrapped by [`guard`], so that no panic crosses into C and none prints to the host's stderr. Every
 //! pointer that C gives is looked at for NULL, every length for its bound, every text for UTF-8 and NUL.
 
+#![allow(non_camel_case_types, reason = "the types are named as C names them")]
+
 mod answer;
 mod check;
 mod context;
 mod exim;
 mod names;
 mod settings;
+
+pub use answer::*;
+pub use check::*;
+pub use context::*;
+pub use exim::*;
+pub use names::*;
+pub use settings::*;
 
 use std::cell::Cell;
 use std::ffi::{CString, c_char};
@@ -63,7 +72,10 @@ struct Fault {
 
 impl Fault {
     fn new(code: i32, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self {
+            code,
+            message: message.into(),
+        }
     }
 
     fn argument(message: &str) -> Self {
@@ -128,9 +140,15 @@ unsafe fn text<'a>(text: *const c_char, length: usize, longest: usize) -> Result
         return Err(Fault::argument("a text argument is NULL"));
     }
     // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
-    let length = if length == MTASTS_NUL_TERMINATED { unsafe { libc::strnlen(text, longest + 1) } } else { length };
+    let length = if length == MTASTS_NUL_TERMINATED {
+        unsafe { libc::strnlen(text, longest + 1) }
+    } else {
+        length
+    };
     if length > longest {
-        return Err(Fault::argument(&format!("a text argument is longer than {longest} octets")));
+        return Err(Fault::argument(&format!(
+            "a text argument is longer than {longest} octets"
+        )));
     }
     // SAFETY: `length` octets are there, by the caller's promise or because strnlen has seen them.
     let octets = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) };
@@ -147,9 +165,22 @@ const MAX_NAME_TEXT: usize = 2048;
 unsafe fn name(name: *const c_char, length: usize) -> Result<Domain, Fault> {
     // SAFETY: the caller's promise is the same.
     let text = unsafe { text(name, length, MAX_NAME_TEXT) };
-    let text = text.map_err(|f| Fault::new(if name.is_null() { MTASTS_E_ARGUMENT } else { MTASTS_E_NAME }, f.message))?;
+    let text = text.map_err(|f| {
+        Fault::new(
+            if name.is_null() {
+                MTASTS_E_ARGUMENT
+            } else {
+                MTASTS_E_NAME
+            },
+            f.message,
+        )
+    })?;
     Domain::parse(text).map_err(|e| {
-        let code = if e == NameError::AddressLiteral { MTASTS_E_ADDRESS } else { MTASTS_E_NAME };
+        let code = if e == NameError::AddressLiteral {
+            MTASTS_E_ADDRESS
+        } else {
+            MTASTS_E_NAME
+        };
         Fault::new(code, format!("{:?}: {e}", one_line(text, 100)))
     })
 }

@@ -67,7 +67,13 @@ pub unsafe extern "C" fn mtasts_settings_of_host(out: *mut *mut mtasts_settings,
 /// The settings of the host, by the rules for a privileged process.
 pub(super) fn of_host() -> Result<Settings, SettingsError> {
     let privileged = process::is_privileged();
-    Settings::of_host(|name| if privileged { None } else { std::env::var_os(name).map(PathBuf::from) })
+    Settings::of_host(|name| {
+        if privileged {
+            None
+        } else {
+            std::env::var_os(name).map(PathBuf::from)
+        }
+    })
 }
 
 /// # Safety
@@ -103,8 +109,12 @@ pub unsafe extern "C" fn mtasts_settings_set(
         // SAFETY: the caller's promise.
         let settings = unsafe { settings.as_mut() }.ok_or_else(|| Fault::argument("settings is NULL"))?;
         // SAFETY: both are NULL or NUL-terminated.
-        let (key, value) =
-            unsafe { (text(key, MTASTS_NUL_TERMINATED, MAX_VALUE)?, text(value, MTASTS_NUL_TERMINATED, MAX_VALUE)?) };
+        let (key, value) = unsafe {
+            (
+                text(key, MTASTS_NUL_TERMINATED, MAX_VALUE)?,
+                text(value, MTASTS_NUL_TERMINATED, MAX_VALUE)?,
+            )
+        };
         settings.settings.set(key, value)?;
         Ok(MTASTS_OK)
     };

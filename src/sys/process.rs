@@ -79,7 +79,13 @@ pub(crate) fn in_helper(
                 unsafe { libc::kill(child, libc::SIGKILL) };
             }
             reap(child);
-            answer.and_then(|bytes| if bytes.is_empty() { Err(HelperError::Died) } else { Ok(bytes) })
+            answer.and_then(|bytes| {
+                if bytes.is_empty() {
+                    Err(HelperError::Died)
+                } else {
+                    Ok(bytes)
+                }
+            })
         }
     }
 }
@@ -121,7 +127,11 @@ fn read_until(pipe: OwnedFd, deadline: Instant, longest: usize) -> Result<Vec<u8
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-        let mut wait = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let mut wait = libc::pollfd {
+            fd: pipe.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
         // SAFETY: one valid pollfd. The host's alarms may interrupt it: then it is asked again for the time left.
         let ready = unsafe { libc::poll(&raw mut wait, 1, i32::try_from(left).unwrap_or(i32::MAX)) };
         if ready == 0 {
@@ -174,13 +184,22 @@ mod tests {
             unsafe {
                 let groups = libc::getgroups(0, std::ptr::null_mut());
                 let back = libc::setuid(0);
-                format!("{} {} {} {groups} {back}", libc::getuid(), libc::geteuid(), libc::getegid()).into_bytes()
+                format!(
+                    "{} {} {} {groups} {back}",
+                    libc::getuid(),
+                    libc::geteuid(),
+                    libc::getegid()
+                )
+                .into_bytes()
             }
         });
         assert_eq!(String::from_utf8(who.unwrap()).unwrap(), "65534 65534 65534 1 -1");
         assert!(is_root());
         let root = Identity { uid: 0, gid: 0 };
-        assert!(matches!(in_helper(root, soon(), 100, || b"x".to_vec()), Err(HelperError::Died)));
+        assert!(matches!(
+            in_helper(root, soon(), 100, || b"x".to_vec()),
+            Err(HelperError::Died)
+        ));
     }
 
     #[test]
@@ -191,8 +210,14 @@ mod tests {
             b"late".to_vec()
         });
         assert!(matches!(hang, Err(HelperError::Deadline)), "{hang:?}");
-        assert!(matches!(in_helper(NOBODY, soon(), 100, || std::process::abort()), Err(HelperError::Died)));
-        assert!(matches!(in_helper(NOBODY, soon(), 100, || vec![0; 101]), Err(HelperError::Died)));
+        assert!(matches!(
+            in_helper(NOBODY, soon(), 100, || std::process::abort()),
+            Err(HelperError::Died)
+        ));
+        assert!(matches!(
+            in_helper(NOBODY, soon(), 100, || vec![0; 101]),
+            Err(HelperError::Died)
+        ));
         let large = in_helper(NOBODY, soon(), 300_000, || vec![7; 300_000]).unwrap();
         assert_eq!(large.len(), 300_000, "more than a pipe holds");
     }
