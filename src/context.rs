@@ -42,10 +42,29 @@ type Log = Box<dyn Fn(&str) + Send + Sync>;
 pub struct Context {
     settings: Settings,
     log: Log,
-    roots: OnceBox<Arc<Roots>>,
+    roots: Arc<LazyRoots>,
     /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
     /// a parent process, which does not exist here: a lock that is taken only means that the disk is read.
     memory: RwLock<HashMap<Domain, Remembered>>,
+}
+
+/// The roots, read when the first certificate is to be checked. Two threads may both read them; none waits.
+struct LazyRoots {
+    ca_file: Option<PathBuf>,
+    read: OnceBox<Arc<Roots>>,
+}
+
+impl LazyRoots {
+    fn get(&self) -> Result<Arc<Roots>, RootsError> {
+        let read = || {
+            let roots = match &self.ca_file {
+                Some(file) => Roots::from_file(file),
+                None => Roots::system(),
+            };
+            roots.map(|roots| Box::new(Arc::new(roots)))
+        };
+        self.read.get_or_try_init(read).cloned()
+    }
 }
 
 /// How far a question goes.
@@ -189,17 +208,7 @@ impl Context {
         host: &Domain,
         at: UnixTime,
     ) -> Result<Result<(), CertificateFailure>, RootsError> {
-        Ok(check_chain(chain, host, self.roots()?, at))
-    }
-
-    fn roots(&self) -> Result<&Arc<Roots>, RootsError> {
-        self.roots.get_or_try_init(|| {
-            let roots = match &self.settings.ca_file {
-                Some(file) => Roots::from_file(file),
-                None => Roots::system(),
-            };
-            roots.map(|roots| Box::new(Arc::new(roots)))
-        })
+        Ok(check_chain(chain, host, &*self.roots.get()?, at))
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
@@ -264,13 +273,17 @@ impl Context {
         deadline: Instant,
     ) -> Result<(Answer, Entry), ContextError> {
         let settings = self.settings.clone();
-        let roots = self.roots().cloned();
+        let roots = self.roots.clone();
         let asked = on_own_thread(deadline, move || {
             let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
                 [] => Resolver::system(),
                 servers => Resolver::with_servers(servers),
             });
-            let https = PolicyHost::new(dns.clone(), roots, settings.allow_addresses.clone());
+            let https = PolicyHost::new(
+                dns.clone(),
+                Arc::new(move || roots.get().map_err(|e| e.to_string())),
+                &settings.allow_addresses,
+            );
             let answer = Lookup {
                 dns: &*dns,
                 https: &https,

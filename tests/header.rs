@@ -25,5 +25,8 @@ fn header_is_current() {
         std::fs::write(&file, &generated).unwrap();
     }
     let committed = std::fs::read_to_string(&file).unwrap_or_default();
-    assert!(committed == generated, "include/mtasts.h is out of date: MTASTS_WRITE_HEADER=1 cargo test --test header");
+    assert!(
+        committed == generated,
+        "include/mtasts.h is out of date: MTASTS_WRITE_HEADER=1 cargo test --test header"
+    );
 }
