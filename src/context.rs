@@ -131,10 +131,14 @@ impl Context {
     #[must_use]
     pub fn new(settings: Settings) -> Self {
         let log = Box::new(|line: &str| log::warn!("{line}"));
+        let roots = Arc::new(LazyRoots {
+            ca_file: settings.ca_file.clone(),
+            read: OnceBox::new(),
+        });
         Self {
             settings,
             log,
-            roots: OnceBox::new(),
+            roots,
             memory: RwLock::default(),
         }
     }
