@@ -139,8 +139,8 @@ unsafe fn text<'a>(text: *const c_char, length: usize, longest: usize) -> Result
     if text.is_null() {
         return Err(Fault::argument("a text argument is NULL"));
     }
-    // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
     let length = if length == MTASTS_NUL_TERMINATED {
+        // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
         unsafe { libc::strnlen(text, longest + 1) }
     } else {
         length
