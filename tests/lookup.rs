@@ -45,7 +45,7 @@ fn context(cache: &Path) -> Context {
 
 fn lookup(context: &Context, domain: &str) -> Arc<Answer> {
     context
-        .lookup(&Domain::parse(domain).unwrap(), Duration::from_secs(6))
+        .lookup(&Domain::parse(domain).unwrap(), Duration::from_secs(12))
         .unwrap_or_else(|e| panic!("{domain}: {e}"))
 }
 
@@ -98,6 +98,26 @@ fn every_domain_of_the_test_internet() {
             table.len(),
             wrong.join("\n")
         );
+    });
+}
+
+/// Root's helpers are forked by many threads at once, while others of the process resolve, shake hands and allocate.
+#[test]
+fn helpers_of_a_busy_process_never_hang() {
+    on_the_internet("busy", |_, cache| {
+        let context = context(cache);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..40 {
+                        // Also the handshake and the fetch.
+                        let _ = std::fs::remove_file(cache.join("good.test"));
+                        let answer = context.recheck(&Domain::parse("good.test").unwrap(), Duration::from_secs(20));
+                        assert_eq!(answer.unwrap().mode(), Mode::Enforce);
+                    }
+                });
+            }
+        });
     });
 }
 
@@ -238,7 +258,7 @@ fn before_a_bounce_a_newer_policy_is_asked_for() {
             old.held(),
             "inside the life of the TXT record"
         );
-        let new = context.recheck(old.domain(), Duration::from_secs(6)).unwrap();
+        let new = context.recheck(old.domain(), Duration::from_secs(12)).unwrap();
         assert_eq!(new.held().unwrap().id, "moved");
         assert_eq!(lookup(&context, "good.test").held(), new.held());
     });
@@ -255,7 +275,7 @@ fn root_writes_nothing_and_asks_nothing() {
 
         // Without another user there is no network for root, and it says what to do.
         chown(cache, Some(0), Some(0)).unwrap();
-        let refused = context(cache).lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(6));
+        let refused = context(cache).lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(12));
         let refused = refused.unwrap_err().to_string();
         assert!(
             refused.contains("belongs to root") && refused.contains("install -d -m 2770"),
@@ -264,7 +284,7 @@ fn root_writes_nothing_and_asks_nothing() {
         let missing = Context::new(settings(Path::new("/nonexistent/cache")));
         assert!(
             missing
-                .lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(6))
+                .lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(12))
                 .is_err()
         );
     });
