@@ -830,9 +830,12 @@ fn of_several_failures_the_certificate_is_told() {
 /// One deadline for all: whatever the host is slow at, and with each step well inside any limit of its own.
 #[test]
 fn the_deadline_holds() {
-    let drip = |text: String| {
+    let head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n";
+    // The first part at once, the rest octet by octet.
+    let drip = |at_once: String, rest: String| {
         move |stream: &mut Stream| {
-            for octet in text.as_bytes() {
+            let _ = stream.write_all(at_once.as_bytes()).and_then(|()| stream.flush());
+            for octet in rest.as_bytes() {
                 sleep(Duration::from_millis(50));
                 if stream.write_all(&[*octet]).and_then(|()| stream.flush()).is_err() {
                     return;
@@ -840,10 +843,11 @@ fn the_deadline_holds() {
             }
         }
     };
-    let body = policy_answer();
-    let chunks = String::from_utf8(chunked(&"x".repeat(100), 1)).expect("ASCII");
+    let length = format!("{head}Content-Length: {}\r\n\r\n", POLICY.len());
+    let chunks = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+    let chunk_by_chunk = "1\r\nx\r\n".repeat(100);
     type Start<'a> = Box<dyn Fn(&World) -> Box<dyn std::any::Any> + 'a>;
-    let slow: [(&str, Start<'_>); 7] = [
+    let slow: [(&str, Start<'_>); 8] = [
         ("connect", Box::new(|_| Box::new(BlackHole::start("8.8.8.1")))),
         (
             "silent",
@@ -872,8 +876,24 @@ fn the_deadline_holds() {
             }),
         ),
         (
-            "header and body",
-            Box::new(|world| Box::new(PolicyServer::start("8.8.8.1", &world.certificate(), drip(body.clone())))),
+            "header",
+            Box::new(|world| {
+                Box::new(PolicyServer::start(
+                    "8.8.8.1",
+                    &world.certificate(),
+                    drip(String::new(), length.clone()),
+                ))
+            }),
+        ),
+        (
+            "body",
+            Box::new(|world| {
+                Box::new(PolicyServer::start(
+                    "8.8.8.1",
+                    &world.certificate(),
+                    drip(length.clone(), POLICY.to_owned()),
+                ))
+            }),
         ),
         (
             "chunks",
@@ -881,16 +901,16 @@ fn the_deadline_holds() {
                 Box::new(PolicyServer::start(
                     "8.8.8.1",
                     &world.certificate(),
-                    drip(chunks.clone()),
+                    drip(chunks.clone(), chunk_by_chunk.clone()),
                 ))
             }),
         ),
         (
             "the record of the body",
             Box::new(|world| {
-                Box::new(PolicyServer::start("8.8.8.1", &world.certificate(), |stream| {
-                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n");
-                    let _ = stream.flush();
+                let length = length.clone();
+                Box::new(PolicyServer::start("8.8.8.1", &world.certificate(), move |stream| {
+                    let _ = stream.write_all(length.as_bytes()).and_then(|()| stream.flush());
                     for octet in [&[23, 3, 3, 0x10, 0][..], &[0; 200]].concat() {
                         sleep(Duration::from_millis(50));
                         if stream.sock.write_all(&[octet]).is_err() {

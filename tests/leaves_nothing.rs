@@ -73,7 +73,6 @@ fn no_thread_and_no_descriptor_is_left() {
         resolver.txt("tcp.example.com", soon()).expect("a record");
         let silent = resolver.txt("silent.example.com", Instant::now() + Duration::from_millis(300));
         assert_eq!(silent, Err(DnsError::Timeout));
-        // Joined, and not only on its way out.
         comes_back_to(&before.0, threads, "threads");
         let body = policy_host.get(&Domain::parse("example.com").expect("a domain"), soon());
         assert_eq!(body.as_deref(), Ok(&b"hello"[..]));
