@@ -3,12 +3,12 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustls::crypto::ring;
 use rustls::{HandshakeKind, ServerConfig, ServerConnection, StreamOwned};
@@ -36,10 +36,18 @@ pub fn isolate(addresses: &[&str]) {
 
 /// Gives the loopback interface of this network one more address.
 pub fn add_address(address: &str) {
-    match address.contains(':') {
-        // Usable at once, not only when no neighbour has claimed it.
-        true => ip(&["addr", "add", &format!("{address}/128"), "dev", "lo", "nodad"]),
-        false => ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"]),
+    if !address.contains(':') {
+        return ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"]);
+    }
+    ip(&["addr", "add", &format!("{address}/128"), "dev", "lo", "nodad"]);
+    // The kernel makes the route to an IPv6 address a moment later.
+    let start = Instant::now();
+    while UdpSocket::bind("[::]:0")
+        .and_then(|socket| socket.connect((address, 9)))
+        .is_err()
+    {
+        assert!(start.elapsed() < Duration::from_secs(5), "no route to {address}");
+        thread::sleep(Duration::from_millis(5));
     }
 }
 
