@@ -117,10 +117,7 @@ pub fn check_name(leaf: &[u8], host: &Domain) -> Result<(), CertificateFailure> 
 }
 
 fn read<'a>(der: &'a CertificateDer<'a>) -> Result<EndEntityCert<'a>, CertificateFailure> {
-    EndEntityCert::try_from(der).map_err(|error| match error {
-        Error::BadDer if der::is_before_version_3(der) => failure(&Error::UnsupportedCertVersion, "the certificate"),
-        _ => failure(&error, "the certificate"),
-    })
+    EndEntityCert::try_from(der).map_err(|error| failure(&error, "the certificate"))
 }
 
 fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailure> {
@@ -154,8 +151,8 @@ fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailu
 
 /// Those of the certificates sent that can be issuers in a path from the leaf, going by their names, nearest first.
 ///
-/// webpki tries every order of those it is given and parses each again and again: a thousand strangers in the chain
-/// would take it minutes.
+/// webpki tries every order in which those it is given fit, and at each step parses all of them again: a ring of
+/// authorities that fit in any order and some thousands of strangers would take it minutes.
 fn possible_issuers<'a>(leaf: &EndEntityCert<'_>, others: &'a [CertificateDer<'a>]) -> Vec<CertificateDer<'a>> {
     let others: Vec<_> = others
         .iter()
@@ -274,14 +271,13 @@ impl fmt::Display for Date {
     }
 }
 
-/// The little of DER (X.690) that webpki does not tell: the text of a name, and the version of what it refuses.
+/// The little of DER (X.690) that webpki does not read: the text of a name.
 mod der {
     use super::MAX_AUTHORITY;
 
     const SEQUENCE: u8 = 0x30;
     const SET: u8 = 0x31;
     const OBJECT_IDENTIFIER: u8 = 0x06;
-    const INTEGER: u8 = 0x02;
 
     /// What tells an authority from others in the name of a certificate's issuer (RFC 5280 4.1.2.4), for a human:
     /// `CN=Example Root`. Characters that could mean something to a log or a shell become `?`.
@@ -321,19 +317,6 @@ mod der {
         value
     }
 
-    /// Whether this is a certificate without the version field: of X.509 version 1, as old tools make them.
-    pub(super) fn is_before_version_3(certificate: &[u8]) -> bool {
-        let inside = |der| {
-            element(der)
-                .filter(|(tag, ..)| *tag == SEQUENCE)
-                .map(|(_, inside, _)| inside)
-        };
-        inside(certificate)
-            .and_then(inside)
-            .and_then(element)
-            .is_some_and(|(tag, ..)| tag == INTEGER)
-    }
-
     /// The first element: its tag, its content, and what comes after it. Lengths above 16 bits are not for us.
     fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         let (length, content) = match *der {
@@ -370,6 +353,33 @@ mod tests {
                 date
             );
         }
+    }
+
+    #[test]
+    fn issuers_are_chosen_by_name_and_few() {
+        let made = |name: &str, issuer: Option<&rcgen::CertifiedIssuer<'static, rcgen::KeyPair>>| {
+            let mut params = rcgen::CertificateParams::default();
+            params.distinguished_name.push(rcgen::DnType::CommonName, name);
+            let key = rcgen::KeyPair::generate().expect("a key");
+            match issuer {
+                Some(issuer) => rcgen::CertifiedIssuer::signed_by(params, key, issuer),
+                None => rcgen::CertifiedIssuer::self_signed(params, key),
+            }
+            .expect("a certificate")
+        };
+        let root = made("Root", None);
+        let (one, stranger) = (made("One", Some(&root)), made("Stranger", Some(&root)));
+        let (two, leaf) = (made("Two", Some(&one)), made("Two", Some(&one)));
+        let host = made("host", Some(&two));
+        let host = EndEntityCert::try_from(host.der()).expect("readable");
+        let others: Vec<_> = [&stranger, &root, &one, &two, &leaf, &two, &one]
+            .map(|c| c.der().clone())
+            .into();
+        let expected: Vec<_> = [&two, &leaf, &one, &root].map(|c| c.der().clone()).into();
+        assert_eq!(possible_issuers(&host, &others), expected);
+        let ring: Vec<_> = (0..20).map(|_| made("Two", Some(&two)).der().clone()).collect();
+        assert_eq!(possible_issuers(&host, &ring), ring[..MAX_ISSUERS]);
+        assert_eq!(possible_issuers(&host, &[]), []);
     }
 
     #[test]

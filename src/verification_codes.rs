@@ -146,7 +146,8 @@ const GNUTLS: &[(u32, &str, ResultType, &str)] = &[
     (1 << 1, "INVALID", NotTrusted, "the certificate is not trusted"),
 ];
 
-/// Node's own check of the name, made after OpenSSL's of the chain.
+/// Node's own check of the name, made after OpenSSL's of the chain; and its name for every code of OpenSSL that it
+/// has no name for, such as a broken name constraint or a weak signature.
 const NODE: &[(&str, ResultType, &str)] = &[
     (
         "ERR_TLS_CERT_ALTNAME_INVALID",
@@ -157,6 +158,11 @@ const NODE: &[(&str, ResultType, &str)] = &[
         "ERR_TLS_CERT_ALTNAME_FORMAT",
         Mismatch,
         "the certificate's subjectAltName cannot be read",
+    ),
+    (
+        "UNSPECIFIED",
+        NotTrusted,
+        "the certificate is not trusted, Node does not tell why",
     ),
 ];
 

@@ -690,7 +690,15 @@ fn hostile_sizes() {
         .collect();
     let word = within_limit("ring", &mut || verdict(&chain, &roots));
     assert!(word.starts_with("certificate-not-trusted: "), "{word}");
-    // The same, each also going by the name of an issuer of a root's name: signatures have to be checked.
+    // A few of them, and strangers that must be passed over at each step.
+    let strangers: Vec<Authority> = (0..90)
+        .map(|n| intermediate(&format!("Stranger {n}"), &root, |_| {}))
+        .collect();
+    let ring_and_strangers = ring[..8].iter().chain(&strangers).map(|ca| ca.der().as_ref());
+    let chain: Vec<&[u8]> = std::iter::once(&leaf[..]).chain(ring_and_strangers).collect();
+    let word = within_limit("ring and strangers", &mut || verdict(&chain, &roots));
+    assert!(word.starts_with("certificate-not-trusted: "), "{word}");
+    // A ring of the name of a root: signatures have to be checked.
     let false_root = pki::root("Root");
     let ring: Vec<Authority> = (0..90).map(|_| intermediate("Root", &false_root, |_| {})).collect();
     let leaf = host(&[MX], &ring[0], |_| {}).der;
