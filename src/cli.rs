@@ -6,10 +6,12 @@
 
 mod advice;
 mod certificate;
+mod check;
 mod input;
 mod lint;
 mod mx_match;
 mod output;
+mod smtp;
 
 use std::process::ExitCode;
 
@@ -26,6 +28,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Check),
     /// Check a TXT record or a policy before it is published.
     #[command(subcommand)]
     Lint(lint::Lint),
@@ -49,6 +52,7 @@ struct Trouble(String);
 #[must_use]
 pub fn run() -> ExitCode {
     let found = match Arguments::parse().command {
+        Command::Check(arguments) => arguments.run(),
         Command::Lint(arguments) => arguments.run(),
         Command::Match(arguments) => arguments.run(),
         Command::Certificate(arguments) => arguments.run(),

@@ -36,7 +36,7 @@ fn on_lifetime(policy: &Policy) -> Option<String> {
     (policy.mode() == Mode::Enforce && policy.max_age() < WEEK).then(|| match policy.max_age() {
         0 => "max_age 0: the policy protects no mail but that for which it was fetched".to_owned(),
         max_age => format!(
-            "max_age {max_age} is {}: who keeps senders from the policy for that long has them deliver without; \
+            "max_age {max_age} is {}: an attacker who keeps senders from the policy host for that long undoes the policy; \
              some weeks are better (RFC 8461 10.2)",
             span(max_age)
         ),
@@ -82,9 +82,9 @@ fn fields(text: &str) -> impl Iterator<Item = &str> {
 /// Seconds in words: `3 days`, `90 minutes`.
 pub(super) fn span(seconds: u32) -> String {
     let (count, unit) = match seconds {
-        86_400.. if seconds % 86_400 == 0 || seconds > 10 * 86_400 => (seconds / 86_400, "day"),
-        3_600.. if seconds % 3_600 == 0 || seconds > 86_400 => (seconds / 3_600, "hour"),
-        60.. if seconds % 60 == 0 || seconds > 3_600 => (seconds / 60, "minute"),
+        86_400.. if seconds.is_multiple_of(86_400) || seconds > 10 * 86_400 => (seconds / 86_400, "day"),
+        3_600.. if seconds.is_multiple_of(3_600) || seconds > 86_400 => (seconds / 3_600, "hour"),
+        60.. if seconds.is_multiple_of(60) || seconds > 3_600 => (seconds / 60, "minute"),
         _ => (seconds, "second"),
     };
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
