@@ -67,7 +67,7 @@ impl RequestHandler for Answerer {
         let name = question
             .query
             .name()
-            .to_string()
+            .to_ascii()
             .trim_end_matches('.')
             .to_ascii_lowercase();
         let kind = question.query.query_type();
