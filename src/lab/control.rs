@@ -3,7 +3,7 @@
 //! `{"op":"set","domain":"good.test","https":"404"}`, `{"op":"reset"}`, `{"op":"counters"}`, `{"op":"requests"}`, `{"op":"mail"}`.
 
 use super::Internet;
-use super::world::{Change, invalid};
+use super::change::{Change, invalid};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};
@@ -40,11 +40,7 @@ pub(super) async fn serve(internet: Arc<Internet>, listener: UnixListener) {
                     Ok(answer) => answer,
                     Err(error) => json!({ "error": error.to_string() }),
                 };
-                if write
-                    .write_all(format!("{answer}\n").as_bytes())
-                    .await
-                    .is_err()
-                {
+                if write.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
                     return;
                 }
             }

@@ -12,9 +12,12 @@ use std::process::{Command, Stdio};
 const OVERLAY: &str = "mtasts-lab";
 
 /// All these addresses are this host's (RFC 2544, RFC 5180), some have no route, and those where a policy host is only
-/// said to be (private networks, NAT64) are served as well: whoever goes there is seen.
+/// said to be (private networks, NAT64) are served as well: whoever goes there is seen. The two addresses on the
+/// interface are for getaddrinfo(3): under AI_ADDRCONFIG it asks nothing for a family that has only the loopback address.
 const ADDRESSES: &str = "\
 link set lo up
+addr add 198.18.0.1/32 dev lo
+addr add 2001:2::1/128 dev lo
 route add local 198.18.0.0/15 dev lo
 route add unreachable 198.19.255.0/24 table local
 route add local 2001:2::/48 dev lo
@@ -50,8 +53,7 @@ pub fn isolate(directory: &Path) -> io::Result<()> {
     namespace::separate().map_err(|error| explain(error, "cannot make a network namespace"))?;
     addresses()?;
     // IPv4 binds to any address that is routed here, IPv6 only with this; it belongs to the namespace.
-    fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")
-        .map_err(|error| explain(error, "needs IPv6"))?;
+    fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").map_err(|error| explain(error, "needs IPv6"))?;
     private_etc(&directory).map_err(|error| explain(error, "cannot make a private /etc"))
 }
 
@@ -88,18 +90,8 @@ fn private_etc(directory: &Path) -> io::Result<()> {
     let (upper, work) = (memory.join("upper"), memory.join("work"));
     fs::create_dir(&upper)?;
     fs::create_dir(&work)?;
-    let layers = format!(
-        "lowerdir=/etc,upperdir={},workdir={}",
-        upper.display(),
-        work.display()
-    );
-    namespace::mount(
-        Some(OVERLAY),
-        Path::new("/etc"),
-        Some("overlay"),
-        0,
-        &layers,
-    )?;
+    let layers = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+    namespace::mount(Some(OVERLAY), Path::new("/etc"), Some("overlay"), 0, &layers)?;
     // The overlay holds on to it; unseen, the directory can be removed.
     namespace::detach(&memory)?;
     fs::remove_dir(&memory)?;
@@ -123,8 +115,7 @@ fn private_etc(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(settings)?;
     let cache = directory.join("cache");
     let cache = toml_string(&cache.to_string_lossy());
-    let text =
-        format!("cache_dir = {cache}\nallow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n");
+    let text = format!("cache_dir = {cache}\nallow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n");
     replace(&settings.join("mtasts.toml"), &text)
 }
 
@@ -143,9 +134,7 @@ fn toml_string(text: &str) -> String {
 /// If `/etc` is private, makes this the only certificate there that is trusted.
 pub(super) fn trust(pem: &str) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
-    let ours = |line: &str| {
-        line.split(' ').nth(4) == Some("/etc") && line.contains(&format!(" overlay {OVERLAY} "))
-    };
+    let ours = |line: &str| line.split(' ').nth(4) == Some("/etc") && line.contains(&format!(" overlay {OVERLAY} "));
     if !mounts.lines().any(ours) {
         return Ok(());
     }
