@@ -62,6 +62,21 @@ fn the_command_sees_the_lab_and_the_host_stays_as_it_is() {
 }
 
 #[test]
+fn a_symbolic_link_does_not_lead_out_of_the_private_etc() {
+    // A lab inside of a lab: the outer one plays the host, whose resolv.conf is managed by somebody.
+    let output = lab_run(
+        "set -e; managed=$MTASTS_LAB_DIR/managed; echo kept > $managed; ln -sf $managed /etc/resolv.conf
+         $MTASTS lab run -- cat /etc/resolv.conf; cat $managed; readlink /etc/resolv.conf",
+    );
+    let out = text(&output.stdout);
+    assert!(
+        output.status.success() && out.starts_with("nameserver 198.18.0.53\n"),
+        "{output:?}"
+    );
+    assert!(out.contains("\nkept\n") && out.ends_with("/managed\n"), "{out}");
+}
+
+#[test]
 fn openssl_finds_the_root_by_its_hash() {
     let output = lab_run("openssl verify -no-CAfile -CApath /etc/ssl/certs $MTASTS_LAB_CA");
     assert!(output.status.success(), "{output:?}");

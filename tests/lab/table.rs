@@ -7,6 +7,7 @@ use mtasts::lab::{Entry, Expect, Lab, Policy, table};
 use rustls::{CertificateError, ClientConfig, Error};
 use std::collections::BTreeSet;
 use std::io;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 const PATH: &str = "/.well-known/mta-sts.txt";
@@ -71,6 +72,48 @@ fn mail_goes_where_the_table_says() {
             }
             assert_eq!(mail.body, "Subject: test\r\n\r\nhello\r\n.\r\n");
         }
+    });
+}
+
+/// OpenSSL judges by DANE alone here; what its own names and trust say does not count for usage 3 (RFC 7672 3.1.1).
+#[test]
+fn tlsa_records_match_the_certificates_or_do_not() {
+    in_lab(|lab| {
+        for (domain, matches) in [
+            ("dane.test", true),
+            ("dane-ta.test", true),
+            ("dane-selfsigned.test", true),
+            ("dane-private-ca.test", true),
+            ("dane-nopolicy.test", true),
+            ("dane-mismatch.test", false),
+            ("dane-ta-wrongname.test", false),
+        ] {
+            let host = format!("mx.{domain}");
+            let [RData::TLSA(tlsa)] = &records(&format!("_25._tcp.{host}"), RecordType::TLSA).unwrap()[..] else {
+                panic!("one record at {host}")
+            };
+            let data: String = tlsa.cert_data.iter().map(|octet| format!("{octet:02x}")).collect();
+            let record = format!(
+                "{} {} {} {data}",
+                u8::from(tlsa.cert_usage),
+                u8::from(tlsa.selector),
+                u8::from(tlsa.matching)
+            );
+            let output = Command::new("openssl")
+                .args(["s_client", "-starttls", "smtp", "-connect", &format!("{host}:25")])
+                .args(["-dane_tlsa_domain", &host, "-dane_tlsa_rrdata", &record])
+                .stdin(Stdio::null())
+                .output()
+                .unwrap();
+            let text = String::from_utf8_lossy(&output.stdout);
+            assert!(text.contains("SSL handshake has read"), "{domain}: {output:?}");
+            assert_eq!(
+                text.contains("Verify return code: 0 (ok)"),
+                matches,
+                "{domain} {record}: {text}"
+            );
+        }
+        assert!(lab.sessions().iter().all(|session| session.tls.is_some()));
     });
 }
 
