@@ -113,8 +113,9 @@ fn the_control_commands_reach_the_lab_around() {
 #[test]
 fn no_process_survives() {
     let mark = format!("86400.{}", std::process::id());
+    // Their output goes nowhere: a survivor must not keep us waiting at its pipe.
     let output = lab_run(&format!(
-        "sleep {mark} & setsid sleep {mark} & (setsid sh -c 'sleep {mark} & sleep {mark}' &) ; exit 0"
+        "exec >/dev/null 2>&1; sleep {mark} & setsid sleep {mark} & (setsid sh -c 'sleep {mark} & sleep {mark}' &) ; exit 0"
     ));
     assert!(output.status.success(), "{output:?}");
     assert_eq!(processes_with(&mark), 0);
@@ -123,7 +124,7 @@ fn no_process_survives() {
 #[test]
 fn an_order_to_end_ends_all() {
     let mark = format!("86401.{}", std::process::id());
-    let script = format!("setsid sleep {mark} & echo $MTASTS_LAB_DIR; exec sleep {mark}");
+    let script = format!("setsid sleep {mark} >/dev/null & echo $MTASTS_LAB_DIR; exec sleep {mark} >/dev/null");
     let mut lab = Command::new(MTASTS)
         .args(["lab", "run", "--", "sh", "-c", &script])
         .stdout(Stdio::piped())

@@ -4,6 +4,7 @@ mod client;
 mod command;
 mod dns;
 mod running;
+mod smtp;
 mod table;
 
 use mtasts::lab::{self, Lab};
