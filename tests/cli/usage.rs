@@ -62,7 +62,16 @@ fn settings_that_cannot_be_read() {
     std::fs::set_permissions(directory.root(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).expect("our own");
     let settings = directory.write("mtasts.toml", "timeout = 'soon'\n");
     let binary = directory.path("mtasts");
-    std::fs::copy(env!("CARGO_BIN_EXE_mtasts"), &binary).expect("a copy that everybody can reach");
+    // A copy that everybody can reach; made by another process, because a descriptor to write that a test's child
+    // inherits meanwhile would keep it from running ("Text file busy").
+    let mut copy = std::process::Command::new("cp");
+    assert!(
+        copy.arg(env!("CARGO_BIN_EXE_mtasts"))
+            .arg(&binary)
+            .status()
+            .expect("cp")
+            .success()
+    );
     let as_nobody = |settings: &std::path::Path| {
         let mut command = std::process::Command::new(&binary);
         std::os::unix::process::CommandExt::uid(&mut command, 65_534);
