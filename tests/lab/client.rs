@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Enough for everything that answers at all.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How to ask.
 #[derive(Clone, Copy, PartialEq, Eq)]
