@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Enough for everything that answers at all.
-pub(crate) const PATIENCE: Duration = Duration::from_millis(1500);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How to ask.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -100,11 +100,15 @@ pub(crate) fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
 
 /// The first of the addresses that accepts a connection.
 pub(crate) fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
+    connect_within(PATIENCE, name, port)
+}
+
+fn connect_within(patience: Duration, name: &str, port: u16) -> io::Result<TcpStream> {
     let mut last = io::Error::other("no address");
     for address in addresses(name)? {
-        match TcpStream::connect_timeout(&SocketAddr::new(address, port), PATIENCE) {
+        match TcpStream::connect_timeout(&SocketAddr::new(address, port), patience) {
             Ok(stream) => {
-                stream.set_read_timeout(Some(PATIENCE))?;
+                stream.set_read_timeout(Some(patience))?;
                 return Ok(stream);
             }
             Err(error) => last = error,
@@ -185,7 +189,18 @@ fn unchunk(mut octets: &[u8]) -> Option<Vec<u8>> {
 
 /// GET of a path from a policy host.
 pub(crate) fn get(config: &Arc<ClientConfig>, host: &str, path: &str, fields: &str) -> io::Result<Answer> {
-    let mut stream = encrypt(config, host, connect(host, 443)?)?;
+    get_within(PATIENCE, config, host, path, fields)
+}
+
+/// The same with so much patience for each step.
+pub(crate) fn get_within(
+    patience: Duration,
+    config: &Arc<ClientConfig>,
+    host: &str,
+    path: &str,
+    fields: &str,
+) -> io::Result<Answer> {
+    let mut stream = encrypt(config, host, connect_within(patience, host, 443)?)?;
     write!(
         stream,
         "GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n"
@@ -203,7 +218,7 @@ pub(crate) fn get(config: &Arc<ClientConfig>, host: &str, path: &str, fields: &s
                 .is_some();
             framed && answer.complete_body().is_some()
         });
-        if finished || octets.len() > 1 << 20 || begin.elapsed() > 2 * PATIENCE {
+        if finished || octets.len() > 1 << 20 || begin.elapsed() > 2 * patience {
             break;
         }
     }

@@ -1,6 +1,6 @@
 //! The lab while it runs: changes, sessions, many at once, and its end.
 
-use super::client::{command, connect, encrypt, get, mail, reply, texts, trusting};
+use super::client::{command, connect, encrypt, get, get_within, mail, reply, texts, trusting};
 use super::{in_lab, tempfile};
 use mtasts::lab::{self, Certificate, Change, Https, Lab, Mx, policy_text};
 use std::fs;
@@ -197,6 +197,9 @@ fn requests_are_on_record_word_for_word() {
     });
 }
 
+/// Two hundred handshakes in a debug build, on a machine that may have other things to do.
+const PATIENT: Duration = Duration::from_secs(30);
+
 #[test]
 fn two_hundred_at_once_are_served_in_seconds() {
     in_lab(|lab| {
@@ -206,11 +209,12 @@ fn two_hundred_at_once_are_served_in_seconds() {
             for _ in 0..200 {
                 scope.spawn(|| {
                     assert_eq!(texts("_mta-sts.good.test").unwrap().len(), 1);
-                    assert_eq!(get(&config, "mta-sts.good.test", PATH, "").unwrap().status, 200);
+                    let answer = get_within(PATIENT, &config, "mta-sts.good.test", PATH, "");
+                    assert_eq!(answer.unwrap().status, 200);
                 });
             }
         });
-        assert!(begin.elapsed() < Duration::from_secs(20), "{:?}", begin.elapsed());
+        assert!(begin.elapsed() < PATIENT, "{:?}", begin.elapsed());
         assert_eq!(lab.counters().https["mta-sts.good.test"], 200);
     });
 }
