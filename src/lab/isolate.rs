@@ -5,6 +5,7 @@ use super::world::DNS_ADDRESS;
 use crate::sys::namespace;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -27,6 +28,9 @@ route add local 169.254.169.254/32 dev lo
 route add local 64:ff9b::a00:1/128 dev lo
 ";
 
+/// The user without a name, and his group.
+const NOBODY: u32 = 65_534;
+
 /// Listeners for all hosts, and some hundred connections.
 const DESCRIPTORS: u64 = 8192;
 
@@ -34,7 +38,7 @@ const DESCRIPTORS: u64 = 8192;
 ///
 /// * `resolv.conf` names the lab's DNS, `nsswitch.conf` asks no other;
 /// * `ssl/certs` is empty until [`super::Lab::start`] puts the lab's root CA there;
-/// * `mtasts/mtasts.toml` allows the lab's addresses and puts the cache into `DIRECTORY/cache`, which is made.
+/// * `mtasts/mtasts.toml` allows the lab's addresses and puts the cache into `DIRECTORY/cache`, which is made and belongs to nobody.
 ///
 /// Threads that exist already stay where they are. `directory` is made if absent.
 ///
@@ -47,7 +51,11 @@ pub fn isolate(directory: &Path) -> io::Result<()> {
             "needs root: network namespaces",
         ));
     }
-    fs::create_dir_all(directory.join("cache"))?;
+    let cache = directory.join("cache");
+    fs::create_dir_all(&cache)?;
+    // Root's helper becomes the owner of the cache, who cannot be root.
+    chown(&cache, Some(NOBODY), Some(NOBODY))?;
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o2770))?;
     let directory = directory.canonicalize()?;
     namespace::allow_descriptors(DESCRIPTORS)?;
     namespace::separate().map_err(|error| explain(error, "cannot make a network namespace"))?;
