@@ -1,0 +1,279 @@
+//! A mail host with a real Exim, alone in its own mount, process and host-name namespaces (see `host.sh`).
+
+use std::cell::Cell;
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// The TLS library that Exim is built with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tls {
+    /// Debian's own build.
+    Gnu,
+    /// The same source with OpenSSL.
+    Open,
+}
+
+/// What is in /etc/exim4.
+#[derive(Clone, Debug)]
+pub enum Config {
+    /// Debian's split configuration for a host on the Internet, with the drop-ins of `examples/exim/conf.d`.
+    Debian,
+    /// `examples/exim/exim.conf`.
+    Complete,
+    /// This text as `exim4.conf`.
+    Text(String),
+}
+
+/// The text of `examples/exim/exim.conf`, for tests that change it.
+pub fn complete() -> String {
+    fs::read_to_string(root().join("examples/exim/exim.conf")).unwrap()
+}
+
+/// `examples/exim/exim.conf` with some of its lines changed. Each `from` must be there.
+pub fn edited(edits: &[(&str, &str)]) -> Config {
+    Config::Text(edits.iter().fold(complete(), |text, (from, to)| {
+        assert!(text.contains(from), "exim.conf no longer has {from:?}");
+        text.replace(from, to)
+    }))
+}
+
+/// The host's name, and the domain of its mail.
+pub const NAME: &str = "sender.test";
+
+const DEBIAN_SETTINGS: &str = "dc_eximconfig_configtype='internet'
+dc_other_hostnames='sender.test'
+dc_local_interfaces='127.0.0.1'
+dc_readhost=''
+dc_relay_domains=''
+dc_minimaldns='false'
+dc_relay_nets=''
+dc_smarthost=''
+CFILEMODE='644'
+dc_use_split_config='true'
+dc_hide_mailname=''
+dc_mailname_in_oh='true'
+dc_localdelivery='mail_spool'
+";
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The libmtasts.so that cargo built along with the running program.
+pub fn library() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let found = program.ancestors().skip(1).take(2).map(|dir| dir.join("libmtasts.so")).find(|path| path.exists());
+    found.unwrap_or_else(|| panic!("no libmtasts.so beside or above {}", program.display()))
+}
+
+/// Compiles `tests/exim/NAME.c` to a shared library.
+pub fn compiled(name: &str, into: &Path) -> PathBuf {
+    let library = into.join(format!("{name}.so"));
+    let source = root().join("tests/exim").join(format!("{name}.c"));
+    run(Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(source));
+    library
+}
+
+/// A running host. Its files live as long as the lab's namespace, its processes as long as this value.
+pub struct Host {
+    base: PathBuf,
+    keeper: Child,
+    _stdin: ChildStdin,
+    read: Cell<usize>,
+}
+
+impl Host {
+    /// Starts a host with this Exim and configuration, libmtasts where `make install` puts it, and the lab's settings.
+    /// `folder` is on a tmpfs.
+    pub fn start(folder: &Path, tls: Tls, config: &Config) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let exim = root().join("target/exim");
+        let mut fetch = Command::new(root().join("tests/exim/fetch.sh"));
+        fetch.arg(&exim);
+        let mut trees = vec![exim.join("gnutls")];
+        if tls == Tls::Open {
+            fetch.arg("openssl");
+            trees.insert(0, exim.join("openssl"));
+        }
+        run(&mut fetch);
+
+        let base = folder.join(format!("host{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+        fs::create_dir_all(&base).unwrap();
+        let mut keeper = Command::new("unshare")
+            .args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"])
+            .arg(root().join("tests/exim/host.sh"))
+            .args([&base, Path::new(NAME)])
+            .args(&trees)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("unshare");
+        let mut line = String::new();
+        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), "ready", "host.sh did not come up");
+        let host = Self { base, _stdin: keeper.stdin.take().unwrap(), keeper, read: Cell::new(0) };
+        host.install(&library());
+        host.configure(config);
+        host
+    }
+
+    /// Puts a shared library where the dynamic loader finds `libmtasts.so.0`.
+    pub fn install(&self, library: &Path) {
+        let folder = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
+        run(self.command("install").args(["-m", "644"]).arg(library).arg(format!("{folder}/libmtasts.so.0")));
+    }
+
+    /// Writes the configuration as an operator does.
+    pub fn configure(&self, config: &Config) {
+        let etc = self.base.join("exim4");
+        let _ = fs::remove_file(etc.join("exim4.conf"));
+        match config {
+            Config::Debian => {
+                fs::write(etc.join("update-exim4.conf.conf"), DEBIAN_SETTINGS).unwrap();
+                run(Command::new("cp").arg("-r").arg(root().join("examples/exim/conf.d")).arg(&etc));
+                run(&mut self.command("update-exim4.conf"));
+            }
+            Config::Complete => fs::write(etc.join("exim4.conf"), complete()).map(drop).unwrap(),
+            Config::Text(text) => fs::write(etc.join("exim4.conf"), text).unwrap(),
+        }
+    }
+
+    /// Writes /etc/mtasts/mtasts.toml.
+    pub fn settings(&self, text: &str) {
+        fs::write(self.base.join("mtasts/mtasts.toml"), text).unwrap();
+    }
+
+    /// A file of the host's /var.
+    pub fn var(&self, path: &str) -> PathBuf {
+        self.base.join("var").join(path)
+    }
+
+    /// A program on this host, as root.
+    pub fn command(&self, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        // The host's process 1 is the child of `unshare`, its only one.
+        let parent = self.keeper.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap();
+        command.args(["--mount", "--uts", "--pid", "--target", children.trim(), "--", program]);
+        command
+    }
+
+    /// A program on this host, as somebody with no rights at all.
+    pub fn command_as_nobody(&self, environment: &[(&str, &str)], program: &str) -> Command {
+        let mut command = self.command("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "env"]);
+        command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
+        command.arg(program);
+        command
+    }
+
+    /// Sends one message to these recipients and waits until Exim has tried each of them once.
+    pub fn send(&self, recipients: &[&str]) -> Outcome {
+        self.submit("-odf", recipients);
+        self.outcome()
+    }
+
+    /// Puts a message on the queue; nothing tries it before a queue run.
+    pub fn queue(&self, recipients: &[&str]) {
+        self.submit("-odq", recipients);
+    }
+
+    fn submit(&self, how: &str, recipients: &[&str]) {
+        let mut exim = self.command("exim4");
+        let mut child = exim
+            .args([how, "-i", "-f", "alice@sender.test"])
+            .args(recipients)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("exim4");
+        let message = b"From: alice@sender.test\nSubject: hello\n\nhello\n";
+        child.stdin.take().unwrap().write_all(message).unwrap();
+        assert!(child.wait().unwrap().success(), "exim4 refused the message");
+    }
+
+    /// One queue run, waited for. `-qff`: also what is not due; `-qqff`: routes all messages before it delivers.
+    pub fn run_queue(&self, how: &str) -> Outcome {
+        run(self.command("exim4").arg(how));
+        self.outcome()
+    }
+
+    /// What Exim logged since the last outcome.
+    pub fn outcome(&self) -> Outcome {
+        let mut log = self.log();
+        let new = log.split_off(self.read.replace(log.len()));
+        Outcome { log: new }
+    }
+
+    /// Exim's whole main log.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.var("log/exim4/mainlog")).unwrap_or_default()
+    }
+
+    /// Exim's panic log.
+    pub fn panic_log(&self) -> String {
+        fs::read_to_string(self.var("log/exim4/paniclog")).unwrap_or_default()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        // --kill-child: with `unshare` ends process 1 of the host, and with that all its processes.
+        let _ = self.keeper.kill();
+        let _ = self.keeper.wait();
+    }
+}
+
+/// Runs a command that must succeed.
+pub fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(
+        output.status.success(),
+        "{command:?}: {}\n{}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    output
+}
+
+/// Makes a script or library readable and executable for everybody.
+pub fn public(path: &Path) {
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// A piece of Exim's main log.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The lines.
+    pub log: String,
+}
+
+impl Outcome {
+    /// The line that tells what became of a recipient, and what that was.
+    pub fn of(&self, recipient: &str) -> (Fate, &str) {
+        let fates = [(" => ", Fate::Delivered), (" -> ", Fate::Delivered), (" == ", Fate::Deferred), (" ** ", Fate::Bounced)];
+        self.log
+            .lines()
+            .rev()
+            .find_map(|line| {
+                let (_, fate) = fates.iter().find(|(mark, _)| line.contains(&format!("{mark}{recipient}")))?;
+                Some((*fate, line))
+            })
+            .unwrap_or_else(|| panic!("nothing became of {recipient}:\n{}", self.log))
+    }
+}
+
+/// What Exim did with a recipient.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// A host took the message.
+    Delivered,
+    /// Exim will try again.
+    Deferred,
+    /// Exim gave up.
+    Bounced,
+}
