@@ -3,10 +3,13 @@
 use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 /// The TLS library that Exim is built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,6 +81,9 @@ pub fn compiled(name: &str, into: &Path) -> PathBuf {
     library
 }
 
+/// The lab's addresses are none that a policy host may have on the real Internet.
+const SETTINGS: &str = "allow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n";
+
 /// A running host. Its files live as long as the lab's namespace, its processes as long as this value.
 pub struct Host {
     base: PathBuf,
@@ -117,6 +123,7 @@ impl Host {
         assert_eq!(line.trim(), "ready", "host.sh did not come up");
         let host = Self { base, _stdin: keeper.stdin.take().unwrap(), keeper, read: Cell::new(0) };
         host.install(&library());
+        fs::write(host.etc("mtasts/mtasts.toml"), SETTINGS).unwrap();
         host.configure(config);
         host
     }
@@ -142,9 +149,14 @@ impl Host {
         }
     }
 
-    /// Writes /etc/mtasts/mtasts.toml.
-    pub fn settings(&self, text: &str) {
-        fs::write(self.base.join("mtasts/mtasts.toml"), text).unwrap();
+    /// Takes it away again.
+    pub fn uninstall(&self) {
+        run(self.command("sh").args(["-c", "rm /usr/lib/*-linux-gnu/libmtasts.so.0"]));
+    }
+
+    /// A file of the host's /etc/exim4 or /etc/mtasts.
+    pub fn etc(&self, path: &str) -> PathBuf {
+        self.base.join(path)
     }
 
     /// A file of the host's /var.
@@ -193,11 +205,36 @@ impl Host {
         let message = b"From: alice@sender.test\nSubject: hello\n\nhello\n";
         child.stdin.take().unwrap().write_all(message).unwrap();
         assert!(child.wait().unwrap().success(), "exim4 refused the message");
+        self.settle();
+    }
+
+    /// Waits for the processes that Exim has left in the background. (A daemon never ends: not to be used beside one.)
+    pub fn settle(&self) {
+        run(self.command("sh").args(["-c", "while grep -qsx exim4 /proc/[0-9]*/comm; do sleep 0.02; done"]));
+    }
+
+    /// Lets Exim forget what it knows of other hosts: retry times, waiting messages, TLS sessions.
+    pub fn forget(&self) {
+        for file in fs::read_dir(self.var("spool/exim4/db")).into_iter().flatten() {
+            fs::remove_file(file.unwrap().path()).unwrap();
+        }
+    }
+
+    /// Starts the daemon with SMTP at this address.
+    pub fn daemon(&self, address: SocketAddr) {
+        let (ip, port) = (address.ip(), address.port());
+        run(self.command("exim4").args(["-bd", "-oX", &format!("<; [{ip}]:{port}")]));
+        let end = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(address).is_err() {
+            assert!(Instant::now() < end, "no daemon at {address}: {}{}", self.log(), self.panic_log());
+            thread::sleep(Duration::from_millis(20));
+        }
     }
 
     /// One queue run, waited for. `-qff`: also what is not due; `-qqff`: routes all messages before it delivers.
     pub fn run_queue(&self, how: &str) -> Outcome {
         run(self.command("exim4").arg(how));
+        self.settle();
         self.outcome()
     }
 

@@ -27,10 +27,15 @@ mount -t tmpfs -o mode=755 exim-run /run
 hostname "$name"
 
 # What the packages' maintainer scripts do.
-uid=$(id -u Debian-exim)
+if ! id Debian-exim >/dev/null 2>&1; then
+    echo 'Debian-exim:x:941:941::/var/spool/exim4:/usr/sbin/nologin' >>/etc/passwd
+    echo 'Debian-exim:x:941:' >>/etc/group
+fi
 rm -rf /var/spool/exim4 /var/log/exim4 /var/lib/exim4 /var/lib/mtasts
-install -d -o "$uid" -g "$uid" -m 750 /var/spool/exim4 /var/log/exim4 /run/exim4
+install -d -o Debian-exim -g Debian-exim -m 750 /var/spool/exim4 /var/log/exim4 /run/exim4
 install -d -m 755 /var/lib/exim4
+# What the operator does, as the drop-in says.
+install -d -o Debian-exim -g Debian-exim -m 2770 /var/lib/mtasts
 echo "$name" >/etc/mailname
 
 echo ready
