@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 /// The TLS library that Exim is built with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tls {
+pub(crate) enum Tls {
     /// Debian's own build.
     Gnu,
     /// The same source with OpenSSL.
@@ -22,7 +22,7 @@ pub enum Tls {
 
 /// What is in /etc/exim4.
 #[derive(Clone, Debug)]
-pub enum Config {
+pub(crate) enum Config {
     /// Debian's split configuration for a host on the Internet, with the drop-ins of `examples/exim/conf.d`.
     Debian,
     /// `examples/exim/exim.conf`.
@@ -32,12 +32,12 @@ pub enum Config {
 }
 
 /// The text of `examples/exim/exim.conf`, for tests that change it.
-pub fn complete() -> String {
+pub(crate) fn complete() -> String {
     fs::read_to_string(root().join("examples/exim/exim.conf")).unwrap()
 }
 
 /// `examples/exim/exim.conf` with some of its lines changed. Each `from` must be there.
-pub fn edited(edits: &[(&str, &str)]) -> Config {
+pub(crate) fn edited(edits: &[(&str, &str)]) -> Config {
     Config::Text(edits.iter().fold(complete(), |text, (from, to)| {
         assert!(text.contains(from), "exim.conf no longer has {from:?}");
         text.replace(from, to)
@@ -45,7 +45,7 @@ pub fn edited(edits: &[(&str, &str)]) -> Config {
 }
 
 /// The host's name, and the domain of its mail.
-pub const NAME: &str = "sender.test";
+pub(crate) const NAME: &str = "sender.test";
 
 const DEBIAN_SETTINGS: &str = "dc_eximconfig_configtype='internet'
 dc_other_hostnames='sender.test'
@@ -67,14 +67,14 @@ fn root() -> PathBuf {
 }
 
 /// The libmtasts.so that cargo built along with the running program.
-pub fn library() -> PathBuf {
+pub(crate) fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     let found = program.ancestors().skip(1).take(2).map(|dir| dir.join("libmtasts.so")).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("no libmtasts.so beside or above {}", program.display()))
 }
 
 /// Compiles `tests/exim/NAME.c` to a shared library.
-pub fn compiled(name: &str, into: &Path) -> PathBuf {
+pub(crate) fn compiled(name: &str, into: &Path) -> PathBuf {
     let library = into.join(format!("{name}.so"));
     let source = root().join("tests/exim").join(format!("{name}.c"));
     run(Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(source));
@@ -85,7 +85,7 @@ pub fn compiled(name: &str, into: &Path) -> PathBuf {
 const SETTINGS: &str = "allow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n";
 
 /// A running host. Its files live as long as the lab's namespace, its processes as long as this value.
-pub struct Host {
+pub(crate) struct Host {
     base: PathBuf,
     keeper: Child,
     _stdin: ChildStdin,
@@ -95,7 +95,7 @@ pub struct Host {
 impl Host {
     /// Starts a host with this Exim and configuration, libmtasts where `make install` puts it, and the lab's settings.
     /// `folder` is on a tmpfs.
-    pub fn start(folder: &Path, tls: Tls, config: &Config) -> Self {
+    pub(crate) fn start(folder: &Path, tls: Tls, config: &Config) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let exim = root().join("target/exim");
         let mut fetch = Command::new(root().join("tests/exim/fetch.sh"));
@@ -129,13 +129,13 @@ impl Host {
     }
 
     /// Puts a shared library where the dynamic loader finds `libmtasts.so.0`.
-    pub fn install(&self, library: &Path) {
+    pub(crate) fn install(&self, library: &Path) {
         let folder = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
         run(self.command("install").args(["-m", "644"]).arg(library).arg(format!("{folder}/libmtasts.so.0")));
     }
 
     /// Writes the configuration as an operator does.
-    pub fn configure(&self, config: &Config) {
+    pub(crate) fn configure(&self, config: &Config) {
         let etc = self.base.join("exim4");
         let _ = fs::remove_file(etc.join("exim4.conf"));
         match config {
@@ -150,22 +150,22 @@ impl Host {
     }
 
     /// Takes it away again.
-    pub fn uninstall(&self) {
+    pub(crate) fn uninstall(&self) {
         run(self.command("sh").args(["-c", "rm /usr/lib/*-linux-gnu/libmtasts.so.0"]));
     }
 
     /// A file of the host's /etc/exim4 or /etc/mtasts.
-    pub fn etc(&self, path: &str) -> PathBuf {
+    pub(crate) fn etc(&self, path: &str) -> PathBuf {
         self.base.join(path)
     }
 
     /// A file of the host's /var.
-    pub fn var(&self, path: &str) -> PathBuf {
+    pub(crate) fn var(&self, path: &str) -> PathBuf {
         self.base.join("var").join(path)
     }
 
     /// A program on this host, as root.
-    pub fn command(&self, program: &str) -> Command {
+    pub(crate) fn command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         // The host's process 1 is the child of `unshare`, its only one.
         let parent = self.keeper.id();
@@ -175,7 +175,7 @@ impl Host {
     }
 
     /// A program on this host, as somebody with no rights at all.
-    pub fn command_as_nobody(&self, environment: &[(&str, &str)], program: &str) -> Command {
+    pub(crate) fn command_as_nobody(&self, environment: &[(&str, &str)], program: &str) -> Command {
         let mut command = self.command("setpriv");
         command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups", "env"]);
         command.args(environment.iter().map(|(name, value)| format!("{name}={value}")));
@@ -184,13 +184,13 @@ impl Host {
     }
 
     /// Sends one message to these recipients and waits until Exim has tried each of them once.
-    pub fn send(&self, recipients: &[&str]) -> Outcome {
+    pub(crate) fn send(&self, recipients: &[&str]) -> Outcome {
         self.submit("-odf", recipients);
         self.outcome()
     }
 
     /// Puts a message on the queue; nothing tries it before a queue run.
-    pub fn queue(&self, recipients: &[&str]) {
+    pub(crate) fn queue(&self, recipients: &[&str]) {
         self.submit("-odq", recipients);
     }
 
@@ -209,19 +209,19 @@ impl Host {
     }
 
     /// Waits for the processes that Exim has left in the background. (A daemon never ends: not to be used beside one.)
-    pub fn settle(&self) {
+    pub(crate) fn settle(&self) {
         run(self.command("sh").args(["-c", "while grep -qsx exim4 /proc/[0-9]*/comm; do sleep 0.02; done"]));
     }
 
     /// Lets Exim forget what it knows of other hosts: retry times, waiting messages, TLS sessions.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         for file in fs::read_dir(self.var("spool/exim4/db")).into_iter().flatten() {
             fs::remove_file(file.unwrap().path()).unwrap();
         }
     }
 
     /// Starts the daemon with SMTP at this address.
-    pub fn daemon(&self, address: SocketAddr) {
+    pub(crate) fn daemon(&self, address: SocketAddr) {
         let (ip, port) = (address.ip(), address.port());
         run(self.command("exim4").args(["-bd", "-oX", &format!("<; [{ip}]:{port}")]));
         let end = Instant::now() + Duration::from_secs(10);
@@ -232,26 +232,26 @@ impl Host {
     }
 
     /// One queue run, waited for. `-qff`: also what is not due; `-qqff`: routes all messages before it delivers.
-    pub fn run_queue(&self, how: &str) -> Outcome {
+    pub(crate) fn run_queue(&self, how: &str) -> Outcome {
         run(self.command("exim4").arg(how));
         self.settle();
         self.outcome()
     }
 
     /// What Exim logged since the last outcome.
-    pub fn outcome(&self) -> Outcome {
+    pub(crate) fn outcome(&self) -> Outcome {
         let mut log = self.log();
         let new = log.split_off(self.read.replace(log.len()));
         Outcome { log: new }
     }
 
     /// Exim's whole main log.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.var("log/exim4/mainlog")).unwrap_or_default()
     }
 
     /// Exim's panic log.
-    pub fn panic_log(&self) -> String {
+    pub(crate) fn panic_log(&self) -> String {
         fs::read_to_string(self.var("log/exim4/paniclog")).unwrap_or_default()
     }
 }
@@ -265,7 +265,7 @@ impl Drop for Host {
 }
 
 /// Runs a command that must succeed.
-pub fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
@@ -278,20 +278,20 @@ pub fn run(command: &mut Command) -> Output {
 }
 
 /// Makes a script or library readable and executable for everybody.
-pub fn public(path: &Path) {
+pub(crate) fn public(path: &Path) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 /// A piece of Exim's main log.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// The lines.
-    pub log: String,
+    pub(crate) log: String,
 }
 
 impl Outcome {
     /// The line that tells what became of a recipient, and what that was.
-    pub fn of(&self, recipient: &str) -> (Fate, &str) {
+    pub(crate) fn of(&self, recipient: &str) -> (Fate, &str) {
         let fates = [(" => ", Fate::Delivered), (" -> ", Fate::Delivered), (" == ", Fate::Deferred), (" ** ", Fate::Bounced)];
         self.log
             .lines()
@@ -306,7 +306,7 @@ impl Outcome {
 
 /// What Exim did with a recipient.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
+pub(crate) enum Fate {
     /// A host took the message.
     Delivered,
     /// Exim will try again.

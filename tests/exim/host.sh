@@ -37,6 +37,7 @@ install -d -m 755 /var/lib/exim4
 # What the operator does, as the drop-in says.
 install -d -o Debian-exim -g Debian-exim -m 2770 /var/lib/mtasts
 echo "$name" >/etc/mailname
+touch /etc/email-addresses
 
 echo ready
 read -r _ || true

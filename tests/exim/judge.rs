@@ -4,17 +4,17 @@ use super::host::{Fate, Outcome};
 use mtasts::lab::{Entry, Expect, Mail};
 
 /// What Exim did with one message, in words, and whether that was right.
-pub struct Verdict {
+pub(crate) struct Verdict {
     /// "delivered over verified TLS to mx.good.test", "deferred: no MX host of ..."
-    pub did: String,
+    pub(crate) did: String,
     /// As the table wants it.
-    pub right: bool,
+    pub(crate) right: bool,
     /// Exim's log line.
-    pub line: String,
+    pub(crate) line: String,
 }
 
 /// Judges a message to `to` at the domain of `entry`; `mail` is what the lab received for it.
-pub fn judge(entry: &Entry, to: &str, outcome: &Outcome, mail: &[Mail]) -> Verdict {
+pub(crate) fn judge(entry: &Entry, to: &str, outcome: &Outcome, mail: &[Mail]) -> Verdict {
     let (fate, line) = outcome.of(to);
     // Exim does DANE, and "yes" or "dane" is its word for a certificate that it has verified.
     let verified = line.contains(" CV=yes") || line.contains(" CV=dane");

@@ -56,7 +56,7 @@ fn each(host: &Host, place: &str, statuses: &[&str], config: impl Fn(String) -> 
 }
 
 /// The rows that fail closed, and those that fail open.
-pub fn failing_calls(world: &World) {
+pub(crate) fn failing_calls(world: &World) {
     for tls in BUILDS {
         let host = world.host(*tls, &Config::Complete);
         let fault = host::compiled("fault", world.folder());
@@ -113,7 +113,7 @@ fn lost_by_set(host: &Host) {
 }
 
 /// Our configurations under a lookup that fails in each way: mail waits, or goes out over verified TLS.
-pub fn our_configurations(world: &World) {
+pub(crate) fn our_configurations(world: &World) {
     for (tls, config) in world.combinations() {
         let host = world.host(tls, &config);
         host.install(&host::compiled("fault", world.folder()));

@@ -11,7 +11,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// The network and what comes from it are in the hands of a process of the cache directory's owner, never of root.
-pub fn root_stays_off_the_network(world: &World) {
+pub(crate) fn root_stays_off_the_network(world: &World) {
     for tls in BUILDS {
         let host = world.host(*tls, &Config::Complete);
         let owner = fs::metadata(host.var("lib/mtasts")).unwrap().uid();
@@ -67,7 +67,7 @@ fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
 
 /// `exim -bt` of an ordinary user, who sets every variable that could lead the library astray. Exim passes them all on
 /// here; in the shipped configuration `keep_environment` is empty.
-pub fn hostile_environment(world: &World) {
+pub(crate) fn hostile_environment(world: &World) {
     let evil = world.folder().join("evil");
     fs::create_dir_all(&evil).unwrap();
     fs::set_permissions(&evil, fs::Permissions::from_mode(0o777)).unwrap();
@@ -113,7 +113,7 @@ pub fn hostile_environment(world: &World) {
 }
 
 /// A settings file that cannot be read as one: mail waits, and the reason names the file.
-pub fn broken_settings(world: &World) {
+pub(crate) fn broken_settings(world: &World) {
     for (tls, config) in world.combinations() {
         let host = world.host(tls, &config);
         let settings = fs::read_to_string(host.etc("mtasts/mtasts.toml")).unwrap();
@@ -133,7 +133,7 @@ pub fn broken_settings(world: &World) {
 
 /// A crash in a lookup or at an event: what Exim makes of it. libmtasts does not crash (it catches its panics); this is
 /// why it must not.
-pub fn crashes(world: &World) {
+pub(crate) fn crashes(world: &World) {
     let fault = host::compiled("fault", world.folder());
     for tls in BUILDS {
         let host = world.host(*tls, &Config::Complete);
@@ -176,7 +176,7 @@ fn thaw(host: &Host) {
 }
 
 /// Addresses for which there cannot be a policy: Exim's own answer stands, at once.
-pub fn no_policy_domain(world: &World) {
+pub(crate) fn no_policy_domain(world: &World) {
     for (tls, config) in world.combinations() {
         let host = world.host(tls, &config);
         for to in ["a@nowhere.test", "a@no_such.under_score.test", "a@[198.18.255.1]", "a@xn--a.test"] {

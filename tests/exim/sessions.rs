@@ -50,7 +50,7 @@ fn in_order(world: &World) -> Vec<(Tls, Config)> {
 }
 
 /// A connection opened for a domain without policy must not carry mail for one that enforces.
-pub fn reused_connection(world: &World) {
+pub(crate) fn reused_connection(world: &World) {
     let (free, strict) = ("a@shared-nopolicy.test", "b@shared-strict.test");
     for tls in BUILDS {
         let host = world.host(*tls, &single_transport(ASK, ""));
@@ -76,7 +76,7 @@ pub fn reused_connection(world: &World) {
 }
 
 /// One message to two domains at one host.
-pub fn several_domains(world: &World) {
+pub(crate) fn several_domains(world: &World) {
     let (free, strict) = ("c@shared-nopolicy.test", "d@shared-strict.test");
     for tls in BUILDS {
         let host = world.host(*tls, &single_transport(ASK, ""));
@@ -95,7 +95,7 @@ pub fn several_domains(world: &World) {
 }
 
 /// One message to two users of one domain: the second's routing is a copy of the first's, without its address_data.
-pub fn several_recipients(world: &World) {
+pub(crate) fn several_recipients(world: &World) {
     let users = ["e@selfsigned.test", "f@selfsigned.test", "g@selfsigned.test"];
     for tls in BUILDS {
         let host = world.host(*tls, &single_transport(REMEMBER, "max_rcpt = 1"));
@@ -123,7 +123,7 @@ pub fn several_recipients(world: &World) {
 }
 
 /// OpenSSL takes a resumed session as it is and does not look at the certificate again.
-pub fn resumed_session(world: &World) {
+pub(crate) fn resumed_session(world: &World) {
     let (free, strict) = ("h@shared-nopolicy.test", "i@shared-strict.test");
     for tls in BUILDS {
         let resume = "tls_resumption_hosts = *\n  tls_sni = $host\n";
@@ -155,7 +155,7 @@ pub fn resumed_session(world: &World) {
 }
 
 /// What fails under one domain's policy must not delay other domains' mail at the same host.
-pub fn retry_records(world: &World) {
+pub(crate) fn retry_records(world: &World) {
     let (free, strict) = ("j@shared-nopolicy.test", "k@shared-strict.test");
     for tls in BUILDS {
         let host = world.host(*tls, &host::edited(&[("  interface = <; 0.0.0.0 ; ::0\n", "")]));
@@ -180,7 +180,7 @@ pub fn retry_records(world: &World) {
 }
 
 /// What an operator finds in the wild: routers that ask in a condition, a transport without requirements.
-pub fn existing_practice(world: &World) {
+pub(crate) fn existing_practice(world: &World) {
     let config = Config::Text(
         "domainlist local_domains = @
 keep_environment =

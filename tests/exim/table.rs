@@ -14,7 +14,7 @@ fn silent(entry: &Entry) -> bool {
 }
 
 /// One message to each domain, and nothing that the table does not allow.
-pub fn every_domain(world: &World, tls: Tls, config: &Config) {
+pub(crate) fn every_domain(world: &World, tls: Tls, config: &Config) {
     let mut wrong = Vec::new();
     let host = world.host(tls, config);
     for entry in lab::table().iter().filter(|entry| !silent(entry)) {
