@@ -1,1 +1,6 @@
 //! placeholder
+
+mod sys;
+
+#[cfg(feature = "lab")]
+pub mod lab;
