@@ -210,7 +210,10 @@ impl Host {
 
     /// Waits for the processes that Exim has left in the background. (A daemon never ends: not to be used beside one.)
     pub(crate) fn settle(&self) {
-        run(self.command("sh").args(["-c", "while grep -qsx exim4 /proc/[0-9]*/comm; do sleep 0.02; done"]));
+        // Zombies do not count: process 1 of the host reaps nobody.
+        let running = r"grep -qs '(exim4) [^Z]' /proc/[0-9]*/stat";
+        let wait = format!("for n in $(seq 3000); do {running} || exit 0; sleep 0.02; done; exit 1");
+        run(self.command("sh").args(["-c", &wait]));
     }
 
     /// Lets Exim forget what it knows of other hosts: retry times, waiting messages, TLS sessions.

@@ -62,6 +62,7 @@ pub(crate) fn reused_connection(world: &World) {
         assert!(line.contains("]* ") && line.contains("CV=no"), "not by reuse: {line}");
         evidence(&format!("single transport ({tls:?}): unverified connection reused"), line);
     }
+    let before = world.received(strict);
     for (tls, config) in in_order(world) {
         let host = world.host(tls, &config);
         host.queue(&[free]);
@@ -71,7 +72,7 @@ pub(crate) fn reused_connection(world: &World) {
         let (fate, line) = outcome.of(strict);
         assert_eq!(fate, Fate::Deferred, "{}", outcome.log);
         evidence("ours: not reused", line);
-        assert_eq!(world.received(strict), 1, "only by the single transport, once a build");
+        assert_eq!(world.received(strict), before);
     }
 }
 
@@ -128,6 +129,8 @@ pub(crate) fn resumed_session(world: &World) {
     for tls in BUILDS {
         let resume = "tls_resumption_hosts = *\n  tls_sni = $host\n";
         let two_transports = host::edited(&[
+            ("  tls_require_ciphers = HIGH:!aNULL:!SSLv3:!TLSv1\n", ""),
+            ("  tls_require_ciphers = NORMAL:-VERS-TLS1.0:-VERS-TLS1.1\n", ""),
             ("  tls_resumption_hosts =\n", "  tls_resumption_hosts = *\n"),
             ("remote_smtp:\n  driver = smtp\n", &format!("remote_smtp:\n  driver = smtp\n  {resume}")),
             ("log_selector =", "log_selector = +tls_resumption"),
