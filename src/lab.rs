@@ -222,9 +222,9 @@ impl Internet {
             let hash_map::Entry::Vacant(place) = listeners.entry(address) else {
                 continue;
             };
-            let listener = TcpListener::bind(address).await.map_err(|error| {
-                io::Error::new(error.kind(), format!("cannot listen at {address}: {error}"))
-            })?;
+            let listener = TcpListener::bind(address)
+                .await
+                .map_err(|error| io::Error::new(error.kind(), format!("cannot listen at {address}: {error}")))?;
             place.insert(tokio::spawn(accept(
                 self.world.clone(),
                 listener,

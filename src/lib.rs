@@ -1,6 +1,38 @@
-//! placeholder
+//! MTA-STS (RFC 8461) for sending mail servers.
 
-mod sys;
-
+pub mod addresses;
+pub mod answer;
+pub mod certificate;
+pub mod context;
+pub mod dns;
+pub mod entry;
+pub mod ffi;
+pub mod https;
 #[cfg(feature = "lab")]
 pub mod lab;
+pub mod lookup;
+pub mod mx;
+pub mod names;
+pub mod policy;
+pub mod record;
+pub mod result;
+pub mod roots;
+pub mod settings;
+pub mod store;
+mod sys;
+pub mod verdict;
+pub mod verification_codes;
+mod wire;
+
+pub use answer::{Answer, Failure, Source};
+pub use certificate::{CertificateFailure, check_chain, check_name};
+pub use context::{Context, ContextError};
+pub use entry::Entry;
+pub use mx::MxPattern;
+pub use names::{Domain, NameError};
+pub use policy::{Mode, Policy};
+pub use record::Record;
+pub use result::ResultType;
+pub use roots::{Roots, RootsError};
+pub use settings::{Settings, SettingsError};
+pub use verdict::{Action, Seen, Verdict, verdict};

@@ -2,9 +2,8 @@
 
 use super::behaviour::{Certificate, Tlsa};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
-    GeneralSubtree, IsCa, Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData,
-    SerialNumber,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, NameConstraints, PublicKeyData, SerialNumber,
 };
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -65,13 +64,7 @@ impl Authority {
         let root = root.0;
         let usual = (-DAY, 90 * DAY);
         let intermediate = ca("mtasts lab intermediate", usual, Some(&root), None)?.0;
-        let expired_intermediate = ca(
-            "mtasts lab expired intermediate",
-            (-2 * DAY, -HOUR),
-            Some(&root),
-            None,
-        )?
-        .0;
+        let expired_intermediate = ca("mtasts lab expired intermediate", (-2 * DAY, -HOUR), Some(&root), None)?.0;
         let constrained = ca(
             "mtasts lab constrained intermediate",
             usual,
@@ -110,18 +103,10 @@ impl Authority {
         Ok(chain)
     }
 
-    fn issue(
-        &self,
-        subject: &Subject,
-        kind: Certificate,
-    ) -> Result<Vec<CertificateDer<'static>>, rcgen::Error> {
+    fn issue(&self, subject: &Subject, kind: Certificate) -> Result<Vec<CertificateDer<'static>>, rcgen::Error> {
         let Subject { host, domain } = subject;
-        let parent = host
-            .split_once('.')
-            .map_or(host.as_str(), |(_, parent)| parent);
-        let grandparent = parent
-            .split_once('.')
-            .map_or(parent, |(_, grandparent)| grandparent);
+        let parent = host.split_once('.').map_or(host.as_str(), |(_, parent)| parent);
+        let grandparent = parent.split_once('.').map_or(parent, |(_, grandparent)| grandparent);
         let names = match kind {
             Certificate::CnOnly => vec![],
             Certificate::Wildcard => vec![format!("*.{parent}")],
@@ -142,13 +127,9 @@ impl Authority {
         let mut params = CertificateParams::new(names.clone())?;
         params.distinguished_name = DistinguishedName::new();
         if let Some(name) = common_name {
-            params
-                .distinguished_name
-                .push(DnType::CommonName, name.as_str());
+            params.distinguished_name.push(DnType::CommonName, name.as_str());
         }
-        params.serial_number = Some(SerialNumber::from(
-            self.serial.fetch_add(1, Ordering::Relaxed),
-        ));
+        params.serial_number = Some(SerialNumber::from(self.serial.fetch_add(1, Ordering::Relaxed)));
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![match kind {
             Certificate::ClientOnly => ExtendedKeyUsagePurpose::ClientAuth,
@@ -188,8 +169,7 @@ impl Authority {
         if let Some(config) = self.configs.lock().unwrap().get(&key) {
             return Ok(config.clone());
         }
-        let private =
-            PrivateKeyDer::try_from(self.leaf_key.serialize_der()).map_err(io::Error::other)?;
+        let private = PrivateKeyDer::try_from(self.leaf_key.serialize_der()).map_err(io::Error::other)?;
         let signer = self
             .provider
             .key_provider
@@ -230,22 +210,13 @@ impl Authority {
 
     fn sha256(&self, data: &[u8]) -> Vec<u8> {
         let suite = ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
-        let hash = suite
-            .tls13()
-            .expect("it is a TLS 1.3 suite")
-            .common
-            .hash_provider;
+        let hash = suite.tls13().expect("it is a TLS 1.3 suite").common.hash_provider;
         hash.hash(data).as_ref().to_vec()
     }
 }
 
 /// A CA certificate, signed by `parent` or by itself, valid for the given seconds around now; `only` constrains the names below it.
-fn ca(
-    name: &str,
-    (from, until): (i64, i64),
-    parent: Option<&Ca>,
-    only: Option<&str>,
-) -> io::Result<(Ca, String)> {
+fn ca(name: &str, (from, until): (i64, i64), parent: Option<&Ca>, only: Option<&str>) -> io::Result<(Ca, String)> {
     let key = KeyPair::generate().map_err(io::Error::other)?;
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();

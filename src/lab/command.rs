@@ -95,17 +95,9 @@ fn list(json: bool) -> io::Result<()> {
     if json {
         return writeln!(out, "{}", serde_json::to_string_pretty(&table)?);
     }
-    let width = table
-        .iter()
-        .map(|entry| entry.name.len())
-        .max()
-        .unwrap_or_default();
+    let width = table.iter().map(|entry| entry.name.len()).max().unwrap_or_default();
     for entry in &table {
-        writeln!(
-            out,
-            "{:width$}  {:22}  {}",
-            entry.name, entry.policy, entry.wrong
-        )?;
+        writeln!(out, "{:width$}  {:22}  {}", entry.name, entry.policy, entry.wrong)?;
         writeln!(out, "{:width$}  {:22}  -> {}", "", "", entry.expect)?;
         if let Some(expect) = &entry.expect_dane {
             writeln!(out, "{:width$}  {:22}  -> with DANE: {expect}", "", "")?;
@@ -139,8 +131,7 @@ fn run_in(directory: &Path, words: &[String]) -> io::Result<ExitStatus> {
         .env("MTASTS_LAB_DIR", directory)
         .env("MTASTS_LAB_CA", lab.ca_file());
     namespace::die_with_parent(&mut command);
-    let status =
-        wait(command).map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")));
+    let status = wait(command).map_err(|error| io::Error::new(error.kind(), format!("{program}: {error}")));
     namespace::end_children()?;
     drop(lab);
     status
@@ -150,9 +141,7 @@ fn run_in(directory: &Path, words: &[String]) -> io::Result<ExitStatus> {
 /// terminal sends it there too.
 fn wait(command: Command) -> io::Result<ExitStatus> {
     use tokio::signal::unix::{SignalKind, signal};
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let mut end = signal(SignalKind::terminate())?;
         let mut hangup = signal(SignalKind::hangup())?;
@@ -199,12 +188,9 @@ fn socket() -> io::Result<PathBuf> {
 fn parse_changes(changes: &[String]) -> io::Result<Value> {
     let mut object = Map::new();
     for change in changes {
-        let (key, value) = change.split_once('=').ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{change}: not KEY=VALUE"),
-            )
-        })?;
+        let (key, value) = change
+            .split_once('=')
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, format!("{change}: not KEY=VALUE")))?;
         match key {
             "txt" => {
                 let records = object.entry(key).or_insert_with(|| json!([]));
@@ -236,10 +222,7 @@ fn mail(json: bool) -> io::Result<()> {
     let mail: Vec<Mail> = serde_json::from_value(answer["mail"].clone())?;
     let sessions: Vec<Session> = serde_json::from_value(answer["sessions"].clone())?;
     for mail in mail {
-        let tls = mail
-            .tls
-            .as_ref()
-            .map_or("in clear", |tls| tls.version.as_str());
+        let tls = mail.tls.as_ref().map_or("in clear", |tls| tls.version.as_str());
         writeln!(
             out,
             "mail     {} -> {} at {} ({tls})",
@@ -249,14 +232,8 @@ fn mail(json: bool) -> io::Result<()> {
         )?;
     }
     for session in sessions {
-        let tls = session
-            .tls
-            .as_ref()
-            .map_or("in clear", |tls| tls.version.as_str());
-        let error = session
-            .tls_error
-            .map(|error| format!(": {error}"))
-            .unwrap_or_default();
+        let tls = session.tls.as_ref().map_or("in clear", |tls| tls.version.as_str());
+        let error = session.tls_error.map(|error| format!(": {error}")).unwrap_or_default();
         writeln!(
             out,
             "session  {} [{}] reached {} ({tls}){error}",
@@ -270,11 +247,7 @@ fn counters(json: bool) -> io::Result<()> {
     let answer = ask(&socket()?, &Operation::Counters)?;
     let mut out = io::stdout().lock();
     if json {
-        return writeln!(
-            out,
-            "{}",
-            serde_json::to_string_pretty(&answer["counters"])?
-        );
+        return writeln!(out, "{}", serde_json::to_string_pretty(&answer["counters"])?);
     }
     let counters: Counters = serde_json::from_value(answer["counters"].clone())?;
     let kinds = [

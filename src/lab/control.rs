@@ -40,11 +40,7 @@ pub(super) async fn serve(internet: Arc<Internet>, listener: UnixListener) {
                     Ok(answer) => answer,
                     Err(error) => json!({ "error": error.to_string() }),
                 };
-                if write
-                    .write_all(format!("{answer}\n").as_bytes())
-                    .await
-                    .is_err()
-                {
+                if write.write_all(format!("{answer}\n").as_bytes()).await.is_err() {
                     return;
                 }
             }

@@ -27,11 +27,7 @@ pub(super) async fn serve(world: Arc<World>) -> io::Result<Server<Answerer>> {
     let address = (DNS_ADDRESS, 53);
     let mut server = Server::new(Answerer { world });
     server.register_socket(UdpSocket::bind(address).await?);
-    server.register_listener(
-        TcpListener::bind(address).await?,
-        Duration::from_secs(30),
-        64,
-    );
+    server.register_listener(TcpListener::bind(address).await?, Duration::from_secs(30), 64);
     Ok(server)
 }
 
@@ -57,11 +53,7 @@ enum Found {
 
 #[async_trait::async_trait]
 impl RequestHandler for Answerer {
-    async fn handle_request<R: ResponseHandler, T: Time>(
-        &self,
-        request: &Request,
-        mut reply: R,
-    ) -> ResponseInfo {
+    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
         let mut metadata = Metadata::response_from_request(&request.metadata);
         metadata.recursion_available = true;
         metadata.authoritative = false;
@@ -75,14 +67,11 @@ impl RequestHandler for Answerer {
         let name = question
             .query
             .name()
-            .to_string()
+            .to_ascii()
             .trim_end_matches('.')
             .to_ascii_lowercase();
         let kind = question.query.query_type();
-        count(
-            &mut self.world.log().counters.dns,
-            &format!("{name} {kind}"),
-        );
+        count(&mut self.world.log().counters.dns, &format!("{name} {kind}"));
 
         let answer = self.answer(&name, kind);
         metadata.response_code = match answer.fault {
@@ -93,11 +82,7 @@ impl RequestHandler for Answerer {
             Some(Fault::NoData) | None => ResponseCode::NoError,
         };
         // RFC 6840 5.7, 5.8: only who shows interest by AD or DO is told.
-        let asks = request.metadata.authentic_data
-            || request
-                .edns
-                .as_ref()
-                .is_some_and(|edns| edns.flags().dnssec_ok);
+        let asks = request.metadata.authentic_data || request.edns.as_ref().is_some_and(|edns| edns.flags().dnssec_ok);
         let failed = matches!(answer.fault, Some(Fault::ServFail | Fault::Refused));
         metadata.authentic_data = asks && answer.secure && !failed;
         let edns = request.edns.as_ref().map(|asked| {
@@ -106,10 +91,7 @@ impl RequestHandler for Answerer {
                 .set_dnssec_ok(asked.flags().dnssec_ok);
             edns
         });
-        let soa: Vec<_> = (!failed && answer.fault.is_some())
-            .then(soa)
-            .into_iter()
-            .collect();
+        let soa: Vec<_> = (!failed && answer.fault.is_some()).then(soa).into_iter().collect();
         let response = MessageResponseBuilder::new(&request.queries, edns.as_ref()).build(
             metadata,
             &answer.records,
@@ -150,11 +132,9 @@ impl Answerer {
                     return answer;
                 }
                 Found::Alias(target) => {
-                    answer.records.push(Record::from_rdata(
-                        owner,
-                        TTL,
-                        RData::CNAME(CNAME(full_name(&target))),
-                    ));
+                    answer
+                        .records
+                        .push(Record::from_rdata(owner, TTL, RData::CNAME(CNAME(full_name(&target)))));
                     name = target;
                 }
             }
@@ -199,10 +179,7 @@ impl Answerer {
                     .place(name, &setup.policy_at, setup.https == Https::Unreachable),
                 kind,
             ),
-            (_, Some(host)) => addresses(
-                self.world.place(name, &host.at, host.mx == Mx::Unreachable),
-                kind,
-            ),
+            (_, Some(host)) => addresses(self.world.place(name, &host.at, host.mx == Mx::Unreachable), kind),
             ("", None) => Found::Fault(Fault::NoData),
             _ => self.find_below_host(name, kind, &setup.hosts, &setup.policy_at),
         };
@@ -210,15 +187,8 @@ impl Answerer {
     }
 
     /// TLSA records, and the targets of CNAMEs.
-    fn find_below_host(
-        &self,
-        name: &str,
-        kind: RecordType,
-        hosts: &[Host],
-        policy_at: &super::entry::At,
-    ) -> Found {
-        let aliased =
-            |at: &super::entry::At| matches!(at, super::entry::At::Alias(target) if target == name);
+    fn find_below_host(&self, name: &str, kind: RecordType, hosts: &[Host], policy_at: &super::entry::At) -> Found {
+        let aliased = |at: &super::entry::At| matches!(at, super::entry::At::Alias(target) if target == name);
         if aliased(policy_at) || hosts.iter().any(|host| aliased(&host.at)) {
             return addresses(Place::Addresses(vec![self.world.own_address(name)]), kind);
         }
@@ -226,14 +196,8 @@ impl Answerer {
             .iter()
             .find(|host| name.strip_prefix("_25._tcp.") == Some(&host.name))
         else {
-            let empty = hosts
-                .iter()
-                .any(|host| host.name.ends_with(&format!(".{name}")));
-            return Found::Fault(if empty {
-                Fault::NoData
-            } else {
-                Fault::NxDomain
-            });
+            let empty = hosts.iter().any(|host| host.name.ends_with(&format!(".{name}")));
+            return Found::Fault(if empty { Fault::NoData } else { Fault::NxDomain });
         };
         if host.tlsa == Tlsa::ServFail {
             return Found::Fault(Fault::ServFail);
@@ -245,9 +209,7 @@ impl Answerer {
                     Selector::from(selector),
                     Matching::from(matching),
                 );
-                Found::Records(vec![RData::TLSA(TLSA::new(
-                    usage, selector, matching, data,
-                ))])
+                Found::Records(vec![RData::TLSA(TLSA::new(usage, selector, matching, data))])
             }
             Some(_) => Found::Fault(Fault::NoData),
             None => Found::Fault(Fault::NxDomain),
@@ -277,10 +239,7 @@ fn addresses(place: Place, kind: RecordType) -> Found {
 
 /// A record's strings: quoted ones as they are, plain text cut where a string must end.
 fn txt(text: &str) -> TXT {
-    let strings: Vec<&[u8]> = match text
-        .strip_prefix('"')
-        .and_then(|text| text.strip_suffix('"'))
-    {
+    let strings: Vec<&[u8]> = match text.strip_prefix('"').and_then(|text| text.strip_suffix('"')) {
         Some(quoted) => quoted.split("\" \"").map(str::as_bytes).collect(),
         None if text.is_empty() => vec![b""],
         None => text.as_bytes().chunks(255).collect(),

@@ -70,11 +70,7 @@ impl fmt::Display for Expect {
             Self::Deliver => f.write_str("deliver"),
             Self::Defer { why } => write!(f, "defer: {why}"),
             Self::DeliverVerifiedOrDefer { hosts } => {
-                write!(
-                    f,
-                    "deliver over verified TLS to {}, or defer",
-                    hosts.join(" or ")
-                )
+                write!(f, "deliver over verified TLS to {}, or defer", hosts.join(" or "))
             }
             Self::Bounce => f.write_str("bounce: the domain takes no mail"),
         }
@@ -208,18 +204,14 @@ impl Entry {
 
     /// The MX hosts by their first label, in the order of preference; all listed in the policy.
     pub(super) fn hosts(mut self, labels: &[&str]) -> Self {
-        self.setup.hosts = labels
-            .iter()
-            .map(|label| Host::new(&self.full(label)))
-            .collect();
+        self.setup.hosts = labels.iter().map(|label| Host::new(&self.full(label))).collect();
         self.prefer(labels).patterns(labels).verified_at(labels)
     }
 
     /// The MX records, by the hosts' first label (a name with a dot stays as it is).
     pub(super) fn prefer(mut self, labels: &[&str]) -> Self {
         let names = labels.iter().map(|label| self.full(label));
-        self.setup.mx =
-            MxRecords::Hosts((1..).map(|preference| preference * 10).zip(names).collect());
+        self.setup.mx = MxRecords::Hosts((1..).map(|preference| preference * 10).zip(names).collect());
         self
     }
 
@@ -324,10 +316,7 @@ impl Entry {
     /// DNSSEC-signed, with this TLSA record at all MX hosts.
     pub(super) fn tlsa(mut self, tlsa: Tlsa) -> Self {
         self.setup.secure = true;
-        self.setup
-            .hosts
-            .iter_mut()
-            .for_each(|host| host.tlsa = tlsa);
+        self.setup.hosts.iter_mut().for_each(|host| host.tlsa = tlsa);
         self
     }
 
@@ -399,8 +388,7 @@ impl Entry {
 
     /// The policy as it is, in another mode.
     fn mode(mut self, mode: &str) -> Self {
-        let body = String::from_utf8_lossy(&self.setup.body)
-            .replace("mode: enforce", &format!("mode: {mode}"));
+        let body = String::from_utf8_lossy(&self.setup.body).replace("mode: enforce", &format!("mode: {mode}"));
         self.setup.body = body.into();
         self
     }

@@ -25,16 +25,11 @@ pub(super) async fn serve(world: Arc<World>, stream: TcpStream) -> io::Result<()
     let mut hosts = world.policy_hosts(address);
     // One host at the address: what it does before TLS is known. Several hosts: the SNI has to tell first.
     if let [host] = &hosts[..] {
-        count(
-            &mut world.log().counters.https_connections,
-            &host.subject.host,
-        );
+        count(&mut world.log().counters.https_connections, &host.subject.host);
         let refusal = match host.https {
             Https::TlsAlert => Some(Refusal::Alert),
             Https::TlsReset => Some(Refusal::Reset),
-            Https::NotTls => Some(Refusal::Clear(
-                b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n",
-            )),
+            Https::NotTls => Some(Refusal::Clear(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")),
             Https::BlackHole => Some(Refusal::Silence),
             _ => None,
         };
@@ -54,14 +49,9 @@ pub(super) async fn serve(world: Arc<World>, stream: TcpStream) -> io::Result<()
     let alone = hosts.len() == 1;
     let host = hosts.swap_remove(named);
     if !alone {
-        count(
-            &mut world.log().counters.https_connections,
-            &host.subject.host,
-        );
+        count(&mut world.log().counters.https_connections, &host.subject.host);
     }
-    let config = world
-        .authority
-        .server_config(&host.subject, host.certificate, false)?;
+    let config = world.authority.server_config(&host.subject, host.certificate, false)?;
     let stream = start.into_stream(config).await?;
     let tls = describe(stream.get_ref().1);
     let mut stream = BufReader::new(stream);
@@ -90,9 +80,7 @@ pub(super) async fn serve(world: Arc<World>, stream: TcpStream) -> io::Result<()
 type Headers = Vec<(String, String)>;
 
 /// The request line and the header fields; `None` at the end of the connection.
-async fn read_request(
-    stream: &mut (impl AsyncBufReadExt + Unpin),
-) -> io::Result<Option<(String, Headers)>> {
+async fn read_request(stream: &mut (impl AsyncBufReadExt + Unpin)) -> io::Result<Option<(String, Headers)>> {
     let mut lines = stream.take(LIMIT as u64);
     let mut line = String::new();
     if lines.read_line(&mut line).await? == 0 {
@@ -139,11 +127,7 @@ async fn answer(
         Https::Ok => fixed(stream, "200 OK", &plain, body).await,
         Https::Cacheable => {
             let conditional = headers.iter().any(|(name, _)| name.starts_with("if-"));
-            let status = if conditional {
-                "304 Not Modified"
-            } else {
-                "200 OK"
-            };
+            let status = if conditional { "304 Not Modified" } else { "200 OK" };
             let validators = [
                 "Content-Type: text/plain",
                 "ETag: \"1\"",
@@ -151,13 +135,7 @@ async fn answer(
                 "Age: 86000",
                 "Cache-Control: public, max-age=31536000, immutable",
             ];
-            fixed(
-                stream,
-                status,
-                &validators,
-                if conditional { b"" } else { body },
-            )
-            .await
+            fixed(stream, status, &validators, if conditional { b"" } else { body }).await
         }
         Https::TypeUpper => fixed(stream, "200 OK", &typed("Content-Type: TEXT/PLAIN"), body).await,
         Https::TypeParameters => {
@@ -169,23 +147,13 @@ async fn answer(
             )
             .await
         }
-        Https::Html => {
-            fixed(
-                stream,
-                "200 OK",
-                &typed("Content-Type: text/html; charset=utf-8"),
-                body,
-            )
-            .await
-        }
+        Https::Html => fixed(stream, "200 OK", &typed("Content-Type: text/html; charset=utf-8"), body).await,
         Https::TypePlus => fixed(stream, "200 OK", &typed("Content-Type: text/plain+"), body).await,
         Https::NoType => fixed(stream, "200 OK", &[], body).await,
         Https::Chunked => chunked(stream, body).await,
         Https::UntilClose => {
             stream
-                .write_all(
-                    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n",
-                )
+                .write_all(b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n")
                 .await?;
             stream.write_all(body).await?;
             Ok(After::Close)
@@ -200,15 +168,7 @@ async fn answer(
         Https::Status304 => fixed(stream, "304 Not Modified", &plain, b"").await,
         Https::Status404 => fixed(stream, "404 Not Found", &plain, body).await,
         Https::Status500 => fixed(stream, "500 Internal Server Error", &plain, body).await,
-        Https::Status301 => {
-            fixed(
-                stream,
-                "301 Moved Permanently",
-                &[plain[0], &moved(MOVED_PATH)],
-                body,
-            )
-            .await
-        }
+        Https::Status301 => fixed(stream, "301 Moved Permanently", &[plain[0], &moved(MOVED_PATH)], body).await,
         Https::Status302 => fixed(stream, "302 Found", &[plain[0], &moved(MOVED_PATH)], body).await,
         Https::RedirectHost => {
             let location = moved(&format!("https://mta-sts.good.test{POLICY_PATH}"));
@@ -218,15 +178,7 @@ async fn answer(
             let location = moved(&format!("http://{}{POLICY_PATH}", host.subject.host));
             fixed(stream, "302 Found", &[plain[0], &location], body).await
         }
-        Https::Gzip => {
-            fixed(
-                stream,
-                "200 OK",
-                &[plain[0], "Content-Encoding: gzip"],
-                &gzip(body),
-            )
-            .await
-        }
+        Https::Gzip => fixed(stream, "200 OK", &[plain[0], "Content-Encoding: gzip"], &gzip(body)).await,
         Https::Short => {
             let length = format!("Content-Length: {}", body.len() + 100);
             head(stream, "200 OK", &[plain[0], &length]).await?;
@@ -274,11 +226,7 @@ async fn answer(
     }
 }
 
-async fn head(
-    stream: &mut (impl AsyncWrite + Unpin),
-    status: &str,
-    fields: &[&str],
-) -> io::Result<()> {
+async fn head(stream: &mut (impl AsyncWrite + Unpin), status: &str, fields: &[&str]) -> io::Result<()> {
     let mut head = format!("HTTP/1.1 {status}\r\n");
     for field in fields {
         head.push_str(field);
@@ -319,9 +267,7 @@ async fn chunked(stream: &mut (impl AsyncWrite + Unpin), body: &[u8]) -> io::Res
     // The first chunks are small, so that every reader meets a boundary inside a line.
     let (start, rest) = body.split_at(body.len().min(100));
     for chunk in start.chunks(7).chain(rest.chunks(4096)) {
-        stream
-            .write_all(format!("{:x}\r\n", chunk.len()).as_bytes())
-            .await?;
+        stream.write_all(format!("{:x}\r\n", chunk.len()).as_bytes()).await?;
         stream.write_all(chunk).await?;
         stream.write_all(b"\r\n").await?;
     }

@@ -50,8 +50,7 @@ pub fn isolate(directory: &Path) -> io::Result<()> {
     namespace::separate().map_err(|error| explain(error, "cannot make a network namespace"))?;
     addresses()?;
     // IPv4 binds to any address that is routed here, IPv6 only with this; it belongs to the namespace.
-    fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1")
-        .map_err(|error| explain(error, "needs IPv6"))?;
+    fs::write("/proc/sys/net/ipv6/ip_nonlocal_bind", "1").map_err(|error| explain(error, "needs IPv6"))?;
     private_etc(&directory).map_err(|error| explain(error, "cannot make a private /etc"))
 }
 
@@ -88,18 +87,8 @@ fn private_etc(directory: &Path) -> io::Result<()> {
     let (upper, work) = (memory.join("upper"), memory.join("work"));
     fs::create_dir(&upper)?;
     fs::create_dir(&work)?;
-    let layers = format!(
-        "lowerdir=/etc,upperdir={},workdir={}",
-        upper.display(),
-        work.display()
-    );
-    namespace::mount(
-        Some(OVERLAY),
-        Path::new("/etc"),
-        Some("overlay"),
-        0,
-        &layers,
-    )?;
+    let layers = format!("lowerdir=/etc,upperdir={},workdir={}", upper.display(), work.display());
+    namespace::mount(Some(OVERLAY), Path::new("/etc"), Some("overlay"), 0, &layers)?;
     // The overlay holds on to it; unseen, the directory can be removed.
     namespace::detach(&memory)?;
     fs::remove_dir(&memory)?;
@@ -123,8 +112,7 @@ fn private_etc(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(settings)?;
     let cache = directory.join("cache");
     let cache = toml_string(&cache.to_string_lossy());
-    let text =
-        format!("cache_dir = {cache}\nallow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n");
+    let text = format!("cache_dir = {cache}\nallow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n");
     replace(&settings.join("mtasts.toml"), &text)
 }
 
@@ -143,9 +131,7 @@ fn toml_string(text: &str) -> String {
 /// If `/etc` is private, makes this the only certificate there that is trusted.
 pub(super) fn trust(pem: &str) -> io::Result<()> {
     let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
-    let ours = |line: &str| {
-        line.split(' ').nth(4) == Some("/etc") && line.contains(&format!(" overlay {OVERLAY} "))
-    };
+    let ours = |line: &str| line.split(' ').nth(4) == Some("/etc") && line.contains(&format!(" overlay {OVERLAY} "));
     if !mounts.lines().any(ours) {
         return Ok(());
     }

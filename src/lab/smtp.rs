@@ -77,10 +77,9 @@ pub(super) async fn serve(world: Arc<World>, mut stream: TcpStream) -> io::Resul
     if let Some(refusal) = refusal {
         return handshake::refuse(stream, refusal).await;
     }
-    let config =
-        world
-            .authority
-            .server_config(&host.subject, host.certificate, host.mx == Mx::Tls12)?;
+    let config = world
+        .authority
+        .server_config(&host.subject, host.certificate, host.mx == Mx::Tls12)?;
     let mut stream = match TlsAcceptor::from(config).accept(stream).await {
         Ok(stream) => stream,
         Err(error) => {
@@ -187,11 +186,7 @@ impl Talk<'_> {
                     let Some(body) = self.data(stream).await? else {
                         return Ok(End::Hangup);
                     };
-                    self.deliver(
-                        sender.take().unwrap_or_default(),
-                        std::mem::take(&mut recipients),
-                        body,
-                    );
+                    self.deliver(sender.take().unwrap_or_default(), std::mem::take(&mut recipients), body);
                     "250 2.0.0 delivered\r\n".to_owned()
                 }
                 "RSET" => {
@@ -233,9 +228,7 @@ impl Talk<'_> {
             Mx::Starttls454 => Err("454 4.7.0 TLS not available\r\n"),
             Mx::Starttls554 => Err("554 5.7.3 unable to start TLS\r\n"),
             // Who takes this for the answer to the EHLO inside TLS will announce a SIZE, which we never offer.
-            Mx::Injected => {
-                Ok("220 2.0.0 go ahead\r\n250-injected\r\n250 SIZE 1000000\r\n".to_owned())
-            }
+            Mx::Injected => Ok("220 2.0.0 go ahead\r\n250-injected\r\n250 SIZE 1000000\r\n".to_owned()),
             _ => Ok("220 2.0.0 go ahead\r\n".to_owned()),
         }
     }
@@ -268,9 +261,7 @@ impl Talk<'_> {
             if let Some(end) = self.buffer.iter().position(|octet| *octet == b'\n') {
                 let line: Vec<u8> = self.buffer.drain(..=end).collect();
                 return Ok(Some(
-                    String::from_utf8_lossy(&line)
-                        .trim_end_matches(['\r', '\n'])
-                        .to_owned(),
+                    String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned(),
                 ));
             }
             if self.buffer.len() > LONGEST_INPUT || stream.read_buf(&mut self.buffer).await? == 0 {
@@ -298,9 +289,7 @@ impl Talk<'_> {
 
 /// The address between the angle brackets of `FROM:<a@b> SIZE=1`.
 fn path(argument: &str) -> String {
-    let inside = argument
-        .split_once('<')
-        .and_then(|(_, rest)| rest.split_once('>'));
+    let inside = argument.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     inside.map_or(argument, |(inside, _)| inside).to_owned()
 }
 

@@ -234,9 +234,7 @@ impl World {
             MxRecords::Hosts(hosts) => hosts.iter().map(|(_, name)| name.as_str()).collect(),
             MxRecords::Fault(_) => vec![domain],
         };
-        names
-            .into_iter()
-            .any(|name| state.is_at(name, address.to_canonical()))
+        names.into_iter().any(|name| state.is_at(name, address.to_canonical()))
     }
 
     /// The setup of the domain that a name belongs to, and the name of that domain.
@@ -271,10 +269,7 @@ impl State {
         let domains = std::mem::take(&mut self.domains);
         for (domain, setup) in &domains {
             for address in self.served_at(&format!("mta-sts.{domain}"), &setup.policy_at) {
-                self.policy_hosts
-                    .entry(address)
-                    .or_default()
-                    .push(domain.clone());
+                self.policy_hosts.entry(address).or_default().push(domain.clone());
                 if !matches!(setup.https, Https::Refused | Https::Unreachable) {
                     self.listening.insert((address, HTTPS_PORT).into());
                 }
@@ -302,11 +297,7 @@ impl State {
         self.allocate(real);
         let live = |address: &IpAddr| *address != DEAD_V4 && *address != NO_ROUTE_V6;
         match self.place(name, at, false) {
-            Place::Addresses(addresses) => addresses
-                .iter()
-                .map(IpAddr::to_canonical)
-                .filter(live)
-                .collect(),
+            Place::Addresses(addresses) => addresses.iter().map(IpAddr::to_canonical).filter(live).collect(),
             Place::Alias(target) => vec![self.own(&target).0.into()],
             Place::Fault(_) => vec![],
         }
@@ -332,10 +323,7 @@ impl State {
     }
 
     fn own(&self, name: &str) -> (Ipv4Addr, Ipv6Addr) {
-        self.addresses
-            .get(name)
-            .copied()
-            .unwrap_or((DEAD_V4, NO_ROUTE_V6))
+        self.addresses.get(name).copied().unwrap_or((DEAD_V4, NO_ROUTE_V6))
     }
 
     fn place(&self, name: &str, at: &At, unreachable: bool) -> Place {
@@ -385,10 +373,7 @@ impl Setup {
             self.mx = match fault(&names) {
                 Some(fault) => MxRecords::Fault(fault),
                 None => {
-                    for name in names
-                        .iter()
-                        .filter(|name| name.ends_with(&format!(".{domain}")))
-                    {
+                    for name in names.iter().filter(|name| name.ends_with(&format!(".{domain}"))) {
                         if !self.hosts.iter().any(|host| host.name == *name) {
                             self.hosts.push(Host::new(name));
                         }
@@ -397,8 +382,7 @@ impl Setup {
                 }
             };
         }
-        let concerned =
-            |host: &&mut Host| change.host.as_ref().is_none_or(|name| *name == host.name);
+        let concerned = |host: &&mut Host| change.host.as_ref().is_none_or(|name| *name == host.name);
         let mut found = change.host.is_none();
         for host in self.hosts.iter_mut().filter(concerned) {
             found = true;

@@ -25,13 +25,7 @@ fn c_string(path: &Path) -> io::Result<CString> {
 pub(crate) fn separate() -> io::Result<()> {
     // SAFETY: no pointers; CLONE_NEWNS implies CLONE_FS, which only ends the sharing of the working directory.
     result(unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) })?;
-    mount(
-        None,
-        Path::new("/"),
-        None,
-        libc::MS_REC | libc::MS_PRIVATE,
-        "",
-    )
+    mount(None, Path::new("/"), None, libc::MS_REC | libc::MS_PRIVATE, "")
 }
 
 /// mount(2).
@@ -97,12 +91,7 @@ pub(crate) fn adopt_orphans() -> io::Result<()> {
 pub(crate) fn die_with_parent(command: &mut Command) {
     // SAFETY: prctl is async-signal-safe, and nothing else happens between fork and exec.
     unsafe {
-        command.pre_exec(|| {
-            result(libc::prctl(
-                libc::PR_SET_PDEATHSIG,
-                libc::SIGKILL as libc::c_ulong,
-            ))
-        });
+        command.pre_exec(|| result(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong)));
     }
 }
 
@@ -129,11 +118,7 @@ fn children() -> io::Result<Vec<libc::pid_t>> {
     let mut children = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let entry = entry?;
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok())
-        else {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
         // It may have ended meanwhile.

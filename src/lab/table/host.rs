@@ -33,9 +33,7 @@ pub(super) fn good() -> Vec<Entry> {
             .verified_at(&["mx2"])
             .wrong("the first MX host is down"),
         new("cname-mx.test")
-            .host("mx", |host| {
-                host.at = At::Alias("real.cname-mx.test".to_owned())
-            })
+            .host("mx", |host| host.at = At::Alias("real.cname-mx.test".to_owned()))
             .wrong("nothing; the MX name is a CNAME, the certificate is for the MX name"),
         new("empty-subject.test")
             .certificate(Certificate::EmptySubject)
@@ -59,9 +57,7 @@ pub(super) fn good() -> Vec<Entry> {
             .patterns(&["mx2"])
             .verified_at(&["mx2"])
             .certificate(Certificate::Siblings)
-            .host("mx2", |host| {
-                host.at = At::With("mx1.sameip.test".to_owned())
-            })
+            .host("mx2", |host| host.at = At::With("mx1.sameip.test".to_owned()))
             .wrong("two MX names at one address, the first not listed"),
         new("secondgood.test")
             .hosts(&["mx1", "mx2"])
@@ -75,12 +71,10 @@ pub(super) fn good() -> Vec<Entry> {
             .wrong("the first of two MX hosts knows no STARTTLS"),
         // Several domains on one MX host whose certificate nobody can verify: a connection opened for
         // the one without policy must never carry mail for the one that enforces.
-        new("shared.test")
-            .certificate(Certificate::SelfSigned)
-            .fails(
-                "certificate-not-trusted",
-                "the MX host, shared with shared-nopolicy.test, is self-signed",
-            ),
+        new("shared.test").certificate(Certificate::SelfSigned).fails(
+            "certificate-not-trusted",
+            "the MX host, shared with shared-nopolicy.test, is self-signed",
+        ),
         shared("shared-nopolicy.test").twin(Policy::Absent),
         shared("shared-testing.test").twin(Policy::Testing),
         shared("shared-strict.test").fails(
@@ -88,16 +82,13 @@ pub(super) fn good() -> Vec<Entry> {
             "the certificate of the shared MX host is self-signed",
         ),
         // The same with an MX host in order.
-        new("hub.test")
-            .wrong("nothing; its MX host also serves hub-nopolicy.test and hub-other.test"),
+        new("hub.test").wrong("nothing; its MX host also serves hub-nopolicy.test and hub-other.test"),
         on(new("hub-nopolicy.test"), "mx.hub.test").twin(Policy::Absent),
         on(new("hub-other.test"), "mx.hub.test"),
-        on(new("hub-unlisted.test"), "mx.hub.test")
-            .patterns(&["mx"])
-            .fails(
-                "validation-failure",
-                "its MX host, that of hub.test, is not in its policy",
-            ),
+        on(new("hub-unlisted.test"), "mx.hub.test").patterns(&["mx"]).fails(
+            "validation-failure",
+            "its MX host, that of hub.test, is not in its policy",
+        ),
     ]
 }
 
@@ -113,8 +104,7 @@ fn on(mut entry: Entry, host: &str) -> Entry {
 }
 
 fn shared(name: &str) -> Entry {
-    on(Entry::new(name), "mx.shared.test")
-        .wrong("the MX host is mx.shared.test, which is self-signed")
+    on(Entry::new(name), "mx.shared.test").wrong("the MX host is mx.shared.test, which is self-signed")
 }
 
 /// Broken MX hosts, each with its twins in mode testing, in mode none, and without a policy: mail to those is delivered.
@@ -126,26 +116,20 @@ pub(super) fn broken() -> Vec<Entry> {
                 .fails("certificate-expired", "the certificate has expired")
         }),
         ("notyet", |e| {
-            e.certificate(Certificate::NotYetValid).fails(
-                "certificate-not-trusted",
-                "the certificate is valid only from tomorrow",
-            )
+            e.certificate(Certificate::NotYetValid)
+                .fails("certificate-not-trusted", "the certificate is valid only from tomorrow")
         }),
         ("selfsigned", |e| {
             e.certificate(Certificate::SelfSigned)
                 .fails("certificate-not-trusted", "the certificate is self-signed")
         }),
         ("unknownca", |e| {
-            e.certificate(Certificate::UnknownCa).fails(
-                "certificate-not-trusted",
-                "the certificate is from a CA nobody knows",
-            )
+            e.certificate(Certificate::UnknownCa)
+                .fails("certificate-not-trusted", "the certificate is from a CA nobody knows")
         }),
         ("wrongname", |e| {
-            e.certificate(Certificate::WrongName).fails(
-                "certificate-host-mismatch",
-                "the certificate is for mx.elsewhere.test",
-            )
+            e.certificate(Certificate::WrongName)
+                .fails("certificate-host-mismatch", "the certificate is for mx.elsewhere.test")
         }),
         ("cnonly", |e| {
             e.certificate(Certificate::CnOnly).fails(
@@ -154,22 +138,16 @@ pub(super) fn broken() -> Vec<Entry> {
             )
         }),
         ("no-intermediate", |e| {
-            e.certificate(Certificate::NoIntermediate).fails(
-                "certificate-not-trusted",
-                "the intermediate certificate is not sent",
-            )
+            e.certificate(Certificate::NoIntermediate)
+                .fails("certificate-not-trusted", "the intermediate certificate is not sent")
         }),
         ("expired-intermediate", |e| {
-            e.certificate(Certificate::ExpiredIntermediate).fails(
-                "certificate-expired",
-                "the intermediate certificate has expired",
-            )
+            e.certificate(Certificate::ExpiredIntermediate)
+                .fails("certificate-expired", "the intermediate certificate has expired")
         }),
         ("clientonly", |e| {
-            e.certificate(Certificate::ClientOnly).fails(
-                "certificate-not-trusted",
-                "the certificate is for TLS clients only",
-            )
+            e.certificate(Certificate::ClientOnly)
+                .fails("certificate-not-trusted", "the certificate is for TLS clients only")
         }),
         ("constrained", |e| {
             e.certificate(Certificate::ConstrainedCa).fails(
@@ -231,44 +209,33 @@ pub(super) fn broken() -> Vec<Entry> {
             )
         }),
         ("nomatch-suffix", |e| {
-            e.hosts(&["evil-mx"]).patterns(&["mx"]).fails(
-                "validation-failure",
-                "the MX host only looks like the listed one",
-            )
+            e.hosts(&["evil-mx"])
+                .patterns(&["mx"])
+                .fails("validation-failure", "the MX host only looks like the listed one")
         }),
         ("nostarttls", |e| {
             e.mx(Mx::NoStarttls)
                 .fails("starttls-not-supported", "the MX host knows no STARTTLS")
         }),
         ("starttls454", |e| {
-            e.mx(Mx::Starttls454).fails(
-                "starttls-not-supported",
-                "the MX host answers STARTTLS with 454",
-            )
+            e.mx(Mx::Starttls454)
+                .fails("starttls-not-supported", "the MX host answers STARTTLS with 454")
         }),
         ("starttls554", |e| {
-            e.mx(Mx::Starttls554).fails(
-                "starttls-not-supported",
-                "the MX host answers STARTTLS with 554",
-            )
+            e.mx(Mx::Starttls554)
+                .fails("starttls-not-supported", "the MX host answers STARTTLS with 554")
         }),
         ("stripped", |e| {
-            e.mx(Mx::Stripped).fails(
-                "starttls-not-supported",
-                "a man in the middle stripped STARTTLS",
-            )
+            e.mx(Mx::Stripped)
+                .fails("starttls-not-supported", "a man in the middle stripped STARTTLS")
         }),
         ("tls11", |e| {
-            e.mx(Mx::TlsAlert).fails(
-                "validation-failure",
-                "the handshake ends in the alert protocol_version",
-            )
+            e.mx(Mx::TlsAlert)
+                .fails("validation-failure", "the handshake ends in the alert protocol_version")
         }),
         ("handshake-reset", |e| {
-            e.mx(Mx::TlsReset).fails(
-                "validation-failure",
-                "the connection is reset in the handshake",
-            )
+            e.mx(Mx::TlsReset)
+                .fails("validation-failure", "the connection is reset in the handshake")
         }),
         ("nottls", |e| {
             e.mx(Mx::NotTls)
@@ -297,26 +264,50 @@ pub(super) fn broken() -> Vec<Entry> {
             .mx(Mx::Injected)
             .verified_or_defer()
             .wrong("a man in the middle put an EHLO answer in clear behind the 220 of STARTTLS"),
-        new("tls-silent.test").mx(Mx::TlsSilent).defer("the MX host says nothing after STARTTLS"),
-        new("closed-after-tls.test").mx(Mx::ClosedAfterTls).defer("the MX host hangs up after the handshake"),
-        new("close.test").mx(Mx::CloseAfterEhlo).defer("the MX host hangs up at EHLO"),
-        new("busy.test").mx(Mx::Greeting421).defer("the MX host greets with 421"),
-        new("blackhole.test").mx(Mx::BlackHole).defer("the MX host says nothing"),
-        new("refused.test").mx(Mx::Refused).defer("the MX host is down: connection refused"),
-        new("noroute.test").mx(Mx::Unreachable).defer("the MX host is down: no route"),
-        new("alldown.test").hosts(&["mx1", "mx2"]).mx(Mx::Refused).defer("both MX hosts are down"),
+        new("tls-silent.test")
+            .mx(Mx::TlsSilent)
+            .defer("the MX host says nothing after STARTTLS"),
+        new("closed-after-tls.test")
+            .mx(Mx::ClosedAfterTls)
+            .defer("the MX host hangs up after the handshake"),
+        new("close.test")
+            .mx(Mx::CloseAfterEhlo)
+            .defer("the MX host hangs up at EHLO"),
+        new("busy.test")
+            .mx(Mx::Greeting421)
+            .defer("the MX host greets with 421"),
+        new("blackhole.test")
+            .mx(Mx::BlackHole)
+            .defer("the MX host says nothing"),
+        new("refused.test")
+            .mx(Mx::Refused)
+            .defer("the MX host is down: connection refused"),
+        new("noroute.test")
+            .mx(Mx::Unreachable)
+            .defer("the MX host is down: no route"),
+        new("alldown.test")
+            .hosts(&["mx1", "mx2"])
+            .mx(Mx::Refused)
+            .defer("both MX hosts are down"),
         new("mixed-broken.test")
             .hosts(&["mx1", "mx2"])
             .patterns(&["mx2"])
             .host("mx2", |host| host.certificate = Certificate::Expired)
-            .fails("certificate-expired", "of two MX hosts the first is not listed and the certificate of the second has expired"),
+            .fails(
+                "certificate-expired",
+                "of two MX hosts the first is not listed and the certificate of the second has expired",
+            ),
         new("mx-nxdomain.test")
             .hosts(&["mx1", "mx2"])
             .host("mx1", |host| host.at = At::Fault(Fault::NxDomain))
             .verified_at(&["mx2"])
             .wrong("the first of two MX names does not exist"),
-        new("mx-servfail.test").mx_fault(Fault::ServFail).defer("the lookup of the MX records fails"),
-        new("mx-silent.test").mx_fault(Fault::Silent).defer("the lookup of the MX records gets no answer"),
+        new("mx-servfail.test")
+            .mx_fault(Fault::ServFail)
+            .defer("the lookup of the MX records fails"),
+        new("mx-silent.test")
+            .mx_fault(Fault::Silent)
+            .defer("the lookup of the MX records gets no answer"),
         null_mx(),
     ]);
     for entry in &mut entries {
@@ -342,47 +333,72 @@ pub(super) fn dane() -> Vec<Entry> {
         hosts: vec![host.to_owned()],
     };
     vec![
-        new("dane.test").tlsa(Tlsa::Ee).wrong("nothing; TLSA 3 1 1 and policy agree"),
-        new("dane-ta.test").tlsa(Tlsa::Ta).wrong("nothing; TLSA 2 1 1 and policy agree"),
+        new("dane.test")
+            .tlsa(Tlsa::Ee)
+            .wrong("nothing; TLSA 3 1 1 and policy agree"),
+        new("dane-ta.test")
+            .tlsa(Tlsa::Ta)
+            .wrong("nothing; TLSA 2 1 1 and policy agree"),
         new("dane-selfsigned.test")
             .tlsa(Tlsa::Ee)
             .certificate(Certificate::SelfSigned)
-            .fails("certificate-not-trusted", "the certificate is self-signed, TLSA 3 1 1 vouches for it: only DANE can deliver")
+            .fails(
+                "certificate-not-trusted",
+                "the certificate is self-signed, TLSA 3 1 1 vouches for it: only DANE can deliver",
+            )
             .dane(at("mx.dane-selfsigned.test")),
         new("dane-private-ca.test")
             .tlsa(Tlsa::Ta)
             .certificate(Certificate::UnknownCa)
-            .fails("certificate-not-trusted", "the CA is unknown, TLSA 2 1 1 vouches for it: only DANE can deliver")
+            .fails(
+                "certificate-not-trusted",
+                "the CA is unknown, TLSA 2 1 1 vouches for it: only DANE can deliver",
+            )
             .dane(at("mx.dane-private-ca.test")),
         new("dane-mismatch.test")
             .tlsa(Tlsa::EeMismatch)
-            .dane(Expect::Defer { why: "the TLSA record does not match; a good certificate must not override it (RFC 8461 2)" })
+            .dane(Expect::Defer {
+                why: "the TLSA record does not match; a good certificate must not override it (RFC 8461 2)",
+            })
             .wrong("the TLSA record does not match, certificate and policy are good"),
         new("dane-ta-wrongname.test")
             .tlsa(Tlsa::Ta)
             .certificate(Certificate::WrongName)
-            .fails("certificate-host-mismatch", "the CA matches the TLSA record, the name of the host does not match"),
+            .fails(
+                "certificate-host-mismatch",
+                "the CA matches the TLSA record, the name of the host does not match",
+            ),
         new("dane-nostarttls.test")
             .tlsa(Tlsa::Ee)
             .mx(Mx::NoStarttls)
             .fails("starttls-not-supported", "there is a TLSA record but no STARTTLS"),
-        new("dane-unusable.test").tlsa(Tlsa::Unusable).wrong("the TLSA record is unusable (usage 0); the policy is good"),
+        new("dane-unusable.test")
+            .tlsa(Tlsa::Unusable)
+            .wrong("the TLSA record is unusable (usage 0); the policy is good"),
         new("dane-bogus.test")
             .tlsa(Tlsa::ServFail)
-            .dane(Expect::Defer { why: "the lookup of the TLSA record fails" })
+            .dane(Expect::Defer {
+                why: "the lookup of the TLSA record fails",
+            })
             .wrong("the lookup of the TLSA record fails; certificate and policy are good"),
-        new("dane-nopolicy.test").tlsa(Tlsa::Ee).certificate(Certificate::SelfSigned).twin(Policy::Absent).wrong(
-            "nothing; no MTA-STS, and TLSA 3 1 1 vouches for the self-signed certificate",
-        ),
+        new("dane-nopolicy.test")
+            .tlsa(Tlsa::Ee)
+            .certificate(Certificate::SelfSigned)
+            .twin(Policy::Absent)
+            .wrong("nothing; no MTA-STS, and TLSA 3 1 1 vouches for the self-signed certificate"),
         new("dane-mismatch-nopolicy.test")
             .tlsa(Tlsa::EeMismatch)
             .twin(Policy::Absent)
-            .dane(Expect::Defer { why: "the TLSA record does not match" })
+            .dane(Expect::Defer {
+                why: "the TLSA record does not match",
+            })
             .wrong("no MTA-STS; the TLSA record does not match"),
-        new("dane-nomatch.test")
-            .tlsa(Tlsa::Ee)
-            .patterns(&["other"])
-            .fails("validation-failure", "TLSA record and certificate agree, but the MX host is not in the policy"),
-        new("signed.test").tlsa(Tlsa::None).wrong("nothing; signed, no TLSA record"),
+        new("dane-nomatch.test").tlsa(Tlsa::Ee).patterns(&["other"]).fails(
+            "validation-failure",
+            "TLSA record and certificate agree, but the MX host is not in the policy",
+        ),
+        new("signed.test")
+            .tlsa(Tlsa::None)
+            .wrong("nothing; signed, no TLSA record"),
     ]
 }

@@ -104,11 +104,7 @@ pub(super) fn entries() -> Vec<Entry> {
             "version: STSv2\nmode: enforce\nmx: MX\nmax_age: 86400\n",
             "version STSv2",
         ),
-        (
-            "policy-nomode",
-            "version: STSv1\nmx: MX\nmax_age: 86400\n",
-            "no mode",
-        ),
+        ("policy-nomode", "version: STSv1\nmx: MX\nmax_age: 86400\n", "no mode"),
         (
             "policy-badmode",
             "version: STSv1\nmode: Enforce\nmx: MX\nmax_age: 86400\n",
@@ -119,11 +115,7 @@ pub(super) fn entries() -> Vec<Entry> {
             "version: STSv1\nMode: enforce\nmx: MX\nmax_age: 86400\n",
             "the key is written Mode",
         ),
-        (
-            "policy-noage",
-            "version: STSv1\nmode: enforce\nmx: MX\n",
-            "no max_age",
-        ),
+        ("policy-noage", "version: STSv1\nmode: enforce\nmx: MX\n", "no max_age"),
         (
             "policy-badage",
             "version: STSv1\nmode: enforce\nmx: MX\nmax_age: 86400s\n",

@@ -53,11 +53,7 @@ pub(super) fn entries() -> Vec<Entry> {
         ),
     ];
     let invalid: &[(&str, &[&str], &str)] = &[
-        (
-            "txt-two.test",
-            &["v=STSv1; id=a;", "v=STSv1; id=b;"],
-            "two records",
-        ),
+        ("txt-two.test", &["v=STSv1; id=a;", "v=STSv1; id=b;"], "two records"),
         (
             "txt-twobad.test",
             &["v=STSv1; id=a;", "v=STSv1;"],
@@ -80,36 +76,16 @@ pub(super) fn entries() -> Vec<Entry> {
             &["v=STSv1; id=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA9x;"],
             "the id is too long",
         ),
-        (
-            "txt-upperid.test",
-            &["v=STSv1; ID=a;"],
-            "the key is written ID",
-        ),
-        (
-            "txt-version2.test",
-            &["v=STSv2; id=a;"],
-            "wrong version: STSv2",
-        ),
-        (
-            "txt-version10.test",
-            &["v=STSv10; id=a;"],
-            "wrong version: STSv10",
-        ),
-        (
-            "txt-order.test",
-            &["id=a; v=STSv1;"],
-            "the version is not first",
-        ),
+        ("txt-upperid.test", &["v=STSv1; ID=a;"], "the key is written ID"),
+        ("txt-version2.test", &["v=STSv2; id=a;"], "wrong version: STSv2"),
+        ("txt-version10.test", &["v=STSv10; id=a;"], "wrong version: STSv10"),
+        ("txt-order.test", &["id=a; v=STSv1;"], "the version is not first"),
         (
             "txt-spaces.test",
             &["v = STSv1; id = a;"],
             "blanks around the equals sign",
         ),
-        (
-            "txt-doublesemi.test",
-            &["v=STSv1; id=a;;"],
-            "two semicolons at the end",
-        ),
+        ("txt-doublesemi.test", &["v=STSv1; id=a;;"], "two semicolons at the end"),
         (
             "txt-trailing.test",
             &["v=STSv1; id=a "],
@@ -120,11 +96,7 @@ pub(super) fn entries() -> Vec<Entry> {
             &["v=STSv1; id=a; k=b=c;"],
             "an extension value with an equals sign",
         ),
-        (
-            "txt-nonascii.test",
-            &["v=STSv1; id=a; note=caf\u{e9};"],
-            "not ASCII",
-        ),
+        ("txt-nonascii.test", &["v=STSv1; id=a; note=caf\u{e9};"], "not ASCII"),
     ];
     let new = Entry::new;
     let mut entries: Vec<_> = valid
@@ -132,10 +104,7 @@ pub(super) fn entries() -> Vec<Entry> {
         .map(|(name, txt, wrong)| new(name).txt(txt).wrong(wrong))
         .collect();
     let broken = |(name, txt, wrong): &(&str, &[&str], &str)| {
-        new(name)
-            .txt(txt)
-            .absent()
-            .wrong(&format!("broken record: {wrong}"))
+        new(name).txt(txt).absent().wrong(&format!("broken record: {wrong}"))
     };
     entries.extend(invalid.iter().map(broken));
     entries.extend([

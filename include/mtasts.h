@@ -1,0 +1,631 @@
+/*
+ * libmtasts: MTA-STS (RFC 8461) for sending mail servers.
+ *
+ * A domain can say: deliver my mail only over TLS, only to these MX hosts, only with a valid certificate. The sending
+ * server has to do the work. This library does it inside that server: it looks the domain's policy up, keeps it, and
+ * tells for each MX host what to do. The whole use:
+ *
+ *     // Once, at the start. Nothing is opened or started yet.
+ *     mtasts_error error = {sizeof error, 0, ""};
+ *     mtasts_settings *settings;
+ *     mtasts_context *context;
+ *     if (mtasts_abi_check(MTASTS_ABI) != MTASTS_OK) ...        // header and library do not fit
+ *     if (mtasts_settings_of_host(&settings, &error) != MTASTS_OK) ...     // error.message says which setting
+ *     mtasts_context_new(settings, &context, &error);
+ *     mtasts_settings_free(settings);
+ *
+ *     // For each recipient domain. Blocks; a hit in the cache touches no network.
+ *     mtasts_answer *answer;
+ *     int status = mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error);
+ *     if (status == MTASTS_E_NAME || status == MTASTS_E_ADDRESS) ...       // can have no policy: deliver as ever
+ *     else if (status != MTASTS_OK) ...                                    // let the mail wait; log error.message
+ *
+ *     // For each MX host in order of preference: before connecting ...
+ *     mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
+ *     mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+ *     mtasts_verdict(answer, mx_host, MTASTS_NUL_TERMINATED, &seen, &decision, &error);
+ *     // ... and after EHLO or the TLS handshake, with the chain that the host sent:
+ *     mtasts_check check = {sizeof check, 0, ""};
+ *     mtasts_check_certificate(context, mx_host, MTASTS_NUL_TERMINATED, chain, count, 0, &check, &error);
+ *     seen.kind = MTASTS_SEEN_CERTIFICATE, seen.result = check.result, seen.reason = check.reason;
+ *     mtasts_verdict(answer, mx_host, MTASTS_NUL_TERMINATED, &seen, &decision, &error);
+ *     // decision.action says what to do: deliver, deliver and report, skip this host, defer.
+ *     // decision.sentence is for the log.
+ *
+ *     mtasts_answer_free(answer);
+ *
+ * Whatever fails defers mail and never bounces it; where no policy can be learnt, mail flows as before (RFC 8461 3.3).
+ *
+ * Conventions. A function returns MTASTS_OK or a negative MTASTS_E_*; results go to its last arguments and are written
+ * only on success. Texts go in as UTF-8 with a length, or with MTASTS_NUL_TERMINATED; they come out closed by a NUL,
+ * on one line, without control characters, and belong to the object that lends them. Structs belong to the caller, who
+ * sets their size. Every pointer may be NULL: that is an error code and no crash. A defect of the library is
+ * MTASTS_E_PANIC, prints nothing, and leaves the process alive.
+ *
+ * Threads. A context and an answer may be used by any number of threads at once; settings by one at a time. No thread
+ * outlives a call, and no signal handler of the program ever runs on a thread of ours.
+ *
+ * Fork. Everything works in a child of the process that made it, at any time and at any depth, whatever threads the
+ * parent had. What a child frees stays whole in the parent.
+ *
+ * Root. In a process of root the network is asked by a child that has become the owner of the cache directory.
+ *
+ * The environment is read by mtasts_settings_of_host alone, and never in a privileged process. The library installs no
+ * signal handler, sets no timer, changes no umask, keeps no descriptor, and writes nothing to stdout, stderr or syslog.
+ */
+
+
+#ifndef MTASTS_H
+#define MTASTS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+// The length argument for a text that ends with a NUL.
+#define MTASTS_NUL_TERMINATED ((size_t)-1)
+
+
+// The call succeeded.
+#define MTASTS_OK 0
+
+// An argument is NULL that may not be, or a number is out of its range.
+#define MTASTS_E_ARGUMENT -1
+
+// A domain or a host name is no such name: too long, not UTF-8, a NUL or another bad character inside, an empty label.
+// A mail domain that is refused so can have no policy; mail to it is not MTA-STS's business.
+#define MTASTS_E_NAME -2
+
+// The name is an IP address or an address literal, for which there is no policy (RFC 8461 3.4).
+#define MTASTS_E_ADDRESS -3
+
+// A setting or a settings file is wrong; the message names the key and the reason.
+#define MTASTS_E_SETTINGS -4
+
+// The system refused what the call needs: no process, no thread, no roots, no usable cache directory for root. Nothing
+// is known of the domain: let its mail wait.
+#define MTASTS_E_SYSTEM -5
+
+// A defect of this library (a panic). Nothing is known of the domain: let its mail wait, and report it.
+#define MTASTS_E_PANIC -6
+
+// The header and the library do not fit each other.
+#define MTASTS_E_ABI -7
+
+// The size of the message in an `mtasts_error`, with its NUL.
+#define MTASTS_MESSAGE_SIZE 512
+
+// The domain asks for nothing: it has no policy that counts, or one of mode none.
+#define MTASTS_MODE_NONE 0
+
+// A host that fails the policy is used all the same, and reported.
+#define MTASTS_MODE_TESTING 1
+
+// A host that fails the policy is not used.
+#define MTASTS_MODE_ENFORCE 2
+
+// The policy was fetched for this answer.
+#define MTASTS_SOURCE_FRESH 1
+
+// The policy was in the cache, and is current as far as it must be known.
+#define MTASTS_SOURCE_CACHED 2
+
+// The policy was in the cache, and its refresh failed: it counts all the same.
+#define MTASTS_SOURCE_CACHED_AFTER_FAILURE 3
+
+// The domain has no policy.
+#define MTASTS_SOURCE_NO_POLICY 4
+
+// It could not be learnt whether the domain has a policy or what it says, and the cache holds none. Mail flows, unless
+// `mtasts_answer_defer_until` says until when it waits.
+#define MTASTS_SOURCE_COULD_NOT_LEARN 5
+
+// Deliver to this host, by whatever other rules the MTA has.
+#define MTASTS_ACTION_DELIVER 1
+
+// Deliver to this host, and report the failure.
+#define MTASTS_ACTION_DELIVER_AND_REPORT 2
+
+// Send nothing to this host; try the next, and where none is left defer the mail.
+#define MTASTS_ACTION_SKIP_HOST 3
+
+// Keep the mail in the queue and try again later. Never a bounce.
+#define MTASTS_ACTION_DEFER 4
+
+// Nothing yet but the name of the host: before connecting.
+#define MTASTS_SEEN_NAME 0
+
+// STARTTLS stands not in the host's answer to EHLO.
+#define MTASTS_SEEN_NO_STARTTLS 1
+
+// The host refused the STARTTLS command.
+#define MTASTS_SEEN_STARTTLS_REFUSED 2
+
+// The handshake failed, but not over the certificate; `reason` says how.
+#define MTASTS_SEEN_HANDSHAKE_FAILED 3
+
+// The certificate was checked for the name of this host; `result` is 0 for a good one or the result type, `reason` says
+// what is wrong with it.
+#define MTASTS_SEEN_CERTIFICATE 4
+
+// Every host was tried or skipped, and none is left.
+#define MTASTS_SEEN_NO_HOST_LEFT 5
+
+// The size of a reason in the structs below, with its NUL.
+#define MTASTS_REASON_SIZE 512
+
+// The size of a sentence, with its NUL.
+#define MTASTS_SENTENCE_SIZE 1536
+
+// The version of the interface. It is raised when a program built against an older header would no longer work; the
+// soname is `libmtasts.so.<it>`.
+#define MTASTS_ABI 0
+
+// The major number of the version that this header belongs to.
+#define MTASTS_VERSION_MAJOR 0
+
+// The minor number.
+#define MTASTS_VERSION_MINOR 1
+
+// The patch number.
+#define MTASTS_VERSION_PATCH 0
+
+// The three in one: major * 65536 + minor * 256 + patch.
+#define MTASTS_VERSION_NUMBER 256
+
+// The answer of a lookup. It never changes, and any number of threads may read it at once. All texts that it lends are
+// UTF-8 on one line, closed by a NUL, free of control characters, and live as long as it does.
+typedef struct mtasts_answer mtasts_answer;
+
+// A context: settings, the cache, and the way to the network. For any number of threads at once, and for any child of
+// the process that made it.
+typedef struct mtasts_context mtasts_context;
+
+// The settings of a context to be. For one thread at a time.
+typedef struct mtasts_settings mtasts_settings;
+
+// Some octets, such as one certificate in DER. The caller's own.
+typedef struct mtasts_octets {
+    // Where they begin.
+    const uint8_t *data;
+    // How many there are.
+    size_t length;
+} mtasts_octets;
+
+// The result of a certificate check. The caller's own; set `size` to `sizeof(mtasts_check)` before the call.
+typedef struct mtasts_check {
+    // `sizeof(mtasts_check)`, set by the caller.
+    size_t size;
+    // 0 for a good certificate, else the result type (RFC 8460 4.3).
+    int32_t result;
+    // What is wrong in plain words, closed by a NUL; empty for a good one. Fit for a failure-reason-code.
+    char reason[MTASTS_REASON_SIZE];
+} mtasts_check;
+
+// What went wrong with a call. The caller's own; set `size` to `sizeof(mtasts_error)` before the call. It is written
+// only when the call fails. Wherever a function takes one, NULL is fine.
+typedef struct mtasts_error {
+    // `sizeof(mtasts_error)`, set by the caller.
+    size_t size;
+    // One of the `MTASTS_E_*`, the same that the call returns.
+    int32_t code;
+    // What is wrong, in plain words on one line, closed by a NUL.
+    char message[MTASTS_MESSAGE_SIZE];
+} mtasts_error;
+
+// What the MTA saw at an MX host. The caller's own; set `size` to `sizeof(mtasts_seen)`.
+typedef struct mtasts_seen {
+    // `sizeof(mtasts_seen)`, set by the caller.
+    size_t size;
+    // One of `MTASTS_SEEN_*`.
+    int32_t kind;
+    // For `MTASTS_SEEN_CERTIFICATE`: 0 or the result type, as in `mtasts_check`. Else 0.
+    int32_t result;
+    // What is wrong in plain words, NUL-terminated; may be NULL.
+    const char *reason;
+} mtasts_seen;
+
+// A verdict. The caller's own; set `size` to `sizeof(mtasts_decision)` before the call.
+typedef struct mtasts_decision {
+    // `sizeof(mtasts_decision)`, set by the caller.
+    size_t size;
+    // One of `MTASTS_ACTION_*`.
+    int32_t action;
+    // What a report calls the failure (RFC 8460 4.3), or 0 where there is none to report.
+    int32_t result;
+    // The failure-reason-code for the report, closed by a NUL; empty where there is none.
+    char reason_code[MTASTS_REASON_SIZE];
+    // One line for the log: what is wrong and what to do about it. Closed by a NUL.
+    char sentence[MTASTS_SENTENCE_SIZE];
+} mtasts_decision;
+
+// A log line: what the administrator is to be told now, such as the failed refresh of a policy. `line` is UTF-8 on one
+// line without control characters, closed by a NUL, and lives until the function returns.
+typedef void (*mtasts_log)(const char *line, void *user);
+
+#ifdef __cplusplus
+extern "C" {
+#endif // __cplusplus
+
+// What the domain asks for: one of `MTASTS_MODE_*`. `MTASTS_MODE_NONE` also where there is no policy or `answer` is NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+int32_t mtasts_answer_mode(const struct mtasts_answer *answer);
+
+// Where the answer came from: one of `MTASTS_SOURCE_*`; 0 where `answer` is NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+int32_t mtasts_answer_source(const struct mtasts_answer *answer);
+
+// The policy domain, in A-labels and lower case. Never NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+const char *mtasts_answer_domain(const struct mtasts_answer *answer);
+
+// The id of the policy: 1 to 32 letters and digits, or an empty text where there is no policy. Never NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+const char *mtasts_answer_id(const struct mtasts_answer *answer);
+
+// When the policy was fetched, in Unix seconds; 0 where there is none.
+//
+// # Safety
+// `answer` is NULL or alive.
+uint64_t mtasts_answer_fetched(const struct mtasts_answer *answer);
+
+// The last second at which the policy counts, in Unix seconds; 0 where there is none.
+//
+// # Safety
+// `answer` is NULL or alive.
+uint64_t mtasts_answer_expires(const struct mtasts_answer *answer);
+
+// Until when mail must wait, in Unix seconds, because nothing could be learnt of the domain and the setting
+// `first_contact_defer` asks for patience; 0 where it need not. `mtasts_verdict` minds it.
+//
+// # Safety
+// `answer` is NULL or alive.
+uint64_t mtasts_answer_defer_until(const struct mtasts_answer *answer);
+
+// How many MX patterns the policy has; 0 where there is none.
+//
+// # Safety
+// `answer` is NULL or alive.
+size_t mtasts_answer_mx_count(const struct mtasts_answer *answer);
+
+// The MX pattern of this index, counted from 0: a host name, or `*.` and one, in lower case. NULL past the last.
+//
+// # Safety
+// `answer` is NULL or alive.
+const char *mtasts_answer_mx(const struct mtasts_answer *answer, size_t index);
+
+// The policy text as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). Not closed by a NUL: its
+// octets are counted in `length`. Attacker's text: escape it before it goes anywhere. NULL where there is no policy.
+//
+// # Safety
+// `answer` is NULL or alive; `length` is NULL or points to a size_t.
+const char *mtasts_answer_policy_text(const struct mtasts_answer *answer,
+                                      size_t *length);
+
+// The result type of what stood in the way of a current policy (`sts-policy-fetch-error` 301, `sts-policy-invalid` 302,
+// `sts-webpki-invalid` 303), or 0 where nothing did or it is not to be reported.
+//
+// # Safety
+// `answer` is NULL or alive.
+int32_t mtasts_answer_result(const struct mtasts_answer *answer);
+
+// What stood in the way of a current policy, or why there is none, in plain words; empty where nothing did. Never NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+const char *mtasts_answer_detail(const struct mtasts_answer *answer);
+
+// What is wrong with the cache on this host, in plain words; empty where nothing is. Never NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+const char *mtasts_answer_warning(const struct mtasts_answer *answer);
+
+// The whole answer in one sentence for a log. Never NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+const char *mtasts_answer_explanation(const struct mtasts_answer *answer);
+
+// Whether a pattern of the policy allows this MX host (RFC 8461 4.1): the name in the MX record, before any CNAME; the
+// domain itself where it has no MX record. `length` counts the octets of `host`, or is `MTASTS_NUL_TERMINATED`.
+//
+// Returns 1 or 0 (0 also where there is no policy), `MTASTS_E_ARGUMENT`, or `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` for
+// what is no host name: no pattern allows that.
+//
+// # Safety
+// `answer` is NULL or alive; `host` is NULL or has `length` octets.
+int32_t mtasts_answer_allows(const struct mtasts_answer *answer, const char *host, size_t length);
+
+// Frees an answer and all that it lent. NULL is fine.
+//
+// # Safety
+// `answer` is NULL or alive, and is not used again.
+void mtasts_answer_free(struct mtasts_answer *answer);
+
+// Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root at the time, and the host's name
+// among the DNS names of the subjectAltName (never the common name, never an IP address; `*` for the whole left-most
+// label alone).
+//
+// `host` is the name in the MX record, before any CNAME. `chain` has `count` certificates in DER, the host's own first,
+// the others in any order. `at` is in Unix seconds; 0 stands for now. The first call of a context reads the roots.
+//
+// Returns `MTASTS_OK` with the result in `out`; `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS`; or
+// `MTASTS_E_SYSTEM` where the roots cannot be read.
+//
+// # Safety
+// `context` is NULL or alive; `host` is NULL or has `length` octets; `chain` is NULL or has `count` elements, each of
+// which has its octets; `out` is NULL or points to an `mtasts_check` whose size is set; `error` is NULL or points to an
+// `mtasts_error` whose size is set.
+int32_t mtasts_check_certificate(const struct mtasts_context *context,
+                                 const char *host,
+                                 size_t length,
+                                 const struct mtasts_octets *chain,
+                                 size_t count,
+                                 uint64_t at,
+                                 struct mtasts_check *out,
+                                 struct mtasts_error *error);
+
+// What OpenSSL's verdict on a certificate is called: pass what `SSL_get_verify_result` gives (`X509_V_OK` is 0), with
+// host name checking on.
+//
+// Returns `MTASTS_OK` with the result in `out`, or `MTASTS_E_ARGUMENT`.
+//
+// # Safety
+// `out` is NULL or points to an `mtasts_check` whose size is set.
+int32_t mtasts_check_openssl(int64_t code, struct mtasts_check *out);
+
+// What GnuTLS's verdict on a certificate is called: pass the status of `gnutls_certificate_verify_peers3` (0 is good),
+// with the host name given.
+//
+// Returns `MTASTS_OK` with the result in `out`, or `MTASTS_E_ARGUMENT`.
+//
+// # Safety
+// `out` is NULL or points to an `mtasts_check` whose size is set.
+int32_t mtasts_check_gnutls(uint32_t status, struct mtasts_check *out);
+
+// What Node's error code of a failed TLS connection is called: `CERT_HAS_EXPIRED`, `ERR_TLS_CERT_ALTNAME_INVALID` and
+// the like, NUL-terminated.
+//
+// Returns `MTASTS_OK` with the result in `out`, or `MTASTS_E_ARGUMENT`.
+//
+// # Safety
+// `code` is NULL or NUL-terminated; `out` is NULL or points to an `mtasts_check` whose size is set.
+int32_t mtasts_check_node(const char *code, struct mtasts_check *out);
+
+// Decides what the MTA must do with this MX host (RFC 8461 4, 5): the policy and what the MTA saw in, the action, the
+// name of the failure and a sentence for the log out. Ask before connecting (`MTASTS_SEEN_NAME`) and again after the
+// TLS handshake; where no host is left, once more for the sentence (`MTASTS_SEEN_NO_HOST_LEFT`).
+//
+// `host` is the name in the MX record, before any CNAME; `length` counts its octets, or is `MTASTS_NUL_TERMINATED`.
+//
+// Returns `MTASTS_OK` with the verdict in `out`; `MTASTS_E_ARGUMENT`; or `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` for what
+// is no host name: under a policy in mode enforce, nothing may be sent to it.
+//
+// # Safety
+// `answer` is NULL or alive; `host` is NULL or has `length` octets; `seen` is NULL or points to an `mtasts_seen` whose
+// size is set; `out` is NULL or points to an `mtasts_decision` whose size is set; `error` is NULL or points to an
+// `mtasts_error` whose size is set.
+int32_t mtasts_verdict(const struct mtasts_answer *answer,
+                       const char *host,
+                       size_t length,
+                       const struct mtasts_seen *seen,
+                       struct mtasts_decision *out,
+                       struct mtasts_error *error);
+
+// Makes a context of these settings, which it copies; NULL stands for the defaults of `mtasts_settings_new`. Nothing is
+// opened, read or started: that happens at the first lookup. A program needs one, made at its start.
+//
+// `out` receives a context to be freed with `mtasts_context_free`.
+//
+// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
+//
+// # Safety
+// `settings` is NULL or alive; `out` is NULL or points to a pointer; `error` is NULL or points to an `mtasts_error` whose
+// size is set.
+int32_t mtasts_context_new(const struct mtasts_settings *settings,
+                           struct mtasts_context **out,
+                           struct mtasts_error *error);
+
+// Looks the policy of a domain up, as a delivery needs it: in the cache, and where that does not do in DNS and over
+// HTTPS (RFC 8461 5.1). Blocks up to `timeout_ms` or the setting `timeout`, whichever is shorter; 0 stands for the
+// setting. A hit in the cache touches no network.
+//
+// `domain` is the recipient's domain, or the smart host's where there is one (RFC 8461 3.4): UTF-8, any letter case,
+// U-labels or A-labels; `length` counts its octets, or is `MTASTS_NUL_TERMINATED`. `out` receives an answer to be freed
+// with `mtasts_answer_free`. That there is no policy, or that none could be learnt, is an answer and not an error.
+//
+// In a process of root the work is done by a child that has become the owner of the cache directory; root itself never
+// touches the network.
+//
+// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` (no such name can have a policy),
+// `MTASTS_E_SYSTEM` or `MTASTS_E_PANIC` (nothing is known: let the mail wait).
+//
+// # Safety
+// `context` is NULL or alive; `domain` is NULL or has `length` octets; `out` is NULL or points to a pointer; `error` is
+// NULL or points to an `mtasts_error` whose size is set.
+int32_t mtasts_lookup(const struct mtasts_context *context,
+                      const char *domain,
+                      size_t length,
+                      uint32_t timeout_ms,
+                      struct mtasts_answer **out,
+                      struct mtasts_error *error);
+
+// Answers from the cache alone; the network is not touched, whatever is missing. Where no policy that counts is there,
+// the answer is `MTASTS_SOURCE_COULD_NOT_LEARN`.
+//
+// Arguments, ownership and return values are those of `mtasts_lookup`.
+//
+// # Safety
+// As `mtasts_lookup`.
+int32_t mtasts_lookup_cached(const struct mtasts_context *context,
+                             const char *domain,
+                             size_t length,
+                             struct mtasts_answer **out,
+                             struct mtasts_error *error);
+
+// Asks whether there is a newer policy now, whatever the cache says: for an MTA that is about to bounce a mail because
+// of a policy (RFC 8461 5). Compare id and fetch time of the answer with those of the answer at hand; where they
+// differ, the mail deserves another attempt.
+//
+// Arguments, ownership and return values are those of `mtasts_lookup`.
+//
+// # Safety
+// As `mtasts_lookup`.
+int32_t mtasts_recheck(const struct mtasts_context *context,
+                       const char *domain,
+                       size_t length,
+                       uint32_t timeout_ms,
+                       struct mtasts_answer **out,
+                       struct mtasts_error *error);
+
+// Frees a context. Answers that it gave stay valid. No thread may be inside a call with it. NULL is fine. In a child
+// process it frees the child's copy alone.
+//
+// # Safety
+// `context` is NULL or alive, and is not used again.
+void mtasts_context_free(struct mtasts_context *context);
+
+// The mode and the allowed MX hosts of a domain, for the router's `address_data`. One argument: the domain.
+//
+// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
+// LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
+// where none is left. Under `mode=testing` and `mode=none` there is neither. Where nothing can be known (a bad settings
+// file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
+//
+// # Safety
+// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
+
+// The mode of a domain: yields `enforce`, `testing` or `none`. One argument: the domain. Fails as
+// `mtasts_exim_lookup` does.
+//
+// # Safety
+// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+int mtasts_exim_mode(unsigned char **result, int argc, unsigned char **argv);
+
+// Whether mail for a domain may go to an MX host as far as its name tells: yields `yes` or `no`. Two arguments: the
+// domain, and the host as it stands in the MX record. Fails as `mtasts_exim_lookup` does.
+//
+// # Safety
+// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+int mtasts_exim_check_mx(unsigned char **result, int argc, unsigned char **argv);
+
+// For `event_action` of the smtp transports. Seven arguments: `$event_name`, `$domain`, `$host`, `$host_address`,
+// `$event_data`, `$event_defer_errno`, and the facts as `name=value` pairs: `transport=`, `tlsa=` and `cert=` count.
+//
+// At `tls:cert`, on a transport whose name contains `mtasts`, it yields a refusal where the host's certificate has no DNS
+// name in its subjectAltName: Exim's TLS libraries then fall back to the common name, which RFC 8461 4.2 does not know.
+// Where DANE is in use (`tlsa` is not 0) the certificate is DANE's matter. It yields nothing at every other event.
+//
+// # Safety
+// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+int mtasts_exim_event(unsigned char **result,
+                      int argc,
+                      unsigned char **argv);
+
+// The version of the library: yields `0.1.0`. No arguments.
+//
+// # Safety
+// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+int mtasts_exim_version(unsigned char **result, int argc, unsigned char **argv);
+
+// The version of the library that runs, as text: `0.1.0`. Static; never NULL.
+const char *mtasts_version(void);
+
+// The version of the library that runs, comparable with `MTASTS_VERSION_NUMBER`.
+uint32_t mtasts_version_number(void);
+
+// Whether a program built against this header may use the library that runs: pass `MTASTS_ABI`.
+//
+// Returns `MTASTS_OK` or `MTASTS_E_ABI`.
+int32_t mtasts_abi_check(uint32_t abi);
+
+// What a status means, in a few words. Static; never NULL, also for unknown numbers.
+const char *mtasts_strerror(int32_t status);
+
+// The name of a result type as it stands in a TLS report: `certificate-expired` (RFC 8460 4.3). Static; NULL where
+// `result` is none of the eleven.
+const char *mtasts_result_name(int32_t result);
+
+// Gives the defaults, without a look at any file: cache in `/var/lib/mtasts`, the system's roots and name servers, one
+// minute for a lookup.
+//
+// `out` receives settings to be freed with `mtasts_settings_free`.
+//
+// Returns `MTASTS_OK`, or `MTASTS_E_ARGUMENT` where `out` is NULL.
+//
+// # Safety
+// `out` is NULL or points to a pointer.
+int32_t mtasts_settings_new(struct mtasts_settings **out);
+
+// Gives the settings of this host: the file `/etc/mtasts/mtasts.toml` where there is one, over the defaults. The
+// environment may name another file (`MTASTS_CONFIG`) or cache directory (`MTASTS_CACHE_DIR`), but never in a
+// privileged process (root, or a set-uid program): its environment is its caller's.
+//
+// `out` receives settings to be freed with `mtasts_settings_free`.
+//
+// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, or `MTASTS_E_SETTINGS` with the file, the key and the reason.
+//
+// # Safety
+// `out` is NULL or points to a pointer; `error` is NULL or points to an `mtasts_error` whose size is set.
+int32_t mtasts_settings_of_host(struct mtasts_settings **out, struct mtasts_error *error);
+
+// Sets one setting. The keys are those of the settings file: `cache_dir` (absolute path; empty: memory alone),
+// `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
+// `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
+// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`).
+//
+// `key` and `value` are NUL-terminated UTF-8.
+//
+// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, or `MTASTS_E_SETTINGS` with the key and the reason; then nothing has
+// changed.
+//
+// # Safety
+// `settings` is NULL or alive and used by no other thread; `key` and `value` are NULL or NUL-terminated; `error` is NULL
+// or points to an `mtasts_error` whose size is set.
+int32_t mtasts_settings_set(struct mtasts_settings *settings,
+                            const char *key,
+                            const char *value,
+                            struct mtasts_error *error);
+
+// Reads a settings file over the settings: TOML with the keys of `mtasts_settings_set` at the top level.
+//
+// `path` is NUL-terminated UTF-8.
+//
+// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, or `MTASTS_E_SETTINGS` with the file, the key and the reason; then nothing
+// has changed.
+//
+// # Safety
+// As `mtasts_settings_set`.
+int32_t mtasts_settings_read_file(struct mtasts_settings *settings, const char *path, struct mtasts_error *error);
+
+// Sets who is told what an administrator should know. Without it nobody is: the library never writes to stderr or to
+// syslog by itself. `log` is called on the thread that asks, during the call, and never in a child that the library
+// made; `user` comes back with each line. A NULL `log` takes it back.
+//
+// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
+//
+// # Safety
+// `settings` is NULL or alive and used by no other thread. `log` may be called by any thread that asks, and `user` must
+// bear that, as long as a context of these settings lives.
+int32_t mtasts_settings_set_log(struct mtasts_settings *settings, mtasts_log log, void *user);
+
+// Frees settings. NULL is fine.
+//
+// # Safety
+// `settings` is NULL or alive, and is not used again.
+void mtasts_settings_free(struct mtasts_settings *settings);
+
+#ifdef __cplusplus
+}  // extern "C"
+#endif  // __cplusplus
+
+#endif  /* MTASTS_H */

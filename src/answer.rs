@@ -1,0 +1,212 @@
+//! The explainable answer of a lookup: the policy or its absence, where it came from, and what went wrong.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use crate::entry::Held;
+use crate::names::Domain;
+use crate::policy::{Mode, Policy};
+use crate::result::ResultType;
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Source {
+    /// The policy was fetched for this answer.
+    Fresh = 1,
+    /// The policy was in the cache, and DNS says that it is current or need not be asked yet.
+    Cached = 2,
+    /// The policy was in the cache, and it could not be learnt whether there is a newer one: it counts (RFC 8461 3.3).
+    CachedAfterFailure = 3,
+    /// The domain has no policy: there is no record, or none that is valid.
+    NoPolicy = 4,
+    /// It could not be learnt whether the domain has a policy, or what it says, and none is in the cache. Mail flows as
+    /// if there were none (RFC 8461 3.3), unless the answer says until when to wait.
+    CouldNotLearn = 5,
+}
+
+impl Source {
+    /// A short stable name, the same in every output of ours.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Cached => "cached",
+            Self::CachedAfterFailure => "cached-after-failure",
+            Self::NoPolicy => "no-policy",
+            Self::CouldNotLearn => "could-not-learn",
+        }
+    }
+
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Fresh,
+        Self::Cached,
+        Self::CachedAfterFailure,
+        Self::NoPolicy,
+        Self::CouldNotLearn,
+    ];
+}
+
+/// What stood in the way of a current policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it is called in a report, or nothing where it is not to be reported: no valid record, and no policy in
+    /// the cache whose refresh it spoilt (RFC 8461 6).
+    pub result: Option<ResultType>,
+    /// What happened, in plain words on one line.
+    pub detail: String,
+}
+
+/// The answer of a lookup. It never changes; clones are cheap where it stands behind an [`Arc`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    domain: Domain,
+    source: Source,
+    held: Option<Arc<Held>>,
+    failure: Option<Failure>,
+    defer_until: Option<u64>,
+    warning: Option<String>,
+    alert: Option<String>,
+}
+
+impl Answer {
+    pub(crate) const fn policy_held(domain: Domain, source: Source, held: Arc<Held>, failure: Option<Failure>) -> Self {
+        Self {
+            domain,
+            source,
+            held: Some(held),
+            failure,
+            defer_until: None,
+            warning: None,
+            alert: None,
+        }
+    }
+
+    pub(crate) const fn none(domain: Domain, why: Failure) -> Self {
+        Self {
+            domain,
+            source: Source::NoPolicy,
+            held: None,
+            failure: Some(why),
+            defer_until: None,
+            warning: None,
+            alert: None,
+        }
+    }
+
+    pub(crate) const fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
+        Self {
+            domain,
+            source: Source::CouldNotLearn,
+            held: None,
+            failure: Some(why),
+            defer_until,
+            warning: None,
+            alert: None,
+        }
+    }
+
+    pub(crate) fn with_warning(mut self, warning: Option<String>) -> Self {
+        self.warning = warning;
+        self
+    }
+
+    pub(crate) fn with_alert(mut self, alert: Option<String>) -> Self {
+        self.alert = alert;
+        self
+    }
+
+    /// The policy domain, in A-labels.
+    #[must_use]
+    pub const fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// Where the answer came from.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The policy that counts, or nothing.
+    #[must_use]
+    pub fn policy(&self) -> Option<&Policy> {
+        self.held.as_ref().map(|h| &h.policy)
+    }
+
+    /// The policy with its id, its times and its text, or nothing.
+    #[must_use]
+    pub fn held(&self) -> Option<&Held> {
+        self.held.as_deref()
+    }
+
+    pub(crate) const fn held_shared(&self) -> Option<&Arc<Held>> {
+        self.held.as_ref()
+    }
+
+    /// The mode of the policy; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.policy().map_or(Mode::None, Policy::mode)
+    }
+
+    /// What stood in the way of a current policy; where there is no policy, why there is none.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).
+    #[must_use]
+    pub const fn defer_until(&self) -> Option<u64> {
+        self.defer_until
+    }
+
+    /// What is wrong on this host, where it kept us from using or writing the cache, in plain words on one line.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        self.warning.as_deref()
+    }
+
+    /// What the administrator is to be told now: the refresh of a policy that counts has failed, or a policy has become
+    /// weaker (RFC 8461 3.3, 10.2).
+    #[must_use]
+    pub fn alert(&self) -> Option<&str> {
+        self.alert.as_deref()
+    }
+
+    /// The answer in one sentence for a log.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let domain = &self.domain;
+        let mut text = match (&self.held, self.source) {
+            (Some(held), source) => {
+                let how = match source {
+                    Source::Fresh => "just fetched",
+                    Source::CachedAfterFailure => "from the cache, its refresh failed",
+                    _ => "from the cache",
+                };
+                format!(
+                    "{domain} has a policy in mode {}, id {} ({how})",
+                    held.policy.mode(),
+                    held.id
+                )
+            }
+            (None, Source::CouldNotLearn) => format!("it could not be learnt whether {domain} has a policy"),
+            (None, _) => format!("{domain} has no policy"),
+        };
+        if let Some(failure) = &self.failure {
+            let _ = write!(text, ": {}", failure.detail);
+        }
+        if let Some(warning) = &self.warning {
+            let _ = write!(text, "; {warning}");
+        }
+        text
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.explain())
+    }
+}

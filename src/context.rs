@@ -1,0 +1,401 @@
+//! A context: the settings of a host, its cache, and the way to the network. Every face asks here and nowhere else.
+//!
+//! Making one does nothing: no file is opened, no thread is started. It may be shared by any number of threads and
+//! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::{Arc, RwLock, TryLockError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use once_cell::race::OnceBox;
+use rustls_pki_types::UnixTime;
+
+use crate::answer::{Answer, Source};
+use crate::certificate::{CertificateFailure, check_chain};
+use crate::dns::{Dns, Resolver};
+use crate::entry::Entry;
+use crate::https::PolicyHost;
+use crate::lookup::{Ask, Lookup};
+use crate::names::Domain;
+use crate::roots::{Roots, RootsError};
+use crate::settings::Settings;
+use crate::store::{Store, StoreError};
+use crate::sys::process::{self, HelperError, Identity};
+use crate::sys::thread::on_own_thread;
+use crate::wire::{self, MAX_MESSAGE};
+
+/// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
+/// have learnt more, or an operator may have removed the file.
+const MEMORY_LIFE: u64 = 5;
+/// How many domains are kept in memory.
+const MEMORY_SIZE: usize = 10_000;
+/// How much longer than its own deadline a helper may take, to write the cache and to end.
+const HELPER_GRACE: Duration = Duration::from_secs(2);
+
+/// Who is told what the administrator should know now, a line at a time.
+type Log = Box<dyn Fn(&str) + Send + Sync>;
+
+/// The settings of a host, its cache, and the way to the network. Clones share it.
+#[derive(Clone)]
+pub struct Context {
+    /// On the heap, wherever the context itself stands. A helper starts threads after its fork, and glibc then unmaps
+    /// the stacks of the parent's other threads: what lay there is gone in the child.
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    log: Log,
+    roots: Arc<LazyRoots>,
+    /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
+    /// a parent process, which does not exist here: a lock that is taken only means that the disk is read.
+    memory: RwLock<HashMap<Domain, Remembered>>,
+}
+
+/// The roots, read when the first certificate is to be checked. Two threads may both read them; none waits.
+struct LazyRoots {
+    ca_file: Option<PathBuf>,
+    read: OnceBox<Arc<Roots>>,
+}
+
+impl LazyRoots {
+    fn get(&self) -> Result<Arc<Roots>, RootsError> {
+        let read = || {
+            let roots = match &self.ca_file {
+                Some(file) => Roots::from_file(file),
+                None => Roots::system(),
+            };
+            roots.map(|roots| Box::new(Arc::new(roots)))
+        };
+        self.read.get_or_try_init(read).cloned()
+    }
+}
+
+/// How far a question goes.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Cache,
+    Network(Ask),
+}
+
+#[derive(Clone, Debug)]
+struct Remembered {
+    answer: Arc<Answer>,
+    good_until: u64,
+    /// What could not be written to disk.
+    unsaved: Option<Entry>,
+}
+
+/// Why there is no answer at all. Nothing is known of the domain then, so mail for it must wait.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ContextError {
+    /// The process runs as root and there is no other user for the network's part: what is wrong with the cache
+    /// directory, whose owner that is.
+    NoHelper(PathBuf, String),
+    /// The helper process failed.
+    Helper(String),
+    /// No thread could be started, or a defect of this library (a panic).
+    Thread(String),
+}
+
+impl fmt::Display for ContextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHelper(dir, why) => write!(
+                f,
+                "root asks no network, and the cache directory {} {why}: \
+                 install -d -m 2770 -o USER -g GROUP {} with the user and group of the mail server",
+                dir.display(),
+                dir.display()
+            ),
+            Self::Helper(why) | Self::Thread(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for ContextError {}
+
+impl From<HelperError> for ContextError {
+    fn from(error: HelperError) -> Self {
+        Self::Helper(error.to_string())
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// A context of these settings. Nothing is opened, read or started before the first question. What the
+    /// administrator should know becomes a warning of the `log` facade.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self::with_log(settings, |line| log::warn!("{line}"))
+    }
+
+    /// The same with another receiver for what the administrator should know: a line at a time, on the thread that
+    /// asks.
+    #[must_use]
+    pub fn with_log(settings: Settings, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let roots = Arc::new(LazyRoots {
+            ca_file: settings.ca_file.clone(),
+            read: OnceBox::new(),
+        });
+        let shared = Shared {
+            settings,
+            log: Box::new(log),
+            roots,
+            memory: RwLock::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The policy of a domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the
+    /// setting `timeout`, whichever is shorter (RFC 8461 5.1).
+    ///
+    /// In a process of root the work is done by a child that has become the owner of the cache directory.
+    ///
+    /// # Errors
+    /// A [`ContextError`] where not even a failure could be learnt.
+    pub fn lookup(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        match self.remembered(domain.as_str(), unix_now()) {
+            Some(answer) => Ok(answer),
+            None => self.ask(domain, Question::Network(Ask::Delivery), patience),
+        }
+    }
+
+    /// Whether there is a newer policy now: DNS is asked whatever is remembered. For an MTA that is about to bounce a
+    /// mail because of a policy (RFC 8461 5).
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn recheck(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        self.ask(domain, Question::Network(Ask::Recheck), patience)
+    }
+
+    /// What the cache says. The network is not touched, whatever is missing.
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn lookup_cached(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
+        match self.remembered(domain.as_str(), unix_now()) {
+            Some(answer) => Ok(answer),
+            None => self.ask(domain, Question::Cache, Duration::MAX),
+        }
+    }
+
+    /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
+    #[must_use]
+    pub(crate) fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
+        self.shared.remembered(name, now)
+    }
+
+    /// Checks the certificate chain of an MX host (RFC 8461 4.2): DER, the host's own first, against the setting
+    /// `ca_file` or the system's roots.
+    ///
+    /// # Errors
+    /// A [`RootsError`] where the roots cannot be read: no verdict is possible. Otherwise the inner result.
+    pub fn check_certificate(
+        &self,
+        chain: &[&[u8]],
+        host: &Domain,
+        at: UnixTime,
+    ) -> Result<Result<(), CertificateFailure>, RootsError> {
+        Ok(check_chain(chain, host, &*self.shared.roots.get()?, at))
+    }
+
+    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        // Our own, on this thread's stack and on the heap: see `Context::shared`.
+        let (shared, domain) = (self.shared.clone(), domain.clone());
+        shared.ask(&domain, question, patience)
+    }
+}
+
+impl Shared {
+    /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
+    fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
+        let memory = self.memory.try_read().ok()?;
+        memory
+            .get(name)
+            .filter(|known| now < known.good_until)
+            .map(|known| known.answer.clone())
+    }
+
+    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        let deadline = Instant::now() + patience.min(self.settings.timeout);
+        let known = if process::is_root() {
+            let message = process::in_helper(self.helper_identity()?, deadline + HELPER_GRACE, MAX_MESSAGE, || {
+                // The host's logger is not for a child of it: what is worth telling comes back with the answer.
+                log::set_max_level(log::LevelFilter::Off);
+                let known = self.answer(domain, question, deadline).map_err(|e| e.to_string());
+                wire::write(known.as_ref().map(|k| (&*k.answer, k.good_until))).into_bytes()
+            })?;
+            let answer = wire::read(domain, &message).ok_or(HelperError::Died)?;
+            let (answer, good_until) = answer.map_err(ContextError::Helper)?;
+            Remembered {
+                answer: Arc::new(answer),
+                good_until,
+                unsaved: None,
+            }
+        } else {
+            self.answer(domain, question, deadline)?
+        };
+        let answer = known.answer.clone();
+        for line in [answer.alert(), answer.warning()].into_iter().flatten() {
+            (self.log)(line);
+        }
+        self.remember(known);
+        Ok(answer)
+    }
+
+    /// Reads the cache, asks the network as far as the question goes, and writes the cache.
+    fn answer(&self, domain: &Domain, question: Question, deadline: Instant) -> Result<Remembered, ContextError> {
+        let now = unix_now();
+        let (before, mut warning) = self.load(domain);
+        let (answer, entry) = match question {
+            Question::Cache => (Lookup::from_cache(&before, now), before.clone()),
+            Question::Network(ask) => {
+                match Lookup::hit(&before, &self.settings, now).filter(|_| ask == Ask::Delivery) {
+                    // A hit needs neither a thread nor the roots.
+                    Some(answer) => (answer, before.clone()),
+                    None => self.ask_network(before.clone(), ask, now, deadline)?,
+                }
+            }
+        };
+        let saved = if entry == before { Ok(()) } else { self.save(&entry) };
+        if let Err(e) = &saved {
+            warning = Some(e.to_string());
+        }
+        let good_until = good_until(&entry, &answer, now);
+        let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
+        Ok(Remembered {
+            answer: Arc::new(answer.with_warning(warning)),
+            good_until,
+            unsaved: in_memory_alone.then_some(entry),
+        })
+    }
+
+    fn ask_network(
+        &self,
+        mut entry: Entry,
+        ask: Ask,
+        now: u64,
+        deadline: Instant,
+    ) -> Result<(Answer, Entry), ContextError> {
+        let settings = self.settings.clone();
+        let roots = self.roots.clone();
+        let asked = on_own_thread(deadline, move || {
+            let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
+                [] => Resolver::system(),
+                servers => Resolver::with_servers(servers),
+            });
+            let https = PolicyHost::new(
+                dns.clone(),
+                Arc::new(move || roots.get().map_err(|e| e.to_string())),
+                &settings.allow_addresses,
+            );
+            let answer = Lookup {
+                dns: &*dns,
+                https: &https,
+                settings: &settings,
+            }
+            .run(&mut entry, ask, now, deadline);
+            (answer, entry)
+        });
+        asked.map_err(|e| ContextError::Thread(e.to_string()))
+    }
+
+    /// What is known of the domain: on disk, or in memory alone where it could not be written.
+    fn load(&self, domain: &Domain) -> (Entry, Option<String>) {
+        let (stored, warning) = match self.settings.cache_dir.clone().map(|dir| Store::new(dir).load(domain)) {
+            None | Some(Ok(None)) => (None, None),
+            Some(Ok(Some(entry))) => (Some(entry), None),
+            Some(Err(e)) => (None, Some(e.to_string())),
+        };
+        let unsaved = match self.memory.try_read() {
+            Ok(memory) => memory.get(domain.as_str()).and_then(|known| known.unsaved.clone()),
+            Err(_) => None,
+        };
+        let fetched = |entry: &Option<Entry>| entry.as_ref().and_then(|e| e.held.as_ref()).map(|h| h.fetched);
+        let known = if fetched(&unsaved) > fetched(&stored) || stored.is_none() {
+            unsaved
+        } else {
+            stored
+        };
+        (known.unwrap_or_else(|| Entry::new(domain.clone())), warning)
+    }
+
+    fn save(&self, entry: &Entry) -> Result<(), StoreError> {
+        self.settings
+            .cache_dir
+            .clone()
+            .map_or(Ok(()), |dir| Store::new(dir).save(entry))
+    }
+
+    fn remember(&self, known: Remembered) {
+        let mut memory = match self.memory.try_write() {
+            Ok(memory) => memory,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if memory.len() >= MEMORY_SIZE && !memory.contains_key(known.answer.domain()) {
+            memory.retain(|_, old| old.unsaved.is_some());
+            // Only a host that can write nothing at all comes here.
+            if memory.len() >= MEMORY_SIZE {
+                memory.clear();
+            }
+        }
+        memory.insert(known.answer.domain().clone(), known);
+    }
+
+    /// The owner and the group of the cache directory: whom a helper of root becomes.
+    fn helper_identity(&self) -> Result<Identity, ContextError> {
+        let dir = self.settings.cache_dir.clone().unwrap_or_default();
+        let no_helper = |why: String| ContextError::NoHelper(dir.clone(), why);
+        let about = std::fs::metadata(&dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
+        if !about.is_dir() {
+            return Err(no_helper("is no directory".into()));
+        }
+        if about.uid() == 0 {
+            return Err(no_helper("belongs to root".into()));
+        }
+        Ok(Identity {
+            uid: about.uid(),
+            gid: about.gid(),
+        })
+    }
+}
+
+/// Until when an answer may be repeated from memory.
+fn good_until(entry: &Entry, answer: &Answer, now: u64) -> u64 {
+    let due = entry.txt.as_ref().map_or(now, |txt| txt.next);
+    match answer.source() {
+        Source::CouldNotLearn => now,
+        Source::NoPolicy => due,
+        _ => due
+            .min(answer.held().map_or(now, |h| h.expires() + 1))
+            .min(now + MEMORY_LIFE),
+    }
+}
+
+/// The time, in Unix seconds.
+#[must_use]
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())
+}

@@ -1,0 +1,88 @@
+//! One name server: an exchange with it, and what its failures are called.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverOpts};
+use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
+use hickory_resolver::net::{DnsError as HickoryError, NetError, NoRecords};
+use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, ResponseCode};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
+
+use super::DnsError;
+
+/// Asks one server: UDP with EDNS, retransmission, TCP after truncation.
+pub(super) async fn ask(server: SocketAddr, query: Query, deadline: Instant) -> Result<DnsResponse, DnsError> {
+    let mut options = DnsRequestOptions::default();
+    options.use_edns = true;
+    match exchange(server, &query, options, deadline).await {
+        // A server from before EDNS (RFC 6891 7).
+        Err(NetError::Dns(HickoryError::ResponseCode(
+            ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS,
+        ))) => {
+            options.use_edns = false;
+            exchange(server, &query, options, deadline).await
+        }
+        result => result,
+    }
+    .map_err(|error| in_our_words(&error, server))
+}
+
+async fn exchange(
+    server: SocketAddr,
+    query: &Query,
+    request: DnsRequestOptions,
+    deadline: Instant,
+) -> Result<DnsResponse, NetError> {
+    let mut options = ResolverOpts::default();
+    options.timeout = deadline.saturating_duration_since(Instant::now());
+    let (mut udp, mut tcp) = (ConnectionConfig::udp(), ConnectionConfig::tcp());
+    (udp.port, tcp.port) = (server.port(), server.port());
+    let config = NameServerConfig::new(server.ip(), true, vec![udp, tcp]);
+    let context = PoolContext::new(options, TlsConfig::new()?);
+    let pool = NameServerPool::from_config([config], Arc::new(context), TokioRuntimeProvider::default());
+    pool.lookup(query.clone(), request).first_answer().await
+}
+
+fn in_our_words(error: &NetError, server: SocketAddr) -> DnsError {
+    match error {
+        NetError::Dns(HickoryError::NoRecordsFound(NoRecords {
+            response_code, ns, soa, ..
+        })) => match response_code {
+            ResponseCode::NXDomain => DnsError::NxDomain,
+            // A referral says nothing of the name (RFC 2308 2.2): this server does not resolve for us.
+            ResponseCode::NoError if ns.is_some() && soa.is_none() => {
+                DnsError::Other(format!("the name server {server} only referred to other servers"))
+            }
+            ResponseCode::NoError => DnsError::NoData,
+            code => refusal(*code),
+        },
+        NetError::Dns(HickoryError::ResponseCode(code)) => refusal(*code),
+        NetError::Timeout => DnsError::Timeout,
+        // hickory keeps the system's own words to itself.
+        NetError::Io(_) | NetError::NoConnections => {
+            DnsError::Other(format!("the name server {server} cannot be reached"))
+        }
+        NetError::Truncated => DnsError::Other(format!(
+            "the name server {server} truncates its answer and gives no other over TCP"
+        )),
+        // The text of the other errors may quote names of strangers.
+        error => DnsError::Other(format!(
+            "no usable answer from the name server {server} ({})",
+            error.as_metrics_label()
+        )),
+    }
+}
+
+pub(super) fn refusal(code: ResponseCode) -> DnsError {
+    match code {
+        ResponseCode::ServFail => DnsError::ServFail,
+        ResponseCode::Refused => DnsError::Refused,
+        code => DnsError::Other(format!(
+            "the name server answered with error {} ({code})",
+            u16::from(code)
+        )),
+    }
+}

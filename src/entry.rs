@@ -1,0 +1,354 @@
+//! What we know of one policy domain, and the readable file that holds it.
+//!
+//! ```text
+//! mtasts 1 <SHA-256 of all that follows this line, in hex>
+//! domain: example.com
+//! policy-id: 20160831085700Z
+//! fetched: 1790000000
+//! txt-seen: 1790000000
+//! txt-next: 1790003600
+//!
+//! version: STSv1
+//! mode: enforce
+//! ...
+//! ```
+//!
+//! Times are Unix seconds. Behind the blank line stands the policy text as it came, so that what we enforce is always
+//! what the parser makes of the domain's own words. A file that does not read back whole is as good as none.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use crate::names::Domain;
+use crate::policy::{MAX_POLICY, Policy};
+use crate::result::ResultType;
+
+/// The format's version. A reader that meets another one leaves the file alone and asks the network.
+const FORMAT: &str = "mtasts 1 ";
+/// The longest file in octets: the policy, and a head that is far smaller.
+pub(crate) const MAX_FILE: usize = MAX_POLICY + 8192;
+/// The longest detail of a failure that is kept, in octets.
+const MAX_DETAIL: usize = 500;
+
+/// What we know of one policy domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The policy domain.
+    pub domain: Domain,
+    /// The policy that we hold, whether or not it has expired.
+    pub held: Option<Arc<Held>>,
+    /// When the TXT record was last asked for, and when it is due again.
+    pub txt: Option<TxtSeen>,
+    /// The last fetch that failed (RFC 8461 3.3: no other for the same id within five minutes).
+    pub failed: Option<FailedFetch>,
+    /// Since when DNS has been broken for a domain of which we know nothing (D-02).
+    pub unlearned_since: Option<u64>,
+}
+
+/// A fetched policy.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The id of the TXT record that announced it.
+    pub id: String,
+    /// When it was fetched, in Unix seconds. Its lifetime counts from here and from nothing else (D-13).
+    pub fetched: u64,
+    /// The policy text as it came.
+    pub text: String,
+    /// What the text says.
+    pub policy: Policy,
+}
+
+/// The state of the TXT record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxtSeen {
+    /// When DNS was asked, in Unix seconds.
+    pub at: u64,
+    /// Until when it need not be asked again, in Unix seconds.
+    pub next: u64,
+}
+
+/// A fetch that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedFetch {
+    /// The id that was to be fetched.
+    pub id: String,
+    /// When, in Unix seconds.
+    pub at: u64,
+    /// What it is called in a report.
+    pub result: ResultType,
+    /// What happened, in plain words.
+    pub detail: String,
+}
+
+/// Why a file does not hold an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// The first line is not ours, or of another version of the format.
+    Format,
+    /// The digest does not fit: the file was cut, garbled or edited.
+    Digest,
+    /// A line of the head cannot be read.
+    Head(String),
+    /// The entry is of another domain.
+    OtherDomain,
+    /// The policy text is not valid.
+    Policy(String),
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format => f.write_str("not a file of this version of mtasts"),
+            Self::Digest => f.write_str("the digest does not fit: the file was cut or changed"),
+            Self::Head(line) => write!(f, "cannot read the line {line:?}"),
+            Self::OtherDomain => f.write_str("the file is about another domain"),
+            Self::Policy(e) => write!(f, "the stored policy is not valid: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for EntryError {}
+
+impl Held {
+    /// The last second, in Unix time, at which the policy counts (RFC 8461 5.1: "has not exceeded max_age").
+    #[must_use]
+    pub fn expires(&self) -> u64 {
+        self.fetched.saturating_add(u64::from(self.policy.max_age()))
+    }
+
+    /// Whether the policy counts at this time. A fetch in the future means that the clock went back, and the policy
+    /// is as good as fetched now (D-21).
+    #[must_use]
+    pub fn is_live(&self, now: u64) -> bool {
+        now <= self.expires()
+    }
+}
+
+impl Entry {
+    /// Nothing is known yet.
+    #[must_use]
+    pub const fn new(domain: Domain) -> Self {
+        Self {
+            domain,
+            held: None,
+            txt: None,
+            failed: None,
+            unlearned_since: None,
+        }
+    }
+
+    /// Whether there is nothing worth a file.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.held.is_none() && self.failed.is_none() && self.unlearned_since.is_none()
+    }
+
+    /// The policy, where it counts at this time.
+    #[must_use]
+    pub fn live(&self, now: u64) -> Option<&Arc<Held>> {
+        self.held.as_ref().filter(|held| held.is_live(now))
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn to_file(&self) -> String {
+        let mut body = format!("domain: {}\n", self.domain);
+        let mut line = |name: &str, value: &dyn fmt::Display| {
+            let _ = writeln!(body, "{name}: {value}");
+        };
+        if let Some(held) = &self.held {
+            line("policy-id", &held.id);
+            line("fetched", &held.fetched);
+        }
+        if let Some(txt) = &self.txt {
+            line("txt-seen", &txt.at);
+            line("txt-next", &txt.next);
+        }
+        if let Some(failed) = &self.failed {
+            line("failed-id", &failed.id);
+            line("failed-at", &failed.at);
+            line("failed-result", &failed.result);
+            line("failed-detail", &one_line(&failed.detail, MAX_DETAIL));
+        }
+        if let Some(since) = self.unlearned_since {
+            line("unlearned-since", &since);
+        }
+        body.push('\n');
+        body.push_str(self.held.as_ref().map_or("", |h| &h.text));
+        format!("{FORMAT}{}\n{body}", digest(&body))
+    }
+
+    /// Reads the file of this domain.
+    ///
+    /// # Errors
+    /// An [`EntryError`]; nothing of such a file is used.
+    pub fn from_file(domain: &Domain, file: &[u8]) -> Result<Self, EntryError> {
+        let text = std::str::from_utf8(file).map_err(|_| EntryError::Digest)?;
+        let (first, body) = text.split_once('\n').ok_or(EntryError::Format)?;
+        let sum = first.strip_prefix(FORMAT).ok_or(EntryError::Format)?;
+        if sum != digest(body) {
+            return Err(EntryError::Digest);
+        }
+        let (head, policy) = body.split_once("\n\n").ok_or(EntryError::Digest)?;
+        let mut lines = Lines {
+            rest: head.split('\n').peekable(),
+        };
+        if lines.required("domain")? != domain.as_str() {
+            return Err(EntryError::OtherDomain);
+        }
+        let mut entry = Self::new(domain.clone());
+        if let Some(id) = lines.optional("policy-id") {
+            let fetched = lines.number("fetched")?;
+            let (parsed, _) = Policy::parse(policy.as_bytes()).map_err(|e| EntryError::Policy(e.to_string()))?;
+            entry.held = Some(Arc::new(Held {
+                id,
+                fetched,
+                text: policy.to_owned(),
+                policy: parsed,
+            }));
+        }
+        if let Some(at) = lines.optional("txt-seen") {
+            entry.txt = Some(TxtSeen {
+                at: number(&at)?,
+                next: lines.number("txt-next")?,
+            });
+        }
+        if let Some(id) = lines.optional("failed-id") {
+            let at = lines.number("failed-at")?;
+            let name = lines.required("failed-result")?;
+            let result = ResultType::from_name(&name).ok_or(EntryError::Head(name))?;
+            entry.failed = Some(FailedFetch {
+                id,
+                at,
+                result,
+                detail: lines.required("failed-detail")?,
+            });
+        }
+        if let Some(since) = lines.optional("unlearned-since") {
+            entry.unlearned_since = Some(number(&since)?);
+        }
+        match lines.rest.next() {
+            None => Ok(entry),
+            Some(line) => Err(EntryError::Head(one_line(line, 80))),
+        }
+    }
+}
+
+/// The lines of a head, in their one order.
+struct Lines<'a, I: Iterator<Item = &'a str>> {
+    rest: std::iter::Peekable<I>,
+}
+
+impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
+    fn optional(&mut self, name: &str) -> Option<String> {
+        let value = self.rest.peek()?.strip_prefix(name)?.strip_prefix(": ")?;
+        self.rest.next();
+        Some(value.to_owned())
+    }
+
+    fn required(&mut self, name: &str) -> Result<String, EntryError> {
+        self.optional(name).ok_or_else(|| EntryError::Head(name.to_owned()))
+    }
+
+    fn number(&mut self, name: &str) -> Result<u64, EntryError> {
+        number(&self.required(name)?)
+    }
+}
+
+fn number(text: &str) -> Result<u64, EntryError> {
+    text.parse().map_err(|_| EntryError::Head(one_line(text, 80)))
+}
+
+fn digest(body: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+/// The text on one line, without control characters and cut at a character's end: a stranger may have had a hand in
+/// it, and it goes into files and logs.
+#[must_use]
+pub(crate) fn one_line(text: &str, longest: usize) -> String {
+    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    let clean = clean.trim();
+    let end = (0..=longest.min(clean.len()))
+        .rev()
+        .find(|i| clean.is_char_boundary(*i))
+        .unwrap_or(0);
+    clean[..end].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn full() -> Entry {
+        let text = "version: STSv1\r\nmode: enforce\r\nmx: mx.example.com\r\nmax_age: 1000\r\nx: \n\n: no";
+        let text = text.replace("\r\nx: \n\n: no", "\r\n\r\nx: é\r\n");
+        let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
+        Entry {
+            domain: Domain::parse("example.com").unwrap(),
+            held: Some(Arc::new(Held {
+                id: "A".into(),
+                fetched: 100,
+                text,
+                policy,
+            })),
+            txt: Some(TxtSeen { at: 200, next: 260 }),
+            failed: Some(FailedFetch {
+                id: "B".into(),
+                at: 300,
+                result: ResultType::StsWebpkiInvalid,
+                detail: "bad\ncertificate".into(),
+            }),
+            unlearned_since: Some(7),
+        }
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote() {
+        let mut entry = full();
+        let read = Entry::from_file(&entry.domain, entry.to_file().as_bytes()).unwrap();
+        entry.failed.as_mut().unwrap().detail = "bad certificate".into();
+        assert_eq!(read, entry);
+        let bare = Entry::new(entry.domain.clone());
+        assert_eq!(Entry::from_file(&bare.domain, bare.to_file().as_bytes()), Ok(bare));
+    }
+
+    #[test]
+    fn one_changed_or_missing_octet_voids_the_file() {
+        let file = full().to_file().into_bytes();
+        let domain = full().domain;
+        for cut in 0..file.len() {
+            assert!(Entry::from_file(&domain, &file[..cut]).is_err(), "cut at {cut}");
+        }
+        for at in 0..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            assert!(Entry::from_file(&domain, &changed).is_err(), "changed at {at}");
+        }
+    }
+
+    #[test]
+    fn another_domain_or_version_is_not_used() {
+        let file = full().to_file();
+        let other = Domain::parse("example.net").unwrap();
+        assert_eq!(Entry::from_file(&other, file.as_bytes()), Err(EntryError::OtherDomain));
+        let newer = file.replacen("mtasts 1 ", "mtasts 2 ", 1);
+        assert_eq!(
+            Entry::from_file(&full().domain, newer.as_bytes()),
+            Err(EntryError::Format)
+        );
+    }
+
+    #[test]
+    fn counts_up_to_its_last_second() {
+        let entry = full();
+        assert!(entry.live(1100).is_some());
+        assert!(entry.live(1101).is_none());
+        assert!(entry.live(0).is_some(), "the clock went back");
+    }
+}

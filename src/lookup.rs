@@ -1,0 +1,293 @@
+//! The lookup: the one place that knows the order of things (RFC 8461 3, 5.1).
+//!
+//! What is known of a domain goes in, an answer and what is known now come out. The cache on disk is the caller's:
+//! here is only what the RFC says, so that it can be tested second by second.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::answer::{Answer, Failure, Source};
+use crate::dns::{Dns, DnsError};
+use crate::entry::{Entry, FailedFetch, Held, TxtSeen, one_line};
+use crate::https::Https;
+use crate::policy::{Mode, Policy};
+use crate::record::Record;
+use crate::result::ResultType;
+use crate::settings::Settings;
+
+/// After a failed fetch there is no other for the same id within this time, in seconds (RFC 8461 3.3: "five minutes").
+pub const FETCH_PAUSE: u64 = 300;
+/// The longest detail of a failure, in octets.
+const MAX_DETAIL: usize = 500;
+
+/// How much is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// What a delivery needs: the cache, DNS where the TXT record is due, HTTPS where its id is new.
+    Delivery,
+    /// DNS is asked whether or not it is due: "is there a newer policy?", before a mail is bounced (RFC 8461 5).
+    Recheck,
+    /// The policy is fetched whatever DNS says, as a refresh before it expires (RFC 8461 10.2).
+    Refresh,
+}
+
+/// A lookup over DNS and HTTPS.
+#[derive(Clone, Copy)]
+pub struct Lookup<'a> {
+    /// The TXT records.
+    pub dns: &'a dyn Dns,
+    /// The policy hosts.
+    pub https: &'a dyn Https,
+    /// The TXT record's bounds, and `first_contact_defer`.
+    pub settings: &'a Settings,
+}
+
+impl Lookup<'_> {
+    /// Answers from what is known alone; no network is touched. An empty answer says that nothing could be learnt.
+    #[must_use]
+    pub fn from_cache(entry: &Entry, now: u64) -> Answer {
+        match entry.live(now) {
+            Some(held) => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None),
+            None => {
+                let why = match &entry.held {
+                    Some(_) => "the policy in the cache has expired",
+                    None => "no policy is in the cache",
+                };
+                let failure = Failure {
+                    result: None,
+                    detail: format!("{why}, and the network was not asked"),
+                };
+                Answer::unlearned(entry.domain.clone(), failure, None)
+            }
+        }
+    }
+
+    /// The answer where no network is needed: the policy counts, and its TXT record is not due.
+    #[must_use]
+    pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Answer> {
+        let held = entry.live(now)?;
+        let txt = entry.txt.as_ref()?;
+        // The process that asked may have had other settings; and a clock that went back must not silence the question
+        // for a year.
+        let next = txt.next.min(txt.at.saturating_add(settings.txt_life_max.as_secs()));
+        if !(txt.at..next).contains(&now) {
+            return None;
+        }
+        Some(match &entry.failed {
+            // The id that DNS announced could not be fetched, and the pause is on: say so again.
+            Some(failed) if failed.id != held.id => still_failed(entry, held.clone(), failed),
+            _ => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None),
+        })
+    }
+
+    /// Answers, and brings `entry` up to date. `now` is in Unix seconds; the deadline bounds the network's part.
+    pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Answer {
+        if ask == Ask::Delivery
+            && let Some(answer) = Self::hit(entry, self.settings, now)
+        {
+            return answer;
+        }
+        let record = self.ask_dns(entry, now, deadline);
+        if ask == Ask::Refresh {
+            return self.refresh(entry, record, now, deadline);
+        }
+        match record {
+            Ok(record) => self.announced(entry, record, now, deadline),
+            Err(why) => self.unannounced(entry, why, now),
+        }
+    }
+
+    /// Asks for the record, and notes when it is due again.
+    fn ask_dns(&self, entry: &mut Entry, now: u64, deadline: Instant) -> Result<Record, NoRecord> {
+        let (shortest, longest) = (
+            self.settings.txt_life_min.as_secs(),
+            self.settings.txt_life_max.as_secs(),
+        );
+        let answer = self.dns.txt(&format!("_mta-sts.{}", entry.domain), deadline);
+        let life = answer
+            .as_ref()
+            .map_or(shortest, |txt| txt.ttl.as_secs().min(longest).max(shortest));
+        entry.txt = Some(TxtSeen {
+            at: now,
+            next: now.saturating_add(life),
+        });
+        match answer {
+            Ok(txt) => Record::find(&txt.records).map_err(|e| NoRecord::Absent(e.to_string())),
+            Err(e) if e.is_absence() => Err(NoRecord::Absent(format!("no TXT record: {e}"))),
+            Err(e) => Err(NoRecord::Unlearned(e)),
+        }
+    }
+
+    /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1).
+    fn announced(&self, entry: &mut Entry, record: Record, now: u64, deadline: Instant) -> Answer {
+        entry.unlearned_since = None;
+        if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
+            entry.failed = None;
+            return Answer::policy_held(entry.domain.clone(), Source::Cached, held, None);
+        }
+        if let Some(failed) = &entry.failed
+            && failed.id == record.id
+            && (failed.at..failed.at.saturating_add(FETCH_PAUSE)).contains(&now)
+        {
+            return match entry.live(now) {
+                Some(held) => still_failed(entry, held.clone(), failed),
+                None => Answer::unlearned(entry.domain.clone(), paused(failed), None),
+            };
+        }
+        self.fetch(entry, record.id, now, deadline)
+    }
+
+    /// No valid record. That takes nothing away from a policy that counts (RFC 8461 3.1), because whoever controls
+    /// DNS could take it away otherwise.
+    fn unannounced(&self, entry: &mut Entry, why: NoRecord, now: u64) -> Answer {
+        if let Some(held) = entry.live(now) {
+            let failure = Failure {
+                result: reportable(held, ResultType::StsPolicyFetchError),
+                detail: why.to_string(),
+            };
+            return kept(entry, held.clone(), failure);
+        }
+        let domain = entry.domain.clone();
+        let failure = Failure {
+            result: None,
+            detail: why.to_string(),
+        };
+        match why {
+            NoRecord::Absent(_) => {
+                entry.unlearned_since = None;
+                Answer::none(domain, failure)
+            }
+            NoRecord::Unlearned(_) => {
+                let wait = self.settings.first_contact_defer.as_secs();
+                let since = entry.unlearned_since.filter(|since| *since <= now).unwrap_or(now);
+                // Only where it is of use: without the setting a broken name server leaves no trace on the disk.
+                entry.unlearned_since = (wait > 0).then_some(since);
+                let until = since.saturating_add(wait);
+                Answer::unlearned(domain, failure, (now < until).then_some(until))
+            }
+        }
+    }
+
+    /// RFC 8461 10.2: a refresh goes to the policy host whatever DNS says, under the id that is known.
+    fn refresh(&self, entry: &mut Entry, record: Result<Record, NoRecord>, now: u64, deadline: Instant) -> Answer {
+        let id = match (record, entry.live(now)) {
+            (Ok(record), _) => record.id,
+            (Err(_), Some(held)) => held.id.clone(),
+            (Err(why), None) => return self.unannounced(entry, why, now),
+        };
+        self.fetch(entry, id, now, deadline)
+    }
+
+    fn fetch(&self, entry: &mut Entry, id: String, now: u64, deadline: Instant) -> Answer {
+        let fetched = self
+            .https
+            .get(&entry.domain, deadline)
+            .map_err(|e| (e.result, e.detail))
+            .and_then(|body| {
+                let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
+                let (policy, _) = Policy::parse(&body).map_err(|e| invalid(e.to_string()))?;
+                let text = String::from_utf8(body).map_err(|e| invalid(e.to_string()))?;
+                Ok(Held {
+                    id: id.clone(),
+                    fetched: now,
+                    text,
+                    policy,
+                })
+            });
+        match fetched {
+            Ok(held) => {
+                let held = Arc::new(held);
+                let weaker = entry.live(now).is_some_and(|old| old.policy.mode() == Mode::Enforce)
+                    && held.policy.mode() != Mode::Enforce;
+                let alert = weaker.then(|| {
+                    format!(
+                        "{}: the policy changed from enforce to {} (id {})",
+                        entry.domain,
+                        held.policy.mode(),
+                        held.id
+                    )
+                });
+                entry.failed = None;
+                entry.held = Some(held.clone());
+                Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
+            }
+            Err((result, detail)) => {
+                let failed = FailedFetch {
+                    id,
+                    at: now,
+                    result,
+                    detail: one_line(&detail, MAX_DETAIL),
+                };
+                let detail = failed.detail.clone();
+                entry.failed = Some(failed);
+                match entry.live(now) {
+                    Some(held) => {
+                        let failure = Failure {
+                            result: reportable(held, result),
+                            detail,
+                        };
+                        kept(entry, held.clone(), failure)
+                    }
+                    // RFC 8461 3.3: no policy obtainable and none held: deliver as if there were none. It is
+                    // reported, since the record says that there should be one (RFC 8461 6).
+                    None => Answer::unlearned(
+                        entry.domain.clone(),
+                        Failure {
+                            result: Some(result),
+                            detail,
+                        },
+                        None,
+                    ),
+                }
+            }
+        }
+    }
+}
+
+/// Why there is no record to go by.
+#[derive(Debug)]
+enum NoRecord {
+    /// DNS proves that there is none, or none that is valid.
+    Absent(String),
+    /// DNS did not say.
+    Unlearned(DnsError),
+}
+
+impl std::fmt::Display for NoRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent(why) => f.write_str(why),
+            Self::Unlearned(e) => write!(f, "the TXT record could not be looked up: {e}"),
+        }
+    }
+}
+
+/// The id that DNS announces could not be fetched, and the pause is on.
+fn still_failed(entry: &Entry, held: Arc<Held>, failed: &FailedFetch) -> Answer {
+    let mut failure = paused(failed);
+    failure.result = reportable(&held, failed.result);
+    Answer::policy_held(entry.domain.clone(), Source::CachedAfterFailure, held, Some(failure))
+}
+
+fn paused(failed: &FailedFetch) -> Failure {
+    let detail = format!("{} (no new attempt for five minutes after it)", failed.detail);
+    Failure {
+        result: Some(failed.result),
+        detail,
+    }
+}
+
+/// RFC 8461 6: a failed refresh is reported unless the policy that we hold is of mode none.
+fn reportable(held: &Held, result: ResultType) -> Option<ResultType> {
+    (held.policy.mode() != Mode::None).then_some(result)
+}
+
+/// The policy that we hold counts on, and the administrator is told, unless its mode is none (RFC 8461 3.3).
+fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
+    let (domain, mode, id, expires) = (&entry.domain, held.policy.mode(), &held.id, held.expires());
+    let alert = (mode != Mode::None).then(|| {
+        let why = &failure.detail;
+        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until Unix time {expires}): {why}")
+    });
+    Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure)).with_alert(alert)
+}

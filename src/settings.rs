@@ -1,0 +1,332 @@
+//! The settings: where they come from, and what each may be.
+//!
+//! The file is `/etc/mtasts/mtasts.toml`. One table of keys serves the file and the C boundary alike, so that a value
+//! means the same wherever it is set.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::addresses::Network;
+use crate::entry::one_line;
+
+/// The settings file of the host.
+pub const FILE: &str = "/etc/mtasts/mtasts.toml";
+/// The cache of the host: state that must survive, not a throw-away cache.
+pub const CACHE_DIR: &str = "/var/lib/mtasts";
+/// The longest settings file that is read, in octets.
+const MAX_FILE: u64 = 64 * 1024;
+
+/// The settings of a context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `cache_dir`: the directory of the policies, or nothing to keep them in memory alone. An absolute path.
+    pub cache_dir: Option<PathBuf>,
+    /// `ca_file`: a PEM file of the roots to trust in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `nameservers`: asked in place of those of /etc/resolv.conf; an address, or an address and a port.
+    pub nameservers: Vec<SocketAddr>,
+    /// `timeout`: how long a lookup may take in all, 1 s to 10 min. A caller's shorter deadline wins (RFC 8461 3.3
+    /// suggests one minute).
+    pub timeout: Duration,
+    /// `allow_addresses`: addresses or networks in which a policy host may be although they are not public.
+    pub allow_addresses: Vec<Network>,
+    /// `first_contact_defer`: how long mail waits, from the first failure, where DNS is broken for a domain of which
+    /// nothing is known; zero, the default, lets it flow (D-02).
+    pub first_contact_defer: Duration,
+    /// `txt_life_min`: a TXT record is not asked for again within this time, whatever its TTL.
+    pub txt_life_min: Duration,
+    /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
+    pub txt_life_max: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache_dir: Some(PathBuf::from(CACHE_DIR)),
+            ca_file: None,
+            nameservers: Vec::new(),
+            timeout: Duration::from_secs(60),
+            allow_addresses: Vec::new(),
+            first_contact_defer: Duration::ZERO,
+            txt_life_min: Duration::from_secs(60),
+            txt_life_max: Duration::from_secs(3600),
+        }
+    }
+}
+
+/// What is wrong with a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError {
+    /// The file, where the setting stands in one.
+    pub file: Option<PathBuf>,
+    /// The key, where the fault is in one.
+    pub key: Option<String>,
+    /// What is wrong, in plain words.
+    pub reason: String,
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl SettingsError {
+    fn new(key: &str, reason: impl Into<String>) -> Self {
+        Self {
+            file: None,
+            key: Some(one_line(key, 80)),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl Settings {
+    /// Sets one key from its text. Lists are separated by spaces or commas, times are `30`, `30s`, `5m`, `1h` or `1d`.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] that names the key and the reason; the settings are then as before.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
+        let fail = |reason: String| SettingsError::new(key, reason);
+        match key {
+            "cache_dir" if value.is_empty() => self.cache_dir = None,
+            "cache_dir" => self.cache_dir = Some(absolute(value).map_err(fail)?),
+            "ca_file" => self.ca_file = Some(absolute(value).map_err(fail)?),
+            "nameservers" => self.nameservers = list(value, nameserver).map_err(fail)?,
+            "timeout" => {
+                let timeout = duration(value).map_err(fail)?;
+                if !(Duration::from_secs(1)..=Duration::from_secs(600)).contains(&timeout) {
+                    return Err(fail("must be between 1s and 10m".into()));
+                }
+                self.timeout = timeout;
+            }
+            "allow_addresses" => self.allow_addresses = list(value, network).map_err(fail)?,
+            "first_contact_defer" => self.first_contact_defer = duration(value).map_err(fail)?,
+            "txt_life_min" => self.txt_life_min = duration(value).map_err(fail)?,
+            "txt_life_max" => self.txt_life_max = duration(value).map_err(fail)?,
+            _ => return Err(fail("there is no such setting".into())),
+        }
+        Ok(())
+    }
+
+    /// Reads the text of a settings file: TOML, each key at most once and at the top level.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] with the key and the reason; the settings are then as before.
+    pub fn read(&mut self, text: &str) -> Result<(), SettingsError> {
+        let table: toml::Table = toml::from_str(text).map_err(|e: toml::de::Error| SettingsError {
+            file: None,
+            key: None,
+            reason: format!("not TOML: {}", one_line(&e.to_string(), 300)),
+        })?;
+        let mut read = self.clone();
+        for (key, value) in table {
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Array(items) => {
+                    let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+                    texts
+                        .ok_or_else(|| SettingsError::new(&key, "must be a list of texts"))?
+                        .join(" ")
+                }
+                _ => return Err(SettingsError::new(&key, "must be a text, a number or a list of texts")),
+            };
+            read.set(&key, &text)?;
+        }
+        *self = read;
+        Ok(())
+    }
+
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] with the file, the key and the reason; the settings are then as before.
+    pub fn read_file(&mut self, file: &Path) -> Result<(), SettingsError> {
+        let in_file = |e: SettingsError| SettingsError {
+            file: Some(file.to_owned()),
+            ..e
+        };
+        let unreadable = |reason: String| {
+            in_file(SettingsError {
+                file: None,
+                key: None,
+                reason,
+            })
+        };
+        let length = std::fs::metadata(file).map_err(|e| unreadable(e.to_string()))?.len();
+        if length > MAX_FILE {
+            return Err(unreadable(format!("longer than {MAX_FILE} octets")));
+        }
+        let text = std::fs::read_to_string(file).map_err(|e| unreadable(e.to_string()))?;
+        self.read(&text).map_err(in_file)
+    }
+
+    /// The settings of this host: the settings file where there is one, over the defaults.
+    ///
+    /// `environment` gives the value of an environment variable. In a privileged process it must give nothing: any
+    /// local user can start Exim as root with an environment of his own.
+    ///
+    /// # Errors
+    /// A [`SettingsError`]. No file at all is no error, unless the environment named one.
+    pub fn of_host(environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
+        let mut settings = Self {
+            cache_dir: None,
+            ..Self::default()
+        };
+        match environment("MTASTS_CONFIG") {
+            Some(file) => settings.read_file(&file)?,
+            None if Path::new(FILE).symlink_metadata().is_ok() => settings.read_file(Path::new(FILE))?,
+            None => {}
+        }
+        if let Some(dir) = environment("MTASTS_CACHE_DIR") {
+            settings.set("cache_dir", &dir.to_string_lossy())?;
+        }
+        if settings.cache_dir.is_none() {
+            settings.cache_dir = Some(default_cache_dir(environment));
+        }
+        Ok(settings)
+    }
+}
+
+/// The cache of the host; for an ordinary user of a host without one, his own.
+fn default_cache_dir(environment: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    let host = PathBuf::from(CACHE_DIR);
+    if host.is_dir() {
+        return host;
+    }
+    let state = environment("XDG_STATE_HOME").or_else(|| environment("HOME").map(|home| home.join(".local/state")));
+    state
+        .filter(|dir| dir.is_absolute())
+        .map_or(host, |dir| dir.join("mtasts"))
+}
+
+fn absolute(value: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(value);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{:?} is not an absolute path", one_line(value, 200)))
+    }
+}
+
+fn list<T>(value: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    value
+        .split([' ', ',', '\t'])
+        .filter(|s| !s.is_empty())
+        .map(item)
+        .collect()
+}
+
+fn nameserver(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+        .map_err(|_| {
+            format!(
+                "{:?} is neither an address nor an address and a port",
+                one_line(text, 80)
+            )
+        })
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{:?} is neither an address nor a network like 192.0.2.0/24",
+            one_line(text, 80)
+        )
+    })
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => 0,
+    };
+    let count: Option<u64> = (unit > 0 && digits.len() <= 9).then(|| digits.parse().ok()).flatten();
+    count
+        .map(|count| Duration::from_secs(count * unit))
+        .ok_or_else(|| format!("{:?} is no time: 30s, 5m, 1h or 1d", one_line(text, 40)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_key() {
+        let mut settings = Settings::default();
+        settings
+            .read(
+                "cache_dir = '/srv/mtasts'\nca_file = '/srv/ca.pem'\nnameservers = ['192.0.2.1', '[2001:db8::1]:5353']\n\
+                 timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\nfirst_contact_defer = '1h'\n\
+                 txt_life_min = '5m'\ntxt_life_max = '1d'\n",
+            )
+            .unwrap();
+        assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
+        assert_eq!(settings.nameservers[1], "[2001:db8::1]:5353".parse().unwrap());
+        assert_eq!(settings.timeout, Duration::from_secs(30));
+        assert_eq!(settings.allow_addresses.len(), 2);
+        assert_eq!(settings.first_contact_defer, Duration::from_secs(3600));
+        assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn a_bad_value_names_its_key_and_changes_nothing() {
+        for (text, error) in [
+            ("timeout = '1y'", "timeout: \"1y\" is no time: 30s, 5m, 1h or 1d"),
+            ("timeout = '0s'", "timeout: must be between 1s and 10m"),
+            ("cachedir = '/x'", "cachedir: there is no such setting"),
+            ("cache_dir = 'x'", "cache_dir: \"x\" is not an absolute path"),
+            ("nameservers = [1]", "nameservers: must be a list of texts"),
+            (
+                "nameservers = 'dns.example'",
+                "nameservers: \"dns.example\" is neither an address nor an address and a port",
+            ),
+            (
+                "allow_addresses = '1.2.3.4/40'",
+                "allow_addresses: \"1.2.3.4/40\" is neither an address nor a network like 192.0.2.0/24",
+            ),
+            (
+                "[section]\nx = 1",
+                "section: must be a text, a number or a list of texts",
+            ),
+        ] {
+            let mut settings = Settings::default();
+            let text = format!("first_contact_defer = '1h'\n{text}");
+            assert_eq!(settings.read(&text).unwrap_err().to_string(), error);
+            assert_eq!(settings, Settings::default());
+        }
+        assert!(
+            Settings::default()
+                .read("a b c")
+                .unwrap_err()
+                .to_string()
+                .starts_with("not TOML: ")
+        );
+    }
+
+    #[test]
+    fn the_environment_counts_only_where_it_is_given() {
+        let hostile = |name: &str| (name == "MTASTS_CACHE_DIR").then(|| PathBuf::from("/evil"));
+        assert_eq!(Settings::of_host(hostile).unwrap().cache_dir, Some("/evil".into()));
+        assert_ne!(Settings::of_host(|_| None).unwrap().cache_dir, Some("/evil".into()));
+        let missing = |name: &str| (name == "MTASTS_CONFIG").then(|| PathBuf::from("/nowhere/mtasts.toml"));
+        let error = Settings::of_host(missing).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/mtasts.toml: "), "{error}");
+    }
+}

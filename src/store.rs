@@ -1,0 +1,198 @@
+//! The disk is the cache: one readable file per policy domain, replaced whole or not at all, shared by every process
+//! and MTA of the host through the owner and the group of its directory.
+
+use std::fmt;
+use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::entry::{Entry, EntryError, MAX_FILE};
+use crate::names::Domain;
+
+/// What the name of a file in the making begins with; no domain begins with a dot.
+const UNFINISHED: &str = ".tmp-";
+
+/// A directory of entries. Making one touches nothing.
+#[derive(Clone, Debug)]
+pub struct Store {
+    dir: PathBuf,
+}
+
+/// Why the cache could not be read or written. A lookup answers all the same and tells this as its warning.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The directory is missing, or it is no directory.
+    Directory(PathBuf, io::Error),
+    /// Anyone may write to the directory, so nothing in it can be trusted.
+    WorldWritable(PathBuf),
+    /// A file cannot be read or written.
+    File(PathBuf, io::Error),
+    /// What stands in the place of the file is no regular file of a sane size.
+    NotAFile(PathBuf),
+    /// The file does not hold an entry; the next fetch replaces it.
+    Entry(PathBuf, EntryError),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Directory(path, e) => write!(f, "the cache directory {} cannot be used: {e}", path.display()),
+            Self::WorldWritable(path) => {
+                write!(
+                    f,
+                    "the cache directory {} is writable by everyone and is not used: chmod o-w it",
+                    path.display()
+                )
+            }
+            Self::File(path, e) => write!(f, "the cache file {}: {e}", path.display()),
+            Self::NotAFile(path) => write!(
+                f,
+                "{} is no regular file of a sane size and is not used",
+                path.display()
+            ),
+            Self::Entry(path, e) => write!(f, "the cache file {} is not used: {e}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {}
+
+impl Store {
+    /// A store in this directory.
+    #[must_use]
+    pub const fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Reads the entry of a domain; `None` where there is none.
+    ///
+    /// # Errors
+    /// A [`StoreError`] where there is something that cannot be used. It stays as it is until a fetch replaces it.
+    pub fn load(&self, domain: &Domain) -> Result<Option<Entry>, StoreError> {
+        match self.directory() {
+            Ok(_) => {}
+            Err(StoreError::Directory(_, e)) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(e),
+        }
+        let path = self.path(domain);
+        let on_file = |e| StoreError::File(path.clone(), e);
+        // Neither a link is followed nor a FIFO waited for: who may write here may have put one.
+        let file = match OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+            .open(&path)
+        {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(StoreError::NotAFile(path)),
+            Err(e) => return Err(on_file(e)),
+        };
+        let about = file.metadata().map_err(on_file)?;
+        if !about.is_file() || about.len() > MAX_FILE as u64 {
+            return Err(StoreError::NotAFile(path));
+        }
+        let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0) + 1);
+        // Bounded although the length was looked at: the file may grow meanwhile.
+        file.take(MAX_FILE as u64 + 1)
+            .read_to_end(&mut bytes)
+            .map_err(on_file)?;
+        Entry::from_file(domain, &bytes)
+            .map(Some)
+            .map_err(|e| StoreError::Entry(path, e))
+    }
+
+    /// Writes the entry of a domain, or removes its file where nothing is known any more.
+    ///
+    /// # Errors
+    /// A [`StoreError`]; what stood there stands there still.
+    pub fn save(&self, entry: &Entry) -> Result<(), StoreError> {
+        let directory = match self.directory() {
+            Err(StoreError::Directory(_, e)) if e.kind() == io::ErrorKind::NotFound => self.make_directory()?,
+            other => other?,
+        };
+        let path = self.path(&entry.domain);
+        let on_file = |e| StoreError::File(path.clone(), e);
+        if entry.is_empty() {
+            return match fs::remove_file(&path) {
+                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(on_file(e)),
+                _ => Ok(()),
+            };
+        }
+        let (unfinished, mut file) = self.unfinished().map_err(on_file)?;
+        let whole = || -> io::Result<()> {
+            // The mode is set and not asked for, because the umask is the host's: 0 in Exim, 077 elsewhere. Who may
+            // write in the directory may write its files.
+            file.set_permissions(Permissions::from_mode(directory.mode() & 0o660 | 0o600))?;
+            file.write_all(entry.to_file().as_bytes())?;
+            file.sync_all()?;
+            // A directory in the file's place would refuse the rename; an empty one is rubbish that nobody wants.
+            if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
+                fs::remove_dir(&path)?;
+            }
+            fs::rename(&unfinished, &path)
+        }();
+        whole.map_err(|e| {
+            let _ = fs::remove_file(&unfinished);
+            on_file(e)
+        })
+    }
+
+    fn path(&self, domain: &Domain) -> PathBuf {
+        // A domain has at most 253 octets of LDH labels: it fits a file name and leads nowhere else.
+        self.dir.join(domain.as_str())
+    }
+
+    fn directory(&self) -> Result<Metadata, StoreError> {
+        let about = fs::metadata(&self.dir).map_err(|e| StoreError::Directory(self.dir.clone(), e))?;
+        if !about.is_dir() {
+            return Err(StoreError::Directory(
+                self.dir.clone(),
+                io::ErrorKind::NotADirectory.into(),
+            ));
+        }
+        if about.mode() & 0o002 != 0 {
+            return Err(StoreError::WorldWritable(self.dir.clone()));
+        }
+        Ok(about)
+    }
+
+    fn make_directory(&self) -> Result<Metadata, StoreError> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.dir);
+        made.map_err(|e| StoreError::Directory(self.dir.clone(), e))?;
+        self.directory()
+    }
+
+    /// A new file of a name that no other process and no other thread has.
+    fn unfinished(&self) -> io::Result<(PathBuf, File)> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let nanos = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |t| t.subsec_nanos());
+        loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = self
+                .dir
+                .join(format!("{UNFINISHED}{}-{nanos}-{count}", std::process::id()));
+            match OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&path)
+            {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                other => return other.map(|file| (path, file)),
+            }
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! Who we are, and work that a less privileged child does for us.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::time::Instant;
+
+/// The user and the group that a helper becomes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+}
+
+/// Why a helper gave no answer.
+#[derive(Debug)]
+pub(crate) enum HelperError {
+    /// The system gives no pipe or no process.
+    Start(io::Error),
+    /// The deadline passed; the helper was killed.
+    Deadline,
+    /// The helper ended without an answer: it could not drop its privileges, or it crashed.
+    Died,
+}
+
+impl fmt::Display for HelperError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(e) => write!(f, "no helper process could be started: {e}"),
+            Self::Deadline => f.write_str("the helper process gave no answer in time"),
+            Self::Died => f.write_str("the helper process ended without an answer"),
+        }
+    }
+}
+
+/// Whether this process runs as root.
+pub(crate) fn is_root() -> bool {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether the environment may be another user's than the one with whose rights we run: as root, or in a program that
+/// the kernel started with rights that its caller does not have.
+pub(crate) fn is_privileged() -> bool {
+    // SAFETY: getauxval has no preconditions; an unknown key gives 0.
+    is_root() || unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Does `work` in a child that has become `identity` for good, and returns what it made, at most `longest` octets.
+///
+/// # Errors
+/// A [`HelperError`]; no child is left behind in any case.
+pub(crate) fn in_helper(
+    identity: Identity,
+    deadline: Instant,
+    longest: usize,
+    work: impl FnOnce() -> Vec<u8>,
+) -> Result<Vec<u8>, HelperError> {
+    let (read, write) = pipe().map_err(HelperError::Start)?;
+    // SAFETY: the child runs our own code alone. It takes no lock that another thread of the parent may hold: glibc
+    // makes malloc and thread creation usable in the child of a threaded process, and our own locks are only tried.
+    match unsafe { libc::fork() } {
+        -1 => Err(HelperError::Start(io::Error::last_os_error())),
+        0 => {
+            drop(read);
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                become_identity(identity).is_ok() && File::from(write).write_all(&work()).is_ok()
+            }));
+            // SAFETY: _exit runs neither the host's destructors nor its exit handlers, which belong to the parent.
+            unsafe { libc::_exit(i32::from(!done.unwrap_or(false))) }
+        }
+        child => {
+            drop(write);
+            let answer = read_until(read, deadline, longest);
+            if !matches!(answer, Ok(ref bytes) if !bytes.is_empty()) {
+                // SAFETY: `child` is our own child and has not been waited for, so the number is not another's; where
+                // the host ignores SIGCHLD it may be gone already, and a new process has not got its number so soon.
+                unsafe { libc::kill(child, libc::SIGKILL) };
+            }
+            reap(child);
+            answer.and_then(|bytes| {
+                if bytes.is_empty() {
+                    Err(HelperError::Died)
+                } else {
+                    Ok(bytes)
+                }
+            })
+        }
+    }
+}
+
+/// Gives up every right but those of `identity`, and makes sure that there is no way back.
+fn become_identity(identity: Identity) -> io::Result<()> {
+    let Identity { uid, gid } = identity;
+    // SAFETY: plain system calls on values; setgroups gets one valid group.
+    unsafe {
+        // Without its parent nobody wants the answer.
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        if libc::setgroups(1, &raw const gid) != 0
+            || libc::setresgid(gid, gid, gid) != 0
+            || libc::setresuid(uid, uid, uid) != 0
+        {
+            return Err(io::Error::last_os_error());
+        }
+        if uid == 0 || libc::setuid(0) == 0 || libc::geteuid() != uid {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+    }
+    Ok(())
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: `ends` has room for the two descriptors; on success both are new and ours alone.
+    unsafe {
+        if libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok((OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])))
+    }
+}
+
+/// Reads to the end of the pipe.
+fn read_until(pipe: OwnedFd, deadline: Instant, longest: usize) -> Result<Vec<u8>, HelperError> {
+    let mut pipe = File::from(pipe);
+    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis();
+        let mut wait = libc::pollfd {
+            fd: pipe.as_raw_fd(),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one valid pollfd. The host's alarms may interrupt it: then it is asked again for the time left.
+        let ready = unsafe { libc::poll(&raw mut wait, 1, i32::try_from(left).unwrap_or(i32::MAX)) };
+        if ready == 0 {
+            return Err(HelperError::Deadline);
+        }
+        if ready < 0 {
+            match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted && left > 0 => continue,
+                e => return Err(HelperError::Start(e)),
+            }
+        }
+        match pipe.read(&mut chunk) {
+            Ok(0) => return Ok(bytes),
+            Ok(n) if bytes.len() + n <= longest => bytes.extend_from_slice(&chunk[..n]),
+            Ok(_) => return Err(HelperError::Died),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(HelperError::Start(e)),
+        }
+    }
+}
+
+/// Waits for the child. Where the host ignores SIGCHLD the kernel has reaped it: the pipe has told all we need.
+fn reap(child: i32) {
+    loop {
+        // SAFETY: a plain system call; no status is asked for.
+        let reaped = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+        if reaped != -1 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    #[test]
+    fn the_helper_is_another_user_for_good() {
+        assert!(is_root(), "this test needs root: sudo make test");
+        let who = in_helper(NOBODY, soon(), 100, || {
+            // SAFETY: plain system calls without preconditions.
+            unsafe {
+                let groups = libc::getgroups(0, std::ptr::null_mut());
+                let back = libc::setuid(0);
+                format!(
+                    "{} {} {} {groups} {back}",
+                    libc::getuid(),
+                    libc::geteuid(),
+                    libc::getegid()
+                )
+                .into_bytes()
+            }
+        });
+        assert_eq!(String::from_utf8(who.unwrap()).unwrap(), "65534 65534 65534 1 -1");
+        assert!(is_root());
+        let root = Identity { uid: 0, gid: 0 };
+        assert!(matches!(
+            in_helper(root, soon(), 100, || b"x".to_vec()),
+            Err(HelperError::Died)
+        ));
+    }
+
+    #[test]
+    fn a_helper_that_hangs_dies_or_talks_too_much_is_an_error() {
+        let short = Instant::now() + Duration::from_millis(200);
+        let hang = in_helper(NOBODY, short, 100, || {
+            std::thread::sleep(Duration::from_secs(60));
+            b"late".to_vec()
+        });
+        assert!(matches!(hang, Err(HelperError::Deadline)), "{hang:?}");
+        assert!(matches!(
+            in_helper(NOBODY, soon(), 100, || std::process::abort()),
+            Err(HelperError::Died)
+        ));
+        assert!(matches!(
+            in_helper(NOBODY, soon(), 100, || vec![0; 101]),
+            Err(HelperError::Died)
+        ));
+        let large = in_helper(NOBODY, soon(), 300_000, || vec![7; 300_000]).unwrap();
+        assert_eq!(large.len(), 300_000, "more than a pipe holds");
+    }
+}

@@ -1,0 +1,182 @@
+//! A thread of our own for the time of one question to the network.
+//!
+//! The host process is not ours: it may have forked a moment ago, it may fork at any time, and its signal handlers
+//! were written for its own threads. A short-lived thread gives what a lookup needs. Its random numbers are freshly
+//! seeded, so that siblings after a fork never share DNS ids; its runtime, sockets and buffers end with it; and no
+//! signal handler of the host ever runs on it.
+
+use std::cell::Cell;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread::Builder;
+use std::time::{Duration, Instant};
+use std::{fmt, io, mem, ptr};
+
+/// The stack of the thread. A whole lookup with a TLS handshake needs less than a quarter of it; glibc also puts the
+/// thread-local variables of every library of the host there. Pages that nobody touches cost nothing.
+const STACK: usize = 512 * 1024;
+
+/// How long after its deadline the thread may take to tidy up before it is left behind.
+const GRACE: Duration = Duration::from_millis(250);
+
+thread_local! {
+    static ON_OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Why there is no result from the thread.
+#[derive(Debug)]
+pub(crate) enum ThreadError {
+    /// The system gave no thread (EAGAIN: a limit on processes or memory).
+    Spawn(io::Error),
+    /// The deadline passed and the thread had not come back; it ends by itself.
+    Deadline,
+    /// The work panicked.
+    Panic,
+}
+
+impl fmt::Display for ThreadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Spawn(error) => write!(f, "the system gives us no thread: {error}"),
+            Self::Deadline => f.write_str("no answer in time"),
+            Self::Panic => f.write_str("a defect of this library (a panic)"),
+        }
+    }
+}
+
+/// Runs `work` on a thread of its own and waits for it, no longer than the deadline and a short grace. On such a
+/// thread already, it simply runs: one lookup asks several questions on one thread.
+///
+/// `work` has to watch the deadline itself. If it fails to, the caller gets [`ThreadError::Deadline`] all the same.
+///
+/// # Errors
+/// A [`ThreadError`]: no thread, no answer in time, or a panic in `work`.
+pub(crate) fn on_own_thread<T, F>(deadline: Instant, work: F) -> Result<T, ThreadError>
+where
+    F: FnOnce() -> T + Send + 'static,
+    T: Send + 'static,
+{
+    if ON_OWN_THREAD.get() {
+        return Ok(work());
+    }
+    let (answer, wait) = sync_channel(1);
+    let work = move || {
+        ON_OWN_THREAD.set(true);
+        // Nobody listens any more if the deadline has passed.
+        let _ = answer.send(work());
+    };
+    let thread = {
+        // A new thread inherits the mask of its parent: so there is no moment at which a handler could run on it.
+        let _blocked = BlockedSignals::new();
+        Builder::new().name("mtasts".into()).stack_size(STACK).spawn(work)
+    };
+    let thread = thread.map_err(ThreadError::Spawn)?;
+    let patience = deadline.saturating_duration_since(Instant::now()) + GRACE;
+    match wait.recv_timeout(patience) {
+        Ok(result) => {
+            // The work is done and dropped; joining leaves no thread behind for the caller's next fork.
+            let _ = thread.join();
+            Ok(result)
+        }
+        Err(RecvTimeoutError::Disconnected) => {
+            let _ = thread.join();
+            Err(ThreadError::Panic)
+        }
+        Err(RecvTimeoutError::Timeout) => Err(ThreadError::Deadline),
+    }
+}
+
+/// While it lives, this thread takes no signal. Those that arrive wait, or go to another thread of the process.
+///
+/// For the thread that inherits the mask this also covers SIGPIPE: a peer that closes early cannot end the host.
+struct BlockedSignals {
+    before: libc::sigset_t,
+}
+
+impl BlockedSignals {
+    fn new() -> Self {
+        // SAFETY: a sigset_t is plain memory for which all zeros is a valid value; both calls get valid pointers to
+        // such sets of our own. They cannot fail with these arguments.
+        unsafe {
+            let mut all: libc::sigset_t = mem::zeroed();
+            let mut before: libc::sigset_t = mem::zeroed();
+            libc::sigfillset(&raw mut all);
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+            Self { before }
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: `before` is the mask that `new` was given on this same thread (the guard never leaves its block).
+        unsafe {
+            libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, ptr::null_mut());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::thread;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(5)
+    }
+
+    /// The signals that the calling thread blocks, as the kernel tells them.
+    fn blocked() -> u64 {
+        let status = std::fs::read_to_string("/proc/thread-self/status").expect("procfs");
+        let mask = status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigBlk:"))
+            .expect("SigBlk");
+        u64::from_str_radix(mask.trim(), 16).expect("a hexadecimal mask")
+    }
+
+    #[test]
+    fn work_runs_elsewhere_and_only_once_removed() {
+        let here = thread::current().id();
+        let (outer, inner) = on_own_thread(soon(), || {
+            let outer = thread::current().id();
+            (
+                outer,
+                on_own_thread(soon(), || thread::current().id()).expect("no second thread is needed"),
+            )
+        })
+        .expect("a thread");
+        assert_ne!(outer, here);
+        assert_eq!(outer, inner);
+    }
+
+    #[test]
+    fn no_signal_reaches_the_thread_and_the_mask_of_the_caller_is_as_before() {
+        let before = blocked();
+        let inside = on_own_thread(soon(), blocked).expect("a thread");
+        assert_eq!(blocked(), before);
+        for signal in 1..=31 {
+            let taken = inside & (1 << (signal - 1)) == 0;
+            assert_eq!(
+                taken,
+                signal == libc::SIGKILL || signal == libc::SIGSTOP,
+                "signal {signal}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_deadline_holds_against_work_that_hangs() {
+        let start = Instant::now();
+        let result = on_own_thread(start + Duration::from_millis(50), || {
+            thread::sleep(Duration::from_secs(2))
+        });
+        assert!(matches!(result, Err(ThreadError::Deadline)), "{result:?}");
+        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+    }
+
+    #[test]
+    fn a_panic_is_an_error() {
+        let result: Result<(), _> = on_own_thread(soon(), || panic!("expected by the test"));
+        assert!(matches!(result, Err(ThreadError::Panic)), "{result:?}");
+    }
+}

@@ -1,0 +1,176 @@
+//! Certificates for tests: authorities, the certificates they issue, and what only `openssl` is willing to make.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mtasts::Roots;
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, date_time_ymd,
+};
+
+pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
+
+/// A certificate of a host with its key.
+pub(crate) struct Host {
+    pub(crate) der: Vec<u8>,
+    pub(crate) key_pem: String,
+}
+
+/// A root.
+pub(crate) fn root(name: &str) -> Authority {
+    CertifiedIssuer::self_signed(authority_params(name), key()).expect("a root")
+}
+
+/// An intermediate CA, after `change`.
+pub(crate) fn intermediate(name: &str, issuer: &Authority, change: impl FnOnce(&mut CertificateParams)) -> Authority {
+    intermediate_with_key(name, key(), issuer, change)
+}
+
+pub(crate) fn intermediate_with_key(
+    name: &str,
+    key: KeyPair,
+    issuer: &Authority,
+    change: impl FnOnce(&mut CertificateParams),
+) -> Authority {
+    let mut params = authority_params(name);
+    change(&mut params);
+    CertifiedIssuer::signed_by(params, key, issuer).expect("an intermediate")
+}
+
+/// A host's certificate for DNS names, after `change`.
+pub(crate) fn host(names: &[&str], issuer: &Issuer<'_, KeyPair>, change: impl FnOnce(&mut CertificateParams)) -> Host {
+    let mut params = host_params(names);
+    change(&mut params);
+    let key = key();
+    let der = params.signed_by(&key, issuer).expect("a certificate").der().to_vec();
+    Host {
+        der,
+        key_pem: key.serialize_pem(),
+    }
+}
+
+/// A host's certificate that nobody else has signed.
+pub(crate) fn self_signed_host(names: &[&str]) -> Host {
+    let key = key();
+    let der = host_params(names)
+        .self_signed(&key)
+        .expect("a certificate")
+        .der()
+        .to_vec();
+    Host {
+        der,
+        key_pem: key.serialize_pem(),
+    }
+}
+
+pub(crate) fn authority_params(name: &str) -> CertificateParams {
+    let mut params = host_params(&[]);
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    params.extended_key_usages = Vec::new();
+    params
+}
+
+/// Valid from 2000 to 2100, without a common name.
+pub(crate) fn host_params(names: &[&str]) -> CertificateParams {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+    let mut params = CertificateParams::new(names).expect("names");
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.not_before = date_time_ymd(2000, 1, 1);
+    params.not_after = date_time_ymd(2100, 1, 1);
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    params
+}
+
+pub(crate) fn key() -> KeyPair {
+    KeyPair::generate().expect("a key")
+}
+
+pub(crate) fn roots(authorities: &[&Authority]) -> Roots {
+    let pem: String = authorities.iter().map(|authority| authority.pem()).collect();
+    Roots::from_pem(pem.as_bytes()).expect("roots")
+}
+
+/// A directory of its own for a test, gone at its end.
+pub(crate) struct Directory(PathBuf);
+
+impl Directory {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("mtasts-pki-{}-{name}", std::process::id()));
+        std::fs::create_dir(&path).expect("a new directory");
+        Self(path)
+    }
+
+    pub(crate) fn root(&self) -> &Path {
+        &self.0
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.path(name);
+        std::fs::write(&path, content).expect("a new file");
+        path
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).expect("a file")
+    }
+
+    /// The certificates of a PEM file, in DER.
+    pub(crate) fn read_der(&self, name: &str) -> Vec<u8> {
+        let pem = rustls_pki_types::pem::PemObject::from_pem_file(self.path(name));
+        let der: rustls_pki_types::CertificateDer<'_> = pem.expect("a certificate");
+        der.to_vec()
+    }
+
+    /// Runs `openssl` here.
+    pub(crate) fn openssl(&self, arguments: &[&str]) {
+        let output = command("openssl", "openssl", &self.0)
+            .args(arguments)
+            .output()
+            .expect("openssl");
+        assert!(
+            output.status.success(),
+            "openssl {arguments:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// An RSA key, which rcgen does not make.
+    pub(crate) fn rsa_key(&self, bits: u32) -> KeyPair {
+        let name = format!("rsa-{bits}.key");
+        self.openssl(&[
+            "genpkey",
+            "-algorithm",
+            "RSA",
+            "-pkeyopt",
+            &format!("rsa_keygen_bits:{bits}"),
+            "-out",
+            &name,
+        ]);
+        KeyPair::from_pem_and_sign_algo(&self.read(&name), &rcgen::PKCS_RSA_SHA256).expect("an RSA key")
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A program that a test cannot do without.
+pub(crate) fn command(program: &str, debian_package: &str, directory: &Path) -> Command {
+    let found = std::env::var_os("PATH")
+        .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()));
+    assert!(found, "{program} is missing: apt-get install {debian_package}");
+    let mut command = Command::new(program);
+    command.current_dir(directory);
+    command
+}

@@ -1,0 +1,158 @@
+//! The timelines of `tests/vectors/rfc8461.json`: the life of a cached policy, second by second, each step through a
+//! real store on disk. DNS and HTTPS are scripted here, because the clock is; the real ones are in tests/lookup.rs.
+
+use std::net::IpAddr;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use mtasts::dns::{Dns, DnsError, Mx, Txt};
+use mtasts::https::{FetchError, Https};
+use mtasts::lookup::{Ask, Lookup};
+use mtasts::settings::Settings;
+use mtasts::store::Store;
+use mtasts::{Domain, ResultType, Source};
+use serde_json::Value;
+
+struct Script {
+    event: Mutex<Value>,
+    gets: Mutex<u64>,
+}
+
+impl Dns for Script {
+    fn txt(&self, name: &str, _: Instant) -> Result<Txt, DnsError> {
+        assert_eq!(name, "_mta-sts.example.com");
+        let ttl = Duration::from_secs(300);
+        match self.event.lock().unwrap()["dns"].as_str().unwrap() {
+            "none" => Err(DnsError::NxDomain),
+            "temperror" => Err(DnsError::ServFail),
+            id => {
+                let id = id.strip_prefix("id:").unwrap();
+                Ok(Txt {
+                    records: vec![format!("v=STSv1; id={id};").into_bytes()],
+                    ttl,
+                })
+            }
+        }
+    }
+
+    fn addresses(&self, _: &str, _: Instant) -> Result<Vec<IpAddr>, DnsError> {
+        unreachable!()
+    }
+
+    fn mx(&self, _: &Domain, _: Instant) -> Result<Vec<Mx>, DnsError> {
+        unreachable!()
+    }
+}
+
+impl Https for Script {
+    fn get(&self, domain: &Domain, _: Instant) -> Result<Vec<u8>, FetchError> {
+        assert_eq!(domain.as_str(), "example.com");
+        *self.gets.lock().unwrap() += 1;
+        let event = self.event.lock().unwrap();
+        let https = &event["https"];
+        if let Some(policy) = https["policy"].as_str() {
+            return Ok(policy.as_bytes().to_vec());
+        }
+        let result = match https["error"].as_str() {
+            Some("tls-cert") => ResultType::StsWebpkiInvalid,
+            _ if https.is_null() => panic!("the policy host must not be asked: {event}"),
+            _ => ResultType::StsPolicyFetchError,
+        };
+        Err(FetchError {
+            result,
+            detail: https.to_string(),
+        })
+    }
+}
+
+fn play(vector: &Value, txt_life: Duration) {
+    let name = &vector["name"];
+    let dir = std::env::temp_dir().join(format!(
+        "mtasts-timeline-{}-{}",
+        std::process::id(),
+        name.as_str().unwrap()
+    ));
+    let _ = std::fs::remove_dir_all(&dir);
+    let store = Store::new(dir.clone());
+    let domain = Domain::parse(vector["domain"].as_str().unwrap()).unwrap();
+    let settings = Settings {
+        txt_life_min: txt_life,
+        txt_life_max: txt_life,
+        first_contact_defer: Duration::from_secs(3600),
+        ..Settings::default()
+    };
+    for event in vector["events"].as_array().unwrap() {
+        let script = Script {
+            event: Mutex::new(event.clone()),
+            gets: Mutex::new(0),
+        };
+        let lookup = Lookup {
+            dns: &script,
+            https: &script,
+            settings: &settings,
+        };
+        let ask = match event["op"].as_str().unwrap() {
+            "lookup" => Ask::Delivery,
+            "refresh" => Ask::Refresh,
+            "pre_bounce" => Ask::Recheck,
+            other => panic!("{other}"),
+        };
+        // Each step reads and writes the disk, as a new process does.
+        let mut entry = store
+            .load(&domain)
+            .unwrap()
+            .unwrap_or_else(|| mtasts::Entry::new(domain.clone()));
+        let before = entry.held.clone();
+        let answer = lookup.run(
+            &mut entry,
+            ask,
+            event["t"].as_u64().unwrap(),
+            Instant::now() + Duration::from_secs(9),
+        );
+        store.save(&entry).unwrap();
+
+        let at = format!("{name} at {}: {answer:?}", event["t"]);
+        for (key, want) in event["expect"].as_object().unwrap() {
+            match key.as_str() {
+                "gets" => assert_eq!(want, *script.gets.lock().unwrap(), "{at}"),
+                "policy" => assert_eq!(want.as_str(), answer.policy().map(|p| p.mode().name()), "{at}"),
+                "id" => assert_eq!(want.as_str(), answer.held().map(|h| h.id.as_str()), "{at}"),
+                "expires_at" => assert_eq!(want.as_u64(), answer.held().map(|h| h.expires()), "{at}"),
+                "alert" => assert_eq!(want.as_bool(), Some(answer.alert().is_some()), "{at}"),
+                "source" if want == "fresh" => assert_eq!(answer.source(), Source::Fresh, "{at}"),
+                "source" => {
+                    assert!(
+                        matches!(answer.source(), Source::Cached | Source::CachedAfterFailure),
+                        "{at}"
+                    );
+                }
+                "result_type" => {
+                    let result = answer.failure().and_then(|f| f.result);
+                    assert_eq!(want.as_str(), result.map(ResultType::name), "{at}");
+                }
+                "action" => match want.as_str().unwrap() {
+                    "no-policy" => assert!(
+                        answer.mode() == mtasts::Mode::None && answer.defer_until().is_none(),
+                        "{at}"
+                    ),
+                    "apply" => assert!(answer.mode() != mtasts::Mode::None, "{at}"),
+                    "defer" => assert!(answer.defer_until().is_some(), "{at}"),
+                    "temp-fail" => assert_eq!(entry.held, before, "{at}"),
+                    "re-evaluate" => assert_ne!(entry.held, before, "{at}"),
+                    other => panic!("{other}"),
+                },
+                other => panic!("{other}"),
+            }
+        }
+    }
+    std::fs::remove_dir_all(&dir).unwrap();
+}
+
+#[test]
+fn timelines() {
+    let all: Value = serde_json::from_str(include_str!("vectors/rfc8461.json")).unwrap();
+    for vector in all["timeline"].as_array().unwrap() {
+        assert_eq!(vector["profile"]["txt_check"], "every-lookup");
+        play(vector, Duration::ZERO);
+    }
+}
