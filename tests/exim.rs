@@ -1,7 +1,6 @@
 //! A real Exim with our configuration, against the test Internet: every row that matters, each with a log line as
 //! evidence (`cargo test --features lab --test exim -- --nocapture`). Needs root; gets Exim with apt and unpacks it
 //! below target/ (see tests/exim/fetch.sh).
-#![cfg(feature = "lab")]
 
 #[path = "exim/host.rs"]
 mod host;
@@ -41,6 +40,8 @@ impl World {
     fn new(name: &str) -> Self {
         let folder = env::temp_dir().join(format!("mtasts-exim-{}-{name}", process::id()));
         fs::create_dir(&folder).unwrap();
+        // From the test Internet no package could be reached.
+        BUILDS.iter().for_each(|tls| drop(host::fetch(*tls)));
         lab::isolate(&folder).expect("isolate");
         host::run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "mtasts-exim"]).arg(&folder));
         let lab = Lab::start(&folder).expect("lab");
@@ -99,6 +100,11 @@ fn every_domain_of_the_lab_complete_gnutls() {
 #[test]
 fn every_domain_of_the_lab_complete_openssl() {
     table::every_domain(&World::new("table4"), Tls::Open, &Config::Complete);
+}
+
+#[test]
+fn a_silent_host_gets_nothing() {
+    table::silent_hosts(&World::new("silent"));
 }
 
 #[test]

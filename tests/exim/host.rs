@@ -69,8 +69,24 @@ fn root() -> PathBuf {
 /// The libmtasts.so that cargo built along with the running program.
 pub(crate) fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap();
-    let found = program.ancestors().skip(1).take(2).map(|dir| dir.join("libmtasts.so")).find(|path| path.exists());
+    let folders = program.ancestors().skip(1).take(2).flat_map(|dir| [dir.to_owned(), dir.join("deps")]);
+    let found = folders.map(|dir| dir.join("libmtasts.so")).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("no libmtasts.so beside or above {}", program.display()))
+}
+
+/// Gets the private Exim, if it is not there yet: the folders to be laid over the machine's, the upper first.
+pub(crate) fn fetch(tls: Tls) -> Vec<PathBuf> {
+    let exim = root().join("target/exim");
+    let mut fetch = Command::new(root().join("tests/exim/fetch.sh"));
+    fetch.arg(&exim);
+    let mut trees = vec![exim.join("gnutls")];
+    if tls == Tls::Open {
+        fetch.arg("openssl");
+        trees.insert(0, exim.join("openssl"));
+    }
+    let status = fetch.status().unwrap_or_else(|error| panic!("{fetch:?}: {error}"));
+    assert!(status.success(), "{fetch:?} failed");
+    trees
 }
 
 /// Compiles `tests/exim/NAME.c` to a shared library.
@@ -81,8 +97,8 @@ pub(crate) fn compiled(name: &str, into: &Path) -> PathBuf {
     library
 }
 
-/// The lab's addresses are none that a policy host may have on the real Internet.
-const SETTINGS: &str = "allow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n";
+/// The lab's addresses are none that a policy host may have on the real Internet, and some of its policy hosts are slow.
+pub(crate) const SETTINGS: &str = "timeout = 3\nallow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n";
 
 /// A running host. Its files live as long as the lab's namespace, its processes as long as this value.
 pub(crate) struct Host {
@@ -97,16 +113,7 @@ impl Host {
     /// `folder` is on a tmpfs.
     pub(crate) fn start(folder: &Path, tls: Tls, config: &Config) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let exim = root().join("target/exim");
-        let mut fetch = Command::new(root().join("tests/exim/fetch.sh"));
-        fetch.arg(&exim);
-        let mut trees = vec![exim.join("gnutls")];
-        if tls == Tls::Open {
-            fetch.arg("openssl");
-            trees.insert(0, exim.join("openssl"));
-        }
-        run(&mut fetch);
-
+        let trees = fetch(tls);
         let base = folder.join(format!("host{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(&base).unwrap();
         let mut keeper = Command::new("unshare")

@@ -20,7 +20,9 @@ pub(crate) fn judge(entry: &Entry, to: &str, outcome: &Outcome, mail: &[Mail]) -
     let verified = line.contains(" CV=yes") || line.contains(" CV=dane");
     let hosts: Vec<&str> = mail.iter().map(|mail| mail.host.as_str()).collect();
     let over_tls = mail.iter().all(|mail| mail.tls.is_some());
-    let only_at = |allowed: &[String]| hosts.len() == 1 && allowed.iter().any(|host| host == hosts[0]);
+    // Where two MX names share an address, only Exim knows which of them it meant.
+    let meant = |host: &String| hosts[0] == host || line.contains(&format!(" H={host} "));
+    let only_at = |allowed: &[String]| hosts.len() == 1 && allowed.iter().any(meant);
     let safe = |allowed: &[String]| fate == Fate::Delivered && verified && over_tls && only_at(allowed);
     let waits = fate == Fate::Deferred && mail.is_empty();
     let right = match entry.expect_dane.as_ref().unwrap_or(&entry.expect) {
