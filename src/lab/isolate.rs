@@ -12,9 +12,12 @@ use std::process::{Command, Stdio};
 const OVERLAY: &str = "mtasts-lab";
 
 /// All these addresses are this host's (RFC 2544, RFC 5180), some have no route, and those where a policy host is only
-/// said to be (private networks, NAT64) are served as well: whoever goes there is seen.
+/// said to be (private networks, NAT64) are served as well: whoever goes there is seen. The two addresses on the
+/// interface are for getaddrinfo(3): under AI_ADDRCONFIG it asks nothing for a family that has only the loopback address.
 const ADDRESSES: &str = "\
 link set lo up
+addr add 198.18.0.1/32 dev lo
+addr add 2001:2::1/128 dev lo
 route add local 198.18.0.0/15 dev lo
 route add unreachable 198.19.255.0/24 table local
 route add local 2001:2::/48 dev lo
