@@ -56,7 +56,11 @@ fn demo(folder: &Path) -> Result<bool, String> {
     // The download comes before the isolation, from which no network is left to reach.
     host::fetch(Tls::Gnu);
     lab::isolate(folder).map_err(|error| error.to_string())?;
-    host::run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "mtasts-demo"]).arg(folder));
+    host::run(
+        Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "mode=755", "mtasts-demo"])
+            .arg(folder),
+    );
     let lab = Lab::start(folder).map_err(|error| error.to_string())?;
     let exim = Host::start(folder, Tls::Gnu, &Config::Complete);
     let table = lab::table();
@@ -66,10 +70,17 @@ fn demo(folder: &Path) -> Result<bool, String> {
     println!();
     let mut wrong = 0;
     for name in DOMAINS {
-        let entry = table.iter().find(|entry| entry.name == *name).ok_or(format!("the lab has no {name}"))?;
+        let entry = table
+            .iter()
+            .find(|entry| entry.name == *name)
+            .ok_or(format!("the lab has no {name}"))?;
         let to = format!("someone@{name}");
         let outcome = exim.send(&[&to]);
-        let mail: Vec<_> = lab.mail().into_iter().filter(|mail| mail.recipients.contains(&to)).collect();
+        let mail: Vec<_> = lab
+            .mail()
+            .into_iter()
+            .filter(|mail| mail.recipients.contains(&to))
+            .collect();
         let verdict = judge(entry, &to, &outcome, &mail);
         wrong += usize::from(!verdict.right);
         println!("{:24} {:11} {}", entry.name, entry.policy, entry.wrong);

@@ -43,7 +43,11 @@ impl World {
         // From the test Internet no package could be reached.
         BUILDS.iter().for_each(|tls| drop(host::fetch(*tls)));
         lab::isolate(&folder).expect("isolate");
-        host::run(Command::new("mount").args(["-t", "tmpfs", "-o", "mode=755", "mtasts-exim"]).arg(&folder));
+        host::run(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "mode=755", "mtasts-exim"])
+                .arg(&folder),
+        );
         let lab = Lab::start(&folder).expect("lab");
         Self { lab, folder }
     }
@@ -60,7 +64,10 @@ impl World {
     /// Both builds with both configurations.
     fn combinations(&self) -> Vec<(Tls, Config)> {
         let configs = [Config::Debian, Config::Complete];
-        configs.iter().flat_map(|config| BUILDS.iter().map(move |tls| (*tls, config.clone()))).collect()
+        configs
+            .iter()
+            .flat_map(|config| BUILDS.iter().map(move |tls| (*tls, config.clone())))
+            .collect()
     }
 
     /// The messages that reached an MX host for this recipient.

@@ -69,7 +69,11 @@ fn root() -> PathBuf {
 /// The libmtasts.so that cargo built along with the running program.
 pub(crate) fn library() -> PathBuf {
     let program = std::env::current_exe().unwrap();
-    let folders = program.ancestors().skip(1).take(2).flat_map(|dir| [dir.to_owned(), dir.join("deps")]);
+    let folders = program
+        .ancestors()
+        .skip(1)
+        .take(2)
+        .flat_map(|dir| [dir.to_owned(), dir.join("deps")]);
     let found = folders.map(|dir| dir.join("libmtasts.so")).find(|path| path.exists());
     found.unwrap_or_else(|| panic!("no libmtasts.so beside or above {}", program.display()))
 }
@@ -93,7 +97,10 @@ pub(crate) fn fetch(tls: Tls) -> Vec<PathBuf> {
 pub(crate) fn compiled(name: &str, into: &Path) -> PathBuf {
     let library = into.join(format!("{name}.so"));
     let source = root().join("tests/exim").join(format!("{name}.c"));
-    run(Command::new("cc").args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"]).arg(&library).arg(source));
+    run(Command::new("cc")
+        .args(["-shared", "-fPIC", "-Wall", "-Werror", "-o"])
+        .arg(&library)
+        .arg(source));
     library
 }
 
@@ -117,7 +124,16 @@ impl Host {
         let base = folder.join(format!("host{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
         fs::create_dir_all(&base).unwrap();
         let mut keeper = Command::new("unshare")
-            .args(["--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc", "--propagation", "private"])
+            .args([
+                "--mount",
+                "--uts",
+                "--pid",
+                "--fork",
+                "--kill-child",
+                "--mount-proc",
+                "--propagation",
+                "private",
+            ])
             .arg(root().join("tests/exim/host.sh"))
             .args([&base, Path::new(NAME)])
             .args(&trees)
@@ -126,9 +142,16 @@ impl Host {
             .spawn()
             .expect("unshare");
         let mut line = String::new();
-        BufReader::new(keeper.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        BufReader::new(keeper.stdout.take().unwrap())
+            .read_line(&mut line)
+            .unwrap();
         assert_eq!(line.trim(), "ready", "host.sh did not come up");
-        let host = Self { base, _stdin: keeper.stdin.take().unwrap(), keeper, read: Cell::new(0) };
+        let host = Self {
+            base,
+            _stdin: keeper.stdin.take().unwrap(),
+            keeper,
+            read: Cell::new(0),
+        };
         host.install(&library());
         fs::write(host.etc("mtasts/mtasts.toml"), SETTINGS).unwrap();
         host.configure(config);
@@ -138,7 +161,11 @@ impl Host {
     /// Puts a shared library where the dynamic loader finds `libmtasts.so.0`.
     pub(crate) fn install(&self, library: &Path) {
         let folder = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
-        run(self.command("install").args(["-m", "644"]).arg(library).arg(format!("{folder}/libmtasts.so.0")));
+        run(self
+            .command("install")
+            .args(["-m", "644"])
+            .arg(library)
+            .arg(format!("{folder}/libmtasts.so.0")));
     }
 
     /// Writes the configuration as an operator does.
@@ -148,7 +175,10 @@ impl Host {
         match config {
             Config::Debian => {
                 fs::write(etc.join("update-exim4.conf.conf"), DEBIAN_SETTINGS).unwrap();
-                run(Command::new("cp").arg("-r").arg(root().join("examples/exim/conf.d")).arg(&etc));
+                run(Command::new("cp")
+                    .arg("-r")
+                    .arg(root().join("examples/exim/conf.d"))
+                    .arg(&etc));
                 run(&mut self.command("update-exim4.conf"));
             }
             Config::Complete => fs::write(etc.join("exim4.conf"), complete()).map(drop).unwrap(),
@@ -158,7 +188,9 @@ impl Host {
 
     /// Takes it away again.
     pub(crate) fn uninstall(&self) {
-        run(self.command("sh").args(["-c", "rm /usr/lib/*-linux-gnu/libmtasts.so.0"]));
+        run(self
+            .command("sh")
+            .args(["-c", "rm /usr/lib/*-linux-gnu/libmtasts.so.0"]));
     }
 
     /// A file of the host's /etc/exim4 or /etc/mtasts.
@@ -201,7 +233,19 @@ impl Host {
         self.submit("-odq", recipients);
     }
 
+    /// Sends one message to each of these recipients, all at a time, and waits until Exim has tried each once.
+    pub(crate) fn send_each(&self, recipients: &[String]) -> Outcome {
+        recipients.iter().for_each(|to| self.exim("-odb", &[to]));
+        self.settle();
+        self.outcome()
+    }
+
     fn submit(&self, how: &str, recipients: &[&str]) {
+        self.exim(how, recipients);
+        self.settle();
+    }
+
+    fn exim(&self, how: &str, recipients: &[&str]) {
         let mut exim = self.command("exim4");
         let mut child = exim
             .args([how, "-i", "-f", "alice@sender.test"])
@@ -212,7 +256,6 @@ impl Host {
         let message = b"From: alice@sender.test\nSubject: hello\n\nhello\n";
         child.stdin.take().unwrap().write_all(message).unwrap();
         assert!(child.wait().unwrap().success(), "exim4 refused the message");
-        self.settle();
     }
 
     /// Waits for the processes that Exim has left in the background. (A daemon never ends: not to be used beside one.)
@@ -236,7 +279,12 @@ impl Host {
         run(self.command("exim4").args(["-bd", "-oX", &format!("<; [{ip}]:{port}")]));
         let end = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(address).is_err() {
-            assert!(Instant::now() < end, "no daemon at {address}: {}{}", self.log(), self.panic_log());
+            assert!(
+                Instant::now() < end,
+                "no daemon at {address}: {}{}",
+                self.log(),
+                self.panic_log()
+            );
             thread::sleep(Duration::from_millis(20));
         }
     }
@@ -302,12 +350,19 @@ pub(crate) struct Outcome {
 impl Outcome {
     /// The line that tells what became of a recipient, and what that was.
     pub(crate) fn of(&self, recipient: &str) -> (Fate, &str) {
-        let fates = [(" => ", Fate::Delivered), (" -> ", Fate::Delivered), (" == ", Fate::Deferred), (" ** ", Fate::Bounced)];
+        let fates = [
+            (" => ", Fate::Delivered),
+            (" -> ", Fate::Delivered),
+            (" == ", Fate::Deferred),
+            (" ** ", Fate::Bounced),
+        ];
         self.log
             .lines()
             .rev()
             .find_map(|line| {
-                let (_, fate) = fates.iter().find(|(mark, _)| line.contains(&format!("{mark}{recipient}")))?;
+                let (_, fate) = fates
+                    .iter()
+                    .find(|(mark, _)| line.contains(&format!("{mark}{recipient}")))?;
                 Some((*fate, line))
             })
             .unwrap_or_else(|| panic!("nothing became of {recipient}:\n{}", self.log))

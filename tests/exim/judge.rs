@@ -44,7 +44,11 @@ pub(crate) fn judge(entry: &Entry, to: &str, outcome: &Outcome, mail: &[Mail]) -
         Fate::Deferred => format!("deferred: {}", reason(line)),
         Fate::Bounced => format!("bounced: {}", reason(line)),
     };
-    Verdict { did, right, line: line.to_owned() }
+    Verdict {
+        did,
+        right,
+        line: line.to_owned(),
+    }
 }
 
 /// What stands behind the fields of a log line.

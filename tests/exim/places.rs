@@ -64,12 +64,40 @@ pub(crate) fn failing_calls(world: &World) {
         let route = "transport = opportunistic";
 
         let config = |call: String| simple(&format!("address_data = {call}\n  {route}"), "");
-        each(&host, "router address_data", FAILURES, config, "a@nopolicy.test", Fate::Deferred);
-        each(&host, "router address_data", &["4"], config, "a@nopolicy.test", Fate::Bounced);
+        each(
+            &host,
+            "router address_data",
+            FAILURES,
+            config,
+            "a@nopolicy.test",
+            Fate::Deferred,
+        );
+        each(
+            &host,
+            "router address_data",
+            &["4"],
+            config,
+            "a@nopolicy.test",
+            Fate::Bounced,
+        );
 
         let config = |call: String| simple(&format!("transport = {call}"), "");
-        each(&host, "router transport", FAILURES, config, "a@nopolicy.test", Fate::Deferred);
-        each(&host, "router transport", &["4"], config, "a@nopolicy.test", Fate::Deferred);
+        each(
+            &host,
+            "router transport",
+            FAILURES,
+            config,
+            "a@nopolicy.test",
+            Fate::Deferred,
+        );
+        each(
+            &host,
+            "router transport",
+            &["4"],
+            config,
+            "a@nopolicy.test",
+            Fate::Deferred,
+        );
 
         // The host knows no TLS, and what decides about it is never asked or not heard: the mail goes out in clear.
         let open: &[&str] = &["1", "2", "3", "missing", "4"];
@@ -81,18 +109,39 @@ pub(crate) fn failing_calls(world: &World) {
         each(&host, "router condition", open, config, to, Fate::Delivered);
 
         let config = |call: String| simple(route, &format!("hosts_require_tls = {call}"));
-        each(&host, "transport hosts_require_tls", FAILURES, config, to, Fate::Delivered);
+        each(
+            &host,
+            "transport hosts_require_tls",
+            FAILURES,
+            config,
+            to,
+            Fate::Delivered,
+        );
 
         let to = "a@nopolicy-expired.test";
         let config = |call: String| simple(route, &format!("tls_verify_hosts = {call}"));
-        each(&host, "transport tls_verify_hosts", FAILURES, config, to, Fate::Delivered);
+        each(
+            &host,
+            "transport tls_verify_hosts",
+            FAILURES,
+            config,
+            to,
+            Fate::Delivered,
+        );
 
         let config = |call: String| simple(route, &format!("event_action = {call}"));
         each(&host, "transport event_action", open, config, to, Fate::Delivered);
 
         let list = "ignore_target_hosts = <; 0.0.0.0 ;";
         let config = |_: String| simple(&format!("{list} *\n  {route}"), "");
-        each(&host, "(without a call) router ignore_target_hosts", &["-"], config, to, Fate::Bounced);
+        each(
+            &host,
+            "(without a call) router ignore_target_hosts",
+            &["-"],
+            config,
+            to,
+            Fate::Bounced,
+        );
         let config = |call: String| simple(&format!("{list} {call}\n  {route}"), "");
         each(&host, "router ignore_target_hosts", open, config, to, Fate::Delivered);
 
@@ -103,11 +152,22 @@ pub(crate) fn failing_calls(world: &World) {
 /// `set =` in a router: 4.96 loses the message, later versions bounce it. Neither waits.
 fn lost_by_set(host: &Host) {
     for status in FAILURES {
-        host.configure(&simple(&format!("set = r_policy = {}\n  transport = opportunistic", call(status)), ""));
+        host.configure(&simple(
+            &format!("set = r_policy = {}\n  transport = opportunistic", call(status)),
+            "",
+        ));
         host.forget();
         let outcome = host.send(&["a@nopolicy.test"]);
-        assert!(!outcome.log.contains(" == ") && !outcome.log.contains(" => a@"), "{}", outcome.log);
-        let line = outcome.log.lines().find(|line| line.ends_with("Completed")).expect("the message is gone");
+        assert!(
+            !outcome.log.contains(" == ") && !outcome.log.contains(" => a@"),
+            "{}",
+            outcome.log
+        );
+        let line = outcome
+            .log
+            .lines()
+            .find(|line| line.ends_with("Completed"))
+            .expect("the message is gone");
         evidence(&format!("router set, status {status}"), line);
     }
 }
@@ -127,16 +187,26 @@ pub(crate) fn our_configurations(world: &World) {
         }
         // Status 4 is one that libmtasts never returns. Even then only verified TLS is left.
         fs::write(host.etc("mtasts/fault"), "lookup 4").unwrap();
-        for (to, fate) in [("a@good.test", Fate::Delivered), ("a@expired.test", Fate::Deferred), ("a@nostarttls.test", Fate::Deferred)] {
+        for (to, fate) in [
+            ("a@good.test", Fate::Delivered),
+            ("a@expired.test", Fate::Deferred),
+            ("a@nostarttls.test", Fate::Deferred),
+        ] {
             let outcome = host.send(&[to]);
             assert_eq!(outcome.of(to).0, fate, "{what}: {}", outcome.log);
-            evidence(&format!("our configuration ({what}), lookup status 4"), outcome.of(to).1);
+            evidence(
+                &format!("our configuration ({what}), lookup status 4"),
+                outcome.of(to).1,
+            );
         }
         // An answer without a mode, as from some other library.
         fs::remove_file(host.etc("mtasts/fault")).unwrap();
         host.uninstall();
         let outcome = host.send(&["a@good.test"]);
         assert_eq!(outcome.of("a@good.test").0, Fate::Deferred, "{what}: {}", outcome.log);
-        evidence(&format!("our configuration ({what}), no library"), outcome.of("a@good.test").1);
+        evidence(
+            &format!("our configuration ({what}), no library"),
+            outcome.of("a@good.test").1,
+        );
     }
 }

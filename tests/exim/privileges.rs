@@ -16,15 +16,27 @@ pub(crate) fn root_stays_off_the_network(world: &World) {
         for (address, table) in [("a@https-silent.test", "tcp"), ("a@txt-silent.test", "udp")] {
             let host = world.host(*tls, &Config::Complete);
             // So patient that Exim, who asks the DNS as root himself, does not come to that while we look.
-            fs::write(host.etc("mtasts/mtasts.toml"), host::SETTINGS.replace("timeout = 3", "timeout = 60")).unwrap();
-            let mut exim = host.command("exim4").args(["-bt", address]).stdout(Stdio::null()).spawn().unwrap();
+            fs::write(
+                host.etc("mtasts/mtasts.toml"),
+                host::SETTINGS.replace("timeout = 3", "timeout = 60"),
+            )
+            .unwrap();
+            let mut exim = host
+                .command("exim4")
+                .args(["-bt", address])
+                .stdout(Stdio::null())
+                .spawn()
+                .unwrap();
             let users = socket_owners(table);
             let owner = cache_owner(&host);
             // All its processes go with the host.
             drop(host);
             exim.wait().unwrap();
             assert_eq!(users, BTreeSet::from([owner]), "{table} sockets during {address}");
-            evidence(&format!("exim -bt {address} as root ({tls:?})"), &format!("{table} sockets belong to uid {users:?} alone"));
+            evidence(
+                &format!("exim -bt {address} as root ({tls:?})"),
+                &format!("{table} sockets belong to uid {users:?} alone"),
+            );
         }
         let host = world.host(*tls, &Config::Complete);
         let owner = cache_owner(&host);
@@ -33,7 +45,12 @@ pub(crate) fn root_stays_off_the_network(world: &World) {
         assert!(!policies.is_empty(), "nothing was cached");
         for file in &policies {
             let meta = fs::metadata(file).unwrap();
-            assert_eq!((meta.uid(), meta.permissions().mode() & 0o002), (owner, 0), "{}", file.display());
+            assert_eq!(
+                (meta.uid(), meta.permissions().mode() & 0o002),
+                (owner, 0),
+                "{}",
+                file.display()
+            );
         }
         evidence("after a delivery", &format!("{policies:?} belong to uid {owner}"));
     }
@@ -51,12 +68,17 @@ fn socket_owners(table: &str) -> BTreeSet<u32> {
     let mut users = BTreeSet::new();
     let end = Instant::now() + Duration::from_secs(2);
     while Instant::now() < end {
-        for line in fs::read_to_string(format!("/proc/thread-self/net/{table}")).unwrap().lines().skip(1) {
+        for line in fs::read_to_string(format!("/proc/thread-self/net/{table}"))
+            .unwrap()
+            .lines()
+            .skip(1)
+        {
             let fields: Vec<_> = line.split_whitespace().collect();
             let (local, remote, state, uid) = (fields[1], fields[2], fields[3], fields[7]);
             // The lab's own ends have the port as their local one. A connection that is being closed (any state but
             // 01, established, and 02, opening; 07 is UDP's only one) belongs to nobody any more.
-            let client = remote.ends_with(port) || (table == "udp" && !local.ends_with(port) && remote == "00000000:0000");
+            let client =
+                remote.ends_with(port) || (table == "udp" && !local.ends_with(port) && remote == "00000000:0000");
             if client && !local.ends_with(port) && ["01", "02", "07"].contains(&state) {
                 users.insert(uid.parse().unwrap());
             }
@@ -70,7 +92,11 @@ fn files(folder: &std::path::Path) -> Vec<std::path::PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
+        if path.is_dir() {
+            found.extend(files(&path))
+        } else {
+            found.push(path)
+        }
     }
     found
 }
@@ -110,12 +136,27 @@ pub(crate) fn hostile_environment(world: &World) {
         ("LD_AUDIT", &preload),
     ];
     for tls in BUILDS {
-        let host = world.host(*tls, &host::edited(&[("keep_environment =\n", "keep_environment = *\n")]));
-        let output = host.command_as_nobody(&environment, "exim4").args(["-bt", "a@good.test"]).output().unwrap();
+        let host = world.host(
+            *tls,
+            &host::edited(&[("keep_environment =\n", "keep_environment = *\n")]),
+        );
+        let output = host
+            .command_as_nobody(&environment, "exim4")
+            .args(["-bt", "a@good.test"])
+            .output()
+            .unwrap();
         let text = String::from_utf8_lossy(&output.stdout);
-        assert!(text.contains("transport = remote_smtp_mtasts"), "{text}{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            text.contains("transport = remote_smtp_mtasts"),
+            "{text}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(text.contains("mx.good.test"), "{text}");
-        assert_eq!(fs::read_dir(&cache).unwrap().count(), 0, "something was written where the user said");
+        assert_eq!(
+            fs::read_dir(&cache).unwrap().count(),
+            0,
+            "something was written where the user said"
+        );
         assert!(!evil.join("preloaded").exists(), "LD_PRELOAD was obeyed");
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         evidence(&format!("exim -bt by nobody in a hostile environment ({tls:?})"), &text);
@@ -132,12 +173,20 @@ pub(crate) fn broken_settings(world: &World) {
             let outcome = host.send(&["a@good.test"]);
             let (fate, line) = outcome.of("a@good.test");
             assert_eq!(fate, Fate::Deferred, "{broken}: {}", outcome.log);
-            assert!(line.contains("/etc/mtasts/mtasts.toml"), "the reason does not name the file: {line}");
+            assert!(
+                line.contains("/etc/mtasts/mtasts.toml"),
+                "the reason does not name the file: {line}"
+            );
             evidence(&format!("settings {broken:?}"), line);
         }
         fs::write(host.etc("mtasts/mtasts.toml"), settings).unwrap();
         let outcome = host.run_queue("-qff");
-        assert_eq!(outcome.log.matches("=> a@good.test").count(), 3, "mended, all three leave: {}", outcome.log);
+        assert_eq!(
+            outcome.log.matches("=> a@good.test").count(),
+            3,
+            "mended, all three leave: {}",
+            outcome.log
+        );
     }
 }
 
@@ -150,18 +199,30 @@ pub(crate) fn crashes(world: &World) {
         host.install(&fault);
         let set = |what: &str| fs::write(host.etc("mtasts/fault"), what).unwrap();
 
-        for (place, to) in [("lookup crash", "crash1@good.test"), ("tls:cert crash", "crash2@good.test")] {
+        for (place, to) in [
+            ("lookup crash", "crash1@good.test"),
+            ("tls:cert crash", "crash2@good.test"),
+        ] {
             set(place);
             let before = world.received(to);
             let outcome = host.send(&[to]);
             assert_eq!(world.received(to), before, "sent all the same: {}", outcome.log);
             assert!(!outcome.log.contains(" ** "), "{}", outcome.log);
-            let line = outcome.log.lines().rfind(|line| !line.contains("<=")).unwrap_or("(the log says nothing; the message is on the queue)");
+            let line = outcome
+                .log
+                .lines()
+                .rfind(|line| !line.contains("<="))
+                .unwrap_or("(the log says nothing; the message is on the queue)");
             evidence(&format!("{place} ({tls:?})"), line);
             set("nowhere 0");
             thaw(&host);
             let outcome = host.run_queue("-qff");
-            assert_eq!(world.received(to), before + 1, "not delivered afterwards: {}", outcome.log);
+            assert_eq!(
+                world.received(to),
+                before + 1,
+                "not delivered afterwards: {}",
+                outcome.log
+            );
             evidence(&format!("{place} ({tls:?}), mended"), outcome.of(to).1);
         }
 
@@ -174,7 +235,10 @@ pub(crate) fn crashes(world: &World) {
         let queue = String::from_utf8_lossy(&queue.stdout).into_owned();
         assert!(queue.contains(to), "the row is no longer true: {queue}");
         let queue = queue.split_whitespace().collect::<Vec<_>>().join(" ");
-        evidence(&format!("msg:delivery crash ({tls:?}): delivered, and still on the queue"), &queue);
+        evidence(
+            &format!("msg:delivery crash ({tls:?}): delivered, and still on the queue"),
+            &queue,
+        );
     }
 }
 

@@ -43,10 +43,14 @@ const REMEMBER: &str = "${extract{mode}{$address_data}}";
 /// Our configurations, with the queue run in order.
 fn in_order(world: &World) -> Vec<(Tls, Config)> {
     let minimal = host::edited(&[("keep_environment =\n", "keep_environment =\nqueue_run_in_order\n")]);
-    world.combinations().into_iter().map(|(tls, config)| match config {
-        Config::Complete => (tls, minimal.clone()),
-        other => (tls, other),
-    }).collect()
+    world
+        .combinations()
+        .into_iter()
+        .map(|(tls, config)| match config {
+            Config::Complete => (tls, minimal.clone()),
+            other => (tls, other),
+        })
+        .collect()
 }
 
 /// A connection opened for a domain without policy must not carry mail for one that enforces.
@@ -60,7 +64,10 @@ pub(crate) fn reused_connection(world: &World) {
         let (fate, line) = outcome.of(strict);
         assert_eq!(fate, Fate::Delivered, "the row can no longer fail:\n{}", outcome.log);
         assert!(line.contains("]* ") && line.contains("CV=no"), "not by reuse: {line}");
-        evidence(&format!("single transport ({tls:?}): unverified connection reused"), line);
+        evidence(
+            &format!("single transport ({tls:?}): unverified connection reused"),
+            line,
+        );
     }
     let before = world.received(strict);
     for (tls, config) in in_order(world) {
@@ -101,8 +108,14 @@ pub(crate) fn several_recipients(world: &World) {
     for tls in BUILDS {
         let host = world.host(*tls, &single_transport(REMEMBER, "max_rcpt = 1"));
         let outcome = host.send(&users);
-        let out: Vec<_> = users.iter().map(|user| outcome.of(user)).filter(|(fate, _)| *fate == Fate::Delivered).collect();
-        let (_, line) = out.first().unwrap_or_else(|| panic!("the row can no longer fail:\n{}", outcome.log));
+        let out: Vec<_> = users
+            .iter()
+            .map(|user| outcome.of(user))
+            .filter(|(fate, _)| *fate == Fate::Delivered)
+            .collect();
+        let (_, line) = out
+            .first()
+            .unwrap_or_else(|| panic!("the row can no longer fail:\n{}", outcome.log));
         evidence(&format!("single transport ({tls:?}): address_data is gone"), line);
     }
     for (tls, config) in world.combinations() {
@@ -117,7 +130,10 @@ pub(crate) fn several_recipients(world: &World) {
         for user in good {
             let (fate, line) = outcome.of(user);
             assert_eq!(fate, Fate::Delivered, "{}", outcome.log);
-            assert!(line.contains("T=remote_smtp_mtasts") && line.contains("CV=yes"), "{line}");
+            assert!(
+                line.contains("T=remote_smtp_mtasts") && line.contains("CV=yes"),
+                "{line}"
+            );
         }
         evidence("ours: every recipient verified", outcome.of(good[2]).1);
     }
@@ -132,7 +148,10 @@ pub(crate) fn resumed_session(world: &World) {
             ("  tls_require_ciphers = HIGH:!aNULL:!SSLv3:!TLSv1\n", ""),
             ("  tls_require_ciphers = NORMAL:-VERS-TLS1.0:-VERS-TLS1.1\n", ""),
             ("  tls_resumption_hosts =\n", "  tls_resumption_hosts = *\n"),
-            ("remote_smtp:\n  driver = smtp\n", &format!("remote_smtp:\n  driver = smtp\n  {resume}")),
+            (
+                "remote_smtp:\n  driver = smtp\n",
+                &format!("remote_smtp:\n  driver = smtp\n  {resume}"),
+            ),
             ("log_selector =", "log_selector = +tls_resumption"),
         ]);
         let host = world.host(*tls, &two_transports);
@@ -140,12 +159,19 @@ pub(crate) fn resumed_session(world: &World) {
         assert_eq!(first.of(free).0, Fate::Delivered, "{}", first.log);
         let outcome = host.send(&[strict]);
         let (fate, line) = outcome.of(strict);
-        let expected = if *tls == Tls::Open { Fate::Delivered } else { Fate::Deferred };
+        let expected = if *tls == Tls::Open {
+            Fate::Delivered
+        } else {
+            Fate::Deferred
+        };
         assert_eq!(fate, expected, "resumption allowed, {tls:?}:\n{}", outcome.log);
         evidence(&format!("resumption allowed ({tls:?})"), line);
 
         let ours = host::edited(&[
-            ("remote_smtp:\n  driver = smtp\n", &format!("remote_smtp:\n  driver = smtp\n  {resume}")),
+            (
+                "remote_smtp:\n  driver = smtp\n",
+                &format!("remote_smtp:\n  driver = smtp\n  {resume}"),
+            ),
             ("log_selector =", "log_selector = +tls_resumption"),
         ]);
         let host = world.host(*tls, &ours);
@@ -153,7 +179,10 @@ pub(crate) fn resumed_session(world: &World) {
         let outcome = host.send(&[strict]);
         let (fate, line) = outcome.of(strict);
         assert_eq!(fate, Fate::Deferred, "{}", outcome.log);
-        evidence(&format!("ours ({tls:?}): never resumed, even beside a transport that resumes"), line);
+        evidence(
+            &format!("ours ({tls:?}): never resumed, even beside a transport that resumes"),
+            line,
+        );
     }
 }
 
@@ -173,7 +202,11 @@ pub(crate) fn retry_records(world: &World) {
         assert_eq!(host.send(&[strict]).of(strict).0, Fate::Deferred);
         let hints = host::run(host.command("exim_dumpdb").args(["/var/spool/exim4", "retry"]));
         let hints = String::from_utf8_lossy(&hints.stdout).into_owned();
-        let key = hints.lines().find(|line| line.contains("T:")).unwrap_or_default().trim();
+        let key = hints
+            .lines()
+            .find(|line| line.contains("T:"))
+            .unwrap_or_default()
+            .trim();
         assert!(key.contains("/0.0.0.0"), "no separate key: {hints}");
         let outcome = host.send(&[free]);
         let (fate, line) = outcome.of(free);
@@ -206,7 +239,14 @@ begin retry
     );
     for tls in BUILDS {
         let host = world.host(*tls, &config);
-        for domain in ["expired", "selfsigned", "wrongname", "unknownca", "nostarttls", "nomatch"] {
+        for domain in [
+            "expired",
+            "selfsigned",
+            "wrongname",
+            "unknownca",
+            "nostarttls",
+            "nomatch",
+        ] {
             let to = format!("l@{domain}.test");
             let outcome = host.send(&[&to]);
             let (fate, line) = outcome.of(&to);

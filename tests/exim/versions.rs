@@ -39,7 +39,10 @@ fn trusted_certificate(name: &str) -> String {
     let ca_pem = ca.self_signed(&key).unwrap().pem();
     let issuer = Issuer::new(ca, key);
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
-    let leaf = CertificateParams::new(vec![name.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
+    let leaf = CertificateParams::new(vec![name.to_owned()])
+        .unwrap()
+        .signed_by(&key, &issuer)
+        .unwrap();
     let bundle = "/etc/ssl/certs/ca-certificates.crt";
     let trusted = fs::read_to_string(bundle).unwrap();
     fs::write(bundle, format!("{trusted}{ca_pem}")).unwrap();
@@ -60,11 +63,18 @@ pub(crate) fn old_tls(world: &World) {
         for (tls, config) in world.combinations() {
             let outcome = world.host(tls, &config).send(&["a@refused.test"]);
             let (fate, line) = outcome.of("a@refused.test");
-            assert_eq!(fate, if modern { Fate::Delivered } else { Fate::Deferred }, "{version}: {}", outcome.log);
+            assert_eq!(
+                fate,
+                if modern { Fate::Delivered } else { Fate::Deferred },
+                "{version}: {}",
+                outcome.log
+            );
             evidence(&format!("{version} ({tls:?})"), line);
         }
         let line = "  tls_require_ciphers = NORMAL:-VERS-TLS1.0:-VERS-TLS1.1\n";
-        let outcome = world.host(Tls::Gnu, &host::edited(&[(line, "")])).send(&["a@refused.test"]);
+        let outcome = world
+            .host(Tls::Gnu, &host::edited(&[(line, "")]))
+            .send(&["a@refused.test"]);
         let (fate, line) = outcome.of("a@refused.test");
         assert_eq!(fate, Fate::Delivered, "the row can no longer fail: {}", outcome.log);
         evidence(&format!("{version} (Gnu), without our tls_require_ciphers"), line);
@@ -100,16 +110,28 @@ fn smtp(address: SocketAddr, commands: &[&str]) -> Vec<String> {
 pub(crate) fn callouts(world: &World) {
     let begin = ["EHLO client.test", "MAIL FROM:<alice@sender.test>"];
     for tls in BUILDS {
-        for (number, action) in ["verify = recipient/callout=10s,no_cache", "control = cutthrough_delivery/defer=pass\n  verify = recipient"]
-            .into_iter()
-            .enumerate()
+        for (number, action) in [
+            "verify = recipient/callout=10s,no_cache",
+            "control = cutthrough_delivery/defer=pass\n  verify = recipient",
+        ]
+        .into_iter()
+        .enumerate()
         {
             let acl = format!("begin acl\ncheck:\n  accept {action}\n\nbegin routers");
-            let config = host::edited(&[("acl_smtp_rcpt = accept\n", "acl_smtp_rcpt = check\n"), ("begin routers", &acl)]);
+            let config = host::edited(&[
+                ("acl_smtp_rcpt = accept\n", "acl_smtp_rcpt = check\n"),
+                ("begin routers", &acl),
+            ]);
             let host = world.host(*tls, &config);
             let daemon = SocketAddr::from(([127, 0, 0, 1], 2500 + number as u16));
             host.daemon(daemon);
-            for (domain, accepted) in [("good", true), ("expired", false), ("nostarttls", false), ("nomatch", false), ("testing-expired", true)] {
+            for (domain, accepted) in [
+                ("good", true),
+                ("expired", false),
+                ("nostarttls", false),
+                ("nomatch", false),
+                ("testing-expired", true),
+            ] {
                 let to = format!("callout@{domain}.test");
                 let before = world.received(&to);
                 let rcpt = format!("RCPT TO:<{to}>");
@@ -117,12 +139,24 @@ pub(crate) fn callouts(world: &World) {
                 commands.push(&rcpt);
                 let replies = smtp(daemon, &commands);
                 let reply = &replies[2];
-                assert_eq!(reply.starts_with("250"), accepted, "{action}: {to}: {reply}\n{}", host.log());
+                assert_eq!(
+                    reply.starts_with("250"),
+                    accepted,
+                    "{action}: {to}: {reply}\n{}",
+                    host.log()
+                );
                 assert!(accepted || reply.starts_with("451"), "{reply}");
                 assert_eq!(world.received(&to), before);
-                let seen = world.lab.sessions().iter().any(|session| session.commands.iter().any(|line| line.contains(&to)));
+                let seen = world
+                    .lab
+                    .sessions()
+                    .iter()
+                    .any(|session| session.commands.iter().any(|line| line.contains(&to)));
                 assert_eq!(seen, accepted, "the recipient was named to an MX host: {to}");
-                evidence(&format!("{} ({tls:?}) {to}", action.split_whitespace().nth(2).unwrap_or(action)), reply);
+                evidence(
+                    &format!("{} ({tls:?}) {to}", action.split_whitespace().nth(2).unwrap_or(action)),
+                    reply,
+                );
             }
         }
     }
