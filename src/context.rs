@@ -38,8 +38,15 @@ const HELPER_GRACE: Duration = Duration::from_secs(2);
 /// Who is told what the administrator should know now, a line at a time.
 type Log = Box<dyn Fn(&str) + Send + Sync>;
 
-/// The settings of a host, its cache, and the way to the network.
+/// The settings of a host, its cache, and the way to the network. Clones share it.
+#[derive(Clone)]
 pub struct Context {
+    /// On the heap, wherever the context itself stands. A helper starts threads after its fork, and glibc then unmaps
+    /// the stacks of the parent's other threads: what lay there is gone in the child.
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     settings: Settings,
     log: Log,
     roots: Arc<LazyRoots>,
@@ -121,40 +128,42 @@ impl From<HelperError> for ContextError {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
-            .field("settings", &self.settings)
+            .field("settings", &self.shared.settings)
             .finish_non_exhaustive()
     }
 }
 
 impl Context {
-    /// A context of these settings. Nothing is opened, read or started before the first question.
+    /// A context of these settings. Nothing is opened, read or started before the first question. What the
+    /// administrator should know becomes a warning of the `log` facade.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let log = Box::new(|line: &str| log::warn!("{line}"));
+        Self::with_log(settings, |line| log::warn!("{line}"))
+    }
+
+    /// The same with another receiver for what the administrator should know: a line at a time, on the thread that
+    /// asks.
+    #[must_use]
+    pub fn with_log(settings: Settings, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let roots = Arc::new(LazyRoots {
             ca_file: settings.ca_file.clone(),
             read: OnceBox::new(),
         });
-        Self {
+        let shared = Shared {
             settings,
-            log,
+            log: Box::new(log),
             roots,
             memory: RwLock::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
         }
-    }
-
-    /// The same with another receiver for what the administrator should know: a line at a time, on the thread that
-    /// asks. Without it the lines are warnings of the `log` facade.
-    #[must_use]
-    pub fn with_log(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.log = Box::new(log);
-        self
     }
 
     /// The settings.
     #[must_use]
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// The policy of a domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the
@@ -194,11 +203,7 @@ impl Context {
     /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
     #[must_use]
     pub(crate) fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
-        let memory = self.memory.try_read().ok()?;
-        memory
-            .get(name)
-            .filter(|known| now < known.good_until)
-            .map(|known| known.answer.clone())
+        self.shared.remembered(name, now)
     }
 
     /// Checks the certificate chain of an MX host (RFC 8461 4.2): DER, the host's own first, against the setting
@@ -212,7 +217,24 @@ impl Context {
         host: &Domain,
         at: UnixTime,
     ) -> Result<Result<(), CertificateFailure>, RootsError> {
-        Ok(check_chain(chain, host, &*self.roots.get()?, at))
+        Ok(check_chain(chain, host, &*self.shared.roots.get()?, at))
+    }
+
+    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        // Our own, on this thread's stack and on the heap: see `Context::shared`.
+        let (shared, domain) = (self.shared.clone(), domain.clone());
+        shared.ask(&domain, question, patience)
+    }
+}
+
+impl Shared {
+    /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
+    fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
+        let memory = self.memory.try_read().ok()?;
+        memory
+            .get(name)
+            .filter(|known| now < known.good_until)
+            .map(|known| known.answer.clone())
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
@@ -221,13 +243,11 @@ impl Context {
             let message = process::in_helper(self.helper_identity()?, deadline + HELPER_GRACE, MAX_MESSAGE, || {
                 // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
-                let known = self.answer(domain, question, deadline);
-                known.map_or_else(
-                    |_| Vec::new(),
-                    |known| wire::write(&known.answer, known.good_until).into_bytes(),
-                )
+                let known = self.answer(domain, question, deadline).map_err(|e| e.to_string());
+                wire::write(known.as_ref().map(|k| (&*k.answer, k.good_until))).into_bytes()
             })?;
-            let (answer, good_until) = wire::read(domain, &message).ok_or(HelperError::Died)?;
+            let answer = wire::read(domain, &message).ok_or(HelperError::Died)?;
+            let (answer, good_until) = answer.map_err(ContextError::Helper)?;
             Remembered {
                 answer: Arc::new(answer),
                 good_until,
@@ -250,11 +270,13 @@ impl Context {
         let (before, mut warning) = self.load(domain);
         let (answer, entry) = match question {
             Question::Cache => (Lookup::from_cache(&before, now), before.clone()),
-            Question::Network(ask) => match Lookup::hit(&before, now).filter(|_| ask == Ask::Delivery) {
-                // A hit needs neither a thread nor the roots.
-                Some(answer) => (answer, before.clone()),
-                None => self.ask_network(before.clone(), ask, now, deadline)?,
-            },
+            Question::Network(ask) => {
+                match Lookup::hit(&before, &self.settings, now).filter(|_| ask == Ask::Delivery) {
+                    // A hit needs neither a thread nor the roots.
+                    Some(answer) => (answer, before.clone()),
+                    None => self.ask_network(before.clone(), ask, now, deadline)?,
+                }
+            }
         };
         let saved = if entry == before { Ok(()) } else { self.save(&entry) };
         if let Err(e) = &saved {

@@ -8,6 +8,8 @@ pub mod dns;
 pub mod entry;
 pub mod ffi;
 pub mod https;
+#[cfg(feature = "lab")]
+pub mod lab;
 pub mod lookup;
 pub mod mx;
 pub mod names;

@@ -64,10 +64,13 @@ impl Lookup<'_> {
 
     /// The answer where no network is needed: the policy counts, and its TXT record is not due.
     #[must_use]
-    pub fn hit(entry: &Entry, now: u64) -> Option<Answer> {
+    pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Answer> {
         let held = entry.live(now)?;
-        // A clock that went back must not silence the question for a year.
-        if !entry.txt.as_ref().is_some_and(|txt| (txt.at..txt.next).contains(&now)) {
+        let txt = entry.txt.as_ref()?;
+        // The process that asked may have had other settings; and a clock that went back must not silence the question
+        // for a year.
+        let next = txt.next.min(txt.at.saturating_add(settings.txt_life_max.as_secs()));
+        if !(txt.at..next).contains(&now) {
             return None;
         }
         Some(match &entry.failed {
@@ -80,7 +83,7 @@ impl Lookup<'_> {
     /// Answers, and brings `entry` up to date. `now` is in Unix seconds; the deadline bounds the network's part.
     pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Answer {
         if ask == Ask::Delivery
-            && let Some(answer) = Self::hit(entry, now)
+            && let Some(answer) = Self::hit(entry, self.settings, now)
         {
             return answer;
         }

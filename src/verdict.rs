@@ -252,3 +252,6 @@ fn short(answer: &Answer) -> String {
     };
     format!("mode {}, id {id}{source}", answer.mode())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,8 +10,12 @@ const MAX_LINE: usize = 1000;
 /// The longest message in octets: a file of the cache, and a few lines.
 pub(crate) const MAX_MESSAGE: usize = crate::entry::MAX_FILE + 8192;
 
-/// The answer as text, with the time until which it may be repeated.
-pub(crate) fn write(answer: &Answer, good_until: u64) -> String {
+/// The answer as text, with the time until which it may be repeated; or why there is none.
+pub(crate) fn write(known: Result<(&Answer, u64), &String>) -> String {
+    let (answer, good_until) = match known {
+        Ok(known) => known,
+        Err(error) => return format!("error: {}\n\n", one_line(error, MAX_LINE)),
+    };
     let mut text = format!("source: {}\ngood-until: {good_until}\n", answer.source().name());
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name}: {}\n", one_line(value, MAX_LINE)));
     if let Some(failure) = answer.failure() {
@@ -37,12 +41,15 @@ pub(crate) fn write(answer: &Answer, good_until: u64) -> String {
 }
 
 /// Reads what [`write`] wrote, or nothing where it is not whole.
-pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<(Answer, u64)> {
+pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<Result<(Answer, u64), String>> {
     let (head, file) = std::str::from_utf8(text).ok()?.split_once("\n\n")?;
     let field = |name: &str| {
         head.lines()
             .find_map(|l| l.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
     };
+    if let Some(error) = field("error") {
+        return Some(Err(error));
+    }
     let source = Source::ALL
         .into_iter()
         .find(|s| Some(s.name()) == field("source").as_deref())?;
@@ -63,10 +70,10 @@ pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<(Answer, u64)> {
             Answer::policy_held(domain.clone(), source, held, failure)
         }
     };
-    Some((
+    Some(Ok((
         answer.with_warning(field("warning")).with_alert(field("alert")),
         good_until,
-    ))
+    )))
 }
 
 #[cfg(test)]
@@ -104,11 +111,13 @@ mod tests {
             Answer::none(domain.clone(), failure(None)),
             Answer::unlearned(domain.clone(), failure(None), Some(99)),
         ] {
-            let sent = write(&answer, 7);
-            assert_eq!(read(&domain, sent.as_bytes()), Some((answer, 7)));
+            let sent = write(Ok((&answer, 7)));
+            assert_eq!(read(&domain, sent.as_bytes()), Some(Ok((answer, 7))));
             for cut in 0..sent.find("\n\n").unwrap() {
                 assert_eq!(read(&domain, &sent.as_bytes()[..cut]), None);
             }
         }
+        let error = write(Err(&"no thread".into()));
+        assert_eq!(read(&domain, error.as_bytes()), Some(Err("no thread".into())));
     }
 }
