@@ -52,4 +52,25 @@ static inline mtasts_context *new_context(const char *cache_dir, const char *con
     return context;
 }
 
+/* A context on the test Internet, whose hosts have addresses that are not public. */
+static inline mtasts_context *on_the_internet(const char *cache_dir) {
+    const char *const pairs[] = {"allow_addresses", "198.18.0.0/15 2001:2::/48", "timeout", "30s", NULL};
+    return new_context(cache_dir, pairs);
+}
+
+/* Looks a domain of the test Internet up, or asks DNS again; the mode has to be this. */
+static inline void expect(const mtasts_context *context, const char *domain, int again, int32_t mode) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_answer *answer = NULL;
+    if (again)
+        WORKS(mtasts_recheck(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error));
+    else
+        WORKS(mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error));
+    if (mtasts_answer_mode(answer) != mode || *mtasts_answer_warning(answer)) {
+        fprintf(stderr, "%s (%s)\n", mtasts_answer_explanation(answer), mtasts_answer_warning(answer));
+        exit(1);
+    }
+    mtasts_answer_free(answer);
+}
+
 #endif
