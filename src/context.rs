@@ -3,6 +3,7 @@
 //! Making one does nothing: no file is opened, no thread is started. It may be shared by any number of threads and
 //! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
@@ -18,11 +19,12 @@ use crate::certificate::{CertificateFailure, check_chain};
 use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
 use crate::https::PolicyHost;
-use crate::lookup::{Ask, Lookup};
+use crate::lookup::{Ask, Flight, Lookup};
 use crate::names::Domain;
 use crate::roots::{Roots, RootsError};
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
+use crate::sys::lock::Lock;
 use crate::sys::process::{self, HelperError, Identity};
 use crate::sys::thread::on_own_thread;
 use crate::wire::{self, MAX_MESSAGE};
@@ -79,6 +81,29 @@ impl LazyRoots {
 enum Question {
     Cache,
     Network(Ask),
+}
+
+/// What came of a question.
+struct Asked {
+    answer: Answer,
+    entry: Entry,
+    saved: Result<(), StoreError>,
+}
+
+/// A fetch's turn among all processes and threads that share the cache. It lasts until what was fetched is written.
+struct Turn {
+    store: Option<Store>,
+    lock: RefCell<Option<Lock>>,
+}
+
+impl Flight for Turn {
+    fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
+        let store = self.store.as_ref()?;
+        // Without the lock (a directory that may not be written to, a leader slower than our deadline) it is better to
+        // fetch twice than not at all.
+        *self.lock.borrow_mut() = store.lock(domain, deadline).ok();
+        store.load(domain).ok().flatten()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -268,17 +293,22 @@ impl Shared {
     fn answer(&self, domain: &Domain, question: Question, deadline: Instant) -> Result<Remembered, ContextError> {
         let now = unix_now();
         let (before, mut warning) = self.load(domain);
-        let (answer, entry) = match question {
-            Question::Cache => (Lookup::from_cache(&before, now), before.clone()),
+        let unasked = |answer| Asked {
+            answer,
+            entry: before.clone(),
+            saved: Ok(()),
+        };
+        let asked = match question {
+            Question::Cache => unasked(Lookup::from_cache(&before, now)),
             Question::Network(ask) => {
                 match Lookup::hit(&before, &self.settings, now).filter(|_| ask == Ask::Delivery) {
                     // A hit needs neither a thread nor the roots.
-                    Some(answer) => (answer, before.clone()),
-                    None => self.ask_network(before.clone(), ask, now, deadline)?,
+                    Some(answer) => unasked(answer),
+                    None => self.ask_network(before, ask, now, deadline)?,
                 }
             }
         };
-        let saved = if entry == before { Ok(()) } else { self.save(&entry) };
+        let Asked { answer, entry, saved } = asked;
         if let Err(e) = &saved {
             warning = Some(e.to_string());
         }
@@ -291,32 +321,36 @@ impl Shared {
         })
     }
 
-    fn ask_network(
-        &self,
-        mut entry: Entry,
-        ask: Ask,
-        now: u64,
-        deadline: Instant,
-    ) -> Result<(Answer, Entry), ContextError> {
-        let settings = self.settings.clone();
-        let roots = self.roots.clone();
+    /// Asks on a thread of our own, and writes down what was learnt while the lookup has its turn.
+    fn ask_network(&self, before: Entry, ask: Ask, now: u64, deadline: Instant) -> Result<Asked, ContextError> {
+        let (settings, roots) = (self.settings.clone(), self.roots.clone());
         let asked = on_own_thread(deadline, move || {
             let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
                 [] => Resolver::system(),
                 servers => Resolver::with_servers(servers),
             });
-            let https = PolicyHost::new(
-                dns.clone(),
-                Arc::new(move || roots.get().map_err(|e| e.to_string())),
-                &settings.allow_addresses,
-            );
-            let answer = Lookup {
+            let roots = Arc::new(move || roots.get().map_err(|e| e.to_string()));
+            let https = PolicyHost::new(dns.clone(), roots, &settings.allow_addresses);
+            let turn = Turn {
+                store: settings.cache_dir.clone().map(Store::new),
+                lock: RefCell::default(),
+            };
+            let lookup = Lookup {
                 dns: &*dns,
                 https: &https,
+                flight: &turn,
                 settings: &settings,
-            }
-            .run(&mut entry, ask, now, deadline);
-            (answer, entry)
+            };
+            let mut entry = before.clone();
+            let answer = lookup.run(&mut entry, ask, now, deadline);
+            let saved = match &turn.store {
+                // Most domains have no policy: they leave no trace on the disk.
+                Some(store) if entry != before && !(entry.is_empty() && before.is_empty()) => {
+                    store.update(&before, &entry)
+                }
+                _ => Ok(()),
+            };
+            Asked { answer, entry, saved }
         });
         asked.map_err(|e| ContextError::Thread(e.to_string()))
     }
@@ -339,13 +373,6 @@ impl Shared {
             stored
         };
         (known.unwrap_or_else(|| Entry::new(domain.clone())), warning)
-    }
-
-    fn save(&self, entry: &Entry) -> Result<(), StoreError> {
-        self.settings
-            .cache_dir
-            .clone()
-            .map_or(Ok(()), |dir| Store::new(dir).save(entry))
     }
 
     fn remember(&self, known: Remembered) {

@@ -10,6 +10,7 @@ use crate::answer::{Answer, Failure, Source};
 use crate::dns::{Dns, DnsError};
 use crate::entry::{Entry, FailedFetch, Held, TxtSeen, one_line};
 use crate::https::Https;
+use crate::names::Domain;
 use crate::policy::{Mode, Policy};
 use crate::record::Record;
 use crate::result::ResultType;
@@ -31,6 +32,20 @@ pub enum Ask {
     Refresh,
 }
 
+/// One fetch at a time for each domain, among all who share a cache.
+pub trait Flight {
+    /// Waits until nobody else fetches the policy of this domain, and gives what is known then: another one may have
+    /// fetched it meanwhile. Nothing where there is nothing to share, or nothing new.
+    fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry>;
+}
+
+/// Who shares nothing fetches alone.
+impl Flight for () {
+    fn board(&self, _: &Domain, _: Instant) -> Option<Entry> {
+        None
+    }
+}
+
 /// A lookup over DNS and HTTPS.
 #[derive(Clone, Copy)]
 pub struct Lookup<'a> {
@@ -38,6 +53,8 @@ pub struct Lookup<'a> {
     pub dns: &'a dyn Dns,
     /// The policy hosts.
     pub https: &'a dyn Https,
+    /// Who else fetches.
+    pub flight: &'a dyn Flight,
     /// The TXT record's bounds, and `first_contact_defer`.
     pub settings: &'a Settings,
 }
@@ -121,18 +138,15 @@ impl Lookup<'_> {
     /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1).
     fn announced(&self, entry: &mut Entry, record: Record, now: u64, deadline: Instant) -> Answer {
         entry.unlearned_since = None;
-        if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
-            entry.failed = None;
-            return Answer::policy_held(entry.domain.clone(), Source::Cached, held, None);
+        if let Some(answer) = without_fetch(entry, &record, now) {
+            return answer;
         }
-        if let Some(failed) = &entry.failed
-            && failed.id == record.id
-            && (failed.at..failed.at.saturating_add(FETCH_PAUSE)).contains(&now)
-        {
-            return match entry.live(now) {
-                Some(held) => still_failed(entry, held.clone(), failed),
-                None => Answer::unlearned(entry.domain.clone(), paused(failed), None),
-            };
+        if let Some(known) = self.flight.board(&entry.domain, deadline) {
+            // Another one may have been in the air, and what it brought is fresher than what we knew.
+            (entry.held, entry.failed) = (known.held, known.failed);
+            if let Some(answer) = without_fetch(entry, &record, now) {
+                return answer;
+            }
         }
         self.fetch(entry, record.id, now, deadline)
     }
@@ -242,6 +256,21 @@ impl Lookup<'_> {
             }
         }
     }
+}
+
+/// The answer where the announced id needs no fetch: it is the one that we hold, or it could not be fetched just now.
+fn without_fetch(entry: &mut Entry, record: &Record, now: u64) -> Option<Answer> {
+    if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
+        entry.failed = None;
+        return Some(Answer::policy_held(entry.domain.clone(), Source::Cached, held, None));
+    }
+    // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.
+    let pause = |failed: &&FailedFetch| failed.id == record.id && failed.at.abs_diff(now) < FETCH_PAUSE;
+    let failed = entry.failed.as_ref().filter(pause)?;
+    Some(match entry.live(now) {
+        Some(held) => still_failed(entry, held.clone(), failed),
+        None => Answer::unlearned(entry.domain.clone(), paused(failed), None),
+    })
 }
 
 /// Why there is no record to go by.

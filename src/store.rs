@@ -7,13 +7,18 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::entry::{Entry, EntryError, MAX_FILE};
 use crate::names::Domain;
+use crate::sys::lock::Lock;
 
 /// What the name of a file in the making begins with; no domain begins with a dot.
 const UNFINISHED: &str = ".tmp-";
+/// The file in which fetches and writes are locked.
+const LOCKS: &str = ".lock";
+/// How long a write waits for its turn; each takes less than a millisecond.
+const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// A directory of entries. Making one touches nothing.
 #[derive(Clone, Debug)]
@@ -111,6 +116,32 @@ impl Store {
             .map_err(|e| StoreError::Entry(path, e))
     }
 
+    /// Writes what a lookup has changed: what it left as it was before stays as it is on disk, where another one may have
+    /// written since, or an operator may have removed the file.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub fn update(&self, before: &Entry, after: &Entry) -> Result<(), StoreError> {
+        fn merge<T: Clone + PartialEq>(before: &T, after: &T, stored: T) -> T {
+            if after == before { stored } else { after.clone() }
+        }
+        let turn = format!("{} write", before.domain);
+        let mode = self.directory().map_or(0o600, |directory| file_mode(&directory));
+        let _turn = Lock::take(&self.dir.join(LOCKS), mode, &turn, Instant::now() + WRITE_TURN);
+        let stored = match self.load(&before.domain) {
+            Ok(stored) => stored.unwrap_or_else(|| Entry::new(before.domain.clone())),
+            // What cannot be read is replaced.
+            Err(_) => before.clone(),
+        };
+        self.save(&Entry {
+            domain: before.domain.clone(),
+            held: merge(&before.held, &after.held, stored.held),
+            txt: merge(&before.txt, &after.txt, stored.txt),
+            failed: merge(&before.failed, &after.failed, stored.failed),
+            unlearned_since: merge(&before.unlearned_since, &after.unlearned_since, stored.unlearned_since),
+        })
+    }
+
     /// Writes the entry of a domain, or removes its file where nothing is known any more.
     ///
     /// # Errors
@@ -130,9 +161,8 @@ impl Store {
         }
         let (unfinished, mut file) = self.unfinished().map_err(on_file)?;
         let whole = || -> io::Result<()> {
-            // The mode is set and not asked for, because the umask is the host's: 0 in Exim, 077 elsewhere. Who may
-            // write in the directory may write its files.
-            file.set_permissions(Permissions::from_mode(directory.mode() & 0o660 | 0o600))?;
+            // The mode is set and not asked for, because the umask is the host's: 0 in Exim, 077 elsewhere.
+            file.set_permissions(Permissions::from_mode(file_mode(&directory)))?;
             file.write_all(entry.to_file().as_bytes())?;
             file.sync_all()?;
             // A directory in the file's place would refuse the rename; an empty one is rubbish that nobody wants.
@@ -145,6 +175,13 @@ impl Store {
             let _ = fs::remove_file(&unfinished);
             on_file(e)
         })
+    }
+
+    /// Waits until no other process and no other thread fetches the policy of this domain. Where no lock can be had (a
+    /// directory that is only read), each fetches for itself.
+    pub(crate) fn lock(&self, domain: &Domain, deadline: Instant) -> io::Result<Lock> {
+        let mode = self.directory().map_or(0o600, |directory| file_mode(&directory));
+        Lock::take(&self.dir.join(LOCKS), mode, domain.as_str(), deadline)
     }
 
     fn path(&self, domain: &Domain) -> PathBuf {
@@ -195,4 +232,9 @@ impl Store {
             }
         }
     }
+}
+
+/// Who may write in the directory may write its files, who may read it may read them.
+fn file_mode(directory: &Metadata) -> u32 {
+    directory.mode() & 0o660 | 0o600
 }

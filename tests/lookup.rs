@@ -23,8 +23,6 @@ fn on_the_internet(name: &str, test: impl FnOnce(&Lab, &Path) + Send + 'static) 
         lab::isolate(&at).unwrap();
         let lab = Lab::start(&at).unwrap();
         let cache = at.join("cache");
-        chown(&cache, Some(USER), Some(USER)).unwrap();
-        std::fs::set_permissions(&cache, PermissionsExt::from_mode(0o2770)).unwrap();
         test(&lab, &cache);
     };
     thread::spawn(run).join().unwrap();
@@ -98,6 +96,38 @@ fn every_domain_of_the_test_internet() {
             table.len(),
             wrong.join("\n")
         );
+    });
+}
+
+/// What each process of the test below does, in this same program: 20 threads ask for one domain.
+#[test]
+fn one_of_many_processes() {
+    let Some(cache) = std::env::var_os("MTASTS_TEST_CACHE") else {
+        return;
+    };
+    let context = context(Path::new(&cache));
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| assert_eq!(lookup(&context, "good.test").mode(), Mode::Enforce));
+        }
+    });
+}
+
+#[test]
+fn eight_processes_of_twenty_threads_fetch_once() {
+    on_the_internet("once", |lab, cache| {
+        let start = |_| {
+            let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+            process
+                .args(["--exact", "one_of_many_processes"])
+                .env("MTASTS_TEST_CACHE", cache);
+            process.stdout(std::process::Stdio::null()).spawn().unwrap()
+        };
+        let processes: Vec<_> = (0..8).map(start).collect();
+        for mut process in processes {
+            assert!(process.wait().unwrap().success());
+        }
+        assert_eq!(lab.counters().https.get("mta-sts.good.test"), Some(&1));
     });
 }
 
@@ -269,7 +299,11 @@ fn root_writes_nothing_and_asks_nothing() {
     on_the_internet("root", |_, cache| {
         lookup(&context(cache), "good.test");
         let files: BTreeSet<PathBuf> = std::fs::read_dir(cache).unwrap().map(|f| f.unwrap().path()).collect();
-        assert_eq!(files, BTreeSet::from([cache.join("good.test")]));
+        assert_eq!(files, BTreeSet::from([cache.join(".lock"), cache.join("good.test")]));
+        for file in files {
+            let about = file.metadata().unwrap();
+            assert_eq!((about.uid(), about.mode() & 0o777), (USER, 0o660), "{}", file.display());
+        }
         let about = cache.join("good.test").metadata().unwrap();
         assert_eq!((about.uid(), about.gid(), about.mode() & 0o777), (USER, USER, 0o660));
 
