@@ -6,6 +6,7 @@
 #[allow(dead_code, reason = "the tests use all of it")]
 mod host;
 #[path = "../tests/exim/judge.rs"]
+#[allow(dead_code, reason = "the tests use all of it")]
 mod judge;
 
 use host::{Config, Host, Tls};
@@ -73,7 +74,7 @@ fn demo(folder: &Path) -> Result<bool, String> {
         let entry = table
             .iter()
             .find(|entry| entry.name == *name)
-            .ok_or(format!("the lab has no {name}"))?;
+            .ok_or_else(|| format!("the lab has no {name}"))?;
         let to = format!("someone@{name}");
         let outcome = exim.send(&[&to]);
         let mail: Vec<_> = lab

@@ -41,7 +41,7 @@ pub(crate) fn judge(entry: &Entry, to: &str, outcome: &Outcome, mail: &[Mail]) -
             };
             format!("delivered{how} to {}", hosts.join(" and "))
         }
-        Fate::Deferred => format!("deferred: {}", reason(line)),
+        Fate::Deferred => format!("deferred: {}", refusal(outcome, line).unwrap_or_else(|| reason(line))),
         Fate::Bounced => format!("bounced: {}", reason(line)),
     };
     Verdict {
@@ -49,6 +49,18 @@ pub(crate) fn judge(entry: &Entry, to: &str, outcome: &Outcome, mail: &[Mail]) -
         right,
         line: line.to_owned(),
     }
+}
+
+/// Why the event refused the certificate: Exim says so in a line of its own.
+fn refusal<'a>(outcome: &'a Outcome, line: &str) -> Option<&'a str> {
+    let message = line.split(' ').nth(2)?;
+    let of_it = |line: &&str| line.split(' ').nth(2) == Some(message);
+    let (_, denied) = outcome
+        .log
+        .lines()
+        .filter(of_it)
+        .find_map(|line| line.split_once(" verify denied by event-action: "))?;
+    Some(denied.split_once(": ")?.1)
 }
 
 /// What stands behind the fields of a log line.
