@@ -70,7 +70,7 @@ impl Domain {
         if text.len() > 4 * MAX_NAME {
             return Err(NameError::TooLong);
         }
-        if is_address(text) {
+        if text.starts_with('[') || text.parse::<Ipv6Addr>().is_ok() {
             return Err(NameError::AddressLiteral);
         }
         let ascii: Cow<'_, str> = if text.is_ascii() {
@@ -81,6 +81,10 @@ impl Domain {
                 .to_ascii(text.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Ignore)
                 .map_err(|_| NameError::Idna)?
         };
+        // Behind the mapping: full-width digits and ideographic dots make an address too.
+        if is_ipv4(&ascii) {
+            return Err(NameError::AddressLiteral);
+        }
         let name = ascii.strip_suffix('.').unwrap_or(&ascii);
         if name.is_empty() {
             return Err(NameError::Empty);
@@ -116,11 +120,6 @@ pub(crate) fn check_ldh(name: &str) -> Result<(), NameError> {
         }
     }
     Ok(())
-}
-
-/// Whether the text is an IP address or an address literal, with or without brackets, port or `IPv6:` tag.
-fn is_address(text: &str) -> bool {
-    text.starts_with('[') || is_ipv4(text) || text.parse::<Ipv6Addr>().is_ok()
 }
 
 /// Whether the text is four decimal octets: LDH by its letters, but an address and never a DNS-ID.
@@ -197,6 +196,8 @@ mod tests {
             ("[IPv6:2001:db8::1]", AddressLiteral),
             ("2001:db8::1", AddressLiteral),
             ("[a:bb:ccc::dddd]:123", AddressLiteral),
+            ("１９２.0.2.1", AddressLiteral),
+            ("192。0。2。1。", AddressLiteral),
             ("a b.example", BadCharacter(' ')),
             ("a_b.example", BadCharacter('_')),
             ("../etc/passwd", EmptyLabel),
