@@ -155,14 +155,22 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// The policy in the form that RFC 8461 3.2 shows, with CRLF and without extension fields.
+/// The policy in the form that RFC 8461 3.2 shows, with CRLF and without extension fields. Where thousands of patterns
+/// leave no room for that form under the limit it is the tightest one, so that what is printed can always be read.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "version: STSv1\r\nmode: {}\r\n", self.mode)?;
+        const ALL_BUT_MX: usize = "version: STSv1\r\nmode: enforce\r\nmax_age: 31557600\r\n".len();
+        // Each pattern is stored with a NUL behind it.
+        let mx = self.mx.names.len() + self.mx.starts.len() * "mx: \r".len();
+        let (colon, end, last) = match ALL_BUT_MX + mx {
+            0..=MAX_POLICY => (": ", "\r\n", "\r\n"),
+            _ => (":", "\n", ""),
+        };
+        write!(f, "version{colon}STSv1{end}mode{colon}{}{end}", self.mode)?;
         for pattern in self.mx() {
-            write!(f, "mx: {pattern}\r\n")?;
+            write!(f, "mx{colon}{pattern}{end}")?;
         }
-        write!(f, "max_age: {}\r\n", self.max_age)
+        write!(f, "max_age{colon}{}{last}", self.max_age)
     }
 }
 
