@@ -72,9 +72,6 @@ const NAME: &[&str] = &[
     "\u{200d}",
     "１92.0。2.1",
 ];
-const MATCH: &[&str] = &[
-    "*.", "*", "a.", "mx.", "example", "EXAMPLE", ".com", ".", "\n", "1.2.3.4",
-];
 const ENTRY: &[&str] = &[
     "domain: example.com\n",
     "policy-id: A\nfetched: 7\n",
@@ -123,7 +120,7 @@ proptest! {
     }
 
     #[test]
-    fn mx_match(data in prop_oneof![vec(any::<u8>(), 0..100), pieces(MATCH, 12)]) {
+    fn mx_match(data in prop_oneof![vec(any::<u8>(), 0..100), pattern_and_host()]) {
         invariants::mx_match(&data);
     }
 
@@ -157,6 +154,13 @@ proptest! {
         }
         invariants::chain(&data, &PKI.roots);
     }
+}
+
+/// Names of few labels, so that many nearly match.
+fn pattern_and_host() -> impl Strategy<Value = Vec<u8>> {
+    let pattern = vec(select(&["*", "a", "B", "1", "*.a", "a."][..]), 1..5);
+    let host = vec(select(&["a", "b", "A", "1"][..]), 1..5);
+    (pattern, host).prop_map(|(pattern, host)| format!("{}\n{}", pattern.join("."), host.join(".")).into_bytes())
 }
 
 /// Entries with every field in any state.
@@ -266,7 +270,11 @@ fn within(limit: u32, mut short: impl FnMut(), mut long: impl FnMut()) -> Result
         start.elapsed()
     };
     let mut best = (Duration::MAX, Duration::MAX);
-    for round in 0..100 {
+    let end = Instant::now() + Duration::from_secs(5);
+    for round in 0.. {
+        if Instant::now() > end {
+            break;
+        }
         best = (best.0.min(time(&mut short)), best.1.min(time(&mut long)));
         if round >= 5 && best.1 < best.0 * limit {
             return Ok(());
