@@ -6,12 +6,13 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use mtasts::entry::{FailedFetch, Held, TxtSeen};
-use mtasts::policy::MAX_POLICY;
 use mtasts::{Domain, Entry, Policy, ResultType, Roots};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 
+#[path = "properties/hostile.rs"]
+mod hostile;
 #[path = "properties/invariants.rs"]
 mod invariants;
 #[path = "pki/mod.rs"]
@@ -224,43 +225,6 @@ static PKI: LazyLock<Pki> = LazyLock::new(|| {
     }
 });
 
-/// The most hostile texts of 64 KiB, by name.
-fn hostile() -> Vec<(&'static str, String)> {
-    let fill = |line: &dyn Fn(usize) -> String| {
-        let mut text = String::from("version: STSv1\nmode: enforce\nmax_age: 1\nmx: a\n");
-        for i in 0.. {
-            let line = line(i);
-            if text.len() + line.len() > MAX_POLICY {
-                return text;
-            }
-            text.push_str(&line);
-        }
-        text
-    };
-    vec![
-        ("all mx distinct", fill(&|i| format!("mx:{i:x}\n"))),
-        (
-            "all mx distinct and long",
-            fill(&|i| format!("mx:{}{i:x}\n", "a.".repeat(120))),
-        ),
-        ("all mx equal", fill(&|_| "mx:a\n".into())),
-        (
-            "mx that share a long end",
-            fill(&|i| format!("mx:*.{i:x}.{}\n", "a".repeat(60))),
-        ),
-        ("blank lines", fill(&|_| "\n".into())),
-        ("duplicate fields", fill(&|_| "mode:x\n".into())),
-        ("extension fields", fill(&|i| format!("{i:x}:1\n"))),
-        (
-            "one long value",
-            format!("version: STSv1\nmode: none\nmax_age: 1\nx:{}", "y".repeat(65_000)),
-        ),
-        ("many colons", fill(&|_| "x:::::::::::::::::::::::::::::::\n".into())),
-        ("one long name", "x".repeat(MAX_POLICY)),
-        ("white space", fill(&|_| "x:               y               \n".into())),
-    ]
-}
-
 /// Whether `long` takes less than `limit` times what `short` takes. The machine may be busy: the best of many rounds
 /// counts, and the first that settles it ends them.
 fn within(limit: u32, mut short: impl FnMut(), mut long: impl FnMut()) -> Result<(), String> {
@@ -290,7 +254,7 @@ fn parse(text: &[u8]) {
 /// P18: a text four times as long costs four times as much, whatever its shape; sixteen times would be quadratic.
 #[test]
 fn the_policy_parser_is_linear() {
-    for (name, text) in hostile() {
+    for (name, text) in hostile::policies() {
         let whole = text.as_bytes();
         let quarter = &whole[..whole.len() / 4];
         within(9, || parse(quarter), || parse(whole)).expect(name);
@@ -300,7 +264,7 @@ fn the_policy_parser_is_linear() {
 /// P18: no shape costs much more an octet than the plainest scan of the text.
 #[test]
 fn the_policy_parser_is_close_to_a_scan() {
-    for (name, text) in hostile() {
+    for (name, text) in hostile::policies() {
         let colons = |line: &str| line.bytes().filter(|c| *c == b':').count();
         let scan = || {
             black_box(black_box(&text).split('\n').map(colons).sum::<usize>());
@@ -312,7 +276,7 @@ fn the_policy_parser_is_close_to_a_scan() {
 /// P19: what we print can be read again also where there is no room for the spaces.
 #[test]
 fn a_full_policy_reads_back() {
-    for (_, text) in hostile() {
+    for (_, text) in hostile::policies() {
         invariants::policy(text.as_bytes());
     }
 }
@@ -320,7 +284,7 @@ fn a_full_policy_reads_back() {
 /// P18: what is kept of the largest policy is no larger than its text by much.
 #[test]
 fn a_full_policy_keeps_each_pattern_once() {
-    let (_, text) = &hostile()[0];
+    let (_, text) = &hostile::policies()[0];
     let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
     assert_eq!(
         policy.mx().len(),
