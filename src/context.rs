@@ -110,8 +110,8 @@ impl Flight for Turn {
 struct Remembered {
     answer: Arc<Answer>,
     good_until: u64,
-    /// What could not be written to disk.
-    unsaved: Option<Entry>,
+    /// What could not be written to disk. In a box because there is hardly ever any: memory is kept small.
+    unsaved: Option<Box<Entry>>,
 }
 
 /// Why there is no answer at all. Nothing is known of the domain then, so mail for it must wait.
@@ -317,7 +317,7 @@ impl Shared {
         Ok(Remembered {
             answer: Arc::new(answer.with_warning(warning)),
             good_until,
-            unsaved: in_memory_alone.then_some(entry),
+            unsaved: in_memory_alone.then(|| Box::new(entry)),
         })
     }
 
@@ -375,7 +375,9 @@ impl Shared {
             Some(Err(e)) => (None, Some(e.to_string())),
         };
         let unsaved = match self.memory.try_read() {
-            Ok(memory) => memory.get(domain.as_str()).and_then(|known| known.unsaved.clone()),
+            Ok(memory) => memory
+                .get(domain.as_str())
+                .and_then(|known| known.unsaved.as_deref().cloned()),
             Err(_) => None,
         };
         let fetched = |entry: &Option<Entry>| entry.as_ref().and_then(|e| e.held.as_ref()).map(|h| h.fetched);
