@@ -34,6 +34,8 @@ use crate::wire::{self, MAX_MESSAGE};
 const MEMORY_LIFE: u64 = 5;
 /// How many domains are kept in memory.
 const MEMORY_SIZE: usize = 10_000;
+/// The longest policy text that is kept in memory, in octets, where the disk has it too; most have 200.
+const MEMORY_TEXT: usize = 4096;
 /// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
 const HELPER_GRACE: Duration = Duration::from_secs(5);
 
@@ -390,6 +392,10 @@ impl Shared {
     }
 
     fn remember(&self, known: Remembered) {
+        // A stranger's policy may have 64 KiB, and ten thousand of those are too much for a guest. It is on disk.
+        if known.unsaved.is_none() && known.answer.held().is_some_and(|held| held.text.len() > MEMORY_TEXT) {
+            return;
+        }
         let mut memory = match self.memory.try_write() {
             Ok(memory) => memory,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
