@@ -18,13 +18,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use once_cell::race::OnceBox;
 
-use super::settings::of_host;
 use super::{c_text, quietly};
 use crate::answer::Answer;
 use crate::certificate;
 use crate::context::Context;
 use crate::names::{Domain, is_ipv4};
 use crate::policy::{Mode, Policy};
+use crate::settings::Settings;
 use crate::verdict::{Action, Seen, verdict};
 
 /// Exim's OK: the text in `yield` is the result.
@@ -232,7 +232,7 @@ fn ask(domain: &str) -> Result<Option<Arc<Answer>>, String> {
 fn context() -> Result<&'static Context, String> {
     static CONTEXT: OnceBox<Context> = OnceBox::new();
     CONTEXT
-        .get_or_try_init(|| of_host().map(|settings| Box::new(Context::new(settings))))
+        .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Context::new(settings))))
         .map_err(|e| e.to_string())
 }
 
