@@ -344,7 +344,10 @@ impl Shared {
             let mut entry = before.clone();
             let answer = lookup.run(&mut entry, ask, now, deadline);
             let saved = match &turn.store {
-                Some(store) if entry != before => store.update(&before, &entry),
+                // Most domains have no policy: they leave no trace on the disk.
+                Some(store) if entry != before && !(entry.is_empty() && before.is_empty()) => {
+                    store.update(&before, &entry)
+                }
                 _ => Ok(()),
             };
             Asked { answer, entry, saved }
