@@ -3,7 +3,9 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use crate::calendar;
 use crate::entry::Held;
+use crate::exceptions::Exception;
 use crate::names::Domain;
 use crate::policy::{Mode, Policy};
 use crate::result::ResultType;
@@ -67,6 +69,8 @@ pub struct Answer {
     defer_until: Option<u64>,
     warning: Option<String>,
     alert: Option<String>,
+    pinned_until: Option<u64>,
+    exception: Option<Arc<Exception>>,
 }
 
 impl Answer {
@@ -79,6 +83,8 @@ impl Answer {
             defer_until: None,
             warning: None,
             alert: None,
+            pinned_until: None,
+            exception: None,
         }
     }
 
@@ -91,6 +97,8 @@ impl Answer {
             defer_until: None,
             warning: None,
             alert: None,
+            pinned_until: None,
+            exception: None,
         }
     }
 
@@ -103,6 +111,8 @@ impl Answer {
             defer_until,
             warning: None,
             alert: None,
+            pinned_until: None,
+            exception: None,
         }
     }
 
@@ -113,6 +123,19 @@ impl Answer {
 
     pub(crate) fn with_alert(mut self, alert: Option<String>) -> Self {
         self.alert = alert;
+        self
+    }
+
+    pub(crate) const fn with_pin(mut self, until: Option<u64>) -> Self {
+        self.pinned_until = until;
+        self
+    }
+
+    /// The operator's exception, where it changes anything: it switches off enforcement, and a wait for DNS with it.
+    pub(crate) fn with_exception(mut self, exception: Option<Arc<Exception>>) -> Self {
+        if self.mode() == Mode::Enforce || self.defer_until.is_some() {
+            self.exception = exception;
+        }
         self
     }
 
@@ -144,10 +167,28 @@ impl Answer {
         self.held.as_ref()
     }
 
-    /// The mode of the policy; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
+    /// The mode that the MTA has to mind; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
+    ///
+    /// It is that of the policy, but for one case: while the operator has made an exception for the domain, a policy of
+    /// mode enforce is treated as one of mode testing. Nothing is refused, and what fails is reported.
     #[must_use]
     pub fn mode(&self) -> Mode {
-        self.policy().map_or(Mode::None, Policy::mode)
+        match self.policy().map_or(Mode::None, Policy::mode) {
+            Mode::Enforce if self.exception.is_some() => Mode::Testing,
+            mode => mode,
+        }
+    }
+
+    /// The operator's exception that switches enforcement off, where there is something to switch off.
+    #[must_use]
+    pub fn exception(&self) -> Option<&Exception> {
+        self.exception.as_deref()
+    }
+
+    /// Until when the policy is the operator's own, pinned by him, in Unix seconds; nothing where it was fetched.
+    #[must_use]
+    pub const fn pinned_until(&self) -> Option<u64> {
+        self.pinned_until
     }
 
     /// What stood in the way of a current policy; where there is no policy, why there is none.
@@ -158,7 +199,12 @@ impl Answer {
 
     /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).
     #[must_use]
-    pub const fn defer_until(&self) -> Option<u64> {
+    pub fn defer_until(&self) -> Option<u64> {
+        self.defer_until.filter(|_| self.exception.is_none())
+    }
+
+    /// The wait as it would be without an exception.
+    pub(crate) const fn defer_until_by_rule(&self) -> Option<u64> {
         self.defer_until
     }
 
@@ -181,9 +227,10 @@ impl Answer {
         let domain = &self.domain;
         let mut text = match (&self.held, self.source) {
             (Some(held), source) => {
-                let how = match source {
-                    Source::Fresh => "just fetched",
-                    Source::CachedAfterFailure => "from the cache, its refresh failed",
+                let how = match (source, self.pinned_until) {
+                    (_, Some(until)) => &*format!("pinned by the operator until {}", calendar::date_time(until)),
+                    (Source::Fresh, _) => "just fetched",
+                    (Source::CachedAfterFailure, _) => "from the cache, its refresh failed",
                     _ => "from the cache",
                 };
                 format!(
@@ -197,6 +244,9 @@ impl Answer {
         };
         if let Some(failure) = &self.failure {
             let _ = write!(text, ": {}", failure.detail);
+        }
+        if let Some(exception) = &self.exception {
+            let _ = write!(text, "; {exception}");
         }
         if let Some(warning) = &self.warning {
             let _ = write!(text, "; {warning}");

@@ -64,7 +64,8 @@ impl Lookup<'_> {
     #[must_use]
     pub fn from_cache(entry: &Entry, now: u64) -> Answer {
         match entry.live(now) {
-            Some(held) => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None),
+            Some(held) => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None)
+                .with_pin(entry.pinned(now)),
             None => {
                 let why = match &entry.held {
                     Some(_) => "the policy in the cache has expired",
@@ -83,6 +84,9 @@ impl Lookup<'_> {
     #[must_use]
     pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Answer> {
         let held = entry.live(now)?;
+        if entry.pinned(now).is_some() {
+            return Some(Self::from_cache(entry, now));
+        }
         let txt = entry.txt.as_ref()?;
         // The process that asked may have had other settings; and a clock that went back must not silence the question
         // for a year.
@@ -103,6 +107,9 @@ impl Lookup<'_> {
             && let Some(answer) = Self::hit(entry, self.settings, now)
         {
             return answer;
+        }
+        if entry.pinned(now).is_some() {
+            return Self::from_cache(entry, now);
         }
         let record = self.ask_dns(entry, now, deadline);
         if ask == Ask::Refresh {
@@ -143,7 +150,11 @@ impl Lookup<'_> {
         }
         if let Some(known) = self.flight.board(&entry.domain, deadline) {
             // Another one may have been in the air, and what it brought is fresher than what we knew.
-            (entry.held, entry.failed) = (known.held, known.failed);
+            entry.take_policy_of(&known);
+            entry.failed = known.failed;
+            if entry.pinned(now).is_some() {
+                return Self::from_cache(entry, now);
+            }
             if let Some(answer) = without_fetch(entry, &record, now) {
                 return answer;
             }
@@ -221,7 +232,11 @@ impl Lookup<'_> {
                         held.id
                     )
                 });
-                entry.failed = None;
+                entry.mode_since = Some(match entry.live(now) {
+                    Some(old) if old.policy.mode() == held.policy.mode() => entry.mode_since.unwrap_or(old.fetched),
+                    _ => now,
+                });
+                (entry.failed, entry.imported, entry.pinned_until) = (None, None, None);
                 entry.held = Some(held.clone());
                 Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
             }
@@ -261,7 +276,8 @@ impl Lookup<'_> {
 /// The answer where the announced id needs no fetch: it is the one that we hold, or it could not be fetched just now.
 fn without_fetch(entry: &mut Entry, record: &Record, now: u64) -> Option<Answer> {
     if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
-        entry.failed = None;
+        // A fetch of another id is not wanted any more. One of this id failed in a refresh, and the next refresh minds it.
+        entry.failed = entry.failed.take().filter(|failed| failed.id == record.id);
         return Some(Answer::policy_held(entry.domain.clone(), Source::Cached, held, None));
     }
     // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.

@@ -105,6 +105,7 @@ fn policy(domain: &Domain, dns: &Resolver, settings: &Settings, roots: &Arc<Root
     let lookup = Lookup {
         dns: &dns,
         https: &https,
+        flight: &(),
         settings,
     };
     let answer = lookup.run(&mut Entry::new(domain.clone()), Ask::Delivery, unix_now(), deadline);
