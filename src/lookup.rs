@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Failure, Source};
+use crate::calendar;
 use crate::dns::{Dns, DnsError};
 use crate::entry::{Entry, FailedFetch, Held, TxtSeen, one_line};
 use crate::https::Https;
@@ -332,7 +333,8 @@ fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
     let (domain, mode, id, expires) = (&entry.domain, held.policy.mode(), &held.id, held.expires());
     let alert = (mode != Mode::None).then(|| {
         let why = &failure.detail;
-        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until Unix time {expires}): {why}")
+        let until = calendar::date_time(expires);
+        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until {until}): {why}")
     });
     Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure)).with_alert(alert)
 }
