@@ -114,7 +114,7 @@ mod tests {
         for (text, expected) in [
             (
                 "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 604799\n",
-                vec!["max_age 604799 is 6 days"],
+                vec!["max_age 604799 is 167 hours"],
             ),
             (
                 "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 0\n",

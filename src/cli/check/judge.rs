@@ -120,18 +120,22 @@ fn judge_host(survey: &Survey, host: &Host, roots: &Roots, at: UnixTime) -> Host
         .flatten()
         .map(|(address, session)| judge_session(survey, name, *address, session, roots, at))
         .collect();
-    // A sender tries the addresses of a host until one will do.
-    let actions = || {
-        sessions
-            .iter()
-            .filter_map(|session| session.verdict.as_ref())
-            .map(|verdict| verdict.action)
-    };
+    // A sender tries the addresses of a host until one will do. Where the host hangs up after the handshake none can.
+    let goes_on = |session: &Session| !matches!(session.end, End::Tls { after: Err(_), .. });
+    let usable = host
+        .sessions
+        .iter()
+        .flatten()
+        .zip(&sessions)
+        .filter(|((_, session), _)| goes_on(session));
+    let actions = usable
+        .filter_map(|(_, judged)| judged.verdict.as_ref())
+        .map(|verdict| verdict.action);
     // Before it tries any it looks at the name, and where that will not do it does not connect.
     let by_name = verdict(&survey.answer, name, &Seen::Name).action;
     let action = match by_name {
         Action::SkipHost | Action::Defer => Some(by_name),
-        _ => actions().min_by_key(|action| *action as i32),
+        _ => actions.min_by_key(|action| *action as i32),
     };
     HostJudgement {
         listed: active(survey).map(|policy| policy.allows(name)),
@@ -198,7 +202,7 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
     let receiving = named(&[Action::Deliver, Action::DeliverAndReport]);
     let Some(first) = receiving.first() else {
         let sentence = if named(&[Action::SkipHost]).is_empty() {
-            format!("mail to {domain} waits in the queue: no MX host can be reached")
+            format!("mail to {domain} waits in the queue: no MX host can take it")
         } else {
             of_domain(&Seen::NoHostLeft).sentence
         };
