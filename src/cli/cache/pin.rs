@@ -74,6 +74,8 @@ impl Pin {
             }
             entry.held = Some(held);
             entry.pinned_until = Some(until);
+            // When the pin ends, DNS is due at once.
+            entry.txt = None;
             (entry.imported, entry.failed, entry.unlearned_since, entry.idle_since) = (None, None, None, None);
             Some(entry)
         });
