@@ -34,8 +34,9 @@ pub(crate) fn on_the_internet(name: &str, test: impl FnOnce(&Lab, &Path) + Send 
         assert_eq!(sent, Vec::<String>::new());
         assert_eq!(std::fs::read_dir(at.join("cache")).expect("the cache").count(), 0);
     };
-    thread::spawn(run).join().expect("the test");
+    let result = thread::spawn(run).join();
     let _ = std::fs::remove_dir_all(&directory);
+    result.expect("the test");
 }
 
 fn check(domain: &str) -> (i32, Value) {
