@@ -337,7 +337,7 @@ impl Shared {
         }
         let answer = answer
             .with_warning(warning)
-            .with_exception(self.settings.exempt.find(domain, now).cloned());
+            .with_exception(self.settings.exceptions.find(domain, now).cloned());
         let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
         Ok(Remembered {
             good_until: good_until(&entry, &answer, now),

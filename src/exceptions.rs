@@ -9,7 +9,7 @@
 //! whoever mistyped one must not lose the others.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::calendar;
@@ -50,6 +50,7 @@ impl fmt::Display for Exception {
 /// All exceptions, in the order of their file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions {
+    file: Option<PathBuf>,
     list: Arc<[Arc<Exception>]>,
 }
 
@@ -92,7 +93,10 @@ impl Exceptions {
             }
             list.push(Arc::new(exception));
         }
-        Ok(Self { list: list.into() })
+        Ok(Self {
+            file: None,
+            list: list.into(),
+        })
     }
 
     /// Reads a file of exceptions.
@@ -101,7 +105,25 @@ impl Exceptions {
     /// What is wrong, in plain words, with the line where there is one.
     pub(crate) fn read_file(file: &Path) -> Result<Self, String> {
         let text = crate::settings::read_text(file)?;
-        Self::parse(&text).map_err(|e| e.to_string())
+        let read = Self::parse(&text).map_err(|e| e.to_string())?;
+        Ok(Self {
+            list: read.list,
+            ..Self::unread(file)
+        })
+    }
+
+    /// Those of a file that has not been read yet.
+    pub(crate) fn unread(file: &Path) -> Self {
+        Self {
+            file: Some(file.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// The file from which they were read.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
     }
 
     /// The exception for a domain that counts at this time.

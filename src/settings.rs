@@ -41,11 +41,9 @@ pub struct Settings {
     pub txt_life_min: Duration,
     /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
     pub txt_life_max: Duration,
-    /// `exceptions`: a file of domains for which nothing is enforced, or nothing. An absolute path. It is read when it is
-    /// set: what it says then is in `exempt`.
-    pub exceptions: Option<PathBuf>,
-    /// What the file of exceptions says.
-    pub exempt: Exceptions,
+    /// `exceptions`: the domains for which nothing is enforced. The setting is the absolute path of a file, which is read
+    /// when it is set.
+    pub exceptions: Exceptions,
 }
 
 impl Default for Settings {
@@ -59,8 +57,7 @@ impl Default for Settings {
             first_contact_defer: Duration::ZERO,
             txt_life_min: Duration::from_secs(60),
             txt_life_max: Duration::from_secs(3600),
-            exceptions: None,
-            exempt: Exceptions::default(),
+            exceptions: Exceptions::default(),
         }
     }
 }
@@ -124,15 +121,14 @@ impl Settings {
             "first_contact_defer" => self.first_contact_defer = duration(value).map_err(fail)?,
             "txt_life_min" => self.txt_life_min = duration(value).map_err(fail)?,
             "txt_life_max" => self.txt_life_max = duration(value).map_err(fail)?,
-            "exceptions" if value.is_empty() => (self.exceptions, self.exempt) = (None, Exceptions::default()),
+            "exceptions" if value.is_empty() => self.exceptions = Exceptions::default(),
             "exceptions" => {
                 let file = absolute(value).map_err(fail)?;
-                self.exempt = Exceptions::read_file(&file).map_err(|reason| SettingsError {
-                    file: Some(file.clone()),
+                self.exceptions = Exceptions::read_file(&file).map_err(|reason| SettingsError {
+                    file: Some(file),
                     key: None,
                     reason,
                 })?;
-                self.exceptions = Some(file);
             }
             _ => return Err(fail("there is no such setting".into())),
         }
@@ -210,10 +206,10 @@ impl Settings {
     /// # Errors
     /// A [`SettingsError`]. No file at all is no error, unless the environment named one.
     pub fn of_host(environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
-        let named = PathBuf::from(exceptions::FILE);
+        let unread = Exceptions::unread(Path::new(exceptions::FILE));
         let mut settings = Self {
             cache_dir: None,
-            exceptions: Some(named.clone()),
+            exceptions: unread.clone(),
             ..Self::default()
         };
         match environment("MTASTS_CONFIG") {
@@ -227,7 +223,7 @@ impl Settings {
         if settings.cache_dir.is_none() {
             settings.cache_dir = Some(default_cache_dir(environment));
         }
-        if settings.exceptions == Some(named) {
+        if settings.exceptions == unread {
             let there = Path::new(exceptions::FILE).symlink_metadata().is_ok();
             settings.set("exceptions", if there { exceptions::FILE } else { "" })?;
         }
@@ -339,7 +335,7 @@ mod tests {
         std::fs::write(&file, "a.example 2026-12-31 moves\n").unwrap();
         let mut settings = Settings::default();
         settings.set("exceptions", file.to_str().unwrap()).unwrap();
-        assert_eq!(settings.exempt.iter().len(), 1);
+        assert_eq!(settings.exceptions.iter().len(), 1);
         // A bad line names the file of exceptions, whichever file names that.
         std::fs::write(&file, "a.example 2026-12-31\n").unwrap();
         let (before, toml) = (settings.clone(), file.with_extension("toml"));

@@ -31,7 +31,7 @@ impl<'a> Described<'a> {
         Some(Self {
             domain,
             entry: entry.map_err(|error: StoreError| error.to_string()),
-            exception: settings.exempt.find(domain, now).map(|exception| &**exception),
+            exception: settings.exceptions.find(domain, now).map(|exception| &**exception),
             uses_are_noted: store.uses_are_noted().unwrap_or(false),
             now,
         })

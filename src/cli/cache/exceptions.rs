@@ -24,7 +24,7 @@ impl Exceptions {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let settings = settings()?;
         let now = unix_now();
-        let list = settings.exempt.iter();
+        let list = settings.exceptions.iter();
         if self.json {
             let list = list.map(|exception| {
                 json!({
@@ -36,7 +36,7 @@ impl Exceptions {
             });
             let file = settings
                 .exceptions
-                .as_ref()
+                .file()
                 .map(|file| file.to_string_lossy().into_owned());
             output::print_json(&json!({ "file": file, "exceptions": list.collect::<Vec<_>>() }))?;
             return Ok(Found::Good);
