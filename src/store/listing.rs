@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::{Store, StoreError, UNFINISHED};
 use crate::names::Domain;
+use crate::sys::process;
 
 /// A write takes milliseconds: after this time its file is left over, if its writer is gone.
 const LEFT_OVER: Duration = Duration::from_secs(3600);
@@ -78,6 +79,12 @@ impl Store {
             }
         }
         Ok(swept)
+    }
+
+    /// Whether this process may write to the directory. One that may not keeps in memory what it fetches.
+    #[must_use]
+    pub fn is_writable(&self) -> bool {
+        process::may_write(&self.dir)
     }
 
     /// Whether those who use the cache can note that they do: all who can read the directory can also write there. In a

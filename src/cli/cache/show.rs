@@ -13,7 +13,6 @@ use crate::entry::Entry;
 use crate::names::Domain;
 use crate::policy::Mode;
 use crate::refresh;
-use crate::sys::process;
 
 /// Explain what the cache holds for a domain. The network is not asked.
 ///
@@ -45,7 +44,7 @@ impl Show {
                 None => page.line(Mark::Plain, "nothing is known: the next mail for it asks DNS"),
                 Some(described) => sentences(&mut page, described),
             }
-            if !process::may_write(store.dir()) {
+            if !store.is_writable() {
                 page.line(
                     Mark::Advice,
                     &format!(
