@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -216,6 +216,15 @@ impl Context {
         self.ask(domain, Question::Network(Ask::Recheck), patience)
     }
 
+    /// Renews a policy before it expires (RFC 8461 10.2): the policy host is asked whatever DNS says, unless the policy is
+    /// the operator's own, and unless there is neither a policy nor a record. It does not count as use of the domain.
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn refresh(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        self.ask(domain, Question::Network(Ask::Refresh), patience)
+    }
+
     /// What the cache says. The network is not touched, whatever is missing.
     ///
     /// # Errors
@@ -230,7 +239,9 @@ impl Context {
     /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
     #[must_use]
     pub(crate) fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
-        self.shared.remembered(name, now)
+        let answer = self.shared.remembered(name, now)?;
+        self.shared.tell_exception(&answer);
+        Some(answer)
     }
 
     /// Checks the certificate chain of an MX host (RFC 8461 4.2): DER, the host's own first, against the setting
@@ -267,7 +278,8 @@ impl Shared {
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
         let known = if process::is_root() {
-            let message = process::in_helper(self.helper_identity()?, deadline + HELPER_GRACE, MAX_MESSAGE, || {
+            let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
+            let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
                 // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
                 let known = self.answer(domain, question, deadline).map_err(|e| e.to_string());
@@ -287,8 +299,16 @@ impl Shared {
         for line in [answer.alert(), answer.warning()].into_iter().flatten() {
             (self.log)(line);
         }
+        self.tell_exception(&answer);
         self.remember(known);
         Ok(answer)
+    }
+
+    /// Each use of an exception is told: whoever made it should not forget it.
+    fn tell_exception(&self, answer: &Answer) {
+        if let Some(exception) = answer.exception() {
+            (self.log)(&format!("{}: {exception}", answer.domain()));
+        }
     }
 
     /// Reads the cache, asks the network as far as the question goes, and writes the cache.
@@ -311,14 +331,19 @@ impl Shared {
             }
         };
         let Asked { answer, entry, saved } = asked;
+        if !matches!(question, Question::Network(Ask::Refresh)) {
+            self.note_use(entry.clone(), now);
+        }
         if let Err(e) = &saved {
             warning = Some(e.to_string());
         }
-        let good_until = good_until(&entry, &answer, now);
+        let answer = answer
+            .with_warning(warning)
+            .with_exception(self.settings.exceptions.find(domain, now).cloned());
         let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
         Ok(Remembered {
-            answer: Arc::new(answer.with_warning(warning)),
-            good_until,
+            good_until: good_until(&entry, &answer, now),
+            answer: Arc::new(answer),
             unsaved: in_memory_alone.then(|| Box::new(entry)),
         })
     }
@@ -344,6 +369,12 @@ impl Shared {
                 settings: &settings,
             };
             let mut entry = before.clone();
+            if ask == Ask::Refresh {
+                // Of an entry from before uses were noted, the time without any is counted from here.
+                entry.used.get_or_insert(now);
+            } else {
+                entry.note_use(now);
+            }
             let answer = lookup.run(&mut entry, ask, now, deadline);
             let saved = match &turn.store {
                 // Most domains have no policy: they leave no trace on the disk.
@@ -366,6 +397,16 @@ impl Shared {
                 })
             }
             Err(e) => Err(ContextError::Thread(e.to_string())),
+        }
+    }
+
+    /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
+    fn note_use(&self, mut entry: Entry, now: u64) {
+        if let Some(dir) = &self.settings.cache_dir
+            && entry.held.is_some()
+            && entry.note_use(now)
+        {
+            Store::new(dir.clone()).touch(&entry.domain, now);
         }
     }
 
@@ -410,35 +451,41 @@ impl Shared {
         }
         memory.insert(known.answer.domain().clone(), known);
     }
+}
 
-    /// The owner and the group of the cache directory: whom a helper of root becomes.
-    fn helper_identity(&self) -> Result<Identity, ContextError> {
-        let dir = self.settings.cache_dir.clone().unwrap_or_default();
-        let no_helper = |why: String| ContextError::NoHelper(dir.clone(), why);
-        let about = std::fs::metadata(&dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
-        if !about.is_dir() {
-            return Err(no_helper("is no directory".into()));
-        }
-        if about.uid() == 0 {
-            return Err(no_helper("belongs to root".into()));
-        }
-        Ok(Identity {
-            uid: about.uid(),
-            gid: about.gid(),
-        })
+/// The owner and the group of the cache directory: whom root becomes for all that touches the cache or the network.
+///
+/// # Errors
+/// [`ContextError::NoHelper`].
+pub(crate) fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
+    let no_helper = |why: String| ContextError::NoHelper(dir.to_owned(), why);
+    let about = std::fs::metadata(dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
+    if !about.is_dir() {
+        return Err(no_helper("is no directory".into()));
     }
+    if about.uid() == 0 {
+        return Err(no_helper("belongs to root".into()));
+    }
+    Ok(Identity {
+        uid: about.uid(),
+        gid: about.gid(),
+    })
 }
 
 /// Until when an answer may be repeated from memory.
 fn good_until(entry: &Entry, answer: &Answer, now: u64) -> u64 {
     let due = entry.txt.as_ref().map_or(now, |txt| txt.next);
-    match answer.source() {
+    let due = entry.pinned(now).unwrap_or(due);
+    let until = match answer.source() {
         Source::CouldNotLearn => now,
         Source::NoPolicy => due,
         _ => due
             .min(answer.held().map_or(now, |h| h.expires() + 1))
             .min(now + MEMORY_LIFE),
-    }
+    };
+    answer
+        .exception()
+        .map_or(until, |exception| until.min(exception.until + 1))
 }
 
 /// The time, in Unix seconds.
