@@ -58,3 +58,5 @@ install: all
 	for file in $(EXAMPLES) LICENSE LICENSE-MIT LICENSE-APACHE $(wildcard README.md CHANGELOG.md); do \
 	    $(INSTALL) -D -m 644 "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; \
 	done
+
+include tests/targets.mk

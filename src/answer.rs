@@ -61,8 +61,17 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     domain: Domain,
-    source: Source,
     held: Option<Arc<Held>>,
+    /// The policy's, so that the most frequent question needs no look at it.
+    mode: Mode,
+    source: Source,
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What most answers do not have. Apart from the rest, which so fits into one line of the processor's cache: thousands
+/// of answers are kept in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Trouble {
     failure: Option<Failure>,
     defer_until: Option<u64>,
     warning: Option<String>,
@@ -70,49 +79,48 @@ pub struct Answer {
 }
 
 impl Answer {
-    pub(crate) const fn policy_held(domain: Domain, source: Source, held: Arc<Held>, failure: Option<Failure>) -> Self {
+    fn new(domain: Domain, source: Source, held: Option<Arc<Held>>, failure: Option<Failure>) -> Self {
+        let mode = held.as_ref().map_or(Mode::None, |held| held.policy.mode());
+        let trouble = failure.map(|failure| {
+            Box::new(Trouble {
+                failure: Some(failure),
+                ..Trouble::default()
+            })
+        });
         Self {
             domain,
+            held,
+            mode,
             source,
-            held: Some(held),
-            failure,
-            defer_until: None,
-            warning: None,
-            alert: None,
+            trouble,
         }
     }
 
-    pub(crate) const fn none(domain: Domain, why: Failure) -> Self {
-        Self {
-            domain,
-            source: Source::NoPolicy,
-            held: None,
-            failure: Some(why),
-            defer_until: None,
-            warning: None,
-            alert: None,
-        }
+    pub(crate) fn policy_held(domain: Domain, source: Source, held: Arc<Held>, failure: Option<Failure>) -> Self {
+        Self::new(domain, source, Some(held), failure)
     }
 
-    pub(crate) const fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
-        Self {
-            domain,
-            source: Source::CouldNotLearn,
-            held: None,
-            failure: Some(why),
-            defer_until,
-            warning: None,
-            alert: None,
-        }
+    pub(crate) fn none(domain: Domain, why: Failure) -> Self {
+        Self::new(domain, Source::NoPolicy, None, Some(why))
+    }
+
+    pub(crate) fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
+        let mut answer = Self::new(domain, Source::CouldNotLearn, None, Some(why));
+        answer.trouble.get_or_insert_default().defer_until = defer_until;
+        answer
     }
 
     pub(crate) fn with_warning(mut self, warning: Option<String>) -> Self {
-        self.warning = warning;
+        if self.warning() != warning.as_deref() {
+            self.trouble.get_or_insert_default().warning = warning;
+        }
         self
     }
 
     pub(crate) fn with_alert(mut self, alert: Option<String>) -> Self {
-        self.alert = alert;
+        if self.alert() != alert.as_deref() {
+            self.trouble.get_or_insert_default().alert = alert;
+        }
         self
     }
 
@@ -146,33 +154,33 @@ impl Answer {
 
     /// The mode of the policy; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
     #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.policy().map_or(Mode::None, Policy::mode)
+    pub const fn mode(&self) -> Mode {
+        self.mode
     }
 
     /// What stood in the way of a current policy; where there is no policy, why there is none.
     #[must_use]
-    pub const fn failure(&self) -> Option<&Failure> {
-        self.failure.as_ref()
+    pub fn failure(&self) -> Option<&Failure> {
+        self.trouble.as_ref()?.failure.as_ref()
     }
 
     /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).
     #[must_use]
-    pub const fn defer_until(&self) -> Option<u64> {
-        self.defer_until
+    pub fn defer_until(&self) -> Option<u64> {
+        self.trouble.as_ref()?.defer_until
     }
 
     /// What is wrong on this host, where it kept us from using or writing the cache, in plain words on one line.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+        self.trouble.as_ref()?.warning.as_deref()
     }
 
     /// What the administrator is to be told now: the refresh of a policy that counts has failed, or a policy has become
     /// weaker (RFC 8461 3.3, 10.2).
     #[must_use]
     pub fn alert(&self) -> Option<&str> {
-        self.alert.as_deref()
+        self.trouble.as_ref()?.alert.as_deref()
     }
 
     /// The answer in one sentence for a log.
@@ -195,10 +203,10 @@ impl Answer {
             (None, Source::CouldNotLearn) => format!("it could not be learnt whether {domain} has a policy"),
             (None, _) => format!("{domain} has no policy"),
         };
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.failure() {
             let _ = write!(text, ": {}", failure.detail);
         }
-        if let Some(warning) = &self.warning {
+        if let Some(warning) = self.warning() {
             let _ = write!(text, "; {warning}");
         }
         text

@@ -26,7 +26,7 @@ use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 use crate::sys::lock::Lock;
 use crate::sys::process::{self, HelperError, Identity};
-use crate::sys::thread::on_own_thread;
+use crate::sys::thread::{ThreadError, on_own_thread};
 use crate::wire::{self, MAX_MESSAGE};
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
@@ -34,8 +34,10 @@ use crate::wire::{self, MAX_MESSAGE};
 const MEMORY_LIFE: u64 = 5;
 /// How many domains are kept in memory.
 const MEMORY_SIZE: usize = 10_000;
-/// How much longer than its own deadline a helper may take, to write the cache and to end.
-const HELPER_GRACE: Duration = Duration::from_secs(2);
+/// The longest policy text that is kept in memory, in octets, where the disk has it too; most have 200.
+const MEMORY_TEXT: usize = 4096;
+/// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
+const HELPER_GRACE: Duration = Duration::from_secs(5);
 
 /// Who is told what the administrator should know now, a line at a time.
 type Log = Box<dyn Fn(&str) + Send + Sync>;
@@ -110,8 +112,8 @@ impl Flight for Turn {
 struct Remembered {
     answer: Arc<Answer>,
     good_until: u64,
-    /// What could not be written to disk.
-    unsaved: Option<Entry>,
+    /// What could not be written to disk. In a box because there is hardly ever any: memory is kept small.
+    unsaved: Option<Box<Entry>>,
 }
 
 /// Why there is no answer at all. Nothing is known of the domain then, so mail for it must wait.
@@ -317,13 +319,13 @@ impl Shared {
         Ok(Remembered {
             answer: Arc::new(answer.with_warning(warning)),
             good_until,
-            unsaved: in_memory_alone.then_some(entry),
+            unsaved: in_memory_alone.then(|| Box::new(entry)),
         })
     }
 
     /// Asks on a thread of our own, and writes down what was learnt while the lookup has its turn.
     fn ask_network(&self, before: Entry, ask: Ask, now: u64, deadline: Instant) -> Result<Asked, ContextError> {
-        let (settings, roots) = (self.settings.clone(), self.roots.clone());
+        let (settings, roots, known) = (self.settings.clone(), self.roots.clone(), before.clone());
         let asked = on_own_thread(deadline, move || {
             let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
                 [] => Resolver::system(),
@@ -352,7 +354,19 @@ impl Shared {
             };
             Asked { answer, entry, saved }
         });
-        asked.map_err(|e| ContextError::Thread(e.to_string()))
+        match asked {
+            Ok(asked) => Ok(asked),
+            // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
+            Err(ThreadError::Deadline) => {
+                let answer = Lookup::unanswered(&known, now);
+                Ok(Asked {
+                    answer,
+                    entry: known,
+                    saved: Ok(()),
+                })
+            }
+            Err(e) => Err(ContextError::Thread(e.to_string())),
+        }
     }
 
     /// What is known of the domain: on disk, or in memory alone where it could not be written.
@@ -363,7 +377,9 @@ impl Shared {
             Some(Err(e)) => (None, Some(e.to_string())),
         };
         let unsaved = match self.memory.try_read() {
-            Ok(memory) => memory.get(domain.as_str()).and_then(|known| known.unsaved.clone()),
+            Ok(memory) => memory
+                .get(domain.as_str())
+                .and_then(|known| known.unsaved.as_deref().cloned()),
             Err(_) => None,
         };
         let fetched = |entry: &Option<Entry>| entry.as_ref().and_then(|e| e.held.as_ref()).map(|h| h.fetched);
@@ -376,6 +392,10 @@ impl Shared {
     }
 
     fn remember(&self, known: Remembered) {
+        // A stranger's policy may have 64 KiB, and ten thousand of those are too much for a guest. It is on disk.
+        if known.unsaved.is_none() && known.answer.held().is_some_and(|held| held.text.len() > MEMORY_TEXT) {
+            return;
+        }
         let mut memory = match self.memory.try_write() {
             Ok(memory) => memory,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),

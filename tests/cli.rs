@@ -12,6 +12,9 @@ mod check;
 mod lint;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod pki;
+#[cfg(feature = "lab")]
+#[path = "cli/surroundings.rs"]
+mod surroundings;
 #[path = "cli/terminal.rs"]
 mod terminal;
 #[path = "cli/usage.rs"]

@@ -575,6 +575,7 @@ static void exim(exim_function *function, int arguments) {
 
 static void exim_lookup(void) { exim(mtasts_exim_lookup, 1); }
 static void exim_mode(void) { exim(mtasts_exim_mode, 1); }
+static void exim_recheck(void) { exim(mtasts_exim_recheck, 1); }
 static void exim_check_mx(void) { exim(mtasts_exim_check_mx, 2); }
 static void exim_event(void) { exim(mtasts_exim_event, 7); }
 static void exim_version(void) { exim(mtasts_exim_version, 0); }
@@ -612,6 +613,7 @@ static const struct {
     {"mtasts_exim_event", exim_event},
     {"mtasts_exim_lookup", exim_lookup},
     {"mtasts_exim_mode", exim_mode},
+    {"mtasts_exim_recheck", exim_recheck},
     {"mtasts_exim_version", exim_version},
     {"mtasts_lookup", lookup},
     {"mtasts_lookup_cached", lookup_cached},

@@ -105,6 +105,7 @@ fn policy(domain: &Domain, dns: &Resolver, settings: &Settings, roots: &Arc<Root
     let lookup = Lookup {
         dns: &dns,
         https: &https,
+        // What others on this host have learnt is not asked for.
         flight: &(),
         settings,
     };
