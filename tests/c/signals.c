@@ -39,14 +39,11 @@ static void *ask(void *arguments) {
     end = time(NULL) + atoi(argv[2]);
     do {
         mtasts_answer *answer = NULL;
-        int32_t status;
         expect(context, "good.test", 1, MTASTS_MODE_ENFORCE);
         expect(context, "good.test", 0, MTASTS_MODE_ENFORCE);
         /* A policy host that does not answer: the alarm rings all through the wait. */
-        status = mtasts_lookup(context, "https-silent.test", MTASTS_NUL_TERMINATED, 500, &answer, NULL);
-        /* Under valgrind on a busy machine the library may be too slow to say in time why it knows nothing. */
-        CHECK(status == MTASTS_OK || status == MTASTS_E_SYSTEM);
-        CHECK(status != MTASTS_OK || mtasts_answer_source(answer) == MTASTS_SOURCE_COULD_NOT_LEARN);
+        GIVES(MTASTS_OK, mtasts_lookup(context, "https-silent.test", MTASTS_NUL_TERMINATED, 500, &answer, NULL));
+        CHECK(mtasts_answer_source(answer) == MTASTS_SOURCE_COULD_NOT_LEARN);
         mtasts_answer_free(answer);
         rounds++;
     } while (time(NULL) < end);
