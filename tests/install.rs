@@ -37,6 +37,9 @@ share/doc/libmtasts/LICENSE 644
 share/doc/libmtasts/LICENSE-APACHE 644
 share/doc/libmtasts/LICENSE-MIT 644
 share/doc/libmtasts/examples/c/deliver.c 644
+share/doc/libmtasts/examples/exim/conf.d/router/190_mtasts 644
+share/doc/libmtasts/examples/exim/conf.d/transport/30_mtasts 644
+share/doc/libmtasts/examples/exim/exim.conf 644
 share/doc/libmtasts/examples/systemd/sysusers.d/mtasts.conf 644
 share/doc/libmtasts/examples/systemd/tmpfiles.d/mtasts.conf 644
 share/man/man1/mtasts.1 644

@@ -5,21 +5,25 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use crate::build::{Link, compile, compiler, library, program, root};
+use crate::build::{Library, Link, compile, compiler, library, program, root};
 use crate::pki::{Directory, command};
 
 /// What is exported, sorted.
 pub(crate) fn exported() -> BTreeSet<String> {
-    let listed = said_by("nm", &["-D", "--defined-only", "--format=posix"]);
+    exported_by(library())
+}
+
+fn exported_by(library: &Library) -> BTreeSet<String> {
+    let listed = said_by("nm", &["-D", "--defined-only", "--format=posix"], library);
     let name = |line: &str| line.split(' ').next().unwrap().to_owned();
     listed.lines().map(name).collect()
 }
 
 /// What a program of the binutils says about the shared library.
-fn said_by(tool: &str, arguments: &[&str]) -> String {
+fn said_by(tool: &str, arguments: &[&str], library: &Library) -> String {
     let output = command(tool, "binutils", root())
         .args(arguments)
-        .arg(&library().shared)
+        .arg(&library.shared)
         .output()
         .unwrap();
     assert!(output.status.success(), "{tool}");
@@ -63,7 +67,7 @@ fn the_header_declares_what_is_exported() {
 
 #[test]
 fn it_needs_the_c_library_alone_and_stays_loaded() {
-    let dynamic = said_by("readelf", &["--dynamic", "--wide"]);
+    let dynamic = said_by("readelf", &["--dynamic", "--wide"], library());
     let all = |kind: &str| -> BTreeSet<String> {
         let entries = dynamic.lines().filter(|line| line.contains(kind));
         entries
@@ -77,6 +81,32 @@ fn it_needs_the_c_library_alone_and_stays_loaded() {
     }
     let flags = dynamic.lines().find(|line| line.contains("(FLAGS_1)"));
     assert!(flags.is_some_and(|line| line.contains("NODELETE")), "{flags:?}");
+}
+
+/// The command and the test Internet are faces of the same package. What a mail server loads knows nothing of them.
+/// Without link-time optimisation a little more code is left in; a single face would weigh much more.
+#[cfg(feature = "lab")]
+#[test]
+fn features_add_nothing_to_the_shared_library() {
+    let whole = crate::build::make_library("lab");
+    assert_eq!(exported_by(&whole), exported());
+    let directory = Directory::new("features");
+    let size = |library: &Library| {
+        let stripped = directory.path("stripped.so");
+        let mut strip = command("strip", "binutils", directory.root());
+        assert!(
+            strip
+                .arg(&library.shared)
+                .arg("-o")
+                .arg(&stripped)
+                .status()
+                .unwrap()
+                .success()
+        );
+        stripped.metadata().unwrap().len()
+    };
+    let (small, large) = (size(library()), size(&whole));
+    assert!(large < small + small / 20, "{small} octets grow to {large}");
 }
 
 #[test]

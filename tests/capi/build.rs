@@ -34,47 +34,51 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The library, with default features and in the dev profile.
+/// The library with default features.
+pub(crate) fn library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| make_library(""))
+}
+
+/// Makes the library in the dev profile.
 ///
 /// `cargo test` builds only the Rust library for sure, and another cargo may be at work in the same target directory:
 /// so this asks for the two of C, and copies them.
-pub(crate) fn library() -> &'static Library {
-    static LIBRARY: OnceLock<Library> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .current_dir(root())
-            .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib,staticlib"])
-            .args(["--message-format=json", "--", "--print", "native-static-libs"])
-            .output()
-            .unwrap();
-        let messages: Vec<Value> = String::from_utf8_lossy(&output.stdout)
-            .lines()
-            .filter_map(|line| serde_json::from_str(line).ok())
-            .collect();
-        let said: Vec<&str> = messages
-            .iter()
-            .filter_map(|message| message["message"]["rendered"].as_str())
-            .collect();
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}\n{errors}", said.concat());
-        let beside = said
-            .iter()
-            .find_map(|line| line.split_once("native-static-libs: "))
-            .expect("the compiler says what to link")
-            .1;
-        let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
-        fs::create_dir_all(&directory).unwrap();
-        let copy = |name: &str| {
-            let copied = directory.join(name);
-            copy_whole(&artefact(&messages, name), &copied);
-            copied
-        };
-        Library {
-            shared: copy("libmtasts.so"),
-            archive: copy("libmtasts.a"),
-            beside: beside.split_whitespace().map(str::to_owned).collect(),
-        }
-    })
+pub(crate) fn make_library(features: &str) -> Library {
+    let output = Command::new(env!("CARGO"))
+        .current_dir(root())
+        .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib,staticlib"])
+        .args(["--message-format=json", "--features", features])
+        .args(["--", "--print", "native-static-libs"])
+        .output()
+        .unwrap();
+    let messages: Vec<Value> = String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .filter_map(|line| serde_json::from_str(line).ok())
+        .collect();
+    let said: Vec<&str> = messages
+        .iter()
+        .filter_map(|message| message["message"]["rendered"].as_str())
+        .collect();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{errors}", said.concat());
+    let beside = said
+        .iter()
+        .find_map(|line| line.split_once("native-static-libs: "))
+        .expect("the compiler says what to link")
+        .1;
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("capi{features}"));
+    fs::create_dir_all(&directory).unwrap();
+    let copy = |name: &str| {
+        let copied = directory.join(name);
+        copy_whole(&artefact(&messages, name), &copied);
+        copied
+    };
+    Library {
+        shared: copy("libmtasts.so"),
+        archive: copy("libmtasts.a"),
+        beside: beside.split_whitespace().map(str::to_owned).collect(),
+    }
 }
 
 /// The path of an artefact in cargo's messages.
