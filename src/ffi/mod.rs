@@ -1,6 +1,6 @@
 //! The C boundary. Thin: it turns C's arguments into the library's, asks, and turns the answer back.
 //!
-//! Each export is wrapped by [`guard`], so that no panic crosses into C and none prints to the host's stderr. Every
+//! Each export is wrapped by `guard`, so that no panic crosses into C and none prints to the host's stderr. Every
 //! pointer that C gives is looked at for NULL, every length for its bound, every text for UTF-8 and NUL.
 
 #![allow(non_camel_case_types, reason = "the types are named as C names them")]
