@@ -1,4 +1,4 @@
-//! A thread of our own for the time of one question to the network.
+//! Threads of our own, for the time of one question to the network or for the workers of a queue.
 //!
 //! The host process is not ours: it may have forked a moment ago, it may fork at any time, and its signal handlers
 //! were written for its own threads. A short-lived thread gives what a lookup needs. Its random numbers are freshly
@@ -6,8 +6,9 @@
 //! signal handler of the host ever runs on it.
 
 use std::cell::Cell;
+use std::process;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread::Builder;
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 use std::{fmt, io, mem, ptr};
 
@@ -19,7 +20,10 @@ const STACK: usize = 512 * 1024;
 const GRACE: Duration = Duration::from_millis(250);
 
 thread_local! {
-    static ON_OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+    /// The process in which this thread was started as one of ours; 0 on a thread of the host. In a child that is
+    /// forked from such a thread it is the parent's number: the child has the parent's random numbers, and so needs a
+    /// thread of its own.
+    static OWN_THREAD_OF: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Why there is no result from the thread.
@@ -55,21 +59,15 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    if ON_OWN_THREAD.get() {
+    if OWN_THREAD_OF.get() == process::id() {
         return Ok(work());
     }
     let (answer, wait) = sync_channel(1);
     let work = move || {
-        ON_OWN_THREAD.set(true);
         // Nobody listens any more if the deadline has passed.
         let _ = answer.send(work());
     };
-    let thread = {
-        // A new thread inherits the mask of its parent: so there is no moment at which a handler could run on it.
-        let _blocked = BlockedSignals::new();
-        Builder::new().name("mtasts".into()).stack_size(STACK).spawn(work)
-    };
-    let thread = thread.map_err(ThreadError::Spawn)?;
+    let thread = start(work).map_err(ThreadError::Spawn)?;
     let patience = deadline.saturating_duration_since(Instant::now()) + GRACE;
     match wait.recv_timeout(patience) {
         Ok(result) => {
@@ -83,6 +81,20 @@ where
         }
         Err(RecvTimeoutError::Timeout) => Err(ThreadError::Deadline),
     }
+}
+
+/// Starts a thread of our own, on which no signal handler of the host ever runs.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn start(work: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    let work = || {
+        OWN_THREAD_OF.set(process::id());
+        work();
+    };
+    // A new thread inherits the mask of its parent: so there is no moment at which a handler could run on it.
+    let _blocked = BlockedSignals::new();
+    Builder::new().name("mtasts".into()).stack_size(STACK).spawn(work)
 }
 
 /// While it lives, this thread takes no signal. Those that arrive wait, or go to another thread of the process.
