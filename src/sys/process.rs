@@ -57,6 +57,7 @@ pub(crate) fn in_helper(
     longest: usize,
     work: impl FnOnce() -> Vec<u8>,
 ) -> Result<Vec<u8>, HelperError> {
+    let work = || with_length(&work());
     let (read, write) = pipe().map_err(HelperError::Start)?;
     // SAFETY: the child runs our own code alone. It takes no lock that another thread of the parent may hold: glibc
     // makes malloc and thread creation usable in the child of a threaded process, and our own locks are only tried.
@@ -121,7 +122,19 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// Reads to the end of the pipe.
+/// A message behind its length. A helper that another thread forks at the same time has a copy of our pipe for as long as
+/// it lives, so that the end of the pipe does not tell the end of the message.
+fn with_length(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u64).to_le_bytes(), message].concat()
+}
+
+/// The message, once all of it is there.
+fn whole(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, message) = bytes.split_first_chunk()?;
+    (message.len() as u64 == u64::from_le_bytes(*length)).then_some(message)
+}
+
+/// Reads a message with its length from the pipe; an empty one where the pipe ends before.
 fn read_until(pipe: OwnedFd, deadline: Instant, longest: usize) -> Result<Vec<u8>, HelperError> {
     let mut pipe = File::from(pipe);
     let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
@@ -144,8 +157,13 @@ fn read_until(pipe: OwnedFd, deadline: Instant, longest: usize) -> Result<Vec<u8
             }
         }
         match pipe.read(&mut chunk) {
-            Ok(0) => return Ok(bytes),
-            Ok(n) if bytes.len() + n <= longest => bytes.extend_from_slice(&chunk[..n]),
+            Ok(0) => return Ok(Vec::new()),
+            Ok(n) if bytes.len() + n <= longest + size_of::<u64>() => {
+                bytes.extend_from_slice(&chunk[..n]);
+                if let Some(message) = whole(&bytes) {
+                    return Ok(message.to_vec());
+                }
+            }
             Ok(_) => return Err(HelperError::Died),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(HelperError::Start(e)),
@@ -200,6 +218,33 @@ mod tests {
             in_helper(root, soon(), 100, || b"x".to_vec()),
             Err(HelperError::Died)
         ));
+    }
+
+    #[test]
+    fn a_slow_helper_that_is_born_meanwhile_delays_no_other() {
+        let start = Instant::now();
+        let until = start + Duration::from_secs(60);
+        let slow = || {
+            std::thread::sleep(Duration::from_secs(8));
+            b"slow".to_vec()
+        };
+        let fast = || {
+            for _ in 0..50 {
+                assert_eq!(in_helper(NOBODY, until, 100, || b"fast".to_vec()).unwrap(), b"fast");
+            }
+            start.elapsed()
+        };
+        std::thread::scope(|scope| {
+            let fast = [(); 8].map(|()| scope.spawn(fast));
+            let slow = [(); 100].map(|()| scope.spawn(|| in_helper(NOBODY, until, 100, slow)));
+            for fast in fast {
+                let took = fast.join().unwrap();
+                assert!(took < Duration::from_secs(7), "{took:?}");
+            }
+            for slow in slow {
+                assert_eq!(slow.join().unwrap().unwrap(), b"slow");
+            }
+        });
     }
 
     #[test]
