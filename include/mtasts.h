@@ -555,6 +555,15 @@ int mtasts_exim_mode(unsigned char **result, int argc, unsigned char **argv);
 // As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
 int mtasts_exim_check_mx(unsigned char **result, int argc, unsigned char **argv);
 
+// Whether a domain has a newer policy than the cache knew, asked now whatever the cache says: for the place where mail
+// would be bounced (RFC 8461 5: "is there a newer policy?"). One argument: the domain. Yields
+// `changed=yes mode=MODE id=ID` where another policy counts now, so that the mail deserves another attempt, else
+// `changed=no ...`. Fails as `mtasts_exim_lookup` does.
+//
+// # Safety
+// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+int mtasts_exim_recheck(unsigned char **result, int argc, unsigned char **argv);
+
 // For `event_action` of the smtp transports. Seven arguments: `$event_name`, `$domain`, `$host`, `$host_address`,
 // `$event_data`, `$event_defer_errno`, and the facts as `name=value` pairs: `transport=`, `tlsa=` and `cert=` count.
 //

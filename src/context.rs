@@ -26,7 +26,7 @@ use crate::settings::Settings;
 use crate::store::{Store, StoreError};
 use crate::sys::lock::Lock;
 use crate::sys::process::{self, HelperError, Identity};
-use crate::sys::thread::on_own_thread;
+use crate::sys::thread::{ThreadError, on_own_thread};
 use crate::wire::{self, MAX_MESSAGE};
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
@@ -34,8 +34,8 @@ use crate::wire::{self, MAX_MESSAGE};
 const MEMORY_LIFE: u64 = 5;
 /// How many domains are kept in memory.
 const MEMORY_SIZE: usize = 10_000;
-/// How much longer than its own deadline a helper may take, to write the cache and to end.
-const HELPER_GRACE: Duration = Duration::from_secs(2);
+/// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
+const HELPER_GRACE: Duration = Duration::from_secs(5);
 
 /// Who is told what the administrator should know now, a line at a time.
 type Log = Box<dyn Fn(&str) + Send + Sync>;
@@ -370,7 +370,7 @@ impl Shared {
 
     /// Asks on a thread of our own, and writes down what was learnt while the lookup has its turn.
     fn ask_network(&self, before: Entry, ask: Ask, now: u64, deadline: Instant) -> Result<Asked, ContextError> {
-        let (settings, roots) = (self.settings.clone(), self.roots.clone());
+        let (settings, roots, known) = (self.settings.clone(), self.roots.clone(), before.clone());
         let asked = on_own_thread(deadline, move || {
             let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
                 [] => Resolver::system(),
@@ -391,12 +391,27 @@ impl Shared {
             let mut entry = before.clone();
             let answer = lookup.run(&mut entry, ask, now, deadline);
             let saved = match &turn.store {
-                Some(store) if entry != before => store.update(&before, &entry),
+                // Most domains have no policy: they leave no trace on the disk.
+                Some(store) if entry != before && !(entry.is_empty() && before.is_empty()) => {
+                    store.update(&before, &entry)
+                }
                 _ => Ok(()),
             };
             Asked { answer, entry, saved }
         });
-        asked.map_err(|e| ContextError::Thread(e.to_string()))
+        match asked {
+            Ok(asked) => Ok(asked),
+            // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
+            Err(ThreadError::Deadline) => {
+                let answer = Lookup::unanswered(&known, now);
+                Ok(Asked {
+                    answer,
+                    entry: known,
+                    saved: Ok(()),
+                })
+            }
+            Err(e) => Err(ContextError::Thread(e.to_string())),
+        }
     }
 
     /// What is known of the domain: on disk, or in memory alone where it could not be written.

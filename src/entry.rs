@@ -268,11 +268,16 @@ fn digest(body: &str) -> String {
     })
 }
 
-/// The text on one line, without control characters and cut at a character's end: a stranger may have had a hand in
-/// it, and it goes into files and logs.
+/// The text on one line, without characters that act or hide, and cut at a character's end: a stranger may have had a
+/// hand in it, and it goes into files and logs.
 #[must_use]
 pub(crate) fn one_line(text: &str, longest: usize) -> String {
-    let clean: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    // Besides control characters: joiners, line separators, and what turns the direction of writing.
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let clean: String = text.chars().map(|c| if acts(c) { ' ' } else { c }).collect();
     let clean = clean.trim();
     let end = (0..=longest.min(clean.len()))
         .rev()
@@ -342,6 +347,14 @@ mod tests {
             Entry::from_file(&full().domain, newer.as_bytes()),
             Err(EntryError::Format)
         );
+    }
+
+    #[test]
+    fn a_line_is_one_line_and_shows_all_there_is() {
+        assert_eq!(one_line(" a\r\nb\0c\x1b[31m ", 99), "a  b c [31m");
+        assert_eq!(one_line("a\u{202e}b\u{2028}c\u{feff}", 99), "a b c");
+        assert_eq!(one_line("aé", 2), "a");
+        assert_eq!(one_line("", 0), "");
     }
 
     #[test]

@@ -18,7 +18,9 @@
 //! ```
 
 mod behaviour;
+mod build;
 mod certificate;
+mod change;
 pub mod command;
 mod control;
 mod dns;
@@ -32,11 +34,12 @@ mod table;
 mod world;
 
 pub use behaviour::{Certificate, Fault, Https, Mx, Tlsa};
+pub use change::Change;
 pub use entry::{Entry, Expect, Policy, policy_text};
 pub use isolate::isolate;
 pub use log::{Counters, Mail, Request, Session, Tls};
 pub use table::table;
-pub use world::{Change, DNS_ADDRESS};
+pub use world::DNS_ADDRESS;
 
 use certificate::Authority;
 use std::collections::{HashMap, hash_map};

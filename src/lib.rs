@@ -3,6 +3,8 @@
 pub mod addresses;
 pub mod answer;
 pub mod certificate;
+#[cfg(feature = "cli")]
+pub mod cli;
 pub mod context;
 pub mod dns;
 pub mod entry;

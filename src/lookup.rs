@@ -79,6 +79,19 @@ impl Lookup<'_> {
         }
     }
 
+    /// Answers from what is known where the network had no time to.
+    #[must_use]
+    pub fn unanswered(entry: &Entry, now: u64) -> Answer {
+        let detail = "neither DNS nor the policy host answered in time".to_owned();
+        match entry.live(now) {
+            Some(held) => {
+                let result = reportable(held, ResultType::StsPolicyFetchError);
+                kept(entry, held.clone(), Failure { result, detail })
+            }
+            None => Answer::unlearned(entry.domain.clone(), Failure { result: None, detail }, None),
+        }
+    }
+
     /// The answer where no network is needed: the policy counts, and its TXT record is not due.
     #[must_use]
     pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Answer> {

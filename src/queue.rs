@@ -317,7 +317,7 @@ impl<T: Send + 'static> Shared<T> {
         } else if state.workers < MAX_WORKERS {
             let shared = self.clone();
             match thread::start(move || shared.work()) {
-                Ok(_) => state.workers += 1,
+                Ok(()) => state.workers += 1,
                 // The others will come to it.
                 Err(_) if state.workers > 0 => {}
                 Err(error) => return Err(error),

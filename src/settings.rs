@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::addresses::Network;
 use crate::entry::one_line;
+use crate::sys::process;
 
 /// The settings file of the host.
 pub const FILE: &str = "/etc/mtasts/mtasts.toml";
@@ -170,6 +171,22 @@ impl Settings {
         }
         let text = std::fs::read_to_string(file).map_err(|e| unreadable(e.to_string()))?;
         self.read(&text).map_err(in_file)
+    }
+
+    /// The settings of this host for the process that asks: as [`Settings::of_host`], and its environment counts unless
+    /// the process is privileged (root, or a set-uid program), because then it may be another user's.
+    ///
+    /// # Errors
+    /// A [`SettingsError`].
+    pub fn of_process() -> Result<Self, SettingsError> {
+        let privileged = process::is_privileged();
+        Self::of_host(|name| {
+            if privileged {
+                None
+            } else {
+                std::env::var_os(name).map(PathBuf::from)
+            }
+        })
     }
 
     /// The settings of this host: the settings file where there is one, over the defaults.

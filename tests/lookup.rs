@@ -23,8 +23,6 @@ fn on_the_internet(name: &str, test: impl FnOnce(&Lab, &Path) + Send + 'static) 
         lab::isolate(&at).unwrap();
         let lab = Lab::start(&at).unwrap();
         let cache = at.join("cache");
-        chown(&cache, Some(USER), Some(USER)).unwrap();
-        std::fs::set_permissions(&cache, PermissionsExt::from_mode(0o2770)).unwrap();
         test(&lab, &cache);
     };
     thread::spawn(run).join().unwrap();

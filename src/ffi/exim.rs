@@ -18,13 +18,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use once_cell::race::OnceBox;
 
-use super::settings::of_host;
 use super::{c_text, quietly};
 use crate::answer::Answer;
 use crate::certificate;
 use crate::context::Context;
 use crate::names::{Domain, is_ipv4};
 use crate::policy::{Mode, Policy};
+use crate::settings::Settings;
 use crate::verdict::{Action, Seen, verdict};
 
 /// Exim's OK: the text in `yield` is the result.
@@ -122,6 +122,37 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
             Err(_) => answer.mode() != Mode::Enforce,
         };
         Ok(if allowed { "yes" } else { "no" }.into())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { call(result, argc, argv, body) }
+}
+
+/// Whether a domain has a newer policy than the cache knew, asked now whatever the cache says: for the place where mail
+/// would be bounced (RFC 8461 5: "is there a newer policy?"). One argument: the domain. Yields
+/// `changed=yes mode=MODE id=ID` where another policy counts now, so that the mail deserves another attempt, else
+/// `changed=no ...`. Fails as `mtasts_exim_lookup` does.
+///
+/// # Safety
+/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
+    let body = |arguments: &[&str]| {
+        let [domain] = arguments else {
+            return Err("mtasts_exim_recheck takes one argument, the domain".into());
+        };
+        let Ok(domain) = Domain::parse(domain) else {
+            return Ok("changed=no mode=none".into());
+        };
+        let context = context()?;
+        let before = context.lookup_cached(&domain).map_err(|e| e.to_string())?;
+        let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.to_string())?;
+        let id = |answer: &Answer| answer.held().map(|held| (held.id.clone(), held.fetched));
+        let changed = if id(&before) == id(&now) { "no" } else { "yes" };
+        Ok(format!(
+            "changed={changed} mode={} id={}",
+            now.mode(),
+            id(&now).unwrap_or_default().0
+        ))
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
@@ -232,7 +263,7 @@ fn ask(domain: &str) -> Result<Option<Arc<Answer>>, String> {
 fn context() -> Result<&'static Context, String> {
     static CONTEXT: OnceBox<Context> = OnceBox::new();
     CONTEXT
-        .get_or_try_init(|| of_host().map(|settings| Box::new(Context::new(settings))))
+        .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Context::new(settings))))
         .map_err(|e| e.to_string())
 }
 

@@ -3,7 +3,7 @@
 //! `{"op":"set","domain":"good.test","https":"404"}`, `{"op":"reset"}`, `{"op":"counters"}`, `{"op":"requests"}`, `{"op":"mail"}`.
 
 use super::Internet;
-use super::world::{Change, invalid};
+use super::change::{Change, invalid};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::io::{self, BufRead, BufReader, Write};

@@ -1,7 +1,7 @@
 //! The DNS of the test Internet. To its clients it looks like a validating resolver that knows all of `.test`.
 
 use super::behaviour::{Fault, Https, Mx, Tlsa};
-use super::entry::{Host, MxRecords, Txt};
+use super::entry::{At, Host, MxRecords, Txt};
 use super::log::count;
 use super::world::{DNS_ADDRESS, Place, World};
 use hickory_server::net::runtime::Time;
@@ -64,6 +64,7 @@ impl RequestHandler for Answerer {
         let Ok(question) = request.request_info() else {
             return silence;
         };
+        // Not `to_string`, which turns A-labels into U-labels.
         let name = question
             .query
             .name()
@@ -187,8 +188,8 @@ impl Answerer {
     }
 
     /// TLSA records, and the targets of CNAMEs.
-    fn find_below_host(&self, name: &str, kind: RecordType, hosts: &[Host], policy_at: &super::entry::At) -> Found {
-        let aliased = |at: &super::entry::At| matches!(at, super::entry::At::Alias(target) if target == name);
+    fn find_below_host(&self, name: &str, kind: RecordType, hosts: &[Host], policy_at: &At) -> Found {
+        let aliased = |at: &At| matches!(at, At::Alias(target) if target == name);
         if aliased(policy_at) || hosts.iter().any(|host| aliased(&host.at)) {
             return addresses(Place::Addresses(vec![self.world.own_address(name)]), kind);
         }
@@ -196,7 +197,11 @@ impl Answerer {
             .iter()
             .find(|host| name.strip_prefix("_25._tcp.") == Some(&host.name))
         else {
-            let empty = hosts.iter().any(|host| host.name.ends_with(&format!(".{name}")));
+            // A name with nothing at it but names below it exists (RFC 8020).
+            let signed = |host: &Host| host.tlsa != Tlsa::None && name.strip_prefix("_tcp.") == Some(&host.name);
+            let empty = hosts
+                .iter()
+                .any(|host| signed(host) || host.name.ends_with(&format!(".{name}")));
             return Found::Fault(if empty { Fault::NoData } else { Fault::NxDomain });
         };
         if host.tlsa == Tlsa::ServFail {

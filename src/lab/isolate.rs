@@ -5,6 +5,7 @@ use super::world::DNS_ADDRESS;
 use crate::sys::namespace;
 use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -12,9 +13,12 @@ use std::process::{Command, Stdio};
 const OVERLAY: &str = "mtasts-lab";
 
 /// All these addresses are this host's (RFC 2544, RFC 5180), some have no route, and those where a policy host is only
-/// said to be (private networks, NAT64) are served as well: whoever goes there is seen.
+/// said to be (private networks, NAT64) are served as well: whoever goes there is seen. The two addresses on the
+/// interface are for getaddrinfo(3): under AI_ADDRCONFIG it asks nothing for a family that has only the loopback address.
 const ADDRESSES: &str = "\
 link set lo up
+addr add 198.18.0.1/32 dev lo
+addr add 2001:2::1/128 dev lo
 route add local 198.18.0.0/15 dev lo
 route add unreachable 198.19.255.0/24 table local
 route add local 2001:2::/48 dev lo
@@ -24,6 +28,9 @@ route add local 169.254.169.254/32 dev lo
 route add local 64:ff9b::a00:1/128 dev lo
 ";
 
+/// The user without a name, and his group.
+const NOBODY: u32 = 65_534;
+
 /// Listeners for all hosts, and some hundred connections.
 const DESCRIPTORS: u64 = 8192;
 
@@ -31,7 +38,7 @@ const DESCRIPTORS: u64 = 8192;
 ///
 /// * `resolv.conf` names the lab's DNS, `nsswitch.conf` asks no other;
 /// * `ssl/certs` is empty until [`super::Lab::start`] puts the lab's root CA there;
-/// * `mtasts/mtasts.toml` allows the lab's addresses and puts the cache into `DIRECTORY/cache`, which is made.
+/// * `mtasts/mtasts.toml` allows the lab's addresses and puts the cache into `DIRECTORY/cache`, which is made and belongs to nobody.
 ///
 /// Threads that exist already stay where they are. `directory` is made if absent.
 ///
@@ -44,7 +51,11 @@ pub fn isolate(directory: &Path) -> io::Result<()> {
             "needs root: network namespaces",
         ));
     }
-    fs::create_dir_all(directory.join("cache"))?;
+    let cache = directory.join("cache");
+    fs::create_dir_all(&cache)?;
+    // Root's helper becomes the owner of the cache, who cannot be root.
+    chown(&cache, Some(NOBODY), Some(NOBODY))?;
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o2770))?;
     let directory = directory.canonicalize()?;
     namespace::allow_descriptors(DESCRIPTORS)?;
     namespace::separate().map_err(|error| explain(error, "cannot make a network namespace"))?;

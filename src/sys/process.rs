@@ -66,7 +66,12 @@ pub(crate) fn in_helper(
         0 => {
             drop(read);
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                become_identity(identity).is_ok() && File::from(write).write_all(&work()).is_ok()
+                become_identity(identity).is_ok() && {
+                    // Without its parent nobody wants the answer. After the change of user, which would undo it.
+                    // SAFETY: a plain system call on values.
+                    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                    File::from(write).write_all(&work()).is_ok()
+                }
             }));
             // SAFETY: _exit runs neither the host's destructors nor its exit handlers, which belong to the parent.
             unsafe { libc::_exit(i32::from(!done.unwrap_or(false))) }
@@ -92,12 +97,13 @@ pub(crate) fn in_helper(
 }
 
 /// Gives up every right but those of `identity`, and makes sure that there is no way back.
-fn become_identity(identity: Identity) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says. The process is then neither who it was nor who it should be, and must do nothing more.
+pub(crate) fn become_identity(identity: Identity) -> io::Result<()> {
     let Identity { uid, gid } = identity;
     // SAFETY: plain system calls on values; setgroups gets one valid group.
     unsafe {
-        // Without its parent nobody wants the answer.
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         if libc::setgroups(1, &raw const gid) != 0
             || libc::setresgid(gid, gid, gid) != 0
             || libc::setresuid(uid, uid, uid) != 0
@@ -227,8 +233,10 @@ mod tests {
             unsafe {
                 let groups = libc::getgroups(0, std::ptr::null_mut());
                 let back = libc::setuid(0);
+                let mut signal = 0;
+                libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
                 format!(
-                    "{} {} {} {groups} {back}",
+                    "{} {} {} {groups} {back} {signal}",
                     libc::getuid(),
                     libc::geteuid(),
                     libc::getegid()
@@ -236,7 +244,7 @@ mod tests {
                 .into_bytes()
             }
         });
-        assert_eq!(String::from_utf8(who.unwrap()).unwrap(), "65534 65534 65534 1 -1");
+        assert_eq!(String::from_utf8(who.unwrap()).unwrap(), "65534 65534 65534 1 -1 9");
         assert!(is_root());
         let root = Identity { uid: 0, gid: 0 };
         assert!(matches!(
