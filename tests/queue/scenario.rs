@@ -394,6 +394,7 @@ fn in_child(child: impl FnOnce() -> bool) -> i32 {
     // SAFETY: the child uses the library, which is made for that, and leaves without destructors.
     match unsafe { libc::fork() } {
         -1 => panic!("no child: {}", std::io::Error::last_os_error()),
+        // SAFETY: plain system calls.
         0 => unsafe {
             // One that hangs is killed.
             libc::alarm(30);
