@@ -3,7 +3,9 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use crate::calendar;
 use crate::entry::Held;
+use crate::exceptions::Exception;
 use crate::names::Domain;
 use crate::policy::{Mode, Policy};
 use crate::result::ResultType;
@@ -61,58 +63,86 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
     domain: Domain,
-    source: Source,
     held: Option<Arc<Held>>,
+    /// The policy's, or what an exception makes of it: the most frequent question needs no look at them.
+    mode: Mode,
+    source: Source,
+    trouble: Option<Box<Trouble>>,
+}
+
+/// What most answers do not have. Apart from the rest, which so fits into one line of the processor's cache: thousands
+/// of answers are kept in memory.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Trouble {
     failure: Option<Failure>,
     defer_until: Option<u64>,
     warning: Option<String>,
     alert: Option<String>,
+    pinned_until: Option<u64>,
+    exception: Option<Arc<Exception>>,
 }
 
 impl Answer {
-    pub(crate) const fn policy_held(domain: Domain, source: Source, held: Arc<Held>, failure: Option<Failure>) -> Self {
+    fn new(domain: Domain, source: Source, held: Option<Arc<Held>>, failure: Option<Failure>) -> Self {
+        let mode = held.as_ref().map_or(Mode::None, |held| held.policy.mode());
+        let trouble = failure.map(|failure| {
+            Box::new(Trouble {
+                failure: Some(failure),
+                ..Trouble::default()
+            })
+        });
         Self {
             domain,
+            held,
+            mode,
             source,
-            held: Some(held),
-            failure,
-            defer_until: None,
-            warning: None,
-            alert: None,
+            trouble,
         }
     }
 
-    pub(crate) const fn none(domain: Domain, why: Failure) -> Self {
-        Self {
-            domain,
-            source: Source::NoPolicy,
-            held: None,
-            failure: Some(why),
-            defer_until: None,
-            warning: None,
-            alert: None,
-        }
+    pub(crate) fn policy_held(domain: Domain, source: Source, held: Arc<Held>, failure: Option<Failure>) -> Self {
+        Self::new(domain, source, Some(held), failure)
     }
 
-    pub(crate) const fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
-        Self {
-            domain,
-            source: Source::CouldNotLearn,
-            held: None,
-            failure: Some(why),
-            defer_until,
-            warning: None,
-            alert: None,
-        }
+    pub(crate) fn none(domain: Domain, why: Failure) -> Self {
+        Self::new(domain, Source::NoPolicy, None, Some(why))
+    }
+
+    pub(crate) fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
+        let mut answer = Self::new(domain, Source::CouldNotLearn, None, Some(why));
+        answer.trouble.get_or_insert_default().defer_until = defer_until;
+        answer
     }
 
     pub(crate) fn with_warning(mut self, warning: Option<String>) -> Self {
-        self.warning = warning;
+        if self.warning() != warning.as_deref() {
+            self.trouble.get_or_insert_default().warning = warning;
+        }
         self
     }
 
     pub(crate) fn with_alert(mut self, alert: Option<String>) -> Self {
-        self.alert = alert;
+        if self.alert() != alert.as_deref() {
+            self.trouble.get_or_insert_default().alert = alert;
+        }
+        self
+    }
+
+    pub(crate) fn with_pin(mut self, until: Option<u64>) -> Self {
+        if self.pinned_until() != until {
+            self.trouble.get_or_insert_default().pinned_until = until;
+        }
+        self
+    }
+
+    /// The operator's exception, where it changes anything: it switches off enforcement, and a wait for DNS with it.
+    pub(crate) fn with_exception(mut self, exception: Option<Arc<Exception>>) -> Self {
+        if exception.is_some() && (self.mode == Mode::Enforce || self.defer_until().is_some()) {
+            if self.mode == Mode::Enforce {
+                self.mode = Mode::Testing;
+            }
+            self.trouble.get_or_insert_default().exception = exception;
+        }
         self
     }
 
@@ -144,35 +174,55 @@ impl Answer {
         self.held.as_ref()
     }
 
-    /// The mode of the policy; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
+    /// The mode that the MTA has to mind; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
+    ///
+    /// It is that of the policy, but for one case: while the operator has made an exception for the domain, a policy of
+    /// mode enforce is treated as one of mode testing. Nothing is refused, and what fails is reported.
     #[must_use]
-    pub fn mode(&self) -> Mode {
-        self.policy().map_or(Mode::None, Policy::mode)
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The operator's exception that switches enforcement off, where there is something to switch off.
+    #[must_use]
+    pub fn exception(&self) -> Option<&Exception> {
+        self.trouble.as_ref()?.exception.as_deref()
+    }
+
+    /// Until when the policy is the operator's own, pinned by him, in Unix seconds; nothing where it was fetched.
+    #[must_use]
+    pub fn pinned_until(&self) -> Option<u64> {
+        self.trouble.as_ref()?.pinned_until
     }
 
     /// What stood in the way of a current policy; where there is no policy, why there is none.
     #[must_use]
-    pub const fn failure(&self) -> Option<&Failure> {
-        self.failure.as_ref()
+    pub fn failure(&self) -> Option<&Failure> {
+        self.trouble.as_ref()?.failure.as_ref()
     }
 
     /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).
     #[must_use]
-    pub const fn defer_until(&self) -> Option<u64> {
-        self.defer_until
+    pub fn defer_until(&self) -> Option<u64> {
+        self.defer_until_by_rule().filter(|_| self.exception().is_none())
+    }
+
+    /// The wait as it would be without an exception.
+    pub(crate) fn defer_until_by_rule(&self) -> Option<u64> {
+        self.trouble.as_ref()?.defer_until
     }
 
     /// What is wrong on this host, where it kept us from using or writing the cache, in plain words on one line.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
-        self.warning.as_deref()
+        self.trouble.as_ref()?.warning.as_deref()
     }
 
     /// What the administrator is to be told now: the refresh of a policy that counts has failed, or a policy has become
     /// weaker (RFC 8461 3.3, 10.2).
     #[must_use]
     pub fn alert(&self) -> Option<&str> {
-        self.alert.as_deref()
+        self.trouble.as_ref()?.alert.as_deref()
     }
 
     /// The answer in one sentence for a log.
@@ -181,9 +231,10 @@ impl Answer {
         let domain = &self.domain;
         let mut text = match (&self.held, self.source) {
             (Some(held), source) => {
-                let how = match source {
-                    Source::Fresh => "just fetched",
-                    Source::CachedAfterFailure => "from the cache, its refresh failed",
+                let how = match (source, self.pinned_until()) {
+                    (_, Some(until)) => &*format!("pinned by the operator until {}", calendar::date_time(until)),
+                    (Source::Fresh, _) => "just fetched",
+                    (Source::CachedAfterFailure, _) => "from the cache, its refresh failed",
                     _ => "from the cache",
                 };
                 format!(
@@ -195,10 +246,13 @@ impl Answer {
             (None, Source::CouldNotLearn) => format!("it could not be learnt whether {domain} has a policy"),
             (None, _) => format!("{domain} has no policy"),
         };
-        if let Some(failure) = &self.failure {
+        if let Some(failure) = self.failure() {
             let _ = write!(text, ": {}", failure.detail);
         }
-        if let Some(warning) = &self.warning {
+        if let Some(exception) = self.exception() {
+            let _ = write!(text, "; {exception}");
+        }
+        if let Some(warning) = self.warning() {
             let _ = write!(text, "; {warning}");
         }
         text

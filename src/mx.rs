@@ -1,5 +1,6 @@
 //! MX patterns of a policy, and which MX hosts they allow (RFC 8461 3.2, 4.1).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::names::{Domain, NameError, check_ldh, is_ipv4};
@@ -27,7 +28,10 @@ impl<'a> MxPattern<'a> {
     /// # Errors
     /// A [`NameError`] where it is neither a host name nor `*.` and one (RFC 8461 3.2, `sts-policy-mx`).
     pub fn parse(text: &'a str) -> Result<Self, NameError> {
-        if let Some(c) = text.chars().find(|c| c.is_ascii_uppercase() || !c.is_ascii()) {
+        let lower = |c: &u8| c.is_ascii() && !c.is_ascii_uppercase();
+        if !text.as_bytes().iter().all(lower)
+            && let Some(c) = text.chars().find(|c| c.is_ascii_uppercase() || !c.is_ascii())
+        {
             return Err(NameError::BadCharacter(c));
         }
         let name = text.strip_prefix("*.").unwrap_or(text);
@@ -68,12 +72,16 @@ impl<'a> MxPattern<'a> {
 }
 
 /// Brings the value of an `mx` field into its one spelling.
-pub(crate) fn normalise(value: &str) -> Result<(String, Leniency), NameError> {
+pub(crate) fn normalise(value: &str) -> Result<(Cow<'_, str>, Leniency), NameError> {
     let (name, dotted) = match value.strip_suffix('.') {
         Some(name) if name != "*" => (name, true),
         _ => (value, false),
     };
-    let text = name.to_ascii_lowercase();
+    let text = if name.bytes().any(|c| c.is_ascii_uppercase()) {
+        Cow::Owned(name.to_ascii_lowercase())
+    } else {
+        Cow::Borrowed(name)
+    };
     MxPattern::parse(&text)?;
     let leniency = match (is_ipv4(text.strip_prefix("*.").unwrap_or(&text)), dotted) {
         (true, _) => Leniency::IpLiteral,

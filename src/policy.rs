@@ -1,6 +1,7 @@
 //! The policy text (RFC 8461 3.2): read strictly, with a warning wherever we are lenient and an error that names the
 //! line, the field and the reason.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 
@@ -86,6 +87,8 @@ impl Policy {
             }
         };
         let mut reader = Reader::default();
+        // Room for every pattern that can come; what is left is given back.
+        reader.mx.names.reserve(body.len());
         let text = text.strip_suffix('\n').unwrap_or(text);
         for (index, line) in text.split('\n').enumerate() {
             // LF or CRLF, mixed as it comes (erratum 6253). A lone CR ends nothing and is a control character.
@@ -155,14 +158,22 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// The policy in the form that RFC 8461 3.2 shows, with CRLF and without extension fields.
+/// The policy in the form that RFC 8461 3.2 shows, with CRLF and without extension fields. Where thousands of patterns
+/// leave no room for that form under the limit it is the tightest one, so that what is printed can always be read.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "version: STSv1\r\nmode: {}\r\n", self.mode)?;
+        const ALL_BUT_MX: usize = "version: STSv1\r\nmode: enforce\r\nmax_age: 31557600\r\n".len();
+        // Each pattern is stored with a NUL behind it.
+        let mx = self.mx.names.len() + self.mx.starts.len() * "mx: \r".len();
+        let (colon, end, last) = match ALL_BUT_MX + mx {
+            0..=MAX_POLICY => (": ", "\r\n", "\r\n"),
+            _ => (":", "\n", ""),
+        };
+        write!(f, "version{colon}STSv1{end}mode{colon}{}{end}", self.mode)?;
         for pattern in self.mx() {
-            write!(f, "mx: {pattern}\r\n")?;
+            write!(f, "mx{colon}{pattern}{end}")?;
         }
-        write!(f, "max_age: {}\r\n", self.max_age)
+        write!(f, "max_age{colon}{}{last}", self.max_age)
     }
 }
 
@@ -349,21 +360,21 @@ impl std::error::Error for PolicyError {}
 
 /// What was read so far.
 #[derive(Default)]
-struct Reader {
+struct Reader<'a> {
     version: bool,
     mode: Option<Mode>,
     max_age: Option<u32>,
     mx: MxList,
     /// The patterns seen, once they are too many to look through one by one (64 KiB hold thousands).
-    seen: HashSet<String>,
+    seen: Option<HashSet<Cow<'a, str>>>,
     warnings: Vec<Warning>,
 }
 
 /// Up to here a scan of the list is faster than a hash.
 const SCAN: usize = 8;
 
-impl Reader {
-    fn line(&mut self, number: usize, line: &str) -> Result<(), PolicyError> {
+impl<'a> Reader<'a> {
+    fn line(&mut self, number: usize, line: &'a str) -> Result<(), PolicyError> {
         if line.bytes().all(|c| matches!(c, b' ' | b'\t')) {
             self.warn(number, WarningKind::BlankLine);
             return Ok(());
@@ -377,7 +388,8 @@ impl Reader {
         let field = field(name).ok_or_else(|| fail(None, Reason::FieldName))?;
         let value = value.trim_matches([' ', '\t']);
         // RFC 8461 3.2: no CTL in a value. Also where a duplicate is ignored: its form counts, its meaning does not.
-        if value.bytes().any(|c| c.is_ascii_control()) {
+        // Without an early end: that lets the compiler look at many octets at once.
+        if value.bytes().fold(false, |found, c| found | c.is_ascii_control()) {
             return Err(fail(Some(field), Reason::FieldValue));
         }
         let first = match field {
@@ -423,7 +435,7 @@ impl Reader {
         Some(())
     }
 
-    fn mx(&mut self, line: usize, value: &str) -> Result<(), NameError> {
+    fn mx(&mut self, line: usize, value: &'a str) -> Result<(), NameError> {
         let (name, leniency) = mx::normalise(value)?;
         match leniency {
             Leniency::None => {}
@@ -432,20 +444,18 @@ impl Reader {
         }
         let count = self.mx.starts.len();
         if count < SCAN {
-            if (0..count).any(|i| self.mx.get(i) == Some(&name)) {
-                return Ok(());
+            if (0..count).all(|i| self.mx.get(i) != Some(&name)) {
+                self.mx.push(&name);
             }
-        } else {
-            if count == SCAN {
-                self.seen = (0..count).filter_map(|i| self.mx.get(i).map(str::to_owned)).collect();
-            }
-            if self.seen.contains(&name) {
-                return Ok(());
-            }
+            return Ok(());
         }
-        self.mx.push(&name);
-        if count >= SCAN {
-            self.seen.insert(name);
+        let seen = self.seen.get_or_insert_with(|| {
+            let owned = |i| self.mx.get(i).map(|name| Cow::Owned(name.to_owned()));
+            (0..count).filter_map(owned).collect()
+        });
+        if !seen.contains(&name) {
+            self.mx.push(&name);
+            seen.insert(name);
         }
         Ok(())
     }
@@ -456,7 +466,7 @@ impl Reader {
         }
     }
 
-    fn finish(self) -> Result<(Policy, Vec<Warning>), PolicyError> {
+    fn finish(mut self) -> Result<(Policy, Vec<Warning>), PolicyError> {
         let missing = |field| PolicyError {
             line: 0,
             field: Some(field),
@@ -470,6 +480,8 @@ impl Reader {
         if mode != Mode::None && self.mx.starts.is_empty() {
             return Err(missing(Field::Mx));
         }
+        self.mx.names.shrink_to_fit();
+        self.mx.starts.shrink_to_fit();
         Ok((
             Policy {
                 mode,

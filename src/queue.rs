@@ -172,6 +172,9 @@ impl<T: Send + 'static> Queue<T> {
                 End::Learnt(outcome) => outcome,
                 End::OutOfTime(domain) => context.out_of_time(&domain).into(),
             };
+            if let Outcome::Answer(answer) = &outcome {
+                context.tell_exception(answer);
+            }
             Completion { id, user, outcome }
         }))
     }

@@ -1,5 +1,6 @@
 //! Answers for C.
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_char};
 use std::ptr;
 use std::sync::Arc;
@@ -12,7 +13,8 @@ use crate::policy::{Mode, Policy};
 
 /// The domain asks for nothing: it has no policy that counts, or one of mode none.
 pub const MTASTS_MODE_NONE: i32 = 0;
-/// A host that fails the policy is used all the same, and reported.
+/// A host that fails the policy is used all the same, and reported. Also where the policy says enforce, but the operator
+/// has made an exception for the domain (the setting `exceptions`).
 pub const MTASTS_MODE_TESTING: i32 = 1;
 /// A host that fails the policy is not used.
 pub const MTASTS_MODE_ENFORCE: i32 = 2;
@@ -33,37 +35,25 @@ pub const MTASTS_SOURCE_COULD_NOT_LEARN: i32 = 5;
 /// UTF-8 on one line, closed by a NUL, free of control characters, and live as long as it does.
 pub struct mtasts_answer {
     pub(super) answer: Arc<Answer>,
-    texts: OnceBox<Texts>,
+    texts: Texts,
 }
 
-/// What an answer lends out as text; made when first asked for.
+/// What an answer lends out as text; each is made when it is first asked for.
+#[derive(Default)]
 struct Texts {
-    domain: CString,
-    id: CString,
-    detail: CString,
-    warning: CString,
-    explanation: CString,
+    domain: OnceBox<CString>,
+    id: OnceBox<CString>,
+    detail: OnceBox<CString>,
+    warning: OnceBox<CString>,
+    explanation: OnceBox<CString>,
 }
 
 impl mtasts_answer {
     pub(super) fn give(answer: Arc<Answer>) -> *mut Self {
         Box::into_raw(Box::new(Self {
             answer,
-            texts: OnceBox::new(),
+            texts: Texts::default(),
         }))
-    }
-
-    fn texts(&self) -> &Texts {
-        self.texts.get_or_init(|| {
-            let answer = &self.answer;
-            Box::new(Texts {
-                domain: c_text(answer.domain().as_str()),
-                id: c_text(answer.held().map_or("", |h| &h.id)),
-                detail: c_text(answer.failure().map_or("", |f| &f.detail)),
-                warning: c_text(answer.warning().unwrap_or_default()),
-                explanation: c_text(&answer.explain()),
-            })
-        })
     }
 }
 
@@ -79,13 +69,21 @@ unsafe fn number<T>(answer: *const mtasts_answer, missing: T, read: impl FnOnce(
     }
 }
 
-/// Reads a text off an answer; an empty one where it is NULL.
+/// Lends a text of an answer; an empty one where it is NULL.
 ///
 /// # Safety
 /// `answer` is NULL or alive.
-unsafe fn lent(answer: *const mtasts_answer, read: impl FnOnce(&Texts) -> &CString) -> *const c_char {
+unsafe fn lent(
+    answer: *const mtasts_answer,
+    place: impl FnOnce(&Texts) -> &OnceBox<CString>,
+    read: impl FnOnce(&Answer) -> Cow<'_, str>,
+) -> *const c_char {
+    let lend = |answer: &mtasts_answer| {
+        let make = || Box::new(c_text(&read(&answer.answer)));
+        place(&answer.texts).get_or_init(make).as_ptr()
+    };
     // SAFETY: the caller's promise.
-    let text = unsafe { answer.as_ref() }.and_then(|answer| super::quietly(|| read(answer.texts()).as_ptr()));
+    let text = unsafe { answer.as_ref() }.and_then(|answer| super::quietly(|| lend(answer)));
     text.unwrap_or(c"".as_ptr())
 }
 
@@ -121,7 +119,7 @@ pub unsafe extern "C" fn mtasts_answer_source(answer: *const mtasts_answer) -> i
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_domain(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
-    unsafe { lent(answer, |texts| &texts.domain) }
+    unsafe { lent(answer, |texts| &texts.domain, |answer| answer.domain().as_str().into()) }
 }
 
 /// The id of the policy: 1 to 32 letters and digits, or an empty text where there is no policy. Never NULL.
@@ -131,7 +129,13 @@ pub unsafe extern "C" fn mtasts_answer_domain(answer: *const mtasts_answer) -> *
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_id(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
-    unsafe { lent(answer, |texts| &texts.id) }
+    unsafe {
+        lent(
+            answer,
+            |texts| &texts.id,
+            |answer| answer.held().map_or("", |held| &held.id).into(),
+        )
+    }
 }
 
 /// When the policy was fetched, in Unix seconds; 0 where there is none.
@@ -234,7 +238,13 @@ pub unsafe extern "C" fn mtasts_answer_result(answer: *const mtasts_answer) -> i
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_detail(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
-    unsafe { lent(answer, |texts| &texts.detail) }
+    unsafe {
+        lent(
+            answer,
+            |texts| &texts.detail,
+            |answer| answer.failure().map_or("", |failure| &failure.detail).into(),
+        )
+    }
 }
 
 /// What is wrong with the cache on this host, in plain words; empty where nothing is. Never NULL.
@@ -244,7 +254,13 @@ pub unsafe extern "C" fn mtasts_answer_detail(answer: *const mtasts_answer) -> *
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_warning(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
-    unsafe { lent(answer, |texts| &texts.warning) }
+    unsafe {
+        lent(
+            answer,
+            |texts| &texts.warning,
+            |answer| answer.warning().unwrap_or_default().into(),
+        )
+    }
 }
 
 /// The whole answer in one sentence for a log. Never NULL.
@@ -254,7 +270,7 @@ pub unsafe extern "C" fn mtasts_answer_warning(answer: *const mtasts_answer) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_explanation(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
-    unsafe { lent(answer, |texts| &texts.explanation) }
+    unsafe { lent(answer, |texts| &texts.explanation, |answer| answer.explain().into()) }
 }
 
 /// Whether a pattern of the policy allows this MX host (RFC 8461 4.1): the name in the MX record, before any CNAME; the

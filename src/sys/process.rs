@@ -1,9 +1,12 @@
 //! Who we are, and work that a less privileged child does for us.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Instant;
 
 /// The user and the group that a helper becomes.
@@ -45,6 +48,15 @@ pub(crate) fn is_root() -> bool {
 pub(crate) fn is_privileged() -> bool {
     // SAFETY: getauxval has no preconditions; an unknown key gives 0.
     is_root() || unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// Whether this process may make and replace files in a directory, with the rights that it has now.
+pub(crate) fn may_write(dir: &Path) -> bool {
+    let Ok(dir) = CString::new(dir.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: a NUL-terminated text that lives during the call.
+    unsafe { libc::faccessat(libc::AT_FDCWD, dir.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
 }
 
 /// Does `work` in a child that has become `identity` for good, and returns what it made, at most `longest` octets.

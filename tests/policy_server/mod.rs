@@ -3,7 +3,7 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -40,12 +40,10 @@ pub fn add_address(address: &str) {
         return ip(&["addr", "add", &format!("{address}/32"), "dev", "lo"]);
     }
     ip(&["addr", "add", &format!("{address}/128"), "dev", "lo", "nodad"]);
-    // The kernel makes the route to an IPv6 address a moment later.
+    // The kernel makes the route to an IPv6 address a moment later. It is there when a port is refused.
     let start = Instant::now();
-    while UdpSocket::bind("[::]:0")
-        .and_then(|socket| socket.connect((address, 9)))
-        .is_err()
-    {
+    let refused = |error: &std::io::Error| error.kind() == std::io::ErrorKind::ConnectionRefused;
+    while !TcpStream::connect((address, 9)).is_err_and(|error| refused(&error)) {
         assert!(start.elapsed() < Duration::from_secs(5), "no route to {address}");
         thread::sleep(Duration::from_millis(5));
     }

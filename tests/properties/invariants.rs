@@ -1,0 +1,183 @@
+//! What holds for every input, however hostile. The property tests and the fuzz targets feed the same functions; each
+//! panics where its invariant is broken.
+#![allow(dead_code, reason = "each fuzz target uses one of them")]
+
+use std::collections::HashSet;
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::str::from_utf8;
+use std::time::Duration;
+
+use mtasts::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
+use mtasts::record::MAX_ID;
+use mtasts::{Domain, Entry, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name};
+use rustls_pki_types::UnixTime;
+
+/// TXT records, one a line.
+pub(crate) fn record(data: &[u8]) {
+    let records: Vec<&[u8]> = data.split(|c| *c == b'\n').collect();
+    let found = Record::find(&records);
+    let announcing = records.iter().filter(|r| r.starts_with(b"v=STSv1;")).count();
+    if announcing > 1 {
+        assert!(found.is_err(), "one of {announcing} records was chosen");
+    }
+    for record in &records {
+        match Record::parse(record) {
+            Ok(read) => {
+                assert!((1..=MAX_ID).contains(&read.id.len()) && read.id.bytes().all(|c| c.is_ascii_alphanumeric()));
+                assert_eq!(Record::parse(read.to_string().as_bytes()).as_ref(), Ok(&read));
+                assert!(records.len() > 1 || found.as_ref() == Ok(&read));
+            }
+            Err(error) => says_something(&error),
+        }
+    }
+}
+
+/// The body of a policy file.
+pub(crate) fn policy(data: &[u8]) {
+    let (policy, warnings) = match Policy::parse(data) {
+        Ok(read) => read,
+        Err(error) => {
+            assert!(error.line <= data.split(|c| *c == b'\n').count());
+            return says_something(&error);
+        }
+    };
+    assert!(data.len() <= MAX_POLICY && policy.max_age() <= MAX_MAX_AGE);
+    assert!(policy.mode() == Mode::None || policy.mx().len() > 0);
+    let mut seen = HashSet::new();
+    for pattern in policy.mx() {
+        assert_eq!(MxPattern::parse(pattern.as_str()), Ok(pattern));
+        assert!(seen.insert(pattern), "{pattern} twice");
+    }
+    for (index, warning) in warnings.iter().enumerate() {
+        assert!(warnings[..index].iter().all(|w| w.kind != warning.kind));
+        says_something(warning);
+    }
+    let printed = policy.to_string();
+    let (again, warnings) = Policy::parse(printed.as_bytes()).expect("what we print is valid");
+    assert_eq!(again, policy);
+    assert!(
+        warnings.iter().all(|w| w.kind == WarningKind::MxIpLiteral),
+        "{warnings:?}"
+    );
+}
+
+/// A policy domain or an MX host.
+pub(crate) fn names(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let domain = match Domain::parse(&text) {
+        Ok(domain) => domain,
+        Err(error) => return says_something(&error),
+    };
+    let name = domain.as_str();
+    assert!(name.len() <= 253);
+    for label in name.split('.') {
+        assert!((1..=63).contains(&label.len()) && !label.starts_with('-') && !label.ends_with('-'));
+        assert!(
+            label
+                .bytes()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == b'-')
+        );
+    }
+    assert!(name.parse::<IpAddr>().is_err(), "{name} is an address");
+    for spelling in [name.to_owned(), format!("{name}."), name.to_ascii_uppercase()] {
+        assert_eq!(Domain::parse(&spelling).as_ref(), Ok(&domain), "{spelling}");
+    }
+}
+
+/// A pattern, a line end, an MX host.
+pub(crate) fn mx_match(data: &[u8]) {
+    let Some((pattern, host)) = from_utf8(data).ok().and_then(|text| text.split_once('\n')) else {
+        return;
+    };
+    let Ok(host) = Domain::parse(host) else { return };
+    if let Ok(pattern) = MxPattern::parse(pattern) {
+        assert_eq!(pattern.matches(&host), label_by_label(pattern.as_str(), host.as_str()));
+    }
+    // The same by way of a policy, where patterns have more spellings.
+    let text = format!("version: STSv1\nmode: testing\nmax_age: 1\nmx: {pattern}");
+    if let Ok((policy, _)) = Policy::parse(text.as_bytes()) {
+        let pattern = pattern.trim_matches([' ', '\t', '\r']);
+        let pattern = pattern.strip_suffix('.').unwrap_or(pattern);
+        assert_eq!(policy.allows(&host), label_by_label(pattern, host.as_str()));
+    }
+}
+
+/// RFC 8461 4.1 once more, in another way: as many labels on both sides, and each pair is equal but for the first, which
+/// may be a `*`.
+fn label_by_label(pattern: &str, host: &str) -> bool {
+    let (pattern, host): (Vec<_>, Vec<_>) = (pattern.split('.').collect(), host.split('.').collect());
+    let mut pairs = pattern.iter().zip(&host).enumerate();
+    pattern.len() == host.len() && pairs.all(|(at, (p, h))| p.eq_ignore_ascii_case(h) || (at == 0 && *p == "*"))
+}
+
+/// A file of the cache, and the same octets as the body behind a digest that fits.
+pub(crate) fn entry(data: &[u8]) {
+    let domain = Domain::parse("example.com").expect("a name");
+    let whole = Entry::from_file(&domain, data);
+    let digest = ring::digest::digest(&ring::digest::SHA256, data);
+    let mut file = b"mtasts 1 ".to_vec();
+    file.extend(
+        digest
+            .as_ref()
+            .iter()
+            .flat_map(|octet| format!("{octet:02x}").into_bytes()),
+    );
+    file.push(b'\n');
+    file.extend(data);
+    for read in [whole, Entry::from_file(&domain, &file)] {
+        match read {
+            Ok(entry) => reads_back(&entry),
+            Err(error) => says_something(&error),
+        }
+    }
+}
+
+/// What an entry writes, it reads; but for the detail of a failure, which is cleaned on its way to the disk.
+pub(crate) fn reads_back(entry: &Entry) {
+    let again = Entry::from_file(&entry.domain, entry.to_file().as_bytes()).expect("a file of ours");
+    let mut cleaned = entry.clone();
+    if let (Some(cleaned), Some(again)) = (&mut cleaned.failed, &again.failed) {
+        cleaned.detail.clone_from(&again.detail);
+    }
+    assert_eq!(again, cleaned);
+    assert_eq!(again.to_file(), entry.to_file());
+}
+
+/// Certificates, each behind its length in two octets.
+pub(crate) fn chain(mut data: &[u8], roots: &Roots) {
+    let mut chain = Vec::new();
+    while let [high, low, rest @ ..] = data {
+        let length = usize::from(u16::from_be_bytes([*high, *low])).min(rest.len());
+        let (certificate, rest) = rest.split_at(length);
+        chain.push(certificate);
+        data = rest;
+    }
+    let host = Domain::parse("mx.example.com").expect("a name");
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+    match check_chain(&chain, &host, roots, at) {
+        Ok(()) => assert_eq!(check_name(chain[0], &host), Ok(())),
+        Err(failure) => {
+            assert!(!failure.reason.is_empty() && failure.reason.len() <= 512, "{failure}");
+            assert!(
+                failure.reason.bytes().all(|c| (b' '..=b'~').contains(&c)),
+                "{failure:?}"
+            );
+        }
+    }
+}
+
+/// A settings file.
+pub(crate) fn settings(data: &[u8]) {
+    let (mut settings, text) = (Settings::default(), String::from_utf8_lossy(data));
+    if let Err(error) = settings.read(&text) {
+        says_something(&error);
+        assert_eq!(settings, Settings::default(), "a bad file changes nothing");
+    }
+}
+
+/// Errors and warnings go to logs: one line, and not empty.
+fn says_something(message: &impl Display) {
+    let text = message.to_string();
+    assert!(!text.is_empty() && !text.contains('\n'), "{text:?}");
+}
