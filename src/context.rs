@@ -261,7 +261,65 @@ impl Context {
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         // Our own, on this thread's stack and on the heap: see `Context::shared`.
         let (shared, domain) = (self.shared.clone(), domain.clone());
-        shared.ask(&domain, question, patience)
+        let answer = shared.ask(&domain, question, patience)?;
+        shared.tell(&answer);
+        shared.tell_exception(&answer);
+        Ok(answer)
+    }
+
+    /// As [`Context::lookup`] on a thread of ours, where nobody is told anything: that is for [`Context::tell`] and
+    /// [`Context::tell_exception`].
+    pub(crate) fn learn(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        let (shared, domain) = (self.shared.clone(), domain.clone());
+        shared.ask(&domain, Question::Network(Ask::Delivery), patience)
+    }
+
+    /// Tells the administrator what he should know of an answer that was learnt on a thread of ours.
+    pub(crate) fn tell(&self, answer: &Answer) {
+        self.shared.tell(answer);
+    }
+
+    /// Tells of the exception to which a caller owes this answer, if there is one.
+    pub(crate) fn tell_exception(&self, answer: &Answer) {
+        self.shared.tell_exception(answer);
+    }
+
+    /// The answer where the caller need not wait: a hit in memory or on disk. A process of root does not read the disk,
+    /// and the first use of a day, which is written down, is none.
+    pub(crate) fn at_hand(&self, domain: &Domain) -> Option<Arc<Answer>> {
+        let (shared, now) = (&self.shared, unix_now());
+        let remembered = shared.remembered(domain.as_str(), now);
+        if remembered.is_some() || process::is_root() {
+            return remembered;
+        }
+        let (entry, warning) = shared.load(domain);
+        let answer = Lookup::hit(&entry, &shared.settings, now)?;
+        if warning.is_some() || entry.clone().note_use(now) {
+            return None;
+        }
+        let answer = Arc::new(answer.with_exception(shared.settings.exceptions.find(domain, now).cloned()));
+        shared.remember(Remembered {
+            answer: answer.clone(),
+            good_until: good_until(&entry, &answer, now),
+            unsaved: shared.unsaved(domain),
+        });
+        Some(answer)
+    }
+
+    /// The answer where the caller's time is over: see [`Lookup::out_of_time`].
+    ///
+    /// # Errors
+    /// A process of root does not read the disk, so that it does not know whether a policy counts.
+    pub(crate) fn out_of_time(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
+        if process::is_root() {
+            return Err(HelperError::Deadline.into());
+        }
+        let (settings, now) = (&self.shared.settings, unix_now());
+        let (entry, warning) = self.shared.load(domain);
+        let answer = Lookup::out_of_time(&entry, settings, now)
+            .with_warning(warning)
+            .with_exception(settings.exceptions.find(domain, now).cloned());
+        Ok(Arc::new(answer))
     }
 }
 
@@ -296,12 +354,14 @@ impl Shared {
             self.answer(domain, question, deadline)?
         };
         let answer = known.answer.clone();
+        self.remember(known);
+        Ok(answer)
+    }
+
+    fn tell(&self, answer: &Answer) {
         for line in [answer.alert(), answer.warning()].into_iter().flatten() {
             (self.log)(line);
         }
-        self.tell_exception(&answer);
-        self.remember(known);
-        Ok(answer)
     }
 
     /// Each use of an exception is told: whoever made it should not forget it.
@@ -417,12 +477,7 @@ impl Shared {
             Some(Ok(Some(entry))) => (Some(entry), None),
             Some(Err(e)) => (None, Some(e.to_string())),
         };
-        let unsaved = match self.memory.try_read() {
-            Ok(memory) => memory
-                .get(domain.as_str())
-                .and_then(|known| known.unsaved.as_deref().cloned()),
-            Err(_) => None,
-        };
+        let unsaved = self.unsaved(domain).map(|entry| *entry);
         let fetched = |entry: &Option<Entry>| entry.as_ref().and_then(|e| e.held.as_ref()).map(|h| h.fetched);
         let known = if fetched(&unsaved) > fetched(&stored) || stored.is_none() {
             unsaved
@@ -430,6 +485,12 @@ impl Shared {
             stored
         };
         (known.unwrap_or_else(|| Entry::new(domain.clone())), warning)
+    }
+
+    /// What memory alone knows of the domain.
+    fn unsaved(&self, domain: &Domain) -> Option<Box<Entry>> {
+        let memory = self.memory.try_read().ok()?;
+        memory.get(domain.as_str())?.unsaved.clone()
     }
 
     fn remember(&self, known: Remembered) {

@@ -115,6 +115,26 @@ impl Lookup<'_> {
         })
     }
 
+    /// Answers where the caller's time is over and the network has not answered. A policy that counts is kept. Whether
+    /// the domain is at fault is not known yet, so nothing is reported, and the mail of a domain of which nothing is
+    /// known waits where `first_contact_defer` asks for that.
+    #[must_use]
+    pub fn out_of_time(entry: &Entry, settings: &Settings, now: u64) -> Answer {
+        let failure = Failure {
+            result: None,
+            detail: "no answer in the time that there was".to_owned(),
+        };
+        let domain = entry.domain.clone();
+        match entry.live(now) {
+            Some(held) => Answer::policy_held(domain, Source::CachedAfterFailure, held.clone(), Some(failure)),
+            None => {
+                let since = entry.unlearned_since.filter(|since| *since <= now).unwrap_or(now);
+                let until = since.saturating_add(settings.first_contact_defer.as_secs());
+                Answer::unlearned(domain, failure, (now < until).then_some(until))
+            }
+        }
+    }
+
     /// Answers, and brings `entry` up to date. `now` is in Unix seconds; the deadline bounds the network's part.
     pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Answer {
         if ask == Ask::Delivery

@@ -195,7 +195,7 @@ unsafe fn place<'a>(out: *mut *mut mtasts_answer) -> Result<&'a mut *mut mtasts_
     unsafe { out.as_mut() }.ok_or_else(|| Fault::argument("out is NULL"))
 }
 
-const fn patience(timeout_ms: u32) -> Duration {
+pub(super) const fn patience(timeout_ms: u32) -> Duration {
     match timeout_ms {
         0 => Duration::MAX,
         ms => Duration::from_millis(ms as u64),
