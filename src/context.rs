@@ -77,7 +77,6 @@ enum Question {
 #[derive(Clone, Debug)]
 struct Remembered {
     answer: Arc<Answer>,
-    good_until: u64,
     /// What could not be written to disk. In a box because there is hardly ever any: memory is kept small.
     unsaved: Option<Box<Entry>>,
 }
@@ -197,7 +196,7 @@ impl Context {
         let memory = self.memory.try_read().ok()?;
         memory
             .get(name)
-            .filter(|known| now < known.good_until)
+            .filter(|known| now < known.answer.good_until())
             .map(|known| known.answer.clone())
     }
 
@@ -224,13 +223,12 @@ impl Context {
                 let known = self.answer(domain, question, deadline);
                 known.map_or_else(
                     |_| Vec::new(),
-                    |known| wire::write(&known.answer, known.good_until).into_bytes(),
+                    |known| wire::write(&known.answer, known.answer.good_until()).into_bytes(),
                 )
             })?;
             let (answer, good_until) = wire::read(domain, &message).ok_or(HelperError::Died)?;
             Remembered {
-                answer: Arc::new(answer),
-                good_until,
+                answer: Arc::new(answer.with_good_until(good_until)),
                 unsaved: None,
             }
         } else {
@@ -263,8 +261,7 @@ impl Context {
         let good_until = good_until(&entry, &answer, now);
         let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
         Ok(Remembered {
-            answer: Arc::new(answer.with_warning(warning)),
-            good_until,
+            answer: Arc::new(answer.with_warning(warning).with_good_until(good_until)),
             unsaved: in_memory_alone.then(|| Box::new(entry)),
         })
     }
