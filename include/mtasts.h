@@ -97,7 +97,8 @@
 // The domain asks for nothing: it has no policy that counts, or one of mode none.
 #define MTASTS_MODE_NONE 0
 
-// A host that fails the policy is used all the same, and reported.
+// A host that fails the policy is used all the same, and reported. Also where the policy says enforce, but the operator
+// has made an exception for the domain (the setting `exceptions`).
 #define MTASTS_MODE_TESTING 1
 
 // A host that fails the policy is not used.
@@ -497,12 +498,15 @@ void mtasts_context_free(struct mtasts_context *context);
 //
 // Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
 // LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-// where none is left. Under `mode=testing` and `mode=none` there is neither. Where nothing can be known (a bad settings
+// where none is left. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
+// domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
 // file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
 //
 // # Safety
 // As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
-int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
+int mtasts_exim_lookup(unsigned char **result,
+                       int argc,
+                       unsigned char **argv);
 
 // The mode of a domain: yields `enforce`, `testing` or `none`. One argument: the domain. Fails as
 // `mtasts_exim_lookup` does.
@@ -517,6 +521,15 @@ int mtasts_exim_mode(unsigned char **result, int argc, unsigned char **argv);
 // # Safety
 // As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
 int mtasts_exim_check_mx(unsigned char **result, int argc, unsigned char **argv);
+
+// Whether a domain has a newer policy than the cache knew, asked now whatever the cache says: for the place where mail
+// would be bounced (RFC 8461 5: "is there a newer policy?"). One argument: the domain. Yields
+// `changed=yes mode=MODE id=ID` where another policy counts now, so that the mail deserves another attempt, else
+// `changed=no ...`. Fails as `mtasts_exim_lookup` does.
+//
+// # Safety
+// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+int mtasts_exim_recheck(unsigned char **result, int argc, unsigned char **argv);
 
 // For `event_action` of the smtp transports. Seven arguments: `$event_name`, `$domain`, `$host`, `$host_address`,
 // `$event_data`, `$event_defer_errno`, and the facts as `name=value` pairs: `transport=`, `tlsa=` and `cert=` count.
@@ -581,7 +594,9 @@ int32_t mtasts_settings_of_host(struct mtasts_settings **out, struct mtasts_erro
 // Sets one setting. The keys are those of the settings file: `cache_dir` (absolute path; empty: memory alone),
 // `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 // `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
-// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`).
+// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
+// (absolute path of a file of domains for which nothing is enforced, a `DOMAIN 2026-12-31 REASON` on each line; it is
+// read at once; empty: none).
 //
 // `key` and `value` are NUL-terminated UTF-8.
 //

@@ -3,10 +3,11 @@
 //! Making one does nothing: no file is opened, no thread is started. It may be shared by any number of threads and
 //! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -18,13 +19,14 @@ use crate::certificate::{CertificateFailure, check_chain};
 use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
 use crate::https::PolicyHost;
-use crate::lookup::{Ask, Lookup};
+use crate::lookup::{Ask, Flight, Lookup};
 use crate::names::Domain;
 use crate::roots::{Roots, RootsError};
 use crate::settings::Settings;
 use crate::store::{Store, StoreError};
+use crate::sys::lock::Lock;
 use crate::sys::process::{self, HelperError, Identity};
-use crate::sys::thread::on_own_thread;
+use crate::sys::thread::{ThreadError, on_own_thread};
 use crate::wire::{self, MAX_MESSAGE};
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
@@ -32,14 +34,23 @@ use crate::wire::{self, MAX_MESSAGE};
 const MEMORY_LIFE: u64 = 5;
 /// How many domains are kept in memory.
 const MEMORY_SIZE: usize = 10_000;
-/// How much longer than its own deadline a helper may take, to write the cache and to end.
-const HELPER_GRACE: Duration = Duration::from_secs(2);
+/// The longest policy text that is kept in memory, in octets, where the disk has it too; most have 200.
+const MEMORY_TEXT: usize = 4096;
+/// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
+const HELPER_GRACE: Duration = Duration::from_secs(5);
 
 /// Who is told what the administrator should know now, a line at a time.
 type Log = Box<dyn Fn(&str) + Send + Sync>;
 
-/// The settings of a host, its cache, and the way to the network.
+/// The settings of a host, its cache, and the way to the network. Clones share it.
+#[derive(Clone)]
 pub struct Context {
+    /// On the heap, wherever the context itself stands. A helper starts threads after its fork, and glibc then unmaps
+    /// the stacks of the parent's other threads: what lay there is gone in the child.
+    shared: Arc<Shared>,
+}
+
+struct Shared {
     settings: Settings,
     log: Log,
     roots: Arc<LazyRoots>,
@@ -72,6 +83,29 @@ impl LazyRoots {
 enum Question {
     Cache,
     Network(Ask),
+}
+
+/// What came of a question.
+struct Asked {
+    answer: Answer,
+    entry: Entry,
+    saved: Result<(), StoreError>,
+}
+
+/// A fetch's turn among all processes and threads that share the cache. It lasts until what was fetched is written.
+struct Turn {
+    store: Option<Store>,
+    lock: RefCell<Option<Lock>>,
+}
+
+impl Flight for Turn {
+    fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
+        let store = self.store.as_ref()?;
+        // Without the lock (a directory that may not be written to, a leader slower than our deadline) it is better to
+        // fetch twice than not at all.
+        *self.lock.borrow_mut() = store.lock(domain, deadline).ok();
+        store.load(domain).ok().flatten()
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -120,40 +154,42 @@ impl From<HelperError> for ContextError {
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
-            .field("settings", &self.settings)
+            .field("settings", &self.shared.settings)
             .finish_non_exhaustive()
     }
 }
 
 impl Context {
-    /// A context of these settings. Nothing is opened, read or started before the first question.
+    /// A context of these settings. Nothing is opened, read or started before the first question. What the
+    /// administrator should know becomes a warning of the `log` facade.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
-        let log = Box::new(|line: &str| log::warn!("{line}"));
+        Self::with_log(settings, |line| log::warn!("{line}"))
+    }
+
+    /// The same with another receiver for what the administrator should know: a line at a time, on the thread that
+    /// asks.
+    #[must_use]
+    pub fn with_log(settings: Settings, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let roots = Arc::new(LazyRoots {
             ca_file: settings.ca_file.clone(),
             read: OnceBox::new(),
         });
-        Self {
+        let shared = Shared {
             settings,
-            log,
+            log: Box::new(log),
             roots,
             memory: RwLock::default(),
+        };
+        Self {
+            shared: Arc::new(shared),
         }
-    }
-
-    /// The same with another receiver for what the administrator should know: a line at a time, on the thread that
-    /// asks. Without it the lines are warnings of the `log` facade.
-    #[must_use]
-    pub fn with_log(mut self, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
-        self.log = Box::new(log);
-        self
     }
 
     /// The settings.
     #[must_use]
-    pub const fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
     /// The policy of a domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the
@@ -179,6 +215,15 @@ impl Context {
         self.ask(domain, Question::Network(Ask::Recheck), patience)
     }
 
+    /// Renews a policy before it expires (RFC 8461 10.2): the policy host is asked whatever DNS says, unless the policy is
+    /// the operator's own, and unless there is neither a policy nor a record. It does not count as use of the domain.
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn refresh(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        self.ask(domain, Question::Network(Ask::Refresh), patience)
+    }
+
     /// What the cache says. The network is not touched, whatever is missing.
     ///
     /// # Errors
@@ -193,11 +238,9 @@ impl Context {
     /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
     #[must_use]
     pub(crate) fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
-        let memory = self.memory.try_read().ok()?;
-        memory
-            .get(name)
-            .filter(|known| now < known.answer.good_until())
-            .map(|known| known.answer.clone())
+        let answer = self.shared.remembered(name, now)?;
+        self.shared.tell_exception(&answer);
+        Some(answer)
     }
 
     /// Checks the certificate chain of an MX host (RFC 8461 4.2): DER, the host's own first, against the setting
@@ -211,22 +254,38 @@ impl Context {
         host: &Domain,
         at: UnixTime,
     ) -> Result<Result<(), CertificateFailure>, RootsError> {
-        Ok(check_chain(chain, host, &*self.roots.get()?, at))
+        Ok(check_chain(chain, host, &*self.shared.roots.get()?, at))
+    }
+
+    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        // Our own, on this thread's stack and on the heap: see `Context::shared`.
+        let (shared, domain) = (self.shared.clone(), domain.clone());
+        shared.ask(&domain, question, patience)
+    }
+}
+
+impl Shared {
+    /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
+    fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
+        let memory = self.memory.try_read().ok()?;
+        memory
+            .get(name)
+            .filter(|known| now < known.answer.good_until())
+            .map(|known| known.answer.clone())
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
         let known = if process::is_root() {
-            let message = process::in_helper(self.helper_identity()?, deadline + HELPER_GRACE, MAX_MESSAGE, || {
+            let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
+            let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
                 // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
-                let known = self.answer(domain, question, deadline);
-                known.map_or_else(
-                    |_| Vec::new(),
-                    |known| wire::write(&known.answer, known.answer.good_until()).into_bytes(),
-                )
+                let known = self.answer(domain, question, deadline).map_err(|e| e.to_string());
+                wire::write(known.as_ref().map(|k| (&*k.answer, k.answer.good_until()))).into_bytes()
             })?;
-            let (answer, good_until) = wire::read(domain, &message).ok_or(HelperError::Died)?;
+            let answer = wire::read(domain, &message).ok_or(HelperError::Died)?;
+            let (answer, good_until) = answer.map_err(ContextError::Helper)?;
             Remembered {
                 answer: Arc::new(answer.with_good_until(good_until)),
                 unsaved: None,
@@ -238,62 +297,115 @@ impl Context {
         for line in [answer.alert(), answer.warning()].into_iter().flatten() {
             (self.log)(line);
         }
+        self.tell_exception(&answer);
         self.remember(known);
         Ok(answer)
+    }
+
+    /// Each use of an exception is told: whoever made it should not forget it.
+    fn tell_exception(&self, answer: &Answer) {
+        if let Some(exception) = answer.exception() {
+            (self.log)(&format!("{}: {exception}", answer.domain()));
+        }
     }
 
     /// Reads the cache, asks the network as far as the question goes, and writes the cache.
     fn answer(&self, domain: &Domain, question: Question, deadline: Instant) -> Result<Remembered, ContextError> {
         let now = unix_now();
         let (before, mut warning) = self.load(domain);
-        let (answer, entry) = match question {
-            Question::Cache => (Lookup::from_cache(&before, now), before.clone()),
-            Question::Network(ask) => match Lookup::hit(&before, now).filter(|_| ask == Ask::Delivery) {
-                // A hit needs neither a thread nor the roots.
-                Some(answer) => (answer, before.clone()),
-                None => self.ask_network(before.clone(), ask, now, deadline)?,
-            },
+        let unasked = |answer| Asked {
+            answer,
+            entry: before.clone(),
+            saved: Ok(()),
         };
-        let saved = if entry == before { Ok(()) } else { self.save(&entry) };
+        let asked = match question {
+            Question::Cache => unasked(Lookup::from_cache(&before, now)),
+            Question::Network(ask) => {
+                match Lookup::hit(&before, &self.settings, now).filter(|_| ask == Ask::Delivery) {
+                    // A hit needs neither a thread nor the roots.
+                    Some(answer) => unasked(answer),
+                    None => self.ask_network(before, ask, now, deadline)?,
+                }
+            }
+        };
+        let Asked { answer, entry, saved } = asked;
+        if !matches!(question, Question::Network(Ask::Refresh)) {
+            self.note_use(entry.clone(), now);
+        }
         if let Err(e) = &saved {
             warning = Some(e.to_string());
         }
+        let answer = answer
+            .with_warning(warning)
+            .with_exception(self.settings.exceptions.find(domain, now).cloned());
         let good_until = good_until(&entry, &answer, now);
         let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
         Ok(Remembered {
-            answer: Arc::new(answer.with_warning(warning).with_good_until(good_until)),
+            answer: Arc::new(answer.with_good_until(good_until)),
             unsaved: in_memory_alone.then(|| Box::new(entry)),
         })
     }
 
-    fn ask_network(
-        &self,
-        mut entry: Entry,
-        ask: Ask,
-        now: u64,
-        deadline: Instant,
-    ) -> Result<(Answer, Entry), ContextError> {
-        let settings = self.settings.clone();
-        let roots = self.roots.clone();
+    /// Asks on a thread of our own, and writes down what was learnt while the lookup has its turn.
+    fn ask_network(&self, before: Entry, ask: Ask, now: u64, deadline: Instant) -> Result<Asked, ContextError> {
+        let (settings, roots, known) = (self.settings.clone(), self.roots.clone(), before.clone());
         let asked = on_own_thread(deadline, move || {
             let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
                 [] => Resolver::system(),
                 servers => Resolver::with_servers(servers),
             });
-            let https = PolicyHost::new(
-                dns.clone(),
-                Arc::new(move || roots.get().map_err(|e| e.to_string())),
-                &settings.allow_addresses,
-            );
-            let answer = Lookup {
+            let roots = Arc::new(move || roots.get().map_err(|e| e.to_string()));
+            let https = PolicyHost::new(dns.clone(), roots, &settings.allow_addresses);
+            let turn = Turn {
+                store: settings.cache_dir.clone().map(Store::new),
+                lock: RefCell::default(),
+            };
+            let lookup = Lookup {
                 dns: &*dns,
                 https: &https,
+                flight: &turn,
                 settings: &settings,
+            };
+            let mut entry = before.clone();
+            if ask == Ask::Refresh {
+                // Of an entry from before uses were noted, the time without any is counted from here.
+                entry.used.get_or_insert(now);
+            } else {
+                entry.note_use(now);
             }
-            .run(&mut entry, ask, now, deadline);
-            (answer, entry)
+            let answer = lookup.run(&mut entry, ask, now, deadline);
+            let saved = match &turn.store {
+                // Most domains have no policy: they leave no trace on the disk.
+                Some(store) if entry != before && !(entry.is_empty() && before.is_empty()) => {
+                    store.update(&before, &entry)
+                }
+                _ => Ok(()),
+            };
+            Asked { answer, entry, saved }
         });
-        asked.map_err(|e| ContextError::Thread(e.to_string()))
+        match asked {
+            Ok(asked) => Ok(asked),
+            // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
+            Err(ThreadError::Deadline) => {
+                let answer = Lookup::unanswered(&known, now);
+                Ok(Asked {
+                    answer,
+                    entry: known,
+                    saved: Ok(()),
+                })
+            }
+            Err(e) => Err(ContextError::Thread(e.to_string())),
+        }
+    }
+
+    /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
+    fn note_use(&self, mut entry: Entry, now: u64) {
+        if let Some(dir) = &self.settings.cache_dir
+            && entry.held.is_some()
+            && entry.note_use(now)
+        {
+            Store::new(dir.clone()).touch(&entry.domain, now);
+        }
     }
 
     /// What is known of the domain: on disk, or in memory alone where it could not be written.
@@ -318,14 +430,11 @@ impl Context {
         (known.unwrap_or_else(|| Entry::new(domain.clone())), warning)
     }
 
-    fn save(&self, entry: &Entry) -> Result<(), StoreError> {
-        self.settings
-            .cache_dir
-            .clone()
-            .map_or(Ok(()), |dir| Store::new(dir).save(entry))
-    }
-
     fn remember(&self, known: Remembered) {
+        // A stranger's policy may have 64 KiB, and ten thousand of those are too much for a guest. It is on disk.
+        if known.unsaved.is_none() && known.answer.held().is_some_and(|held| held.text.len() > MEMORY_TEXT) {
+            return;
+        }
         let mut memory = match self.memory.try_write() {
             Ok(memory) => memory,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -340,35 +449,41 @@ impl Context {
         }
         memory.insert(known.answer.domain().clone(), known);
     }
+}
 
-    /// The owner and the group of the cache directory: whom a helper of root becomes.
-    fn helper_identity(&self) -> Result<Identity, ContextError> {
-        let dir = self.settings.cache_dir.clone().unwrap_or_default();
-        let no_helper = |why: String| ContextError::NoHelper(dir.clone(), why);
-        let about = std::fs::metadata(&dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
-        if !about.is_dir() {
-            return Err(no_helper("is no directory".into()));
-        }
-        if about.uid() == 0 {
-            return Err(no_helper("belongs to root".into()));
-        }
-        Ok(Identity {
-            uid: about.uid(),
-            gid: about.gid(),
-        })
+/// The owner and the group of the cache directory: whom root becomes for all that touches the cache or the network.
+///
+/// # Errors
+/// [`ContextError::NoHelper`].
+pub(crate) fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
+    let no_helper = |why: String| ContextError::NoHelper(dir.to_owned(), why);
+    let about = std::fs::metadata(dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
+    if !about.is_dir() {
+        return Err(no_helper("is no directory".into()));
     }
+    if about.uid() == 0 {
+        return Err(no_helper("belongs to root".into()));
+    }
+    Ok(Identity {
+        uid: about.uid(),
+        gid: about.gid(),
+    })
 }
 
 /// Until when an answer may be repeated from memory.
 fn good_until(entry: &Entry, answer: &Answer, now: u64) -> u64 {
     let due = entry.txt.as_ref().map_or(now, |txt| txt.next);
-    match answer.source() {
+    let due = entry.pinned(now).unwrap_or(due);
+    let until = match answer.source() {
         Source::CouldNotLearn => now,
         Source::NoPolicy => due,
         _ => due
             .min(answer.held().map_or(now, |h| h.expires() + 1))
             .min(now + MEMORY_LIFE),
-    }
+    };
+    answer
+        .exception()
+        .map_or(until, |exception| until.min(exception.until + 1))
 }
 
 /// The time, in Unix seconds.

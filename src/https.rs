@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use ureq::config::Config;
-use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use ureq::http::{HeaderMap, HeaderName, Response, StatusCode, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
@@ -317,6 +317,15 @@ fn check_header(headers: &HeaderMap) -> Result<(), String> {
         if !value.trim_ascii().eq_ignore_ascii_case("identity") {
             return Err(format!(
                 "the answer has the Content-Encoding {}, unasked",
+                printable(&value)
+            ));
+        }
+    }
+    // ureq would take a body of any other transfer coding as it is, up to the end of the connection.
+    for value in all(TRANSFER_ENCODING) {
+        if !value.trim_ascii().eq_ignore_ascii_case("chunked") {
+            return Err(format!(
+                "the answer has the Transfer-Encoding {}, unasked",
                 printable(&value)
             ));
         }

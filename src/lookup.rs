@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Failure, Source};
+use crate::calendar;
 use crate::dns::{Dns, DnsError};
 use crate::entry::{Entry, FailedFetch, Held, TxtSeen, one_line};
 use crate::https::Https;
+use crate::names::Domain;
 use crate::policy::{Mode, Policy};
 use crate::record::Record;
 use crate::result::ResultType;
@@ -31,6 +33,20 @@ pub enum Ask {
     Refresh,
 }
 
+/// One fetch at a time for each domain, among all who share a cache.
+pub trait Flight {
+    /// Waits until nobody else fetches the policy of this domain, and gives what is known then: another one may have
+    /// fetched it meanwhile. Nothing where there is nothing to share, or nothing new.
+    fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry>;
+}
+
+/// Who shares nothing fetches alone.
+impl Flight for () {
+    fn board(&self, _: &Domain, _: Instant) -> Option<Entry> {
+        None
+    }
+}
+
 /// A lookup over DNS and HTTPS.
 #[derive(Clone, Copy)]
 pub struct Lookup<'a> {
@@ -38,6 +54,8 @@ pub struct Lookup<'a> {
     pub dns: &'a dyn Dns,
     /// The policy hosts.
     pub https: &'a dyn Https,
+    /// Who else fetches.
+    pub flight: &'a dyn Flight,
     /// The TXT record's bounds, and `first_contact_defer`.
     pub settings: &'a Settings,
 }
@@ -47,7 +65,8 @@ impl Lookup<'_> {
     #[must_use]
     pub fn from_cache(entry: &Entry, now: u64) -> Answer {
         match entry.live(now) {
-            Some(held) => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None),
+            Some(held) => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None)
+                .with_pin(entry.pinned(now)),
             None => {
                 let why = match &entry.held {
                     Some(_) => "the policy in the cache has expired",
@@ -62,12 +81,31 @@ impl Lookup<'_> {
         }
     }
 
+    /// Answers from what is known where the network had no time to.
+    #[must_use]
+    pub fn unanswered(entry: &Entry, now: u64) -> Answer {
+        let detail = "neither DNS nor the policy host answered in time".to_owned();
+        match entry.live(now) {
+            Some(held) => {
+                let result = reportable(held, ResultType::StsPolicyFetchError);
+                kept(entry, held.clone(), Failure { result, detail })
+            }
+            None => Answer::unlearned(entry.domain.clone(), Failure { result: None, detail }, None),
+        }
+    }
+
     /// The answer where no network is needed: the policy counts, and its TXT record is not due.
     #[must_use]
-    pub fn hit(entry: &Entry, now: u64) -> Option<Answer> {
+    pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Answer> {
         let held = entry.live(now)?;
-        // A clock that went back must not silence the question for a year.
-        if !entry.txt.as_ref().is_some_and(|txt| (txt.at..txt.next).contains(&now)) {
+        if entry.pinned(now).is_some() {
+            return Some(Self::from_cache(entry, now));
+        }
+        let txt = entry.txt.as_ref()?;
+        // The process that asked may have had other settings; and a clock that went back must not silence the question
+        // for a year.
+        let next = txt.next.min(txt.at.saturating_add(settings.txt_life_max.as_secs()));
+        if !(txt.at..next).contains(&now) {
             return None;
         }
         Some(match &entry.failed {
@@ -80,9 +118,12 @@ impl Lookup<'_> {
     /// Answers, and brings `entry` up to date. `now` is in Unix seconds; the deadline bounds the network's part.
     pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Answer {
         if ask == Ask::Delivery
-            && let Some(answer) = Self::hit(entry, now)
+            && let Some(answer) = Self::hit(entry, self.settings, now)
         {
             return answer;
+        }
+        if entry.pinned(now).is_some() {
+            return Self::from_cache(entry, now);
         }
         let record = self.ask_dns(entry, now, deadline);
         if ask == Ask::Refresh {
@@ -118,18 +159,19 @@ impl Lookup<'_> {
     /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1).
     fn announced(&self, entry: &mut Entry, record: Record, now: u64, deadline: Instant) -> Answer {
         entry.unlearned_since = None;
-        if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
-            entry.failed = None;
-            return Answer::policy_held(entry.domain.clone(), Source::Cached, held, None);
+        if let Some(answer) = without_fetch(entry, &record, now) {
+            return answer;
         }
-        if let Some(failed) = &entry.failed
-            && failed.id == record.id
-            && (failed.at..failed.at.saturating_add(FETCH_PAUSE)).contains(&now)
-        {
-            return match entry.live(now) {
-                Some(held) => still_failed(entry, held.clone(), failed),
-                None => Answer::unlearned(entry.domain.clone(), paused(failed), None),
-            };
+        if let Some(known) = self.flight.board(&entry.domain, deadline) {
+            // Another one may have been in the air, and what it brought is fresher than what we knew.
+            entry.take_policy_of(&known);
+            entry.failed = known.failed;
+            if entry.pinned(now).is_some() {
+                return Self::from_cache(entry, now);
+            }
+            if let Some(answer) = without_fetch(entry, &record, now) {
+                return answer;
+            }
         }
         self.fetch(entry, record.id, now, deadline)
     }
@@ -204,7 +246,11 @@ impl Lookup<'_> {
                         held.id
                     )
                 });
-                entry.failed = None;
+                entry.mode_since = Some(match entry.live(now) {
+                    Some(old) if old.policy.mode() == held.policy.mode() => entry.mode_since.unwrap_or(old.fetched),
+                    _ => now,
+                });
+                (entry.failed, entry.imported, entry.pinned_until) = (None, None, None);
                 entry.held = Some(held.clone());
                 Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
             }
@@ -239,6 +285,22 @@ impl Lookup<'_> {
             }
         }
     }
+}
+
+/// The answer where the announced id needs no fetch: it is the one that we hold, or it could not be fetched just now.
+fn without_fetch(entry: &mut Entry, record: &Record, now: u64) -> Option<Answer> {
+    if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
+        // A fetch of another id is not wanted any more. One of this id failed in a refresh, and the next refresh minds it.
+        entry.failed = entry.failed.take().filter(|failed| failed.id == record.id);
+        return Some(Answer::policy_held(entry.domain.clone(), Source::Cached, held, None));
+    }
+    // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.
+    let pause = |failed: &&FailedFetch| failed.id == record.id && failed.at.abs_diff(now) < FETCH_PAUSE;
+    let failed = entry.failed.as_ref().filter(pause)?;
+    Some(match entry.live(now) {
+        Some(held) => still_failed(entry, held.clone(), failed),
+        None => Answer::unlearned(entry.domain.clone(), paused(failed), None),
+    })
 }
 
 /// Why there is no record to go by.
@@ -284,7 +346,8 @@ fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
     let (domain, mode, id, expires) = (&entry.domain, held.policy.mode(), &held.id, held.expires());
     let alert = (mode != Mode::None).then(|| {
         let why = &failure.detail;
-        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until Unix time {expires}): {why}")
+        let until = calendar::date_time(expires);
+        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until {until}): {why}")
     });
     Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure)).with_alert(alert)
 }

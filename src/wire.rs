@@ -1,7 +1,10 @@
 //! An answer on its way from the helper process to its parent: lines of text, and the policy as it stands on disk.
 
+use std::sync::Arc;
+
 use crate::answer::{Answer, Failure, Source};
 use crate::entry::{Entry, one_line};
+use crate::exceptions::Exception;
 use crate::names::Domain;
 use crate::result::ResultType;
 
@@ -10,15 +13,19 @@ const MAX_LINE: usize = 1000;
 /// The longest message in octets: a file of the cache, and a few lines.
 pub(crate) const MAX_MESSAGE: usize = crate::entry::MAX_FILE + 8192;
 
-/// The answer as text, with the time until which it may be repeated.
-pub(crate) fn write(answer: &Answer, good_until: u64) -> String {
+/// The answer as text, with the time until which it may be repeated; or why there is none.
+pub(crate) fn write(known: Result<(&Answer, u64), &String>) -> String {
+    let (answer, good_until) = match known {
+        Ok(known) => known,
+        Err(error) => return format!("error: {}\n\n", one_line(error, MAX_LINE)),
+    };
     let mut text = format!("source: {}\ngood-until: {good_until}\n", answer.source().name());
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name}: {}\n", one_line(value, MAX_LINE)));
     if let Some(failure) = answer.failure() {
         line("result", failure.result.map_or("", ResultType::name));
         line("detail", &failure.detail);
     }
-    if let Some(until) = answer.defer_until() {
+    if let Some(until) = answer.defer_until_by_rule() {
         line("defer-until", &until.to_string());
     }
     if let Some(warning) = answer.warning() {
@@ -26,6 +33,13 @@ pub(crate) fn write(answer: &Answer, good_until: u64) -> String {
     }
     if let Some(alert) = answer.alert() {
         line("alert", alert);
+    }
+    if let Some(until) = answer.pinned_until() {
+        line("pinned-until", &until.to_string());
+    }
+    if let Some(exception) = answer.exception() {
+        line("exception-until", &exception.until.to_string());
+        line("exception-reason", &exception.reason);
     }
     text.push('\n');
     if let Some(held) = answer.held_shared() {
@@ -37,12 +51,15 @@ pub(crate) fn write(answer: &Answer, good_until: u64) -> String {
 }
 
 /// Reads what [`write`] wrote, or nothing where it is not whole.
-pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<(Answer, u64)> {
+pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<Result<(Answer, u64), String>> {
     let (head, file) = std::str::from_utf8(text).ok()?.split_once("\n\n")?;
     let field = |name: &str| {
         head.lines()
             .find_map(|l| l.strip_prefix(name)?.strip_prefix(": ").map(str::to_owned))
     };
+    if let Some(error) = field("error") {
+        return Some(Err(error));
+    }
     let source = Source::ALL
         .into_iter()
         .find(|s| Some(s.name()) == field("source").as_deref())?;
@@ -51,8 +68,14 @@ pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<(Answer, u64)> {
         detail,
     });
     let good_until = field("good-until")?.parse().ok()?;
-    let defer_until = match field("defer-until") {
-        Some(until) => Some(until.parse().ok()?),
+    let time = |name: &str| field(name).map(|text| text.parse::<u64>()).transpose().ok();
+    let (defer_until, pinned_until) = (time("defer-until")?, time("pinned-until")?);
+    let exception = match time("exception-until")? {
+        Some(until) => Some(Arc::new(Exception {
+            domain: domain.clone(),
+            until,
+            reason: field("exception-reason")?,
+        })),
         None => None,
     };
     let answer = match source {
@@ -63,16 +86,15 @@ pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<(Answer, u64)> {
             Answer::policy_held(domain.clone(), source, held, failure)
         }
     };
-    Some((
-        answer.with_warning(field("warning")).with_alert(field("alert")),
+    let answer = answer.with_warning(field("warning")).with_alert(field("alert"));
+    Some(Ok((
+        answer.with_pin(pinned_until).with_exception(exception),
         good_until,
-    ))
+    )))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::entry::Held;
     use crate::policy::Policy;
@@ -92,7 +114,17 @@ mod tests {
             result,
             detail: "it: failed".into(),
         };
+        let exception = || {
+            Some(Arc::new(Exception {
+                domain: domain.clone(),
+                until: 1_798_761_599,
+                reason: "ticket 4711: they move".into(),
+            }))
+        };
         for answer in [
+            Answer::policy_held(domain.clone(), Source::Cached, held.clone(), None).with_pin(Some(77)),
+            Answer::policy_held(domain.clone(), Source::Cached, held.clone(), None).with_exception(exception()),
+            Answer::unlearned(domain.clone(), failure(None), Some(99)).with_exception(exception()),
             Answer::policy_held(domain.clone(), Source::Fresh, held.clone(), None).with_alert(Some("weaker".into())),
             Answer::policy_held(
                 domain.clone(),
@@ -104,11 +136,13 @@ mod tests {
             Answer::none(domain.clone(), failure(None)),
             Answer::unlearned(domain.clone(), failure(None), Some(99)),
         ] {
-            let sent = write(&answer, 7);
-            assert_eq!(read(&domain, sent.as_bytes()), Some((answer, 7)));
+            let sent = write(Ok((&answer, 7)));
+            assert_eq!(read(&domain, sent.as_bytes()), Some(Ok((answer, 7))));
             for cut in 0..sent.find("\n\n").unwrap() {
                 assert_eq!(read(&domain, &sent.as_bytes()[..cut]), None);
             }
         }
+        let error = write(Err(&"no thread".into()));
+        assert_eq!(read(&domain, error.as_bytes()), Some(Err("no thread".into())));
     }
 }

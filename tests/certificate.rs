@@ -14,7 +14,9 @@ use rustls_pki_types::UnixTime;
 #[allow(dead_code, reason = "each test program uses a part of it")]
 mod pki;
 
-use pki::{Authority, Directory, host, intermediate, intermediate_with_key, root, roots, self_signed_host};
+use pki::{
+    Authority, Directory, host, host_with_names, intermediate, intermediate_with_key, root, roots, self_signed_host,
+};
 
 const MX: &str = "mx1.example.com";
 
@@ -410,45 +412,6 @@ fn ten_certificates() {
     ten.extend([line[0].der().to_vec(), line[1].der().to_vec()]);
     assert_eq!(ten.len(), 10);
     assert_eq!(verdict_of(&ten), "ok");
-}
-
-/// The length of a DER element, in the one form that DER allows (X.690 10.1).
-fn der_length(length: usize) -> Vec<u8> {
-    match (u8::try_from(length), u16::try_from(length)) {
-        (Ok(short @ ..=0x7f), _) => vec![short],
-        (Ok(medium), _) => vec![0x81, medium],
-        (_, Ok(long)) => [&[0x82], &long.to_be_bytes()[..]].concat(),
-        _ => panic!("too long for a certificate"),
-    }
-}
-
-/// The DNS names of a certificate, as the bytes they are: rcgen would not write all of them.
-fn host_with_names(issuer: &Authority, names: &[&[u8]], addresses: &[IpAddr], common_name: Option<&str>) -> Vec<u8> {
-    let mut content = Vec::new();
-    for name in names {
-        content.push(0x82);
-        content.extend(der_length(name.len()));
-        content.extend_from_slice(name);
-    }
-    for address in addresses {
-        let octets = match address {
-            IpAddr::V4(address) => address.octets().to_vec(),
-            IpAddr::V6(address) => address.octets().to_vec(),
-        };
-        content.extend([0x87, octets.len() as u8]);
-        content.extend(octets);
-    }
-    host(&[], issuer, |params| {
-        if let Some(name) = common_name {
-            params.distinguished_name.push(DnType::CommonName, name);
-        }
-        if !content.is_empty() {
-            let sequence = [&[0x30], &der_length(content.len())[..], &content].concat();
-            let alternative_names = CustomExtension::from_oid_content(&[2, 5, 29, 17], sequence);
-            params.custom_extensions.push(alternative_names);
-        }
-    })
-    .der
 }
 
 #[test]

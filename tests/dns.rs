@@ -426,3 +426,78 @@ fn mx_records_come_in_their_order() {
     assert_eq!(asked("example.com"), ["10 mx.example", "20 a.example", "20 b.example"]);
     assert_eq!(asked("null.example"), ["0 ."]);
 }
+
+/// `/etc/resolv.conf` is read for each question: a laptop moves, a daemon stays.
+#[test]
+fn the_servers_of_the_system_are_asked() {
+    // SAFETY: no memory is involved; the call concerns the calling thread alone.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS) };
+    assert_eq!(
+        result,
+        0,
+        "namespaces (root is needed): {}",
+        std::io::Error::last_os_error()
+    );
+    let file = std::env::temp_dir().join(format!("mtasts-resolv-{}.conf", std::process::id()));
+    let write = |text: &str| std::fs::write(&file, text).expect("a file");
+    write("");
+    let target = std::fs::canonicalize("/etc/resolv.conf").expect("/etc/resolv.conf");
+    for (program, arguments) in [
+        ("ip", &["link", "set", "lo", "up"].map(std::ffi::OsStr::new)[..]),
+        ("mount", &["--make-rprivate", "/"].map(std::ffi::OsStr::new)),
+        ("mount", &["--bind".as_ref(), file.as_os_str(), target.as_os_str()]),
+    ] {
+        let status = std::process::Command::new(program)
+            .args(arguments)
+            .status()
+            .expect(program);
+        assert!(status.success(), "{program} {arguments:?}");
+    }
+    let resolver = Resolver::system();
+    let asked = || resolver.txt("_mta-sts.example.com", soon()).map(|txt| txt.records);
+    for ip in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
+        DnsServer::start_at(ip, move |asked| {
+            Reply::answers(vec![txt(&asked.name, 60, &[ip.as_bytes()])])
+        });
+    }
+    assert_eq!(
+        asked(),
+        Ok(vec![b"127.0.0.1".to_vec()]),
+        "without any, the one on this host"
+    );
+    write("search example.net\nnameserver 127.0.0.2\nnameserver 127.0.0.3\n");
+    assert_eq!(asked(), Ok(vec![b"127.0.0.2".to_vec()]));
+    write("nameserver 127.0.0.3\n");
+    assert_eq!(asked(), Ok(vec![b"127.0.0.3".to_vec()]));
+    std::fs::remove_file(&file).expect("the file");
+}
+
+/// A user whose limit of processes is used up gets an error, and the process lives on.
+#[test]
+fn without_a_thread_there_is_an_error() {
+    let (server, resolver) = server(|asked| Reply::answers(vec![txt(&asked.name, 60, &[RECORD])]));
+    // SAFETY: the child calls nothing but system calls and code that works in a forked child by design, and ends
+    // without coming back here.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        let none = libc::rlimit {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        // SAFETY: a valid pointer; the others take numbers.
+        let ready = unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) == 0 && libc::setuid(65534) == 0 };
+        let result = resolver.txt("_mta-sts.example.com", soon());
+        let told = matches!(result, Err(DnsError::Other(words)) if words.starts_with("the system gives us no thread"));
+        // SAFETY: ends the child at once.
+        unsafe { libc::_exit(if ready && told { 0 } else { 1 }) };
+    }
+    assert!(child > 0, "fork: {}", std::io::Error::last_os_error());
+    let mut status = -1;
+    // SAFETY: a valid pointer and a child of ours.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    assert_eq!(status, 0);
+    assert_eq!(server.asked().len(), 0);
+    resolver
+        .txt("_mta-sts.example.com", soon())
+        .expect("the parent is as it was");
+}

@@ -89,6 +89,7 @@ fn play(vector: &Value, txt_life: Duration) {
         let lookup = Lookup {
             dns: &script,
             https: &script,
+            flight: &(),
             settings: &settings,
         };
         let ask = match event["op"].as_str().unwrap() {
@@ -102,14 +103,14 @@ fn play(vector: &Value, txt_life: Duration) {
             .load(&domain)
             .unwrap()
             .unwrap_or_else(|| mtasts::Entry::new(domain.clone()));
-        let before = entry.held.clone();
+        let (read, before) = (entry.clone(), entry.held.clone());
         let answer = lookup.run(
             &mut entry,
             ask,
             event["t"].as_u64().unwrap(),
             Instant::now() + Duration::from_secs(9),
         );
-        store.save(&entry).unwrap();
+        store.update(&read, &entry).unwrap();
 
         let at = format!("{name} at {}: {answer:?}", event["t"]);
         for (key, want) in event["expect"].as_object().unwrap() {

@@ -45,11 +45,15 @@ pub unsafe extern "C" fn mtasts_context_new(
         let out = unsafe { out.as_mut() }.ok_or_else(|| Fault::argument("out is NULL"))?;
         // SAFETY: the caller's promise.
         let settings = unsafe { settings.as_ref() };
-        let mut context = Context::new(settings.map_or_else(Settings::default, |s| s.settings.clone()));
-        if let Some(log) = settings.and_then(|s| s.log) {
-            let log = SharedLog(log);
-            context = context.with_log(move |line| log.tell(line));
-        }
+        let values = settings.map_or_else(Settings::default, |s| s.settings.clone());
+        let context = match settings.and_then(|s| s.log) {
+            Some(log) => {
+                let log = SharedLog(log);
+                Context::with_log(values, move |line| log.tell(line))
+            }
+            // The `log` facade has no listener in a program of C.
+            None => Context::new(values),
+        };
         *out = Box::into_raw(Box::new(mtasts_context { context }));
         Ok(MTASTS_OK)
     };

@@ -18,13 +18,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use once_cell::race::OnceBox;
 
-use super::settings::of_host;
 use super::{c_text, quietly};
 use crate::answer::Answer;
 use crate::certificate;
 use crate::context::Context;
 use crate::names::{Domain, is_ipv4};
 use crate::policy::{Mode, Policy};
+use crate::settings::Settings;
 use crate::verdict::{Action, Seen, verdict};
 
 /// Exim's OK: the text in `yield` is the result.
@@ -50,7 +50,8 @@ thread_local! {
 ///
 /// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
 /// LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-/// where none is left. Under `mode=testing` and `mode=none` there is neither. Where nothing can be known (a bad settings
+/// where none is left. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
+/// domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
 /// file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
 ///
 /// # Safety
@@ -67,8 +68,16 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         let Some(held) = answer.held() else {
             return Ok("mode=none".into());
         };
-        if held.policy.mode() != Mode::Enforce {
-            return Ok(format!("mode={} id={}", held.policy.mode(), held.id));
+        if let Some(exception) = answer.exception() {
+            let exception = exception.to_string().replace(['"', '\\'], " ");
+            return Ok(format!(
+                "mode={} id={} exception=\"{exception}\"",
+                answer.mode(),
+                held.id
+            ));
+        }
+        if answer.mode() != Mode::Enforce {
+            return Ok(format!("mode={} id={}", answer.mode(), held.id));
         }
         let wrong = verdict(&answer, answer.domain(), &Seen::NoHostLeft).sentence;
         let ignore = ignore_list(&held.policy);
@@ -122,6 +131,37 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
             Err(_) => answer.mode() != Mode::Enforce,
         };
         Ok(if allowed { "yes" } else { "no" }.into())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { call(result, argc, argv, body) }
+}
+
+/// Whether a domain has a newer policy than the cache knew, asked now whatever the cache says: for the place where mail
+/// would be bounced (RFC 8461 5: "is there a newer policy?"). One argument: the domain. Yields
+/// `changed=yes mode=MODE id=ID` where another policy counts now, so that the mail deserves another attempt, else
+/// `changed=no ...`. Fails as `mtasts_exim_lookup` does.
+///
+/// # Safety
+/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
+    let body = |arguments: &[&str]| {
+        let [domain] = arguments else {
+            return Err("mtasts_exim_recheck takes one argument, the domain".into());
+        };
+        let Ok(domain) = Domain::parse(domain) else {
+            return Ok("changed=no mode=none".into());
+        };
+        let context = context()?;
+        let before = context.lookup_cached(&domain).map_err(|e| e.to_string())?;
+        let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.to_string())?;
+        let id = |answer: &Answer| answer.held().map(|held| (held.id.clone(), held.fetched));
+        let changed = if id(&before) == id(&now) { "no" } else { "yes" };
+        Ok(format!(
+            "changed={changed} mode={} id={}",
+            now.mode(),
+            id(&now).unwrap_or_default().0
+        ))
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
@@ -232,7 +272,7 @@ fn ask(domain: &str) -> Result<Option<Arc<Answer>>, String> {
 fn context() -> Result<&'static Context, String> {
     static CONTEXT: OnceBox<Context> = OnceBox::new();
     CONTEXT
-        .get_or_try_init(|| of_host().map(|settings| Box::new(Context::new(settings))))
+        .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Context::new(settings))))
         .map_err(|e| e.to_string())
 }
 

@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::entry::one_line;
 use crate::names::{Domain, NameError};
+use crate::sys::thread;
 
 /// The call succeeded.
 pub const MTASTS_OK: i32 = 0;
@@ -124,7 +125,7 @@ fn silence_panics() {
     }
     let before = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
-        if !INSIDE.get() && std::thread::current().name() != Some("mtasts") {
+        if !INSIDE.get() && !thread::is_own() {
             before(panic);
         }
     }));

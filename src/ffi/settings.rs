@@ -1,11 +1,10 @@
 //! Settings for C.
 
 use std::ffi::{c_char, c_void};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::{Fault, MTASTS_E_SETTINGS, MTASTS_NUL_TERMINATED, MTASTS_OK, guard, mtasts_error, text};
 use crate::settings::{Settings, SettingsError};
-use crate::sys::process;
 
 /// The longest key, value or path, in octets.
 const MAX_VALUE: usize = 65_536;
@@ -61,19 +60,7 @@ pub unsafe extern "C" fn mtasts_settings_new(out: *mut *mut mtasts_settings) -> 
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_settings_of_host(out: *mut *mut mtasts_settings, error: *mut mtasts_error) -> i32 {
     // SAFETY: both are the caller's.
-    unsafe { guard(error, || give(out, of_host()?)) }
-}
-
-/// The settings of the host, by the rules for a privileged process.
-pub(super) fn of_host() -> Result<Settings, SettingsError> {
-    let privileged = process::is_privileged();
-    Settings::of_host(|name| {
-        if privileged {
-            None
-        } else {
-            std::env::var_os(name).map(PathBuf::from)
-        }
-    })
+    unsafe { guard(error, || give(out, Settings::of_process()?)) }
 }
 
 /// # Safety
@@ -88,7 +75,9 @@ unsafe fn give(out: *mut *mut mtasts_settings, settings: Settings) -> Result<i32
 /// Sets one setting. The keys are those of the settings file: `cache_dir` (absolute path; empty: memory alone),
 /// `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 /// `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
-/// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`).
+/// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
+/// (absolute path of a file of domains for which nothing is enforced, a `DOMAIN 2026-12-31 REASON` on each line; it is
+/// read at once; empty: none).
 ///
 /// `key` and `value` are NUL-terminated UTF-8.
 ///

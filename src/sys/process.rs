@@ -1,9 +1,12 @@
 //! Who we are, and work that a less privileged child does for us.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Instant;
 
 /// The user and the group that a helper becomes.
@@ -47,6 +50,15 @@ pub(crate) fn is_privileged() -> bool {
     is_root() || unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// Whether this process may make and replace files in a directory, with the rights that it has now.
+pub(crate) fn may_write(dir: &Path) -> bool {
+    let Ok(dir) = CString::new(dir.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: a NUL-terminated text that lives during the call.
+    unsafe { libc::faccessat(libc::AT_FDCWD, dir.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
 /// Does `work` in a child that has become `identity` for good, and returns what it made, at most `longest` octets.
 ///
 /// # Errors
@@ -65,7 +77,12 @@ pub(crate) fn in_helper(
         0 => {
             drop(read);
             let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                become_identity(identity).is_ok() && File::from(write).write_all(&work()).is_ok()
+                become_identity(identity).is_ok() && {
+                    // Without its parent nobody wants the answer. After the change of user, which would undo it.
+                    // SAFETY: a plain system call on values.
+                    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+                    File::from(write).write_all(&work()).is_ok()
+                }
             }));
             // SAFETY: _exit runs neither the host's destructors nor its exit handlers, which belong to the parent.
             unsafe { libc::_exit(i32::from(!done.unwrap_or(false))) }
@@ -91,12 +108,13 @@ pub(crate) fn in_helper(
 }
 
 /// Gives up every right but those of `identity`, and makes sure that there is no way back.
-fn become_identity(identity: Identity) -> io::Result<()> {
+///
+/// # Errors
+/// What the system says. The process is then neither who it was nor who it should be, and must do nothing more.
+pub(crate) fn become_identity(identity: Identity) -> io::Result<()> {
     let Identity { uid, gid } = identity;
     // SAFETY: plain system calls on values; setgroups gets one valid group.
     unsafe {
-        // Without its parent nobody wants the answer.
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         if libc::setgroups(1, &raw const gid) != 0
             || libc::setresgid(gid, gid, gid) != 0
             || libc::setresuid(uid, uid, uid) != 0
@@ -184,8 +202,10 @@ mod tests {
             unsafe {
                 let groups = libc::getgroups(0, std::ptr::null_mut());
                 let back = libc::setuid(0);
+                let mut signal = 0;
+                libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
                 format!(
-                    "{} {} {} {groups} {back}",
+                    "{} {} {} {groups} {back} {signal}",
                     libc::getuid(),
                     libc::geteuid(),
                     libc::getegid()
@@ -193,7 +213,7 @@ mod tests {
                 .into_bytes()
             }
         });
-        assert_eq!(String::from_utf8(who.unwrap()).unwrap(), "65534 65534 65534 1 -1");
+        assert_eq!(String::from_utf8(who.unwrap()).unwrap(), "65534 65534 65534 1 -1 9");
         assert!(is_root());
         let root = Identity { uid: 0, gid: 0 };
         assert!(matches!(

@@ -4,15 +4,20 @@
 //! were written for its own threads. A short-lived thread gives what a lookup needs. Its random numbers are freshly
 //! seeded, so that siblings after a fork never share DNS ids; its runtime, sockets and buffers end with it; and no
 //! signal handler of the host ever runs on it.
+//!
+//! It is made by `pthread_create`. In a program of Rust, each start and end of a thread of the standard library takes a
+//! lock of the whole process (that of its stack overflow handler), and in a child that was forked just then the lock
+//! stays taken for ever.
 
 use std::cell::Cell;
+use std::ffi::c_void;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 use std::{fmt, io, mem, ptr};
 
-/// The stack of the thread. A whole lookup with a TLS handshake needs less than a quarter of it; glibc also puts the
-/// thread-local variables of every library of the host there. Pages that nobody touches cost nothing.
+/// The stack of the thread. A question and a fetch need less than 128 KiB, even unoptimised (measured); glibc also puts
+/// the thread-local variables of every library of the host there. Pages that nobody touches cost nothing.
 const STACK: usize = 512 * 1024;
 
 /// How long after its deadline the thread may take to tidy up before it is left behind.
@@ -64,25 +69,79 @@ where
         // Nobody listens any more if the deadline has passed.
         let _ = answer.send(work());
     };
-    let thread = {
-        // A new thread inherits the mask of its parent: so there is no moment at which a handler could run on it.
-        let _blocked = BlockedSignals::new();
-        Builder::new().name("mtasts".into()).stack_size(STACK).spawn(work)
-    };
-    let thread = thread.map_err(ThreadError::Spawn)?;
+    let thread = Thread::start(Box::new(work)).map_err(ThreadError::Spawn)?;
     let patience = deadline.saturating_duration_since(Instant::now()) + GRACE;
     match wait.recv_timeout(patience) {
         Ok(result) => {
             // The work is done and dropped; joining leaves no thread behind for the caller's next fork.
-            let _ = thread.join();
+            thread.join();
             Ok(result)
         }
         Err(RecvTimeoutError::Disconnected) => {
-            let _ = thread.join();
+            thread.join();
             Err(ThreadError::Panic)
         }
-        Err(RecvTimeoutError::Timeout) => Err(ThreadError::Deadline),
+        Err(RecvTimeoutError::Timeout) => {
+            thread.leave();
+            Err(ThreadError::Deadline)
+        }
     }
+}
+
+/// Whether the calling thread is one of ours: a panic on it is reported by the call that waits for it.
+pub(crate) fn is_own() -> bool {
+    ON_OWN_THREAD.get()
+}
+
+/// What a thread does.
+type Work = Box<dyn FnOnce() + Send>;
+
+/// A thread that was started, and that is to be joined or left.
+struct Thread(libc::pthread_t);
+
+impl Thread {
+    fn start(work: Work) -> io::Result<Self> {
+        let work = Box::into_raw(Box::new(work));
+        // A new thread inherits the mask of its parent: so there is no moment at which a handler could run on it.
+        let _blocked = BlockedSignals::new();
+        // SAFETY: the attributes are initialised before their use and destroyed after it. The thread takes `work` over;
+        // where there is none it is still ours.
+        unsafe {
+            let mut attributes: libc::pthread_attr_t = mem::zeroed();
+            let mut thread: libc::pthread_t = mem::zeroed();
+            let mut failed = libc::pthread_attr_init(&raw mut attributes);
+            if failed == 0 {
+                libc::pthread_attr_setstacksize(&raw mut attributes, STACK);
+                failed = libc::pthread_create(&raw mut thread, &raw const attributes, run, work.cast());
+                libc::pthread_attr_destroy(&raw mut attributes);
+            }
+            if failed != 0 {
+                drop(Box::from_raw(work));
+                return Err(io::Error::from_raw_os_error(failed));
+            }
+            Ok(Self(thread))
+        }
+    }
+
+    fn join(self) {
+        // SAFETY: a joinable thread of ours, joined once.
+        unsafe { libc::pthread_join(self.0, ptr::null_mut()) };
+    }
+
+    fn leave(self) {
+        // SAFETY: a joinable thread of ours; nobody joins it any more.
+        unsafe { libc::pthread_detach(self.0) };
+    }
+}
+
+extern "C" fn run(work: *mut c_void) -> *mut c_void {
+    // SAFETY: `Thread::start` made it of such a box and gave it up.
+    let work = unsafe { Box::from_raw(work.cast::<Work>()) };
+    // SAFETY: a short name for this very thread, for those who look at the process.
+    unsafe { libc::pthread_setname_np(libc::pthread_self(), c"mtasts".as_ptr()) };
+    // Nothing unwinds into C. Whoever waits sees that no answer comes.
+    let _ = catch_unwind(AssertUnwindSafe(work));
+    ptr::null_mut()
 }
 
 /// While it lives, this thread takes no signal. Those that arrive wait, or go to another thread of the process.

@@ -149,19 +149,30 @@ impl DnsServer {
     pub fn start(zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         for _ in 0..50 {
             let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP port");
-            let address = udp.local_addr().expect("its address");
-            let Ok(tcp) = TcpListener::bind(address) else { continue };
-            let asked = Arc::new(Mutex::new(Vec::new()));
-            let zone = Arc::new(Zone {
-                answer: Box::new(zone),
-                asked: Arc::clone(&asked),
-            });
-            let udp_zone = Arc::clone(&zone);
-            thread::spawn(move || serve_udp(&udp, &udp_zone));
-            thread::spawn(move || serve_tcp(&tcp, &zone));
-            return Self { address, asked };
+            if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("its address")) {
+                return Self::serve(udp, tcp, zone);
+            }
         }
         panic!("no port is free for both UDP and TCP");
+    }
+
+    /// On port 53 of this address.
+    pub fn start_at(ip: &str, zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let udp = UdpSocket::bind((ip, 53)).expect("UDP port 53");
+        Self::serve(udp, TcpListener::bind((ip, 53)).expect("TCP port 53"), zone)
+    }
+
+    fn serve(udp: UdpSocket, tcp: TcpListener, zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        let address = udp.local_addr().expect("an address");
+        let asked = Arc::new(Mutex::new(Vec::new()));
+        let zone = Arc::new(Zone {
+            answer: Box::new(zone),
+            asked: Arc::clone(&asked),
+        });
+        let udp_zone = Arc::clone(&zone);
+        thread::spawn(move || serve_udp(&udp, &udp_zone));
+        thread::spawn(move || serve_tcp(&tcp, &zone));
+        Self { address, asked }
     }
 
     /// A port of 127.0.0.1 at which nothing listens.

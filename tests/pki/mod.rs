@@ -1,12 +1,13 @@
 //! Certificates for tests: authorities, the certificates they issue, and what only `openssl` is willing to make.
 
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mtasts::Roots;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa,
+    Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
 pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
@@ -48,6 +49,50 @@ pub(crate) fn host(names: &[&str], issuer: &Issuer<'_, KeyPair>, change: impl Fn
         der,
         key_pem: key.serialize_pem(),
     }
+}
+
+/// The length of a DER element, in the one form that DER allows (X.690 10.1).
+fn der_length(length: usize) -> Vec<u8> {
+    match (u8::try_from(length), u16::try_from(length)) {
+        (Ok(short @ ..=0x7f), _) => vec![short],
+        (Ok(medium), _) => vec![0x81, medium],
+        (_, Ok(long)) => [&[0x82], &long.to_be_bytes()[..]].concat(),
+        _ => panic!("too long for a certificate"),
+    }
+}
+
+/// The DNS names of a certificate, as the bytes they are: rcgen would not write all of them.
+pub(crate) fn host_with_names(
+    issuer: &Authority,
+    names: &[&[u8]],
+    addresses: &[IpAddr],
+    common_name: Option<&str>,
+) -> Vec<u8> {
+    let mut content = Vec::new();
+    for name in names {
+        content.push(0x82);
+        content.extend(der_length(name.len()));
+        content.extend_from_slice(name);
+    }
+    for address in addresses {
+        let octets = match address {
+            IpAddr::V4(address) => address.octets().to_vec(),
+            IpAddr::V6(address) => address.octets().to_vec(),
+        };
+        content.extend([0x87, octets.len() as u8]);
+        content.extend(octets);
+    }
+    host(&[], issuer, |params| {
+        if let Some(name) = common_name {
+            params.distinguished_name.push(DnType::CommonName, name);
+        }
+        if !content.is_empty() {
+            let sequence = [&[0x30], &der_length(content.len())[..], &content].concat();
+            let alternative_names = CustomExtension::from_oid_content(&[2, 5, 29, 17], sequence);
+            params.custom_extensions.push(alternative_names);
+        }
+    })
+    .der
 }
 
 /// A host's certificate that nobody else has signed.

@@ -1,0 +1,62 @@
+# make            builds the libraries and the command
+# make install    PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib BINDIR= INCLUDEDIR= MANDIR= DOCDIR= PKGCONFIGDIR=
+
+PREFIX ?= /usr/local
+BINDIR ?= $(PREFIX)/bin
+LIBDIR ?= $(PREFIX)/lib
+INCLUDEDIR ?= $(PREFIX)/include
+MANDIR ?= $(PREFIX)/share/man
+DOCDIR ?= $(PREFIX)/share/doc/libmtasts
+PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
+
+CARGO ?= cargo
+CARGO_FLAGS ?= --locked
+INSTALL ?= install
+
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+ABI := $(shell sed -n 's/^\#define MTASTS_ABI //p' include/mtasts.h)
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+DIST := $(TARGET)/dist
+SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+EXAMPLES := $(shell find examples -mindepth 2 -type f ! -name '*.rs')
+
+.PHONY: all install
+
+all: $(DIST)/libmtasts.so $(DIST)/mtasts
+
+# Asked for by themselves, because cargo does no link-time optimisation of a library that is also built for Rust; and
+# copied, because building the command leaves such a one in their place.
+$(DIST)/libmtasts.so: $(SOURCES)
+	$(CARGO) rustc $(CARGO_FLAGS) --release --lib --crate-type cdylib,staticlib
+	mkdir -p $(DIST)
+	cp $(TARGET)/release/libmtasts.a $(DIST)/libmtasts.a
+	cp $(TARGET)/release/libmtasts.so $@
+
+$(DIST)/mtasts: $(SOURCES) $(DIST)/libmtasts.so
+	$(CARGO) build $(CARGO_FLAGS) --release --bin mtasts --features cli
+	cp $(TARGET)/release/mtasts $@
+
+# A directory as pkg-config likes it: below ${prefix} where it is.
+below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
+
+install: all
+	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR) $(INCLUDEDIR) $(PKGCONFIGDIR))
+	$(INSTALL) -d $(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5)
+	$(INSTALL) -m 755 $(DIST)/mtasts $(DESTDIR)$(BINDIR)/mtasts
+	$(INSTALL) -m 644 $(DIST)/libmtasts.so $(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION)
+	ln -sf libmtasts.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmtasts.so.$(ABI)
+	ln -sf libmtasts.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmtasts.so
+	$(INSTALL) -m 644 $(DIST)/libmtasts.a $(DESTDIR)$(LIBDIR)/libmtasts.a
+	$(INSTALL) -m 644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
+	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \
+	    -e 's|@LIBDIR@|$(call below_prefix,$(LIBDIR))|' -e 's|@INCLUDEDIR@|$(call below_prefix,$(INCLUDEDIR))|' \
+	    mtasts.pc.in > $(DIST)/mtasts.pc
+	$(INSTALL) -m 644 $(DIST)/mtasts.pc $(DESTDIR)$(PKGCONFIGDIR)/mtasts.pc
+	$(INSTALL) -m 644 docs/man/mtasts.1 $(DESTDIR)$(MANDIR)/man1/mtasts.1
+	$(INSTALL) -m 644 docs/man/libmtasts.3 $(DESTDIR)$(MANDIR)/man3/libmtasts.3
+	$(INSTALL) -m 644 docs/man/mtasts.toml.5 $(DESTDIR)$(MANDIR)/man5/mtasts.toml.5
+	for file in $(EXAMPLES) LICENSE LICENSE-MIT LICENSE-APACHE $(wildcard README.md CHANGELOG.md); do \
+	    $(INSTALL) -D -m 644 "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; \
+	done
+
+include tests/targets.mk

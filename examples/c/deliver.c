@@ -1,0 +1,147 @@
+/*
+ * What a sending mail server does for each mail, with libmtasts and no more than C99.
+ *
+ *     cc deliver.c $(pkg-config --cflags --libs mtasts) -o deliver
+ *     ./deliver example.com mx1.example.com chain/1.der chain/2.der
+ *
+ * asks whether mail for example.com may go to mx1.example.com, which has sent these certificates, its own first. A real
+ * mail server has them from its TLS library (SSL_get_peer_cert_chain, gnutls_certificate_get_peers); without any, the
+ * host is judged by its name alone.
+ *
+ * Exit status: 0 deliver, 75 not to this host: try the next one, or keep the mail in the queue.
+ */
+
+#include <mtasts.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum { DELIVER = 0, USAGE = 64, UNAVAILABLE = 69, TRY_LATER = 75 };
+
+/* The library tells an administrator here, and nowhere else, what he should know. */
+static void log_line(const char *line, void *program) {
+    fprintf(stderr, "%s: %s\n", (const char *)program, line);
+}
+
+/* Once, at the start. */
+static mtasts_context *start(char *program) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_settings *settings = NULL;
+    mtasts_context *context = NULL;
+
+    if (mtasts_abi_check(MTASTS_ABI) != MTASTS_OK) {
+        fprintf(stderr, "%s: built for another libmtasts than %s\n", program, mtasts_version());
+        return NULL;
+    }
+    if (mtasts_settings_of_host(&settings, &error) != MTASTS_OK) {
+        fprintf(stderr, "%s: %s\n", program, error.message);
+        return NULL;
+    }
+    mtasts_settings_set_log(settings, log_line, program);
+    if (mtasts_context_new(settings, &context, &error) != MTASTS_OK)
+        fprintf(stderr, "%s: %s\n", program, error.message);
+    mtasts_settings_free(settings);
+    return context;
+}
+
+/* Reads a file whole; the caller frees `data`. */
+static int read_file(const char *name, mtasts_octets *octets) {
+    enum { LARGEST = 1 << 20 };
+    FILE *file = fopen(name, "rb");
+    unsigned char *data = file ? malloc(LARGEST) : NULL;
+
+    if (data) {
+        octets->length = fread(data, 1, LARGEST, file);
+        octets->data = data;
+    } else {
+        perror(name);
+    }
+    if (file)
+        fclose(file);
+    return data != NULL;
+}
+
+/* May mail go to this host, as far as it was seen? Prints the sentence for the log. */
+static int may_deliver(const mtasts_answer *answer, const char *host, const mtasts_seen *seen) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+
+    if (mtasts_verdict(answer, host, MTASTS_NUL_TERMINATED, seen, &decision, &error) != MTASTS_OK) {
+        /* No host name at all. Nothing goes there where a policy is enforced. */
+        printf("%s\n", error.message);
+        return mtasts_answer_mode(answer) != MTASTS_MODE_ENFORCE;
+    }
+    printf("%s\n", decision.sentence);
+    if (decision.result != 0)
+        printf("to be reported as %s: %s\n", mtasts_result_name(decision.result), decision.reason_code);
+    return decision.action == MTASTS_ACTION_DELIVER || decision.action == MTASTS_ACTION_DELIVER_AND_REPORT;
+}
+
+/* Judges the certificates that the host has sent. */
+static int may_deliver_over_tls(mtasts_context *context, const mtasts_answer *answer, const char *host,
+                                char **files, size_t count) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_check check = {sizeof check, 0, ""};
+    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_CERTIFICATE, 0, NULL};
+    mtasts_octets *chain = calloc(count, sizeof *chain);
+    size_t read = 0;
+    int may = 0;
+
+    while (chain && read < count && read_file(files[read], &chain[read]))
+        read++;
+    if (chain && read == count) {
+        if (mtasts_check_certificate(context, host, MTASTS_NUL_TERMINATED, chain, count, 0, &check, &error) == MTASTS_OK) {
+            seen.result = check.result;
+            seen.reason = check.reason;
+            may = may_deliver(answer, host, &seen);
+        } else {
+            printf("%s\n", error.message);
+        }
+    }
+    while (read > 0)
+        free((void *)chain[--read].data);
+    free(chain);
+    return may;
+}
+
+/* For each recipient's domain, and then for each of its MX hosts. */
+static int deliver(mtasts_context *context, const char *domain, const char *host, char **files, size_t count) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_seen by_name = {sizeof by_name, MTASTS_SEEN_NAME, 0, NULL};
+    mtasts_answer *answer = NULL;
+    int32_t status = mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error);
+    int may;
+
+    if (status == MTASTS_E_NAME || status == MTASTS_E_ADDRESS) {
+        printf("%s: there can be no policy\n", error.message);
+        return DELIVER;
+    }
+    if (status != MTASTS_OK) {
+        printf("the mail waits: %s\n", error.message);
+        return TRY_LATER;
+    }
+    printf("%s\n", mtasts_answer_explanation(answer));
+    /* Before connecting ... */
+    may = may_deliver(answer, host, &by_name);
+    /* ... and after the TLS handshake. */
+    if (may && count > 0)
+        may = may_deliver_over_tls(context, answer, host, files, count);
+    mtasts_answer_free(answer);
+    return may ? DELIVER : TRY_LATER;
+}
+
+int main(int argc, char **argv) {
+    mtasts_context *context;
+    int status;
+
+    if (argc < 3) {
+        fprintf(stderr, "usage: %s DOMAIN MX_HOST [CERTIFICATE.der ...]\n", argv[0]);
+        return USAGE;
+    }
+    context = start(argv[0]);
+    if (!context)
+        return UNAVAILABLE;
+    status = deliver(context, argv[1], argv[2], argv + 3, (size_t)argc - 3);
+    mtasts_context_free(context);
+    return status;
+}

@@ -1,0 +1,166 @@
+/*
+ * What each function says where all is well and no network is needed.
+ *
+ * calls CACHE_DIR OPEN_DIR     the first holds a policy of enforced.example, everyone may write to the second
+ */
+
+#include "check.h"
+
+#include <time.h>
+
+static void versions(void) {
+    char text[32];
+    CHECK(MTASTS_VERSION_NUMBER == (MTASTS_VERSION_MAJOR << 16 | MTASTS_VERSION_MINOR << 8 | MTASTS_VERSION_PATCH));
+    CHECK(mtasts_version_number() == MTASTS_VERSION_NUMBER);
+    snprintf(text, sizeof text, "%d.%d.%d", MTASTS_VERSION_MAJOR, MTASTS_VERSION_MINOR, MTASTS_VERSION_PATCH);
+    CHECK(strcmp(mtasts_version(), text) == 0);
+    GIVES(MTASTS_OK, mtasts_abi_check(MTASTS_ABI));
+}
+
+static void names(void) {
+    static const struct {
+        int32_t result;
+        const char *name;
+    } results[] = {
+        {201, "starttls-not-supported"}, {202, "certificate-host-mismatch"}, {203, "certificate-not-trusted"},
+        {204, "certificate-expired"},    {205, "validation-failure"},        {301, "sts-policy-fetch-error"},
+        {302, "sts-policy-invalid"},     {303, "sts-webpki-invalid"},        {304, "tlsa-invalid"},
+        {305, "dnssec-invalid"},         {306, "dane-required"},
+    };
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++)
+        CHECK(strcmp(mtasts_result_name(results[i].result), results[i].name) == 0);
+    for (int32_t status = MTASTS_E_ABI; status <= MTASTS_OK; status++)
+        CHECK(strcmp(mtasts_strerror(status), "unknown status") != 0);
+}
+
+static void verdicts(const mtasts_answer *answer) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
+    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+    mtasts_check check = {sizeof check, 0, ""};
+    const size_t nul = MTASTS_NUL_TERMINATED;
+
+    WORKS(mtasts_verdict(answer, "MX.Enforced.Example.", nul, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_DELIVER && decision.result == 0 && !decision.reason_code[0]);
+    WORKS(mtasts_verdict(answer, "a.backup.example", nul, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_DELIVER);
+    WORKS(mtasts_verdict(answer, "evil.example", nul, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_SKIP_HOST && decision.result == 205);
+    CHECK(strcmp(decision.reason_code, "mx-host-not-in-policy") == 0);
+    CHECK(strstr(decision.sentence, "evil.example is not in the MTA-STS policy of enforced.example") != NULL);
+
+    seen.kind = MTASTS_SEEN_NO_STARTTLS;
+    WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_SKIP_HOST && decision.result == 201);
+
+    seen.kind = MTASTS_SEEN_CERTIFICATE;
+    WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_DELIVER && decision.result == 0);
+    WORKS(mtasts_check_openssl(10, &check));
+    seen.result = check.result;
+    seen.reason = check.reason;
+    WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_SKIP_HOST && decision.result == 204);
+    CHECK(strcmp(decision.reason_code, check.reason) == 0);
+
+    seen.kind = MTASTS_SEEN_NO_HOST_LEFT;
+    WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_DEFER);
+}
+
+static void cached(const char *cache_dir) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_context *context = new_context(cache_dir, NULL);
+    mtasts_answer *answer = NULL, *again = NULL;
+    uint64_t now = (uint64_t)time(NULL);
+    size_t length = 0;
+
+    /* With a length, in another spelling, and straight from memory: the same policy. */
+    WORKS(mtasts_lookup(context, "Enforced.EXAMPLE./", 17, 0, &again, &error));
+    WORKS(mtasts_lookup(context, "enforced.example", MTASTS_NUL_TERMINATED, 0, &answer, &error));
+    mtasts_answer_free(again);
+    /* An answer outlives its context. */
+    mtasts_context_free(context);
+
+    CHECK(mtasts_answer_mode(answer) == MTASTS_MODE_ENFORCE);
+    CHECK(mtasts_answer_source(answer) == MTASTS_SOURCE_CACHED);
+    CHECK(strcmp(mtasts_answer_domain(answer), "enforced.example") == 0);
+    CHECK(strcmp(mtasts_answer_id(answer), "20260101") == 0);
+    CHECK(mtasts_answer_fetched(answer) <= now && mtasts_answer_expires(answer) > now);
+    CHECK(mtasts_answer_defer_until(answer) == 0);
+    CHECK(mtasts_answer_result(answer) == 0 && !*mtasts_answer_detail(answer) && !*mtasts_answer_warning(answer));
+    CHECK(mtasts_answer_mx_count(answer) == 2);
+    CHECK(strcmp(mtasts_answer_mx(answer, 0), "mx.enforced.example") == 0);
+    CHECK(strcmp(mtasts_answer_mx(answer, 1), "*.backup.example") == 0);
+    CHECK(strncmp(mtasts_answer_policy_text(answer, &length), "version: STSv1", 14) == 0 && length > 14);
+    CHECK(strstr(mtasts_answer_explanation(answer), "enforced.example") != NULL);
+    GIVES(1, mtasts_answer_allows(answer, "a.backup.example", MTASTS_NUL_TERMINATED));
+    GIVES(0, mtasts_answer_allows(answer, "a.b.backup.example", MTASTS_NUL_TERMINATED));
+    verdicts(answer);
+    mtasts_answer_free(answer);
+}
+
+static void unknown(const char *cache_dir) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_context *context = new_context(cache_dir, NULL);
+    mtasts_answer *answer = NULL;
+    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
+    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+
+    WORKS(mtasts_lookup_cached(context, "b\xc3\xbc" "cher.example", MTASTS_NUL_TERMINATED, &answer, &error));
+    CHECK(mtasts_answer_source(answer) == MTASTS_SOURCE_COULD_NOT_LEARN);
+    CHECK(mtasts_answer_mode(answer) == MTASTS_MODE_NONE);
+    CHECK(strcmp(mtasts_answer_domain(answer), "xn--bcher-kva.example") == 0);
+    CHECK(!*mtasts_answer_id(answer) && mtasts_answer_fetched(answer) == 0 && mtasts_answer_expires(answer) == 0);
+    CHECK(mtasts_answer_mx_count(answer) == 0 && mtasts_answer_mx(answer, 0) == NULL);
+    CHECK(mtasts_answer_policy_text(answer, NULL) == NULL);
+    CHECK(*mtasts_answer_detail(answer) && *mtasts_answer_explanation(answer));
+    WORKS(mtasts_verdict(answer, "mx.example", MTASTS_NUL_TERMINATED, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_DELIVER);
+    mtasts_answer_free(answer);
+    mtasts_context_free(context);
+}
+
+struct told {
+    int lines;
+    char last[1024];
+};
+
+static void tell(const char *line, void *user) {
+    struct told *told = user;
+    told->lines++;
+    snprintf(told->last, sizeof told->last, "%s", line);
+}
+
+/* A line for the administrator, on this thread and with the `user` that was given; none once it is taken back. */
+static void logs(const char *open_dir) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_settings *settings = NULL;
+    struct told told = {0, ""};
+
+    WORKS(mtasts_settings_new(&settings));
+    WORKS(mtasts_settings_set(settings, "cache_dir", open_dir, &error));
+    WORKS(mtasts_settings_set_log(settings, tell, &told));
+    for (int round = 0; round < 2; round++) {
+        mtasts_context *context = NULL;
+        mtasts_answer *answer = NULL;
+        WORKS(mtasts_context_new(settings, &context, &error));
+        WORKS(mtasts_lookup_cached(context, "example.org", MTASTS_NUL_TERMINATED, &answer, &error));
+        CHECK(strstr(mtasts_answer_warning(answer), "writable by everyone") != NULL);
+        CHECK(told.lines == 1 && strcmp(told.last, mtasts_answer_warning(answer)) == 0);
+        mtasts_answer_free(answer);
+        mtasts_context_free(context);
+        WORKS(mtasts_settings_set_log(settings, NULL, NULL));
+    }
+    mtasts_settings_free(settings);
+}
+
+int main(int argc, char **argv) {
+    CHECK(argc == 3);
+    versions();
+    names();
+    cached(argv[1]);
+    unknown(argv[1]);
+    logs(argv[2]);
+    return 0;
+}

@@ -1,0 +1,649 @@
+/*
+ * Every exported function with every argument that a hostile or careless caller gives: an error code, no crash, and the
+ * results untouched.
+ *
+ * hostile --list          the functions that are tried
+ * hostile CACHE_DIR       tries them; the cache holds a policy of enforced.example in mode enforce
+ */
+
+#include "check.h"
+
+#include <stdbool.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MANY (10u << 20)
+
+static mtasts_context *context;
+static mtasts_answer *answer;
+
+/* Ten million letters and no NUL, and behind them memory that must not be read. */
+static char *endless;
+
+static void prepare(const char *cache_dir) {
+    mtasts_error error = {sizeof error, 0, ""};
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    char *memory = mmap(NULL, MANY + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    memset(memory, 'a', MANY);
+    CHECK(mprotect(memory + MANY, page, PROT_NONE) == 0);
+    endless = memory;
+    context = new_context(cache_dir, NULL);
+    WORKS(mtasts_lookup_cached(context, "enforced.example", MTASTS_NUL_TERMINATED, &answer, &error));
+    CHECK(mtasts_answer_mode(answer) == MTASTS_MODE_ENFORCE);
+}
+
+static void clean(void) {
+    mtasts_answer_free(answer);
+    mtasts_context_free(context);
+    munmap(endless, MANY);
+}
+
+/* ---- error structs ---- */
+
+/* An error that was never written. */
+static mtasts_error blank_error(size_t size) {
+    mtasts_error error;
+    memset(&error, 0x5a, sizeof error);
+    error.size = size;
+    return error;
+}
+
+static bool untouched(const mtasts_error *error, size_t size) {
+    mtasts_error blank = blank_error(size);
+    return memcmp(error, &blank, sizeof blank) == 0;
+}
+
+/* A call that fails with `status`, tried with every kind of error struct: a good one tells, others stay as they are. */
+#define FAILS(status, call_with_error)                                                                                 \
+    do {                                                                                                               \
+        mtasts_error *error = NULL;                                                                                    \
+        mtasts_error good = blank_error(sizeof good), small = blank_error(sizeof small - 1),                           \
+                     large = blank_error(sizeof large + 1), zero = blank_error(0), huge = blank_error(SIZE_MAX);       \
+        GIVES(status, call_with_error);                                                                                \
+        error = &good;                                                                                                 \
+        GIVES(status, call_with_error);                                                                                \
+        CHECK(good.size == sizeof good && good.code == (status));                                                      \
+        CHECK(good.message[0] && memchr(good.message, 0, sizeof good.message) != NULL);                                \
+        for (const char *c = good.message; *c; c++)                                                                    \
+            CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);                                                            \
+        error = &small;                                                                                                \
+        GIVES(status, call_with_error);                                                                                \
+        CHECK(untouched(&small, sizeof small - 1));                                                                    \
+        error = &large;                                                                                                \
+        GIVES(status, call_with_error);                                                                                \
+        CHECK(untouched(&large, sizeof large + 1));                                                                    \
+        error = &zero;                                                                                                 \
+        GIVES(status, call_with_error);                                                                                \
+        CHECK(untouched(&zero, 0));                                                                                    \
+        error = &huge;                                                                                                 \
+        GIVES(status, call_with_error);                                                                                \
+        CHECK(untouched(&huge, SIZE_MAX));                                                                             \
+    } while (0)
+
+/* ---- names ---- */
+
+static const struct {
+    const char *text;
+    size_t length;
+    int32_t status;
+} bad_names[] = {
+    {"", 0, MTASTS_E_NAME},
+    {"", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {".", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"a..example", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {".example", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"\xff\xfe.example", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"\xc3.example", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"\xed\xa0\x80.example", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"en\0forced.example", 17, MTASTS_E_NAME},
+    {"enforced.example\0", 17, MTASTS_E_NAME},
+    {"\0enforced.example", 17, MTASTS_E_NAME},
+    {"enforced.example\n", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"enforced.example/..", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"../../etc/passwd", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"a b.example", MTASTS_NUL_TERMINATED, MTASTS_E_NAME},
+    {"[192.0.2.1]", MTASTS_NUL_TERMINATED, MTASTS_E_ADDRESS},
+    {"[IPv6:2001:db8::1]", MTASTS_NUL_TERMINATED, MTASTS_E_ADDRESS},
+    {"192.0.2.1", MTASTS_NUL_TERMINATED, MTASTS_E_ADDRESS},
+};
+
+/* `call` uses `name`, `length` and `error`. */
+#define REFUSES_BAD_NAMES(call)                                                                                        \
+    do {                                                                                                               \
+        for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++) {                                            \
+            const char *name = bad_names[i].text;                                                                      \
+            size_t length = bad_names[i].length;                                                                       \
+            FAILS(bad_names[i].status, call);                                                                          \
+        }                                                                                                              \
+        const char *name = endless;                                                                                    \
+        size_t length = MTASTS_NUL_TERMINATED;                                                                         \
+        FAILS(MTASTS_E_NAME, call);                                                                                    \
+        const size_t lengths[] = {254, 2048, 2049, MANY, MANY + 1, SIZE_MAX / 2, SIZE_MAX / 2 + 1, SIZE_MAX - 1};      \
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {                                                \
+            length = lengths[i];                                                                                       \
+            FAILS(MTASTS_E_NAME, call);                                                                                \
+        }                                                                                                              \
+        name = NULL;                                                                                                   \
+        FAILS(MTASTS_E_ARGUMENT, call);                                                                                \
+        length = 0;                                                                                                    \
+        FAILS(MTASTS_E_ARGUMENT, call);                                                                                \
+        length = MTASTS_NUL_TERMINATED;                                                                                \
+        FAILS(MTASTS_E_ARGUMENT, call);                                                                                \
+    } while (0)
+
+/* ---- lookups ---- */
+
+static mtasts_answer *const nobody = (mtasts_answer *)-1;
+
+static void lookup(void) {
+    mtasts_answer *out = nobody;
+    REFUSES_BAD_NAMES(mtasts_lookup(context, name, length, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_lookup(NULL, "enforced.example", MTASTS_NUL_TERMINATED, 0, &out, error));
+    CHECK(out == nobody);
+    FAILS(MTASTS_E_ARGUMENT, mtasts_lookup(context, "enforced.example", MTASTS_NUL_TERMINATED, 0, NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_lookup(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, error));
+    GIVES(MTASTS_OK, mtasts_lookup(context, "enforced.example", MTASTS_NUL_TERMINATED, UINT32_MAX, &out, NULL));
+    mtasts_answer_free(out);
+    /* A length that ends before the text does; and no NUL behind it. */
+    GIVES(MTASTS_OK, mtasts_lookup(context, "enforced.example/..", 16, 1, &out, NULL));
+    mtasts_answer_free(out);
+}
+
+static void lookup_cached(void) {
+    mtasts_answer *out = nobody;
+    REFUSES_BAD_NAMES(mtasts_lookup_cached(context, name, length, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_lookup_cached(NULL, "enforced.example", MTASTS_NUL_TERMINATED, &out, error));
+    CHECK(out == nobody);
+    FAILS(MTASTS_E_ARGUMENT, mtasts_lookup_cached(context, "enforced.example", MTASTS_NUL_TERMINATED, NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_lookup_cached(NULL, NULL, SIZE_MAX - 1, NULL, error));
+}
+
+static void recheck(void) {
+    mtasts_answer *out = nobody;
+    REFUSES_BAD_NAMES(mtasts_recheck(context, name, length, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_recheck(NULL, "enforced.example", MTASTS_NUL_TERMINATED, 0, &out, error));
+    CHECK(out == nobody);
+    FAILS(MTASTS_E_ARGUMENT, mtasts_recheck(context, "enforced.example", MTASTS_NUL_TERMINATED, 0, NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_recheck(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, error));
+}
+
+static void context_new(void) {
+    mtasts_context *out = (mtasts_context *)-1;
+    FAILS(MTASTS_E_ARGUMENT, mtasts_context_new(NULL, NULL, error));
+    GIVES(MTASTS_OK, mtasts_context_new(NULL, &out, NULL));
+    mtasts_context_free(out);
+}
+
+static void context_free(void) { mtasts_context_free(NULL); }
+
+/* ---- settings ---- */
+
+static void settings_new(void) { GIVES(MTASTS_E_ARGUMENT, mtasts_settings_new(NULL)); }
+
+static void settings_of_host(void) {
+    mtasts_settings *const nothing = (mtasts_settings *)-1;
+    mtasts_settings *out = nothing;
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_of_host(NULL, error));
+    if (geteuid() == 0)
+        return;
+    setenv("MTASTS_CONFIG", "/nowhere/\xff\x01", 1);
+    FAILS(MTASTS_E_SETTINGS, mtasts_settings_of_host(&out, error));
+    CHECK(out == nothing);
+    unsetenv("MTASTS_CONFIG");
+}
+
+static void settings_set(void) {
+    static const char *const bad[][2] = {
+        {"", ""},
+        {"no_such_setting", "1"},
+        {"cache_dir", "relative"},
+        {"ca_file", ""},
+        {"timeout", "0"},
+        {"timeout", "-1"},
+        {"timeout", "99999999999999999999"},
+        {"timeout", ""},
+        {"nameservers", "dns.example"},
+        {"nameservers", "\x01\x1b[31m"},
+        {"allow_addresses", "0.0.0.0/33"},
+        {"first_contact_defer", "\xc3\xa9"},
+        {"txt_life_min", "1 h"},
+        {"txt_life_max", "d"},
+        {"Timeout", "30s"},
+        {"\x1b[31m", "1"},
+    };
+    mtasts_settings *settings = NULL;
+    GIVES(MTASTS_OK, mtasts_settings_new(&settings));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        FAILS(MTASTS_E_SETTINGS, mtasts_settings_set(settings, bad[i][0], bad[i][1], error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_set(NULL, "timeout", "30s", error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_set(settings, NULL, "30s", error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_set(settings, "timeout", NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_set(settings, endless, "30s", error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_set(settings, "timeout", endless, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_set(settings, "\xff", "30s", error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_set(settings, "timeout", "\xff", error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_set(NULL, NULL, NULL, error));
+    mtasts_settings_free(settings);
+}
+
+static void settings_read_file(void) {
+    static const char *const bad[] = {"", "/nowhere/mtasts.toml", "/", "/etc/passwd", "/dev/null/x", "\x01\x1b[31m"};
+    mtasts_settings *settings = NULL;
+    GIVES(MTASTS_OK, mtasts_settings_new(&settings));
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
+        FAILS(MTASTS_E_SETTINGS, mtasts_settings_read_file(settings, bad[i], error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_read_file(NULL, "/etc/passwd", error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_read_file(settings, NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_read_file(settings, endless, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_settings_read_file(settings, "/\xff", error));
+    mtasts_settings_free(settings);
+}
+
+static void say_nothing(const char *line, void *user) {
+    (void)line;
+    (void)user;
+}
+
+static void settings_set_log(void) {
+    mtasts_settings *settings = NULL;
+    GIVES(MTASTS_E_ARGUMENT, mtasts_settings_set_log(NULL, NULL, NULL));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_settings_set_log(NULL, say_nothing, NULL));
+    GIVES(MTASTS_OK, mtasts_settings_new(&settings));
+    GIVES(MTASTS_OK, mtasts_settings_set_log(settings, say_nothing, NULL));
+    GIVES(MTASTS_OK, mtasts_settings_set_log(settings, NULL, (void *)1));
+    mtasts_settings_free(settings);
+}
+
+static void settings_free(void) { mtasts_settings_free(NULL); }
+
+/* ---- answers ---- */
+
+static void answer_mode(void) { CHECK(mtasts_answer_mode(NULL) == MTASTS_MODE_NONE); }
+static void answer_source(void) { CHECK(mtasts_answer_source(NULL) == 0); }
+static void answer_domain(void) { CHECK(*mtasts_answer_domain(NULL) == 0); }
+static void answer_id(void) { CHECK(*mtasts_answer_id(NULL) == 0); }
+static void answer_fetched(void) { CHECK(mtasts_answer_fetched(NULL) == 0); }
+static void answer_expires(void) { CHECK(mtasts_answer_expires(NULL) == 0); }
+static void answer_defer_until(void) { CHECK(mtasts_answer_defer_until(NULL) == 0); }
+static void answer_mx_count(void) { CHECK(mtasts_answer_mx_count(NULL) == 0); }
+static void answer_result(void) { CHECK(mtasts_answer_result(NULL) == 0); }
+static void answer_detail(void) { CHECK(*mtasts_answer_detail(NULL) == 0); }
+static void answer_warning(void) { CHECK(*mtasts_answer_warning(NULL) == 0); }
+static void answer_explanation(void) { CHECK(*mtasts_answer_explanation(NULL) == 0); }
+static void answer_free(void) { mtasts_answer_free(NULL); }
+
+static void answer_mx(void) {
+    size_t count = mtasts_answer_mx_count(answer);
+    CHECK(count == 2 && strcmp(mtasts_answer_mx(answer, 0), "mx.enforced.example") == 0);
+    CHECK(strcmp(mtasts_answer_mx(answer, 1), "*.backup.example") == 0);
+    CHECK(mtasts_answer_mx(answer, count) == NULL);
+    CHECK(mtasts_answer_mx(answer, SIZE_MAX) == NULL);
+    CHECK(mtasts_answer_mx(NULL, 0) == NULL);
+    CHECK(mtasts_answer_mx(NULL, SIZE_MAX) == NULL);
+}
+
+static void answer_policy_text(void) {
+    size_t length = 77;
+    CHECK(mtasts_answer_policy_text(NULL, NULL) == NULL);
+    CHECK(mtasts_answer_policy_text(NULL, &length) == NULL && length == 0);
+    CHECK(mtasts_answer_policy_text(answer, NULL) != NULL);
+    CHECK(memcmp(mtasts_answer_policy_text(answer, &length), "version: STSv1", 14) == 0 && length > 14);
+}
+
+/* It has no error struct: `error` keeps the tries of FAILS alike. */
+static int32_t allows(const mtasts_answer *of, const char *name, size_t length, mtasts_error *error) {
+    int32_t status = mtasts_answer_allows(of, name, length);
+    if (error && error->size == sizeof *error) {
+        error->code = status;
+        strcpy(error->message, mtasts_strerror(status));
+    }
+    return status;
+}
+
+static void answer_allows(void) {
+    REFUSES_BAD_NAMES(allows(answer, name, length, error));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_answer_allows(NULL, "mx.enforced.example", MTASTS_NUL_TERMINATED));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_answer_allows(NULL, NULL, SIZE_MAX - 1));
+    GIVES(1, mtasts_answer_allows(answer, "mx.enforced.example", MTASTS_NUL_TERMINATED));
+    GIVES(0, mtasts_answer_allows(answer, "mx.enforced.example.org", MTASTS_NUL_TERMINATED));
+}
+
+/* ---- certificates ---- */
+
+static mtasts_check blank_check(size_t size) {
+    mtasts_check check;
+    memset(&check, 0x5a, sizeof check);
+    check.size = size;
+    return check;
+}
+
+static void check_untouched(const mtasts_check *check, size_t size) {
+    mtasts_check blank = blank_check(size);
+    CHECK(memcmp(check, &blank, sizeof blank) == 0);
+}
+
+static const size_t wrong_check_sizes[] = {0, 1, sizeof(mtasts_check) - 1, sizeof(mtasts_check) + 1, SIZE_MAX};
+
+static void check_certificate(void) {
+    static const uint8_t junk[] = {0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0x30};
+    const char *host = "mx.enforced.example";
+    mtasts_octets chain[] = {{junk, sizeof junk}, {(const uint8_t *)endless, MANY}, {junk, 0}};
+    mtasts_octets none[] = {{NULL, 0}};
+    mtasts_octets long_none[] = {{NULL, SIZE_MAX}};
+    mtasts_octets too_long[] = {{junk, SIZE_MAX}};
+    mtasts_octets longer[] = {{junk, SIZE_MAX / 2 + 1}};
+    mtasts_check out = blank_check(sizeof out);
+    const size_t nul = MTASTS_NUL_TERMINATED;
+
+    REFUSES_BAD_NAMES(mtasts_check_certificate(context, name, length, chain, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(NULL, host, nul, chain, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, NULL, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, NULL, SIZE_MAX, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, chain, SIZE_MAX, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, chain, 10001, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, none, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, long_none, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, too_long, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, longer, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, chain, 1, 0, NULL, error));
+    check_untouched(&out, sizeof out);
+    for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
+        out = blank_check(wrong_check_sizes[i]);
+        FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, chain, 1, 0, &out, error));
+        check_untouched(&out, wrong_check_sizes[i]);
+    }
+    /* Rubbish of any size, at any time, is a bad certificate and no error. */
+    const uint64_t times[] = {0, 1, UINT64_MAX / 2, UINT64_MAX};
+    for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
+        for (size_t count = 0; count <= 3; count++) {
+            out = blank_check(sizeof out);
+            GIVES(MTASTS_OK, mtasts_check_certificate(context, host, nul, chain, count, times[i], &out, NULL));
+            CHECK(mtasts_result_name(out.result) != NULL && out.reason[0]);
+            CHECK(memchr(out.reason, 0, sizeof out.reason) != NULL);
+        }
+    }
+    GIVES(MTASTS_OK, mtasts_check_certificate(context, host, nul, NULL, 0, 0, &out, NULL));
+    CHECK(out.result != 0);
+}
+
+static void check_openssl(void) {
+    const int64_t codes[] = {INT64_MIN, -1, 0, 10, 62, 9999, INT64_MAX};
+    mtasts_check out = blank_check(sizeof out);
+    GIVES(MTASTS_E_ARGUMENT, mtasts_check_openssl(0, NULL));
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        GIVES(MTASTS_OK, mtasts_check_openssl(codes[i], &out));
+        CHECK((out.result == 0) == (codes[i] == 0));
+        CHECK(out.result == 0 || mtasts_result_name(out.result) != NULL);
+    }
+    for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
+        out = blank_check(wrong_check_sizes[i]);
+        GIVES(MTASTS_E_ARGUMENT, mtasts_check_openssl(10, &out));
+        check_untouched(&out, wrong_check_sizes[i]);
+    }
+}
+
+static void check_gnutls(void) {
+    mtasts_check out = blank_check(sizeof out);
+    GIVES(MTASTS_E_ARGUMENT, mtasts_check_gnutls(0, NULL));
+    for (uint32_t bit = 0; bit < 32; bit++) {
+        GIVES(MTASTS_OK, mtasts_check_gnutls((uint32_t)1 << bit, &out));
+        CHECK(mtasts_result_name(out.result) != NULL);
+    }
+    GIVES(MTASTS_OK, mtasts_check_gnutls(UINT32_MAX, &out));
+    CHECK(mtasts_result_name(out.result) != NULL);
+    GIVES(MTASTS_OK, mtasts_check_gnutls(0, &out));
+    CHECK(out.result == 0);
+    for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
+        out = blank_check(wrong_check_sizes[i]);
+        GIVES(MTASTS_E_ARGUMENT, mtasts_check_gnutls(2, &out));
+        check_untouched(&out, wrong_check_sizes[i]);
+    }
+}
+
+static void check_node(void) {
+    const char *const codes[] = {"", "CERT_HAS_EXPIRED", "cert_has_expired", "no such code", "\x01\x1b[31m\n"};
+    mtasts_check out = blank_check(sizeof out);
+    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node(NULL, &out));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node("CERT_HAS_EXPIRED", NULL));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node(NULL, NULL));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node("\xff", &out));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node(endless, &out));
+    check_untouched(&out, sizeof out);
+    for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
+        GIVES(MTASTS_OK, mtasts_check_node(codes[i], &out));
+        CHECK(mtasts_result_name(out.result) != NULL);
+        for (const char *c = out.reason; *c; c++)
+            CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
+    }
+    for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
+        out = blank_check(wrong_check_sizes[i]);
+        GIVES(MTASTS_E_ARGUMENT, mtasts_check_node("CERT_HAS_EXPIRED", &out));
+        check_untouched(&out, wrong_check_sizes[i]);
+    }
+}
+
+/* ---- verdict ---- */
+
+static mtasts_decision blank_decision(size_t size) {
+    mtasts_decision decision;
+    memset(&decision, 0x5a, sizeof decision);
+    decision.size = size;
+    return decision;
+}
+
+static void decision_untouched(const mtasts_decision *decision, size_t size) {
+    mtasts_decision blank = blank_decision(size);
+    CHECK(memcmp(decision, &blank, sizeof blank) == 0);
+}
+
+static void verdict(void) {
+    const char *host = "mx.enforced.example";
+    const size_t nul = MTASTS_NUL_TERMINATED;
+    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
+    mtasts_decision out = blank_decision(sizeof out);
+
+    REFUSES_BAD_NAMES(mtasts_verdict(answer, name, length, &seen, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(NULL, host, nul, &seen, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, NULL, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(NULL, NULL, SIZE_MAX - 1, NULL, NULL, error));
+
+    const int32_t kinds[] = {INT32_MIN, -1, MTASTS_SEEN_NO_HOST_LEFT + 1, INT32_MAX};
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        seen.kind = kinds[i];
+        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
+    }
+    seen.kind = MTASTS_SEEN_CERTIFICATE;
+    const int32_t results[] = {INT32_MIN, -1, 1, 200, 206, 300, 307, INT32_MAX};
+    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
+        seen.result = results[i];
+        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
+    }
+    seen.result = 204;
+    const char *const reasons[] = {endless, "\xff"};
+    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
+        seen.reason = reasons[i];
+        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
+    }
+    seen.reason = NULL;
+    const size_t seen_sizes[] = {0, 1, sizeof seen - 1, sizeof seen + 1, SIZE_MAX};
+    for (size_t i = 0; i < sizeof seen_sizes / sizeof *seen_sizes; i++) {
+        seen.size = seen_sizes[i];
+        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
+    }
+    seen.size = sizeof seen;
+    decision_untouched(&out, sizeof out);
+    const size_t sizes[] = {0, 1, sizeof out - 1, sizeof out + 1, SIZE_MAX};
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        out = blank_decision(sizes[i]);
+        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
+        decision_untouched(&out, sizes[i]);
+    }
+
+    /* A reason with everything in it that may not come out: one clean line all the same, and room for the NUL. */
+    char reason[60000];
+    for (size_t i = 0; i < sizeof reason - 1; i++)
+        reason[i] = (char)(i % 127 + 1);
+    reason[sizeof reason - 1] = 0;
+    seen.reason = reason;
+    for (seen.kind = MTASTS_SEEN_NAME; seen.kind <= MTASTS_SEEN_NO_HOST_LEFT; seen.kind++) {
+        out = blank_decision(sizeof out);
+        GIVES(MTASTS_OK, mtasts_verdict(answer, host, nul, &seen, &out, NULL));
+        CHECK(out.action >= MTASTS_ACTION_DELIVER && out.action <= MTASTS_ACTION_DEFER);
+        CHECK(memchr(out.reason_code, 0, sizeof out.reason_code) && memchr(out.sentence, 0, sizeof out.sentence));
+        for (const char *c = out.sentence; *c; c++)
+            CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
+        for (const char *c = out.reason_code; *c; c++)
+            CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
+    }
+}
+
+/* ---- versions and names ---- */
+
+static void version(void) { CHECK(mtasts_version() != NULL); }
+static void version_number(void) { CHECK(mtasts_version_number() != 0); }
+
+/* Not in the header: a defect on purpose. */
+int32_t mtasts_test_panic(void);
+
+static void test_panic(void) {
+    GIVES(MTASTS_E_PANIC, mtasts_test_panic());
+    /* And the library goes on. */
+    GIVES(MTASTS_E_PANIC, mtasts_test_panic());
+    GIVES(1, mtasts_answer_allows(answer, "mx.enforced.example", MTASTS_NUL_TERMINATED));
+}
+
+static void abi_check(void) {
+    GIVES(MTASTS_OK, mtasts_abi_check(MTASTS_ABI));
+    GIVES(MTASTS_E_ABI, mtasts_abi_check(MTASTS_ABI + 1));
+    GIVES(MTASTS_E_ABI, mtasts_abi_check(UINT32_MAX));
+}
+
+static const int32_t odd_numbers[] = {INT32_MIN, -1000, -8, 1, 200, 206, 300, 307, INT32_MAX};
+
+static void strerror_(void) {
+    for (size_t i = 0; i < sizeof odd_numbers / sizeof *odd_numbers; i++)
+        CHECK(strcmp(mtasts_strerror(odd_numbers[i]), "unknown status") == 0);
+}
+
+static void result_name(void) {
+    for (size_t i = 0; i < sizeof odd_numbers / sizeof *odd_numbers; i++)
+        CHECK(mtasts_result_name(odd_numbers[i]) == NULL);
+}
+
+/* ---- Exim ---- */
+
+/* Exim's ERROR is 3 and its FAIL_FORCED 4: a mail may bounce then. Every failure is a DEFER, 1, with a text. */
+typedef int exim_function(unsigned char **, int, unsigned char **);
+
+static void defers(exim_function *function, int argc, unsigned char **argv) {
+    unsigned char *result = NULL;
+    CHECK(function(&result, argc, argv) == 1);
+    CHECK(result != NULL && strncmp((char *)result, "libmtasts: ", 11) == 0);
+    for (const unsigned char *c = result; *c; c++)
+        CHECK(*c >= 0x20 && *c != 0x7f);
+    CHECK(function(NULL, argc, argv) == 1);
+}
+
+/* `arguments` is how many the function takes. */
+static void exim(exim_function *function, int arguments) {
+    unsigned char domain[] = "enforced.example", invalid[] = "\xff\xfe";
+    unsigned char *argv[8];
+    for (int i = 0; i < 8; i++)
+        argv[i] = domain;
+    const int counts[] = {-2147483647 - 1, -1, 8, 2147483647};
+    for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
+        defers(function, counts[i], argv);
+    for (int count = 0; count <= 7; count++) {
+        if (count != arguments && arguments > 0) {
+            defers(function, count, argv);
+            defers(function, count, NULL);
+        }
+    }
+    for (int i = 0; i < arguments; i++) {
+        unsigned char *bad[] = {NULL, invalid, (unsigned char *)endless};
+        for (size_t j = 0; j < sizeof bad / sizeof *bad; j++) {
+            argv[i] = bad[j];
+            defers(function, arguments, argv);
+        }
+        argv[i] = domain;
+    }
+    if (arguments > 0)
+        defers(function, arguments, NULL);
+}
+
+static void exim_lookup(void) { exim(mtasts_exim_lookup, 1); }
+static void exim_mode(void) { exim(mtasts_exim_mode, 1); }
+static void exim_recheck(void) { exim(mtasts_exim_recheck, 1); }
+static void exim_check_mx(void) { exim(mtasts_exim_check_mx, 2); }
+static void exim_event(void) { exim(mtasts_exim_event, 7); }
+static void exim_version(void) { exim(mtasts_exim_version, 0); }
+
+/* ---- all of them ---- */
+
+static const struct {
+    const char *name;
+    void (*try)(void);
+} functions[] = {
+    {"mtasts_abi_check", abi_check},
+    {"mtasts_answer_allows", answer_allows},
+    {"mtasts_answer_defer_until", answer_defer_until},
+    {"mtasts_answer_detail", answer_detail},
+    {"mtasts_answer_domain", answer_domain},
+    {"mtasts_answer_expires", answer_expires},
+    {"mtasts_answer_explanation", answer_explanation},
+    {"mtasts_answer_fetched", answer_fetched},
+    {"mtasts_answer_free", answer_free},
+    {"mtasts_answer_id", answer_id},
+    {"mtasts_answer_mode", answer_mode},
+    {"mtasts_answer_mx", answer_mx},
+    {"mtasts_answer_mx_count", answer_mx_count},
+    {"mtasts_answer_policy_text", answer_policy_text},
+    {"mtasts_answer_result", answer_result},
+    {"mtasts_answer_source", answer_source},
+    {"mtasts_answer_warning", answer_warning},
+    {"mtasts_check_certificate", check_certificate},
+    {"mtasts_check_gnutls", check_gnutls},
+    {"mtasts_check_node", check_node},
+    {"mtasts_check_openssl", check_openssl},
+    {"mtasts_context_free", context_free},
+    {"mtasts_context_new", context_new},
+    {"mtasts_exim_check_mx", exim_check_mx},
+    {"mtasts_exim_event", exim_event},
+    {"mtasts_exim_lookup", exim_lookup},
+    {"mtasts_exim_mode", exim_mode},
+    {"mtasts_exim_recheck", exim_recheck},
+    {"mtasts_exim_version", exim_version},
+    {"mtasts_lookup", lookup},
+    {"mtasts_lookup_cached", lookup_cached},
+    {"mtasts_recheck", recheck},
+    {"mtasts_result_name", result_name},
+    {"mtasts_settings_free", settings_free},
+    {"mtasts_settings_new", settings_new},
+    {"mtasts_settings_of_host", settings_of_host},
+    {"mtasts_settings_read_file", settings_read_file},
+    {"mtasts_settings_set", settings_set},
+    {"mtasts_settings_set_log", settings_set_log},
+    {"mtasts_strerror", strerror_},
+    {"mtasts_test_panic", test_panic},
+    {"mtasts_verdict", verdict},
+    {"mtasts_version", version},
+    {"mtasts_version_number", version_number},
+};
+
+int main(int argc, char **argv) {
+    bool list = argc == 2 && strcmp(argv[1], "--list") == 0;
+    CHECK(argc == 2);
+    if (!list)
+        prepare(argv[1]);
+    for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
+        if (list)
+            puts(functions[i].name);
+        else
+            functions[i].try();
+    }
+    if (!list)
+        clean();
+    return 0;
+}

@@ -1,0 +1,195 @@
+//! What a compiled program depends on: symbols, soname, layout, numbers. A change here breaks programs that exist.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::build::{Library, Link, compile, compiler, library, program, root};
+use crate::pki::{Directory, command};
+
+/// What is exported, sorted.
+pub(crate) fn exported() -> BTreeSet<String> {
+    exported_by(library())
+}
+
+fn exported_by(library: &Library) -> BTreeSet<String> {
+    let listed = said_by("nm", &["-D", "--defined-only", "--format=posix"], library);
+    let name = |line: &str| line.split(' ').next().unwrap().to_owned();
+    listed.lines().map(name).collect()
+}
+
+/// What a program of the binutils says about the shared library.
+fn said_by(tool: &str, arguments: &[&str], library: &Library) -> String {
+    let output = command(tool, "binutils", root())
+        .args(arguments)
+        .arg(&library.shared)
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{tool}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Compares with a committed file, or renews that.
+fn pinned(name: &str, found: &str) {
+    let file = root().join("tests/abi").join(name);
+    if std::env::var_os("MTASTS_WRITE_ABI").is_some() {
+        fs::write(&file, found).unwrap();
+    }
+    let committed = fs::read_to_string(&file).unwrap_or_default();
+    assert!(
+        committed == found,
+        "tests/abi/{name} says otherwise. Something added: MTASTS_WRITE_ABI=1 cargo test --test capi. Something changed \
+         or gone: programs that exist break, so MTASTS_ABI and the soname in build.rs are to be raised.\n\
+         {found}"
+    );
+}
+
+#[test]
+fn nothing_is_exported_but_what_is_pinned() {
+    let mut found = String::new();
+    for name in exported() {
+        assert!(name.starts_with("mtasts_"), "{name} is exported");
+        writeln!(found, "{name}").unwrap();
+    }
+    pinned("symbols.txt", &found);
+}
+
+#[test]
+fn the_header_declares_what_is_exported() {
+    let header = fs::read_to_string(root().join("include/mtasts.h")).unwrap();
+    for name in exported() {
+        let declared = header.contains(&format!(" {name}(")) || header.contains(&format!("*{name}("));
+        // A defect on purpose is for our tests alone.
+        assert_eq!(declared, name != "mtasts_test_panic", "{name}");
+    }
+}
+
+#[test]
+fn it_needs_the_c_library_alone_and_stays_loaded() {
+    let dynamic = said_by("readelf", &["--dynamic", "--wide"], library());
+    let all = |kind: &str| -> BTreeSet<String> {
+        let entries = dynamic.lines().filter(|line| line.contains(kind));
+        entries
+            .filter_map(|line| Some(line.split_once('[')?.1.split_once(']')?.0.to_owned()))
+            .collect()
+    };
+    assert_eq!(all("(SONAME)"), BTreeSet::from(["libmtasts.so.0".to_owned()]));
+    for needed in all("(NEEDED)") {
+        let known = ["libc.so", "libm.so", "libgcc_s.so", "ld-linux"];
+        assert!(known.iter().any(|known| needed.starts_with(known)), "{needed}");
+    }
+    let flags = dynamic.lines().find(|line| line.contains("(FLAGS_1)"));
+    assert!(flags.is_some_and(|line| line.contains("NODELETE")), "{flags:?}");
+}
+
+/// The command and the test Internet are faces of the same package. What a mail server loads knows nothing of them.
+/// Without link-time optimisation a little more code is left in; a single face would weigh much more.
+#[cfg(feature = "lab")]
+#[test]
+fn features_add_nothing_to_the_shared_library() {
+    let whole = crate::build::make_library("lab");
+    assert_eq!(exported_by(&whole), exported());
+    let directory = Directory::new("features");
+    let size = |library: &Library| {
+        let stripped = directory.path("stripped.so");
+        let mut strip = command("strip", "binutils", directory.root());
+        assert!(
+            strip
+                .arg(&library.shared)
+                .arg("-o")
+                .arg(&stripped)
+                .status()
+                .unwrap()
+                .success()
+        );
+        stripped.metadata().unwrap().len()
+    };
+    let (small, large) = (size(library()), size(&whole));
+    assert!(large < small + small / 20, "{small} octets grow to {large}");
+}
+
+#[test]
+fn the_header_is_c99_c11_and_cxx11() {
+    let directory = Directory::new("header");
+    for (name, standard, suffix) in [
+        ("gcc", "c99", "c"),
+        ("gcc", "c11", "c"),
+        ("g++", "c++11", "cpp"),
+        ("g++", "c++20", "cpp"),
+    ] {
+        // Twice, for the include guard.
+        let source = directory.write(
+            &format!("header.{suffix}"),
+            "#include <mtasts.h>\n#include <mtasts.h>\nint main(void) { return mtasts_version() == NULL; }\n",
+        );
+        let mut compiler = compiler(name, standard, directory.root());
+        compiler.arg("-c").arg(source);
+        compile(compiler);
+    }
+}
+
+/// The constants and the structs with their fields that the header declares.
+fn declared(header: &str) -> (Vec<&str>, Vec<(&str, Vec<&str>)>) {
+    let (mut constants, mut structs): (Vec<&str>, Vec<(&str, Vec<&str>)>) = Default::default();
+    let mut inside = false;
+    for line in header.lines().map(str::trim) {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        match *words {
+            // The version moves with every release; tests/c/calls.c compares it.
+            ["#define", name, _, ..] if !name.starts_with("MTASTS_VERSION_") => constants.push(name),
+            ["typedef", "struct", name, "{"] => {
+                structs.push((name, Vec::new()));
+                inside = true;
+            }
+            ["}", ..] => inside = false,
+            ["//", ..] => {}
+            [.., last] if inside && last.ends_with(';') => {
+                let field = last.trim_start_matches('*').split(['[', ';']).next().unwrap();
+                structs.last_mut().unwrap().1.push(field);
+            }
+            _ => {}
+        }
+    }
+    (constants, structs)
+}
+
+/// Makes the program that prints them: a constant or a field that is new cannot be forgotten.
+fn layout_source(header: &str) -> String {
+    let (constants, structs) = declared(header);
+    let mut source = String::from("#include <mtasts.h>\n#include <stdio.h>\n\nint main(void) {\n");
+    for name in constants {
+        writeln!(source, "    printf(\"{name} %lld\\n\", (long long){name});").unwrap();
+    }
+    for (name, fields) in structs {
+        writeln!(source, "    printf(\"{name} size %zu\\n\", sizeof({name}));").unwrap();
+        for field in fields {
+            writeln!(
+                source,
+                "    printf(\"{name}.{field} at %zu size %zu\\n\", offsetof({name}, {field}), sizeof((({name} *)0)->{field}));"
+            )
+            .unwrap();
+        }
+    }
+    source + "    return 0;\n}\n"
+}
+
+#[test]
+fn layout_and_numbers_are_pinned() {
+    assert_eq!(size_of::<usize>(), 8, "tests/abi/layout.txt is of a 64-bit system");
+    let directory = Directory::new("layout");
+    let header = fs::read_to_string(root().join("include/mtasts.h")).unwrap();
+    let source = directory.write("layout.c", layout_source(&header));
+    let printed = run(&program(source.to_str().unwrap(), Link::Shared, directory.root()));
+    assert!(
+        printed.contains("mtasts_decision.sentence at "),
+        "fields are found: {printed}"
+    );
+    pinned("layout.txt", &printed);
+}
+
+fn run(program: &Path) -> String {
+    let output = std::process::Command::new(program).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}

@@ -1,0 +1,14 @@
+//! The C boundary, tried from C.
+//!
+//! With the feature `lab` also on the test Internet. Debian packages: gcc g++ libc6-dev binutils valgrind, and there
+//! strace openssl iproute2.
+
+mod abi;
+mod build;
+#[cfg(feature = "lab")]
+mod internet;
+mod offline;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "../pki/mod.rs"]
+mod pki;
+mod run;

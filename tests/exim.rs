@@ -1,0 +1,190 @@
+//! A real Exim with our configuration, against the test Internet: every row that matters, each with a log line as
+//! evidence (`cargo test --features lab --test exim -- --nocapture`). Needs root; gets Exim with apt and unpacks it
+//! below target/ (see tests/exim/fetch.sh).
+
+#[path = "exim/host.rs"]
+mod host;
+#[path = "exim/judge.rs"]
+mod judge;
+#[path = "exim/places.rs"]
+mod places;
+#[path = "exim/privileges.rs"]
+mod privileges;
+#[path = "exim/sessions.rs"]
+mod sessions;
+#[path = "exim/table.rs"]
+mod table;
+#[path = "exim/versions.rs"]
+mod versions;
+
+use host::{Config, Host, Tls};
+use mtasts::lab::{self, Lab, Mail};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, process};
+
+const BUILDS: &[Tls] = &[Tls::Gnu, Tls::Open];
+
+/// Prints one row and the line that proves it.
+fn evidence(row: &str, line: &str) {
+    println!("{row}\n    {line}");
+}
+
+/// A test Internet of its own for one test, which is one thread.
+struct World {
+    lab: Lab,
+    folder: PathBuf,
+}
+
+impl World {
+    fn new(name: &str) -> Self {
+        let folder = env::temp_dir().join(format!("mtasts-exim-{}-{name}", process::id()));
+        fs::create_dir(&folder).unwrap();
+        // From the test Internet no package could be reached.
+        BUILDS.iter().for_each(|tls| drop(host::fetch(*tls)));
+        lab::isolate(&folder).expect("isolate");
+        host::run(
+            Command::new("mount")
+                .args(["-t", "tmpfs", "-o", "mode=755", "mtasts-exim"])
+                .arg(&folder),
+        );
+        let lab = Lab::start(&folder).expect("lab");
+        Self { lab, folder }
+    }
+
+    fn host(&self, tls: Tls, config: &Config) -> Host {
+        Host::start(&self.folder, tls, config)
+    }
+
+    /// Where the test may put files; every user can read it.
+    fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// Both builds with both configurations.
+    fn combinations(&self) -> Vec<(Tls, Config)> {
+        let configs = [Config::Debian, Config::Complete];
+        configs
+            .iter()
+            .flat_map(|config| BUILDS.iter().map(move |tls| (*tls, config.clone())))
+            .collect()
+    }
+
+    /// The messages that reached an MX host for this recipient.
+    fn mail(&self, recipient: &str) -> Vec<Mail> {
+        let mut mail = self.lab.mail();
+        mail.retain(|mail| mail.recipients.iter().any(|to| to == recipient));
+        mail
+    }
+
+    fn received(&self, recipient: &str) -> usize {
+        self.mail(recipient).len()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[test]
+fn every_domain_of_the_lab_debian_gnutls() {
+    table::every_domain(&World::new("table1"), Tls::Gnu, &Config::Debian);
+}
+
+#[test]
+fn every_domain_of_the_lab_debian_openssl() {
+    table::every_domain(&World::new("table2"), Tls::Open, &Config::Debian);
+}
+
+#[test]
+fn every_domain_of_the_lab_complete_gnutls() {
+    table::every_domain(&World::new("table3"), Tls::Gnu, &Config::Complete);
+}
+
+#[test]
+fn every_domain_of_the_lab_complete_openssl() {
+    table::every_domain(&World::new("table4"), Tls::Open, &Config::Complete);
+}
+
+#[test]
+fn a_silent_host_gets_nothing() {
+    table::silent_hosts(&World::new("silent"));
+}
+
+#[test]
+fn a_failing_call_closes_the_gate_only_in_address_data() {
+    places::failing_calls(&World::new("places"));
+}
+
+#[test]
+fn our_configurations_stay_closed_when_the_lookup_fails() {
+    places::our_configurations(&World::new("closed"));
+}
+
+#[test]
+fn a_connection_is_not_reused_across_policies() {
+    sessions::reused_connection(&World::new("reuse"));
+}
+
+#[test]
+fn a_message_to_two_domains_is_two_sessions() {
+    sessions::several_domains(&World::new("domains"));
+}
+
+#[test]
+fn each_recipient_of_a_domain_is_protected() {
+    sessions::several_recipients(&World::new("recipients"));
+}
+
+#[test]
+fn no_tls_session_is_resumed() {
+    sessions::resumed_session(&World::new("resume"));
+}
+
+#[test]
+fn a_policy_failure_does_not_delay_other_domains() {
+    sessions::retry_records(&World::new("retry"));
+}
+
+#[test]
+fn existing_practice_is_no_protection() {
+    sessions::existing_practice(&World::new("practice"));
+}
+
+#[test]
+fn tls_1_0_and_1_1_are_refused() {
+    versions::old_tls(&World::new("oldtls"));
+}
+
+#[test]
+fn callouts_and_cutthrough_deliveries_obey() {
+    versions::callouts(&World::new("callout"));
+}
+
+#[test]
+fn root_stays_off_the_network() {
+    privileges::root_stays_off_the_network(&World::new("root"));
+}
+
+#[test]
+fn an_ordinary_user_cannot_lead_the_library_astray() {
+    privileges::hostile_environment(&World::new("hostile"));
+}
+
+#[test]
+fn broken_settings_defer_with_a_clear_reason() {
+    privileges::broken_settings(&World::new("settings"));
+}
+
+#[test]
+fn a_crash_is_what_it_is() {
+    privileges::crashes(&World::new("crash"));
+}
+
+#[test]
+fn without_a_policy_domain_exims_own_answer_stands() {
+    privileges::no_policy_domain(&World::new("none"));
+}

@@ -1,0 +1,109 @@
+#!/bin/sh
+# A private Exim: unpacks Debian's (or Ubuntu's) exim4-daemon-heavy, and the shared libraries which this machine lacks,
+# into a directory. Nothing is installed, no maintainer script runs, no daemon starts: the machine stays as it was.
+#
+#   fetch.sh DIR            DIR/gnutls: the packages as they are (Exim with GnuTLS)
+#   fetch.sh DIR openssl    also DIR/openssl: the same source with OpenSSL (about 30 seconds of compiler time)
+#
+# Both are trees to be laid over the machine's own /usr, /etc and /var in a private mount namespace (tests/exim/host.sh).
+# A second call finds the trees and returns at once; remove DIR to begin anew. Needs root and apt.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+dir=${1:?usage: fetch.sh DIR [openssl]}
+flavour=${2:-gnutls}
+say() { echo "exim: $*" >&2; }
+die() { say "$*"; exit 1; }
+
+case $flavour in gnutls|openssl) ;; *) die "unknown flavour $flavour (gnutls, openssl)" ;; esac
+[ -e "$dir/$flavour/complete" ] && exit 0
+[ "$(id -u)" = 0 ] || die "must run as root: apt downloads, and the binary is set-uid root"
+command -v apt-get >/dev/null || die "needs apt (Debian or Ubuntu)"
+
+mkdir -p "$dir"
+dir=$(cd "$dir" && pwd)
+# Two test programs may ask at the same time.
+exec 9>"$dir/lock"
+flock 9
+[ -e "$dir/$flavour/complete" ] && exit 0
+log=$dir/fetch.log
+
+# download FOLDER PACKAGE...: the packages and whatever they need that is not installed here.
+download() {
+    folder=$1; shift
+    mkdir -p "$folder/partial"
+    for attempt in lists-as-they-are updated; do
+        # --reinstall: also what this machine has. NoLocking: only an archive folder of our own is written.
+        if apt-get install --reinstall --download-only --yes --no-install-recommends \
+            -o Debug::NoLocking=1 -o APT::Sandbox::User=root -o Dir::Cache::archives="$folder" "$@" >"$log" 2>&1
+        then return; fi
+        [ $attempt = updated ] || apt-get update >/dev/null 2>&1 || true
+    done
+    cat "$log" >&2
+    die "apt could not download $*"
+}
+
+# unpack FOLDER TREE: all packages of FOLDER, on a merged /usr so that the tree can be laid over one.
+unpack() {
+    mkdir -p "$2/usr/bin" "$2/usr/sbin" "$2/usr/lib"
+    for name in bin sbin lib; do ln -sfn "usr/$name" "$2/$name"; done
+    for deb in "$1"/*.deb; do
+        dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$2" --keep-directory-symlink || die "cannot unpack $deb"
+    done
+}
+
+if [ ! -e "$dir/gnutls/complete" ]; then
+    say "downloading exim4-daemon-heavy"
+    rm -rf "$dir/gnutls" "$dir/debs"
+    download "$dir/debs" exim4-daemon-heavy exim4-base exim4-config
+    unpack "$dir/debs" "$dir/gnutls"
+    # A C library of another version than the running one would break every program under the overlay.
+    [ -z "$(find "$dir/gnutls" -name 'ld-linux*')" ] || die "apt wants another libc6 for Exim: run apt-get upgrade first"
+    dpkg-deb -f "$dir"/debs/exim4-daemon-heavy_*.deb Version >"$dir/gnutls/complete"
+fi
+version=$(cat "$dir/gnutls/complete")
+[ "$flavour" = openssl ] || exit 0
+
+say "building Exim $version with OpenSSL"
+for tool in dpkg-source make cc perl; do
+    command -v $tool >/dev/null || die "$tool is missing: apt-get install build-essential"
+done
+work=$dir/build
+rm -rf "$work" "$dir/openssl"
+mkdir -p "$work/sources" "$work/lists/partial" "$work/debs"
+
+# Source entries of the archive that the binary came from; the machine's own lists stay untouched.
+archive=$(apt-cache madison exim4-daemon-heavy | awk -v v="$version" -F ' *[|] *' '$2 == v { split($3, w, " "); print w[1] }')
+for uri in $archive; do
+    for file in /etc/apt/sources.list /etc/apt/sources.list.d/*; do
+        [ -e "$file" ] && grep -qF "$uri" "$file" || continue
+        case $file in
+            *.sources) sed 's/^Types:.*/Types: deb-src/' "$file" ;;
+            *.list) grep -F "$uri" "$file" | sed -n 's/^deb /deb-src /p' ;;
+        esac >"$work/sources/${file##*/}"
+    done
+done
+set -- -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/sources" \
+    -o Dir::State::lists="$work/lists" -o Dir::Cache="$work" -o APT::Sandbox::User=root
+if ! { apt-get "$@" update && cd "$work" && apt-get "$@" source --download-only "exim4=$version"; } >"$log" 2>&1; then
+    cat "$log" >&2
+    die "apt could not download the source of exim4 $version"
+fi
+dpkg-source --no-check -x "$work"/exim4_*.dsc "$work/exim" >"$log" 2>&1 || { cat "$log" >&2; die "dpkg-source failed"; }
+
+download "$work/debs" libssl-dev libpcre2-dev libdb-dev
+unpack "$work/debs" "$work/root"
+arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+{
+    cat "$here/openssl.mk"
+    echo "INCLUDE=-I$work/root/usr/include -I$work/root/usr/include/$arch"
+    echo "LFLAGS=-L$work/root/usr/lib/$arch"
+} >"$work/exim/Local/Makefile"
+if ! make -C "$work/exim" -j2 >"$log" 2>&1; then
+    tail -30 "$log" >&2
+    die "Exim did not build, see $log"
+fi
+mkdir -p "$dir/openssl/usr/sbin"
+install -m 4755 "$work"/exim/build-*/exim "$dir/openssl/usr/sbin/exim4"
+echo "$version" >"$dir/openssl/complete"
+rm -rf "$work"

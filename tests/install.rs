@@ -1,0 +1,220 @@
+//! `make install` into an empty place, and a program built from there as a stranger does: with pkg-config alone.
+//!
+//! Debian packages: make gcc libc6-dev pkgconf binutils systemd.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "capi/build.rs"]
+mod build;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+mod pki;
+#[allow(dead_code, reason = "each test program uses a part of it")]
+#[path = "capi/run.rs"]
+mod run;
+
+use build::{library, root};
+use pki::command;
+use run::{Bench, Who};
+
+/// The largest stripped library, in octets: it is mapped into every process of a mail server.
+const LARGEST: u64 = 3_500_000;
+
+/// What is installed, below /usr. A link tells where it leads, a file its mode.
+const INSTALLED: &str = "\
+bin/mtasts 755
+include/mtasts.h 644
+lib/multiarch/libmtasts.a 644
+lib/multiarch/libmtasts.so -> libmtasts.so.0
+lib/multiarch/libmtasts.so.0 -> libmtasts.so.VERSION
+lib/multiarch/libmtasts.so.VERSION 644
+lib/multiarch/pkgconfig/mtasts.pc 644
+share/doc/libmtasts/LICENSE 644
+share/doc/libmtasts/LICENSE-APACHE 644
+share/doc/libmtasts/LICENSE-MIT 644
+share/doc/libmtasts/examples/c/deliver.c 644
+share/doc/libmtasts/examples/exim/conf.d/router/190_mtasts 644
+share/doc/libmtasts/examples/exim/conf.d/transport/30_mtasts 644
+share/doc/libmtasts/examples/exim/exim.conf 644
+share/doc/libmtasts/examples/systemd/sysusers.d/mtasts.conf 644
+share/doc/libmtasts/examples/systemd/tmpfiles.d/mtasts.conf 644
+share/man/man1/mtasts.1 644
+share/man/man3/libmtasts.3 644
+share/man/man5/mtasts.toml.5 644
+";
+
+fn make_install(variables: &[String]) {
+    // The umask of a careful root must not leave files that nobody can read.
+    let output = Command::new("sh")
+        .args(["-c", "umask 077; exec make install \"$@\"", "sh"])
+        .args(variables)
+        .current_dir(root())
+        .env_remove("MAKEFLAGS")
+        .env_remove("MAKELEVEL")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "make install {variables:?}\n{errors}");
+}
+
+/// All files below a directory.
+fn files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            let mode = path.metadata().unwrap().mode() & 0o777;
+            assert_eq!(mode, 0o755, "{path:?}");
+            files(&path, found);
+        } else {
+            found.push(path);
+        }
+    }
+}
+
+/// What a command prints, in one line.
+fn said(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{command:?}\n{errors}");
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn pkg_config(prefix: &Path, arguments: &[&str]) -> Vec<String> {
+    let mut pkg_config = command("pkg-config", "pkgconf", prefix);
+    pkg_config.args(arguments).arg("mtasts");
+    let flags = said(pkg_config.env("PKG_CONFIG_PATH", prefix.join("lib/pkgconfig")));
+    flags.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Everything in one test, because it shares the release build.
+#[test]
+fn a_stranger_installs_it_and_builds_a_program() {
+    let bench = Bench::new("install");
+    let version = env!("CARGO_PKG_VERSION");
+
+    let stage = bench.root().join("stage");
+    let multiarch = ["PREFIX=/usr".to_owned(), "LIBDIR=/usr/lib/multiarch".to_owned()];
+    make_install(&[&multiarch[..], &[format!("DESTDIR={}", stage.display())]].concat());
+    is_complete(&stage.join("usr"), version);
+    let pc = fs::read_to_string(stage.join("usr/lib/multiarch/pkgconfig/mtasts.pc")).unwrap();
+    assert!(pc.contains("\nlibdir=${prefix}/lib/multiarch\n"), "{pc}");
+    is_small_and_closed(&stage.join("usr/lib/multiarch/libmtasts.so.0"));
+    systemd_understands(&stage);
+
+    let prefix = bench.root().join("prefix");
+    make_install(&[format!("PREFIX={}", prefix.display())]);
+    let own = said(Command::new(prefix.join("bin/mtasts")).arg("--version"));
+    assert_eq!(own, format!("mtasts {version}"));
+    assert_eq!(pkg_config(&prefix, &["--modversion"]), [version]);
+    let private = pkg_config(&prefix, &["--static", "--libs-only-l"]);
+    assert_eq!(private[0], "-lmtasts");
+    assert_eq!(private[1..], library().beside, "Libs.private in mtasts.pc.in");
+
+    let example = prefix.join("share/doc/libmtasts/examples/c/deliver.c");
+    let dynamic = bench.root().join("dynamic");
+    let flags = pkg_config(&prefix, &["--cflags", "--libs"]);
+    said(
+        command("cc", "gcc", bench.root())
+            .arg(&example)
+            .args(flags)
+            .arg("-o")
+            .arg(&dynamic),
+    );
+    delivers(&bench, &dynamic, Some(&prefix.join("lib")));
+    // Where there is no shared library, the static one is meant.
+    fs::remove_file(prefix.join("lib/libmtasts.so")).unwrap();
+    let fixed = bench.root().join("static");
+    let flags = pkg_config(&prefix, &["--static", "--cflags", "--libs"]);
+    said(
+        command("cc", "gcc", bench.root())
+            .arg(&example)
+            .args(flags)
+            .arg("-o")
+            .arg(&fixed),
+    );
+    delivers(&bench, &fixed, None);
+}
+
+fn is_complete(usr: &Path, version: &str) {
+    let mut found = Vec::new();
+    files(usr, &mut found);
+    let about = |path: &PathBuf| {
+        let name = path.strip_prefix(usr).unwrap().display();
+        match path.read_link() {
+            Ok(target) => format!("{name} -> {}", target.display()),
+            Err(_) => format!("{name} {:o}", path.metadata().unwrap().permissions().mode() & 0o7777),
+        }
+    };
+    let found: BTreeSet<String> = found.iter().map(about).collect();
+    for line in INSTALLED.replace("VERSION", version).lines() {
+        assert!(found.contains(line), "{line} is not installed: {found:#?}");
+    }
+    // Nothing lies in the directories that are searched but what is meant to.
+    let more = found.iter().filter(|line| !line.starts_with("share/doc/"));
+    let meant = INSTALLED.lines().filter(|line| !line.starts_with("share/doc/"));
+    assert_eq!(more.count(), meant.count(), "{found:#?}");
+}
+
+/// The library as it is shipped, after link-time optimisation.
+fn is_small_and_closed(shared: &Path) {
+    let here = shared.parent().unwrap();
+    let exported = said(
+        command("nm", "binutils", here)
+            .args(["-D", "--defined-only", "--format=just-symbols"])
+            .arg(shared),
+    );
+    let pinned = fs::read_to_string(root().join("tests/abi/symbols.txt")).unwrap();
+    assert_eq!(exported, pinned.trim());
+    let dynamic = said(
+        command("readelf", "binutils", here)
+            .args(["--dynamic", "--wide"])
+            .arg(shared),
+    );
+    assert!(dynamic.contains("Library soname: [libmtasts.so.0]"), "{dynamic}");
+    assert!(dynamic.contains("NODELETE"), "{dynamic}");
+    let stripped = here.join("stripped");
+    said(command("strip", "binutils", here).arg(shared).arg("-o").arg(&stripped));
+    let size = stripped.metadata().unwrap().len();
+    println!("libmtasts.so, stripped: {size} octets");
+    assert!(size <= LARGEST, "{size} octets");
+}
+
+/// The example, from a cache that knows enforced.example.
+fn delivers(bench: &Bench, program: &Path, libraries: Option<&Path>) {
+    let cache = bench.cache("cache");
+    for (host, status) in [("mx.enforced.example", 0), ("mx.elsewhere.example", 75)] {
+        let mut deliver = Command::new(program);
+        bench.prepare(&mut deliver, Who::User).env("MTASTS_CACHE_DIR", &cache);
+        if let Some(libraries) = libraries {
+            deliver.env("LD_LIBRARY_PATH", libraries);
+        }
+        let done = deliver.args(["enforced.example", host]).output().unwrap();
+        assert_eq!(done.status.code(), Some(status), "{done:?}");
+    }
+}
+
+/// The directory and its owner as a package makes them.
+fn systemd_understands(stage: &Path) {
+    let examples = root().join("examples/systemd");
+    fs::create_dir_all(stage.join("etc")).unwrap();
+    said(
+        command("systemd-sysusers", "systemd", stage)
+            .arg(format!("--root={}", stage.display()))
+            .arg(examples.join("sysusers.d/mtasts.conf")),
+    );
+    let passwd = fs::read_to_string(stage.join("etc/passwd")).unwrap();
+    let mtasts: Vec<&str> = passwd.trim().split(':').collect();
+    assert_eq!((mtasts[0], mtasts[5]), ("mtasts", "/var/lib/mtasts"), "{passwd}");
+    let run = said(
+        command("systemd-tmpfiles", "systemd", stage)
+            .args(["--create", &format!("--root={}", stage.display())])
+            .arg(examples.join("tmpfiles.d/mtasts.conf")),
+    );
+    let about = stage.join("var/lib/mtasts").metadata().unwrap();
+    assert_eq!(about.mode() & 0o7777, 0o2770, "{run}");
+    assert_eq!(about.uid().to_string(), mtasts[2]);
+}

@@ -1,0 +1,382 @@
+//! The lookup against the test Internet: real DNS, real policy hosts, a real cache, and root's helper.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use mtasts::lab::{self, Change, Https, Lab, Policy, policy_text};
+use mtasts::{Answer, Context, Domain, Mode, ResultType, Settings, Source};
+
+/// Whom root's helper becomes in these tests.
+const USER: u32 = 65534;
+
+/// Runs a test on a test Internet of its own, in a directory of its own.
+fn on_the_internet(name: &str, test: impl FnOnce(&Lab, &Path) + Send + 'static) {
+    let dir = std::env::temp_dir().join(format!("mtasts-lookup-{}-{name}", std::process::id()));
+    let at = dir.clone();
+    // A thread of its own, because its namespaces are for good.
+    let run = move || {
+        lab::isolate(&at).unwrap();
+        let lab = Lab::start(&at).unwrap();
+        let cache = at.join("cache");
+        test(&lab, &cache);
+    };
+    thread::spawn(run).join().unwrap();
+    let _ = std::fs::remove_dir_all(&dir);
+}
+
+fn settings(cache: &Path) -> Settings {
+    let mut settings = Settings::default();
+    settings.set("cache_dir", cache.to_str().unwrap()).unwrap();
+    settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
+    settings
+}
+
+/// A context as a new process has it: nothing in memory.
+fn context(cache: &Path) -> Context {
+    Context::new(settings(cache))
+}
+
+fn lookup(context: &Context, domain: &str) -> Arc<Answer> {
+    context
+        .lookup(&Domain::parse(domain).unwrap(), Duration::from_secs(12))
+        .unwrap_or_else(|e| panic!("{domain}: {e}"))
+}
+
+/// A change takes effect at once where the TXT record is asked for each time.
+fn impatient(cache: &Path) -> Context {
+    let mut settings = settings(cache);
+    settings.set("txt_life_min", "0s").unwrap();
+    settings.set("txt_life_max", "0s").unwrap();
+    Context::new(settings)
+}
+
+#[test]
+fn every_domain_of_the_test_internet() {
+    on_the_internet("all", |_, cache| {
+        let table = lab::table();
+        let next = AtomicUsize::new(0);
+        let wrong = Mutex::new(Vec::new());
+        let context = context(cache);
+        thread::scope(|scope| {
+            for _ in 0..24 {
+                scope.spawn(|| {
+                    while let Some(entry) = table.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        let answer = lookup(&context, &entry.name);
+                        let source = answer.source();
+                        let result = answer.failure().and_then(|f| f.result).map(ResultType::name);
+                        let right = match entry.policy {
+                            Policy::Enforce => source == Source::Fresh && answer.mode() == Mode::Enforce,
+                            Policy::Testing => source == Source::Fresh && answer.mode() == Mode::Testing,
+                            Policy::None => source == Source::Fresh && answer.mode() == Mode::None,
+                            Policy::Absent => source == Source::NoPolicy,
+                            Policy::Unobtainable(word) => source == Source::CouldNotLearn && result == Some(word),
+                            Policy::Unknown => source == Source::CouldNotLearn && result.is_none(),
+                        };
+                        if !right {
+                            let (name, wrong_there, policy) = (&entry.name, &entry.wrong, entry.policy);
+                            wrong
+                                .lock()
+                                .unwrap()
+                                .push(format!("{name} ({wrong_there}): {policy:?}, got {answer}"));
+                        }
+                    }
+                });
+            }
+        });
+        let wrong = wrong.into_inner().unwrap();
+        assert!(
+            wrong.is_empty(),
+            "{} of {} domains:\n{}",
+            wrong.len(),
+            table.len(),
+            wrong.join("\n")
+        );
+    });
+}
+
+/// What each process of the test below does, in this same program: 20 threads ask for one domain.
+#[test]
+fn one_of_many_processes() {
+    let Some(cache) = std::env::var_os("MTASTS_TEST_CACHE") else {
+        return;
+    };
+    let context = context(Path::new(&cache));
+    thread::scope(|scope| {
+        for _ in 0..20 {
+            scope.spawn(|| assert_eq!(lookup(&context, "good.test").mode(), Mode::Enforce));
+        }
+    });
+}
+
+#[test]
+fn eight_processes_of_twenty_threads_fetch_once() {
+    on_the_internet("once", |lab, cache| {
+        let start = |_| {
+            let mut process = std::process::Command::new(std::env::current_exe().unwrap());
+            process
+                .args(["--exact", "one_of_many_processes"])
+                .env("MTASTS_TEST_CACHE", cache);
+            process.stdout(std::process::Stdio::null()).spawn().unwrap()
+        };
+        let processes: Vec<_> = (0..8).map(start).collect();
+        for mut process in processes {
+            assert!(process.wait().unwrap().success());
+        }
+        assert_eq!(lab.counters().https.get("mta-sts.good.test"), Some(&1));
+    });
+}
+
+/// Root's helpers are forked by many threads at once, while others of the process resolve, shake hands and allocate.
+#[test]
+fn helpers_of_a_busy_process_never_hang() {
+    on_the_internet("busy", |_, cache| {
+        let context = context(cache);
+        thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(|| {
+                    for _ in 0..40 {
+                        // Also the handshake and the fetch.
+                        let _ = std::fs::remove_file(cache.join("good.test"));
+                        let answer = context.recheck(&Domain::parse("good.test").unwrap(), Duration::from_secs(20));
+                        assert_eq!(answer.unwrap().mode(), Mode::Enforce);
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn a_policy_survives_a_restart_and_every_failure() {
+    on_the_internet("survives", |lab, cache| {
+        let first = lookup(&context(cache), "good.test");
+        assert_eq!((first.source(), first.mode()), (Source::Fresh, Mode::Enforce));
+        let asked = lab.counters();
+
+        // A new process, inside the life of the TXT record: no network at all.
+        let hit = lookup(&context(cache), "good.test");
+        assert_eq!(hit.source(), Source::Cached);
+        assert_eq!(hit.held(), first.held());
+        assert_eq!(lab.counters(), asked, "a hit touches no network");
+
+        let policy = policy_text("none", &[], 60);
+        let failures = [
+            Change::txt("NXDOMAIN"),
+            Change::txt("NODATA"),
+            Change::txt("SERVFAIL"),
+            Change::txt("REFUSED"),
+            Change::txt("v=STSv1; id=bad-id;"),
+            Change {
+                txt: Some(vec!["v=STSv1; id=a;".into(), "v=STSv1; id=b;".into()]),
+                ..Change::default()
+            },
+            Change {
+                https: Some(Https::Status404),
+                ..Change::publish("new1", policy.clone())
+            },
+            Change {
+                https: Some(Https::Refused),
+                ..Change::publish("new2", policy.clone())
+            },
+            Change {
+                https: Some(Https::Status302),
+                ..Change::publish("new3", policy.clone())
+            },
+            Change {
+                https: Some(Https::Garbage),
+                ..Change::publish("new4", policy)
+            },
+            Change::publish("new5", "version: STSv1\nmode: none\n"),
+        ];
+        for change in failures {
+            lab.reset().unwrap();
+            lab.set("good.test", change.clone()).unwrap();
+            let kept = lookup(&impatient(cache), "good.test");
+            assert_eq!(
+                (kept.source(), kept.mode()),
+                (Source::CachedAfterFailure, Mode::Enforce),
+                "{change:?}: {kept}"
+            );
+            assert_eq!(kept.held(), first.held(), "{change:?}");
+            assert!(
+                kept.alert().is_some_and(|alert| alert.contains("keeping the policy")),
+                "{change:?}: {kept}"
+            );
+        }
+
+        // Only a newly fetched policy replaces it.
+        lab.reset().unwrap();
+        lab.set("good.test", Change::publish("new6", policy_text("none", &[], 60)))
+            .unwrap();
+        let replaced = lookup(&impatient(cache), "good.test");
+        assert_eq!((replaced.source(), replaced.mode()), (Source::Fresh, Mode::None));
+        assert!(
+            replaced
+                .alert()
+                .is_some_and(|alert| alert.contains("from enforce to none"))
+        );
+    });
+}
+
+#[test]
+fn a_failed_fetch_is_not_tried_again_for_five_minutes_by_any_process() {
+    on_the_internet("pause", |lab, cache| {
+        lab.set("good.test", Change::https(Https::Status500)).unwrap();
+        for _ in 0..24 {
+            let answer = lookup(&impatient(cache), "good.test");
+            assert_eq!(answer.source(), Source::CouldNotLearn);
+            assert_eq!(answer.failure().unwrap().result, Some(ResultType::StsPolicyFetchError));
+        }
+        assert_eq!(lab.counters().https.get("mta-sts.good.test"), Some(&1));
+        // Another id is another matter.
+        lab.set(
+            "good.test",
+            Change {
+                https: Some(Https::Ok),
+                ..Change::txt("v=STSv1; id=other;")
+            },
+        )
+        .unwrap();
+        assert_eq!(lookup(&impatient(cache), "good.test").source(), Source::Fresh);
+    });
+}
+
+#[test]
+fn first_contact_with_a_broken_dns_waits_where_it_is_asked_to() {
+    on_the_internet("first", |lab, cache| {
+        lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
+        assert_eq!(
+            lookup(&impatient(cache), "good.test").defer_until(),
+            None,
+            "by default mail flows"
+        );
+        let waiting = |wait: &str| {
+            let mut settings = settings(cache);
+            settings.set("first_contact_defer", wait).unwrap();
+            lookup(&Context::new(settings), "good.test").defer_until()
+        };
+        let until = waiting("1h").expect("waits");
+        assert_eq!(
+            waiting("1h"),
+            Some(until),
+            "counted from the first failure, across processes"
+        );
+        thread::sleep(Duration::from_millis(1100));
+        assert_eq!(waiting("1s"), None, "and then it flows");
+        lab.reset().unwrap();
+        assert_eq!(lookup(&impatient(cache), "good.test").source(), Source::Fresh);
+    });
+}
+
+#[test]
+fn before_a_bounce_a_newer_policy_is_asked_for() {
+    on_the_internet("recheck", |lab, cache| {
+        let context = context(cache);
+        let old = lookup(&context, "good.test");
+        lab.set(
+            "good.test",
+            Change::publish("moved", policy_text("enforce", &["mx2.good.test"], 86_400)),
+        )
+        .unwrap();
+        assert_eq!(
+            lookup(&context, "good.test").held(),
+            old.held(),
+            "inside the life of the TXT record"
+        );
+        let new = context.recheck(old.domain(), Duration::from_secs(12)).unwrap();
+        assert_eq!(new.held().unwrap().id, "moved");
+        assert_eq!(lookup(&context, "good.test").held(), new.held());
+    });
+}
+
+#[test]
+fn root_writes_nothing_and_asks_nothing() {
+    on_the_internet("root", |_, cache| {
+        lookup(&context(cache), "good.test");
+        let files: BTreeSet<PathBuf> = std::fs::read_dir(cache).unwrap().map(|f| f.unwrap().path()).collect();
+        assert_eq!(files, BTreeSet::from([cache.join(".lock"), cache.join("good.test")]));
+        for file in files {
+            let about = file.metadata().unwrap();
+            assert_eq!((about.uid(), about.mode() & 0o777), (USER, 0o660), "{}", file.display());
+        }
+        let about = cache.join("good.test").metadata().unwrap();
+        assert_eq!((about.uid(), about.gid(), about.mode() & 0o777), (USER, USER, 0o660));
+
+        // Without another user there is no network for root, and it says what to do.
+        chown(cache, Some(0), Some(0)).unwrap();
+        let refused = context(cache).lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(12));
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("belongs to root") && refused.contains("install -d -m 2770"),
+            "{refused}"
+        );
+        let missing = Context::new(settings(Path::new("/nonexistent/cache")));
+        assert!(
+            missing
+                .lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(12))
+                .is_err()
+        );
+    });
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
+    on_the_internet("faults", |_, cache| {
+        // Rubbish in the file's place is replaced by the next fetch.
+        for rubbish in ["", "mtasts 1 0000\n\n", "mtasts 9 newer\n"] {
+            std::fs::write(cache.join("good.test"), rubbish).unwrap();
+            let answer = lookup(&context(cache), "good.test");
+            assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
+            assert!(
+                answer.warning().is_some_and(|w| w.contains("good.test is not used")),
+                "{answer}"
+            );
+            assert_eq!(lookup(&context(cache), "good.test").source(), Source::Cached);
+        }
+        // A link is not followed, neither to read nor to write.
+        let target = cache.parent().unwrap().join("target");
+        std::fs::copy(cache.join("good.test"), &target).unwrap();
+        let before = std::fs::read(&target).unwrap();
+        std::fs::remove_file(cache.join("good.test")).unwrap();
+        std::os::unix::fs::symlink(&target, cache.join("good.test")).unwrap();
+        assert_eq!(lookup(&context(cache), "good.test").source(), Source::Fresh);
+        assert!(cache.join("good.test").symlink_metadata().unwrap().is_file());
+        assert_eq!(std::fs::read(&target).unwrap(), before);
+        // A directory that everyone may write to is not believed.
+        std::fs::set_permissions(cache, PermissionsExt::from_mode(0o777)).unwrap();
+        let answer = lookup(&context(cache), "good.test");
+        assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
+        assert!(answer.warning().is_some_and(|w| w.contains("chmod o-w")), "{answer}");
+        std::fs::set_permissions(cache, PermissionsExt::from_mode(0o2770)).unwrap();
+        // A directory that the helper may not write to: the answer holds, and the log says why it is not kept.
+        std::fs::set_permissions(cache, PermissionsExt::from_mode(0o550)).unwrap();
+        let answer = lookup(&context(cache), "testing.test");
+        assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Testing));
+        assert!(
+            answer.warning().is_some_and(|w| w.contains("Permission denied")),
+            "{answer}"
+        );
+    });
+}
+
+#[test]
+fn the_cache_alone_answers_without_the_network() {
+    on_the_internet("alone", |lab, cache| {
+        let context = context(cache);
+        let domain = Domain::parse("good.test").unwrap();
+        let unknown = context.lookup_cached(&domain).unwrap();
+        assert_eq!((unknown.source(), unknown.mode()), (Source::CouldNotLearn, Mode::None));
+        assert_eq!(lab.counters().dns.len(), 0);
+        lookup(&context, "good.test");
+        assert_eq!(context.lookup_cached(&domain).unwrap().mode(), Mode::Enforce);
+        assert_eq!(
+            Context::new(settings(cache)).lookup_cached(&domain).unwrap().mode(),
+            Mode::Enforce
+        );
+    });
+}

@@ -1,0 +1,36 @@
+# What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
+
+.PHONY: test lint packages demo bench
+
+# Everything. Root, because network namespaces are made.
+test: lint
+	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make test" >&2; exit 1; }
+	cargo build --manifest-path fuzz/Cargo.toml
+	cargo build --lib
+	cargo test --features lab
+
+lint:
+	cargo fmt --check
+	cargo clippy -- -D warnings
+	cargo clippy --features cli -- -D warnings
+	cargo clippy --all-targets --features lab -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features lab
+	command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked
+	cargo deny check licenses bans sources
+# The advisories are a repository of their own; where it cannot be had, that is no verdict.
+	@if cargo deny fetch db 2>/dev/null; then cargo deny check advisories; \
+	else echo "lint: the advisory database cannot be had from here; advisories are not checked"; fi
+
+# What the tests need from Debian's or Ubuntu's archive.
+packages:
+	apt-get update -q
+	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$(cat .ci/packages)
+
+# A real Exim, a test Internet, one mail to each of a dozen domains, and what became of it.
+demo:
+	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make demo" >&2; exit 1; }
+	@cargo build -q --lib
+	@cargo run -q --features lab --example demo
+
+bench:
+	benches/run.sh
