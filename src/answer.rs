@@ -60,18 +60,23 @@ pub struct Failure {
 }
 
 /// The answer of a lookup. It never changes; clones are cheap where it stands behind an [`Arc`].
+///
+/// Thousands are kept in memory, so what a cached lookup reads stands together at the front, in one line of the
+/// processor's cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Answer {
-    domain: Domain,
-    held: Option<Arc<Held>>,
+    /// Until when memory may repeat it, in Unix seconds.
+    good_until: u64,
     /// The policy's, or what an exception makes of it: the most frequent question needs no look at them.
     mode: Mode,
     source: Source,
     trouble: Option<Box<Trouble>>,
+    domain: Domain,
+    held: Option<Arc<Held>>,
 }
 
-/// What most answers do not have. Apart from the rest, which so fits into one line of the processor's cache: thousands
-/// of answers are kept in memory.
+/// What most answers do not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Trouble {
     failure: Option<Failure>,
@@ -92,11 +97,12 @@ impl Answer {
             })
         });
         Self {
-            domain,
-            held,
+            good_until: 0,
             mode,
             source,
             trouble,
+            domain,
+            held,
         }
     }
 
@@ -126,6 +132,15 @@ impl Answer {
             self.trouble.get_or_insert_default().alert = alert;
         }
         self
+    }
+
+    pub(crate) fn with_good_until(mut self, time: u64) -> Self {
+        self.good_until = time;
+        self
+    }
+
+    pub(crate) const fn good_until(&self) -> u64 {
+        self.good_until
     }
 
     pub(crate) fn with_pin(mut self, until: Option<u64>) -> Self {

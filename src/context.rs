@@ -111,7 +111,6 @@ impl Flight for Turn {
 #[derive(Clone, Debug)]
 struct Remembered {
     answer: Arc<Answer>,
-    good_until: u64,
     /// What could not be written to disk. In a box because there is hardly ever any: memory is kept small.
     unsaved: Option<Box<Entry>>,
 }
@@ -329,7 +328,7 @@ impl Shared {
         let memory = self.memory.try_read().ok()?;
         memory
             .get(name)
-            .filter(|known| now < known.good_until)
+            .filter(|known| now < known.answer.good_until())
             .map(|known| known.answer.clone())
     }
 
@@ -341,13 +340,12 @@ impl Shared {
                 // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
                 let known = self.answer(domain, question, deadline).map_err(|e| e.to_string());
-                wire::write(known.as_ref().map(|k| (&*k.answer, k.good_until))).into_bytes()
+                wire::write(known.as_ref().map(|k| (&*k.answer, k.answer.good_until()))).into_bytes()
             })?;
             let answer = wire::read(domain, &message).ok_or(HelperError::Died)?;
             let (answer, good_until) = answer.map_err(ContextError::Helper)?;
             Remembered {
-                answer: Arc::new(answer),
-                good_until,
+                answer: Arc::new(answer.with_good_until(good_until)),
                 unsaved: None,
             }
         } else {
@@ -400,10 +398,10 @@ impl Shared {
         let answer = answer
             .with_warning(warning)
             .with_exception(self.settings.exceptions.find(domain, now).cloned());
+        let good_until = good_until(&entry, &answer, now);
         let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
         Ok(Remembered {
-            good_until: good_until(&entry, &answer, now),
-            answer: Arc::new(answer),
+            answer: Arc::new(answer.with_good_until(good_until)),
             unsaved: in_memory_alone.then(|| Box::new(entry)),
         })
     }
