@@ -296,10 +296,11 @@ impl Context {
         if warning.is_some() || entry.clone().note_use(now) {
             return None;
         }
-        let answer = Arc::new(answer.with_exception(shared.settings.exceptions.find(domain, now).cloned()));
+        let until = good_until(&entry, &answer, now);
+        let answer = answer.with_exception(shared.settings.exceptions.find(domain, now).cloned());
+        let answer = Arc::new(answer.with_good_until(until));
         shared.remember(Remembered {
             answer: answer.clone(),
-            good_until: good_until(&entry, &answer, now),
             unsaved: shared.unsaved(domain),
         });
         Some(answer)
