@@ -76,11 +76,26 @@ const NAME: &[&str] = &[
 const ENTRY: &[&str] = &[
     "domain: example.com\n",
     "policy-id: A\nfetched: 7\n",
+    "mode-since: 4\n",
+    "imported: 5\n",
+    "pinned-until: 6\n",
     "txt-seen: 1\ntxt-next: 2\n",
     "failed-id: B\nfailed-at: 3\nfailed-result: sts-webpki-invalid\nfailed-detail: x\n",
     "unlearned-since: 18446744073709551615\n",
+    "used: 8\nidle-since: 9\n",
     "\n",
     "version: STSv1\nmode: none\nmax_age: 1\n",
+];
+const EXCEPTIONS: &[&str] = &[
+    "example.com 2026-12-31 moved\n",
+    "a.example\t2000-02-29 \té\n",
+    "example.net ",
+    "9999-12-31",
+    "0000-00-00",
+    "2026-02-30",
+    " reason",
+    "\n",
+    "# x\n",
 ];
 const SETTINGS: &[&str] = &[
     "cache_dir",
@@ -88,6 +103,7 @@ const SETTINGS: &[&str] = &[
     "allow_addresses",
     "timeout",
     "first_contact_defer",
+    "exceptions",
     "txt_life_max",
     " = ",
     "'1h'",
@@ -141,6 +157,11 @@ proptest! {
     }
 
     #[test]
+    fn exceptions(data in prop_oneof![vec(any::<u8>(), 0..200), pieces(EXCEPTIONS, 12)]) {
+        invariants::exceptions(&data);
+    }
+
+    #[test]
     fn chain(data in vec(any::<u8>(), 0..400)) {
         invariants::chain(&data, &PKI.roots);
     }
@@ -188,20 +209,28 @@ fn entry() -> impl Strategy<Value = Entry> {
         result: ResultType::from_code(result).unwrap(),
         detail,
     });
-    let option = prop::option::of::<BoxedStrategy<u64>>;
-    (
+    let times: [_; 6] = std::array::from_fn(|_| prop::option::of(any::<u64>()));
+    let parts = (
         prop::option::of(held),
         prop::option::of(txt),
         prop::option::of(failed),
-        option(any::<u64>().boxed()),
-    )
-        .prop_map(|(held, txt, failed, unlearned_since)| Entry {
+        times,
+    );
+    parts.prop_map(|(held, txt, failed, times)| {
+        let [unlearned_since, mode_since, imported, pinned_until, used, idle_since] = times;
+        Entry {
+            domain: Domain::parse("example.com").unwrap(),
             held,
             txt,
             failed,
             unlearned_since,
-            ..Entry::new(Domain::parse("example.com").unwrap())
-        })
+            mode_since,
+            imported,
+            pinned_until,
+            used,
+            idle_since,
+        }
+    })
 }
 
 /// A good chain, as the invariant wants it, and its root.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use mtasts::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
 use mtasts::record::MAX_ID;
-use mtasts::{Domain, Entry, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name};
+use mtasts::{Domain, Entry, Exceptions, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name};
 use rustls_pki_types::UnixTime;
 
 /// TXT records, one a line.
@@ -173,6 +173,21 @@ pub(crate) fn settings(data: &[u8]) {
     if let Err(error) = settings.read(&text) {
         says_something(&error);
         assert_eq!(settings, Settings::default(), "a bad file changes nothing");
+    }
+}
+
+/// A file of exceptions.
+pub(crate) fn exceptions(data: &[u8]) {
+    match Exceptions::parse(&String::from_utf8_lossy(data)) {
+        Ok(exceptions) => {
+            for exception in exceptions.iter() {
+                says_something(exception);
+                let (domain, until) = (&exception.domain, exception.until);
+                assert_eq!(exceptions.find(domain, until).map(|found| &**found), Some(exception));
+                assert_eq!(exceptions.find(domain, until.saturating_add(1)), None);
+            }
+        }
+        Err(error) => says_something(&error),
     }
 }
 
