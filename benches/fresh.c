@@ -88,9 +88,9 @@ int main(int argc, char **argv) {
     };
     const char *what[KINDS] = {"without a library", "dlopen of an empty library", "dlopen of libmtasts",
                                "dlopen, settings, context, cached lookup"};
-    double *took[KINDS];
+    double *took[KINDS], *busy[KINDS];
     long rss[KINDS] = {0};
-    for (int k = 0; k < KINDS; k++) took[k] = calloc(runs, sizeof **took);
+    for (int k = 0; k < KINDS; k++) took[k] = calloc(runs, sizeof **took), busy[k] = calloc(runs, sizeof **busy);
     for (size_t i = 0; i < runs; i++)
         for (int k = 0; k < KINDS; k++) {
             pid_t child;
@@ -103,15 +103,19 @@ int main(int argc, char **argv) {
                 return 1;
             }
             took[k][i] = now() - start;
+            busy[k][i] = 1e3 * (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+                         1e-3 * (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
             if (usage.ru_maxrss > rss[k]) rss[k] = usage.ru_maxrss;
         }
-    for (int k = 0; k < KINDS; k++) qsort(took[k], runs, sizeof **took, by_value);
-    double none = took[0][runs / 2];
     for (int k = 0; k < KINDS; k++) {
-        double p50 = took[k][runs / 2], ours = p50 - none;
-        printf("| %s: %s | %.3f | %.3f | %.3f | %ld |", who, what[k], p50, took[k][runs * 9 / 10], ours, rss[k] - rss[0]);
-        if (k == 3 && geteuid() != 0)
-            printf(" +< 0.45 ms, <= 3072 KiB | %s |\n", ours < 0.45 && rss[k] - rss[0] <= 3072 ? "yes" : "**no**");
+        qsort(took[k], runs, sizeof **took, by_value);
+        qsort(busy[k], runs, sizeof **busy, by_value);
+        double p50 = took[k][runs / 2], added = p50 - took[0][runs / 2], cpu = busy[k][runs / 2] - busy[0][runs / 2];
+        long kib = rss[k] - rss[0];
+        printf("| %s: %s | %.3f | %.3f | %.3f | %.3f | %ld |", who, what[k], p50, took[k][runs / 10], added, cpu, kib);
+        /* For an ordinary user: root's child costs a fork. */
+        if (k == KINDS - 1 && geteuid() != 0)
+            printf(" added < 0.45, RSS <= 3072 | %s |\n", added < 0.45 && kib <= 3072 ? "yes" : "**no**");
         else
             printf(" | |\n");
     }

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs a fuzz target with coverage on the stable toolchain: run.sh TARGET [libFuzzer's options].
+# Runs a fuzz target with coverage on the stable toolchain: run.sh TARGET [libFuzzer's options | files].
 set -eu
 cd "$(dirname "$0")"
 target=$1
@@ -12,7 +12,12 @@ export RUSTFLAGS="-Cpasses=sancov-module -Ccodegen-units=1 \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
 host=$(rustc -vV | sed -n 's/^host: //p')
 cargo build --release --target "$host" --bin "$target"
-mkdir -p "corpus/$target"
-dictionary=dictionaries/$target
-[ ! -e "$dictionary" ] || set -- "-dict=$dictionary" "$@"
-exec "target/$host/release/$target" "corpus/$target" "seeds/$target" "$@"
+mkdir -p "corpus/$target" artifacts
+case ${1-} in
+-* | '') # Options, or nothing: fuzz. Otherwise files, which are run once each.
+    dictionary=dictionaries/$target
+    [ ! -e "$dictionary" ] || set -- "-dict=$dictionary" "$@"
+    set -- -artifact_prefix=artifacts/ "$@" "corpus/$target" "seeds/$target"
+    ;;
+esac
+exec "target/$host/release/$target" "$@"

@@ -34,6 +34,15 @@
  *
  *     mtasts_answer_free(answer);
  *
+ * An event loop does not call mtasts_lookup, which blocks, but a queue with one descriptor to wait for:
+ *
+ *     mtasts_queue *queue;
+ *     mtasts_queue_new(context, &queue, &error);
+ *     mtasts_queue_submit(queue, domain, MTASTS_NUL_TERMINATED, 0, mail, NULL, &error);
+ *     // Whenever mtasts_queue_fd(queue) is readable:
+ *     mtasts_completion done = {sizeof done, 0, NULL, NULL, 0, ""};
+ *     while (mtasts_queue_next(queue, &done) == 1) ...                     // done.user is mail, done.answer as above
+ *
  * Whatever fails defers mail and never bounces it; where no policy can be learnt, mail flows as before (RFC 8461 3.3).
  *
  * Conventions. A function returns MTASTS_OK or a negative MTASTS_E_*; results go to its last arguments and are written
@@ -43,15 +52,18 @@
  * MTASTS_E_PANIC, prints nothing, and leaves the process alive.
  *
  * Threads. A context and an answer may be used by any number of threads at once; settings by one at a time. No thread
- * outlives a call, and no signal handler of the program ever runs on a thread of ours.
+ * outlives a call, but for those of a queue: they begin with a lookup that needs the network, and end when they have been
+ * idle for some seconds. No signal handler of the program and no function of it ever runs on a thread of ours.
  *
  * Fork. Everything works in a child of the process that made it, at any time and at any depth, whatever threads the
- * parent had. What a child frees stays whole in the parent.
+ * parent had. What a child frees stays whole in the parent. Only a queue stays its maker's: a child can free it, and make
+ * one of its own.
  *
  * Root. In a process of root the network is asked by a child that has become the owner of the cache directory.
  *
  * The environment is read by mtasts_settings_of_host alone, and never in a privileged process. The library installs no
- * signal handler, sets no timer, changes no umask, keeps no descriptor, and writes nothing to stdout, stderr or syslog.
+ * signal handler, sets no alarm, changes no umask, keeps no descriptor but that of a queue, and writes nothing to stdout,
+ * stderr or syslog.
  */
 
 
@@ -91,13 +103,20 @@
 // The header and the library do not fit each other.
 #define MTASTS_E_ABI -7
 
+// The queue belongs to the process from which this one was forked. Make another one here.
+#define MTASTS_E_FORKED -8
+
+// The lookup was cancelled.
+#define MTASTS_E_CANCELLED -9
+
 // The size of the message in an `mtasts_error`, with its NUL.
 #define MTASTS_MESSAGE_SIZE 512
 
 // The domain asks for nothing: it has no policy that counts, or one of mode none.
 #define MTASTS_MODE_NONE 0
 
-// A host that fails the policy is used all the same, and reported.
+// A host that fails the policy is used all the same, and reported. Also where the policy says enforce, but the operator
+// has made an exception for the domain (the setting `exceptions`).
 #define MTASTS_MODE_TESTING 1
 
 // A host that fails the policy is not used.
@@ -180,6 +199,9 @@ typedef struct mtasts_answer mtasts_answer;
 // the process that made it.
 typedef struct mtasts_context mtasts_context;
 
+// A queue of lookups for an event loop. For any number of threads at once, but only in the process that made it.
+typedef struct mtasts_queue mtasts_queue;
+
 // The settings of a context to be. For one thread at a time.
 typedef struct mtasts_settings mtasts_settings;
 
@@ -237,6 +259,22 @@ typedef struct mtasts_decision {
     // One line for the log: what is wrong and what to do about it. Closed by a NUL.
     char sentence[MTASTS_SENTENCE_SIZE];
 } mtasts_decision;
+
+// A lookup that is complete. The caller's own; set `size` to `sizeof(mtasts_completion)` before the call.
+typedef struct mtasts_completion {
+    // `sizeof(mtasts_completion)`, set by the caller.
+    size_t size;
+    // The number that `mtasts_queue_submit` gave.
+    uint64_t id;
+    // What the caller gave with it.
+    void *user;
+    // The answer where `status` is `MTASTS_OK`, to be freed with `mtasts_answer_free`; else NULL.
+    struct mtasts_answer *answer;
+    // `MTASTS_OK`; `MTASTS_E_CANCELLED`; `MTASTS_E_SYSTEM`: nothing is known of the domain, let its mail wait.
+    int32_t status;
+    // Where `status` is `MTASTS_E_SYSTEM`, what is wrong in plain words; closed by a NUL.
+    char message[MTASTS_MESSAGE_SIZE];
+} mtasts_completion;
 
 // A log line: what the administrator is to be told now, such as the failed refresh of a policy. `line` is UTF-8 on one
 // line without control characters, closed by a NUL, and lives until the function returns.
@@ -497,12 +535,15 @@ void mtasts_context_free(struct mtasts_context *context);
 //
 // Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
 // LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-// where none is left. Under `mode=testing` and `mode=none` there is neither. Where nothing can be known (a bad settings
+// where none is left. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
+// domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
 // file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
 //
 // # Safety
 // As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
-int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
+int mtasts_exim_lookup(unsigned char **result,
+                       int argc,
+                       unsigned char **argv);
 
 // The mode of a domain: yields `enforce`, `testing` or `none`. One argument: the domain. Fails as
 // `mtasts_exim_lookup` does.
@@ -564,6 +605,83 @@ const char *mtasts_strerror(int32_t status);
 // `result` is none of the eleven.
 const char *mtasts_result_name(int32_t result);
 
+// Makes a queue of lookups with this context, which may be freed before the queue. It opens one descriptor, and starts
+// no thread before the first lookup that needs one.
+//
+// `out` receives a queue to be freed with `mtasts_queue_free`.
+//
+// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, or `MTASTS_E_SYSTEM`: no descriptor.
+//
+// # Safety
+// `context` is NULL or alive; `out` is NULL or points to a pointer; `error` is NULL or points to an `mtasts_error` whose
+// size is set.
+int32_t mtasts_queue_new(const struct mtasts_context *context,
+                         struct mtasts_queue **out,
+                         struct mtasts_error *error);
+
+// The descriptor to wait for, with poll(2), epoll(7) or any event loop: it is readable as long as `mtasts_queue_next` has
+// something to do. It is not for reading or writing, and the queue closes it; take it out of an epoll before that.
+//
+// Returns the descriptor (0 or more), `MTASTS_E_ARGUMENT` or `MTASTS_E_FORKED`.
+//
+// # Safety
+// `queue` is NULL or alive.
+int32_t mtasts_queue_fd(const struct mtasts_queue *queue);
+
+// Submits a lookup as `mtasts_lookup` does it: the same domain, the same time limit (from now on), the same answer. It
+// does not wait. A hit in the cache is complete when it returns; else a thread of the queue asks the network, one for
+// all lookups of a domain that are under way, and at most 256 for a queue.
+//
+// Each lookup completes once, at most a quarter of a second after its time limit; then the answer is what the cache knows.
+// `user` comes back with the completion and is not looked at. `id` receives the number of the lookup, never 0; NULL is
+// fine. A lookup under way takes less than 1 KiB of memory and the text of its domain, beside what the 256 threads use.
+//
+// In a process of root a lookup whose time is over before anything was learnt completes with `MTASTS_E_SYSTEM`, because
+// root does not read the cache itself.
+//
+// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` (no such name can have a policy),
+// `MTASTS_E_SYSTEM` (no thread), `MTASTS_E_FORKED` or `MTASTS_E_PANIC`. Only after `MTASTS_OK` there is a completion.
+//
+// # Safety
+// `queue` is NULL or alive; `domain` is NULL or has `length` octets; `id` is NULL or points to a number; `error` is NULL or
+// points to an `mtasts_error` whose size is set.
+int32_t mtasts_queue_submit(const struct mtasts_queue *queue,
+                            const char *domain,
+                            size_t length,
+                            uint32_t timeout_ms,
+                            void *user,
+                            uint64_t *id,
+                            struct mtasts_error *error);
+
+// Takes the next completion. When the descriptor is readable, call this until it returns 0. The log function of the
+// settings is called in here, and on no thread of the queue.
+//
+// Returns 1 and writes `completion`, 0 when there is none now, `MTASTS_E_ARGUMENT` (also where its size is not set) or
+// `MTASTS_E_FORKED`.
+//
+// # Safety
+// `queue` is NULL or alive; `completion` is NULL or points to an `mtasts_completion` whose size is set.
+int32_t mtasts_queue_next(const struct mtasts_queue *queue, struct mtasts_completion *completion);
+
+// Cancels a lookup: it completes at once with `MTASTS_E_CANCELLED`, and `mtasts_queue_next` gives that completion. What
+// its thread still learns goes to the cache.
+//
+// Returns 1, or 0 where no such lookup is under way: it is complete, and its completion waits or was taken. Else
+// `MTASTS_E_ARGUMENT` or `MTASTS_E_FORKED`.
+//
+// # Safety
+// `queue` is NULL or alive.
+int32_t mtasts_queue_cancel(const struct mtasts_queue *queue, uint64_t id);
+
+// Frees a queue and closes its descriptor, without waiting for anything. Lookups under way and completions that were not
+// taken are dropped; their `user` does not come back. Threads that still ask the network finish for the cache and end,
+// at the latest at the time limit, and touch nothing of the caller's. No thread may be inside a call with the queue.
+// NULL is fine. In a child process it frees the child's copy alone.
+//
+// # Safety
+// `queue` is NULL or alive, and is not used again.
+void mtasts_queue_free(struct mtasts_queue *queue);
+
 // Gives the defaults, without a look at any file: cache in `/var/lib/mtasts`, the system's roots and name servers, one
 // minute for a lookup.
 //
@@ -590,7 +708,9 @@ int32_t mtasts_settings_of_host(struct mtasts_settings **out, struct mtasts_erro
 // Sets one setting. The keys are those of the settings file: `cache_dir` (absolute path; empty: memory alone),
 // `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 // `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
-// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`).
+// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
+// (absolute path of a file of domains for which nothing is enforced, a `DOMAIN 2026-12-31 REASON` on each line; it is
+// read at once; empty: none).
 //
 // `key` and `value` are NUL-terminated UTF-8.
 //

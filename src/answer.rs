@@ -3,7 +3,9 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use crate::calendar;
 use crate::entry::Held;
+use crate::exceptions::Exception;
 use crate::names::Domain;
 use crate::policy::{Mode, Policy};
 use crate::result::ResultType;
@@ -58,24 +60,31 @@ pub struct Failure {
 }
 
 /// The answer of a lookup. It never changes; clones are cheap where it stands behind an [`Arc`].
+///
+/// Thousands are kept in memory, so what a cached lookup reads stands together at the front, in one line of the
+/// processor's cache.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Answer {
-    domain: Domain,
-    held: Option<Arc<Held>>,
-    /// The policy's, so that the most frequent question needs no look at it.
+    /// Until when memory may repeat it, in Unix seconds.
+    good_until: u64,
+    /// The policy's, or what an exception makes of it: the most frequent question needs no look at them.
     mode: Mode,
     source: Source,
     trouble: Option<Box<Trouble>>,
+    domain: Domain,
+    held: Option<Arc<Held>>,
 }
 
-/// What most answers do not have. Apart from the rest, which so fits into one line of the processor's cache: thousands
-/// of answers are kept in memory.
+/// What most answers do not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Trouble {
     failure: Option<Failure>,
     defer_until: Option<u64>,
     warning: Option<String>,
     alert: Option<String>,
+    pinned_until: Option<u64>,
+    exception: Option<Arc<Exception>>,
 }
 
 impl Answer {
@@ -88,11 +97,12 @@ impl Answer {
             })
         });
         Self {
-            domain,
-            held,
+            good_until: 0,
             mode,
             source,
             trouble,
+            domain,
+            held,
         }
     }
 
@@ -120,6 +130,33 @@ impl Answer {
     pub(crate) fn with_alert(mut self, alert: Option<String>) -> Self {
         if self.alert() != alert.as_deref() {
             self.trouble.get_or_insert_default().alert = alert;
+        }
+        self
+    }
+
+    pub(crate) fn with_good_until(mut self, time: u64) -> Self {
+        self.good_until = time;
+        self
+    }
+
+    pub(crate) const fn good_until(&self) -> u64 {
+        self.good_until
+    }
+
+    pub(crate) fn with_pin(mut self, until: Option<u64>) -> Self {
+        if self.pinned_until() != until {
+            self.trouble.get_or_insert_default().pinned_until = until;
+        }
+        self
+    }
+
+    /// The operator's exception, where it changes anything: it switches off enforcement, and a wait for DNS with it.
+    pub(crate) fn with_exception(mut self, exception: Option<Arc<Exception>>) -> Self {
+        if exception.is_some() && (self.mode == Mode::Enforce || self.defer_until().is_some()) {
+            if self.mode == Mode::Enforce {
+                self.mode = Mode::Testing;
+            }
+            self.trouble.get_or_insert_default().exception = exception;
         }
         self
     }
@@ -152,10 +189,25 @@ impl Answer {
         self.held.as_ref()
     }
 
-    /// The mode of the policy; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
+    /// The mode that the MTA has to mind; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
+    ///
+    /// It is that of the policy, but for one case: while the operator has made an exception for the domain, a policy of
+    /// mode enforce is treated as one of mode testing. Nothing is refused, and what fails is reported.
     #[must_use]
     pub const fn mode(&self) -> Mode {
         self.mode
+    }
+
+    /// The operator's exception that switches enforcement off, where there is something to switch off.
+    #[must_use]
+    pub fn exception(&self) -> Option<&Exception> {
+        self.trouble.as_ref()?.exception.as_deref()
+    }
+
+    /// Until when the policy is the operator's own, pinned by him, in Unix seconds; nothing where it was fetched.
+    #[must_use]
+    pub fn pinned_until(&self) -> Option<u64> {
+        self.trouble.as_ref()?.pinned_until
     }
 
     /// What stood in the way of a current policy; where there is no policy, why there is none.
@@ -167,6 +219,11 @@ impl Answer {
     /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).
     #[must_use]
     pub fn defer_until(&self) -> Option<u64> {
+        self.defer_until_by_rule().filter(|_| self.exception().is_none())
+    }
+
+    /// The wait as it would be without an exception.
+    pub(crate) fn defer_until_by_rule(&self) -> Option<u64> {
         self.trouble.as_ref()?.defer_until
     }
 
@@ -189,9 +246,10 @@ impl Answer {
         let domain = &self.domain;
         let mut text = match (&self.held, self.source) {
             (Some(held), source) => {
-                let how = match source {
-                    Source::Fresh => "just fetched",
-                    Source::CachedAfterFailure => "from the cache, its refresh failed",
+                let how = match (source, self.pinned_until()) {
+                    (_, Some(until)) => &*format!("pinned by the operator until {}", calendar::date_time(until)),
+                    (Source::Fresh, _) => "just fetched",
+                    (Source::CachedAfterFailure, _) => "from the cache, its refresh failed",
                     _ => "from the cache",
                 };
                 format!(
@@ -205,6 +263,9 @@ impl Answer {
         };
         if let Some(failure) = self.failure() {
             let _ = write!(text, ": {}", failure.detail);
+        }
+        if let Some(exception) = self.exception() {
+            let _ = write!(text, "; {exception}");
         }
         if let Some(warning) = self.warning() {
             let _ = write!(text, "; {warning}");

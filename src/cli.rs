@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod advice;
+mod cache;
 mod certificate;
 mod check;
 mod input;
@@ -34,6 +35,9 @@ enum Command {
     Lint(lint::Lint),
     Match(mx_match::Match),
     Certificate(certificate::Certificate),
+    /// Look at the cache of policies, and tend it.
+    #[command(subcommand)]
+    Cache(cache::Cache),
     #[cfg(feature = "lab")]
     Lab(crate::lab::command::LabArgs),
 }
@@ -56,6 +60,7 @@ pub fn run() -> ExitCode {
         Command::Lint(arguments) => arguments.run(),
         Command::Match(arguments) => arguments.run(),
         Command::Certificate(arguments) => arguments.run(),
+        Command::Cache(arguments) => arguments.run(),
         #[cfg(feature = "lab")]
         Command::Lab(arguments) => return crate::lab::command::run(arguments),
     };

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -111,7 +111,6 @@ impl Flight for Turn {
 #[derive(Clone, Debug)]
 struct Remembered {
     answer: Arc<Answer>,
-    good_until: u64,
     /// What could not be written to disk. In a box because there is hardly ever any: memory is kept small.
     unsaved: Option<Box<Entry>>,
 }
@@ -216,6 +215,15 @@ impl Context {
         self.ask(domain, Question::Network(Ask::Recheck), patience)
     }
 
+    /// Renews a policy before it expires (RFC 8461 10.2): the policy host is asked whatever DNS says, unless the policy is
+    /// the operator's own, and unless there is neither a policy nor a record. It does not count as use of the domain.
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn refresh(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        self.ask(domain, Question::Network(Ask::Refresh), patience)
+    }
+
     /// What the cache says. The network is not touched, whatever is missing.
     ///
     /// # Errors
@@ -230,7 +238,9 @@ impl Context {
     /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
     #[must_use]
     pub(crate) fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
-        self.shared.remembered(name, now)
+        let answer = self.shared.remembered(name, now)?;
+        self.shared.tell_exception(&answer);
+        Some(answer)
     }
 
     /// Checks the certificate chain of an MX host (RFC 8461 4.2): DER, the host's own first, against the setting
@@ -250,7 +260,65 @@ impl Context {
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         // Our own, on this thread's stack and on the heap: see `Context::shared`.
         let (shared, domain) = (self.shared.clone(), domain.clone());
-        shared.ask(&domain, question, patience)
+        let answer = shared.ask(&domain, question, patience)?;
+        shared.tell(&answer);
+        shared.tell_exception(&answer);
+        Ok(answer)
+    }
+
+    /// As [`Context::lookup`] on a thread of ours, where nobody is told anything: that is for [`Context::tell`] and
+    /// [`Context::tell_exception`].
+    pub(crate) fn learn(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        let (shared, domain) = (self.shared.clone(), domain.clone());
+        shared.ask(&domain, Question::Network(Ask::Delivery), patience)
+    }
+
+    /// Tells the administrator what he should know of an answer that was learnt on a thread of ours.
+    pub(crate) fn tell(&self, answer: &Answer) {
+        self.shared.tell(answer);
+    }
+
+    /// Tells of the exception to which a caller owes this answer, if there is one.
+    pub(crate) fn tell_exception(&self, answer: &Answer) {
+        self.shared.tell_exception(answer);
+    }
+
+    /// The answer where the caller need not wait: a hit in memory or on disk. A process of root does not read the disk,
+    /// and the first use of a day, which is written down, is none.
+    pub(crate) fn at_hand(&self, domain: &Domain) -> Option<Arc<Answer>> {
+        let (shared, now) = (&self.shared, unix_now());
+        let remembered = shared.remembered(domain.as_str(), now);
+        if remembered.is_some() || process::is_root() {
+            return remembered;
+        }
+        let (entry, warning) = shared.load(domain);
+        let answer = Lookup::hit(&entry, &shared.settings, now)?;
+        if warning.is_some() || entry.clone().note_use(now) {
+            return None;
+        }
+        let answer = Arc::new(answer.with_exception(shared.settings.exceptions.find(domain, now).cloned()));
+        shared.remember(Remembered {
+            answer: answer.clone(),
+            good_until: good_until(&entry, &answer, now),
+            unsaved: shared.unsaved(domain),
+        });
+        Some(answer)
+    }
+
+    /// The answer where the caller's time is over: see [`Lookup::out_of_time`].
+    ///
+    /// # Errors
+    /// A process of root does not read the disk, so that it does not know whether a policy counts.
+    pub(crate) fn out_of_time(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
+        if process::is_root() {
+            return Err(HelperError::Deadline.into());
+        }
+        let (settings, now) = (&self.shared.settings, unix_now());
+        let (entry, warning) = self.shared.load(domain);
+        let answer = Lookup::out_of_time(&entry, settings, now)
+            .with_warning(warning)
+            .with_exception(settings.exceptions.find(domain, now).cloned());
+        Ok(Arc::new(answer))
     }
 }
 
@@ -260,35 +328,45 @@ impl Shared {
         let memory = self.memory.try_read().ok()?;
         memory
             .get(name)
-            .filter(|known| now < known.good_until)
+            .filter(|known| now < known.answer.good_until())
             .map(|known| known.answer.clone())
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
         let known = if process::is_root() {
-            let message = process::in_helper(self.helper_identity()?, deadline + HELPER_GRACE, MAX_MESSAGE, || {
+            let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
+            let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
                 // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
                 let known = self.answer(domain, question, deadline).map_err(|e| e.to_string());
-                wire::write(known.as_ref().map(|k| (&*k.answer, k.good_until))).into_bytes()
+                wire::write(known.as_ref().map(|k| (&*k.answer, k.answer.good_until()))).into_bytes()
             })?;
             let answer = wire::read(domain, &message).ok_or(HelperError::Died)?;
             let (answer, good_until) = answer.map_err(ContextError::Helper)?;
             Remembered {
-                answer: Arc::new(answer),
-                good_until,
+                answer: Arc::new(answer.with_good_until(good_until)),
                 unsaved: None,
             }
         } else {
             self.answer(domain, question, deadline)?
         };
         let answer = known.answer.clone();
+        self.remember(known);
+        Ok(answer)
+    }
+
+    fn tell(&self, answer: &Answer) {
         for line in [answer.alert(), answer.warning()].into_iter().flatten() {
             (self.log)(line);
         }
-        self.remember(known);
-        Ok(answer)
+    }
+
+    /// Each use of an exception is told: whoever made it should not forget it.
+    fn tell_exception(&self, answer: &Answer) {
+        if let Some(exception) = answer.exception() {
+            (self.log)(&format!("{}: {exception}", answer.domain()));
+        }
     }
 
     /// Reads the cache, asks the network as far as the question goes, and writes the cache.
@@ -311,14 +389,19 @@ impl Shared {
             }
         };
         let Asked { answer, entry, saved } = asked;
+        if !matches!(question, Question::Network(Ask::Refresh)) {
+            self.note_use(entry.clone(), now);
+        }
         if let Err(e) = &saved {
             warning = Some(e.to_string());
         }
+        let answer = answer
+            .with_warning(warning)
+            .with_exception(self.settings.exceptions.find(domain, now).cloned());
         let good_until = good_until(&entry, &answer, now);
         let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
         Ok(Remembered {
-            answer: Arc::new(answer.with_warning(warning)),
-            good_until,
+            answer: Arc::new(answer.with_good_until(good_until)),
             unsaved: in_memory_alone.then(|| Box::new(entry)),
         })
     }
@@ -344,6 +427,12 @@ impl Shared {
                 settings: &settings,
             };
             let mut entry = before.clone();
+            if ask == Ask::Refresh {
+                // Of an entry from before uses were noted, the time without any is counted from here.
+                entry.used.get_or_insert(now);
+            } else {
+                entry.note_use(now);
+            }
             let answer = lookup.run(&mut entry, ask, now, deadline);
             let saved = match &turn.store {
                 // Most domains have no policy: they leave no trace on the disk.
@@ -369,6 +458,16 @@ impl Shared {
         }
     }
 
+    /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
+    fn note_use(&self, mut entry: Entry, now: u64) {
+        if let Some(dir) = &self.settings.cache_dir
+            && entry.held.is_some()
+            && entry.note_use(now)
+        {
+            Store::new(dir.clone()).touch(&entry.domain, now);
+        }
+    }
+
     /// What is known of the domain: on disk, or in memory alone where it could not be written.
     fn load(&self, domain: &Domain) -> (Entry, Option<String>) {
         let (stored, warning) = match self.settings.cache_dir.clone().map(|dir| Store::new(dir).load(domain)) {
@@ -376,12 +475,7 @@ impl Shared {
             Some(Ok(Some(entry))) => (Some(entry), None),
             Some(Err(e)) => (None, Some(e.to_string())),
         };
-        let unsaved = match self.memory.try_read() {
-            Ok(memory) => memory
-                .get(domain.as_str())
-                .and_then(|known| known.unsaved.as_deref().cloned()),
-            Err(_) => None,
-        };
+        let unsaved = self.unsaved(domain).map(|entry| *entry);
         let fetched = |entry: &Option<Entry>| entry.as_ref().and_then(|e| e.held.as_ref()).map(|h| h.fetched);
         let known = if fetched(&unsaved) > fetched(&stored) || stored.is_none() {
             unsaved
@@ -389,6 +483,12 @@ impl Shared {
             stored
         };
         (known.unwrap_or_else(|| Entry::new(domain.clone())), warning)
+    }
+
+    /// What memory alone knows of the domain.
+    fn unsaved(&self, domain: &Domain) -> Option<Box<Entry>> {
+        let memory = self.memory.try_read().ok()?;
+        memory.get(domain.as_str())?.unsaved.clone()
     }
 
     fn remember(&self, known: Remembered) {
@@ -410,35 +510,41 @@ impl Shared {
         }
         memory.insert(known.answer.domain().clone(), known);
     }
+}
 
-    /// The owner and the group of the cache directory: whom a helper of root becomes.
-    fn helper_identity(&self) -> Result<Identity, ContextError> {
-        let dir = self.settings.cache_dir.clone().unwrap_or_default();
-        let no_helper = |why: String| ContextError::NoHelper(dir.clone(), why);
-        let about = std::fs::metadata(&dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
-        if !about.is_dir() {
-            return Err(no_helper("is no directory".into()));
-        }
-        if about.uid() == 0 {
-            return Err(no_helper("belongs to root".into()));
-        }
-        Ok(Identity {
-            uid: about.uid(),
-            gid: about.gid(),
-        })
+/// The owner and the group of the cache directory: whom root becomes for all that touches the cache or the network.
+///
+/// # Errors
+/// [`ContextError::NoHelper`].
+pub(crate) fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
+    let no_helper = |why: String| ContextError::NoHelper(dir.to_owned(), why);
+    let about = std::fs::metadata(dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
+    if !about.is_dir() {
+        return Err(no_helper("is no directory".into()));
     }
+    if about.uid() == 0 {
+        return Err(no_helper("belongs to root".into()));
+    }
+    Ok(Identity {
+        uid: about.uid(),
+        gid: about.gid(),
+    })
 }
 
 /// Until when an answer may be repeated from memory.
 fn good_until(entry: &Entry, answer: &Answer, now: u64) -> u64 {
     let due = entry.txt.as_ref().map_or(now, |txt| txt.next);
-    match answer.source() {
+    let due = entry.pinned(now).unwrap_or(due);
+    let until = match answer.source() {
         Source::CouldNotLearn => now,
         Source::NoPolicy => due,
         _ => due
             .min(answer.held().map_or(now, |h| h.expires() + 1))
             .min(now + MEMORY_LIFE),
-    }
+    };
+    answer
+        .exception()
+        .map_or(until, |exception| until.min(exception.until + 1))
 }
 
 /// The time, in Unix seconds.

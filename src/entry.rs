@@ -5,8 +5,10 @@
 //! domain: example.com
 //! policy-id: 20160831085700Z
 //! fetched: 1790000000
+//! mode-since: 1780000000
 //! txt-seen: 1790000000
 //! txt-next: 1790003600
+//! used: 1790000000
 //!
 //! version: STSv1
 //! mode: enforce
@@ -29,6 +31,8 @@ const FORMAT: &str = "mtasts 1 ";
 pub(crate) const MAX_FILE: usize = MAX_POLICY + 8192;
 /// The longest detail of a failure that is kept, in octets.
 const MAX_DETAIL: usize = 500;
+/// How exactly it is noted when an entry was used, in seconds: a busy mail server must not write for each mail.
+const USE_NOTED: u64 = 86_400;
 
 /// What we know of one policy domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +47,16 @@ pub struct Entry {
     pub failed: Option<FailedFetch>,
     /// Since when DNS has been broken for a domain of which we know nothing (D-02).
     pub unlearned_since: Option<u64>,
+    /// Since when there has been a policy of the mode that we hold, without a gap.
+    pub mode_since: Option<u64>,
+    /// When the policy was taken over from another server's cache; nothing once it has been fetched here.
+    pub imported: Option<u64>,
+    /// Until when the policy is the operator's own, which no fetch replaces.
+    pub pinned_until: Option<u64>,
+    /// When a lookup last asked for the domain, to a day.
+    pub used: Option<u64>,
+    /// Since when each refresh has found that there is nothing to keep here.
+    pub idle_since: Option<u64>,
 }
 
 /// A fetched policy.
@@ -135,6 +149,11 @@ impl Entry {
             txt: None,
             failed: None,
             unlearned_since: None,
+            mode_since: None,
+            imported: None,
+            pinned_until: None,
+            used: None,
+            idle_since: None,
         }
     }
 
@@ -150,6 +169,31 @@ impl Entry {
         self.held.as_ref().filter(|held| held.is_live(now))
     }
 
+    /// Until when the operator's own policy stands here, where it does at this time.
+    #[must_use]
+    pub fn pinned(&self, now: u64) -> Option<u64> {
+        self.pinned_until
+            .filter(|until| now <= *until && self.live(now).is_some())
+    }
+
+    /// Takes over the policy of another entry of the same domain, with all that belongs to it.
+    pub(crate) fn take_policy_of(&mut self, other: &Self) {
+        self.held.clone_from(&other.held);
+        self.mode_since = other.mode_since;
+        self.imported = other.imported;
+        self.pinned_until = other.pinned_until;
+    }
+
+    /// Notes that a lookup asks for the domain. Says whether there was anything to note.
+    pub fn note_use(&mut self, now: u64) -> bool {
+        // A time in the future means that the clock went back.
+        if self.used.is_some_and(|used| used.abs_diff(now) < USE_NOTED) {
+            return false;
+        }
+        self.used = Some(now);
+        true
+    }
+
     /// The file.
     #[must_use]
     pub fn to_file(&self) -> String {
@@ -161,6 +205,14 @@ impl Entry {
             line("policy-id", &held.id);
             line("fetched", &held.fetched);
         }
+        let times = [
+            ("mode-since", self.mode_since),
+            ("imported", self.imported),
+            ("pinned-until", self.pinned_until),
+        ];
+        for (name, time) in times.into_iter().filter_map(|(name, time)| Some((name, time?))) {
+            line(name, &time);
+        }
         if let Some(txt) = &self.txt {
             line("txt-seen", &txt.at);
             line("txt-next", &txt.next);
@@ -171,8 +223,13 @@ impl Entry {
             line("failed-result", &failed.result);
             line("failed-detail", &one_line(&failed.detail, MAX_DETAIL));
         }
-        if let Some(since) = self.unlearned_since {
-            line("unlearned-since", &since);
+        let times = [
+            ("unlearned-since", self.unlearned_since),
+            ("used", self.used),
+            ("idle-since", self.idle_since),
+        ];
+        for (name, time) in times.into_iter().filter_map(|(name, time)| Some((name, time?))) {
+            line(name, &time);
         }
         body.push('\n');
         body.push_str(self.held.as_ref().map_or("", |h| &h.text));
@@ -208,6 +265,9 @@ impl Entry {
                 policy: parsed,
             }));
         }
+        entry.mode_since = lines.time("mode-since")?;
+        entry.imported = lines.time("imported")?;
+        entry.pinned_until = lines.time("pinned-until")?;
         if let Some(at) = lines.optional("txt-seen") {
             entry.txt = Some(TxtSeen {
                 at: number(&at)?,
@@ -225,9 +285,9 @@ impl Entry {
                 detail: lines.required("failed-detail")?,
             });
         }
-        if let Some(since) = lines.optional("unlearned-since") {
-            entry.unlearned_since = Some(number(&since)?);
-        }
+        entry.unlearned_since = lines.time("unlearned-since")?;
+        entry.used = lines.time("used")?;
+        entry.idle_since = lines.time("idle-since")?;
         match lines.rest.next() {
             None => Ok(entry),
             Some(line) => Err(EntryError::Head(one_line(line, 80))),
@@ -253,6 +313,10 @@ impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
 
     fn number(&mut self, name: &str) -> Result<u64, EntryError> {
         number(&self.required(name)?)
+    }
+
+    fn time(&mut self, name: &str) -> Result<Option<u64>, EntryError> {
+        self.optional(name).map(|text| number(&text)).transpose()
     }
 }
 
@@ -310,6 +374,11 @@ mod tests {
                 detail: "bad\ncertificate".into(),
             }),
             unlearned_since: Some(7),
+            mode_since: Some(90),
+            imported: Some(95),
+            pinned_until: Some(1000),
+            used: Some(400),
+            idle_since: Some(500),
         }
     }
 
@@ -321,6 +390,48 @@ mod tests {
         assert_eq!(read, entry);
         let bare = Entry::new(entry.domain.clone());
         assert_eq!(Entry::from_file(&bare.domain, bare.to_file().as_bytes()), Ok(bare));
+    }
+
+    /// What was written before there were these times.
+    #[test]
+    fn reads_a_file_without_the_later_lines() {
+        let file = full().to_file();
+        let (_, body) = file.split_once('\n').unwrap();
+        let later = ["mode-since", "imported", "pinned-until", "used", "idle-since"];
+        let body: String = body
+            .split_inclusive('\n')
+            .filter(|line| !later.iter().any(|name| line.starts_with(&format!("{name}: "))))
+            .collect();
+        let old = format!("{FORMAT}{}\n{body}", digest(&body));
+        let read = Entry::from_file(&full().domain, old.as_bytes()).unwrap();
+        assert_eq!((read.held, read.txt), (full().held, full().txt));
+        assert_eq!((read.used, read.pinned_until, read.mode_since), (None, None, None));
+    }
+
+    #[test]
+    fn a_use_is_noted_once_a_day_whatever_the_clock_does() {
+        let mut entry = full();
+        entry.used = None;
+        for (now, noted) in [
+            (1_000_000, true),
+            (1_000_001, false),
+            (1_086_399, false),
+            (1_086_400, true),
+            (9_000_000, true),
+            (1_000_000, true),
+            (999_000, false),
+        ] {
+            assert_eq!(entry.note_use(now), noted, "at {now}");
+        }
+        assert_eq!(entry.used, Some(1_000_000));
+    }
+
+    #[test]
+    fn a_pin_holds_to_its_last_second_and_needs_a_policy_that_counts() {
+        let mut entry = full();
+        assert_eq!((entry.pinned(1000), entry.pinned(1001)), (Some(1000), None));
+        entry.pinned_until = Some(5000);
+        assert_eq!((entry.pinned(1100), entry.pinned(1101)), (Some(5000), None));
     }
 
     #[test]

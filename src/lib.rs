@@ -2,12 +2,14 @@
 
 pub mod addresses;
 pub mod answer;
+mod calendar;
 pub mod certificate;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod context;
 pub mod dns;
 pub mod entry;
+pub mod exceptions;
 pub mod ffi;
 pub mod https;
 #[cfg(feature = "lab")]
@@ -16,7 +18,9 @@ pub mod lookup;
 pub mod mx;
 pub mod names;
 pub mod policy;
+pub mod queue;
 pub mod record;
+pub mod refresh;
 pub mod result;
 pub mod roots;
 pub mod settings;
@@ -30,9 +34,11 @@ pub use answer::{Answer, Failure, Source};
 pub use certificate::{CertificateFailure, check_chain, check_name};
 pub use context::{Context, ContextError};
 pub use entry::Entry;
+pub use exceptions::{Exception, Exceptions};
 pub use mx::MxPattern;
 pub use names::{Domain, NameError};
 pub use policy::{Mode, Policy};
+pub use queue::{Completion, Outcome, Queue, QueueError};
 pub use record::Record;
 pub use result::ResultType;
 pub use roots::{Roots, RootsError};

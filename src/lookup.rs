@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::{Answer, Failure, Source};
+use crate::calendar;
 use crate::dns::{Dns, DnsError};
 use crate::entry::{Entry, FailedFetch, Held, TxtSeen, one_line};
 use crate::https::Https;
@@ -64,7 +65,8 @@ impl Lookup<'_> {
     #[must_use]
     pub fn from_cache(entry: &Entry, now: u64) -> Answer {
         match entry.live(now) {
-            Some(held) => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None),
+            Some(held) => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None)
+                .with_pin(entry.pinned(now)),
             None => {
                 let why = match &entry.held {
                     Some(_) => "the policy in the cache has expired",
@@ -96,6 +98,9 @@ impl Lookup<'_> {
     #[must_use]
     pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Answer> {
         let held = entry.live(now)?;
+        if entry.pinned(now).is_some() {
+            return Some(Self::from_cache(entry, now));
+        }
         let txt = entry.txt.as_ref()?;
         // The process that asked may have had other settings; and a clock that went back must not silence the question
         // for a year.
@@ -110,12 +115,35 @@ impl Lookup<'_> {
         })
     }
 
+    /// Answers where the caller's time is over and the network has not answered. A policy that counts is kept. Whether
+    /// the domain is at fault is not known yet, so nothing is reported, and the mail of a domain of which nothing is
+    /// known waits where `first_contact_defer` asks for that.
+    #[must_use]
+    pub fn out_of_time(entry: &Entry, settings: &Settings, now: u64) -> Answer {
+        let failure = Failure {
+            result: None,
+            detail: "no answer in the time that there was".to_owned(),
+        };
+        let domain = entry.domain.clone();
+        match entry.live(now) {
+            Some(held) => Answer::policy_held(domain, Source::CachedAfterFailure, held.clone(), Some(failure)),
+            None => {
+                let since = entry.unlearned_since.filter(|since| *since <= now).unwrap_or(now);
+                let until = since.saturating_add(settings.first_contact_defer.as_secs());
+                Answer::unlearned(domain, failure, (now < until).then_some(until))
+            }
+        }
+    }
+
     /// Answers, and brings `entry` up to date. `now` is in Unix seconds; the deadline bounds the network's part.
     pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Answer {
         if ask == Ask::Delivery
             && let Some(answer) = Self::hit(entry, self.settings, now)
         {
             return answer;
+        }
+        if entry.pinned(now).is_some() {
+            return Self::from_cache(entry, now);
         }
         let record = self.ask_dns(entry, now, deadline);
         if ask == Ask::Refresh {
@@ -156,7 +184,11 @@ impl Lookup<'_> {
         }
         if let Some(known) = self.flight.board(&entry.domain, deadline) {
             // Another one may have been in the air, and what it brought is fresher than what we knew.
-            (entry.held, entry.failed) = (known.held, known.failed);
+            entry.take_policy_of(&known);
+            entry.failed = known.failed;
+            if entry.pinned(now).is_some() {
+                return Self::from_cache(entry, now);
+            }
             if let Some(answer) = without_fetch(entry, &record, now) {
                 return answer;
             }
@@ -234,7 +266,11 @@ impl Lookup<'_> {
                         held.id
                     )
                 });
-                entry.failed = None;
+                entry.mode_since = Some(match entry.live(now) {
+                    Some(old) if old.policy.mode() == held.policy.mode() => entry.mode_since.unwrap_or(old.fetched),
+                    _ => now,
+                });
+                (entry.failed, entry.imported, entry.pinned_until) = (None, None, None);
                 entry.held = Some(held.clone());
                 Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
             }
@@ -274,7 +310,8 @@ impl Lookup<'_> {
 /// The answer where the announced id needs no fetch: it is the one that we hold, or it could not be fetched just now.
 fn without_fetch(entry: &mut Entry, record: &Record, now: u64) -> Option<Answer> {
     if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
-        entry.failed = None;
+        // A fetch of another id is not wanted any more. One of this id failed in a refresh, and the next refresh minds it.
+        entry.failed = entry.failed.take().filter(|failed| failed.id == record.id);
         return Some(Answer::policy_held(entry.domain.clone(), Source::Cached, held, None));
     }
     // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.
@@ -329,7 +366,8 @@ fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
     let (domain, mode, id, expires) = (&entry.domain, held.policy.mode(), &held.id, held.expires());
     let alert = (mode != Mode::None).then(|| {
         let why = &failure.detail;
-        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until Unix time {expires}): {why}")
+        let until = calendar::date_time(expires);
+        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until {until}): {why}")
     });
     Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure)).with_alert(alert)
 }

@@ -28,8 +28,8 @@ impl<'a> MxPattern<'a> {
     /// # Errors
     /// A [`NameError`] where it is neither a host name nor `*.` and one (RFC 8461 3.2, `sts-policy-mx`).
     pub fn parse(text: &'a str) -> Result<Self, NameError> {
-        let lower = |c: &u8| c.is_ascii() && !c.is_ascii_uppercase();
-        if !text.as_bytes().iter().all(lower)
+        let lower = |c: u8| c.is_ascii() & !c.is_ascii_uppercase();
+        if !text.bytes().fold(true, |all, c| all & lower(c))
             && let Some(c) = text.chars().find(|c| c.is_ascii_uppercase() || !c.is_ascii())
         {
             return Err(NameError::BadCharacter(c));
@@ -77,7 +77,7 @@ pub(crate) fn normalise(value: &str) -> Result<(Cow<'_, str>, Leniency), NameErr
         Some(name) if name != "*" => (name, true),
         _ => (value, false),
     };
-    let text = if name.bytes().any(|c| c.is_ascii_uppercase()) {
+    let text = if name.bytes().fold(false, |any, c| any | c.is_ascii_uppercase()) {
         Cow::Owned(name.to_ascii_lowercase())
     } else {
         Cow::Borrowed(name)

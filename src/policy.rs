@@ -1,9 +1,8 @@
 //! The policy text (RFC 8461 3.2): read strictly, with a warning wherever we are lenient and an error that names the
 //! line, the field and the reason.
 
-use std::borrow::Cow;
-use std::collections::HashSet;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use crate::mx::{self, Leniency, MxPattern};
 use crate::names::{Domain, NameError};
@@ -86,7 +85,10 @@ impl Policy {
                 });
             }
         };
-        let mut reader = Reader::default();
+        let mut reader = Reader {
+            length: body.len(),
+            ..Reader::default()
+        };
         // Room for every pattern that can come; what is left is given back.
         reader.mx.names.reserve(body.len());
         let text = text.strip_suffix('\n').unwrap_or(text);
@@ -360,21 +362,23 @@ impl std::error::Error for PolicyError {}
 
 /// What was read so far.
 #[derive(Default)]
-struct Reader<'a> {
+struct Reader {
     version: bool,
     mode: Option<Mode>,
     max_age: Option<u32>,
     mx: MxList,
-    /// The patterns seen, once they are too many to look through one by one (64 KiB hold thousands).
-    seen: Option<HashSet<Cow<'a, str>>>,
+    /// Once the patterns are too many to look through one by one: 64 KiB hold thousands.
+    seen: Option<Seen>,
+    /// How long the text is.
+    length: usize,
     warnings: Vec<Warning>,
 }
 
 /// Up to here a scan of the list is faster than a hash.
 const SCAN: usize = 8;
 
-impl<'a> Reader<'a> {
-    fn line(&mut self, number: usize, line: &'a str) -> Result<(), PolicyError> {
+impl Reader {
+    fn line(&mut self, number: usize, line: &str) -> Result<(), PolicyError> {
         if line.bytes().all(|c| matches!(c, b' ' | b'\t')) {
             self.warn(number, WarningKind::BlankLine);
             return Ok(());
@@ -384,9 +388,11 @@ impl<'a> Reader<'a> {
             field,
             reason,
         };
-        let (name, value) = line.split_once(':').ok_or_else(|| fail(None, Reason::NoColon))?;
+        // The name is short, if it is one: a plain loop finds its end before a cleverer search has begun.
+        let colon = line.bytes().position(|c| c == b':');
+        let (name, value) = line.split_at(colon.ok_or_else(|| fail(None, Reason::NoColon))?);
         let field = field(name).ok_or_else(|| fail(None, Reason::FieldName))?;
-        let value = value.trim_matches([' ', '\t']);
+        let value = value[1..].trim_matches([' ', '\t']);
         // RFC 8461 3.2: no CTL in a value. Also where a duplicate is ignored: its form counts, its meaning does not.
         // Without an early end: that lets the compiler look at many octets at once.
         if value.bytes().fold(false, |found, c| found | c.is_ascii_control()) {
@@ -435,7 +441,7 @@ impl<'a> Reader<'a> {
         Some(())
     }
 
-    fn mx(&mut self, line: usize, value: &'a str) -> Result<(), NameError> {
+    fn mx(&mut self, line: usize, value: &str) -> Result<(), NameError> {
         let (name, leniency) = mx::normalise(value)?;
         match leniency {
             Leniency::None => {}
@@ -449,13 +455,13 @@ impl<'a> Reader<'a> {
             }
             return Ok(());
         }
-        let seen = self.seen.get_or_insert_with(|| {
-            let owned = |i| self.mx.get(i).map(|name| Cow::Owned(name.to_owned()));
-            (0..count).filter_map(owned).collect()
-        });
-        if !seen.contains(&name) {
+        let length = self.length;
+        if self
+            .seen
+            .get_or_insert_with(|| Seen::of(&self.mx, length))
+            .insert(&self.mx, &name)
+        {
             self.mx.push(&name);
-            seen.insert(name);
         }
         Ok(())
     }
@@ -490,6 +496,48 @@ impl<'a> Reader<'a> {
             },
             self.warnings,
         ))
+    }
+}
+
+/// A hash table over the list of patterns: it holds their numbers, so that no pattern is kept twice.
+struct Seen {
+    /// Nobody can foresee which names fall into one slot.
+    hash: RandomState,
+    /// 0, or the number of a pattern counted from 1. A power of two of them.
+    slots: Box<[u32]>,
+}
+
+impl Seen {
+    /// The table of these patterns, with room for all that a text of this length can hold.
+    fn of(mx: &MxList, length: usize) -> Self {
+        const SHORTEST: usize = "mx:a\n".len();
+        let mut seen = Self {
+            hash: RandomState::new(),
+            slots: vec![0; (length / SHORTEST + 2).next_power_of_two()].into(),
+        };
+        for (index, name) in (0..).map_while(|i| mx.get(i)).enumerate() {
+            seen.take(mx, name, index);
+        }
+        seen
+    }
+
+    /// Takes in the pattern that comes next in the list; false where it is there already.
+    fn insert(&mut self, mx: &MxList, name: &str) -> bool {
+        self.take(mx, name, mx.starts.len())
+    }
+
+    fn take(&mut self, mx: &MxList, name: &str, index: usize) -> bool {
+        let last = self.slots.len() - 1;
+        let mut at = self.hash.hash_one(name) as usize & last;
+        // There are more slots than patterns: the loop ends.
+        while self.slots[at] != 0 {
+            if mx.get(self.slots[at] as usize - 1) == Some(name) {
+                return false;
+            }
+            at = (at + 1) & last;
+        }
+        self.slots[at] = index as u32 + 1;
+        true
     }
 }
 

@@ -10,14 +10,15 @@ use std::time::Duration;
 
 use crate::addresses::Network;
 use crate::entry::one_line;
+use crate::exceptions::{self, Exceptions};
 use crate::sys::process;
 
 /// The settings file of the host.
 pub const FILE: &str = "/etc/mtasts/mtasts.toml";
 /// The cache of the host: state that must survive, not a throw-away cache.
 pub const CACHE_DIR: &str = "/var/lib/mtasts";
-/// The longest settings file that is read, in octets.
-const MAX_FILE: u64 = 64 * 1024;
+/// The longest file of settings or exceptions that is read, in octets.
+const MAX_FILE: u64 = 1024 * 1024;
 
 /// The settings of a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +41,9 @@ pub struct Settings {
     pub txt_life_min: Duration,
     /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
     pub txt_life_max: Duration,
+    /// `exceptions`: the domains for which nothing is enforced. The setting is the absolute path of a file, which is read
+    /// when it is set.
+    pub exceptions: Exceptions,
 }
 
 impl Default for Settings {
@@ -53,6 +57,7 @@ impl Default for Settings {
             first_contact_defer: Duration::ZERO,
             txt_life_min: Duration::from_secs(60),
             txt_life_max: Duration::from_secs(3600),
+            exceptions: Exceptions::default(),
         }
     }
 }
@@ -94,9 +99,10 @@ impl SettingsError {
 
 impl Settings {
     /// Sets one key from its text. Lists are separated by spaces or commas, times are `30`, `30s`, `5m`, `1h` or `1d`.
+    /// The file that `exceptions` names is read.
     ///
     /// # Errors
-    /// A [`SettingsError`] that names the key and the reason; the settings are then as before.
+    /// A [`SettingsError`] that names the key, or the file of exceptions, and the reason; the settings are then as before.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
         let fail = |reason: String| SettingsError::new(key, reason);
         match key {
@@ -115,6 +121,15 @@ impl Settings {
             "first_contact_defer" => self.first_contact_defer = duration(value).map_err(fail)?,
             "txt_life_min" => self.txt_life_min = duration(value).map_err(fail)?,
             "txt_life_max" => self.txt_life_max = duration(value).map_err(fail)?,
+            "exceptions" if value.is_empty() => self.exceptions = Exceptions::default(),
+            "exceptions" => {
+                let file = absolute(value).map_err(fail)?;
+                self.exceptions = Exceptions::read_file(&file).map_err(|reason| SettingsError {
+                    file: Some(file),
+                    key: None,
+                    reason,
+                })?;
+            }
             _ => return Err(fail("there is no such setting".into())),
         }
         Ok(())
@@ -154,23 +169,17 @@ impl Settings {
     /// # Errors
     /// A [`SettingsError`] with the file, the key and the reason; the settings are then as before.
     pub fn read_file(&mut self, file: &Path) -> Result<(), SettingsError> {
-        let in_file = |e: SettingsError| SettingsError {
+        let unreadable = |reason: String| SettingsError {
             file: Some(file.to_owned()),
+            key: None,
+            reason,
+        };
+        let text = read_text(file).map_err(unreadable)?;
+        self.read(&text).map_err(|e| SettingsError {
+            // A file of exceptions is named already.
+            file: e.file.or_else(|| Some(file.to_owned())),
             ..e
-        };
-        let unreadable = |reason: String| {
-            in_file(SettingsError {
-                file: None,
-                key: None,
-                reason,
-            })
-        };
-        let length = std::fs::metadata(file).map_err(|e| unreadable(e.to_string()))?.len();
-        if length > MAX_FILE {
-            return Err(unreadable(format!("longer than {MAX_FILE} octets")));
-        }
-        let text = std::fs::read_to_string(file).map_err(|e| unreadable(e.to_string()))?;
-        self.read(&text).map_err(in_file)
+        })
     }
 
     /// The settings of this host for the process that asks: as [`Settings::of_host`], and its environment counts unless
@@ -197,8 +206,10 @@ impl Settings {
     /// # Errors
     /// A [`SettingsError`]. No file at all is no error, unless the environment named one.
     pub fn of_host(environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
+        let unread = Exceptions::unread(Path::new(exceptions::FILE));
         let mut settings = Self {
             cache_dir: None,
+            exceptions: unread.clone(),
             ..Self::default()
         };
         match environment("MTASTS_CONFIG") {
@@ -211,6 +222,10 @@ impl Settings {
         }
         if settings.cache_dir.is_none() {
             settings.cache_dir = Some(default_cache_dir(environment));
+        }
+        if settings.exceptions == unread {
+            let there = Path::new(exceptions::FILE).symlink_metadata().is_ok();
+            settings.set("exceptions", if there { exceptions::FILE } else { "" })?;
         }
         Ok(settings)
     }
@@ -226,6 +241,18 @@ fn default_cache_dir(environment: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
     state
         .filter(|dir| dir.is_absolute())
         .map_or(host, |dir| dir.join("mtasts"))
+}
+
+/// The text of a file of the administrator.
+pub(crate) fn read_text(file: &Path) -> Result<String, String> {
+    let about = std::fs::metadata(file).map_err(|e| e.to_string())?;
+    if !about.is_file() {
+        return Err("is no regular file".into());
+    }
+    if about.len() > MAX_FILE {
+        return Err(format!("longer than {MAX_FILE} octets"));
+    }
+    std::fs::read_to_string(file).map_err(|e| e.to_string())
 }
 
 fn absolute(value: &str) -> Result<PathBuf, String> {
@@ -300,6 +327,38 @@ mod tests {
         assert_eq!(settings.allow_addresses.len(), 2);
         assert_eq!(settings.first_contact_defer, Duration::from_secs(3600));
         assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
+    }
+
+    #[test]
+    fn exceptions_are_read_when_they_are_set() {
+        let file = std::env::temp_dir().join(format!("mtasts-exceptions-{}", std::process::id()));
+        std::fs::write(&file, "a.example 2026-12-31 moves\n").unwrap();
+        let mut settings = Settings::default();
+        settings.set("exceptions", file.to_str().unwrap()).unwrap();
+        assert_eq!(settings.exceptions.iter().len(), 1);
+        // A bad line names the file of exceptions, whichever file names that.
+        std::fs::write(&file, "a.example 2026-12-31\n").unwrap();
+        let (before, toml) = (settings.clone(), file.with_extension("toml"));
+        std::fs::write(&toml, format!("exceptions = {:?}\n", file.to_str().unwrap())).unwrap();
+        let error = settings.read_file(&toml).unwrap_err().to_string();
+        let expected = format!(
+            "{}: line 1: the reason is missing: it stands behind the day",
+            file.display()
+        );
+        assert_eq!((error, &settings), (expected, &before));
+        settings.set("exceptions", "").unwrap();
+        assert_eq!(settings, Settings::default());
+        for (value, reason) in [
+            ("/nowhere", "No such file"),
+            ("/dev/null", "no regular file"),
+            ("x", "\"x\" is not"),
+        ] {
+            let error = settings.set("exceptions", value).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        for file in [file, toml] {
+            std::fs::remove_file(file).unwrap();
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! The disk is the cache: one readable file per policy domain, replaced whole or not at all, shared by every process
 //! and MTA of the host through the owner and the group of its directory.
 
+mod listing;
+
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -125,21 +127,62 @@ impl Store {
         fn merge<T: Clone + PartialEq>(before: &T, after: &T, stored: T) -> T {
             if after == before { stored } else { after.clone() }
         }
-        let turn = format!("{} write", before.domain);
-        let mode = self.directory().map_or(0o600, |directory| file_mode(&directory));
-        let _turn = Lock::take(&self.dir.join(LOCKS), mode, &turn, Instant::now() + WRITE_TURN);
-        let stored = match self.load(&before.domain) {
-            Ok(stored) => stored.unwrap_or_else(|| Entry::new(before.domain.clone())),
-            // What cannot be read is replaced.
-            Err(_) => before.clone(),
+        let merged = |stored: Result<Option<Entry>, StoreError>| {
+            let stored = match stored {
+                Ok(stored) => stored.unwrap_or_else(|| Entry::new(before.domain.clone())),
+                // What cannot be read is replaced.
+                Err(_) => before.clone(),
+            };
+            let mut entry = Entry {
+                domain: before.domain.clone(),
+                held: merge(&before.held, &after.held, stored.held.clone()),
+                txt: merge(&before.txt, &after.txt, stored.txt.clone()),
+                failed: merge(&before.failed, &after.failed, stored.failed.clone()),
+                unlearned_since: merge(&before.unlearned_since, &after.unlearned_since, stored.unlearned_since),
+                mode_since: merge(&before.mode_since, &after.mode_since, stored.mode_since),
+                imported: merge(&before.imported, &after.imported, stored.imported),
+                pinned_until: merge(&before.pinned_until, &after.pinned_until, stored.pinned_until),
+                used: merge(&before.used, &after.used, stored.used),
+                idle_since: merge(&before.idle_since, &after.idle_since, stored.idle_since),
+            };
+            // The operator has pinned a policy of his own meanwhile.
+            if stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until {
+                entry.take_policy_of(&stored);
+            }
+            Some(entry)
         };
-        self.save(&Entry {
-            domain: before.domain.clone(),
-            held: merge(&before.held, &after.held, stored.held),
-            txt: merge(&before.txt, &after.txt, stored.txt),
-            failed: merge(&before.failed, &after.failed, stored.failed),
-            unlearned_since: merge(&before.unlearned_since, &after.unlearned_since, stored.unlearned_since),
-        })
+        self.change(&before.domain, Instant::now() + WRITE_TURN, merged)
+    }
+
+    /// Notes that a lookup asks for the domain. It waits for nobody, and where the file cannot be written it does without:
+    /// that is told when there is something to lose.
+    pub(crate) fn touch(&self, domain: &Domain, now: u64) {
+        if let Ok(_turn) = self.write_turn(domain, Instant::now())
+            && let Ok(Some(mut entry)) = self.load(domain)
+            && entry.note_use(now)
+        {
+            let _ = self.save(&entry);
+        }
+    }
+
+    /// Changes the entry of a domain while nobody else writes it: `change` gets what stands there and gives what shall
+    /// stand there, or nothing to leave it as it is. An empty entry removes the file.
+    ///
+    /// # Errors
+    /// As [`Store::save`].
+    pub fn change(
+        &self,
+        domain: &Domain,
+        deadline: Instant,
+        change: impl FnOnce(Result<Option<Entry>, StoreError>) -> Option<Entry>,
+    ) -> Result<(), StoreError> {
+        // Where there is no lock to be had, a write that is whole is better than none.
+        let _turn = self.write_turn(domain, deadline);
+        change(self.load(domain)).map_or(Ok(()), |entry| self.save(&entry))
+    }
+
+    fn write_turn(&self, domain: &Domain, deadline: Instant) -> io::Result<Lock> {
+        self.lock_name(&format!("{domain} write"), deadline)
     }
 
     /// Writes the entry of a domain, or removes its file where nothing is known any more.
@@ -180,8 +223,13 @@ impl Store {
     /// Waits until no other process and no other thread fetches the policy of this domain. Where no lock can be had (a
     /// directory that is only read), each fetches for itself.
     pub(crate) fn lock(&self, domain: &Domain, deadline: Instant) -> io::Result<Lock> {
+        self.lock_name(domain.as_str(), deadline)
+    }
+
+    /// Waits for the lock of a name; one with a space in it is no domain's.
+    pub(crate) fn lock_name(&self, name: &str, deadline: Instant) -> io::Result<Lock> {
         let mode = self.directory().map_or(0o600, |directory| file_mode(&directory));
-        Lock::take(&self.dir.join(LOCKS), mode, domain.as_str(), deadline)
+        Lock::take(&self.dir.join(LOCKS), mode, name, deadline)
     }
 
     fn path(&self, domain: &Domain) -> PathBuf {

@@ -82,16 +82,20 @@ pub fn verdict(answer: &Answer, host: &Domain, seen: &Seen) -> Verdict {
     if let Some(until) = answer.defer_until() {
         return waiting(answer, until);
     }
-    let Some(policy) = answer.policy().filter(|p| p.mode() != Mode::None) else {
+    let Some(policy) = answer.policy().filter(|_| answer.mode() != Mode::None) else {
         return unprotected(answer);
     };
     let Some((result, reason_code, wrong, remedy)) = fault(policy, answer, host, seen) else {
         return passed(answer, host, seen);
     };
-    let (action, so) = match (policy.mode(), seen) {
-        (Mode::Enforce, Seen::NoHostLeft) => (Action::Defer, "the mail waits in the queue"),
-        (Mode::Enforce, _) => (Action::SkipHost, "nothing is sent to this host"),
-        (_, _) => (
+    let (action, so) = match (answer.mode(), seen, answer.exception()) {
+        (Mode::Enforce, Seen::NoHostLeft, _) => (Action::Defer, "the mail waits in the queue"),
+        (Mode::Enforce, _, _) => (Action::SkipHost, "nothing is sent to this host"),
+        (_, _, Some(exception)) => (
+            Action::DeliverAndReport,
+            &*format!("the mail is delivered all the same: {exception}"),
+        ),
+        (_, _, None) => (
             Action::DeliverAndReport,
             "the mail is delivered all the same: the policy is in testing",
         ),
@@ -128,7 +132,7 @@ fn waiting(answer: &Answer, until: u64) -> Verdict {
     }
 }
 
-/// A host that meets the policy, as far as it was seen.
+/// A host that meets the policy, as far as it was seen. An exception changes nothing for it.
 fn passed(answer: &Answer, host: &Domain, seen: &Seen) -> Verdict {
     let domain = answer.domain();
     let sentence = match seen {
@@ -245,12 +249,13 @@ fn about(answer: &Answer, policy: &Policy) -> String {
 
 fn short(answer: &Answer) -> String {
     let id = answer.held().map_or("", |h| h.id.as_str());
-    let source = if answer.source() == Source::CachedAfterFailure {
-        ", from the cache"
-    } else {
-        ""
+    let source = match (answer.source(), answer.pinned_until()) {
+        (_, Some(_)) => ", pinned by the operator",
+        (Source::CachedAfterFailure, _) => ", from the cache",
+        _ => "",
     };
-    format!("mode {}, id {id}{source}", answer.mode())
+    let mode = answer.policy().map_or(Mode::None, Policy::mode);
+    format!("mode {mode}, id {id}{source}")
 }
 
 #[cfg(test)]

@@ -1,7 +1,10 @@
 //! An answer on its way from the helper process to its parent: lines of text, and the policy as it stands on disk.
 
+use std::sync::Arc;
+
 use crate::answer::{Answer, Failure, Source};
 use crate::entry::{Entry, one_line};
+use crate::exceptions::Exception;
 use crate::names::Domain;
 use crate::result::ResultType;
 
@@ -22,7 +25,7 @@ pub(crate) fn write(known: Result<(&Answer, u64), &String>) -> String {
         line("result", failure.result.map_or("", ResultType::name));
         line("detail", &failure.detail);
     }
-    if let Some(until) = answer.defer_until() {
+    if let Some(until) = answer.defer_until_by_rule() {
         line("defer-until", &until.to_string());
     }
     if let Some(warning) = answer.warning() {
@@ -30,6 +33,13 @@ pub(crate) fn write(known: Result<(&Answer, u64), &String>) -> String {
     }
     if let Some(alert) = answer.alert() {
         line("alert", alert);
+    }
+    if let Some(until) = answer.pinned_until() {
+        line("pinned-until", &until.to_string());
+    }
+    if let Some(exception) = answer.exception() {
+        line("exception-until", &exception.until.to_string());
+        line("exception-reason", &exception.reason);
     }
     text.push('\n');
     if let Some(held) = answer.held_shared() {
@@ -58,8 +68,14 @@ pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<Result<(Answer, u64),
         detail,
     });
     let good_until = field("good-until")?.parse().ok()?;
-    let defer_until = match field("defer-until") {
-        Some(until) => Some(until.parse().ok()?),
+    let time = |name: &str| field(name).map(|text| text.parse::<u64>()).transpose().ok();
+    let (defer_until, pinned_until) = (time("defer-until")?, time("pinned-until")?);
+    let exception = match time("exception-until")? {
+        Some(until) => Some(Arc::new(Exception {
+            domain: domain.clone(),
+            until,
+            reason: field("exception-reason")?,
+        })),
         None => None,
     };
     let answer = match source {
@@ -70,16 +86,15 @@ pub(crate) fn read(domain: &Domain, text: &[u8]) -> Option<Result<(Answer, u64),
             Answer::policy_held(domain.clone(), source, held, failure)
         }
     };
+    let answer = answer.with_warning(field("warning")).with_alert(field("alert"));
     Some(Ok((
-        answer.with_warning(field("warning")).with_alert(field("alert")),
+        answer.with_pin(pinned_until).with_exception(exception),
         good_until,
     )))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::entry::Held;
     use crate::policy::Policy;
@@ -99,7 +114,17 @@ mod tests {
             result,
             detail: "it: failed".into(),
         };
+        let exception = || {
+            Some(Arc::new(Exception {
+                domain: domain.clone(),
+                until: 1_798_761_599,
+                reason: "ticket 4711: they move".into(),
+            }))
+        };
         for answer in [
+            Answer::policy_held(domain.clone(), Source::Cached, held.clone(), None).with_pin(Some(77)),
+            Answer::policy_held(domain.clone(), Source::Cached, held.clone(), None).with_exception(exception()),
+            Answer::unlearned(domain.clone(), failure(None), Some(99)).with_exception(exception()),
             Answer::policy_held(domain.clone(), Source::Fresh, held.clone(), None).with_alert(Some("weaker".into())),
             Answer::policy_held(
                 domain.clone(),

@@ -11,8 +11,8 @@ test: lint
 
 lint:
 	cargo fmt --check
-	cargo clippy --all-targets -- -D warnings
-	cargo clippy --all-targets --features cli -- -D warnings
+	cargo clippy -- -D warnings
+	cargo clippy --features cli -- -D warnings
 	cargo clippy --all-targets --features lab -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features lab
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked

@@ -100,8 +100,13 @@ fn colours_wanted() -> bool {
         && std::env::var_os("TERM").is_none_or(|value| value != "dumb")
 }
 
-/// One object on one line. All of it is ASCII: in JSON, too, a stranger's text must not steer a terminal.
+/// One object on one line.
 pub(super) fn print_json(object: &Value) -> Result<(), Trouble> {
+    print(&json_line(object))
+}
+
+/// One object and the end of its line. All of it is ASCII: in JSON, too, a stranger's text must not steer a terminal.
+pub(super) fn json_line(object: &Value) -> String {
     let mut text = String::new();
     for c in object.to_string().chars() {
         if c == ' ' || c.is_ascii_graphic() {
@@ -114,11 +119,11 @@ pub(super) fn print_json(object: &Value) -> Result<(), Trouble> {
         }
     }
     text.push('\n');
-    print(&text)
+    text
 }
 
 /// A reader that has seen enough is no failure.
-fn print(text: &str) -> Result<(), Trouble> {
+pub(super) fn print(text: &str) -> Result<(), Trouble> {
     let mut out = io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(Trouble(format!("stdout: {error}"))),

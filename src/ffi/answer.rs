@@ -13,7 +13,8 @@ use crate::policy::{Mode, Policy};
 
 /// The domain asks for nothing: it has no policy that counts, or one of mode none.
 pub const MTASTS_MODE_NONE: i32 = 0;
-/// A host that fails the policy is used all the same, and reported.
+/// A host that fails the policy is used all the same, and reported. Also where the policy says enforce, but the operator
+/// has made an exception for the domain (the setting `exceptions`).
 pub const MTASTS_MODE_TESTING: i32 = 1;
 /// A host that fails the policy is not used.
 pub const MTASTS_MODE_ENFORCE: i32 = 2;

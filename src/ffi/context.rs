@@ -109,7 +109,7 @@ pub unsafe extern "C" fn mtasts_lookup(
         // A name in its one spelling is found in memory as it stands, without a copy.
         // SAFETY: the caller's promise about `domain`.
         if let Ok(name) = unsafe { text(domain, length, crate::names::MAX_NAME) }
-            && let Some(answer) = context.context.remembered(name, unix_now())
+            && let Some(answer) = context.context.remembered(name, coarse_now())
         {
             *place = mtasts_answer::give(answer);
             return Ok(MTASTS_OK);
@@ -195,7 +195,18 @@ unsafe fn place<'a>(out: *mut *mut mtasts_answer) -> Result<&'a mut *mut mtasts_
     unsafe { out.as_mut() }.ok_or_else(|| Fault::argument("out is NULL"))
 }
 
-const fn patience(timeout_ms: u32) -> Duration {
+/// The time in Unix seconds as of the kernel's last tick: a few milliseconds late, and three times as cheap as the exact
+/// one, which would be a third of a lookup in memory.
+fn coarse_now() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid place of our own.
+    match unsafe { libc::clock_gettime(libc::CLOCK_REALTIME_COARSE, &raw mut now) } {
+        0 => u64::try_from(now.tv_sec).unwrap_or(0),
+        _ => unix_now(),
+    }
+}
+
+pub(super) const fn patience(timeout_ms: u32) -> Duration {
     match timeout_ms {
         0 => Duration::MAX,
         ms => Duration::from_millis(ms as u64),

@@ -50,7 +50,8 @@ thread_local! {
 ///
 /// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
 /// LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-/// where none is left. Under `mode=testing` and `mode=none` there is neither. Where nothing can be known (a bad settings
+/// where none is left. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
+/// domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
 /// file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
 ///
 /// # Safety
@@ -67,8 +68,16 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         let Some(held) = answer.held() else {
             return Ok("mode=none".into());
         };
-        if held.policy.mode() != Mode::Enforce {
-            return Ok(format!("mode={} id={}", held.policy.mode(), held.id));
+        if let Some(exception) = answer.exception() {
+            let exception = exception.to_string().replace(['"', '\\'], " ");
+            return Ok(format!(
+                "mode={} id={} exception=\"{exception}\"",
+                answer.mode(),
+                held.id
+            ));
+        }
+        if answer.mode() != Mode::Enforce {
+            return Ok(format!("mode={} id={}", answer.mode(), held.id));
         }
         let wrong = verdict(&answer, answer.domain(), &Seen::NoHostLeft).sentence;
         let ignore = ignore_list(&held.policy);

@@ -1,6 +1,6 @@
 //! The C boundary. Thin: it turns C's arguments into the library's, asks, and turns the answer back.
 //!
-//! Each export is wrapped by [`guard`], so that no panic crosses into C and none prints to the host's stderr. Every
+//! Each export is wrapped by `guard`, so that no panic crosses into C and none prints to the host's stderr. Every
 //! pointer that C gives is looked at for NULL, every length for its bound, every text for UTF-8 and NUL.
 
 #![allow(non_camel_case_types, reason = "the types are named as C names them")]
@@ -10,6 +10,7 @@ mod check;
 mod context;
 mod exim;
 mod names;
+mod queue;
 mod settings;
 
 pub use answer::*;
@@ -17,6 +18,7 @@ pub use check::*;
 pub use context::*;
 pub use exim::*;
 pub use names::*;
+pub use queue::*;
 pub use settings::*;
 
 use std::cell::Cell;
@@ -46,6 +48,10 @@ pub const MTASTS_E_SYSTEM: i32 = -5;
 pub const MTASTS_E_PANIC: i32 = -6;
 /// The header and the library do not fit each other.
 pub const MTASTS_E_ABI: i32 = -7;
+/// The queue belongs to the process from which this one was forked. Make another one here.
+pub const MTASTS_E_FORKED: i32 = -8;
+/// The lookup was cancelled.
+pub const MTASTS_E_CANCELLED: i32 = -9;
 
 /// The length argument for a text that ends with a NUL.
 pub const MTASTS_NUL_TERMINATED: usize = usize::MAX;

@@ -4,8 +4,8 @@ use std::ffi::{CStr, c_char};
 use std::ptr;
 
 use super::{
-    MTASTS_E_ABI, MTASTS_E_ADDRESS, MTASTS_E_ARGUMENT, MTASTS_E_NAME, MTASTS_E_PANIC, MTASTS_E_SETTINGS,
-    MTASTS_E_SYSTEM, MTASTS_OK, guard,
+    MTASTS_E_ABI, MTASTS_E_ADDRESS, MTASTS_E_ARGUMENT, MTASTS_E_CANCELLED, MTASTS_E_FORKED, MTASTS_E_NAME,
+    MTASTS_E_PANIC, MTASTS_E_SETTINGS, MTASTS_E_SYSTEM, MTASTS_OK, guard,
 };
 use crate::result::ResultType;
 
@@ -53,6 +53,8 @@ pub extern "C" fn mtasts_strerror(status: i32) -> *const c_char {
         MTASTS_E_SYSTEM => c"the system refused what the call needs",
         MTASTS_E_PANIC => c"a defect of libmtasts",
         MTASTS_E_ABI => c"header and library do not fit each other",
+        MTASTS_E_FORKED => c"the queue belongs to a parent of this process",
+        MTASTS_E_CANCELLED => c"the lookup was cancelled",
         _ => c"unknown status",
     };
     text.as_ptr()

@@ -1,5 +1,6 @@
 //! What only the system can give: the few calls that need `unsafe`, each behind a safe function.
 
+pub(crate) mod bell;
 pub(crate) mod lock;
 #[cfg(feature = "lab")]
 pub(crate) mod namespace;

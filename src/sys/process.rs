@@ -1,9 +1,12 @@
 //! Who we are, and work that a less privileged child does for us.
 
+use std::ffi::CString;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::time::Instant;
 
 /// The user and the group that a helper becomes.
@@ -47,6 +50,15 @@ pub(crate) fn is_privileged() -> bool {
     is_root() || unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
+/// Whether this process may make and replace files in a directory, with the rights that it has now.
+pub(crate) fn may_write(dir: &Path) -> bool {
+    let Ok(dir) = CString::new(dir.as_os_str().as_bytes()) else {
+        return false;
+    };
+    // SAFETY: a NUL-terminated text that lives during the call.
+    unsafe { libc::faccessat(libc::AT_FDCWD, dir.as_ptr(), libc::W_OK | libc::X_OK, libc::AT_EACCESS) == 0 }
+}
+
 /// Does `work` in a child that has become `identity` for good, and returns what it made, at most `longest` octets.
 ///
 /// # Errors
@@ -57,6 +69,7 @@ pub(crate) fn in_helper(
     longest: usize,
     work: impl FnOnce() -> Vec<u8>,
 ) -> Result<Vec<u8>, HelperError> {
+    let work = || with_length(&work());
     let (read, write) = pipe().map_err(HelperError::Start)?;
     // SAFETY: the child runs our own code alone. It takes no lock that another thread of the parent may hold: glibc
     // makes malloc and thread creation usable in the child of a threaded process, and our own locks are only tried.
@@ -77,7 +90,7 @@ pub(crate) fn in_helper(
         }
         child => {
             drop(write);
-            let answer = read_until(read, deadline, longest);
+            let answer = read_until(read, pidfd(child), deadline, longest);
             if !matches!(answer, Ok(ref bytes) if !bytes.is_empty()) {
                 // SAFETY: `child` is our own child and has not been waited for, so the number is not another's; where
                 // the host ignores SIGCHLD it may be gone already, and a new process has not got its number so soon.
@@ -127,19 +140,48 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// Reads to the end of the pipe.
-fn read_until(pipe: OwnedFd, deadline: Instant, longest: usize) -> Result<Vec<u8>, HelperError> {
+/// A message behind its length. A helper that another thread forks at the same time has a copy of our pipe for as long as
+/// it lives, so that the end of the pipe does not tell the end of the message.
+fn with_length(message: &[u8]) -> Vec<u8> {
+    [&(message.len() as u64).to_le_bytes(), message].concat()
+}
+
+/// The message, once all of it is there.
+fn whole(bytes: &[u8]) -> Option<&[u8]> {
+    let (length, message) = bytes.split_first_chunk()?;
+    (message.len() as u64 == u64::from_le_bytes(*length)).then_some(message)
+}
+
+/// A descriptor that becomes readable when the child ends; nothing before Linux 5.3, where the deadline has to do.
+fn pidfd(child: i32) -> Option<OwnedFd> {
+    // SAFETY: a system call on values, and on success the descriptor is new and ours alone. It is closed at exec.
+    unsafe {
+        let descriptor = libc::syscall(libc::SYS_pidfd_open, child, 0);
+        let descriptor = RawFd::try_from(descriptor).ok().filter(|fd| *fd >= 0)?;
+        Some(OwnedFd::from_raw_fd(descriptor))
+    }
+}
+
+/// Reads a message with its length from the pipe; an empty one where the child ends before.
+fn read_until(
+    pipe: OwnedFd,
+    child: Option<OwnedFd>,
+    deadline: Instant,
+    longest: usize,
+) -> Result<Vec<u8>, HelperError> {
     let mut pipe = File::from(pipe);
-    let (mut bytes, mut chunk) = (Vec::new(), [0; 4096]);
+    let (mut bytes, mut chunk, mut ended) = (Vec::new(), [0; 4096], false);
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).as_millis();
-        let mut wait = libc::pollfd {
-            fd: pipe.as_raw_fd(),
+        // poll(2) overlooks a descriptor of -1.
+        let descriptors = [pipe.as_raw_fd(), child.as_ref().map_or(-1, AsRawFd::as_raw_fd)];
+        let mut wait = descriptors.map(|fd| libc::pollfd {
+            fd,
             events: libc::POLLIN,
             revents: 0,
-        };
-        // SAFETY: one valid pollfd. The host's alarms may interrupt it: then it is asked again for the time left.
-        let ready = unsafe { libc::poll(&raw mut wait, 1, i32::try_from(left).unwrap_or(i32::MAX)) };
+        });
+        // SAFETY: two valid pollfds. The host's alarms may interrupt it: then it is asked again for the time left.
+        let ready = unsafe { libc::poll(wait.as_mut_ptr(), 2, i32::try_from(left).unwrap_or(i32::MAX)) };
         if ready == 0 {
             return Err(HelperError::Deadline);
         }
@@ -149,9 +191,22 @@ fn read_until(pipe: OwnedFd, deadline: Instant, longest: usize) -> Result<Vec<u8
                 e => return Err(HelperError::Start(e)),
             }
         }
+        if wait[0].revents == 0 {
+            // The child has ended. What it wrote before is there, but poll(2) may have looked at the pipe a moment earlier.
+            if ended {
+                return Ok(Vec::new());
+            }
+            ended = true;
+            continue;
+        }
         match pipe.read(&mut chunk) {
-            Ok(0) => return Ok(bytes),
-            Ok(n) if bytes.len() + n <= longest => bytes.extend_from_slice(&chunk[..n]),
+            Ok(0) => return Ok(Vec::new()),
+            Ok(n) if bytes.len() + n <= longest + size_of::<u64>() => {
+                bytes.extend_from_slice(&chunk[..n]);
+                if let Some(message) = whole(&bytes) {
+                    return Ok(message.to_vec());
+                }
+            }
             Ok(_) => return Err(HelperError::Died),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(HelperError::Start(e)),
@@ -208,6 +263,33 @@ mod tests {
             in_helper(root, soon(), 100, || b"x".to_vec()),
             Err(HelperError::Died)
         ));
+    }
+
+    #[test]
+    fn a_slow_helper_that_is_born_meanwhile_delays_no_other() {
+        let start = Instant::now();
+        let until = start + Duration::from_secs(60);
+        let slow = || {
+            std::thread::sleep(Duration::from_secs(20));
+            b"slow".to_vec()
+        };
+        let fast = || {
+            for _ in 0..50 {
+                assert_eq!(in_helper(NOBODY, until, 100, || b"fast".to_vec()).unwrap(), b"fast");
+            }
+            start.elapsed()
+        };
+        std::thread::scope(|scope| {
+            let fast = [(); 8].map(|()| scope.spawn(fast));
+            let slow = [(); 100].map(|()| scope.spawn(|| in_helper(NOBODY, until, 100, slow)));
+            for fast in fast {
+                let took = fast.join().unwrap();
+                assert!(took < Duration::from_secs(18), "{took:?}");
+            }
+            for slow in slow {
+                assert_eq!(slow.join().unwrap().unwrap(), b"slow");
+            }
+        });
     }
 
     #[test]

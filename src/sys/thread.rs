@@ -1,4 +1,4 @@
-//! A thread of our own for the time of one question to the network.
+//! Threads of our own, for the time of one question to the network or for the workers of a queue.
 //!
 //! The host process is not ours: it may have forked a moment ago, it may fork at any time, and its signal handlers
 //! were written for its own threads. A short-lived thread gives what a lookup needs. Its random numbers are freshly
@@ -12,6 +12,7 @@
 use std::cell::Cell;
 use std::ffi::c_void;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 use std::{fmt, io, mem, ptr};
@@ -24,7 +25,10 @@ const STACK: usize = 512 * 1024;
 const GRACE: Duration = Duration::from_millis(250);
 
 thread_local! {
-    static ON_OWN_THREAD: Cell<bool> = const { Cell::new(false) };
+    /// The process in which this thread was started as one of ours; 0 on a thread of the host. In a child that is
+    /// forked from such a thread it is the parent's number: the child has the parent's random numbers, and so needs a
+    /// thread of its own.
+    static OWN_THREAD_OF: Cell<u32> = const { Cell::new(0) };
 }
 
 /// Why there is no result from the thread.
@@ -60,12 +64,11 @@ where
     F: FnOnce() -> T + Send + 'static,
     T: Send + 'static,
 {
-    if ON_OWN_THREAD.get() {
+    if OWN_THREAD_OF.get() == process::id() {
         return Ok(work());
     }
     let (answer, wait) = sync_channel(1);
     let work = move || {
-        ON_OWN_THREAD.set(true);
         // Nobody listens any more if the deadline has passed.
         let _ = answer.send(work());
     };
@@ -90,7 +93,15 @@ where
 
 /// Whether the calling thread is one of ours: a panic on it is reported by the call that waits for it.
 pub(crate) fn is_own() -> bool {
-    ON_OWN_THREAD.get()
+    OWN_THREAD_OF.get() != 0
+}
+
+/// Starts a thread of our own that nobody waits for. It ends by itself.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    Thread::start(Box::new(work)).map(Thread::leave)
 }
 
 /// What a thread does.
@@ -137,6 +148,7 @@ impl Thread {
 extern "C" fn run(work: *mut c_void) -> *mut c_void {
     // SAFETY: `Thread::start` made it of such a box and gave it up.
     let work = unsafe { Box::from_raw(work.cast::<Work>()) };
+    OWN_THREAD_OF.set(process::id());
     // SAFETY: a short name for this very thread, for those who look at the process.
     unsafe { libc::pthread_setname_np(libc::pthread_self(), c"mtasts".as_ptr()) };
     // Nothing unwinds into C. Whoever waits sees that no answer comes.

@@ -199,6 +199,42 @@ fn every_combination() {
     assert!(!used.contains(&0), "rows that nothing fits: {used:?}");
 }
 
+/// An exception makes of enforce what testing is, and of a wait for DNS none; nothing else changes.
+#[test]
+fn an_exception_refuses_nothing_and_is_named() {
+    let exception = Arc::new(crate::exceptions::Exception {
+        domain: Domain::parse("example.com").unwrap(),
+        until: 1_798_761_599,
+        reason: "ticket 4711".into(),
+    });
+    let answers = answers();
+    for (name, answer) in &answers {
+        let exempt = answer.clone().with_exception(Some(exception.clone()));
+        let like = match *name {
+            "first-contact" => "dns-broken".to_owned(),
+            name => name.replace("enforce/", "testing/"),
+        };
+        assert_eq!(exempt.exception().is_some(), like != *name, "{name}");
+        assert_eq!(exempt.defer_until(), None);
+        let (_, like) = answers.iter().find(|(name, _)| *name == like).unwrap();
+        assert_eq!(exempt.mode(), like.mode(), "{name}");
+        for (_, host) in HOSTS {
+            let host = Domain::parse(host).unwrap();
+            for (seen_name, seen) in sights() {
+                let (got, want) = (verdict(&exempt, &host, &seen), verdict(like, &host, &seen));
+                assert_eq!(
+                    (got.action, got.result),
+                    (want.action, want.result),
+                    "{name}, {host}, {seen_name}"
+                );
+                let refused = matches!(verdict(answer, &host, &seen).action, SkipHost | Defer);
+                let named = "by an exception nothing is enforced until 2026-12-31: ticket 4711";
+                assert!(!refused || got.sentence.contains(named), "{}", got.sentence);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_sentence_says_what_is_wrong_and_what_to_do() {
     let (_, answer) = answers()

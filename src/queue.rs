@@ -1,0 +1,485 @@
+//! Asynchronous lookups for event loops: submit, wait for one descriptor, take what is complete.
+//!
+//! Each lookup that is submitted completes exactly once: answered, cancelled, failed, or at its deadline with what the
+//! cache knows. Nothing of the caller's ever runs on a thread of ours; also what the administrator should know is told
+//! on the thread that asks for the next completion.
+//!
+//! Lookups of one domain share a flight. Flights wait in order for a worker; a worker is a thread that asks the network
+//! for one flight after the other and ends when it has been idle for a while. Deadlines need no thread: the descriptor
+//! becomes readable when the next one is due, and whoever asks for the next completion then finds it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::os::fd::RawFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::time::{Duration, Instant};
+use std::{fmt, io, mem, process};
+
+use crate::answer::Answer;
+use crate::context::{Context, ContextError};
+use crate::names::Domain;
+use crate::sys::bell::{Bell, Ring};
+use crate::sys::thread;
+
+/// How many threads a queue has at most. So many policy hosts that never answer do not delay the others.
+const MAX_WORKERS: usize = 256;
+/// For how long a worker waits for more to do.
+const IDLE: Duration = Duration::from_secs(3);
+/// How long after its deadline a lookup still gets the answer of its worker, whose deadline is the same: that one says
+/// what was wrong.
+const LAST_WORD: Duration = Duration::from_millis(250);
+
+/// Lookups under way, and those that are complete. `T` is what the caller wants back with each.
+///
+/// It belongs to the process that made it. In a forked child it can only be dropped, which changes nothing for the
+/// parent. Any number of threads may use it at once.
+pub struct Queue<T> {
+    shared: Arc<Shared<T>>,
+    process: u32,
+}
+
+/// A lookup that is complete.
+#[derive(Debug)]
+pub struct Completion<T> {
+    /// The number that [`Queue::submit`] gave.
+    pub id: u64,
+    /// What the caller gave.
+    pub user: T,
+    /// What came of it.
+    pub outcome: Outcome,
+}
+
+/// What came of a lookup.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// The answer. Where the deadline passed first it is what the cache knows: the policy that counts, or that none
+    /// could be learnt.
+    Answer(Arc<Answer>),
+    /// Nothing is known of the domain, so mail for it must wait.
+    Failed(Arc<ContextError>),
+    /// [`Queue::cancel`] was called.
+    Cancelled,
+}
+
+/// Why a queue cannot be made or used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// The queue belongs to the process from which this one was forked.
+    Forked,
+    /// The system gives no descriptor or no thread.
+    System(io::Error),
+}
+
+impl fmt::Display for QueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Forked => f.write_str("the queue belongs to a parent of this process: make another one here"),
+            Self::System(error) => write!(f, "the system gives no descriptor or no thread: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for QueueError {}
+
+impl<T> fmt::Debug for Queue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("process", &self.process)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T: Send + 'static> Queue<T> {
+    /// A queue of this context. It has one descriptor, and no thread before the first lookup that needs one.
+    ///
+    /// # Errors
+    /// [`QueueError::System`]: no descriptor.
+    pub fn new(context: &Context) -> Result<Self, QueueError> {
+        let shared = Shared {
+            context: context.clone(),
+            bell: Bell::new().map_err(QueueError::System)?,
+            state: Mutex::new(State::new()),
+            work: Condvar::new(),
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+            process: process::id(),
+        })
+    }
+
+    /// The descriptor to wait for, with poll(2), epoll(7) or whatever waits for readable descriptors. It is readable
+    /// as long as [`Queue::next`] has something to do. It is not for reading, and is the queue's to close.
+    ///
+    /// # Errors
+    /// [`QueueError::Forked`].
+    pub fn descriptor(&self) -> Result<RawFd, QueueError> {
+        self.must_be_ours()?;
+        Ok(self.shared.bell.descriptor())
+    }
+
+    /// Submits a lookup, as [`Context::lookup`] does it, that completes within `patience` or the setting `timeout`,
+    /// whichever is shorter. The call does not wait for anything: a hit in the cache is complete when it returns.
+    ///
+    /// It returns the lookup's number, which this queue never gives again.
+    ///
+    /// # Errors
+    /// A [`QueueError`]: no thread at all, or the queue is a parent's. Then there is no completion, and `user` is gone.
+    pub fn submit(&self, domain: &Domain, patience: Duration, user: T) -> Result<u64, QueueError> {
+        self.must_be_ours()?;
+        let submitted = Instant::now();
+        let patience = patience.min(self.shared.context.settings().timeout);
+        let at_hand = self.shared.context.at_hand(domain);
+        let mut state = self.shared.state();
+        state.last_id += 1;
+        let id = state.last_id;
+        if let Some(answer) = at_hand {
+            let end = End::Learnt(Outcome::Answer(answer));
+            state.done.push_back(Done { id, user, end });
+        } else {
+            let is_new = state.board(domain, id, submitted + patience + LAST_WORD, patience, user);
+            if is_new && let Err(error) = self.shared.find_worker(&mut state) {
+                state.leave(id);
+                return Err(QueueError::System(error));
+            }
+        }
+        state.ring(&self.shared.bell);
+        Ok(id)
+    }
+
+    /// The next completion, or nothing when there is none now. Whoever waits for the descriptor calls this until it
+    /// gives nothing.
+    ///
+    /// # Errors
+    /// [`QueueError::Forked`].
+    pub fn next(&self) -> Result<Option<Completion<T>>, QueueError> {
+        self.must_be_ours()?;
+        let context = &self.shared.context;
+        let (done, untold) = {
+            let mut state = self.shared.state();
+            state.expire(Instant::now());
+            let next = (state.done.pop_front(), mem::take(&mut state.untold));
+            state.ring(&self.shared.bell);
+            next
+        };
+        // Without the lock: the administrator's line and the disk may take their time.
+        for answer in untold {
+            context.tell(&answer);
+        }
+        Ok(done.map(|Done { id, user, end }| {
+            let outcome = match end {
+                End::Learnt(outcome) => outcome,
+                End::OutOfTime(domain) => context.out_of_time(&domain).into(),
+            };
+            if let Outcome::Answer(answer) = &outcome {
+                context.tell_exception(answer);
+            }
+            Completion { id, user, outcome }
+        }))
+    }
+
+    /// Cancels a lookup: it completes at once. A worker that is at it already goes on for the sake of the cache.
+    ///
+    /// Returns whether the lookup was under way. Otherwise it is complete, and its completion waits or was taken.
+    ///
+    /// # Errors
+    /// [`QueueError::Forked`].
+    pub fn cancel(&self, id: u64) -> Result<bool, QueueError> {
+        self.must_be_ours()?;
+        let mut state = self.shared.state();
+        let Some(Waiting { user, .. }) = state.leave(id) else {
+            return Ok(false);
+        };
+        let end = End::Learnt(Outcome::Cancelled);
+        state.done.push_back(Done { id, user, end });
+        state.ring(&self.shared.bell);
+        Ok(true)
+    }
+
+    fn must_be_ours(&self) -> Result<(), QueueError> {
+        if self.process == process::id() {
+            Ok(())
+        } else {
+            Err(QueueError::Forked)
+        }
+    }
+}
+
+/// Lookups under way are dropped. Their workers end by themselves: at once where they are idle, else when the network
+/// has answered or at its deadline.
+impl<T> Drop for Queue<T> {
+    fn drop(&mut self) {
+        let shared = &self.shared;
+        let dropped = if self.process == process::id() {
+            let mut state = shared.state();
+            state.closed = true;
+            // A child that was forked meanwhile has the descriptor too, and an epoll of ours would go on to see it.
+            shared.bell.set(Ring::Never);
+            shared.bell.close();
+            shared.work.notify_all();
+            state.empty()
+        } else {
+            shared.bell.close();
+            match shared.state.try_lock() {
+                Ok(mut state) => state.empty(),
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().empty(),
+                Err(TryLockError::WouldBlock) => {
+                    // The thread that holds it is the parent's and was in the middle of something: this copy stays.
+                    mem::forget(shared.clone());
+                    return;
+                }
+            }
+        };
+        drop(dropped);
+    }
+}
+
+/// What the queue shares with its workers. They may outlive it.
+struct Shared<T> {
+    context: Context,
+    /// Touched with the lock alone (but for its number), and closed with the queue.
+    bell: Bell,
+    state: Mutex<State<T>>,
+    /// There is something to do for a worker.
+    work: Condvar,
+}
+
+struct State<T> {
+    closed: bool,
+    last_id: u64,
+    /// The lookups under way.
+    lookups: HashMap<u64, Waiting<T>>,
+    /// Their deadlines.
+    deadlines: BTreeSet<(Instant, u64)>,
+    /// What they wait for: one flight for each domain.
+    flights: HashMap<Arc<Domain>, Flight>,
+    /// The flights that no worker has taken yet, by the number of their first lookup.
+    queued: BTreeMap<u64, Arc<Domain>>,
+    /// What [`Queue::next`] gives.
+    done: VecDeque<Done<T>>,
+    /// Answers with something in them that the administrator should know.
+    untold: Vec<Arc<Answer>>,
+    workers: usize,
+    /// How many of the workers wait for something to do.
+    idle: usize,
+    ring: Ring,
+}
+
+/// A lookup under way.
+struct Waiting<T> {
+    domain: Arc<Domain>,
+    deadline: Instant,
+    user: T,
+}
+
+/// A question to the network, and the lookups that wait for its answer.
+struct Flight {
+    first: u64,
+    /// Who waits, and also who did.
+    lookups: Vec<u64>,
+    waiting: usize,
+    /// How much time the worker gets, counted from when it begins. Time that passed in the queue is not the domain's
+    /// fault: a fetch that was cut short for that would count as failed, and be reported.
+    patience: Duration,
+    taken: bool,
+}
+
+struct Done<T> {
+    id: u64,
+    user: T,
+    end: End,
+}
+
+enum End {
+    Learnt(Outcome),
+    /// The cache is looked at when the completion is taken: by then another one may have learnt more.
+    OutOfTime(Arc<Domain>),
+}
+
+impl From<Result<Arc<Answer>, ContextError>> for Outcome {
+    fn from(result: Result<Arc<Answer>, ContextError>) -> Self {
+        match result {
+            Ok(answer) => Self::Answer(answer),
+            Err(error) => Self::Failed(Arc::new(error)),
+        }
+    }
+}
+
+impl<T> Shared<T> {
+    fn state(&self) -> MutexGuard<'_, State<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T: Send + 'static> Shared<T> {
+    /// Sees to it that a worker comes for the flight that was just queued, or fails if there will be none.
+    fn find_worker(self: &Arc<Self>, state: &mut State<T>) -> io::Result<()> {
+        if state.queued.len() <= state.idle {
+            self.work.notify_one();
+        } else if state.workers < MAX_WORKERS {
+            let shared = self.clone();
+            match thread::start(move || shared.work()) {
+                Ok(()) => state.workers += 1,
+                // The others will come to it.
+                Err(_) if state.workers > 0 => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a worker does.
+    fn work(&self) {
+        while let Some((domain, patience)) = self.take_flight() {
+            let learnt = catch_unwind(AssertUnwindSafe(|| self.context.learn(&domain, patience)));
+            let learnt = learnt.unwrap_or_else(|_| Err(ContextError::Thread(thread::ThreadError::Panic.to_string())));
+            let mut state = self.state();
+            if !state.closed {
+                state.land(&domain, learnt.into());
+                state.ring(&self.bell);
+            }
+        }
+    }
+
+    /// Waits for a flight. Nothing when it is time for the worker to end.
+    fn take_flight(&self) -> Option<(Arc<Domain>, Duration)> {
+        let mut state = self.state();
+        let mut waited = false;
+        loop {
+            if let Some(flight) = state.take_flight() {
+                return Some(flight);
+            }
+            if state.closed || waited {
+                state.workers -= 1;
+                return None;
+            }
+            state.idle += 1;
+            let (after, result) = self
+                .work
+                .wait_timeout_while(state, IDLE, |state| !state.closed && state.queued.is_empty())
+                .unwrap_or_else(PoisonError::into_inner);
+            state = after;
+            state.idle -= 1;
+            waited = result.timed_out();
+        }
+    }
+}
+
+impl<T> State<T> {
+    fn new() -> Self {
+        Self {
+            closed: false,
+            last_id: 0,
+            lookups: HashMap::new(),
+            deadlines: BTreeSet::new(),
+            flights: HashMap::new(),
+            queued: BTreeMap::new(),
+            done: VecDeque::new(),
+            untold: Vec::new(),
+            workers: 0,
+            idle: 0,
+            ring: Ring::Never,
+        }
+    }
+
+    /// A lookup joins the flight for its domain. Returns whether that is a new one, which needs a worker.
+    fn board(&mut self, domain: &Domain, id: u64, deadline: Instant, patience: Duration, user: T) -> bool {
+        let known = self.flights.get_key_value(domain).map(|(domain, _)| domain.clone());
+        let is_new = known.is_none();
+        let domain = known.unwrap_or_else(|| Arc::new(domain.clone()));
+        let flight = self.flights.entry(domain.clone()).or_insert_with(|| Flight {
+            first: id,
+            lookups: Vec::new(),
+            waiting: 0,
+            patience,
+            taken: false,
+        });
+        flight.lookups.push(id);
+        flight.waiting += 1;
+        flight.patience = flight.patience.max(patience);
+        if is_new {
+            self.queued.insert(id, domain.clone());
+        }
+        self.deadlines.insert((deadline, id));
+        let waiting = Waiting { domain, deadline, user };
+        self.lookups.insert(id, waiting);
+        is_new
+    }
+
+    /// A lookup leaves its flight. One that nobody waits for and no worker has taken is off.
+    fn leave(&mut self, id: u64) -> Option<Waiting<T>> {
+        let lookup = self.lookups.remove(&id)?;
+        self.deadlines.remove(&(lookup.deadline, id));
+        if let Some(flight) = self.flights.get_mut(&lookup.domain) {
+            flight.waiting -= 1;
+            if flight.waiting == 0 && !flight.taken {
+                self.queued.remove(&flight.first);
+                self.flights.remove(&lookup.domain);
+            }
+        }
+        Some(lookup)
+    }
+
+    /// The first flight in the queue, for a worker.
+    fn take_flight(&mut self) -> Option<(Arc<Domain>, Duration)> {
+        let (_, domain) = self.queued.pop_first()?;
+        let flight = self.flights.get_mut(&domain)?;
+        flight.taken = true;
+        Some((domain, flight.patience))
+    }
+
+    /// A flight has its answer, and so have all who wait for it.
+    fn land(&mut self, domain: &Domain, outcome: Outcome) {
+        let flight = self.flights.remove(domain);
+        for id in flight.into_iter().flat_map(|flight| flight.lookups) {
+            if let Some(Waiting { deadline, user, .. }) = self.lookups.remove(&id) {
+                self.deadlines.remove(&(deadline, id));
+                let end = End::Learnt(outcome.clone());
+                self.done.push_back(Done { id, user, end });
+            }
+        }
+        if let Outcome::Answer(answer) = outcome
+            && (answer.alert().is_some() || answer.warning().is_some())
+        {
+            self.untold.push(answer);
+        }
+    }
+
+    /// Completes what is past its deadline.
+    fn expire(&mut self, now: Instant) {
+        while let Some((_, id)) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now).copied() {
+            if let Some(Waiting { domain, user, .. }) = self.leave(id) {
+                let end = End::OutOfTime(domain);
+                self.done.push_back(Done { id, user, end });
+            }
+        }
+    }
+
+    /// Lets the descriptor say what there is to do.
+    fn ring(&mut self, bell: &Bell) {
+        let ring = if !self.done.is_empty() || !self.untold.is_empty() {
+            Ring::Now
+        } else {
+            self.deadlines.first().map_or(Ring::Never, |(time, _)| Ring::At(*time))
+        };
+        if ring != self.ring {
+            self.ring = ring;
+            bell.set(ring);
+        }
+    }
+
+    /// All that the queue holds, to be dropped without the lock.
+    fn empty(&mut self) -> Self {
+        let (closed, workers, idle) = (self.closed, self.workers, self.idle);
+        mem::replace(
+            self,
+            Self {
+                closed,
+                workers,
+                idle,
+                ..Self::new()
+            },
+        )
+    }
+}

@@ -1,0 +1,170 @@
+//! Exceptions: nothing is enforced, and everybody says so.
+
+use std::ffi::{CStr, CString, c_int, c_uchar};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mtasts::lab::Change;
+use mtasts::{Action, Answer, Context, Domain, Mode, Seen, Source, verdict};
+use serde_json::json;
+
+use crate::{Host, on_the_internet};
+
+const FILE: &str = "/etc/mtasts/exceptions";
+
+unsafe extern "C" {
+    fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int;
+}
+
+/// What Exim gets for a domain: the status and the text.
+fn exim(domain: &str) -> (c_int, String) {
+    let domain = CString::new(domain).unwrap();
+    let mut arguments = [domain.as_ptr().cast_mut().cast::<c_uchar>()];
+    let mut text = std::ptr::null_mut();
+    // SAFETY: one NUL-terminated argument, and a place for the text, which lives until the next call.
+    unsafe {
+        let status = mtasts_exim_lookup(&raw mut text, 1, arguments.as_mut_ptr());
+        (status, CStr::from_ptr(text.cast()).to_str().unwrap().to_owned())
+    }
+}
+
+/// A context whose log is kept.
+fn listening(host: &Host) -> (Context, Arc<Mutex<Vec<String>>>) {
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let kept = lines.clone();
+    let context = Context::with_log(host.settings(), move |line| kept.lock().unwrap().push(line.to_owned()));
+    (context, lines)
+}
+
+fn ask(context: &Context, domain: &str) -> Arc<Answer> {
+    context
+        .lookup(&Domain::parse(domain).unwrap(), Duration::from_secs(12))
+        .unwrap()
+}
+
+fn action(answer: &Answer, seen: &Seen) -> Action {
+    verdict(answer, &Domain::parse("mx.elsewhere.test").unwrap(), seen).action
+}
+
+#[test]
+fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
+    on_the_internet("exceptions", |host| {
+        // A bad line: mail waits, as for any bad setting, and the sentence names the file and the line.
+        std::fs::write(FILE, "# ours\ngood.test 2026-02-30 moves\n").unwrap();
+        let (status, text) = exim("good.test");
+        assert_eq!(status, 1, "DEFER");
+        assert!(
+            text.contains("/etc/mtasts/exceptions: line 2: \"2026-02-30\" is no day"),
+            "{text}"
+        );
+        let ran = host.cache("list");
+        assert_eq!((ran.status, ran.out.as_str()), (2, ""));
+        assert!(ran.err.contains("/etc/mtasts/exceptions: line 2: "), "{ran:?}");
+
+        std::fs::write(
+            FILE,
+            "good.test 2099-12-31 ticket \"4711\": moves\nwild.test 2020-01-01 over\n",
+        )
+        .unwrap();
+        let named = "by an exception nothing is enforced until 2099-12-31: ticket \"4711\": moves";
+        // We are root here: the answer comes from a helper, over a pipe. Then from memory.
+        let (context, log) = listening(host);
+        for source in [Source::Fresh, Source::Fresh] {
+            let answer = ask(&context, "good.test");
+            assert_eq!((answer.source(), answer.mode()), (source, Mode::Testing));
+            assert_eq!(
+                answer.policy().unwrap().mode(),
+                Mode::Enforce,
+                "what the domain says stays in sight"
+            );
+            assert!(answer.explain().contains(named), "{answer}");
+            assert_eq!(action(&answer, &Seen::Name), Action::DeliverAndReport);
+            assert_eq!(action(&answer, &Seen::NoHostLeft), Action::DeliverAndReport);
+        }
+        let cached = context.lookup_cached(&Domain::parse("good.test").unwrap()).unwrap();
+        assert_eq!(cached.exception().unwrap().reason, "ticket \"4711\": moves");
+        assert_eq!(*log.lock().unwrap(), vec![format!("good.test: {named}"); 3], "each use");
+
+        // One that is over, a domain that asks for nothing, and a domain without a policy: no word.
+        log.lock().unwrap().clear();
+        let answer = ask(&context, "wild.test");
+        assert_eq!((answer.mode(), answer.exception()), (Mode::Enforce, None));
+        assert_eq!(action(&answer, &Seen::Name), Action::SkipHost);
+        assert!(log.lock().unwrap().is_empty());
+
+        let (status, text) = exim("good.test");
+        let id = &answer_id(&cached);
+        let want = format!("mode=testing id={id} exception=\"{}\"", named.replace('"', " "));
+        assert_eq!((status, text), (0, want));
+        assert!(exim("wild.test").1.starts_with("mode=enforce id="));
+    });
+}
+
+fn answer_id(answer: &Answer) -> String {
+    answer.held().unwrap().id.clone()
+}
+
+#[test]
+fn an_exception_ends_a_wait_for_dns() {
+    on_the_internet("exception-dns", |host| {
+        host.set("first_contact_defer = \"1h\"");
+        host.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
+        let (context, log) = listening(host);
+        let waiting = ask(&context, "good.test");
+        assert!(waiting.defer_until().is_some());
+        assert_eq!(action(&waiting, &Seen::Name), Action::Defer);
+        std::fs::write(FILE, "good.test 2099-12-31 their DNS is broken\n").unwrap();
+        let (context, log_of_exception) = listening(host);
+        let flows = ask(&context, "good.test");
+        assert_eq!((flows.defer_until(), flows.source()), (None, Source::CouldNotLearn));
+        assert_eq!(action(&flows, &Seen::Name), Action::Deliver);
+        assert_eq!(
+            (log.lock().unwrap().len(), log_of_exception.lock().unwrap().len()),
+            (0, 1)
+        );
+    });
+}
+
+#[test]
+fn exceptions_are_listed_also_those_that_are_over() {
+    on_the_internet("exceptions-list", |host| {
+        let ran = host.cache("exceptions");
+        assert_eq!((ran.status, ran.out.as_str()), (0, ""));
+        assert_eq!(
+            host.cache("exceptions --json").json(),
+            json!({ "file": null, "exceptions": [] })
+        );
+        host.lookup("good.test");
+        let file = Path::new("/etc/mtasts/elsewhere");
+        std::fs::write(file, "good.test 2099-12-31 moves\nold.test 2020-01-01 moved\n").unwrap();
+        host.set("exceptions = \"/etc/mtasts/elsewhere\"");
+        let ran = host.cache("exceptions");
+        assert_eq!(ran.status, 0);
+        assert_eq!(
+            ran.out,
+            "  advice  good.test until 2099-12-31: moves\n          old.test was until 2020-01-01, and is over: moved\n"
+        );
+        let json = host.cache("exceptions --json").json();
+        assert_eq!(json["file"], json!("/etc/mtasts/elsewhere"));
+        let over: Vec<_> = json["exceptions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|e| e["over"].clone())
+            .collect();
+        assert_eq!(over, [json!(false), json!(true)]);
+        assert!(host.cache("list").out.contains("not enforced until 2099-12-31"));
+        let shown = host.cache("show good.test");
+        assert!(
+            shown
+                .out
+                .contains("by an exception nothing is enforced until 2099-12-31: moves"),
+            "{shown:?}"
+        );
+        assert_eq!(
+            host.cache("show good.test --json").json()["exception"]["reason"],
+            json!("moves")
+        );
+    });
+}

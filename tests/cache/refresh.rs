@@ -1,0 +1,310 @@
+//! `mtasts cache refresh`: renews, keeps, alerts, repairs, removes.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, Instant};
+
+use mtasts::context::unix_now;
+use mtasts::lab::{self, Change, Https, Policy, policy_text};
+use serde_json::json;
+
+use crate::{DAY, HOUR, Host, USER, command, on_the_internet};
+
+/// The policies of the test Internet live for a day: after half of it they are due.
+const LATE: u64 = 13 * HOUR;
+
+fn fails(host: &Host, domain: &str, why: &str) {
+    let ran = host.cache("refresh");
+    assert_eq!(ran.status, 1, "{ran:?}");
+    let [line] = &ran.err.lines().collect::<Vec<_>>()[..] else {
+        panic!("one line for the journal: {ran:?}")
+    };
+    assert!(
+        line.starts_with(&format!("mtasts: {domain}: ")) && line.contains(why),
+        "{line}"
+    );
+    assert!(
+        line.ends_with(&format!("mtasts check {domain}")),
+        "says what to do: {line}"
+    );
+}
+
+#[test]
+fn what_is_due_is_renewed_and_nothing_else() {
+    on_the_internet("due", |host| {
+        for domain in ["good.test", "testing.test", "wild.test"] {
+            host.lookup(domain);
+        }
+        assert_eq!(host.asked("good.test"), 1);
+        host.age("good.test", LATE);
+        host.age("testing.test", 8 * HOUR);
+        let ran = host.cache("refresh");
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""));
+        assert!(
+            ran.out
+                .ends_with(" entries: 1 renewed, 0 weakened, 0 failed, 0 removed, 0 not usable\n"),
+            "{ran:?}"
+        );
+        assert_eq!((host.asked("good.test"), host.asked("testing.test")), (2, 1));
+        assert!(host.fetched("good.test") + 60 > unix_now());
+        let about = host.cache.join("good.test").metadata().unwrap();
+        assert_eq!((about.uid(), about.gid(), about.mode() & 0o777), (USER, USER, 0o660));
+
+        // Not due again; by an ordinary user and all of them.
+        let ran = host.cache_as(USER, "refresh --json");
+        assert_eq!((ran.status, ran.json()["renewed"].clone()), (0, json!(0)));
+        let ran = host.cache_as(USER, "refresh --all --json");
+        let policies = ran.json()["policies"].as_u64().unwrap();
+        assert_eq!(
+            (ran.status, ran.json()["renewed"].as_u64().unwrap()),
+            (0, policies),
+            "{ran:?}"
+        );
+        assert_eq!((host.asked("good.test"), host.asked("testing.test")), (3, 2));
+    });
+}
+
+#[test]
+fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
+    on_the_internet("kept", |host| {
+        host.lookup("good.test");
+        host.age("good.test", LATE);
+        let before = host.entry("good.test").unwrap().held;
+        host.lab.set("good.test", Change::https(Https::Status404)).unwrap();
+        fails(host, "good.test", "keeping the policy in the cache (mode enforce");
+        assert_eq!(host.entry("good.test").unwrap().held, before);
+        assert!(host.cache("show good.test").out.contains("last failure"));
+
+        // The pause, which a mail in between does not end.
+        host.change("good.test", |entry| entry.txt = None);
+        host.lookup("good.test");
+        let ran = host.cache("refresh");
+        assert_eq!((ran.status, ran.err.as_str(), host.asked("good.test")), (0, "", 2));
+        host.change("good.test", |entry| entry.failed.as_mut().unwrap().at -= 5 * HOUR);
+        fails(host, "good.test", "the status is 404");
+        assert_eq!(
+            (host.entry("good.test").unwrap().held, host.asked("good.test")),
+            (before, 3)
+        );
+
+        // The record is gone, the policy host is there: RFC 8461 10.2 asks it all the same.
+        host.lab.reset().unwrap();
+        host.lab.set("good.test", Change::txt("NXDOMAIN")).unwrap();
+        host.change("good.test", |entry| entry.failed.as_mut().unwrap().at -= DAY);
+        let ran = host.cache("refresh --json");
+        assert_eq!((ran.status, ran.json()["renewed"].clone()), (0, json!(1)), "{ran:?}");
+        assert_eq!(host.entry("good.test").unwrap().failed, None);
+
+        // A policy of mode none that cannot be renewed is nobody's alarm.
+        host.lab.reset().unwrap();
+        host.lab
+            .set("good.test", Change::publish("n", policy_text("none", &[], 86_400)))
+            .unwrap();
+        host.change("good.test", |entry| entry.txt = None);
+        host.lookup("good.test");
+        host.age("good.test", LATE);
+        host.lab.set("good.test", Change::https(Https::Status404)).unwrap();
+        let ran = host.cache("refresh");
+        assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
+    });
+}
+
+#[test]
+fn a_weaker_policy_is_told() {
+    on_the_internet("weaker", |host| {
+        for mode in ["testing", "none"] {
+            host.lab.reset().unwrap();
+            host.cache("purge --all");
+            host.lookup("good.test");
+            host.age("good.test", LATE);
+            host.lab
+                .set(
+                    "good.test",
+                    Change::publish("new", policy_text(mode, &["mx.good.test"], 86_400)),
+                )
+                .unwrap();
+            fails(host, "good.test", &format!("the policy changed from enforce to {mode}"));
+            let entry = host.entry("good.test").unwrap();
+            assert_eq!(entry.held.unwrap().policy.mode().name(), mode);
+            assert!(entry.mode_since.unwrap() + 60 > unix_now());
+        }
+    });
+}
+
+#[test]
+fn what_is_expired_or_unused_goes_after_a_week_of_runs() {
+    on_the_internet("removed", |host| {
+        let ids = ["good.test", "testing.test", "wild.test"];
+        for domain in ids {
+            host.lookup(domain);
+        }
+        let now = unix_now();
+        host.age("good.test", 400 * DAY);
+        host.change("testing.test", |entry| entry.used = Some(now - 181 * DAY));
+        let ran = host.cache("refresh --json");
+        assert_eq!(
+            (ran.status, ran.json()["removed"].clone()),
+            (0, json!(0)),
+            "one look is no proof: {ran:?}"
+        );
+        for domain in ["good.test", "testing.test"] {
+            assert!(host.entry(domain).unwrap().idle_since.unwrap() >= now);
+            host.change(domain, |entry| entry.idle_since = Some(now - 6 * DAY));
+        }
+        assert_eq!(host.cache("refresh --json").json()["removed"], json!(0));
+
+        // Used again: the mark goes. Expired still: the file goes.
+        host.lookup("testing.test");
+        host.change("testing.test", |entry| entry.idle_since = Some(now - 8 * DAY));
+        host.change("good.test", |entry| entry.idle_since = Some(now - 8 * DAY));
+        let ran = host.cache("refresh");
+        assert_eq!(ran.err, "mtasts: good.test: removed from the cache: no policy counts\n");
+        assert_eq!((ran.status, host.entry("good.test")), (0, None));
+        assert_eq!(host.entry("testing.test").unwrap().idle_since, None);
+
+        // Where those who read leave no trace, nothing is unused.
+        host.change("wild.test", |entry| {
+            entry.used = Some(now - 181 * DAY);
+            entry.idle_since = Some(now - 8 * DAY);
+        });
+        host.mode(0o2750);
+        assert_eq!(host.cache("refresh --json").json()["removed"], json!(0));
+        host.mode(0o2770);
+        host.change("wild.test", |entry| entry.idle_since = Some(now - 8 * DAY));
+        let ran = host.cache("refresh");
+        assert_eq!(
+            ran.err,
+            "mtasts: wild.test: removed from the cache: nobody has asked for it for half a year\n"
+        );
+        assert!(!host.cache.join("wild.test").exists());
+    });
+}
+
+/// What a mail notes, and how often it writes.
+#[test]
+fn a_use_is_written_once_a_day() {
+    on_the_internet("used", |host| {
+        host.lookup("good.test");
+        let written = || host.cache.join("good.test").metadata().unwrap().ino();
+        let (now, first) = (unix_now(), written());
+        assert!(host.entry("good.test").unwrap().used.unwrap() + 60 > now);
+        host.lookup("good.test");
+        assert_eq!(written(), first, "a hit writes nothing");
+        host.change("good.test", |entry| entry.used = Some(now - DAY - 1));
+        assert_eq!(host.lookup("good.test").source(), mtasts::Source::Cached);
+        assert!(host.entry("good.test").unwrap().used.unwrap() >= now);
+        assert_eq!(host.asked("good.test"), 1);
+        // A refresh is no use.
+        host.change("good.test", |entry| entry.used = Some(now - 2 * DAY));
+        assert_eq!(host.cache("refresh --all --json").json()["renewed"], json!(1));
+        assert_eq!(host.entry("good.test").unwrap().used, Some(now - 2 * DAY));
+    });
+}
+
+#[test]
+fn broken_files_are_repaired_or_told_and_left_overs_swept() {
+    on_the_internet("broken", |host| {
+        for domain in ["good.test", "absent.test", "testing.test"] {
+            std::fs::write(host.cache.join(domain), "mtasts 1 rubbish\n").unwrap();
+            host.own(&host.cache.join(domain));
+        }
+        std::fs::write(host.cache.join("testing.test"), "mtasts 2 from the future\n").unwrap();
+        let left_over = host.cache.join(format!(".tmp-{}-0-0", 0x7fff_fff0_u32));
+        let file = std::fs::File::create(&left_over).unwrap();
+        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(2 * HOUR))
+            .unwrap();
+        let ran = host.cache("refresh --json");
+        let counts = ran.json();
+        assert_eq!(
+            (ran.status, &counts["renewed"], &counts["broken"], &counts["swept"]),
+            (1, &json!(1), &json!(2), &json!(1))
+        );
+        assert!(host.entry("good.test").unwrap().held.is_some() && !left_over.exists());
+        let lines: Vec<&str> = ran.err.lines().collect();
+        assert_eq!(lines.len(), 2, "{ran:?}");
+        for domain in ["absent.test", "testing.test"] {
+            let advice = format!("mtasts cache purge {domain}");
+            assert!(lines.iter().any(|line| line.ends_with(&advice)), "{ran:?}");
+            assert!(host.cache.join(domain).exists());
+        }
+    });
+}
+
+#[test]
+fn a_policy_that_cannot_be_kept_is_a_failure() {
+    on_the_internet("readonly", |host| {
+        host.lookup("good.test");
+        host.age("good.test", LATE);
+        let before = host.fetched("good.test");
+        host.mode(0o550);
+        let ran = host.cache("refresh");
+        assert_eq!(ran.status, 1, "{ran:?}");
+        assert!(
+            ran.err.contains("good.test: the new policy could not be kept: "),
+            "{ran:?}"
+        );
+        assert_eq!(host.fetched("good.test"), before);
+    });
+}
+
+#[test]
+fn one_run_at_a_time_sixteen_policies_at_once() {
+    on_the_internet("at-once", |host| {
+        host.set("timeout = \"3s\"");
+        // Policies of domains whose hosts do not answer.
+        host.lookup("good.test");
+        host.age("good.test", LATE);
+        let table = lab::table();
+        let domains = table.iter().filter(|entry| entry.policy == Policy::Enforce).take(33);
+        for domain in domains {
+            let mut entry = mtasts::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
+            entry.held = host.entry("good.test").unwrap().held;
+            mtasts::store::Store::new(host.cache.clone()).save(&entry).unwrap();
+            host.own(&host.cache.join(&domain.name));
+            host.lab.set(&domain.name, Change::https(Https::BlackHole)).unwrap();
+        }
+        host.lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
+        let start = Instant::now();
+        let first = command(std::path::Path::new(env!("CARGO_BIN_EXE_mtasts")), "refresh")
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(1500));
+        let second = host.cache("refresh");
+        assert_eq!(second.err, "mtasts: another refresh is running\n");
+        assert_eq!((second.status, second.out.as_str()), (0, ""));
+        let first = first.wait_with_output().unwrap();
+        assert_eq!(first.status.code(), Some(1));
+        assert_eq!(
+            String::from_utf8(first.stderr).unwrap().lines().count(),
+            host.cache.read_dir().unwrap().count() - 1
+        );
+        assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    });
+}
+
+/// `script` (util-linux) makes a terminal.
+#[test]
+fn a_bar_shows_how_far_it_is_where_somebody_watches() {
+    on_the_internet("bar", |host| {
+        host.lookup("good.test");
+        host.lookup("testing.test");
+        let entries = host.cache("list --json").lines().len();
+        let refresh = format!("'{}' cache refresh --all", env!("CARGO_BIN_EXE_mtasts"));
+        let mut script = std::process::Command::new("script");
+        script
+            .args(["-q", "-e", "-c", &refresh, "/dev/null"])
+            .env("TERM", "xterm");
+        let output = script.stdin(std::process::Stdio::null()).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            output.status.success() && text.contains(&format!("/{entries}")),
+            "{text:?}"
+        );
+        assert!(
+            text.ends_with(&format!(
+                "{entries} entries: {entries} renewed, 0 weakened, 0 failed, 0 removed, 0 not usable\r\n"
+            )),
+            "{text:?}"
+        );
+        assert_eq!(host.cache("refresh --all").err, "", "and nowhere else");
+    });
+}

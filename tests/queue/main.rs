@@ -1,0 +1,228 @@
+//! The completion queue on the test Internet. Each scenario runs in a process of its own, whose threads, descriptors and
+//! memory are then the queue's: as an ordinary user, and as root with its helpers.
+
+mod c;
+#[path = "../dns_server/mod.rs"]
+mod dns_server;
+mod scenario;
+
+use std::fs::Permissions;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::proto::rr::RecordType;
+use mtasts::dns::{Dns, Resolver};
+use mtasts::lab::{self, Change, Https, Lab, Policy};
+
+use dns_server::{DnsServer, Reply, address, txt};
+
+/// The ordinary user: nobody.
+const USER: u32 = 65_534;
+/// Where the policy hosts of `slowN.example` are: they accept and say nothing.
+const BLACK_HOLE: &str = "198.18.99.1";
+
+/// A test Internet with a cache directory of the ordinary user.
+struct Internet {
+    lab: Lab,
+    cache: PathBuf,
+}
+
+/// Runs a test on an Internet of its own.
+fn on_the_internet(name: &str, test: impl FnOnce(&Internet) + Send + 'static) {
+    let dir = std::env::temp_dir().join(format!("mtasts-queue-{}-{name}", std::process::id()));
+    let at = dir.clone();
+    // A thread of its own, because its namespaces are for good.
+    let run = move || {
+        lab::isolate(&at).unwrap();
+        std::fs::set_permissions(&at, Permissions::from_mode(0o755)).unwrap();
+        let internet = Internet {
+            lab: Lab::start(&at).unwrap(),
+            cache: at.join("cache"),
+        };
+        internet.empty_cache();
+        test(&internet);
+    };
+    let passed = thread::spawn(run).join();
+    let _ = std::fs::remove_dir_all(&dir);
+    passed.unwrap();
+}
+
+impl Internet {
+    fn empty_cache(&self) {
+        let _ = std::fs::remove_dir_all(&self.cache);
+        std::fs::create_dir(&self.cache).unwrap();
+        chown(&self.cache, Some(USER), Some(USER)).unwrap();
+        std::fs::set_permissions(&self.cache, PermissionsExt::from_mode(0o2770)).unwrap();
+    }
+
+    /// A scenario in a process of its own.
+    fn run(&self, scenario: &str, who: &str, settings: &str) {
+        let mut process = Command::new(std::env::current_exe().unwrap());
+        process
+            .args(["--exact", "scenario::one", "--nocapture"])
+            .env("MTASTS_SCENARIO", format!("{scenario} {who}"))
+            .env("MTASTS_TEST_CACHE", &self.cache)
+            .env("MTASTS_TEST_SETTINGS", settings);
+        let output = process.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let complained = String::from_utf8_lossy(&output.stderr);
+        print!(
+            "{}",
+            said.lines()
+                .filter(|line| line.contains(who))
+                .collect::<Vec<_>>()
+                .join("\n")
+        );
+        println!();
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{scenario} as {who}: {}\n{said}{complained}",
+            output.status
+        );
+    }
+
+    /// A scenario as an ordinary user and as root, each with an empty cache.
+    fn run_both(&self, scenario: &str, settings: &str) {
+        for who in ["user", "root"] {
+            self.empty_cache();
+            self.run(scenario, who, settings);
+        }
+    }
+}
+
+/// The domains whose policy host answers at once, and those whose policy host the test has slowed down.
+fn good_domains() -> Vec<String> {
+    let has_policy = |entry: &lab::Entry| matches!(entry.policy, Policy::Enforce | Policy::Testing | Policy::None);
+    let table = lab::table().into_iter().filter(has_policy);
+    table.map(|entry| entry.name).collect()
+}
+
+/// A name server that knows `good.test` as the lab does, and any number of domains `slowN.example`.
+fn many_slow_domains() -> DnsServer {
+    let soon = Instant::now() + Duration::from_secs(20);
+    let lab = Resolver::with_servers(&[(lab::DNS_ADDRESS, 53).into()]);
+    let good = lab.addresses("mta-sts.good.test", soon).unwrap()[0].to_string();
+    let listener = TcpListener::bind((BLACK_HOLE.parse::<Ipv4Addr>().unwrap(), 443)).unwrap();
+    thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+    DnsServer::start(move |asked| match asked.kind {
+        RecordType::TXT => Reply::answers(vec![txt(&asked.name, 60, &[b"v=STSv1; id=a;"])]),
+        RecordType::A if asked.name == "mta-sts.good.test" => Reply::answers(vec![address(&asked.name, &good)]),
+        RecordType::A => Reply::answers(vec![address(&asked.name, BLACK_HOLE)]),
+        _ => Reply::nodata(),
+    })
+}
+
+fn settings_with(dns: &DnsServer, more: &str) -> String {
+    format!("nameservers={};{more}", dns.address)
+}
+
+#[test]
+fn a_queue_is_one_descriptor_and_its_threads_come_with_need_and_go() {
+    on_the_internet("threads", |internet| internet.run_both("threads", ""));
+}
+
+#[test]
+fn lookups_of_one_domain_are_one_fetch() {
+    on_the_internet("joined", |internet| {
+        for who in ["user", "root"] {
+            internet.empty_cache();
+            internet.lab.reset().unwrap();
+            internet.run("joined", who, "");
+            assert_eq!(
+                internet.lab.counters().https.get("mta-sts.good.test"),
+                Some(&1),
+                "{who}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_hit_is_complete_at_once_without_the_network() {
+    on_the_internet("hits", |internet| {
+        internet.run("fill", "user", "");
+        let asked = internet.lab.counters();
+        internet.run("hits", "user", "");
+        internet.run("hits", "root", "");
+        assert_eq!(internet.lab.counters(), asked);
+    });
+}
+
+#[test]
+fn fast_domains_do_not_wait_for_slow_ones() {
+    on_the_internet("mixed", |internet| {
+        let slow = [Https::BlackHole, Https::Drip, Https::Silent];
+        for (domain, https) in good_domains().iter().zip(slow.iter().cycle()).take(scenario::SLOW) {
+            internet.lab.set(domain, Change::https(*https)).unwrap();
+        }
+        internet.run_both("mixed", "");
+    });
+}
+
+#[test]
+fn a_policy_in_the_cache_outlives_the_callers_patience() {
+    on_the_internet("patience", |internet| {
+        for who in ["user", "root"] {
+            internet.empty_cache();
+            internet.lab.reset().unwrap();
+            internet.run("fill", who, "");
+            internet.lab.set("good.test", Change::txt("SILENT")).unwrap();
+            internet.run("patience", who, "txt_life_min=0s;txt_life_max=0s");
+        }
+    });
+}
+
+#[test]
+fn the_administrator_is_told_on_the_callers_thread() {
+    on_the_internet("told", |internet| {
+        for who in ["user", "root"] {
+            internet.empty_cache();
+            internet.lab.reset().unwrap();
+            internet.run("fill", who, "");
+            internet.lab.set("good.test", Change::txt("NXDOMAIN")).unwrap();
+            internet.lab.set("testing.test", Change::txt("SILENT")).unwrap();
+            internet.run("told", who, "txt_life_min=0s;txt_life_max=0s");
+        }
+    });
+}
+
+#[test]
+fn a_cancelled_lookup_completes_at_once_and_its_answer_is_for_the_cache() {
+    on_the_internet("cancel", |internet| {
+        let dns = many_slow_domains();
+        internet.run_both("cancel", &settings_with(&dns, "timeout=4s"));
+    });
+}
+
+#[test]
+fn a_queue_is_dropped_in_flight() {
+    on_the_internet("dropped", |internet| {
+        let dns = many_slow_domains();
+        internet.run_both("dropped", &settings_with(&dns, "timeout=3s"));
+    });
+}
+
+#[test]
+fn a_child_leaves_the_parents_queue_alone() {
+    on_the_internet("forked", |internet| {
+        let dns = many_slow_domains();
+        internet.run_both("forked", &settings_with(&dns, ""));
+    });
+}
+
+#[test]
+fn without_a_thread_or_a_descriptor_the_caller_is_told() {
+    on_the_internet("limits", |internet| internet.run("limits", "user", ""));
+}
+
+#[test]
+fn ten_thousand_lookups_in_flight() {
+    on_the_internet("many", |internet| {
+        let dns = many_slow_domains();
+        internet.run_both("many", &settings_with(&dns, ""));
+    });
+}
