@@ -31,10 +31,10 @@ fn on_the_internet(name: &str, test: impl FnOnce(&Bench) + Send + 'static) {
 const WAYS: [(Link, Who, Watch, u32); 6] = [
     (Link::Shared, Who::Root, Watch::Nothing, 100),
     (Link::Static, Who::User, Watch::Nothing, 100),
-    (Link::Sanitized, Who::Root, Watch::Nothing, 20),
-    (Link::Sanitized, Who::User, Watch::Nothing, 20),
-    (Link::Shared, Who::Root, Watch::ValgrindOverTls, 4),
-    (Link::Shared, Who::User, Watch::ValgrindOverTls, 4),
+    (Link::Sanitized, Who::Root, Watch::Nothing, 10),
+    (Link::Sanitized, Who::User, Watch::Nothing, 10),
+    (Link::Shared, Who::Root, Watch::ValgrindOverTls, 2),
+    (Link::Shared, Who::User, Watch::ValgrindOverTls, 2),
 ];
 
 fn all_ways(source: &'static str, most: u32, threads: u32) {
