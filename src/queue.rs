@@ -285,6 +285,9 @@ struct Flight {
     taken: bool,
 }
 
+/// What a worker takes: a domain, and how much time there is for it.
+type Taken = (Arc<Domain>, Duration);
+
 struct Done<T> {
     id: u64,
     user: T,
@@ -317,21 +320,28 @@ impl<T: Send + 'static> Shared<T> {
     fn find_worker(self: &Arc<Self>, state: &mut State<T>) -> io::Result<()> {
         if state.queued.len() <= state.idle {
             self.work.notify_one();
-        } else if state.workers < MAX_WORKERS {
-            let shared = self.clone();
-            match thread::start(move || shared.work()) {
+        } else if state.workers < MAX_WORKERS
+            && let Some(flight) = state.take_flight()
+        {
+            // It has its flight from the start: hundreds of new threads would queue for the lock, and the caller's
+            // thread behind them.
+            let (shared, domain) = (self.clone(), flight.0.clone());
+            match thread::start(move || shared.work(flight)) {
                 Ok(()) => state.workers += 1,
-                // The others will come to it.
-                Err(_) if state.workers > 0 => {}
-                Err(error) => return Err(error),
+                Err(error) => {
+                    state.give_back(domain);
+                    // The others will come to it.
+                    return if state.workers > 0 { Ok(()) } else { Err(error) };
+                }
             }
         }
         Ok(())
     }
 
     /// What a worker does.
-    fn work(&self) {
-        while let Some((domain, patience)) = self.take_flight() {
+    fn work(&self, first: Taken) {
+        let mut taken = Some(first);
+        while let Some((domain, patience)) = taken {
             let learnt = catch_unwind(AssertUnwindSafe(|| self.context.learn(&domain, patience)));
             let learnt = learnt.unwrap_or_else(|_| Err(ContextError::Thread(thread::ThreadError::Panic.to_string())));
             let mut state = self.state();
@@ -339,12 +349,12 @@ impl<T: Send + 'static> Shared<T> {
                 state.land(&domain, learnt.into());
                 state.ring(&self.bell);
             }
+            taken = self.take_flight(state);
         }
     }
 
     /// Waits for a flight. Nothing when it is time for the worker to end.
-    fn take_flight(&self) -> Option<(Arc<Domain>, Duration)> {
-        let mut state = self.state();
+    fn take_flight(&self, mut state: MutexGuard<'_, State<T>>) -> Option<Taken> {
         let mut waited = false;
         loop {
             if let Some(flight) = state.take_flight() {
@@ -422,11 +432,19 @@ impl<T> State<T> {
     }
 
     /// The first flight in the queue, for a worker.
-    fn take_flight(&mut self) -> Option<(Arc<Domain>, Duration)> {
+    fn take_flight(&mut self) -> Option<Taken> {
         let (_, domain) = self.queued.pop_first()?;
         let flight = self.flights.get_mut(&domain)?;
         flight.taken = true;
         Some((domain, flight.patience))
+    }
+
+    /// There is no worker for the flight after all: it is in the queue again, in its old place.
+    fn give_back(&mut self, domain: Arc<Domain>) {
+        if let Some(flight) = self.flights.get_mut(&domain) {
+            flight.taken = false;
+            self.queued.insert(flight.first, domain);
+        }
     }
 
     /// A flight has its answer, and so have all who wait for it.

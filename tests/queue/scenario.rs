@@ -46,7 +46,7 @@ fn one() {
         "patience" => patience(is_root),
         "told" => told(),
         "cancel" => cancel(),
-        "dropped" => dropped(),
+        "dropped" => dropped(who),
         "forked" => forked(),
         "limits" => limits(),
         "many" => many(is_root),
@@ -358,7 +358,7 @@ fn cancel() {
     assert_eq!((done.id, answer(&done.outcome).mode()), (again, Mode::Enforce));
 }
 
-fn dropped() {
+fn dropped(who: &str) {
     let silent = Arc::new(AtomicBool::new(false));
     let must_be = silent.clone();
     let context = Context::with_log(settings(), move |line| {
@@ -385,8 +385,9 @@ fn dropped() {
         assert_eq!(descriptors(), before.1);
         silent.store(false, Ordering::Relaxed);
     }
-    println!("as root or user: dropping 2,000 lookups in flight took {took:?}");
-    assert!(took.iter().min().unwrap() < &Duration::from_millis(100), "{took:?}");
+    println!("as {who}: dropping 2,000 lookups in flight took {took:?}");
+    took.sort();
+    assert!(took[1] < Duration::from_millis(100), "{took:?}");
 }
 
 /// Forks, and gives the child's exit status: 0 where `child` was content.
