@@ -7,7 +7,7 @@ test: lint
 	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make test" >&2; exit 1; }
 	cargo build --manifest-path fuzz/Cargo.toml
 	cargo build --lib
-	cargo test --features lab
+	cargo test --features lab --no-fail-fast
 
 lint:
 	cargo fmt --check
