@@ -400,7 +400,11 @@ impl Shared {
             .with_warning(warning)
             .with_exception(self.settings.exceptions.find(domain, now).cloned());
         let good_until = good_until(&entry, &answer, now);
-        let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
+        // What only memory knew stays there: a hit writes nothing, and what a lookup left unchanged is not written.
+        let only_memory_knew = self
+            .unsaved(domain)
+            .is_some_and(|kept| kept.held.is_some() && kept.held == entry.held);
+        let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err() || only_memory_knew;
         Ok(Remembered {
             answer: Arc::new(answer.with_good_until(good_until)),
             unsaved: in_memory_alone.then(|| Box::new(entry)),
@@ -552,4 +556,50 @@ fn good_until(entry: &Entry, answer: &Answer, now: u64) -> u64 {
 #[must_use]
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::{Held, TxtSeen};
+    use crate::policy::Policy;
+
+    /// A directory that may not be written to leaves the policy in memory alone, and no hit may take it from there.
+    #[test]
+    fn what_only_memory_knows_survives_each_hit() {
+        let mut settings = Settings::default();
+        settings.set("cache_dir", "/proc/mtasts-cannot-be-made").unwrap();
+        let context = Context::new(settings);
+        let (domain, now) = (Domain::parse("example.com").unwrap(), unix_now());
+        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
+        let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
+        let mut entry = Entry::new(domain.clone());
+        entry.held = Some(Arc::new(Held {
+            id: "a".into(),
+            fetched: now,
+            text: text.into(),
+            policy,
+        }));
+        entry.txt = Some(TxtSeen {
+            at: now,
+            next: now + 3600,
+        });
+        let answer = Lookup::hit(&entry, context.settings(), now).unwrap();
+        // Not to be repeated from memory: the next question looks at what is known again.
+        let known = Remembered {
+            answer: Arc::new(answer),
+            unsaved: Some(Box::new(entry)),
+        };
+        context.shared.remember(known);
+        for _ in 0..3 {
+            let question = Question::Network(Ask::Delivery);
+            let known = context
+                .shared
+                .answer(&domain, question, Instant::now() + Duration::from_secs(1))
+                .unwrap();
+            assert_eq!(known.answer.source(), Source::Cached, "{}", known.answer);
+            assert!(known.unsaved.is_some());
+            context.shared.remember(known);
+        }
+    }
 }
