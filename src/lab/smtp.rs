@@ -118,7 +118,7 @@ struct Talk<'a> {
 }
 
 impl Talk<'_> {
-    /// Changes what the log says about this session.
+    /// Changes what the log says about it.
     fn note(&self, change: impl FnOnce(&mut Session)) {
         // `reset` may have emptied the log under us.
         if let Some(session) = self.world.log().sessions.get_mut(self.session) {

@@ -520,7 +520,7 @@ static void abi_check(void) {
     GIVES(MTASTS_E_ABI, mtasts_abi_check(UINT32_MAX));
 }
 
-static const int32_t odd_numbers[] = {INT32_MIN, -1000, -8, 1, 200, 206, 300, 307, INT32_MAX};
+static const int32_t odd_numbers[] = {INT32_MIN, -1000, -10, 1, 200, 206, 300, 307, INT32_MAX};
 
 static void strerror_(void) {
     for (size_t i = 0; i < sizeof odd_numbers / sizeof *odd_numbers; i++)
@@ -531,6 +531,59 @@ static void result_name(void) {
     for (size_t i = 0; i < sizeof odd_numbers / sizeof *odd_numbers; i++)
         CHECK(mtasts_result_name(odd_numbers[i]) == NULL);
 }
+
+/* ---- the completion queue; tests/c/queue.c uses it ---- */
+
+static mtasts_queue *new_queue(void) {
+    mtasts_queue *queue = NULL;
+    GIVES(MTASTS_OK, mtasts_queue_new(context, &queue, NULL));
+    return queue;
+}
+
+static void queue_new(void) {
+    mtasts_queue *const none = (mtasts_queue *)-1, *out = none;
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_new(NULL, &out, error));
+    CHECK(out == none);
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_new(context, NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_new(NULL, NULL, error));
+}
+
+static void queue_fd(void) { GIVES(MTASTS_E_ARGUMENT, mtasts_queue_fd(NULL)); }
+
+static void queue_submit(void) {
+    mtasts_queue *queue = new_queue();
+    uint64_t id = 77;
+    REFUSES_BAD_NAMES(mtasts_queue_submit(queue, name, length, 0, NULL, &id, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_submit(NULL, "a.example", MTASTS_NUL_TERMINATED, 0, NULL, &id, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_submit(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, NULL, error));
+    CHECK(id == 77);
+    mtasts_queue_free(queue);
+}
+
+static void queue_next(void) {
+    mtasts_completion done = {sizeof done, 77, NULL, NULL, 77, ""};
+    const size_t sizes[] = {0, sizeof done - 1, sizeof done + 1, SIZE_MAX};
+    mtasts_queue *queue = new_queue();
+    GIVES(MTASTS_E_ARGUMENT, mtasts_queue_next(NULL, &done));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_queue_next(queue, NULL));
+    GIVES(0, mtasts_queue_next(queue, &done));
+    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        done.size = sizes[i];
+        GIVES(MTASTS_E_ARGUMENT, mtasts_queue_next(queue, &done));
+    }
+    CHECK(done.id == 77 && done.status == 77);
+    mtasts_queue_free(queue);
+}
+
+static void queue_cancel(void) {
+    mtasts_queue *queue = new_queue();
+    GIVES(MTASTS_E_ARGUMENT, mtasts_queue_cancel(NULL, 1));
+    GIVES(0, mtasts_queue_cancel(queue, 0));
+    GIVES(0, mtasts_queue_cancel(queue, UINT64_MAX));
+    mtasts_queue_free(queue);
+}
+
+static void queue_free(void) { mtasts_queue_free(NULL); }
 
 /* ---- Exim ---- */
 
@@ -617,6 +670,12 @@ static const struct {
     {"mtasts_exim_version", exim_version},
     {"mtasts_lookup", lookup},
     {"mtasts_lookup_cached", lookup_cached},
+    {"mtasts_queue_cancel", queue_cancel},
+    {"mtasts_queue_fd", queue_fd},
+    {"mtasts_queue_free", queue_free},
+    {"mtasts_queue_new", queue_new},
+    {"mtasts_queue_next", queue_next},
+    {"mtasts_queue_submit", queue_submit},
     {"mtasts_recheck", recheck},
     {"mtasts_result_name", result_name},
     {"mtasts_settings_free", settings_free},
