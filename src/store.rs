@@ -151,7 +151,14 @@ impl Store {
             }
             Some(entry)
         };
-        self.change(&before.domain, Instant::now() + WRITE_TURN, merged)
+        let turn = self.write_turn(&before.domain, Instant::now() + WRITE_TURN);
+        // Whoever has the turn and takes so long (a slow disk) may be writing a new policy. Without one of our own we would
+        // put back the one that stands there still.
+        let is_slow = turn.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
+        if is_slow && after.held == before.held {
+            return Ok(());
+        }
+        merged(self.load(&before.domain)).map_or(Ok(()), |entry| self.save(&entry))
     }
 
     /// Notes that a lookup asks for the domain. It waits for nobody, and where the file cannot be written it does without:
@@ -285,4 +292,50 @@ impl Store {
 /// Who may write in the directory may write its files, who may read it may read them.
 fn file_mode(directory: &Metadata) -> u32 {
     directory.mode() & 0o660 | 0o600
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::entry::{Held, TxtSeen};
+    use crate::policy::Policy;
+
+    /// A disk on which a write takes longer than others wait for their turn.
+    #[test]
+    fn a_policy_that_is_being_written_is_not_taken_back() {
+        let dir = std::env::temp_dir().join(format!("mtasts-store-{}", std::process::id()));
+        let (store, domain) = (Store::new(dir.clone()), Domain::parse("example.com").unwrap());
+        let held = |id: &str| {
+            let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
+            Some(Arc::new(Held {
+                id: id.into(),
+                fetched: 100,
+                text: text.into(),
+                policy: Policy::parse(text.as_bytes()).unwrap().0,
+            }))
+        };
+        let mut before = Entry::new(domain.clone());
+        before.held = held("old");
+        store.save(&before).unwrap();
+        let _slow = store.write_turn(&domain, Instant::now()).unwrap();
+        let mut asked = before.clone();
+        asked.txt = Some(TxtSeen { at: 100, next: 200 });
+        store.update(&before, &asked).unwrap();
+        assert_eq!(
+            store.load(&domain).unwrap(),
+            Some(before.clone()),
+            "the writer's file may come any moment"
+        );
+        let mut fetched = before.clone();
+        fetched.held = held("new");
+        store.update(&before, &fetched).unwrap();
+        assert_eq!(
+            store.load(&domain).unwrap(),
+            Some(fetched),
+            "a new policy is kept in any case"
+        );
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }
