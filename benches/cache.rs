@@ -134,7 +134,9 @@ fn process(dir: &Path, count: usize, writes: usize, mut seed: usize) {
     let mut begun = start;
     while begun - start < TIME {
         // Knuth's linear congruential generator.
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        seed = seed
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
         let domain = &domains[(seed >> 33) % count];
         if (seed >> 20) % 100 < writes {
             renew(&store, domain);
@@ -183,8 +185,9 @@ fn memory(dir: &Path, count: usize) {
     let policies = CONTEXTS * count;
     let held = resident() - before;
     println!(
-        "| {policies} policies of 6 lines in the memory of one process | {:.1} MiB | {} |",
+        "| {policies} policies of 6 lines in the memory of one process | {:.1} MiB | {} | <= 300 | {} |",
         held as f64 / f64::from(1 << 20),
-        held / policies
+        held / policies,
+        if held <= 300 * policies { "yes" } else { "**no**" }
     );
 }

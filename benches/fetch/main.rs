@@ -90,7 +90,7 @@ fn run(dir: &Path) {
         }
     }
     let at_best = IN_FLIGHT as f64 / (DELAY * ANSWERS).as_secs_f64();
-    println!("| the origin's time alone: {ANSWERS} answers of {DELAY:?} | {at_best:.0} | | | | | |");
+    println!("| the origin's time alone: {ANSWERS} answers of {DELAY:?} | {at_best:.0} | | | | | | |");
     for (name, mut measured) in names.iter().zip(measured) {
         measured.sort_by(|a, b| a[0].total_cmp(&b[0]));
         let [rate, ours, origins, peak] = measured[ROUNDS / 2];
@@ -99,7 +99,7 @@ fn run(dir: &Path) {
         let target = match *name {
             "library" if rate >= 1500.0 => ">= 1500 | yes",
             "library" => ">= 1500 | **no**",
-            _ => "|",
+            _ => " | ",
         };
         println!("| {name} | {rate:.0} | {ours:.2} | {origins:.2} | {by_processor:.0} | {peak:.0} | {target} |");
     }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -28,7 +29,16 @@ pub(crate) fn serve(dir: &Path, domains: usize) {
         .build()
         .unwrap();
     let _inside = runtime.enter();
-    runtime.spawn(dns(runtime.block_on(UdpSocket::bind("127.0.0.1:53")).unwrap()));
+    let socket = runtime.block_on(UdpSocket::bind("127.0.0.1:53")).unwrap();
+    // Hundreds of questions come at once, and none is to be lost.
+    let octets: libc::c_int = 8 << 20;
+    // SAFETY: an open socket, and a pointer to an int with its size.
+    let set = unsafe {
+        let (value, size) = ((&raw const octets).cast(), size_of_val(&octets) as u32);
+        libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, value, size)
+    };
+    assert_eq!(set, 0, "needs root");
+    runtime.spawn(dns(socket));
     let listener = runtime.block_on(TcpListener::bind("0.0.0.0:443")).unwrap();
     let config = ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
         .with_safe_default_protocol_versions()
