@@ -20,6 +20,7 @@ use crate::answer::{Answer, Source};
 use crate::certificate::{CertificateFailure, check_chain};
 use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
+use crate::exceptions::Watched;
 use crate::https::PolicyHost;
 use crate::lookup::{Ask, Flight, Lookup};
 use crate::names::Domain;
@@ -54,6 +55,7 @@ pub struct Context {
 
 struct Shared {
     settings: Settings,
+    exceptions: Watched,
     log: Log,
     roots: Arc<LazyRoots>,
     /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
@@ -180,6 +182,7 @@ impl Context {
             read: OnceBox::new(),
         });
         let shared = Shared {
+            exceptions: Watched::new(settings.exceptions.clone()),
             settings,
             log: Box::new(log),
             roots,
@@ -262,12 +265,22 @@ impl Context {
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        if let Some(line) = self.watch() {
+            self.tell(&line);
+        }
         // Our own, on this thread's stack and on the heap: see `Context::shared`.
         let (shared, domain) = (self.shared.clone(), domain.clone());
         let answer = shared.ask(&domain, question, patience)?;
-        shared.tell(&answer);
+        answer.to_tell().for_each(|line| self.tell(line));
         shared.tell_exception(&answer);
         Ok(answer)
+    }
+
+    /// Looks whether the operator has changed the exceptions, where it is time to, and gives what he should know of
+    /// that. This is for the process that asks: a helper of root inherits what was found, for it may not read what root
+    /// can.
+    pub(crate) fn watch(&self) -> Option<String> {
+        self.shared.exceptions.look()
     }
 
     /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
@@ -277,9 +290,9 @@ impl Context {
         shared.ask(&domain, Question::Network(ask), patience)
     }
 
-    /// Tells the administrator what he should know of an answer that was learnt on a thread of ours.
-    pub(crate) fn tell(&self, answer: &Answer) {
-        self.shared.tell(answer);
+    /// Tells the administrator, on a thread of the host.
+    pub(crate) fn tell(&self, line: &str) {
+        (self.shared.log)(line);
     }
 
     /// Tells of the exception to which a caller owes this answer, if there is one.
@@ -301,7 +314,7 @@ impl Context {
             return None;
         }
         let until = good_until(&entry, &answer, now);
-        let answer = answer.with_exception(shared.settings.exceptions.find(domain, now).cloned());
+        let answer = answer.with_exception(shared.exceptions.now().find(domain, now).cloned());
         let answer = Arc::new(answer.with_good_until(until));
         shared.remember(Remembered {
             answer: answer.clone(),
@@ -322,7 +335,7 @@ impl Context {
         let (entry, warning) = self.shared.load(domain);
         let answer = Lookup::out_of_time(&entry, settings, now)
             .with_warning(warning)
-            .with_exception(settings.exceptions.find(domain, now).cloned());
+            .with_exception(self.shared.exceptions.now().find(domain, now).cloned());
         Ok(Arc::new(answer))
     }
 }
@@ -361,12 +374,6 @@ impl Shared {
         Ok(answer)
     }
 
-    fn tell(&self, answer: &Answer) {
-        for line in [answer.alert(), answer.warning()].into_iter().flatten() {
-            (self.log)(line);
-        }
-    }
-
     /// Each use of an exception is told: whoever made it should not forget it.
     fn tell_exception(&self, answer: &Answer) {
         if let Some(exception) = answer.exception() {
@@ -402,7 +409,7 @@ impl Shared {
         }
         let answer = answer
             .with_warning(warning)
-            .with_exception(self.settings.exceptions.find(domain, now).cloned());
+            .with_exception(self.exceptions.now().find(domain, now).cloned());
         let good_until = good_until(&entry, &answer, now);
         // What only memory knew stays there: a hit writes nothing, and what a lookup left unchanged is not written.
         let only_memory_knew = self
