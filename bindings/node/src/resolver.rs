@@ -44,7 +44,7 @@ pub struct Resolver {
 }
 
 /// A lookup that is complete.
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Completion {
     /// Its number.
     pub id: i64,
