@@ -1,0 +1,253 @@
+"""Every domain of the test Internet, by smtplib and by aiosmtplib: what a conformant sender must do, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import ssl
+import time
+from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
+from typing import Any
+
+import dns.resolver
+import pytest
+from conftest import Lab
+
+import mtasts
+from mtasts import aio, aiosmtp, smtp
+from mtasts.delivery import Result, Results
+
+SENDER = "ann@sender.test"
+PATIENCE = 4.0
+
+# Where the table is not followed, and why. One that is gone fails the test.
+DEVIATIONS = {"nullmx.test": "a null MX against an enforced policy that lists hosts may be forged: mail waits"}
+
+
+def letter() -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["Subject"] = SENDER, "a letter"
+    message.set_content("Dear all,\n.\nis a line of its own.\n")
+    return message
+
+
+def domain_of(entry: dict[str, Any]) -> str:
+    name: str = entry["name"]
+    return name
+
+
+def wrong_with(entry: dict[str, Any], error: Exception | None, mail: list[Any], results: list[Result]) -> str | None:
+    """What is wrong with what became of a mail, by the table's word for its domain."""
+    expect = entry["expect"]
+    word = expect if isinstance(expect, str) else next(iter(expect))
+    verified = [r.mx for r in results if r.verdict.action is mtasts.Action.DELIVER and "meets the" in r.verdict.sentence]
+    safe = (
+        error is None
+        and len(mail) == 1
+        and mail[0]["tls"] is not None
+        and bool(verified)
+        and word != "deliver"
+        and verified[-1] in (expect[word]["hosts"] if word.startswith("deliver-v") else [])
+    )
+    waits = isinstance(error, smtp.TemporaryError) and 400 <= error.smtp_code < 500 and not mail
+    right = {
+        "deliver-verified": safe,
+        "deliver-verified-or-defer": safe or waits,
+        "deliver": error is None and len(mail) == 1,
+        "defer": waits,
+        "bounce": isinstance(error, smtp.PermanentError) and error.smtp_code >= 500 and not mail,
+    }[word]
+    if entry["name"] in DEVIATIONS:
+        right = not right and waits
+    if not right:
+        return f"{entry['name']} ({entry['wrong']}): {expect}, but {error!r}, {mail}"
+    # What a report is to say of it (RFC 8460 4.3). A failure of the fetch that leaves no policy is found before any host.
+    said = {r.verdict.result.text for r in results if r.verdict.result}
+    if entry.get("result") and entry["result"] not in said:
+        return f"{entry['name']} ({entry['wrong']}): no result {entry['result']}: {said}"
+    if not entry.get("result") and said:
+        return f"{entry['name']} ({entry['wrong']}): results that nobody expects: {said}"
+    return None
+
+
+def judge_all(lab: Lab, who: str, outcomes: dict[str, Exception | None], results: Results) -> None:
+    seen = lab.seen()["mail"]
+    wrong = []
+    for entry in lab.table():
+        name = entry["name"]
+        mail = [m for m in seen if f"{who}@{name}" in m["recipients"]]
+        found = wrong_with(entry, outcomes[name], mail, [r for r in results if r.answer.domain == name])
+        if found:
+            wrong.append(found)
+    assert not wrong, f"{len(wrong)} rows are wrong:\n" + "\n".join(wrong)
+
+
+def test_every_domain_with_smtplib(lab: Lab, cache: str) -> None:
+    results = Results()
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache, timeout="5s"), timeout=PATIENCE, results=results)
+
+    def send(name: str) -> Exception | None:
+        try:
+            client.deliver(letter(), f"sync@{name}")
+        except smtplib.SMTPException as error:
+            return error
+        return None
+
+    names = [domain_of(entry) for entry in lab.table()]
+    with ThreadPoolExecutor(48) as pool:
+        outcomes = dict(zip(names, pool.map(send, names)))
+    judge_all(lab, "sync", outcomes, results)
+
+
+def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
+    results = Results()
+
+    async def send_all() -> dict[str, Exception | None]:
+        resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="5s"))
+        client = aiosmtp.Client(resolver, timeout=PATIENCE, results=results)
+        some = asyncio.Semaphore(64)
+
+        async def send(name: str) -> Exception | None:
+            async with some:
+                try:
+                    await client.deliver(letter(), f"async@{name}")
+                except smtplib.SMTPException as error:
+                    return error
+                return None
+
+        names = [domain_of(entry) for entry in lab.table()]
+        return dict(zip(names, await asyncio.gather(*map(send, names))))
+
+    judge_all(lab, "async", asyncio.run(send_all()), results)
+
+
+def smtplib_alone(to: str) -> None:
+    """What a program does that knows no MTA-STS: the first MX host, TLS where it is offered, as `starttls()` has it."""
+    records = dns.resolver.resolve(to.partition("@")[2], "MX")
+    host = str(min(records, key=lambda record: record.preference).exchange).rstrip(".")
+    with smtplib.SMTP(host, timeout=PATIENCE) as connection:
+        connection.ehlo()
+        if connection.has_extn("starttls"):
+            context = ssl._create_unverified_context()  # smtplib's own default
+            connection.starttls(context=context)
+        connection.sendmail(SENDER, [to], b"Subject: secret\r\n\r\nThe attacker reads this.\r\n")
+
+
+@pytest.mark.parametrize(
+    "domain", ["stripped.test", "nostarttls.test", "selfsigned.test", "wrongname.test", "expired.test", "nomatch.test"]
+)
+def test_the_attack_succeeds_without(lab: Lab, cache: str, domain: str) -> None:
+    smtplib_alone(f"alone@{domain}")
+    assert len(lab.mail_to(f"alone@{domain}")) == 1
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    with pytest.raises(smtp.PolicyError) as refusal:
+        client.deliver(letter(), f"with@{domain}")
+    assert lab.mail_to(f"with@{domain}") == []
+    error = refusal.value
+    assert isinstance(error, smtplib.SMTPResponseException)
+    assert error.smtp_code == 451 and error.smtp_error.startswith(b"4.7.5 no MX host of " + domain.encode())
+    assert error.verdict.action is mtasts.Action.DEFER and error.answer.mode is mtasts.Mode.ENFORCE
+    assert list(error.recipients) == [f"with@{domain}"]
+
+
+def test_what_stands_in_clear_behind_starttls_is_not_believed(lab: Lab, cache: str) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    client = smtp.Client(resolver, timeout=PATIENCE, results=Results())
+    from mtasts.delivery import Tls
+    from mtasts.smtp import _run
+
+    session = _run(client.open("mx.injected.test", Tls.VERIFIED))
+    # The attacker's answer to EHLO offers SIZE; the host does not.
+    assert not session._connection.has_extn("size") and session._connection.has_extn("8bitmime")
+    _run(session.close())
+
+    async def with_aiosmtplib() -> None:
+        session = await aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE).open("mx.injected.test", Tls.VERIFIED)
+        assert not session._connection.supports_extension("size")
+        assert session._connection.supports_extension("8bitmime")
+        await session.close()
+
+    asyncio.run(with_aiosmtplib())
+
+
+def test_a_common_name_is_no_name(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    with pytest.raises(smtp.PolicyError) as refusal:
+        client.deliver(letter(), "x@cnonly.test")
+    (verdict,) = refusal.value.hosts.values()
+    assert verdict.result is mtasts.ResultType.CERTIFICATE_HOST_MISMATCH
+
+
+def test_several_domains_at_once(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    refused = client.deliver(letter(), ["a@good.test", "b@expired.test", "c@GOOD.test", "d@ñaca.test"])
+    assert list(refused) == ["b@expired.test"] and refused["b@expired.test"][0] == 451
+    assert len(lab.mail_to("a@good.test")) == 1 and lab.mail_to("b@expired.test") == []
+    assert len(lab.mail_to("d@xn--aca-6ma.test")) == 1
+    with pytest.raises(smtp.TemporaryError) as failure:
+        client.deliver(letter(), ["b@expired.test", "e@nowhere.test"])
+    # One that may yet be delivered keeps the mail in the queue.
+    assert failure.value.smtp_code == 451
+    assert {to: code for to, (code, _) in failure.value.recipients.items()} == {"b@expired.test": 451, "e@nowhere.test": 550}
+
+
+def test_what_no_sender_can_deliver_is_permanent(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    for to, enhanced in [("x@nowhere.test", b"5.1.2"), ("x@a..test", b"5.1.3")]:
+        with pytest.raises(smtp.PermanentError) as failure:
+            client.deliver(letter(), to)
+        assert failure.value.smtp_code >= 500 and failure.value.smtp_error.startswith(enhanced)
+    # The host's own word: it serves another domain.
+    lab.set("nopolicy.test", hosts="mx.hub.test")
+    try:
+        with pytest.raises(smtp.PermanentError) as failure:
+            client.deliver(letter(), "x@nopolicy.test")
+        assert failure.value.smtp_code == 550
+        assert failure.value.recipients == {"x@nopolicy.test": (550, b"5.7.1 not a domain of mine")}
+    finally:
+        lab.reset()
+    with pytest.raises(smtp.TemporaryError):
+        client.deliver(letter(), "x@mx-servfail.test")
+
+
+def test_line_ends_and_dots_arrive_as_they_were_meant(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    smuggled = b"Subject: x\n\none\n.\nMAIL FROM:<evil@sender.test>\r.\r\ntwo\n"
+    client.deliver(smuggled, "smuggled@good.test", sender=SENDER)
+    (mail,) = lab.mail_to("smuggled@good.test")
+    assert mail["body"] == "Subject: x\r\n\r\none\r\n.\r\nMAIL FROM:<evil@sender.test>\r\n.\r\ntwo\r\n"
+    assert mail["sender"] == SENDER
+    for bad in ["x@good.test>\r\nRCPT TO:<y@good.test", "x", "@good.test", "a b@good.test"]:
+        with pytest.raises(ValueError):
+            client.deliver(letter(), bad)
+
+
+def test_testing_is_noted_in_one_place_and_delivered(lab: Lab, cache: str) -> None:
+    smtp.results.take()
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE)
+    assert client.deliver(letter(), "noted@testing-expired.test") == {}
+    (result,) = smtp.results.take()
+    assert result.verdict.action is mtasts.Action.DELIVER_AND_REPORT
+    assert result.verdict.result is mtasts.ResultType.CERTIFICATE_EXPIRED
+    assert result.mx == "mx.testing-expired.test" and result.answer.policy_text
+    assert abs(result.at - time.time()) < 60
+    # It went over TLS all the same.
+    (mail,) = lab.mail_to("noted@testing-expired.test")
+    assert mail["tls"] is not None
+
+
+def test_before_giving_up_the_domain_is_asked_again(lab: Lab, cache: str) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    client = smtp.Client(resolver, timeout=PATIENCE, results=Results())
+    with pytest.raises(smtp.PolicyError) as refusal:
+        client.deliver(letter(), "moved@nomatch.test")
+    before = refusal.value.answer
+    assert resolver.recheck("nomatch.test").is_same_policy(before)
+    policy = "version: STSv1\\nmode: enforce\\nmx: *.nomatch.test\\nmax_age: 86400\\n"
+    lab.set("nomatch.test", txt="v=STSv1; id=moved;", policy=policy)
+    try:
+        assert not resolver.recheck("nomatch.test").is_same_policy(before)
+        assert client.deliver(letter(), "moved@nomatch.test") == {}
+    finally:
+        lab.reset()
