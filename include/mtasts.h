@@ -267,7 +267,7 @@ typedef struct mtasts_decision {
 typedef struct mtasts_completion {
     // `sizeof(mtasts_completion)`, set by the caller.
     size_t size;
-    // The number that `mtasts_queue_submit` gave.
+    // The number that `mtasts_queue_submit` or `mtasts_queue_recheck` gave.
     uint64_t id;
     // What the caller gave with it.
     void *user;
@@ -704,6 +704,19 @@ int32_t mtasts_queue_submit(const struct mtasts_queue *queue,
                             void *user,
                             uint64_t *id,
                             struct mtasts_error *error);
+
+// Submits a recheck as `mtasts_recheck` does it: whether there is a newer policy is asked now, whatever the cache says.
+// Time limit, completion, arguments and return values are those of `mtasts_queue_submit`.
+//
+// # Safety
+// As `mtasts_queue_submit`.
+int32_t mtasts_queue_recheck(const struct mtasts_queue *queue,
+                             const char *domain,
+                             size_t length,
+                             uint32_t timeout_ms,
+                             void *user,
+                             uint64_t *id,
+                             struct mtasts_error *error);
 
 // Takes the next completion. When the descriptor is readable, call this until it returns 0. The log function of the
 // settings is called in here, and on no thread of the queue.

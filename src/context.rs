@@ -270,11 +270,11 @@ impl Context {
         Ok(answer)
     }
 
-    /// As [`Context::lookup`] on a thread of ours, where nobody is told anything: that is for [`Context::tell`] and
-    /// [`Context::tell_exception`].
-    pub(crate) fn learn(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
+    /// [`Context::tell`] and [`Context::tell_exception`].
+    pub(crate) fn learn(&self, domain: &Domain, ask: Ask, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         let (shared, domain) = (self.shared.clone(), domain.clone());
-        shared.ask(&domain, Question::Network(Ask::Delivery), patience)
+        shared.ask(&domain, Question::Network(ask), patience)
     }
 
     /// Tells the administrator what he should know of an answer that was learnt on a thread of ours.

@@ -589,6 +589,16 @@ static void queue_submit(void) {
     mtasts_queue_free(queue);
 }
 
+static void queue_recheck(void) {
+    mtasts_queue *queue = new_queue();
+    uint64_t id = 77;
+    REFUSES_BAD_NAMES(mtasts_queue_recheck(queue, name, length, 0, NULL, &id, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_recheck(NULL, "a.example", MTASTS_NUL_TERMINATED, 0, NULL, &id, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_recheck(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, NULL, error));
+    CHECK(id == 77);
+    mtasts_queue_free(queue);
+}
+
 static void queue_next(void) {
     mtasts_completion done = {sizeof done, 77, NULL, NULL, 77, ""};
     const size_t sizes[] = {0, sizeof done - 1, sizeof done + 1, SIZE_MAX};
@@ -708,6 +718,7 @@ static const struct {
     {"mtasts_queue_free", queue_free},
     {"mtasts_queue_new", queue_new},
     {"mtasts_queue_next", queue_next},
+    {"mtasts_queue_recheck", queue_recheck},
     {"mtasts_queue_submit", queue_submit},
     {"mtasts_recheck", recheck},
     {"mtasts_result_name", result_name},
