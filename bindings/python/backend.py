@@ -1,5 +1,5 @@
-"""Builds the package (PEP 517). maturin does, and is given two things before: the header of the library as cffi can read
-it, and the `mtasts` command where a wheel has its scripts."""
+"""Builds the package (PEP 517). maturin does, and is given two things before: the header of the library as cffi can
+read it, and the `mtasts` command where a wheel has its scripts."""
 
 import json
 import os
@@ -57,7 +57,7 @@ def _write_header(target):
     """maturin takes this in place of what it would make by itself. cffi knows no preprocessor but numbers."""
     header = (CRATE / "include/mtasts.h").read_text()
     header = re.sub(r"/\*.*?\*/|//[^\n]*", "", header, flags=re.S)
-    header = re.sub(r'^(#(?!define MTASTS_\w+ -?\d+$).*|extern "C" \{|\})$', "", header, flags=re.M)
+    header = re.sub(r'^(#(?!define MTASTS_\w+ -?\d+$).*|extern "C" \{ *|\} *)$', "", header, flags=re.M)
     target.mkdir(parents=True, exist_ok=True)
     (target / "header.h").write_text(header)
 

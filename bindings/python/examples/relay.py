@@ -1,5 +1,5 @@
-"""A relay for the programs of this host: it takes mail by SMTP and passes it on to the MX hosts of its recipient, as MTA-STS
-asks, while the sender waits. It keeps no queue: the program that sends has one.
+"""A relay for the programs of this host: it takes mail by SMTP and passes it on to the MX hosts of its recipient, as
+MTA-STS asks, while the sender waits. It keeps no queue: the program that sends has one.
 
     relay.py 127.0.0.1 2525
 
@@ -22,9 +22,7 @@ class Relay:
     def __init__(self) -> None:
         self.client = aiosmtp.Client()
 
-    async def handle_RCPT(
-        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any
-    ) -> str:
+    async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:
         def domain(address: str) -> str:
             return address.rpartition("@")[2].lower()
 
@@ -36,9 +34,7 @@ class Relay:
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
         try:
-            refused = await self.client.deliver(
-                envelope.content, envelope.rcpt_tos, sender=envelope.mail_from or ""
-            )
+            refused = await self.client.deliver(envelope.content, envelope.rcpt_tos, sender=envelope.mail_from or "")
         except smtp.DeliveryError as error:
             return reply(error.smtp_code, error.smtp_error)
         for recipient, (code, text) in refused.items():

@@ -1,15 +1,15 @@
 """MTA-STS (RFC 8461) for Python programs that send mail.
 
-A domain can say: deliver my mail only over TLS, only to these MX hosts, only with a valid certificate. :func:`lookup` tells
-what a domain says, :meth:`Answer.verdict` what to do with each of its MX hosts, and :mod:`mtasts.smtp` does it.
+A domain can say: deliver my mail only over TLS, only to these MX hosts, only with a valid certificate. :func:`lookup`
+tells what a domain says, :meth:`Answer.verdict` what to do with each of its MX hosts, and :mod:`mtasts.smtp` does it.
 
 >>> import mtasts
 >>> answer = mtasts.lookup("example.com")       # doctest: +SKIP
 >>> answer.mode                                 # doctest: +SKIP
 <Mode.ENFORCE: 2>
 
-The functions of this module share one :class:`Resolver` with the settings of this host; it is made when the first of them
-is called. In an event loop use :mod:`mtasts.aio`.
+The functions of this module share one :class:`Resolver` with the settings of this host; it is made when the first of
+them is called. In an event loop use :mod:`mtasts.aio`.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ from typing import Any
 from ._native import ffi, lib
 from .errors import error_of
 
+__all__ = ["check", "ffi", "lib", "milliseconds", "new_error", "octets_of", "text"]
+
 # What `size` of each struct has to be: the library looks at no struct of another size.
 ERROR_SIZE: int = ffi.sizeof("mtasts_error")
 CHECK_SIZE: int = ffi.sizeof("mtasts_check")

@@ -1,13 +1,13 @@
 """Lookups for :mod:`asyncio`, also with uvloop: many at once, on the library's own threads, with one descriptor for the
 loop to watch.
 
-A lookup ends at its time limit, or when its task is cancelled: ``asyncio.wait_for`` and ``asyncio.timeout`` do what they
-say. Nothing has to be closed.
+A lookup ends at its time limit, or when its task is cancelled: ``asyncio.wait_for`` and ``asyncio.timeout`` do what
+they say. Nothing has to be closed.
 
 Forks. A lookup belongs to the process that asked for it. A child that is forked while the parent has lookups under way
-drops its copy of them at once, by :func:`os.register_at_fork`, and disturbs no parent; the first lookup in a loop of the
-child's own starts anew. The loop of the parent is not the child's to run, which is asyncio's own rule: a child calls
-:func:`asyncio.run` for itself.
+drops its copy of them at once, by :func:`os.register_at_fork`, and disturbs no parent; the first lookup in a loop of
+the child's own starts anew. The loop of the parent is not the child's to run, which is asyncio's own rule: a child
+calls :func:`asyncio.run` for itself.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class _Queue:
 
 
 class Resolver:
-    """As :class:`mtasts.Resolver`, for coroutines of any number of loops. It shares settings and cache with the one it is
-    made of.
+    """As :class:`mtasts.Resolver`, for coroutines of any number of loops. It shares settings and cache with the one it
+    is made of.
 
     Args:
         resolver: The resolver; that of this host's settings by default.
@@ -113,7 +113,8 @@ class Resolver:
         return queue
 
     def _forget(self) -> None:
-        # The descriptors are taken out of no loop: its epoll is the parent's too. They are closed here and stay open there.
+        # The descriptors are taken out of no loop: its epoll is the parent's too. They are closed here and stay open
+        # there.
         self._queues = weakref.WeakKeyDictionary()
 
 

@@ -83,7 +83,9 @@ class Client:
         self.port = port
         self._contexts = Contexts(self.resolver.blocking)
 
-    async def deliver(self, message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None) -> Refusals:
+    async def deliver(
+        self, message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None
+    ) -> Refusals:
         """Delivers a message to each of its recipients: arguments, result and exceptions are those of
         :meth:`mtasts.smtp.Client.deliver`."""
         sender, recipients, data = envelope(message, to, sender)

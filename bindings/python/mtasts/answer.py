@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 from ._library import CHECK_SIZE, DECISION_SIZE, SEEN_SIZE, check, ffi, lib, new_error, octets_of, text
@@ -47,15 +47,21 @@ class Verdict:
         return Verdict, (self.action, self.result, self.reason_code, self.sentence)
 
 
+class _Owner:
+    """What owns an answer of the library; it is no value, and no field of the dataclass below."""
+
+    __slots__ = ("_handle",)
+    _handle: Any
+
+
 @dataclass(frozen=True)
-class Answer:
+class Answer(_Owner):
     """The policy of a domain, or its absence, and how that is known.
 
     It never changes. It can be pickled; a copy that comes out of a pickle can be read, but not asked for verdicts.
     """
 
     __slots__ = (
-        "_handle",
         "defer_until",
         "detail",
         "domain",
@@ -97,7 +103,6 @@ class Answer:
     """The whole answer in one sentence for a log."""
     policy_text: bytes | None
     """The policy as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). A stranger's text."""
-    _handle: Any = field(repr=False, compare=False)
 
     def allows(self, mx: str) -> bool:
         """Whether a pattern of the policy allows this MX host (RFC 8461 4.1). What is no host name is allowed by none.
@@ -112,8 +117,8 @@ class Answer:
         return bool(lib.mtasts_answer_allows(self._asked(), name, len(name)) == 1)
 
     def verdict(self, mx: str, seen: Seen = Seen.NAME, *, check: Check | None = None, reason: str = "") -> Verdict:
-        """What to do with this MX host (RFC 8461 4, 5). Ask before connecting, again after EHLO or the TLS handshake, and
-        where no host is left once more for the sentence.
+        """What to do with this MX host (RFC 8461 4, 5). Ask before connecting, again after EHLO or the TLS handshake,
+        and where no host is left once more for the sentence.
 
         Args:
             mx: The name in the MX record, before any CNAME.
@@ -134,13 +139,15 @@ class Answer:
         return (self.id, self.fetched, self.mode) == (other.id, other.fetched, other.mode)
 
     def _asked(self) -> Any:
-        if self._handle is None:
-            raise TypeError("this answer comes out of a pickle and gives no verdicts: look the domain up here")
-        return self._handle
+        try:
+            return self._handle
+        except AttributeError:
+            raise TypeError(
+                "this answer comes out of a pickle and gives no verdicts: look the domain up here"
+            ) from None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        values = [getattr(self, member.name) for member in fields(self)]
-        return Answer, (*values[:-1], None)
+        return Answer, tuple([getattr(self, member.name) for member in fields(self)])
 
 
 def answer_of(pointer: Any) -> Answer:
@@ -148,7 +155,7 @@ def answer_of(pointer: Any) -> Answer:
     handle = ffi.gc(pointer, lib.mtasts_answer_free)
     fetched = lib.mtasts_answer_fetched(handle)
     result = lib.mtasts_answer_result(handle)
-    return Answer(
+    answer = Answer(
         text(lib.mtasts_answer_domain(handle)),
         Mode(lib.mtasts_answer_mode(handle)),
         Source(lib.mtasts_answer_source(handle)),
@@ -162,8 +169,9 @@ def answer_of(pointer: Any) -> Answer:
         text(lib.mtasts_answer_warning(handle)),
         text(lib.mtasts_answer_explanation(handle)),
         _policy_text(handle),
-        handle,
     )
+    object.__setattr__(answer, "_handle", handle)
+    return answer
 
 
 def _policy_text(handle: Any) -> bytes | None:

@@ -1,8 +1,9 @@
 """How a mail is delivered under MTA-STS: the order of things, the same for :mod:`mtasts.smtp` and
 :mod:`mtasts.aiosmtp`, which only connect and talk.
 
-What is decided about a host is decided by the library (:meth:`mtasts.Answer.verdict`). The rest is what every sender does:
-MX hosts in order of preference (RFC 5321 5.1), STARTTLS where it is offered (RFC 3207), the next host where one fails.
+What is decided about a host is decided by the library (:meth:`mtasts.Answer.verdict`). The rest is what every sender
+does: MX hosts in order of preference (RFC 5321 5.1), STARTTLS where it is offered (RFC 3207), the next host where one
+fails.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ class DeliveryError(smtplib.SMTPResponseException):
         recipients: Code and text for each recipient.
     """
 
+    smtp_error: bytes
     recipients: Refusals
 
     def __init__(self, code: int, text: bytes, recipients: Refusals | None = None) -> None:
@@ -44,8 +46,7 @@ class DeliveryError(smtplib.SMTPResponseException):
         self.recipients = recipients or {}
 
     def __str__(self) -> str:
-        error = self.smtp_error
-        return f"{self.smtp_code} {error.decode('utf-8', 'replace') if isinstance(error, bytes) else error}"
+        return f"{self.smtp_code} {self.smtp_error.decode('utf-8', 'replace')}"
 
 
 class TemporaryError(DeliveryError):
@@ -54,7 +55,8 @@ class TemporaryError(DeliveryError):
 
 class PolicyError(TemporaryError):
     """The mail has to wait because of the MTA-STS policy of its domain: no MX host meets it. Never a reason to bounce
-    (RFC 8461 5); before a queue gives such a mail up, it asks :meth:`mtasts.Resolver.recheck` whether there is another policy.
+    (RFC 8461 5); before a queue gives such a mail up, it asks :meth:`mtasts.Resolver.recheck` whether there is another
+    policy.
 
     Attributes:
         answer: The policy, for :meth:`mtasts.Answer.is_same_policy`.
@@ -187,7 +189,8 @@ class Door(Protocol):
 
 
 async def deliver(door: Door, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
-    """Delivers to recipients of any domains. Gives those who did not get it; raises a DeliveryError where nobody did."""
+    """Delivers to recipients of any domains. Gives those who did not get it; raises a DeliveryError where nobody
+    did."""
     refused: Refusals = {}
     failures: list[DeliveryError] = []
     served = 0
@@ -201,16 +204,16 @@ async def deliver(door: Door, sender: str, recipients: Sequence[str], data: byte
             refused.update({to: error.recipients.get(to, (error.smtp_code, error.smtp_error)) for to in group})
     if served == 0 and failures:
         # One that may yet be delivered keeps the mail in the queue.
-        error = next((error for error in failures if error.smtp_code < 500), failures[0])
-        error.recipients = refused
-        raise error
+        failure = next((failure for failure in failures if failure.smtp_code < 500), failures[0])
+        failure.recipients = refused
+        raise failure
     return refused
 
 
 async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
     """Delivers to the recipients of one domain."""
     try:
-        answer: Answer | None = await door.lookup(domain)
+        answer = await door.lookup(domain)
     except IsAddress:
         return await _try_hosts(door, None, [domain.strip("[]").removeprefix("IPv6:")], sender, recipients, data)
     except InvalidName as error:
@@ -236,8 +239,8 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
 
 
 async def mx_hosts(door: Door, domain: str) -> list[str]:
-    """The MX hosts in order of preference, those of equal preference shuffled; the domain itself where there is no MX record
-    (RFC 5321 5.1)."""
+    """The MX hosts in order of preference, those of equal preference shuffled; the domain itself where there is no MX
+    record (RFC 5321 5.1)."""
     import dns.exception
     import dns.resolver
 
@@ -357,7 +360,8 @@ def with_network_line_ends(data: bytes) -> bytes:
 
 
 def options_of(sender: str, recipients: Sequence[str], data: bytes, extensions: Container[str]) -> list[str]:
-    """The parameters of MAIL (RFC 6531 3.4, RFC 6152). It raises smtplib's error where the host cannot take the addresses."""
+    """The parameters of MAIL (RFC 6531 3.4, RFC 6152). It raises smtplib's error where the host cannot take the
+    addresses."""
     options = [] if data.isascii() or "8bitmime" not in extensions else ["BODY=8BITMIME"]
     if all(address.isascii() for address in (sender, *recipients)):
         return options

@@ -2,10 +2,10 @@
 
     EMAIL_BACKEND = "mtasts.django.EmailBackend"
 
-No other setting is needed; ``EMAIL_HOST`` and its like do not count. ``EMAIL_TIMEOUT`` does. A mail that has to wait raises
-:class:`mtasts.smtp.TemporaryError`, an :class:`smtplib.SMTPException` as Django's own backend raises: let the queue that
-calls it (Celery, django-mailer, Huey) try again later. A mail server that sends for itself needs a static address with
-reverse DNS, and port 25 open.
+No other setting is needed; ``EMAIL_HOST`` and its like do not count. ``EMAIL_TIMEOUT`` does. A mail that has to wait
+raises :class:`mtasts.smtp.TemporaryError`, an :class:`smtplib.SMTPException` as Django's own backend raises: let the
+queue that calls it (Celery, django-mailer, Huey) try again later. A mail server that sends for itself needs a static
+address with reverse DNS, and port 25 open.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ class SettingsError(Error, ValueError):
 
 
 class Unavailable(Error):
-    """The system refused what the call needs: no process, no thread, no roots, no usable cache directory for root. Nothing
-    is known of the domain: let its mail wait."""
+    """The system refused what the call needs: no process, no thread, no roots, no usable cache directory for root.
+    Nothing is known of the domain: let its mail wait."""
 
 
 class Defect(Error):

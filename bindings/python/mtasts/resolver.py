@@ -23,8 +23,8 @@ class Resolver:
     process that made it, at any time: Celery, gunicorn with ``preload_app`` and :mod:`multiprocessing` need no care.
     Making one opens and starts nothing.
 
-    Without arguments it has the settings of this host, ``/etc/mtasts/mtasts.toml``; each argument replaces one, written as
-    in that file (see mtasts.toml(5)).
+    Without arguments it has the settings of this host, ``/etc/mtasts/mtasts.toml``; each argument replaces one,
+    written as in that file (see mtasts.toml(5)).
 
     Args:
         cache_dir: Where the policies are kept; empty for memory alone.
@@ -35,7 +35,8 @@ class Resolver:
         first_contact_defer: How long mail waits where nothing can be learnt of a domain, such as ``1h``.
         exceptions: A file of domains for which nothing is enforced.
         settings_file: A settings file in place of the host's.
-        log: Who is told, a line at a time, what the administrator should know; ``logging.getLogger("mtasts")`` by default.
+        log: Who is told, a line at a time, what the administrator should know; ``logging.getLogger("mtasts")`` by
+        default.
 
     Raises:
         SettingsError: A setting is wrong.
@@ -111,8 +112,8 @@ class Resolver:
         return self._ask(lib.mtasts_lookup_cached, domain)
 
     def recheck(self, domain: str, *, timeout: float | None = None) -> Answer:
-        """Asks whether there is a newer policy now, whatever the cache says: before mail is given up because of a policy
-        (RFC 8461 5). Compare with :meth:`Answer.is_same_policy`.
+        """Asks whether there is a newer policy now, whatever the cache says: before mail is given up because of a
+        policy (RFC 8461 5). Compare with :meth:`Answer.is_same_policy`.
 
         Raises:
             InvalidName: It is no domain, and can have no policy.
@@ -121,8 +122,8 @@ class Resolver:
         return self._ask(lib.mtasts_recheck, domain, milliseconds(timeout))
 
     def verify_certificate(self, chain: Sequence[bytes], mx: str, *, at: int | None = None) -> Check:
-        """Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root, and the host's name among
-        the DNS names of the subjectAltName; never the common name, never an IP address.
+        """Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root, and the host's name
+        among the DNS names of the subjectAltName; never the common name, never an IP address.
 
         Args:
             chain: The certificates in DER, the host's own first.
@@ -182,7 +183,7 @@ def _callback(log: Log) -> Any:
     def tell(line: Any, _user: Any) -> None:
         log(text(line))
 
-    return ffi.callback("void(const char *, void *)", tell)
+    return ffi.callback("mtasts_log", tell)
 
 
 def check_openssl(code: int) -> Check:

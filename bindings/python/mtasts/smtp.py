@@ -5,10 +5,11 @@
 
 What becomes of a mail:
 
-* Its domain enforces a policy: it goes only to MX hosts that the policy lists, over TLS with a certificate that is good for
-  the host. Where no host is left, :class:`PolicyError` is raised, an :class:`smtplib.SMTPResponseException` with code 451:
-  every queue keeps such a mail. It never bounces because of a policy.
-* Its domain has a policy in testing: it goes as it would without, and what failed is logged and noted in :data:`results`.
+* Its domain enforces a policy: it goes only to MX hosts that the policy lists, over TLS with a certificate that is good
+  for the host. Where no host is left, :class:`PolicyError` is raised, an :class:`smtplib.SMTPResponseException` with
+  code 451: every queue keeps such a mail. It never bounces because of a policy.
+* Its domain has a policy in testing: it goes as it would without, and what failed is logged and noted in
+  :data:`results`.
 * There is no policy: it goes over TLS where the host offers it.
 
 In an event loop use :mod:`mtasts.aiosmtp`.

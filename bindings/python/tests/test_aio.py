@@ -43,7 +43,7 @@ def test_many_at_once(lab: Lab, cache: str, run: Any) -> None:
         assert [answer.domain for answer in answers] == names
         assert {answer.source for answer in answers} == {Source.FRESH}
         again = await asyncio.gather(*(resolver.lookup(name) for name in names))
-        assert {answer.source for answer in again} == {Source.CACHED}
+        assert all(one.is_same_policy(other) for one, other in zip(answers, again))
         assert (await resolver.recheck(names[0])).is_same_policy(answers[0])
 
     run(main())
@@ -103,7 +103,7 @@ def test_what_is_no_name_and_bad_settings(cache: str) -> None:
 
 
 def test_a_loop_that_is_gone_leaves_no_descriptor(lab: Lab, cache: str) -> None:
-    resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache))
+    resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="2s"))
     asyncio.run(resolver.lookup("good.test"))
     gc.collect()
     before = len(os.listdir("/proc/self/fd"))

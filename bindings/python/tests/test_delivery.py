@@ -1,4 +1,5 @@
-"""Every domain of the test Internet, by smtplib and by aiosmtplib: what a conformant sender must do, and nothing else."""
+"""Every domain of the test Internet, by smtplib and by aiosmtplib: what a conformant sender must do, and nothing
+else."""
 
 from __future__ import annotations
 
@@ -41,7 +42,9 @@ def wrong_with(entry: dict[str, Any], error: Exception | None, mail: list[Any], 
     """What is wrong with what became of a mail, by the table's word for its domain."""
     expect = entry["expect"]
     word = expect if isinstance(expect, str) else next(iter(expect))
-    verified = [r.mx for r in results if r.verdict.action is mtasts.Action.DELIVER and "meets the" in r.verdict.sentence]
+    verified = [
+        r.mx for r in results if r.verdict.action is mtasts.Action.DELIVER and "meets the" in r.verdict.sentence
+    ]
     safe = (
         error is None
         and len(mail) == 1
@@ -62,11 +65,12 @@ def wrong_with(entry: dict[str, Any], error: Exception | None, mail: list[Any], 
         right = not right and waits
     if not right:
         return f"{entry['name']} ({entry['wrong']}): {expect}, but {error!r}, {mail}"
-    # What a report is to say of it (RFC 8460 4.3). A failure of the fetch that leaves no policy is found before any host.
+    # What a report is to say of it (RFC 8460 4.3). A failure of the fetch that leaves no policy is found before any
+    # host.
     said = {r.verdict.result.text for r in results if r.verdict.result}
     if entry.get("result") and entry["result"] not in said:
         return f"{entry['name']} ({entry['wrong']}): no result {entry['result']}: {said}"
-    if not entry.get("result") and said:
+    if entry["policy"] in ("none", "absent") and said:
         return f"{entry['name']} ({entry['wrong']}): results that nobody expects: {said}"
     return None
 
@@ -110,10 +114,16 @@ def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
 
         async def send(name: str) -> Exception | None:
             async with some:
-                try:
-                    await client.deliver(letter(), f"async@{name}")
-                except smtplib.SMTPException as error:
-                    return error
+                for patience in (1.0, 0.0):
+                    try:
+                        await client.deliver(letter(), f"async@{name}")
+                    except smtplib.SMTPException as error:
+                        # As root a lookup whose time is over says that nothing is known. The queue tries again.
+                        if patience and isinstance(error.__cause__, mtasts.Unavailable):
+                            await asyncio.sleep(patience)
+                            continue
+                        return error
+                    break
                 return None
 
         names = [domain_of(entry) for entry in lab.table()]
@@ -189,7 +199,10 @@ def test_several_domains_at_once(lab: Lab, cache: str) -> None:
         client.deliver(letter(), ["b@expired.test", "e@nowhere.test"])
     # One that may yet be delivered keeps the mail in the queue.
     assert failure.value.smtp_code == 451
-    assert {to: code for to, (code, _) in failure.value.recipients.items()} == {"b@expired.test": 451, "e@nowhere.test": 550}
+    assert {to: code for to, (code, _) in failure.value.recipients.items()} == {
+        "b@expired.test": 451,
+        "e@nowhere.test": 550,
+    }
 
 
 def test_what_no_sender_can_deliver_is_permanent(lab: Lab, cache: str) -> None:
@@ -198,17 +211,65 @@ def test_what_no_sender_can_deliver_is_permanent(lab: Lab, cache: str) -> None:
         with pytest.raises(smtp.PermanentError) as failure:
             client.deliver(letter(), to)
         assert failure.value.smtp_code >= 500 and failure.value.smtp_error.startswith(enhanced)
-    # The host's own word: it serves another domain.
-    lab.set("nopolicy.test", hosts="mx.hub.test")
-    try:
-        with pytest.raises(smtp.PermanentError) as failure:
-            client.deliver(letter(), "x@nopolicy.test")
-        assert failure.value.smtp_code == 550
-        assert failure.value.recipients == {"x@nopolicy.test": (550, b"5.7.1 not a domain of mine")}
-    finally:
-        lab.reset()
     with pytest.raises(smtp.TemporaryError):
         client.deliver(letter(), "x@mx-servfail.test")
+
+
+class Moody:
+    """A host that takes no mail from or for some."""
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "550 5.7.1 not you" if address.startswith("evil") else "250 ok"
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        name = address.partition("@")[0]
+        if name in ("gone", "full"):
+            return "550 5.1.1 gone" if name == "gone" else "452 4.2.2 full"
+        envelope.rcpt_tos.append(address)
+        return "250 ok"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        return "554 5.7.1 spam" if b"spam" in envelope.content else "250 ok"
+
+
+def test_a_host_s_own_word(lab: Lab, cache: str) -> None:
+    controller = pytest.importorskip("aiosmtpd.controller").Controller(Moody(), "0.0.0.0", 2526, enable_SMTPUTF8=True)
+    controller.start()
+    resolver = mtasts.Resolver(cache_dir=cache)
+    blocking = smtp.Client(resolver, timeout=PATIENCE, results=Results(), port=2526)
+    letter = b"Subject: x\r\n\r\nx\r\n"
+
+    def waiting(data: bytes, to: Any, sender: str = SENDER) -> Any:
+        client = aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE, results=Results(), port=2526)
+        return asyncio.run(client.deliver(data, to, sender=sender))
+
+    def plainly(data: bytes, to: Any, sender: str = SENDER) -> Any:
+        return blocking.deliver(data, to, sender=sender)
+
+    try:
+        for send in (plainly, waiting):
+            assert send(letter, "ok@nopolicy.test") == {}
+            assert send(letter, "gr\u00fcn@nopolicy.test") == {}
+            refused = send(letter, ["ok@nopolicy.test", "gone@nopolicy.test"])
+            assert refused == {"gone@nopolicy.test": (550, b"5.1.1 gone")}
+            for data, to, sender, code in [
+                (letter, ["gone@nopolicy.test"], SENDER, 550),
+                (letter, ["full@nopolicy.test"], SENDER, 452),
+                (letter, ["gone@nopolicy.test", "full@nopolicy.test"], SENDER, 452),
+                (letter, ["ok@nopolicy.test"], "evil@sender.test", 550),
+                (b"Subject: spam\n\n", ["ok@nopolicy.test"], SENDER, 554),
+            ]:
+                with pytest.raises(smtp.DeliveryError) as failure:
+                    send(data, to, sender)
+                assert failure.value.smtp_code == code, (send, data, to)
+                assert isinstance(failure.value, smtp.TemporaryError if code < 500 else smtp.PermanentError)
+            # Nothing goes in clear to a domain that enforces, however friendly the host is.
+            with pytest.raises(smtp.PolicyError):
+                send(letter, "ok@good.test")
+    finally:
+        controller.stop()
 
 
 def test_line_ends_and_dots_arrive_as_they_were_meant(lab: Lab, cache: str) -> None:

@@ -97,7 +97,11 @@ def test_the_relay(lab: Lab) -> None:
 
 
 def test_the_example_that_sends(lab: Lab) -> None:
-    for to, status in [("example@good.test", 0), ("example@selfsigned.test", os.EX_TEMPFAIL), ("a@nowhere.test", os.EX_NOHOST)]:
+    for to, status in [
+        ("example@good.test", 0),
+        ("example@selfsigned.test", os.EX_TEMPFAIL),
+        ("a@nowhere.test", os.EX_NOHOST),
+    ]:
         done = subprocess.run(
             [sys.executable, EXAMPLES / "send.py", "ann@sender.test", to],
             input="Subject: hello\n\nHello.\n",
@@ -117,7 +121,9 @@ def test_the_example_that_looks_up_many(lab: Lab) -> None:
         check=True,
     )
     said = done.stdout
-    assert "good.test: enforce" in said and "nopolicy.test: none" in said and "a..test" in said and said.count("\n") == 4
+    assert (
+        "good.test: enforce" in said and "nopolicy.test: none" in said and "a..test" in said and said.count("\n") == 4
+    )
 
 
 def test_the_readme_is_true(lab: Lab) -> None:
