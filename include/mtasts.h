@@ -463,6 +463,23 @@ int32_t mtasts_check_certificate(const struct mtasts_context *context,
                                  struct mtasts_check *out,
                                  struct mtasts_error *error);
 
+// Checks the name alone: whether the host's certificate has the name among the DNS names of its subjectAltName, as
+// `mtasts_check_certificate` wants it. For a program whose TLS library has verified the path, but by a looser rule for
+// the name: many take the common name where there is no subjectAltName, which RFC 8461 4.2 does not know.
+//
+// `host` is the name in the MX record, before any CNAME; `leaf` is the host's own certificate in DER.
+//
+// Returns `MTASTS_OK` with the result in `out`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS`.
+//
+// # Safety
+// `host` is NULL or has `length` octets; `leaf` is NULL or points to octets that are there; `out` is NULL or points to
+// an `mtasts_check` whose size is set; `error` is NULL or points to an `mtasts_error` whose size is set.
+int32_t mtasts_check_name(const char *host,
+                          size_t length,
+                          const struct mtasts_octets *leaf,
+                          struct mtasts_check *out,
+                          struct mtasts_error *error);
+
 // What OpenSSL's verdict on a certificate is called: pass what `SSL_get_verify_result` gives (`X509_V_OK` is 0), with
 // host name checking on.
 //

@@ -396,6 +396,33 @@ static void check_certificate(void) {
     CHECK(out.result != 0);
 }
 
+static void check_name(void) {
+    const uint8_t junk[] = {0x30, 0x82, 0xff, 0xff, 0x00};
+    const char *host = "mx.enforced.example";
+    mtasts_octets leaf = {junk, sizeof junk}, empty = {junk, 0}, none = {NULL, 0}, too_long = {junk, SIZE_MAX};
+    mtasts_check out = blank_check(sizeof out);
+    const size_t nul = MTASTS_NUL_TERMINATED;
+
+    REFUSES_BAD_NAMES(mtasts_check_name(name, length, &leaf, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_name(host, nul, NULL, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_name(host, nul, &none, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_name(host, nul, &too_long, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_check_name(host, nul, &leaf, NULL, error));
+    check_untouched(&out, sizeof out);
+    for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
+        out = blank_check(wrong_check_sizes[i]);
+        FAILS(MTASTS_E_ARGUMENT, mtasts_check_name(host, nul, &leaf, &out, error));
+        check_untouched(&out, wrong_check_sizes[i]);
+    }
+    /* Rubbish is a bad certificate and no error. */
+    const mtasts_octets *const rubbish[] = {&leaf, &empty};
+    for (size_t i = 0; i < 2; i++) {
+        out = blank_check(sizeof out);
+        GIVES(MTASTS_OK, mtasts_check_name(host, nul, rubbish[i], &out, NULL));
+        CHECK(mtasts_result_name(out.result) != NULL && out.reason[0]);
+    }
+}
+
 static void check_openssl(void) {
     const int64_t codes[] = {INT64_MIN, -1, 0, 10, 62, 9999, INT64_MAX};
     mtasts_check out = blank_check(sizeof out);
@@ -697,6 +724,7 @@ static const struct {
     {"mtasts_answer_warning", answer_warning},
     {"mtasts_check_certificate", check_certificate},
     {"mtasts_check_gnutls", check_gnutls},
+    {"mtasts_check_name", check_name},
     {"mtasts_check_node", check_node},
     {"mtasts_check_openssl", check_openssl},
     {"mtasts_context_free", context_free},
