@@ -37,8 +37,8 @@ def main() -> None:
     print(f"""# Speed, measured
 
 By `make bench` on {time.strftime("%Y-%m-%d")}: {os.cpu_count()} cores, {platform.python_implementation()} \
-{platform.python_version()}, libmtasts {mtasts.__version__}, load {os.getloadavg()[0]:.2f} at the start. Absolute values move \
-with the machine; a ratio is over the first row of its block and was taken in one run, in which the cases took
+{platform.python_version()}, libmtasts {mtasts.__version__}, load {os.getloadavg()[0]:.2f} at the start. Absolute values
+move with the machine; a ratio is over the first row of its block and was taken in one run, in which the cases took
 turns.""")
     cached()
     cold()

@@ -1,15 +1,15 @@
 """MTA-STS (RFC 8461) for Python programs that send mail.
 
-A domain can say: deliver my mail only over TLS, only to these MX hosts, only with a valid certificate. :func:`lookup`
-tells what a domain says, :meth:`Answer.verdict` what to do with each of its MX hosts, and :mod:`mtasts.smtp` does it.
+A domain can say: deliver my mail only over TLS, only to these MX hosts, only with a valid certificate. `lookup`
+tells what a domain says, `Answer.verdict` what to do with each of its MX hosts, and `mtasts.smtp` does it.
 
 >>> import mtasts
 >>> answer = mtasts.lookup("example.com")       # doctest: +SKIP
 >>> answer.mode                                 # doctest: +SKIP
 <Mode.ENFORCE: 2>
 
-The functions of this module share one :class:`Resolver` with the settings of this host; it is made when the first of
-them is called. In an event loop use :mod:`mtasts.aio`.
+The functions of this module share one `Resolver` with the settings of this host; it is made when the first of
+them is called. In an event loop use `mtasts.aio`.
 """
 
 from __future__ import annotations
@@ -68,32 +68,32 @@ def default_resolver() -> Resolver:
 
 
 def lookup(domain: str, *, timeout: float | None = None) -> Answer:
-    """:meth:`Resolver.lookup` with the settings of this host."""
+    """`Resolver.lookup` with the settings of this host."""
     return default_resolver().lookup(domain, timeout=timeout)
 
 
 def lookup_cached(domain: str) -> Answer:
-    """:meth:`Resolver.lookup_cached` with the settings of this host."""
+    """`Resolver.lookup_cached` with the settings of this host."""
     return default_resolver().lookup_cached(domain)
 
 
 def recheck(domain: str, *, timeout: float | None = None) -> Answer:
-    """:meth:`Resolver.recheck` with the settings of this host."""
+    """`Resolver.recheck` with the settings of this host."""
     return default_resolver().recheck(domain, timeout=timeout)
 
 
 def verify_certificate(chain: Sequence[bytes], mx: str, *, at: int | None = None) -> Check:
-    """:meth:`Resolver.verify_certificate` with the settings of this host."""
+    """`Resolver.verify_certificate` with the settings of this host."""
     return default_resolver().verify_certificate(chain, mx, at=at)
 
 
 def match_mx(answer: Answer, mx: str) -> bool:
-    """:meth:`Answer.allows`: whether the policy lists this MX host (RFC 8461 4.1)."""
+    """`Answer.allows`: whether the policy lists this MX host (RFC 8461 4.1)."""
     return answer.allows(mx)
 
 
 def verdict(
     answer: Answer, mx: str, seen: Seen = Seen.NAME, *, check: Check | None = None, reason: str = ""
 ) -> Verdict:
-    """:meth:`Answer.verdict`: what to do with this MX host (RFC 8461 4, 5)."""
+    """`Answer.verdict`: what to do with this MX host (RFC 8461 4, 5)."""
     return answer.verdict(mx, seen, check=check, reason=reason)

@@ -1,4 +1,4 @@
-"""``python -m mtasts``: the ``mtasts`` command that comes with this package (mtasts(1))."""
+"""`python -m mtasts`: the `mtasts` command that comes with this package (mtasts(1))."""
 
 from __future__ import annotations
 

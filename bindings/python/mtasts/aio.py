@@ -1,13 +1,13 @@
-"""Lookups for :mod:`asyncio`, also with uvloop: many at once, on the library's own threads, with one descriptor for the
+"""Lookups for `asyncio`, also with uvloop: many at once, on the library's own threads, with one descriptor for the
 loop to watch.
 
-A lookup ends at its time limit, or when its task is cancelled: ``asyncio.wait_for`` and ``asyncio.timeout`` do what
+A lookup ends at its time limit, or when its task is cancelled: `asyncio.wait_for` and `asyncio.timeout` do what
 they say. Nothing has to be closed.
 
 Forks. A lookup belongs to the process that asked for it. A child that is forked while the parent has lookups under way
-drops its copy of them at once, by :func:`os.register_at_fork`, and disturbs no parent; the first lookup in a loop of
+drops its copy of them at once, by `os.register_at_fork`, and disturbs no parent; the first lookup in a loop of
 the child's own starts anew. The loop of the parent is not the child's to run, which is asyncio's own rule: a child
-calls :func:`asyncio.run` for itself.
+calls `asyncio.run` for itself.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ from .errors import error_of
 from .resolver import Resolver as BlockingResolver
 
 __all__ = ["Resolver", "lookup", "recheck"]
+
+
+TURN = 32
+"""How many lookups are completed before the loop turns to something else; the descriptor stays readable meanwhile."""
 
 
 class _Queue:
@@ -58,7 +62,9 @@ class _Queue:
 
     def _drain(self) -> None:
         done = self._done
-        while lib.mtasts_queue_next(self._handle, done) == 1:
+        for _ in range(TURN):
+            if lib.mtasts_queue_next(self._handle, done) != 1:
+                return
             answer = answer_of(done.answer) if done.status == lib.MTASTS_OK else None
             future = self._waiting.pop(done.id, None)
             if future is None or future.done():
@@ -70,7 +76,7 @@ class _Queue:
 
 
 class Resolver:
-    """As :class:`mtasts.Resolver`, for coroutines of any number of loops. It shares settings and cache with the one it
+    """As `mtasts.Resolver`, for coroutines of any number of loops. It shares settings and cache with the one it
     is made of.
 
     Args:
@@ -86,7 +92,7 @@ class Resolver:
         _resolvers.add(self)
 
     async def lookup(self, domain: str, *, timeout: float | None = None) -> Answer:
-        """Looks the policy of a domain up, as :meth:`mtasts.Resolver.lookup` does.
+        """Looks the policy of a domain up, as `mtasts.Resolver.lookup` does.
 
         Raises:
             mtasts.InvalidName: It is no domain, and can have no policy: deliver as ever.
@@ -96,7 +102,7 @@ class Resolver:
         return await self._queue().ask(lib.mtasts_queue_submit, domain, milliseconds(timeout))
 
     async def recheck(self, domain: str, *, timeout: float | None = None) -> Answer:
-        """Asks whether there is a newer policy now, as :meth:`mtasts.Resolver.recheck` does (RFC 8461 5).
+        """Asks whether there is a newer policy now, as `mtasts.Resolver.recheck` does (RFC 8461 5).
 
         Raises:
             mtasts.InvalidName: It is no domain, and can have no policy.
@@ -138,10 +144,10 @@ def _shared() -> Resolver:
 
 
 async def lookup(domain: str, *, timeout: float | None = None) -> Answer:
-    """:meth:`Resolver.lookup` with the settings of this host."""
+    """`Resolver.lookup` with the settings of this host."""
     return await _shared().lookup(domain, timeout=timeout)
 
 
 async def recheck(domain: str, *, timeout: float | None = None) -> Answer:
-    """:meth:`Resolver.recheck` with the settings of this host."""
+    """`Resolver.recheck` with the settings of this host."""
     return await _shared().recheck(domain, timeout=timeout)

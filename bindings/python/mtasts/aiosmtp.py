@@ -1,9 +1,9 @@
-"""As :mod:`mtasts.smtp`, for :mod:`asyncio`, with aiosmtplib (``pip install mtasts[aiosmtplib]``).
+"""As `mtasts.smtp`, for `asyncio`, with aiosmtplib (`pip install mtasts[aiosmtplib]`).
 
 >>> from mtasts import aiosmtp
 >>> await aiosmtp.deliver(message, ["user@example.com"])        # doctest: +SKIP
 
-The exceptions are those of :mod:`mtasts.smtp`, so that programs of either kind are told the same.
+The exceptions are those of `mtasts.smtp`, so that programs of either kind are told the same.
 """
 
 from __future__ import annotations
@@ -56,55 +56,30 @@ class _Session:
             self._connection.close()
 
 
-class Client:
-    """Sends mail. One client may be used in any number of tasks and loops.
-
-    Args:
-        resolver: Where policies come from; the settings of this host by default.
-        hostname: The name to say in EHLO; the host's own by default.
-        timeout: How long to wait for a connection and for each answer, in seconds.
-        results: Where results go.
-        port: The port of MX hosts.
-    """
+class _Door:
+    """The way to the network, for `mtasts.delivery`."""
 
     def __init__(
-        self,
-        resolver: aio.Resolver | None = None,
-        *,
-        hostname: str | None = None,
-        timeout: float = 60.0,
-        results: Results = results,
-        port: int = smtplib.SMTP_PORT,
+        self, resolver: aio.Resolver, hostname: str | None, timeout: float, results: Results, port: int
     ) -> None:
-        self.resolver = aio.Resolver() if resolver is None else resolver
-        self.hostname = hostname
-        self.timeout = timeout
+        self._resolver = resolver
+        self._hostname = hostname
+        self._timeout = timeout
         self.results = results
-        self.port = port
-        self._contexts = Contexts(self.resolver.blocking)
-
-    async def deliver(
-        self, message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None
-    ) -> Refusals:
-        """Delivers a message to each of its recipients: arguments, result and exceptions are those of
-        :meth:`mtasts.smtp.Client.deliver`."""
-        sender, recipients, data = envelope(message, to, sender)
-        return await _deliver(self, sender, recipients, data)
+        self._port = port
+        self._contexts = Contexts(resolver.blocking)
 
     async def lookup(self, domain: str) -> Answer:
-        """For :mod:`mtasts.delivery`."""
-        return await self.resolver.lookup(domain)
+        return await self._resolver.lookup(domain)
 
     async def mx_records(self, domain: str) -> Any:
-        """For :mod:`mtasts.delivery`."""
         import dns.asyncresolver
 
         return await dns.asyncresolver.resolve(f"{domain}.", "MX")
 
     async def open(self, host: str, tls: Tls) -> _Session:
-        """For :mod:`mtasts.delivery`."""
         connection = aiosmtplib.SMTP(
-            hostname=host, port=self.port, local_hostname=self.hostname, timeout=self.timeout, start_tls=False
+            hostname=host, port=self._port, local_hostname=self._hostname, timeout=self._timeout, start_tls=False
         )
         try:
             await connection.connect()
@@ -136,6 +111,39 @@ class Client:
         return check
 
 
+class Client:
+    """Sends mail. One client may be used in any number of tasks and loops.
+
+    Args:
+        resolver: Where policies come from; the settings of this host by default.
+        hostname: The name to say in EHLO; the host's own by default.
+        timeout: How long to wait for a connection and for each answer, in seconds.
+        results: Where results go.
+        port: The port of MX hosts.
+    """
+
+    def __init__(
+        self,
+        resolver: aio.Resolver | None = None,
+        *,
+        hostname: str | None = None,
+        timeout: float = 60.0,
+        results: Results = results,
+        port: int = smtplib.SMTP_PORT,
+    ) -> None:
+        self.resolver = aio.Resolver() if resolver is None else resolver
+        self.results = results
+        self._door = _Door(self.resolver, hostname, timeout, results, port)
+
+    async def deliver(
+        self, message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None
+    ) -> Refusals:
+        """Delivers a message to each of its recipients: arguments, result and exceptions are those of
+        `mtasts.smtp.Client.deliver`."""
+        sender, recipients, data = envelope(message, to, sender)
+        return await _deliver(self._door, sender, recipients, data)
+
+
 async def _greet(connection: aiosmtplib.SMTP) -> None:
     try:
         try:
@@ -156,7 +164,7 @@ _default: Client | None = None
 
 
 async def deliver(message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None) -> Refusals:
-    """:meth:`Client.deliver` with the settings of this host."""
+    """`Client.deliver` with the settings of this host."""
     global _default
     if _default is None:
         _default = Client()

@@ -16,7 +16,7 @@ class Check:
     __slots__ = ("reason", "result")
 
     result: ResultType | None
-    """What is wrong as a report calls it (RFC 8460 4.3); ``None`` for a good certificate."""
+    """What is wrong as a report calls it (RFC 8460 4.3); `None` for a good certificate."""
     reason: str
     """What is wrong in plain words; empty for a good certificate."""
 
@@ -37,7 +37,7 @@ class Verdict:
     action: Action
     """What to do."""
     result: ResultType | None
-    """What a report calls the failure (RFC 8460 4.3); ``None`` where there is none to report."""
+    """What a report calls the failure (RFC 8460 4.3); `None` where there is none to report."""
     reason_code: str
     """The failure-reason-code for the report (RFC 8460 4.4); empty where there is none."""
     sentence: str
@@ -92,7 +92,7 @@ class Answer(_Owner):
     expires: int | None
     """The last second at which the policy counts, in Unix seconds."""
     defer_until: int | None
-    """Until when mail must wait because nothing could be learnt and ``first_contact_defer`` asks for patience."""
+    """Until when mail must wait because nothing could be learnt and `first_contact_defer` asks for patience."""
     result: ResultType | None
     """What stood in the way of a current policy, as a report calls it (RFC 8460 4.3)."""
     detail: str
@@ -123,12 +123,12 @@ class Answer(_Owner):
         Args:
             mx: The name in the MX record, before any CNAME.
             seen: What was seen there.
-            check: For ``Seen.CERTIFICATE``: what came of the check for the name of this host.
-            reason: For ``Seen.HANDSHAKE_FAILED``: how it failed, in plain words.
+            check: For `Seen.CERTIFICATE`: what came of the check for the name of this host.
+            reason: For `Seen.HANDSHAKE_FAILED`: how it failed, in plain words.
 
         Raises:
             mtasts.errors.InvalidName: `mx` is no host name: under a policy in mode enforce nothing may be sent to it.
-            mtasts.errors.ArgumentError: ``Seen.CERTIFICATE`` without `check`.
+            mtasts.errors.ArgumentError: `Seen.CERTIFICATE` without `check`.
             TypeError: The answer comes out of a pickle.
         """
         return verdict_of(self._asked(), mx, seen, check, reason)

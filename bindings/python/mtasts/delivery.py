@@ -1,7 +1,7 @@
-"""How a mail is delivered under MTA-STS: the order of things, the same for :mod:`mtasts.smtp` and
-:mod:`mtasts.aiosmtp`, which only connect and talk.
+"""How a mail is delivered under MTA-STS: the order of things, the same for `mtasts.smtp` and
+`mtasts.aiosmtp`, which only connect and talk.
 
-What is decided about a host is decided by the library (:meth:`mtasts.Answer.verdict`). The rest is what every sender
+What is decided about a host is decided by the library (`mtasts.Answer.verdict`). The rest is what every sender
 does: MX hosts in order of preference (RFC 5321 5.1), STARTTLS where it is offered (RFC 3207), the next host where one
 fails.
 """
@@ -20,17 +20,17 @@ from enum import Enum
 from typing import Any, Protocol
 
 from .answer import Answer, Check, Verdict
-from .errors import Error, InvalidName, IsAddress
+from .errors import Error, InvalidName
 from .words import Action, Mode, Seen
 
 logger = logging.getLogger("mtasts")
 
 Refusals = dict[str, tuple[int, bytes]]
-"""Recipients that were refused, with the code and the text of the answer, as :mod:`smtplib` has them."""
+"""Recipients that were refused, with the code and the text of the answer, as `smtplib` has them."""
 
 
 class DeliveryError(smtplib.SMTPResponseException):
-    """No recipient got the mail. It is an :class:`smtplib.SMTPResponseException`, whose code tells a queue what to do.
+    """No recipient got the mail. It is an `smtplib.SMTPResponseException`, whose code tells a queue what to do.
 
     Attributes:
         smtp_code: 4xx: try again later; 5xx: give up.
@@ -55,11 +55,11 @@ class TemporaryError(DeliveryError):
 
 class PolicyError(TemporaryError):
     """The mail has to wait because of the MTA-STS policy of its domain: no MX host meets it. Never a reason to bounce
-    (RFC 8461 5); before a queue gives such a mail up, it asks :meth:`mtasts.Resolver.recheck` whether there is another
+    (RFC 8461 5); before a queue gives such a mail up, it asks `mtasts.Resolver.recheck` whether there is another
     policy.
 
     Attributes:
-        answer: The policy, for :meth:`mtasts.Answer.is_same_policy`.
+        answer: The policy, for `mtasts.Answer.is_same_policy`.
         verdict: The verdict on the mail.
         hosts: The verdict on each host that was refused.
     """
@@ -95,7 +95,7 @@ class Result:
     answer: Answer
     """The policy."""
     verdict: Verdict
-    """What was found: a failure has a :attr:`mtasts.Verdict.result`."""
+    """What was found: a failure has a `mtasts.Verdict.result`."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Result, (self.at, self.mx, self.answer, self.verdict)
@@ -105,10 +105,10 @@ class Results:
     """The results of this process, for reports, until somebody takes them. For any number of threads.
 
     Args:
-        limit: How many are kept; the oldest go first.
+        limit: How many are kept; the oldest go first. A stranger's policy may have 64 KiB.
     """
 
-    def __init__(self, limit: int = 10_000) -> None:
+    def __init__(self, limit: int = 1000) -> None:
         self._results: deque[Result] = deque(maxlen=limit)
 
     def add(self, result: Result) -> None:
@@ -167,7 +167,7 @@ class Session(Protocol):
     """Of the host's certificate, where `Tls.VERIFIED` was asked for."""
 
     async def send(self, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
-        """One mail. It raises what :mod:`smtplib` raises, or HostFailed where the connection is lost."""
+        """One mail. It raises what `smtplib` raises, or HostFailed where the connection is lost."""
 
     async def close(self) -> None:
         """Says goodbye; never raises."""
@@ -214,9 +214,8 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
     """Delivers to the recipients of one domain."""
     try:
         answer = await door.lookup(domain)
-    except IsAddress:
-        return await _try_hosts(door, None, [domain.strip("[]").removeprefix("IPv6:")], sender, recipients, data)
     except InvalidName as error:
+        # Address literals too: whoever may name a recipient could lead us to any host inside.
         raise PermanentError(501, f"5.1.3 {error.reason}".encode()) from None
     except Error as error:
         raise TemporaryError(451, f"4.4.3 the MTA-STS policy of {domain}: {error.reason}".encode()) from error
@@ -263,7 +262,7 @@ class _Skipped(Exception):
 
 
 async def _try_hosts(
-    door: Door, answer: Answer | None, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
+    door: Door, answer: Answer, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
 ) -> Refusals:
     skipped: dict[str, Verdict] = {}
     last = HostFailed(451, b"4.4.4 no host")
@@ -291,19 +290,14 @@ async def _try_hosts(
         if last.code >= 500:
             raise PermanentError(last.code, last.text, last.recipients)
         logger.info("%s: %s %s", host, last.code, last.text.decode("utf-8", "replace"))
-    if skipped and answer is not None:
+    if skipped:
         verdict = answer.verdict(hosts[-1], Seen.NO_HOST_LEFT)
         raise PolicyError(answer, verdict, skipped)
     raise TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients)
 
 
-async def _connect(door: Door, answer: Answer | None, host: str) -> Session:
+async def _connect(door: Door, answer: Answer, host: str) -> Session:
     """A session with a host, by the library's verdict on it; its result is noted once."""
-    if answer is None:
-        try:
-            return await door.open(host, Tls.OFFERED)
-        except TlsFailed:
-            return await door.open(host, Tls.NONE)
     noted = False
 
     def judge(seen: Seen, *, check: Check | None = None, reason: str = "", last: bool = False) -> None:

@@ -1,15 +1,16 @@
-"""A Django e-mail backend that delivers to the MX hosts of the recipients, under MTA-STS::
+"""A Django e-mail backend that delivers to the MX hosts of the recipients, under MTA-STS:
 
     EMAIL_BACKEND = "mtasts.django.EmailBackend"
 
-No other setting is needed; ``EMAIL_HOST`` and its like do not count. ``EMAIL_TIMEOUT`` does. A mail that has to wait
-raises :class:`mtasts.smtp.TemporaryError`, an :class:`smtplib.SMTPException` as Django's own backend raises: let the
+No other setting is needed; `EMAIL_HOST` and its like do not count. `EMAIL_TIMEOUT` does. A mail that has to wait
+raises `mtasts.smtp.TemporaryError`, an `smtplib.SMTPException` as Django's own backend raises: let the
 queue that calls it (Celery, django-mailer, Huey) try again later. A mail server that sends for itself needs a static
 address with reverse DNS, and port 25 open.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Sequence
 from email.utils import parseaddr
@@ -27,6 +28,12 @@ __all__ = ["EmailBackend"]
 logger = logging.getLogger("mtasts")
 
 
+@functools.lru_cache
+def _client(timeout: float) -> Client:
+    """Django makes a backend for each mail; a client is made once, because it reads the roots."""
+    return Client(hostname=DNS_NAME.get_fqdn(), timeout=timeout)
+
+
 class EmailBackend(BaseEmailBackend):
     """The backend. It keeps no connection between mails.
 
@@ -38,7 +45,7 @@ class EmailBackend(BaseEmailBackend):
     def __init__(self, fail_silently: bool = False, client: Client | None = None, **_unused: Any) -> None:
         super().__init__(fail_silently=fail_silently)
         timeout = getattr(settings, "EMAIL_TIMEOUT", None)
-        self.client = client or Client(hostname=DNS_NAME.get_fqdn(), timeout=60.0 if timeout is None else timeout)
+        self.client = client or _client(60.0 if timeout is None else timeout)
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Sends each message to all its recipients; says how many messages somebody got. Recipients that were refused

@@ -1,7 +1,7 @@
 """What can go wrong with a call of the library.
 
-Nothing in here is about a mail that was not delivered: see :mod:`mtasts.smtp` for that. A lookup that learns nothing is
-no error either, but an :class:`~mtasts.Answer` that says so.
+Nothing in here is about a mail that was not delivered: see `mtasts.smtp` for that. A lookup that learns nothing is
+no error either, but an `mtasts.Answer` that says so.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ class Error(Exception):
     """A call failed. Mail for the domain has to wait, unless the class below says otherwise.
 
     Attributes:
-        status: The library's status, one of the ``MTASTS_E_*`` in ``mtasts.h``.
+        status: The library's status, one of the `MTASTS_E_*` in `mtasts.h`.
         reason: What is wrong, in plain words on one line.
     """
 

@@ -20,22 +20,22 @@ class Resolver:
     """The settings of a host, its cache of policies, and the way to the network.
 
     A program needs one. It may be used by any number of threads at once, and in every child that is forked from the
-    process that made it, at any time: Celery, gunicorn with ``preload_app`` and :mod:`multiprocessing` need no care.
+    process that made it, at any time: Celery, gunicorn with `preload_app` and `multiprocessing` need no care.
     Making one opens and starts nothing.
 
-    Without arguments it has the settings of this host, ``/etc/mtasts/mtasts.toml``; each argument replaces one,
+    Without arguments it has the settings of this host, `/etc/mtasts/mtasts.toml`; each argument replaces one,
     written as in that file (see mtasts.toml(5)).
 
     Args:
         cache_dir: Where the policies are kept; empty for memory alone.
         ca_file: Roots to trust in place of the system's, as PEM.
-        nameservers: Name servers in place of those of ``/etc/resolv.conf``.
-        timeout: The longest time for one lookup, such as ``30s``.
+        nameservers: Name servers in place of those of `/etc/resolv.conf`.
+        timeout: The longest time for one lookup, such as `30s`.
         allow_addresses: Networks in which a policy host may be although they are not public.
-        first_contact_defer: How long mail waits where nothing can be learnt of a domain, such as ``1h``.
+        first_contact_defer: How long mail waits where nothing can be learnt of a domain, such as `1h`.
         exceptions: A file of domains for which nothing is enforced.
         settings_file: A settings file in place of the host's.
-        log: Who is told, a line at a time, what the administrator should know; ``logging.getLogger("mtasts")`` by
+        log: Who is told, a line at a time, what the administrator should know; `logging.getLogger("mtasts")` by
         default.
 
     Raises:
@@ -43,7 +43,7 @@ class Resolver:
     """
 
     ca_file: str | None
-    """The roots that were given; ``None`` for those of the host's settings."""
+    """The roots that were given; `None` for those of the host's settings."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class Resolver:
 
         Args:
             domain: The recipient's domain, or the smart host's where there is one (RFC 8461 3.4).
-            timeout: The longest time in seconds; never longer than the setting ``timeout``.
+            timeout: The longest time in seconds; never longer than the setting `timeout`.
 
         Raises:
             InvalidName: It is no domain, and can have no policy: deliver as ever.
@@ -103,7 +103,7 @@ class Resolver:
 
     def lookup_cached(self, domain: str) -> Answer:
         """Answers from the cache alone. Where no policy that counts is there, the source of the answer is
-        ``Source.COULD_NOT_LEARN``.
+        `Source.COULD_NOT_LEARN`.
 
         Raises:
             InvalidName: It is no domain.
@@ -113,7 +113,7 @@ class Resolver:
 
     def recheck(self, domain: str, *, timeout: float | None = None) -> Answer:
         """Asks whether there is a newer policy now, whatever the cache says: before mail is given up because of a
-        policy (RFC 8461 5). Compare with :meth:`Answer.is_same_policy`.
+        policy (RFC 8461 5). Compare with `Answer.is_same_policy`.
 
         Raises:
             InvalidName: It is no domain, and can have no policy.
@@ -187,8 +187,8 @@ def _callback(log: Log) -> Any:
 
 
 def check_openssl(code: int) -> Check:
-    """What OpenSSL's verdict on a certificate is called: pass the ``verify_code`` of an
-    :class:`ssl.SSLCertVerificationError`, or 0, with ``check_hostname`` on."""
+    """What OpenSSL's verdict on a certificate is called: pass the `verify_code` of an
+    `ssl.SSLCertVerificationError`, or 0, with `check_hostname` on."""
 
     def fill(out: Any) -> None:
         lib.mtasts_check_openssl(code, out)

@@ -1,4 +1,4 @@
-"""Delivers mail to the MX hosts of its recipients, with :mod:`smtplib`, as MTA-STS (RFC 8461) asks.
+"""Delivers mail to the MX hosts of its recipients, with `smtplib`, as MTA-STS (RFC 8461) asks.
 
 >>> from mtasts import smtp
 >>> smtp.deliver(message, ["user@example.com"])         # doctest: +SKIP
@@ -6,13 +6,13 @@
 What becomes of a mail:
 
 * Its domain enforces a policy: it goes only to MX hosts that the policy lists, over TLS with a certificate that is good
-  for the host. Where no host is left, :class:`PolicyError` is raised, an :class:`smtplib.SMTPResponseException` with
+  for the host. Where no host is left, `PolicyError` is raised, an `smtplib.SMTPResponseException` with
   code 451: every queue keeps such a mail. It never bounces because of a policy.
 * Its domain has a policy in testing: it goes as it would without, and what failed is logged and noted in
-  :data:`results`.
+  `results`.
 * There is no policy: it goes over TLS where the host offers it.
 
-In an event loop use :mod:`mtasts.aiosmtp`.
+In an event loop use `mtasts.aiosmtp`.
 """
 
 from __future__ import annotations
@@ -81,66 +81,28 @@ class _Session:
             self._connection.close()
 
 
-class Client:
-    """Sends mail. One client may be used by any number of threads, and after a fork.
+class _Door:
+    """The way to the network, for `mtasts.delivery`."""
 
-    Args:
-        resolver: Where policies come from; the settings of this host by default.
-        hostname: The name to say in EHLO; the host's own by default.
-        timeout: How long to wait for a connection and for each answer, in seconds.
-        results: Where results go.
-        port: The port of MX hosts.
-    """
-
-    def __init__(
-        self,
-        resolver: Resolver | None = None,
-        *,
-        hostname: str | None = None,
-        timeout: float = 60.0,
-        results: Results = results,
-        port: int = smtplib.SMTP_PORT,
-    ) -> None:
-        self.resolver = default_resolver() if resolver is None else resolver
-        self.hostname = hostname
-        self.timeout = timeout
+    def __init__(self, resolver: Resolver, hostname: str | None, timeout: float, results: Results, port: int) -> None:
+        self._resolver = resolver
+        self._hostname = hostname
+        self._timeout = timeout
         self.results = results
-        self.port = port
-        self._contexts = Contexts(self.resolver)
-
-    def deliver(self, message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None) -> Refusals:
-        """Delivers a message to each of its recipients, whatever their domains.
-
-        Args:
-            message: The message. What is said of recipients in its header fields does not count.
-            to: The recipients' addresses.
-            sender: The envelope sender; by default the address in Sender or From. Empty for a bounce.
-
-        Returns:
-            The recipients that were refused, with code and text, as :meth:`smtplib.SMTP.sendmail` gives them.
-
-        Raises:
-            PolicyError: It waits because of the policy of its domain (RFC 8461 5); a TemporaryError.
-            TemporaryError: No recipient got it, and it has to wait.
-            PermanentError: No recipient got it, and none will.
-        """
-        sender, recipients, data = envelope(message, to, sender)
-        return _run(_deliver(self, sender, recipients, data))
+        self._port = port
+        self._contexts = Contexts(resolver)
 
     async def lookup(self, domain: str) -> Answer:
-        """For :mod:`mtasts.delivery`."""
-        return self.resolver.lookup(domain)
+        return self._resolver.lookup(domain)
 
     async def mx_records(self, domain: str) -> Any:
-        """For :mod:`mtasts.delivery`."""
         import dns.resolver
 
         return dns.resolver.resolve(f"{domain}.", "MX")
 
     async def open(self, host: str, tls: Tls) -> _Session:
-        """For :mod:`mtasts.delivery`."""
         try:
-            connection = smtplib.SMTP(host, self.port, self.hostname, timeout=self.timeout)
+            connection = smtplib.SMTP(host, self._port, self._hostname, timeout=self._timeout)
         except OSError as error:
             raise _host_failed(error) from error
         try:
@@ -166,6 +128,50 @@ class Client:
         check = self._contexts.check(tls, connection.sock, host)  # type: ignore[arg-type]
         _greet(connection)
         return check
+
+
+class Client:
+    """Sends mail. One client may be used by any number of threads, and after a fork.
+
+    Args:
+        resolver: Where policies come from; the settings of this host by default.
+        hostname: The name to say in EHLO; the host's own by default.
+        timeout: How long to wait for a connection and for each answer, in seconds.
+        results: Where results go.
+        port: The port of MX hosts.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver | None = None,
+        *,
+        hostname: str | None = None,
+        timeout: float = 60.0,
+        results: Results = results,
+        port: int = smtplib.SMTP_PORT,
+    ) -> None:
+        self.resolver = default_resolver() if resolver is None else resolver
+        self.results = results
+        self._door = _Door(self.resolver, hostname, timeout, results, port)
+
+    def deliver(self, message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None) -> Refusals:
+        """Delivers a message to each of its recipients, whatever their domains.
+
+        Args:
+            message: The message. What is said of recipients in its header fields does not count.
+            to: The recipients' addresses.
+            sender: The envelope sender; by default the address in Sender or From. Empty for a bounce.
+
+        Returns:
+            The recipients that were refused, with code and text, as `smtplib.SMTP.sendmail` gives them.
+
+        Raises:
+            PolicyError: It waits because of the policy of its domain (RFC 8461 5); a TemporaryError.
+            TemporaryError: No recipient got it, and it has to wait.
+            PermanentError: No recipient got it, and none will.
+        """
+        sender, recipients, data = envelope(message, to, sender)
+        return _run(_deliver(self._door, sender, recipients, data))
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -196,7 +202,7 @@ _default: Client | None = None
 
 
 def deliver(message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None) -> Refusals:
-    """:meth:`Client.deliver` with the settings of this host."""
+    """`Client.deliver` with the settings of this host."""
     global _default
     if _default is None:
         _default = Client()

@@ -1,4 +1,4 @@
-"""The words that every face of the library shares. The numbers are those of ``mtasts.h``."""
+"""The words that every face of the library shares. The numbers are those of `mtasts.h`."""
 
 from __future__ import annotations
 
@@ -80,5 +80,5 @@ class ResultType(IntEnum):
 
     @property
     def text(self) -> str:
-        """The word as it stands in a report: ``certificate-expired``."""
+        """The word as it stands in a report: `certificate-expired`."""
         return text(lib.mtasts_result_name(self.value))

@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 import smtplib
 import ssl
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import dns.resolver
@@ -167,13 +169,15 @@ def test_what_stands_in_clear_behind_starttls_is_not_believed(lab: Lab, cache: s
     from mtasts.delivery import Tls
     from mtasts.smtp import _run
 
-    session = _run(client.open("mx.injected.test", Tls.VERIFIED))
+    session = _run(client._door.open("mx.injected.test", Tls.VERIFIED))
     # The attacker's answer to EHLO offers SIZE; the host does not.
     assert not session._connection.has_extn("size") and session._connection.has_extn("8bitmime")
     _run(session.close())
 
     async def with_aiosmtplib() -> None:
-        session = await aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE).open("mx.injected.test", Tls.VERIFIED)
+        session = await aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE)._door.open(
+            "mx.injected.test", Tls.VERIFIED
+        )
         assert not session._connection.supports_extension("size")
         assert session._connection.supports_extension("8bitmime")
         await session.close()
@@ -207,7 +211,7 @@ def test_several_domains_at_once(lab: Lab, cache: str) -> None:
 
 def test_what_no_sender_can_deliver_is_permanent(lab: Lab, cache: str) -> None:
     client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
-    for to, enhanced in [("x@nowhere.test", b"5.1.2"), ("x@a..test", b"5.1.3")]:
+    for to, enhanced in [("x@nowhere.test", b"5.1.2"), ("x@a..test", b"5.1.3"), ("x@[198.18.2.1]", b"5.1.3")]:
         with pytest.raises(smtp.PermanentError) as failure:
             client.deliver(letter(), to)
         assert failure.value.smtp_code >= 500 and failure.value.smtp_error.startswith(enhanced)
@@ -252,6 +256,7 @@ def test_a_host_s_own_word(lab: Lab, cache: str) -> None:
         for send in (plainly, waiting):
             assert send(letter, "ok@nopolicy.test") == {}
             assert send(letter, "gr\u00fcn@nopolicy.test") == {}
+            assert send(letter, "ok@nopolicy.test", "") == {}
             refused = send(letter, ["ok@nopolicy.test", "gone@nopolicy.test"])
             assert refused == {"gone@nopolicy.test": (550, b"5.1.1 gone")}
             for data, to, sender, code in [
@@ -312,3 +317,29 @@ def test_before_giving_up_the_domain_is_asked_again(lab: Lab, cache: str) -> Non
         assert client.deliver(letter(), "moved@nomatch.test") == {}
     finally:
         lab.reset()
+
+
+def test_patience_at_first_contact(lab: Lab, cache: str) -> None:
+    domain = next(entry["name"] for entry in lab.table() if entry["policy"] == "unknown")
+    patient = mtasts.Resolver(cache_dir=cache, timeout="5s", first_contact_defer="1h")
+    with pytest.raises(smtp.TemporaryError, match="first_contact_defer"):
+        smtp.Client(patient, timeout=PATIENCE, results=Results()).deliver(letter(), f"patient@{domain}")
+    assert lab.mail_to(f"patient@{domain}") == []
+    hasty = mtasts.Resolver(cache_dir=cache, timeout="5s")
+    assert smtp.Client(hasty, timeout=PATIENCE, results=Results()).deliver(letter(), f"hasty@{domain}") == {}
+
+
+def test_the_roots_are_those_of_the_resolver(lab: Lab, cache: str, tmp_path: Path) -> None:
+    """A CA that the system trusts and the settings do not: nothing passes."""
+    other = tmp_path / "other.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=other -keyout /dev/null"
+    )
+    subprocess.run([*command.split(), "-out", str(other)], check=True, capture_output=True)
+    other.chmod(0o644)
+    mtasts.Resolver(cache_dir=cache).lookup("good.test")
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache, ca_file=other), timeout=PATIENCE, results=Results())
+    with pytest.raises(smtp.PolicyError) as refusal:
+        client.deliver(letter(), "roots@good.test")
+    (verdict,) = refusal.value.hosts.values()
+    assert verdict.result is mtasts.ResultType.CERTIFICATE_NOT_TRUSTED
