@@ -4,9 +4,12 @@ lab=$1 work=$2 wheels=$3
 shift 3
 here=$(dirname "$(readlink -f "$0")")
 
+# Not in the directory of the sources, whose package would stand before the one that is installed.
+cd "$work" || exit 1
+
 run() { # NAME
     MTASTS_LAB_COMMAND="$lab" PYTHONDONTWRITEBYTECODE=1 \
-        "$lab" lab run -- "$work/$1/bin/python" -m pytest -q -p no:cacheprovider -c "$here/pyproject.toml" "$here/tests" \
+        "$lab" lab run -- "$work/$1/bin/pytest" -q -p no:cacheprovider -c "$here/pyproject.toml" "$here/tests" \
         > "$work/$1.log" 2>&1 || { cat "$work/$1.log"; return 1; }
     echo "$("$work/$1/bin/python" -V): $(tail -n 1 "$work/$1.log")"
 }
