@@ -71,10 +71,14 @@ def cached() -> None:
         for _ in range(count):
             await waiting.lookup("good.test")
 
+    def read(answer: mtasts.Answer) -> object:
+        return answer.mode, answer.id, answer.mx
+
     cases: dict[str, Callable[[int], object]] = {
         "a call that does nothing, through cffi": lambda n: [lib.mtasts_version_number() for _ in range(n)],
-        "lookup, all fields read": lambda n: [resolver.lookup("good.test") for _ in range(n)],
-        "aio lookup, all fields read": lambda n: loop.run_until_complete(many_times(n)),
+        "lookup": lambda n: [resolver.lookup("good.test") for _ in range(n)],
+        "lookup, and its mode, id and patterns": lambda n: [read(resolver.lookup("good.test")) for _ in range(n)],
+        "aio lookup": lambda n: loop.run_until_complete(many_times(n)),
         "verdict": lambda n: [answer.verdict("mx.good.test") for _ in range(n)],
     }
     times: dict[str, list[float]] = {case: [] for case in cases}

@@ -20,7 +20,7 @@ from typing import Any
 from . import default_resolver
 from ._library import COMPLETION_SIZE, check, ffi, lib, milliseconds, new_error, octets_of, text
 from .answer import Answer, answer_of
-from .errors import error_of
+from .errors import Error, error_of
 from .resolver import Resolver as BlockingResolver
 
 __all__ = ["Resolver", "lookup", "recheck"]
@@ -46,33 +46,48 @@ class _Queue:
         asyncio.get_running_loop().add_reader(lib.mtasts_queue_fd(self._handle), self._drain)
 
     async def ask(self, submit: Any, domain: str, limit: int) -> Answer:
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        name, error = octets_of(domain), new_error()
-        check(submit(self._handle, name, len(name), limit, ffi.NULL, self._id, error), error)
-        number = int(self._id[0])
-        self._waiting[number] = future
+        number = self._submit(submit, domain, limit)
         # A hit in the cache is complete already: it need not wait for the loop to look at the descriptor.
-        self._drain()
+        outcome = self._drain(number)
+        if outcome is not None:
+            if isinstance(outcome, Answer):
+                return outcome
+            raise outcome
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting[number] = future
         try:
-            return future.result() if future.done() else await future
+            return await future
         except asyncio.CancelledError:
             self._waiting.pop(number, None)
             lib.mtasts_queue_cancel(self._handle, number)
             raise
 
-    def _drain(self) -> None:
+    def _submit(self, submit: Any, domain: str, limit: int) -> int:
+        name, error = octets_of(domain), new_error()
+        check(submit(self._handle, name, len(name), limit, ffi.NULL, self._id, error), error)
+        return int(self._id[0])
+
+    def _drain(self, wanted: int = 0) -> Answer | Error | None:
+        """Hands out what is complete; gives back what came of the lookup `wanted`, if that is."""
         done = self._done
         for _ in range(TURN):
             if lib.mtasts_queue_next(self._handle, done) != 1:
-                return
-            answer = answer_of(done.answer) if done.status == lib.MTASTS_OK else None
+                break
+            outcome: Answer | Error
+            if done.status == lib.MTASTS_OK:
+                outcome = answer_of(done.answer)
+            else:
+                outcome = error_of(done.status, text(done.message))
+            if done.id == wanted:
+                return outcome
             future = self._waiting.pop(done.id, None)
             if future is None or future.done():
                 continue
-            if answer is not None:
-                future.set_result(answer)
+            if isinstance(outcome, Answer):
+                future.set_result(outcome)
             else:
-                future.set_exception(error_of(done.status, text(done.message)))
+                future.set_exception(outcome)
+        return None
 
 
 class Resolver:

@@ -106,8 +106,8 @@ class _Door:
             raise failed(error) from error
         except (aiosmtplib.SMTPException, OSError) as error:
             raise failed(OSError(str(error))) from error
-        # What stands in clear behind the 220 is not the host's word (RFC 3207 4.2). Not every version of aiosmtplib throws
-        # it away; what the host says over TLS comes only when it is asked.
+        # What stands in clear behind the 220 is not the host's word (RFC 3207 4.2). Not every version of aiosmtplib
+        # throws it away; what the host says over TLS comes only when it is asked.
         if connection.protocol is not None:
             del connection.protocol._buffer[:]
         check = self._contexts.check(tls, connection.get_transport_info("ssl_object"), host)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._library import CHECK_SIZE, DECISION_SIZE, SEEN_SIZE, check, ffi, lib, new_error, octets_of, text
 from .words import Action, Mode, ResultType, Seen, Source
@@ -58,7 +59,8 @@ class _Owner:
 class Answer(_Owner):
     """The policy of a domain, or its absence, and how that is known.
 
-    It never changes. It can be pickled; a copy that comes out of a pickle can be read, but not asked for verdicts.
+    It never changes; each field is read from the library when it is first asked for. It can be pickled; a copy that
+    comes out of a pickle can be read, but not asked for verdicts.
     """
 
     __slots__ = (
@@ -138,6 +140,16 @@ class Answer(_Owner):
         refused because of this one deserves another attempt (RFC 8461 5)."""
         return (self.id, self.fetched, self.mode) == (other.id, other.fetched, other.mode)
 
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            # A slot that was not filled yet. What has no handle has all its slots filled.
+            if name not in _READERS:
+                raise AttributeError(name)
+            value = _READERS[name](self._handle)
+            object.__setattr__(self, name, value)
+            return value
+
     def _asked(self) -> Any:
         try:
             return self._handle
@@ -151,26 +163,9 @@ class Answer(_Owner):
 
 
 def answer_of(pointer: Any) -> Answer:
-    """Reads an answer of the library, and owns it from now on."""
-    handle = ffi.gc(pointer, lib.mtasts_answer_free)
-    fetched = lib.mtasts_answer_fetched(handle)
-    result = lib.mtasts_answer_result(handle)
-    answer = Answer(
-        text(lib.mtasts_answer_domain(handle)),
-        Mode(lib.mtasts_answer_mode(handle)),
-        Source(lib.mtasts_answer_source(handle)),
-        text(lib.mtasts_answer_id(handle)),
-        tuple([text(lib.mtasts_answer_mx(handle, n)) for n in range(lib.mtasts_answer_mx_count(handle))]),
-        fetched or None,
-        lib.mtasts_answer_expires(handle) or None,
-        lib.mtasts_answer_defer_until(handle) or None,
-        ResultType(result) if result else None,
-        text(lib.mtasts_answer_detail(handle)),
-        text(lib.mtasts_answer_warning(handle)),
-        text(lib.mtasts_answer_explanation(handle)),
-        _policy_text(handle),
-    )
-    object.__setattr__(answer, "_handle", handle)
+    """Owns an answer of the library from now on."""
+    answer = object.__new__(Answer)
+    object.__setattr__(answer, "_handle", ffi.gc(pointer, lib.mtasts_answer_free))
     return answer
 
 
@@ -178,6 +173,32 @@ def _policy_text(handle: Any) -> bytes | None:
     length = ffi.new("size_t *")
     pointer = lib.mtasts_answer_policy_text(handle, length)
     return None if pointer == ffi.NULL else bytes(ffi.buffer(pointer, length[0]))
+
+
+def _result(handle: Any) -> ResultType | None:
+    result = lib.mtasts_answer_result(handle)
+    return ResultType(result) if result else None
+
+
+def _mx(handle: Any) -> tuple[str, ...]:
+    return tuple([text(lib.mtasts_answer_mx(handle, n)) for n in range(lib.mtasts_answer_mx_count(handle))])
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "domain": lambda handle: text(lib.mtasts_answer_domain(handle)),
+    "mode": lambda handle: Mode(lib.mtasts_answer_mode(handle)),
+    "source": lambda handle: Source(lib.mtasts_answer_source(handle)),
+    "id": lambda handle: text(lib.mtasts_answer_id(handle)),
+    "mx": _mx,
+    "fetched": lambda handle: lib.mtasts_answer_fetched(handle) or None,
+    "expires": lambda handle: lib.mtasts_answer_expires(handle) or None,
+    "defer_until": lambda handle: lib.mtasts_answer_defer_until(handle) or None,
+    "result": _result,
+    "detail": lambda handle: text(lib.mtasts_answer_detail(handle)),
+    "warning": lambda handle: text(lib.mtasts_answer_warning(handle)),
+    "explanation": lambda handle: text(lib.mtasts_answer_explanation(handle)),
+    "policy_text": _policy_text,
+}
 
 
 def verdict_of(handle: Any, mx: str, seen: Seen, of: Check | None, reason: str) -> Verdict:
