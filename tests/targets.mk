@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench soak
+.PHONY: test lint packages demo bench python soak
 
 # Everything. Root, because network namespaces are made.
 test: lint
@@ -8,6 +8,12 @@ test: lint
 	cargo build --manifest-path fuzz/Cargo.toml
 	cargo build --lib
 	cargo test --features lab --no-fail-fast
+	$(MAKE) python
+
+# The Python package: a wheel, and its tests in each Python that is found.
+python:
+	cargo build --features lab --bin mtasts
+	$(MAKE) -C bindings/python test
 
 lint:
 	cargo fmt --check

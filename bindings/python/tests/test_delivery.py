@@ -15,6 +15,7 @@ from typing import Any
 
 import dns.resolver
 import pytest
+from aiosmtpd.controller import Controller
 from conftest import Lab
 
 import mtasts
@@ -239,7 +240,7 @@ class Moody:
 
 
 def test_a_host_s_own_word(lab: Lab, cache: str) -> None:
-    controller = pytest.importorskip("aiosmtpd.controller").Controller(Moody(), "0.0.0.0", 2526, enable_SMTPUTF8=True)
+    controller = Controller(Moody(), "0.0.0.0", 2526, enable_SMTPUTF8=True)
     controller.start()
     resolver = mtasts.Resolver(cache_dir=cache)
     blocking = smtp.Client(resolver, timeout=PATIENCE, results=Results(), port=2526)
