@@ -18,7 +18,7 @@ import aiosmtplib
 
 from . import aio
 from .answer import Answer, Check
-from .delivery import HostFailed, Refusals, Results, Tls, TlsFailed, options_of, results
+from .delivery import HostFailed, Refusals, Results, Tls, TlsFailed, octets, options_of, results
 from .delivery import deliver as _deliver
 from .letter import envelope
 from .tls import Contexts, failed
@@ -37,13 +37,13 @@ class _Session:
         try:
             options = options_of(sender, recipients, data, connection.esmtp_extensions)
             refused, _ = await connection.sendmail(sender, list(recipients), data, mail_options=options)
-            return {to: (said.code, said.message.encode()) for to, said in refused.items()}
+            return {to: (said.code, octets(said.message)) for to, said in refused.items()}
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise smtplib.SMTPRecipientsRefused(
-                {refusal.recipient: (refusal.code, refusal.message.encode()) for refusal in error.recipients}
+                {refusal.recipient: (refusal.code, octets(refusal.message)) for refusal in error.recipients}
             ) from error
         except aiosmtplib.SMTPResponseException as error:
-            raise smtplib.SMTPResponseException(error.code, error.message.encode()) from error
+            raise smtplib.SMTPResponseException(error.code, octets(error.message)) from error
         except smtplib.SMTPException:
             raise
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -83,7 +83,7 @@ class _Door:
         )
         try:
             await connection.connect()
-        except (aiosmtplib.SMTPException, OSError) as error:
+        except (aiosmtplib.SMTPException, OSError, UnicodeError) as error:
             raise _host_failed(error) from error
         try:
             return _Session(connection, await self._start_tls(connection, host, tls))
@@ -160,7 +160,7 @@ async def _greet(connection: aiosmtplib.SMTP) -> None:
 
 def _host_failed(error: Exception) -> HostFailed:
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return HostFailed(error.code, error.message.encode())
+        return HostFailed(error.code, octets(error.message))
     return HostFailed(451, f"4.4.1 {error}".encode())
 
 

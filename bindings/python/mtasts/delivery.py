@@ -25,6 +25,9 @@ from .words import Action, Mode, Seen
 
 logger = logging.getLogger("mtasts")
 
+MOST_HOSTS = 10
+"""To how many hosts of a domain a mail is offered: a stranger may list any number, and each may let us wait."""
+
 Refusals = dict[str, tuple[int, bytes]]
 """Recipients that were refused, with the code and the text of the answer, as `smtplib` has them."""
 
@@ -258,7 +261,7 @@ async def mx_hosts(door: Door, domain: str) -> list[str]:
 
 
 class _Skipped(Exception):
-    """Nothing may be sent to this host."""
+    """Nothing may be sent to this host: the verdict, and how many connections that took."""
 
 
 async def _try_hosts(
@@ -266,23 +269,29 @@ async def _try_hosts(
 ) -> Refusals:
     skipped: dict[str, Verdict] = {}
     last = HostFailed(451, b"4.4.4 no host")
+    tried = 0
     for host in hosts:
+        if tried == MOST_HOSTS:
+            break
         try:
             session = await _connect(door, answer, host)
         except _Skipped as skip:
             skipped[host] = skip.args[0]
+            tried += skip.args[1]
             continue
         except HostFailed as failure:
             last = failure
+            tried += 1
             continue
+        tried += 1
         try:
             return await session.send(sender, recipients, data)
         except smtplib.SMTPRecipientsRefused as refusal:
-            codes = {to: (code, _octets(text)) for to, (code, text) in refusal.recipients.items()}
+            codes = {to: (code, octets(text)) for to, (code, text) in refusal.recipients.items()}
             code, text = min(codes.values())
             last = HostFailed(code, text, codes)
         except smtplib.SMTPResponseException as refusal:
-            last = HostFailed(refusal.smtp_code, _octets(refusal.smtp_error))
+            last = HostFailed(refusal.smtp_code, octets(refusal.smtp_error))
         except HostFailed as failure:
             last = failure
         finally:
@@ -307,7 +316,7 @@ async def _connect(door: Door, answer: Answer, host: str) -> Session:
         except InvalidName as error:
             # No pattern allows such a name (RFC 8461 4.1).
             if answer.mode is Mode.ENFORCE:
-                raise _Skipped(Verdict(Action.SKIP_HOST, None, error.reason, error.reason)) from None
+                raise _Skipped(Verdict(Action.SKIP_HOST, None, error.reason, error.reason), 0) from None
             return
         refused = verdict.action in (Action.SKIP_HOST, Action.DEFER)
         if not noted and (refused or last or (seen is not Seen.NAME and verdict.result)):
@@ -317,7 +326,7 @@ async def _connect(door: Door, answer: Answer, host: str) -> Session:
         if verdict.action is Action.DEFER:
             raise PolicyError(answer, verdict, {})
         if refused:
-            raise _Skipped(verdict)
+            raise _Skipped(verdict, 0 if seen is Seen.NAME else 1)
 
     judge(Seen.NAME)
     tls = Tls.OFFERED if answer.mode is Mode.NONE else Tls.VERIFIED
@@ -364,5 +373,6 @@ def options_of(sender: str, recipients: Sequence[str], data: bytes, extensions: 
     return [*options, "SMTPUTF8"]
 
 
-def _octets(text: Any) -> bytes:
-    return text if isinstance(text, bytes) else str(text).encode()
+def octets(text: str | bytes) -> bytes:
+    """What a host said, in octets: whatever they were."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")

@@ -35,6 +35,7 @@ from .delivery import (
     TemporaryError,
     Tls,
     TlsFailed,
+    octets,
     options_of,
     results,
 )
@@ -103,7 +104,7 @@ class _Door:
     async def open(self, host: str, tls: Tls) -> _Session:
         try:
             connection = smtplib.SMTP(host, self._port, self._hostname, timeout=self._timeout)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise _host_failed(error) from error
         try:
             return _Session(connection, self._start_tls(connection, host, tls))
@@ -191,10 +192,9 @@ def _greet(connection: smtplib.SMTP) -> None:
         raise _host_failed(error) from error
 
 
-def _host_failed(error: OSError) -> HostFailed:
+def _host_failed(error: Exception) -> HostFailed:
     if isinstance(error, smtplib.SMTPResponseException):
-        text = error.smtp_error
-        return HostFailed(error.smtp_code, text if isinstance(text, bytes) else text.encode())
+        return HostFailed(error.smtp_code, octets(error.smtp_error))
     return HostFailed(451, f"4.4.1 {error}".encode())
 
 

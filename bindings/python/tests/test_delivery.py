@@ -117,7 +117,7 @@ def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
 
         async def send(name: str) -> Exception | None:
             async with some:
-                for patience in (1.0, 0.0):
+                for patience in (2.0, 2.0, 4.0, 8.0, 0.0):
                     try:
                         await client.deliver(letter(), f"async@{name}")
                     except smtplib.SMTPException as error:
@@ -344,3 +344,16 @@ def test_the_roots_are_those_of_the_resolver(lab: Lab, cache: str, tmp_path: Pat
         client.deliver(letter(), "roots@good.test")
     (verdict,) = refusal.value.hosts.values()
     assert verdict.result is mtasts.ResultType.CERTIFICATE_NOT_TRUSTED
+
+
+def test_a_stranger_s_list_of_hosts_ends_somewhere(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    lab.reset()
+    lab.set("nopolicy.test", hosts=",".join(f"mx{n}.nopolicy.test" for n in range(15)), mx="421")
+    try:
+        with pytest.raises(smtp.TemporaryError):
+            client.deliver(letter(), "x@nopolicy.test")
+        reached = [session["host"] for session in lab.seen()["sessions"] if ".nopolicy.test" in session["host"]]
+        assert len(reached) == len(set(reached)) == 10, reached
+    finally:
+        lab.reset()
