@@ -11,7 +11,7 @@ use super::context::mtasts_context;
 use super::{
     Fault, MTASTS_E_SYSTEM, MTASTS_NUL_TERMINATED, MTASTS_OK, copy_text, guard, handle, mtasts_error, name, text,
 };
-use crate::certificate::CertificateFailure;
+use crate::certificate::{CertificateFailure, check_name};
 use crate::context::unix_now;
 use crate::result::ResultType;
 use crate::verdict::{Action, Seen, verdict};
@@ -134,6 +134,36 @@ pub unsafe extern "C" fn mtasts_check_certificate(
         let at = UnixTime::since_unix_epoch(Duration::from_secs(if at == 0 { unix_now() } else { at }));
         let checked = context.context.check_certificate(&chain, &host, at);
         tell(out, checked.map_err(|e| Fault::new(MTASTS_E_SYSTEM, e.to_string()))?)
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// Checks the name alone: whether the host's certificate has the name among the DNS names of its subjectAltName, as
+/// `mtasts_check_certificate` wants it. For a program whose TLS library has verified the path, but by a looser rule for
+/// the name: many take the common name where there is no subjectAltName, which RFC 8461 4.2 does not know.
+///
+/// `host` is the name in the MX record, before any CNAME; `leaf` is the host's own certificate in DER.
+///
+/// Returns `MTASTS_OK` with the result in `out`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS`.
+///
+/// # Safety
+/// `host` is NULL or has `length` octets; `leaf` is NULL or points to octets that are there; `out` is NULL or points to
+/// an `mtasts_check` whose size is set; `error` is NULL or points to an `mtasts_error` whose size is set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_check_name(
+    host: *const c_char,
+    length: usize,
+    leaf: *const mtasts_octets,
+    out: *mut mtasts_check,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (host, out) = unsafe { (name(host, length)?, check(out)?) };
+        // SAFETY: the caller's promise.
+        let leaf = unsafe { certificates(leaf, 1)? };
+        tell(out, check_name(leaf[0], &host))
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }

@@ -1,0 +1,156 @@
+'use strict'
+
+const addon = require('./addon')
+const { Answer } = require('./answer')
+const { MtaStsError, call, mustBeString, wrongType } = require('./error')
+const poller = require('./poller')
+
+// So many completions are taken in one turn of the event loop.
+const BATCH = 250
+// The longest deadline, about 49 days; the setting `timeout` is shorter.
+const LONGEST = 2 ** 32 - 1
+
+// The settings as the library has them: names as in mtasts.toml, values as texts.
+function entries(settings) {
+  const ours = ['config', 'log']
+  const given = Object.entries(settings).filter(([key, value]) => value !== undefined && !ours.includes(key))
+  return given.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), text(value)])
+}
+
+function text(value) {
+  if (value === null) return ''
+  if (Array.isArray(value)) return value.join(' ')
+  return typeof value === 'number' ? `${value / 1000}s` : String(value)
+}
+
+// Looks policies up, with settings and a cache.
+class Resolver {
+  #addon
+  #log
+  #number = poller.number()
+  // The lookups under way, by their numbers.
+  #pending = new Map()
+
+  constructor(settings = {}) {
+    if (settings === null || typeof settings !== 'object') throw wrongType('settings', 'an object', settings)
+    const { config, log } = settings
+    if (config != null) mustBeString('settings.config', config)
+    if (log !== undefined && typeof log !== 'function') throw wrongType('settings.log', 'a function', log)
+    const file = config === null ? '' : config
+    this.#addon = call(() => new addon.Resolver(file, entries(settings), log !== undefined))
+    this.#log = log
+  }
+
+  async lookup(domain, options) {
+    return this.#ask(domain, false, options)
+  }
+
+  async recheck(domain, options) {
+    return this.#ask(domain, true, options)
+  }
+
+  lookupCached(domain) {
+    mustBeString('domain', domain)
+    this.#mustBeOpen()
+    const answer = call(() => this.#addon.lookupCached(domain))
+    this.#tell()
+    return new Answer(answer)
+  }
+
+  verifyCertificate(host, chain, at) {
+    mustBeString('host', host)
+    if (!Array.isArray(chain) || !chain.every((der) => der instanceof Uint8Array)) {
+      throw wrongType('chain', 'an array of Buffers, each a certificate in DER', chain)
+    }
+    if (at !== undefined && !(at instanceof Date && at.getTime() >= 1000)) {
+      throw wrongType('at', 'a Date after 1970', at)
+    }
+    this.#mustBeOpen()
+    // 0 stands for now.
+    const seconds = at === undefined ? 0 : Math.floor(at / 1000)
+    return call(() => this.#addon.verifyCertificate(host, chain, seconds))
+  }
+
+  close() {
+    if (!this.#addon) return
+    this.#addon.close()
+    this.#addon = undefined
+    this.#failAll(new MtaStsError('ERR_MTASTS_CANCELLED', 'the resolver was closed'))
+  }
+
+  #mustBeOpen() {
+    if (!this.#addon) throw new MtaStsError('ERR_MTASTS_CLOSED', 'the resolver is closed')
+  }
+
+  #ask(domain, recheck, { deadline, signal } = {}) {
+    mustBeString('domain', domain)
+    if (deadline !== undefined && (typeof deadline !== 'number' || Number.isNaN(deadline))) {
+      throw wrongType('options.deadline', 'a number', deadline)
+    }
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw wrongType('options.signal', 'an AbortSignal', signal)
+    }
+    this.#mustBeOpen()
+    signal?.throwIfAborted()
+    // 0 stands for the setting; one whose time is over still gets what the cache knows.
+    const time = deadline === undefined ? 0 : Math.ceil(Math.min(Math.max(deadline, 1), LONGEST))
+    const id = call(() => this.#addon.submit(domain, time, recheck))
+    return new Promise((resolve, reject) => {
+      const abort = () => {
+        this.#addon.cancel(id)
+        this.#settle(id)
+        this.#wait()
+        reject(signal.reason)
+      }
+      signal?.addEventListener('abort', abort)
+      this.#pending.set(id, { resolve, reject, leave: () => signal?.removeEventListener('abort', abort) })
+      // A hit in the cache is complete already.
+      this.#take()
+    })
+  }
+
+  // Takes what is complete, and sees to it that somebody waits for the rest.
+  #take() {
+    try {
+      for (let taken = 0; taken < BATCH; taken++) {
+        const done = call(() => this.#addon.next())
+        if (!done) break
+        const { id, answer, code, message } = done
+        // Of a lookup that was aborted nobody wants to know.
+        const lookup = this.#settle(id)
+        if (answer) lookup?.resolve(new Answer(answer))
+        else lookup?.reject(new MtaStsError(code, message))
+      }
+      this.#tell()
+      this.#wait()
+    } catch (error) {
+      // No thread, no descriptor: nobody would ever tell of the others.
+      this.#failAll(error)
+    }
+  }
+
+  #settle(id) {
+    const lookup = this.#pending.get(id)
+    this.#pending.delete(id)
+    lookup?.leave()
+    return lookup
+  }
+
+  #failAll(error) {
+    for (const id of [...this.#pending.keys()]) this.#settle(id).reject(error)
+    poller.end(this.#number)
+  }
+
+  #wait() {
+    if (this.#pending.size > 0) poller.wait(this.#number, this.#addon, () => this.#take())
+    else poller.end(this.#number)
+  }
+
+  // Gives the library's lines to the log. What it throws is its own affair, and no lookup's.
+  #tell() {
+    if (!this.#log) return
+    for (const line of addon.lines()) queueMicrotask(() => this.#log.call(undefined, line))
+  }
+}
+
+module.exports = { Resolver }

@@ -1,0 +1,72 @@
+//! Errors of the library as errors of JavaScript: the code is a text, such as `ERR_MTASTS_NAME`.
+
+use mtasts::ffi;
+
+use crate::text;
+
+/// The `code` of an error.
+pub struct Code(&'static str);
+
+impl AsRef<str> for Code {
+    fn as_ref(&self) -> &str {
+        self.0
+    }
+}
+
+impl From<napi::Status> for Code {
+    fn from(_: napi::Status) -> Self {
+        Self("ERR_MTASTS_NODE")
+    }
+}
+
+impl From<i32> for Code {
+    fn from(status: i32) -> Self {
+        Self(match status {
+            ffi::MTASTS_E_ARGUMENT => "ERR_MTASTS_ARGUMENT",
+            ffi::MTASTS_E_NAME => "ERR_MTASTS_NAME",
+            ffi::MTASTS_E_ADDRESS => "ERR_MTASTS_ADDRESS",
+            ffi::MTASTS_E_SETTINGS => "ERR_MTASTS_SETTINGS",
+            ffi::MTASTS_E_SYSTEM => "ERR_MTASTS_SYSTEM",
+            ffi::MTASTS_E_FORKED => "ERR_MTASTS_FORKED",
+            ffi::MTASTS_E_CANCELLED => "ERR_MTASTS_CANCELLED",
+            _ => "ERR_MTASTS_PANIC",
+        })
+    }
+}
+
+pub type Error = napi::Error<Code>;
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A failure with a status of the library.
+pub(crate) fn failure(status: i32, message: impl Into<String>) -> Error {
+    Error::new(status.into(), message.into())
+}
+
+/// A failure of a call to the system.
+pub(crate) fn refused(what: &str) -> Error {
+    failure(
+        ffi::MTASTS_E_SYSTEM,
+        format!("{what}: {}", std::io::Error::last_os_error()),
+    )
+}
+
+/// What a status means, for a call that gives no message.
+pub(crate) fn meaning(status: i32) -> Error {
+    // SAFETY: a static text.
+    failure(status, unsafe { text::of(ffi::mtasts_strerror(status)) })
+}
+
+/// Calls the library with a place for what went wrong. A status of 0 or more is a result.
+pub(crate) fn call(body: impl FnOnce(*mut ffi::mtasts_error) -> i32) -> Result<i32> {
+    let mut error = ffi::mtasts_error {
+        size: size_of::<ffi::mtasts_error>(),
+        code: 0,
+        message: [0; ffi::MTASTS_MESSAGE_SIZE],
+    };
+    let status = body(&raw mut error);
+    if status >= 0 {
+        Ok(status)
+    } else {
+        Err(failure(status, text::in_place(&error.message)))
+    }
+}
