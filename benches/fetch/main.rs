@@ -18,7 +18,7 @@ use mtasts::{Context, Domain, Mode, Outcome, Queue, Settings};
 const USER: u32 = 65_534;
 const DOMAINS: usize = 3000;
 const IN_FLIGHT: usize = 256;
-const ROUNDS: usize = 5;
+const ROUNDS: usize = 3;
 /// What the origin waits before each answer.
 const DELAY: Duration = Duration::from_millis(50);
 /// One after the other: the TXT record, the address, the policy.
