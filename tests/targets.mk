@@ -13,7 +13,7 @@ test: lint
 # The npm package. Its tools come from npm and stay in bindings/node/test.
 node:
 	cargo build --features lab --bin mtasts
-	$(MAKE) -C bindings/node test
+	$(MAKE) -C bindings/node test TARGET=$(abspath $(TARGET))
 
 lint:
 	cargo fmt --check
