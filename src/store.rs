@@ -40,6 +40,8 @@ pub enum StoreError {
     File(PathBuf, io::Error),
     /// What stands in the place of the file is no regular file of a sane size.
     NotAFile(PathBuf),
+    /// A directory with something in it stands in the place of the file.
+    Occupied(PathBuf),
     /// The file does not hold an entry; the next fetch replaces it.
     Entry(PathBuf, EntryError),
 }
@@ -59,6 +61,11 @@ impl fmt::Display for StoreError {
             Self::NotAFile(path) => write!(
                 f,
                 "{} is no regular file of a sane size and is not used",
+                path.display()
+            ),
+            Self::Occupied(path) => write!(
+                f,
+                "{} is a directory with something in it, where the cache needs a file: remove it",
                 path.display()
             ),
             Self::Entry(path, e) => write!(f, "the cache file {} is not used: {e}", path.display()),
@@ -101,7 +108,10 @@ impl Store {
         {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(StoreError::NotAFile(path)),
+            // A link, or a socket.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
+                return Err(StoreError::NotAFile(path));
+            }
             Err(e) => return Err(on_file(e)),
         };
         let about = file.metadata().map_err(on_file)?;
@@ -203,20 +213,23 @@ impl Store {
             };
         }
         let (unfinished, mut file) = self.unfinished().map_err(on_file)?;
-        let whole = || -> io::Result<()> {
+        let whole = || -> Result<(), StoreError> {
             // The mode is set and not asked for, because the umask is the host's: 0 in Exim, 077 elsewhere.
-            file.set_permissions(Permissions::from_mode(file_mode(&directory)))?;
-            file.write_all(entry.to_file().as_bytes())?;
-            file.sync_all()?;
+            let mode = Permissions::from_mode(file_mode(&directory));
+            file.set_permissions(mode).map_err(on_file)?;
+            file.write_all(entry.to_file().as_bytes()).map_err(on_file)?;
+            file.sync_all().map_err(on_file)?;
             // A directory in the file's place would refuse the rename; an empty one is rubbish that nobody wants.
             if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-                fs::remove_dir(&path)?;
+                fs::remove_dir(&path).map_err(|e| match e.kind() {
+                    io::ErrorKind::DirectoryNotEmpty => StoreError::Occupied(path.clone()),
+                    _ => on_file(e),
+                })?;
             }
-            fs::rename(&unfinished, &path)
+            fs::rename(&unfinished, &path).map_err(on_file)
         }();
-        whole.map_err(|e| {
+        whole.inspect_err(|_| {
             let _ = fs::remove_file(&unfinished);
-            on_file(e)
         })
     }
 

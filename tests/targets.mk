@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench soak node
+.PHONY: test lint packages demo bench soak node python
 
 # Everything. Root, because network namespaces are made.
 test: lint
@@ -9,11 +9,17 @@ test: lint
 	cargo build --lib
 	cargo test --features lab --no-fail-fast
 	$(MAKE) node
+	$(MAKE) python
 
 # The npm package. Its tools come from npm and stay in bindings/node/test.
 node:
 	cargo build --features lab --bin mtasts
 	$(MAKE) -C bindings/node test TARGET=$(abspath $(TARGET))
+
+# The Python package: a wheel, and its tests in each Python that is found.
+python:
+	cargo build --features lab --bin mtasts
+	$(MAKE) -C bindings/python test
 
 lint:
 	cargo fmt --check
