@@ -14,7 +14,7 @@ test: lint
 # The npm package. Its tools come from npm and stay in bindings/node/test.
 node:
 	cargo build --features lab --bin mtasts
-	$(MAKE) -C bindings/node test
+	$(MAKE) -C bindings/node test TARGET=$(abspath $(TARGET))
 
 # The Python package: a wheel, and its tests in each Python that is found.
 python:
