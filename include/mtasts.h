@@ -199,11 +199,25 @@ typedef struct mtasts_answer mtasts_answer;
 // the process that made it.
 typedef struct mtasts_context mtasts_context;
 
+// The domains that the cache held when the listing was made. For one thread at a time.
+typedef struct mtasts_listing mtasts_listing;
+
 // A queue of lookups for an event loop. For any number of threads at once, but only in the process that made it.
 typedef struct mtasts_queue mtasts_queue;
 
 // The settings of a context to be. For one thread at a time.
 typedef struct mtasts_settings mtasts_settings;
+
+// What went wrong with a call. The caller's own; set `size` to `sizeof(mtasts_error)` before the call. It is written
+// only when the call fails. Wherever a function takes one, NULL is fine.
+typedef struct mtasts_error {
+    // `sizeof(mtasts_error)`, set by the caller.
+    size_t size;
+    // One of the `MTASTS_E_*`, the same that the call returns.
+    int32_t code;
+    // What is wrong, in plain words on one line, closed by a NUL.
+    char message[MTASTS_MESSAGE_SIZE];
+} mtasts_error;
 
 // Some octets, such as one certificate in DER. The caller's own.
 typedef struct mtasts_octets {
@@ -222,17 +236,6 @@ typedef struct mtasts_check {
     // What is wrong in plain words, closed by a NUL; empty for a good one. Fit for a failure-reason-code.
     char reason[MTASTS_REASON_SIZE];
 } mtasts_check;
-
-// What went wrong with a call. The caller's own; set `size` to `sizeof(mtasts_error)` before the call. It is written
-// only when the call fails. Wherever a function takes one, NULL is fine.
-typedef struct mtasts_error {
-    // `sizeof(mtasts_error)`, set by the caller.
-    size_t size;
-    // One of the `MTASTS_E_*`, the same that the call returns.
-    int32_t code;
-    // What is wrong, in plain words on one line, closed by a NUL.
-    char message[MTASTS_MESSAGE_SIZE];
-} mtasts_error;
 
 // What the MTA saw at an MX host. The caller's own; set `size` to `sizeof(mtasts_seen)`.
 typedef struct mtasts_seen {
@@ -264,7 +267,7 @@ typedef struct mtasts_decision {
 typedef struct mtasts_completion {
     // `sizeof(mtasts_completion)`, set by the caller.
     size_t size;
-    // The number that `mtasts_queue_submit` gave.
+    // The number that `mtasts_queue_submit` or `mtasts_queue_recheck` gave.
     uint64_t id;
     // What the caller gave with it.
     void *user;
@@ -387,6 +390,55 @@ int32_t mtasts_answer_allows(const struct mtasts_answer *answer, const char *hos
 // # Safety
 // `answer` is NULL or alive, and is not used again.
 void mtasts_answer_free(struct mtasts_answer *answer);
+
+// Lists the domains that the cache holds something of, in alphabetical order; whether that can be read and still counts
+// is another matter: ask `mtasts_lookup_cached`, which counts as use of the domain. Without a cache directory, the
+// domains whose policy is in memory.
+//
+// In a process of root a child that has become the owner of the cache directory reads it.
+//
+// `out` receives a listing to be freed with `mtasts_listing_free`.
+//
+// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, or `MTASTS_E_SYSTEM` where the cache directory cannot be used. Where there is
+// none yet, there are no domains; but a process of root has nobody to become then, which is `MTASTS_E_SYSTEM`.
+//
+// # Safety
+// `context` is NULL or alive; `out` is NULL or points to a pointer; `error` is NULL or points to an `mtasts_error` whose
+// size is set.
+int32_t mtasts_listing_new(const struct mtasts_context *context,
+                           struct mtasts_listing **out,
+                           struct mtasts_error *error);
+
+// Gives the next domain, in A-labels and lower case; NULL after the last. The text lives until the next call with this
+// listing.
+//
+// # Safety
+// `listing` is NULL or alive and used by no other thread.
+const char *mtasts_listing_next(struct mtasts_listing *listing);
+
+// Frees a listing and the text that it lent. NULL is fine.
+//
+// # Safety
+// `listing` is NULL or alive, and is not used again.
+void mtasts_listing_free(struct mtasts_listing *listing);
+
+// Forgets a domain, on disk and in the memory of this process; another process may repeat its answer for some seconds
+// more. Until the domain is looked up again, mail for it has no protection but a record in DNS that an attacker may forge:
+// purge what is wrong, not what is old.
+//
+// `domain` and `length` are those of `mtasts_lookup`. In a process of root a child that has become the owner of the cache
+// directory removes the file.
+//
+// Returns 1, or 0 where there was nothing; `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS`; or
+// `MTASTS_E_SYSTEM` where the file cannot be removed.
+//
+// # Safety
+// `context` is NULL or alive; `domain` is NULL or has `length` octets; `error` is NULL or points to an `mtasts_error` whose
+// size is set.
+int32_t mtasts_purge(const struct mtasts_context *context,
+                     const char *domain,
+                     size_t length,
+                     struct mtasts_error *error);
 
 // Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root at the time, and the host's name
 // among the DNS names of the subjectAltName (never the common name, never an IP address; `*` for the whole left-most
@@ -669,6 +721,19 @@ int32_t mtasts_queue_submit(const struct mtasts_queue *queue,
                             void *user,
                             uint64_t *id,
                             struct mtasts_error *error);
+
+// Submits a recheck as `mtasts_recheck` does it: whether there is a newer policy is asked now, whatever the cache says.
+// Time limit, completion, arguments and return values are those of `mtasts_queue_submit`.
+//
+// # Safety
+// As `mtasts_queue_submit`.
+int32_t mtasts_queue_recheck(const struct mtasts_queue *queue,
+                             const char *domain,
+                             size_t length,
+                             uint32_t timeout_ms,
+                             void *user,
+                             uint64_t *id,
+                             struct mtasts_error *error);
 
 // Takes the next completion. When the descriptor is readable, call this until it returns 0. The log function of the
 // settings is called in here, and on no thread of the queue.

@@ -3,6 +3,8 @@
 //! Making one does nothing: no file is opened, no thread is started. It may be shared by any number of threads and
 //! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
 
+mod holdings;
+
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
@@ -124,6 +126,8 @@ pub enum ContextError {
     NoHelper(PathBuf, String),
     /// The helper process failed.
     Helper(String),
+    /// The cache directory, or the file of a domain, cannot be used.
+    Store(String),
     /// No thread could be started, or a defect of this library (a panic).
     Thread(String),
 }
@@ -138,7 +142,7 @@ impl fmt::Display for ContextError {
                 dir.display(),
                 dir.display()
             ),
-            Self::Helper(why) | Self::Thread(why) => f.write_str(why),
+            Self::Helper(why) | Self::Store(why) | Self::Thread(why) => f.write_str(why),
         }
     }
 }
@@ -266,11 +270,11 @@ impl Context {
         Ok(answer)
     }
 
-    /// As [`Context::lookup`] on a thread of ours, where nobody is told anything: that is for [`Context::tell`] and
-    /// [`Context::tell_exception`].
-    pub(crate) fn learn(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
+    /// [`Context::tell`] and [`Context::tell_exception`].
+    pub(crate) fn learn(&self, domain: &Domain, ask: Ask, patience: Duration) -> Result<Arc<Answer>, ContextError> {
         let (shared, domain) = (self.shared.clone(), domain.clone());
-        shared.ask(&domain, Question::Network(Ask::Delivery), patience)
+        shared.ask(&domain, Question::Network(ask), patience)
     }
 
     /// Tells the administrator what he should know of an answer that was learnt on a thread of ours.

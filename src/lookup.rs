@@ -23,7 +23,7 @@ pub const FETCH_PAUSE: u64 = 300;
 const MAX_DETAIL: usize = 500;
 
 /// How much is asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Ask {
     /// What a delivery needs: the cache, DNS where the TXT record is due, HTTPS where its id is new.
     Delivery,

@@ -4,7 +4,7 @@
 //! cache knows. Nothing of the caller's ever runs on a thread of ours; also what the administrator should know is told
 //! on the thread that asks for the next completion.
 //!
-//! Lookups of one domain share a flight. Flights wait in order for a worker; a worker is a thread that asks the network
+//! Lookups of one domain share a flight, and so do its rechecks. Flights wait in order for a worker; a worker is a thread that asks the network
 //! for one flight after the other and ends when it has been idle for a while. Deadlines need no thread: the descriptor
 //! becomes readable when the next one is due, and whoever asks for the next completion then finds it.
 
@@ -17,6 +17,7 @@ use std::{fmt, io, mem, process};
 
 use crate::answer::Answer;
 use crate::context::{Context, ContextError};
+use crate::lookup::Ask;
 use crate::names::Domain;
 use crate::sys::bell::{Bell, Ring};
 use crate::sys::thread;
@@ -128,9 +129,32 @@ impl<T: Send + 'static> Queue<T> {
     /// A [`QueueError`]: no thread at all, or the queue is a parent's. Then there is no completion, and `user` is gone.
     pub fn submit(&self, domain: &Domain, patience: Duration, user: T) -> Result<u64, QueueError> {
         self.must_be_ours()?;
-        let submitted = Instant::now();
-        let patience = patience.min(self.shared.context.settings().timeout);
+        let begun = Instant::now();
         let at_hand = self.shared.context.at_hand(domain);
+        self.add(domain, Ask::Delivery, at_hand, begun, patience, user)
+    }
+
+    /// Submits a recheck, as [`Context::recheck`] does it: DNS is asked whatever is remembered. All else is as with
+    /// [`Queue::submit`].
+    ///
+    /// # Errors
+    /// As [`Queue::submit`].
+    pub fn recheck(&self, domain: &Domain, patience: Duration, user: T) -> Result<u64, QueueError> {
+        self.must_be_ours()?;
+        self.add(domain, Ask::Recheck, None, Instant::now(), patience, user)
+    }
+
+    /// Adds a lookup that was `begun` then: it is complete where its answer is at hand.
+    fn add(
+        &self,
+        domain: &Domain,
+        ask: Ask,
+        at_hand: Option<Arc<Answer>>,
+        begun: Instant,
+        patience: Duration,
+        user: T,
+    ) -> Result<u64, QueueError> {
+        let patience = patience.min(self.shared.context.settings().timeout);
         let mut state = self.shared.state();
         state.last_id += 1;
         let id = state.last_id;
@@ -138,7 +162,11 @@ impl<T: Send + 'static> Queue<T> {
             let end = End::Learnt(Outcome::Answer(answer));
             state.done.push_back(Done { id, user, end });
         } else {
-            let is_new = state.board(domain, id, submitted + patience + LAST_WORD, patience, user);
+            let errand = Errand {
+                domain: domain.clone(),
+                ask,
+            };
+            let is_new = state.board(errand, id, begun + patience + LAST_WORD, patience, user);
             if is_new && let Err(error) = self.shared.find_worker(&mut state) {
                 state.leave(id);
                 return Err(QueueError::System(error));
@@ -170,7 +198,7 @@ impl<T: Send + 'static> Queue<T> {
         Ok(done.map(|Done { id, user, end }| {
             let outcome = match end {
                 End::Learnt(outcome) => outcome,
-                End::OutOfTime(domain) => context.out_of_time(&domain).into(),
+                End::OutOfTime(errand) => context.out_of_time(&errand.domain).into(),
             };
             if let Outcome::Answer(answer) = &outcome {
                 context.tell_exception(answer);
@@ -252,10 +280,10 @@ struct State<T> {
     lookups: HashMap<u64, Waiting<T>>,
     /// Their deadlines.
     deadlines: BTreeSet<(Instant, u64)>,
-    /// What they wait for: one flight for each domain.
-    flights: HashMap<Arc<Domain>, Flight>,
+    /// What they wait for: one flight for each errand.
+    flights: HashMap<Arc<Errand>, Flight>,
     /// The flights that no worker has taken yet, by the number of their first lookup.
-    queued: BTreeMap<u64, Arc<Domain>>,
+    queued: BTreeMap<u64, Arc<Errand>>,
     /// What [`Queue::next`] gives.
     done: VecDeque<Done<T>>,
     /// Answers with something in them that the administrator should know.
@@ -266,9 +294,16 @@ struct State<T> {
     ring: Ring,
 }
 
+/// What a flight is for.
+#[derive(PartialEq, Eq, Hash)]
+struct Errand {
+    domain: Domain,
+    ask: Ask,
+}
+
 /// A lookup under way.
 struct Waiting<T> {
-    domain: Arc<Domain>,
+    errand: Arc<Errand>,
     deadline: Instant,
     user: T,
 }
@@ -285,8 +320,8 @@ struct Flight {
     taken: bool,
 }
 
-/// What a worker takes: a domain, and how much time there is for it.
-type Taken = (Arc<Domain>, Duration);
+/// What a worker takes: an errand, and how much time there is for it.
+type Taken = (Arc<Errand>, Duration);
 
 struct Done<T> {
     id: u64,
@@ -297,7 +332,7 @@ struct Done<T> {
 enum End {
     Learnt(Outcome),
     /// The cache is looked at when the completion is taken: by then another one may have learnt more.
-    OutOfTime(Arc<Domain>),
+    OutOfTime(Arc<Errand>),
 }
 
 impl From<Result<Arc<Answer>, ContextError>> for Outcome {
@@ -325,11 +360,11 @@ impl<T: Send + 'static> Shared<T> {
         {
             // It has its flight from the start: hundreds of new threads would queue for the lock, and the caller's
             // thread behind them.
-            let (shared, domain) = (self.clone(), flight.0.clone());
+            let (shared, errand) = (self.clone(), flight.0.clone());
             match thread::start(move || shared.work(flight)) {
                 Ok(()) => state.workers += 1,
                 Err(error) => {
-                    state.give_back(domain);
+                    state.give_back(errand);
                     // The others will come to it.
                     return if state.workers > 0 { Ok(()) } else { Err(error) };
                 }
@@ -341,12 +376,13 @@ impl<T: Send + 'static> Shared<T> {
     /// What a worker does.
     fn work(&self, first: Taken) {
         let mut taken = Some(first);
-        while let Some((domain, patience)) = taken {
-            let learnt = catch_unwind(AssertUnwindSafe(|| self.context.learn(&domain, patience)));
+        while let Some((errand, patience)) = taken {
+            let learn = || self.context.learn(&errand.domain, errand.ask, patience);
+            let learnt = catch_unwind(AssertUnwindSafe(learn));
             let learnt = learnt.unwrap_or_else(|_| Err(ContextError::Thread(thread::ThreadError::Panic.to_string())));
             let mut state = self.state();
             if !state.closed {
-                state.land(&domain, learnt.into());
+                state.land(&errand, learnt.into());
                 state.ring(&self.bell);
             }
             taken = self.take_flight(state);
@@ -393,12 +429,12 @@ impl<T> State<T> {
         }
     }
 
-    /// A lookup joins the flight for its domain. Returns whether that is a new one, which needs a worker.
-    fn board(&mut self, domain: &Domain, id: u64, deadline: Instant, patience: Duration, user: T) -> bool {
-        let known = self.flights.get_key_value(domain).map(|(domain, _)| domain.clone());
+    /// A lookup joins the flight for its errand. Returns whether that is a new one, which needs a worker.
+    fn board(&mut self, errand: Errand, id: u64, deadline: Instant, patience: Duration, user: T) -> bool {
+        let known = self.flights.get_key_value(&errand).map(|(errand, _)| errand.clone());
         let is_new = known.is_none();
-        let domain = known.unwrap_or_else(|| Arc::new(domain.clone()));
-        let flight = self.flights.entry(domain.clone()).or_insert_with(|| Flight {
+        let errand = known.unwrap_or_else(|| Arc::new(errand));
+        let flight = self.flights.entry(errand.clone()).or_insert_with(|| Flight {
             first: id,
             lookups: Vec::new(),
             waiting: 0,
@@ -409,10 +445,10 @@ impl<T> State<T> {
         flight.waiting += 1;
         flight.patience = flight.patience.max(patience);
         if is_new {
-            self.queued.insert(id, domain.clone());
+            self.queued.insert(id, errand.clone());
         }
         self.deadlines.insert((deadline, id));
-        let waiting = Waiting { domain, deadline, user };
+        let waiting = Waiting { errand, deadline, user };
         self.lookups.insert(id, waiting);
         is_new
     }
@@ -421,11 +457,11 @@ impl<T> State<T> {
     fn leave(&mut self, id: u64) -> Option<Waiting<T>> {
         let lookup = self.lookups.remove(&id)?;
         self.deadlines.remove(&(lookup.deadline, id));
-        if let Some(flight) = self.flights.get_mut(&lookup.domain) {
+        if let Some(flight) = self.flights.get_mut(&lookup.errand) {
             flight.waiting -= 1;
             if flight.waiting == 0 && !flight.taken {
                 self.queued.remove(&flight.first);
-                self.flights.remove(&lookup.domain);
+                self.flights.remove(&lookup.errand);
             }
         }
         Some(lookup)
@@ -433,23 +469,23 @@ impl<T> State<T> {
 
     /// The first flight in the queue, for a worker.
     fn take_flight(&mut self) -> Option<Taken> {
-        let (_, domain) = self.queued.pop_first()?;
-        let flight = self.flights.get_mut(&domain)?;
+        let (_, errand) = self.queued.pop_first()?;
+        let flight = self.flights.get_mut(&errand)?;
         flight.taken = true;
-        Some((domain, flight.patience))
+        Some((errand, flight.patience))
     }
 
     /// There is no worker for the flight after all: it is in the queue again, in its old place.
-    fn give_back(&mut self, domain: Arc<Domain>) {
-        if let Some(flight) = self.flights.get_mut(&domain) {
+    fn give_back(&mut self, errand: Arc<Errand>) {
+        if let Some(flight) = self.flights.get_mut(&errand) {
             flight.taken = false;
-            self.queued.insert(flight.first, domain);
+            self.queued.insert(flight.first, errand);
         }
     }
 
     /// A flight has its answer, and so have all who wait for it.
-    fn land(&mut self, domain: &Domain, outcome: Outcome) {
-        let flight = self.flights.remove(domain);
+    fn land(&mut self, errand: &Errand, outcome: Outcome) {
+        let flight = self.flights.remove(errand);
         for id in flight.into_iter().flat_map(|flight| flight.lookups) {
             if let Some(Waiting { deadline, user, .. }) = self.lookups.remove(&id) {
                 self.deadlines.remove(&(deadline, id));
@@ -467,8 +503,8 @@ impl<T> State<T> {
     /// Completes what is past its deadline.
     fn expire(&mut self, now: Instant) {
         while let Some((_, id)) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now).copied() {
-            if let Some(Waiting { domain, user, .. }) = self.leave(id) {
-                let end = End::OutOfTime(domain);
+            if let Some(Waiting { errand, user, .. }) = self.leave(id) {
+                let end = End::OutOfTime(errand);
                 self.done.push_back(Done { id, user, end });
             }
         }

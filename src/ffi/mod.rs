@@ -6,6 +6,7 @@
 #![allow(non_camel_case_types, reason = "the types are named as C names them")]
 
 mod answer;
+mod cache;
 mod check;
 mod context;
 mod exim;
@@ -14,6 +15,7 @@ mod queue;
 mod settings;
 
 pub use answer::*;
+pub use cache::*;
 pub use check::*;
 pub use context::*;
 pub use exim::*;

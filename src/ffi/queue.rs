@@ -27,7 +27,7 @@ unsafe impl Send for User {}
 pub struct mtasts_completion {
     /// `sizeof(mtasts_completion)`, set by the caller.
     pub size: usize,
-    /// The number that `mtasts_queue_submit` gave.
+    /// The number that `mtasts_queue_submit` or `mtasts_queue_recheck` gave.
     pub id: u64,
     /// What the caller gave with it.
     pub user: *mut c_void,
@@ -123,6 +123,34 @@ pub unsafe extern "C" fn mtasts_queue_submit(
         // SAFETY: the caller's promises.
         let (queue, domain, id) = unsafe { (handle(queue)?, name(domain, length)?, id.as_mut()) };
         let given = queue.queue.submit(&domain, patience(timeout_ms), User(user))?;
+        if let Some(id) = id {
+            *id = given;
+        }
+        Ok(MTASTS_OK)
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// Submits a recheck as `mtasts_recheck` does it: whether there is a newer policy is asked now, whatever the cache says.
+/// Time limit, completion, arguments and return values are those of `mtasts_queue_submit`.
+///
+/// # Safety
+/// As `mtasts_queue_submit`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_queue_recheck(
+    queue: *const mtasts_queue,
+    domain: *const c_char,
+    length: usize,
+    timeout_ms: u32,
+    user: *mut c_void,
+    id: *mut u64,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (queue, domain, id) = unsafe { (handle(queue)?, name(domain, length)?, id.as_mut()) };
+        let given = queue.queue.recheck(&domain, patience(timeout_ms), User(user))?;
         if let Some(id) = id {
             *id = given;
         }

@@ -168,6 +168,35 @@ static void recheck(void) {
     FAILS(MTASTS_E_ARGUMENT, mtasts_recheck(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, error));
 }
 
+/* ---- the cache ---- */
+
+static void listing_new(void) {
+    mtasts_listing *const none = (mtasts_listing *)-1;
+    mtasts_listing *out = none;
+    FAILS(MTASTS_E_ARGUMENT, mtasts_listing_new(NULL, &out, error));
+    CHECK(out == none);
+    FAILS(MTASTS_E_ARGUMENT, mtasts_listing_new(context, NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_listing_new(NULL, NULL, error));
+    GIVES(MTASTS_OK, mtasts_listing_new(context, &out, NULL));
+    const char *domain = mtasts_listing_next(out);
+    CHECK(domain && strcmp(domain, "enforced.example") == 0);
+    while (mtasts_listing_next(out)) {
+    }
+    CHECK(mtasts_listing_next(out) == NULL);
+    mtasts_listing_free(out);
+}
+
+static void listing_next(void) { CHECK(mtasts_listing_next(NULL) == NULL); }
+
+static void listing_free(void) { mtasts_listing_free(NULL); }
+
+static void purge(void) {
+    REFUSES_BAD_NAMES(mtasts_purge(context, name, length, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_purge(NULL, "enforced.example", MTASTS_NUL_TERMINATED, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_purge(NULL, NULL, SIZE_MAX - 1, error));
+    GIVES(0, mtasts_purge(context, "unknown.example", MTASTS_NUL_TERMINATED, NULL));
+}
+
 static void context_new(void) {
     mtasts_context *out = (mtasts_context *)-1;
     FAILS(MTASTS_E_ARGUMENT, mtasts_context_new(NULL, NULL, error));
@@ -587,6 +616,16 @@ static void queue_submit(void) {
     mtasts_queue_free(queue);
 }
 
+static void queue_recheck(void) {
+    mtasts_queue *queue = new_queue();
+    uint64_t id = 77;
+    REFUSES_BAD_NAMES(mtasts_queue_recheck(queue, name, length, 0, NULL, &id, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_recheck(NULL, "a.example", MTASTS_NUL_TERMINATED, 0, NULL, &id, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_queue_recheck(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, NULL, error));
+    CHECK(id == 77);
+    mtasts_queue_free(queue);
+}
+
 static void queue_next(void) {
     mtasts_completion done = {sizeof done, 77, NULL, NULL, 77, ""};
     const size_t sizes[] = {0, sizeof done - 1, sizeof done + 1, SIZE_MAX};
@@ -696,13 +735,18 @@ static const struct {
     {"mtasts_exim_mode", exim_mode},
     {"mtasts_exim_recheck", exim_recheck},
     {"mtasts_exim_version", exim_version},
+    {"mtasts_listing_free", listing_free},
+    {"mtasts_listing_new", listing_new},
+    {"mtasts_listing_next", listing_next},
     {"mtasts_lookup", lookup},
     {"mtasts_lookup_cached", lookup_cached},
+    {"mtasts_purge", purge},
     {"mtasts_queue_cancel", queue_cancel},
     {"mtasts_queue_fd", queue_fd},
     {"mtasts_queue_free", queue_free},
     {"mtasts_queue_new", queue_new},
     {"mtasts_queue_next", queue_next},
+    {"mtasts_queue_recheck", queue_recheck},
     {"mtasts_queue_submit", queue_submit},
     {"mtasts_recheck", recheck},
     {"mtasts_result_name", result_name},

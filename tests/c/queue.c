@@ -201,6 +201,7 @@ static void forked(const mtasts_context *context) {
         CHECK(mtasts_queue_next(queue, &done) == MTASTS_E_FORKED);
         CHECK(mtasts_queue_cancel(queue, 1) == MTASTS_E_FORKED);
         CHECK(mtasts_queue_submit(queue, GOOD, MTASTS_NUL_TERMINATED, 0, NULL, NULL, &error) == MTASTS_E_FORKED);
+        CHECK(mtasts_queue_recheck(queue, GOOD, MTASTS_NUL_TERMINATED, 0, NULL, NULL, &error) == MTASTS_E_FORKED);
         CHECK(error.code == MTASTS_E_FORKED && error.message[0]);
         mtasts_queue_free(queue);
         CHECK(mtasts_queue_new(context, &own, &error) == MTASTS_OK);

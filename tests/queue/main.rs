@@ -153,6 +153,22 @@ fn a_hit_is_complete_at_once_without_the_network() {
 }
 
 #[test]
+fn a_recheck_asks_whatever_the_cache_says() {
+    on_the_internet("recheck", |internet| {
+        for who in ["user", "root"] {
+            internet.empty_cache();
+            internet.lab.reset().unwrap();
+            internet.run("fill", "user", "");
+            let weaker = lab::policy_text("testing", &["mx.good.test"], 86400);
+            internet.lab.set("good.test", Change::publish("newer", weaker)).unwrap();
+            internet.run("recheck", who, "");
+            let fetched = internet.lab.counters().https["mta-sts.good.test"];
+            assert_eq!(fetched, 2, "{who}: one for the cache, one for both rechecks");
+        }
+    });
+}
+
+#[test]
 fn fast_domains_do_not_wait_for_slow_ones() {
     on_the_internet("mixed", |internet| {
         let slow = [Https::BlackHole, Https::Drip, Https::Silent];

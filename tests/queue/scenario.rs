@@ -42,6 +42,7 @@ fn one() {
         "joined" => joined(),
         "fill" => fill(),
         "hits" => hits(is_root),
+        "recheck" => recheck(),
         "mixed" => mixed(is_root),
         "patience" => patience(is_root),
         "told" => told(),
@@ -219,6 +220,28 @@ fn hits(is_root: bool) {
     }
     queue.submit(&domain("good.test"), LONG, 4).unwrap();
     assert!(readable(&queue, LONG), "the descriptor tells of a hit too");
+}
+
+/// A lookup is a hit in the cache; a recheck beside it learns what the domain has changed to.
+fn recheck() {
+    let queue = Queue::new(&context()).unwrap();
+    queue.recheck(&domain("good.test"), LONG, "recheck").unwrap();
+    queue.submit(&domain("good.test"), LONG, "lookup").unwrap();
+    queue.recheck(&domain("good.test"), LONG, "recheck").unwrap();
+    let mut seen = BTreeMap::<_, Vec<_>>::new();
+    for _ in 0..3 {
+        let done = next(&queue);
+        let answer = answer(&done.outcome);
+        seen.entry(done.user)
+            .or_default()
+            .push((answer.source(), answer.mode()));
+    }
+    assert_eq!(seen["recheck"], [(Source::Fresh, Mode::Testing); 2]);
+    // It may have come later than the rechecks, as root.
+    let [(_, mode)] = seen["lookup"][..] else {
+        panic!("{seen:?}")
+    };
+    assert!(matches!(mode, Mode::Enforce | Mode::Testing));
 }
 
 /// What becomes of a domain whose policy host does not answer.

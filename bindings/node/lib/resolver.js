@@ -83,7 +83,9 @@ class Resolver {
 
   #ask(domain, recheck, { deadline, signal } = {}) {
     mustBeString('domain', domain)
-    if (deadline !== undefined && !(deadline <= Infinity)) throw wrongType('options.deadline', 'a number', deadline)
+    if (deadline !== undefined && (typeof deadline !== 'number' || Number.isNaN(deadline))) {
+      throw wrongType('options.deadline', 'a number', deadline)
+    }
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw wrongType('options.signal', 'an AbortSignal', signal)
     }
@@ -110,7 +112,7 @@ class Resolver {
   #take() {
     try {
       for (let taken = 0; taken < BATCH; taken++) {
-        const done = this.#addon.next()
+        const done = call(() => this.#addon.next())
         if (!done) break
         const { id, answer, code, message } = done
         // Of a lookup that was aborted nobody wants to know.
@@ -121,6 +123,7 @@ class Resolver {
       this.#tell()
       this.#wait()
     } catch (error) {
+      // No thread, no descriptor: nobody would ever tell of the others.
       this.#failAll(error)
     }
   }

@@ -17,7 +17,7 @@ pub struct Answer {
 }
 
 /// What the MTA must do with a host.
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Verdict {
     /// What to do.
     pub action: &'static str,

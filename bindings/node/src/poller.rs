@@ -189,7 +189,7 @@ fn start(watch: Arc<Watch>, wake: Arc<Wake>) -> io::Result<JoinHandle<()>> {
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
     }
     let thread = thread::Builder::new()
-        .name("mtasts".into())
+        .name("mtasts-wait".into())
         .stack_size(64 * 1024)
         .spawn(run);
     // SAFETY: the set that was written above.
