@@ -57,6 +57,32 @@ function ini(sections) {
   return lines.join('\n')
 }
 
+// A real redis, with nothing in it.
+async function fresh_redis() {
+  const child = spawn('redis-server', ['--save', '', '--bind', '127.0.0.1', '--dir', os.tmpdir()], { stdio: 'ignore' })
+  const cli = (...words) => {
+    const { stdout, stderr, status, error } = spawnSync('redis-cli', words, { encoding: 'utf8' })
+    if (status !== 0) throw new Error(`redis-cli ${words.join(' ')}: ${error ?? stderr}`)
+    return stdout
+  }
+  const DATABASES = [...Array(16).keys()].map(String)
+  for (let n = 0; ; n++) {
+    try {
+      cli('PING')
+      break
+    } catch (err) {
+      if (n === 200) throw err
+      await sleep(50)
+    }
+  }
+  return {
+    cli,
+    everywhere: (...words) => DATABASES.forEach((db) => cli('-n', db, ...words)),
+    everything: () => DATABASES.flatMap((db) => cli('-n', db, 'KEYS', '*').split('\n').filter(Boolean)),
+    stop: () => child.kill('SIGKILL'),
+  }
+}
+
 class Host {
   // `config`: files of the configuration, each laid over CONFIG; null for none.
   constructor(config = {}, { env = {}, node = [] } = {}) {
@@ -68,7 +94,7 @@ class Host {
     const defaults = path.join(reachable_app(), 'node_modules/Haraka/config')
     fs.cpSync(defaults, path.join(this.dir, 'config'), { recursive: true })
     fs.symlinkSync(path.join(reachable_app(), 'node_modules'), path.join(this.dir, 'node_modules'))
-    for (const name of ['open', 'journal']) {
+    for (const name of ['open', 'journal', 'denysoft']) {
       fs.copyFileSync(path.join(__dirname, 'plugins', `${name}.js`), path.join(this.dir, 'plugins', `${name}.js`))
     }
     for (const name of new Set([...Object.keys(CONFIG), ...Object.keys(config)])) {
@@ -252,4 +278,4 @@ process.once('exit', () => {
   if (app) spawnSync('umount', ['--lazy', app])
 })
 
-module.exports = { CONFIG, Host, NOBODY, PORT, fresh_library, reachable_app, submit }
+module.exports = { CONFIG, Host, NOBODY, PORT, fresh_library, fresh_redis, reachable_app, submit }

@@ -12,7 +12,9 @@ target=${CARGO_TARGET_DIR:-$root/target}
 work=$target/haraka
 app=$work/app${HARAKA:+-$HARAKA}
 
-(cd "$root" && cargo build --quiet --features lab && make --silent -C bindings/node addon PROFILE=debug)
+# A target directory of its own: both build the library, with other features under the same name.
+(cd "$root" && cargo build --quiet --features lab)
+CARGO_TARGET_DIR=$target/node make --silent -C "$root/bindings/node" addon PROFILE=debug
 
 # The mail server, before it knows of the plugin.
 pinned=$(cat "$here/app/package-lock.json" | sha256sum)
