@@ -114,7 +114,8 @@ class Host {
   async start() {
     const out = fs.openSync(path.join(this.dir, 'log'), 'a')
     const haraka = path.join(reachable_app(), 'node_modules/Haraka/bin/haraka')
-    const env = { ...process.env, JOURNAL: path.join(this.dir, 'journal'), ...this.env }
+    const { PATH, HARAKA_APP } = process.env
+    const env = { PATH, HARAKA_APP, JOURNAL: path.join(this.dir, 'journal'), ...this.env }
     const before = this.log().length
     this.child = spawn(process.execPath, [...this.node, haraka, '-c', this.dir], { env, stdio: ['ignore', out, out] })
     this.ended = new Promise((resolve) => this.child.once('exit', (code, signal) => resolve({ code, signal })))

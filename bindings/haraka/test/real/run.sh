@@ -12,9 +12,12 @@ target=${CARGO_TARGET_DIR:-$root/target}
 work=$target/haraka
 app=$work/app${HARAKA:+-$HARAKA}
 
-# A target directory of its own: both build the library, with other features under the same name.
 (cd "$root" && cargo build --quiet --features lab)
-CARGO_TARGET_DIR=$target/node make --silent -C "$root/bindings/node" addon PROFILE=debug
+# In a target directory of its own: it is the same library with other features, and would take the place of the lab's.
+addon=$root/bindings/node/mtasts.node
+if [ ! -e "$addon" ] || find "$root/src" "$root/bindings/node/src" -name '*.rs' -newer "$addon" | grep -q .; then
+    CARGO_TARGET_DIR=$target/node make --silent -C "$root/bindings/node" addon PROFILE=debug
+fi
 
 # The mail server, before it knows of the plugin.
 pinned=$(cat "$here/app/package-lock.json" | sha256sum)

@@ -2,7 +2,11 @@
 
 // A lookup that never ends.
 
-const path = require('node:path')
+const Module = require('node:module')
 
-const { Resolver } = require(path.join(process.env.HARAKA_APP, 'node_modules/mtasts'))
-Resolver.prototype.lookup = () => new Promise(() => {})
+const load = Module._load
+Module._load = function (...args) {
+  const loaded = load.apply(this, args)
+  if (args[0] === 'mtasts') loaded.Resolver.prototype.lookup = () => new Promise(() => {})
+  return loaded
+}
