@@ -47,4 +47,4 @@ npm=$(command -v npm)
     --prefer-offline --loglevel=error $tarballs)
 
 [ $# -gt 0 ] || set -- node --test --test-concurrency=1 "$here"/*.test.js
-exec "$target/debug/mtasts" lab run -- env MTASTS="$target/debug/mtasts" HARAKA_APP="$app" "$@"
+exec "$target/debug/mtasts" lab run --crowd "${CROWD:-60}" -- env MTASTS="$target/debug/mtasts" HARAKA_APP="$app" "$@"

@@ -6,7 +6,9 @@ const fs = require('node:fs')
 
 function write(hook, hmail, rest) {
   const item = hmail[Symbol.for('haraka-plugin-mta-sts')]
-  const line = { hook, domain: hmail.todo.domain, ...rest, results: item?.results, id: item?.answer?.id }
+  const at = Date.now()
+  const delay = (at - hmail.todo.queue_time) / 1000
+  const line = { hook, at, delay, domain: hmail.todo.domain, ...rest, results: item?.results, id: item?.answer?.id }
   fs.appendFileSync(process.env.JOURNAL, `${JSON.stringify(line)}\n`)
 }
 
