@@ -4,7 +4,7 @@
 //! here is only what the RFC says, so that it can be tested second by second.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, Failure, Source};
 use crate::calendar;
@@ -19,6 +19,9 @@ use crate::settings::Settings;
 
 /// After a failed fetch there is no other for the same id within this time, in seconds (RFC 8461 3.3: "five minutes").
 pub const FETCH_PAUSE: u64 = 300;
+/// A policy host that had less time than this when the caller's ended is not known to have failed. Otherwise one impatient
+/// caller would keep all others, for five minutes, from a policy that they could have had.
+const FAIR: Duration = Duration::from_secs(5);
 /// The longest detail of a failure, in octets.
 const MAX_DETAIL: usize = 500;
 
@@ -238,6 +241,7 @@ impl Lookup<'_> {
     }
 
     fn fetch(&self, entry: &mut Entry, id: String, now: u64, deadline: Instant) -> Answer {
+        let begun = Instant::now();
         let fetched = self
             .https
             .get(&entry.domain, deadline)
@@ -275,32 +279,27 @@ impl Lookup<'_> {
                 Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
             }
             Err((result, detail)) => {
-                let failed = FailedFetch {
-                    id,
-                    at: now,
-                    result,
-                    detail: one_line(&detail, MAX_DETAIL),
-                };
-                let detail = failed.detail.clone();
-                entry.failed = Some(failed);
+                let detail = one_line(&detail, MAX_DETAIL);
+                let fair = FAIR.min(self.settings.timeout / 2);
+                let cut_short = Instant::now() >= deadline && deadline < begun + fair;
+                if !cut_short {
+                    entry.failed = Some(FailedFetch {
+                        id,
+                        at: now,
+                        result,
+                        detail: detail.clone(),
+                    });
+                }
+                // What the host did not do in a time that was too short is nothing to report.
+                let result = (!cut_short).then_some(result);
                 match entry.live(now) {
                     Some(held) => {
-                        let failure = Failure {
-                            result: reportable(held, result),
-                            detail,
-                        };
-                        kept(entry, held.clone(), failure)
+                        let result = result.and_then(|result| reportable(held, result));
+                        kept(entry, held.clone(), Failure { result, detail })
                     }
                     // RFC 8461 3.3: no policy obtainable and none held: deliver as if there were none. It is
                     // reported, since the record says that there should be one (RFC 8461 6).
-                    None => Answer::unlearned(
-                        entry.domain.clone(),
-                        Failure {
-                            result: Some(result),
-                            detail,
-                        },
-                        None,
-                    ),
+                    None => Answer::unlearned(entry.domain.clone(), Failure { result, detail }, None),
                 }
             }
         }

@@ -295,7 +295,7 @@ struct State<T> {
 }
 
 /// What a flight is for.
-#[derive(PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Errand {
     domain: Domain,
     ask: Ask,
@@ -305,6 +305,7 @@ struct Errand {
 struct Waiting<T> {
     errand: Arc<Errand>,
     deadline: Instant,
+    patience: Duration,
     user: T,
 }
 
@@ -317,7 +318,8 @@ struct Flight {
     /// How much time the worker gets, counted from when it begins. Time that passed in the queue is not the domain's
     /// fault: a fetch that was cut short for that would count as failed, and be reported.
     patience: Duration,
-    taken: bool,
+    /// When a worker took it.
+    taken: Option<Instant>,
 }
 
 /// What a worker takes: an errand, and how much time there is for it.
@@ -439,16 +441,23 @@ impl<T> State<T> {
             lookups: Vec::new(),
             waiting: 0,
             patience,
-            taken: false,
+            taken: None,
         });
         flight.lookups.push(id);
         flight.waiting += 1;
-        flight.patience = flight.patience.max(patience);
+        if flight.taken.is_none() {
+            flight.patience = flight.patience.max(patience);
+        }
         if is_new {
             self.queued.insert(id, errand.clone());
         }
         self.deadlines.insert((deadline, id));
-        let waiting = Waiting { errand, deadline, user };
+        let waiting = Waiting {
+            errand,
+            deadline,
+            patience,
+            user,
+        };
         self.lookups.insert(id, waiting);
         is_new
     }
@@ -459,7 +468,7 @@ impl<T> State<T> {
         self.deadlines.remove(&(lookup.deadline, id));
         if let Some(flight) = self.flights.get_mut(&lookup.errand) {
             flight.waiting -= 1;
-            if flight.waiting == 0 && !flight.taken {
+            if flight.waiting == 0 && flight.taken.is_none() {
                 self.queued.remove(&flight.first);
                 self.flights.remove(&lookup.errand);
             }
@@ -471,27 +480,39 @@ impl<T> State<T> {
     fn take_flight(&mut self) -> Option<Taken> {
         let (_, errand) = self.queued.pop_first()?;
         let flight = self.flights.get_mut(&errand)?;
-        flight.taken = true;
+        flight.taken = Some(Instant::now());
         Some((errand, flight.patience))
     }
 
     /// There is no worker for the flight after all: it is in the queue again, in its old place.
     fn give_back(&mut self, errand: Arc<Errand>) {
         if let Some(flight) = self.flights.get_mut(&errand) {
-            flight.taken = false;
+            flight.taken = None;
             self.queued.insert(flight.first, errand);
         }
     }
 
-    /// A flight has its answer, and so have all who wait for it.
+    /// A flight has its answer, and so have all who wait for it. But if its time was over, those who have more time than
+    /// whoever it was begun for wait for another one.
     fn land(&mut self, errand: &Errand, outcome: Outcome) {
-        let flight = self.flights.remove(errand);
-        for id in flight.into_iter().flat_map(|flight| flight.lookups) {
-            if let Some(Waiting { deadline, user, .. }) = self.lookups.remove(&id) {
-                self.deadlines.remove(&(deadline, id));
-                let end = End::Learnt(outcome.clone());
-                self.done.push_back(Done { id, user, end });
+        let Some(flight) = self.flights.remove(errand) else {
+            return;
+        };
+        let now = Instant::now();
+        let is_late = flight.taken.is_some_and(|taken| taken + flight.patience <= now);
+        for id in flight.lookups {
+            let Some(waiting) = self.lookups.remove(&id) else {
+                continue;
+            };
+            let Waiting { deadline, user, .. } = waiting;
+            self.deadlines.remove(&(deadline, id));
+            let left = deadline.saturating_duration_since(now + LAST_WORD);
+            if is_late && waiting.patience > flight.patience && !left.is_zero() {
+                self.board(errand.clone(), id, deadline, left, user);
+                continue;
             }
+            let end = End::Learnt(outcome.clone());
+            self.done.push_back(Done { id, user, end });
         }
         if let Outcome::Answer(answer) = outcome
             && (answer.alert().is_some() || answer.warning().is_some())

@@ -246,6 +246,25 @@ fn a_failed_fetch_is_not_tried_again_for_five_minutes_by_any_process() {
     });
 }
 
+/// A caller with little time learns nothing, and that is not the fault of the domain: the next one, who has more, must
+/// not wait five minutes for its policy.
+#[test]
+fn an_impatient_caller_keeps_nobody_from_a_policy() {
+    on_the_internet("hurry", |lab, cache| {
+        let good = Domain::parse("good.test").unwrap();
+        lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
+        let hurried = context(cache).lookup(&good, Duration::from_secs(1)).unwrap();
+        assert_eq!(hurried.source(), Source::CouldNotLearn, "{hurried}");
+        assert_eq!(
+            hurried.failure().unwrap().result,
+            None,
+            "not known to be at fault: {hurried}"
+        );
+        lab.set("good.test", Change::https(Https::Ok)).unwrap();
+        assert_eq!(lookup(&context(cache), "good.test").source(), Source::Fresh);
+    });
+}
+
 #[test]
 fn first_contact_with_a_broken_dns_waits_where_it_is_asked_to() {
     on_the_internet("first", |lab, cache| {

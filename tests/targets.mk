@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench
+.PHONY: test lint packages demo bench soak
 
 # Everything. Root, because network namespaces are made.
 test: lint
@@ -20,6 +20,12 @@ lint:
 # The advisories are a repository of their own; where it cannot be had, that is no verdict.
 	@if cargo deny fetch db 2>/dev/null; then cargo deny check advisories; \
 	else echo "lint: the advisory database cannot be had from here; advisories are not checked"; fi
+
+# A quarter of an hour of bad weather, of which `make test` has half a minute: make soak SECONDS=900 SEED=
+soak: SECONDS = 900
+soak:
+	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make soak" >&2; exit 1; }
+	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) cargo test --features lab --test soak
 
 # What the tests need from Debian's or Ubuntu's archive.
 packages:

@@ -36,8 +36,12 @@ static void *ask(void *argument) {
             expect(context, known[which].domain, round % 3 == 2, known[which].mode);
         }
         /* The texts of an answer are made when one is asked for: by all threads at once. */
-        CHECK(strcmp(mtasts_answer_domain(shared), "good.test") == 0);
-        CHECK(strcmp(mtasts_answer_mx(shared, 0), "mx.good.test") == 0);
+        const char *domain = mtasts_answer_domain(shared), *mx = mtasts_answer_mx(shared, 0);
+        /* It is by an atomic pointer that the others get them, which helgrind does not see; a barrier it does. */
+        if (round == 0)
+            pthread_barrier_wait(&start);
+        CHECK(strcmp(domain, "good.test") == 0);
+        CHECK(strcmp(mx, "mx.good.test") == 0);
         GIVES(MTASTS_OK, mtasts_verdict(shared, "mx.good.test", MTASTS_NUL_TERMINATED, &seen, &decision, NULL));
         CHECK(decision.action == MTASTS_ACTION_DELIVER);
     }

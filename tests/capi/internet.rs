@@ -28,26 +28,20 @@ fn on_the_internet(name: &str, test: impl FnOnce(&Bench) + Send + 'static) {
 }
 
 /// The ways to build, to run and to watch a program that takes its time, and how much of a hundred it is to do.
-const WAYS: [(Link, Who, Watch, u32); 6] = [
+const WAYS: [(Link, Who, Watch, u32); 8] = [
     (Link::Shared, Who::Root, Watch::Nothing, 100),
     (Link::Static, Who::User, Watch::Nothing, 100),
     (Link::Sanitized, Who::Root, Watch::Nothing, 10),
     (Link::Sanitized, Who::User, Watch::Nothing, 10),
     (Link::Shared, Who::Root, Watch::ValgrindOverTls, 2),
     (Link::Shared, Who::User, Watch::ValgrindOverTls, 2),
+    (Link::Shared, Who::Root, Watch::Helgrind, 2),
+    (Link::Shared, Who::User, Watch::Helgrind, 2),
 ];
 
 fn all_ways(source: &'static str, most: u32, threads: u32) {
     on_the_internet(source, move |bench| {
         for (link, who, watch, share) in WAYS {
-            // The allocator of GCC's AddressSanitizer hangs in the child of a process with several threads, and root's
-            // helper is such a child.
-            let forks = who == Who::Root || source == "fork.c";
-            let threads = if link == Link::Sanitized && forks {
-                threads.min(1)
-            } else {
-                threads
-            };
             let program = program(source, link, bench.root());
             let cache = bench.of_user("cache", 0o2770);
             let (count, threads) = ((most * share).div_ceil(100).to_string(), threads.to_string());
@@ -124,6 +118,7 @@ fn the_example_delivers_as_rfc_8461_asks() {
             (Link::Sanitized, Who::User, Watch::Nothing),
             (Link::Shared, Who::Root, Watch::ValgrindOverTls),
             (Link::Shared, Who::User, Watch::ValgrindOverTls),
+            (Link::Shared, Who::User, Watch::Helgrind),
         ] {
             let program = program(example.to_str().unwrap(), link, bench.root());
             // Where the settings of the test Internet say that it is.

@@ -11,6 +11,7 @@ use mtasts::entry::{Held, TxtSeen};
 use mtasts::store::Store;
 use mtasts::{Domain, Entry, Policy};
 
+use crate::build::root;
 use crate::pki::{Directory, command};
 
 /// The ordinary user and his group: nobody and nogroup.
@@ -33,6 +34,8 @@ pub(crate) enum Watch {
     /// handshake of rustls with itself in memory, without any code of ours, shows the same (valgrind 3.19, ring 0.17).
     /// Nor is lost what a pointer into its middle keeps: so std keeps each thread's name.
     ValgrindOverTls,
+    /// helgrind: races, and misuse of locks and threads.
+    Helgrind,
 }
 
 /// A place for programs and their caches, gone at the end of the test.
@@ -100,12 +103,19 @@ impl Bench {
         let notes = self.of_user("notes", 0o777);
         let mut command = match watch {
             Watch::Nothing => Command::new(program),
-            Watch::Valgrind => valgrind(program, &notes, &["--show-leak-kinds=definite,indirect,possible"]),
-            Watch::ValgrindOverTls => valgrind(
-                program,
-                &notes,
-                &["--undef-value-errors=no", "--show-leak-kinds=definite"],
-            ),
+            Watch::Valgrind => {
+                let leaks = ["--leak-check=full", "--show-leak-kinds=definite,indirect,possible"];
+                valgrind(program, &notes, &leaks)
+            }
+            Watch::ValgrindOverTls => {
+                let leaks = ["--leak-check=full", "--show-leak-kinds=definite"];
+                valgrind(program, &notes, &[&leaks[..], &["--undef-value-errors=no"]].concat())
+            }
+            Watch::Helgrind => {
+                let known = root().join("tests/c/helgrind.supp");
+                let known = format!("--suppressions={}", known.display());
+                valgrind(program, &notes, &["--tool=helgrind", &known])
+            }
         };
         command.args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
         let what = format!("{command:?} as {who:?}");
@@ -153,7 +163,7 @@ fn without_unknown_call(notes: &str) -> String {
 fn valgrind(program: &Path, notes: &Path, arguments: &[&str]) -> Command {
     let mut valgrind = command("valgrind", "valgrind", notes);
     valgrind
-        .args(["--quiet", "--leak-check=full", "--fair-sched=yes"])
+        .args(["--quiet", "--fair-sched=yes"])
         .args(arguments)
         .arg(format!("--log-file={}/%p", notes.display()))
         .arg(program);

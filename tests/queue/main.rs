@@ -11,6 +11,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -188,6 +189,22 @@ fn a_policy_in_the_cache_outlives_the_callers_patience() {
             internet.run("fill", who, "");
             internet.lab.set("good.test", Change::txt("SILENT")).unwrap();
             internet.run("patience", who, "txt_life_min=0s;txt_life_max=0s");
+        }
+    });
+}
+
+/// The name server overhears the first question.
+#[test]
+fn a_patient_lookup_outlives_the_hasty_one_that_it_joined() {
+    on_the_internet("hasty", |internet| {
+        for who in ["user", "root"] {
+            internet.empty_cache();
+            let overheard = AtomicBool::new(false);
+            let dns = DnsServer::start(move |_| match overheard.swap(true, Ordering::Relaxed) {
+                false => Reply::silence(),
+                true => Reply::nxdomain(),
+            });
+            internet.run("hasty", who, &settings_with(&dns, ""));
         }
     });
 }

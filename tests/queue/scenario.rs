@@ -45,6 +45,7 @@ fn one() {
         "recheck" => recheck(),
         "mixed" => mixed(is_root),
         "patience" => patience(is_root),
+        "hasty" => hasty(),
         "told" => told(),
         "cancel" => cancel(),
         "dropped" => dropped(who),
@@ -315,6 +316,18 @@ fn patience(is_root: bool) {
     let patient = next(&queue);
     assert_eq!(patient.user, "patient");
     assert_eq!(answer(&patient.outcome).mode(), Mode::Enforce);
+}
+
+fn hasty() {
+    let queue = Queue::new(&context()).unwrap();
+    let late = domain("late.example");
+    queue.submit(&late, Duration::from_millis(300), "hasty").unwrap();
+    thread::sleep(Duration::from_millis(100));
+    queue.submit(&late, LONG, "patient").unwrap();
+    assert_eq!(next(&queue).user, "hasty");
+    let patient = next(&queue);
+    assert_eq!(patient.user, "patient");
+    assert_eq!(answer(&patient.outcome).source(), Source::NoPolicy, "{patient:?}");
 }
 
 fn told() {

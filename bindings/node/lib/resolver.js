@@ -11,8 +11,9 @@ const BATCH = 250
 const LONGEST = 2 ** 32 - 1
 
 // The settings as the library has them: names as in mtasts.toml, values as texts.
-function entries({ config, log, ...settings }) {
-  const given = Object.entries(settings).filter(([, value]) => value !== undefined)
+function entries(settings) {
+  const ours = ['config', 'log']
+  const given = Object.entries(settings).filter(([key, value]) => value !== undefined && !ours.includes(key))
   return given.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), text(value)])
 }
 

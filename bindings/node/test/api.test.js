@@ -63,7 +63,7 @@ describe('settings', () => {
     nowhere({ timeout: '1m' }).close()
   })
 
-  test('a file in place of the host\'s, and others on top', (t) => {
+  test("a file in place of the host's, and others on top", (t) => {
     const config = file(t, 'mtasts.toml', 'timeout = "5s"\ncache_dir = "/nowhere"\n')
     new Resolver({ config }).close()
     const wrong = file(t, 'mtasts.toml', 'timeout = "5s"\nretries = 3\n')
@@ -164,7 +164,10 @@ test('an answer of an empty cache', () => {
     sentence: answer.verdict('mx.example.com', { kind: 'name' }).sentence,
   })
   const verdict = (seen) => () => answer.verdict('mx.example.com', seen)
-  assert.throws(verdict({ kind: 'certificate', result: 'no-such' }), { code: 'ERR_MTASTS_ARGUMENT', message: /no-such/ })
+  assert.throws(verdict({ kind: 'certificate', result: 'no-such' }), {
+    code: 'ERR_MTASTS_ARGUMENT',
+    message: /no-such/,
+  })
   assert.throws(verdict({ kind: 'certificates' }), { code: 'ERR_MTASTS_ARGUMENT', message: /certificates/ })
   for (const seen of [undefined, null, 'name', {}, { kind: 1 }]) assert.throws(verdict(seen), TypeError)
   assert.throws(() => answer.verdict('not a host', { kind: 'name' }), { code: 'ERR_MTASTS_NAME' })
@@ -192,7 +195,7 @@ test('an error shows what it is', () => {
   assert.match(inspect(error), /MtaStsError: no name\n[^]*code: 'ERR_MTASTS_NAME'/)
 })
 
-test('Node\'s codes in the words of RFC 8460', () => {
+test("Node's codes in the words of RFC 8460", () => {
   const result = (code) => mtasts.failureFromNode(code).result
   assert.equal(result('CERT_HAS_EXPIRED'), 'certificate-expired')
   assert.equal(result('ERR_TLS_CERT_ALTNAME_INVALID'), 'certificate-host-mismatch')

@@ -54,6 +54,17 @@ async function load(many = 400) {
 }
 
 const programs = {
+  // What is learnt of domains, given as JSON.
+  async answers(domains) {
+    const { Resolver } = require('..')
+    const lines = []
+    const resolver = new Resolver({ log: (line) => lines.push(line) })
+    const answers = await Promise.all(
+      JSON.parse(domains).map((domain) => resolver.lookup(domain, { deadline: 10_000 })),
+    )
+    say({ answers, lines })
+  },
+
   // Leaves while lookups are under way and complete.
   async exit(delay) {
     const lookups = await load()
@@ -79,7 +90,7 @@ const programs = {
     const resolver = new Resolver({ nameservers: [await silence()] })
     const begun = Date.now()
     // Not awaited: a pending promise alone does not keep Node alive.
-    resolver.lookup('good.test', { deadline: 2000 }).then(
+    resolver.lookup('never.test', { deadline: 2000 }).then(
       ({ source }) => say({ source, after: Date.now() - begun }),
       ({ code }) => say({ code, after: Date.now() - begun }),
     )
@@ -133,9 +144,9 @@ const programs = {
   },
 
   // Workers that are ended in the middle of their lookups. The main thread has never loaded the addon.
-  async terminated(times) {
+  async terminated(times, many) {
     for (let n = 0; n < Number(times); n++) {
-      const worker = new Worker(__filename, { workerData: ['load'] })
+      const worker = new Worker(__filename, { workerData: ['load', Number(many)] })
       await new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject))
       await sleep((n % 8) * 8)
       await worker.terminate()
@@ -149,7 +160,9 @@ const programs = {
     const ends = workers.map(async (worker) => {
       const said = []
       worker.on('message', (message) => said.push(message))
-      return new Promise((resolve, reject) => worker.once('error', reject).once('exit', (code) => resolve({ code, said })))
+      return new Promise((resolve, reject) =>
+        worker.once('error', reject).once('exit', (code) => resolve({ code, said })),
+      )
     })
     say({ ends: await Promise.all(ends), threads: await threads(0) })
   },
@@ -175,7 +188,12 @@ const programs = {
         throw new Error('the log is full')
       },
     })
-    say(await resolver.lookup('good.test').then((answer) => answer.mode, (error) => error.code))
+    say(
+      await resolver.lookup('good.test').then(
+        (answer) => answer.mode,
+        (error) => error.code,
+      ),
+    )
   },
 
   // No descriptor is left for the queue.
@@ -238,8 +256,8 @@ async function asks() {
 
 // What a worker does.
 const inWorker = {
-  async load() {
-    const lookups = await load(200)
+  async load(many) {
+    const lookups = await load(many)
     for (const lookup of lookups) lookup.catch(() => {})
     parentPort.postMessage('under way')
   },

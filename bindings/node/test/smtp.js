@@ -51,7 +51,11 @@ async function handshake(socket, host, options) {
   try {
     await once(secure, 'secureConnect')
     const chain = []
-    for (let cert = secure.getPeerCertificate(true); cert?.raw && !chain.includes(cert.raw); cert = cert.issuerCertificate) {
+    for (
+      let cert = secure.getPeerCertificate(true);
+      cert?.raw && !chain.includes(cert.raw);
+      cert = cert.issuerCertificate
+    ) {
       if (chain.some((der) => der.equals(cert.raw))) break
       chain.push(cert.raw)
     }
