@@ -196,7 +196,12 @@ class Host {
   async send(domains, seconds = 90) {
     const seen = this.journal().length
     await submit(domains)
-    const told = () => new Set(this.journal().slice(seen).map(({ domain }) => domain))
+    const told = () =>
+      new Set(
+        this.journal()
+          .slice(seen)
+          .map(({ domain }) => domain),
+      )
     await this.until(
       `tried: ${domains.slice(0, 5)}`,
       () => {
@@ -268,7 +273,7 @@ async function* replies_of(socket) {
   let text = ''
   for await (const octets of socket) {
     text += octets
-    for (let match; (match = /^(?:\d{3}-.*\r\n)*\d{3} .*\r\n/.exec(text)); ) {
+    for (let match; (match = /^(?:\d{3}-.*\r\n)*\d{3} .*\r\n/.exec(text));) {
       text = text.slice(match[0].length)
       yield match[0].slice(match[0].trimEnd().lastIndexOf('\n') + 1)
     }

@@ -5,17 +5,10 @@ here=$(cd "$(dirname "$0")" && pwd)
 into=$1
 node=$here/../../../node
 
-addon=$into/addon
-rm -rf "$addon"
-mkdir -p "$addon"
-cp "$node/mtasts.node" "$addon"
-node -e '
-const { version, license } = require(process.argv[1])
-const { platform, arch } = process
-const name = `@mtasts/${platform}-${arch}-gnu`
-console.log(JSON.stringify({ name, version, license, main: "mtasts.node", os: [platform], cpu: [arch], libc: ["glibc"] }))
-' "$node/package.json" >"$addon/package.json"
-
-for package in "$addon" "$node" "$here/../.."; do
-    (cd "$package" && npm pack --silent --pack-destination "$into" | sed "s|^|$into/|")
-done
+rm -rf "$into/addons" "$into/npm"
+case $(uname -m) in aarch64) platform=linux-arm64-gnu ;; *) platform=linux-x64-gnu ;; esac
+mkdir -p "$into/addons/$platform"
+cp "$node/mtasts.node" "$into/addons/$platform"
+make --silent -C "$node" pack ADDONS="$into/addons" OUT="$into/npm" >&2
+(cd "$here/../.." && npm pack --silent --pack-destination "$into/npm" >&2)
+ls "$into"/npm/*.tgz

@@ -2,7 +2,7 @@
 # A real Haraka on the test Internet, with the plugin as a user gets it: both packages packed, and installed without
 # scripts and without a compiler. Needs root (network namespaces) and, for what is not in the npm cache, the network.
 #
-#   run.sh [COMMAND...]     default: node --test for all files of this directory
+#   run.sh [COMMAND...]     default: node --test for all tests
 #
 # HARAKA=3.1.1 takes another Haraka than the pinned one.
 set -eu
@@ -13,10 +13,9 @@ work=$target/haraka
 app=$work/app${HARAKA:+-$HARAKA}
 
 (cd "$root" && cargo build --quiet --features lab)
-# In a target directory of its own: it is the same library with other features, and would take the place of the lab's.
 addon=$root/bindings/node/mtasts.node
 if [ ! -e "$addon" ] || find "$root/src" "$root/bindings/node/src" -name '*.rs' -newer "$addon" | grep -q .; then
-    CARGO_TARGET_DIR=$target/node make --silent -C "$root/bindings/node" addon PROFILE=debug
+    make --silent -C "$root/bindings/node" addon
 fi
 
 # The mail server, before it knows of the plugin.
@@ -35,7 +34,6 @@ if [ "$(cat "$app/.pinned" 2>/dev/null)" != "$pinned" ]; then
 fi
 
 # As the README says, from tarballs in place of the registry.
-rm -f "$work"/*.tgz
 rm -rf "$app"/node_modules/mtasts "$app"/node_modules/haraka-plugin-mta-sts
 tarballs=$("$here/pack.sh" "$work")
 # No compiler can be found on this PATH.
@@ -46,5 +44,7 @@ npm=$(command -v npm)
 (cd "$app" && PATH=$work/bin "$npm" install --no-save --no-package-lock --omit=optional --ignore-scripts \
     --prefer-offline --loglevel=error $tarballs)
 
-[ $# -gt 0 ] || set -- node --test --test-concurrency=1 "$here"/*.test.js
-exec "$target/debug/mtasts" lab run --crowd "${CROWD:-60}" -- env MTASTS="$target/debug/mtasts" HARAKA_APP="$app" "$@"
+[ -e "$here/../node_modules" ] || npm ci --prefix "$here/.." --ignore-scripts --loglevel=error
+[ $# -gt 0 ] || set -- node --test --test-concurrency=1 "$here"/../*.test.js "$here"/*.test.js
+exec "$target/debug/mtasts" lab run --crowd "${CROWD:-60}" -- env \
+    MTASTS="$target/debug/mtasts" HARAKA_APP="$app" NODE_PATH="$app/node_modules" "$@"

@@ -26,8 +26,7 @@ async function on(config, body, options) {
 }
 
 const fates_of = (fates) => Object.fromEntries(Object.entries(fates).map(([domain, { fate }]) => [domain, fate]))
-const send = (config, domains, options) =>
-  on(config, async (host) => fates_of(await host.send(domains)), options)
+const send = (config, domains, options) => on(config, async (host) => fates_of(await host.send(domains)), options)
 
 // A publication as RFC 8461 8.1 wants it.
 function publish(domain, id, mx) {
