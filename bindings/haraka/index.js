@@ -71,8 +71,9 @@ exports.learn_policy = async function (next, hmail) {
     if (this.cfg.enabled) await arm(hmail, this).learn()
     else disarm(hmail)
   } catch (err) {
-    // Nothing is expected here. Should it come to it, the armed item lets the mail wait.
+    // Nothing is expected here. Should it come to it, the mail waits.
     this.logcrit(`a defect of mta-sts: ${err.stack}`)
+    hmail.found_mx = () => hmail.temp_fail(`a defect of mta-sts: ${err.message}`)
   }
   // Never DENYSOFT: a deny hook may override it, and then the mail would be delivered.
   next()

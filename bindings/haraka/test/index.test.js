@@ -55,7 +55,7 @@ function register(ini) {
 // What the hook answers.
 async function ask(hmail) {
   let answer
-  await plugin.learn_policy((...args) => (answer = args), hmail, hmail.todo.domain)
+  await plugin.learn_policy((...args) => (answer = args), hmail)
   return answer
 }
 
@@ -139,7 +139,14 @@ describe('the hook', () => {
       plugin.resolver.lookup = lookup
       assert.deepStrictEqual(await ask(new HMailItem('example.com')), [])
     }
-    assert.deepStrictEqual(await ask({ todo: null }), [], 'not even for what is no item')
+  })
+
+  it('lets mail wait that it cannot arm', async () => {
+    register()
+    const broken = Object.assign(new HMailItem('example.com'), { todo: null })
+    assert.deepStrictEqual(await ask(broken), [])
+    broken.found_mx(MX)
+    assert.strictEqual(broken.done.at(-1)[0], 'temp_fail')
   })
 
   it('lets mail wait where nothing is known of the domain', async () => {
