@@ -59,6 +59,12 @@ exports.warn_about_outbound_ini = function () {
   this.logwarn('outbound.ini says enable_tls=false: all mail waits for domains whose MTA-STS policy says enforce')
 }
 
+// What is wrong with the cache is wrong for every mail, and told once.
+exports.warn_of_cache = function (warning) {
+  if (warning && warning !== this.told) this.logwarn(warning)
+  this.told = warning
+}
+
 // Milliseconds for a lookup. It has to be over before Haraka gives up the hook.
 exports.deadline = function () {
   const { lookup_timeout } = this.cfg

@@ -80,6 +80,7 @@ class Item {
     try {
       this.answer = await this.#plugin.resolver.lookup(this.#domain, { deadline: this.#plugin.deadline() })
       this.trouble = ''
+      this.#plugin.warn_of_cache(this.answer.warning)
     } catch (err) {
       const can_have_none = err.code === 'ERR_MTASTS_NAME' || err.code === 'ERR_MTASTS_ADDRESS'
       this.trouble = can_have_none ? '' : `nothing is known of the MTA-STS policy of ${this.#domain}: ${err.message}`

@@ -43,11 +43,14 @@ function run(command, ...args) {
 }
 
 // The settings of libmtasts that every program of the host shares, and an empty cache.
-function fresh_library(settings = '') {
+function fresh_library(settings = '', timeout = '3s') {
   const cache = path.join(process.env.MTASTS_LAB_DIR, 'cache')
   for (const name of fs.readdirSync(cache)) fs.rmSync(path.join(cache, name), { recursive: true })
   const addresses = 'allow_addresses = ["198.18.0.0/15", "2001:2::/48"]'
-  fs.writeFileSync('/etc/mtasts/mtasts.toml', `cache_dir = "${cache}"\ntimeout = 3\n${addresses}\n${settings}`)
+  fs.writeFileSync(
+    '/etc/mtasts/mtasts.toml',
+    `cache_dir = "${cache}"\ntimeout = "${timeout}"\n${addresses}\n${settings}`,
+  )
 }
 
 function ini(sections) {
@@ -100,7 +103,7 @@ class Host {
     for (const name of new Set([...Object.keys(CONFIG), ...Object.keys(config)])) {
       this.configure(name, config[name] === undefined ? CONFIG[name] : config[name])
     }
-    run('chown', '-R', 'nobody:nogroup', this.dir)
+    run('chown', '-R', (config['smtp.ini'] ?? CONFIG['smtp.ini']).main.user, this.dir)
     fs.chmodSync(this.dir, 0o755)
   }
 

@@ -8,8 +8,9 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { after, before, beforeEach, describe, it } = require('node:test')
 
-const { CONFIG, Host, fresh_library, fresh_redis } = require('./host')
+const { CONFIG, Host, fresh_library, fresh_redis, submit } = require('./host')
 const lab = require('./lab')
+const { domains_of, run } = require('./load')
 
 const WITHOUT = { plugins: CONFIG.plugins.filter((name) => name !== 'mta-sts') }
 const beside = (...others) => ({ plugins: [...others, ...CONFIG.plugins] })
@@ -280,6 +281,18 @@ describe('a slow policy host', { timeout: 120_000 }, () => {
   })
 })
 
+describe('many domains', { timeout: 180_000 }, () => {
+  it('do not wait for those whose policy host never answers', async () => {
+    const domains = domains_of(40)
+    const slow = domains.slice(0, 4)
+    const { delivered, delay_longest, first_slow_delay } = await run({}, 120, domains, slow, { timeout: '20s' })
+    assert.strictEqual(delivered, 120)
+    // Ten seconds are the time for a lookup.
+    assert.ok(first_slow_delay >= 9, `${first_slow_delay} s`)
+    assert.ok(delay_longest < first_slow_delay, `${delay_longest} s`)
+  })
+})
+
 describe('the roots', { timeout: 120_000 }, () => {
   const none = { 'mta-sts.ini': { main: {} } }
   const good = { 'good.test': 'delivered TLS', 'unknownca.test': 'deferred' }
@@ -341,6 +354,32 @@ describe('the settings', { timeout: 120_000 }, () => {
     // What Haraka has learnt the other programs of the host know.
     lab.set('nomatch.test', 'txt=SERVFAIL', 'https=refused')
     assert.match(execFileSync(process.env.MTASTS, ['cache', 'show', 'nomatch.test'], { encoding: 'utf8' }), /enforce/)
+  })
+
+  it('let several mail servers share the cache by its group', async () => {
+    const config = { 'smtp.ini': { main: { ...CONFIG['smtp.ini'].main, user: 'daemon', group: 'nogroup' } } }
+    const { 'good.test': fate } = await send(config, ['good.test'])
+    assert.strictEqual(fate, 'delivered TLS')
+    await on({}, async (host) => {
+      lab.set('good.test', 'txt=SERVFAIL', 'https=refused', 'certificate=expired')
+      assert.strictEqual((await host.send(['twomx.test']))['twomx.test'].fate, 'delivered TLS')
+      await submit(['good.test'])
+      await host.until('deferred', () => host.queue().some(({ attempts }) => attempts > 0))
+      assert.deepStrictEqual(host.lines('[WARN]', 'cache'), [])
+    })
+  })
+
+  it('with a cache that cannot be used, protect as long as Haraka runs, and say what is wrong once', async () => {
+    const dir = path.join(process.env.MTASTS_LAB_DIR, 'nothing')
+    fs.writeFileSync(
+      '/etc/mtasts/mtasts.toml',
+      fs.readFileSync('/etc/mtasts/mtasts.toml', 'utf8').replace(/cache"/, 'nothing"'),
+    )
+    await on({}, async (host) => {
+      const fates = fates_of(await host.send(['expired.test', 'good.test']))
+      assert.deepStrictEqual(fates, { 'expired.test': 'deferred', 'good.test': 'delivered TLS' })
+      assert.strictEqual(host.lines('[WARN]', dir).length, 1, host.log())
+    })
   })
 
   it('of Haraka that forbid TLS make enforced mail wait, and that is said at the start', async () => {
