@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench soak haraka
+.PHONY: test lint packages demo bench soak node haraka
 
 # Everything. Root, because network namespaces are made.
 test: lint
@@ -8,7 +8,13 @@ test: lint
 	cargo build --manifest-path fuzz/Cargo.toml
 	cargo build --lib
 	cargo test --features lab --no-fail-fast
+	$(MAKE) node
 	$(MAKE) haraka
+
+# The npm package. Its tools come from npm and stay in bindings/node/test.
+node:
+	cargo build --features lab --bin mtasts
+	$(MAKE) -C bindings/node test
 
 lint:
 	cargo fmt --check
