@@ -79,7 +79,12 @@ class Session {
   // only costs the host this attempt: anybody on the way may have sent it.
   #refuse(line) {
     if (!this.#item.enforces) return true
-    return this.#leave(`answered in clear: ${line.trim()}`)
+    return this.#leave(
+      `answered in clear: ${line
+        .trim()
+        .slice(0, 200)
+        .replace(/[^ -~]/g, '?')}`,
+    )
   }
 
   #passes(seen) {
@@ -97,6 +102,8 @@ class Session {
 
   #upgrade(upgrade, options, report) {
     const socket = this.#socket
+    // Half a line, sent in clear behind the answer to STARTTLS, would be taken for the start of the first reply in TLS.
+    socket.emit('data', '\n')
     // Haraka would speak as soon as the handshake is done, and before the certificate is judged.
     const waiting = socket.listeners('secure')
     socket.removeAllListeners('secure')

@@ -54,9 +54,10 @@ function fresh_library(settings = '', timeout = '3s') {
 }
 
 function ini(sections) {
-  const lines = Object.entries(sections).map(([name, entries]) =>
-    [`[${name}]`, ...Object.entries(entries).map(([key, value]) => `${key}=${value}`), ''].join('\n'),
-  )
+  const lines = Object.entries(sections).map(([name, entries]) => {
+    const settings = Object.entries(entries).flatMap(([key, values]) => [values].flat().map((one) => `${key}=${one}`))
+    return [`[${name}]`, ...settings, ''].join('\n')
+  })
   return lines.join('\n')
 }
 

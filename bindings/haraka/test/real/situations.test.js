@@ -395,11 +395,12 @@ describe('the settings', { timeout: 120_000 }, () => {
     const config = {
       'tls.ini': {
         main: { mutual_tls: true, rejectUnauthorized: false },
-        outbound: { no_tls_hosts: 'good.test', rejectUnauthorized: false },
+        outbound: { 'no_tls_hosts[]': ['good.test', 'nopolicy.test'], rejectUnauthorized: false },
       },
     }
     await on({ ...config, ...server_certificate() }, async (host) => {
-      assert.deepStrictEqual(fates_of(await host.send(Object.keys(SAMPLE))), SAMPLE)
+      const fates = fates_of(await host.send([...Object.keys(SAMPLE), 'nopolicy.test']))
+      assert.deepStrictEqual(fates, { ...SAMPLE, 'nopolicy.test': 'delivered PLAIN' })
     })
   })
 })
