@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench soak node haraka
+.PHONY: test lint packages demo bench soak node haraka python
 
 # Everything. Root, because network namespaces are made.
 test: lint
@@ -10,11 +10,17 @@ test: lint
 	cargo test --features lab --no-fail-fast
 	$(MAKE) node
 	$(MAKE) haraka
+	$(MAKE) python
 
 # The npm package. Its tools come from npm and stay in bindings/node/test.
 node:
 	cargo build --features lab --bin mtasts
-	$(MAKE) -C bindings/node test
+	$(MAKE) -C bindings/node test TARGET=$(abspath $(TARGET))
+
+# The Python package: a wheel, and its tests in each Python that is found.
+python:
+	cargo build --features lab --bin mtasts
+	$(MAKE) -C bindings/python test
 
 lint:
 	cargo fmt --check

@@ -190,7 +190,7 @@ fn start(watch: Arc<Watch>, wake: Arc<Wake>) -> io::Result<JoinHandle<()>> {
     }
     let thread = thread::Builder::new()
         .name("mtasts-wait".into())
-        .stack_size(64 * 1024)
+        .stack_size(128 * 1024)
         .spawn(run);
     // SAFETY: the set that was written above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };

@@ -1,0 +1,378 @@
+"""How a mail is delivered under MTA-STS: the order of things, the same for `mtasts.smtp` and
+`mtasts.aiosmtp`, which only connect and talk.
+
+What is decided about a host is decided by the library (`mtasts.Answer.verdict`). The rest is what every sender
+does: MX hosts in order of preference (RFC 5321 5.1), STARTTLS where it is offered (RFC 3207), the next host where one
+fails.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import re
+import smtplib
+import time
+from collections import deque
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+from .answer import Answer, Check, Verdict
+from .errors import Error, InvalidName
+from .words import Action, Mode, Seen
+
+logger = logging.getLogger("mtasts")
+
+MOST_HOSTS = 10
+"""To how many hosts of a domain a mail is offered: a stranger may list any number, and each may let us wait."""
+
+Refusals = dict[str, tuple[int, bytes]]
+"""Recipients that were refused, with the code and the text of the answer, as `smtplib` has them."""
+
+
+class DeliveryError(smtplib.SMTPResponseException):
+    """No recipient got the mail. It is an `smtplib.SMTPResponseException`, whose code tells a queue what to do.
+
+    Attributes:
+        smtp_code: 4xx: try again later; 5xx: give up.
+        smtp_error: An enhanced status code (RFC 3463) and what is wrong, in one line.
+        recipients: Code and text for each recipient.
+    """
+
+    smtp_error: bytes
+    recipients: Refusals
+
+    def __init__(self, code: int, text: bytes, recipients: Refusals | None = None) -> None:
+        super().__init__(code, text)
+        self.recipients = recipients or {}
+
+    def __str__(self) -> str:
+        return f"{self.smtp_code} {self.smtp_error.decode('utf-8', 'replace')}"
+
+
+class TemporaryError(DeliveryError):
+    """The mail has to wait in the queue."""
+
+
+class PolicyError(TemporaryError):
+    """The mail has to wait because of the MTA-STS policy of its domain: no MX host meets it. Never a reason to bounce
+    (RFC 8461 5); before a queue gives such a mail up, it asks `mtasts.Resolver.recheck` whether there is another
+    policy.
+
+    Attributes:
+        answer: The policy, for `mtasts.Answer.is_same_policy`.
+        verdict: The verdict on the mail.
+        hosts: The verdict on each host that was refused.
+    """
+
+    answer: Answer
+    verdict: Verdict
+    hosts: dict[str, Verdict]
+
+    def __init__(self, answer: Answer, verdict: Verdict, hosts: dict[str, Verdict]) -> None:
+        said = [f"{host}: {verdict.reason_code}" for host, verdict in hosts.items()]
+        text = f"4.7.5 {verdict.sentence}" + (f" [{'; '.join(said[:5])}]" if said else "")
+        super().__init__(451, text.encode())
+        self.answer, self.verdict, self.hosts = answer, verdict, hosts
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PolicyError, (self.answer, self.verdict, self.hosts), {"recipients": self.recipients}
+
+
+class PermanentError(DeliveryError):
+    """The mail cannot be delivered: the recipient's own host says so, or there is no such domain."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of MTA-STS with one MX host: what a TLS report counts (RFC 8460)."""
+
+    __slots__ = ("answer", "at", "mx", "verdict")
+
+    at: float
+    """When, in Unix seconds."""
+    mx: str
+    """The MX host."""
+    answer: Answer
+    """The policy."""
+    verdict: Verdict
+    """What was found: a failure has a `mtasts.Verdict.result`."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Result, (self.at, self.mx, self.answer, self.verdict)
+
+
+class Results:
+    """The results of this process, for reports, until somebody takes them. For any number of threads.
+
+    Args:
+        limit: How many are kept; the oldest go first. A stranger's policy may have 64 KiB.
+    """
+
+    def __init__(self, limit: int = 1000) -> None:
+        self._results: deque[Result] = deque(maxlen=limit)
+
+    def add(self, result: Result) -> None:
+        """Adds one."""
+        self._results.append(result)
+
+    def take(self) -> list[Result]:
+        """Gives all, and forgets them."""
+        taken = []
+        try:
+            while True:
+                taken.append(self._results.popleft())
+        except IndexError:
+            return taken
+
+    def __len__(self) -> int:
+        return len(self._results)
+
+    def __iter__(self) -> Iterator[Result]:
+        return iter(tuple(self._results))
+
+
+results = Results()
+"""Where results go by default."""
+
+
+class Tls(Enum):
+    """How much a session asks for."""
+
+    VERIFIED = "a certificate that is good for the host's name"
+    """Required; the handshake fails without."""
+    OFFERED = "whatever TLS the host offers"
+    NONE = "none, where TLS has failed and is not required"
+
+
+class TlsFailed(Exception):
+    """A host gave no TLS, or not the TLS that was asked for; the connection is closed."""
+
+    def __init__(self, seen: Seen, *, check: Check | None = None, reason: str = "") -> None:
+        super().__init__(seen, check, reason)
+        self.seen, self.check, self.reason = seen, check, reason
+
+
+class HostFailed(Exception):
+    """A host cannot be used now, for other reasons: the next one may do."""
+
+    def __init__(self, code: int, text: bytes, recipients: Refusals | None = None) -> None:
+        super().__init__(code, text)
+        self.code, self.text, self.recipients = code, text, recipients or {}
+
+
+class Session(Protocol):
+    """A connection to a host, after its TLS handshake."""
+
+    check: Check | None
+    """Of the host's certificate, where `Tls.VERIFIED` was asked for."""
+
+    async def send(self, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
+        """One mail. It raises what `smtplib` raises, or HostFailed where the connection is lost."""
+
+    async def close(self) -> None:
+        """Says goodbye; never raises."""
+
+
+class Door(Protocol):
+    """The way to the network: it blocks, or waits in an event loop."""
+
+    results: Results
+
+    async def lookup(self, domain: str) -> Answer:
+        """The policy."""
+
+    async def mx_records(self, domain: str) -> Any:
+        """The answer of dnspython, or its exception."""
+
+    async def open(self, host: str, tls: Tls) -> Session:
+        """Connects, says EHLO, and starts TLS. It raises TlsFailed or HostFailed."""
+
+
+async def deliver(door: Door, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
+    """Delivers to recipients of any domains. Gives those who did not get it; raises a DeliveryError where nobody
+    did."""
+    refused: Refusals = {}
+    failures: list[DeliveryError] = []
+    served = 0
+    data = with_network_line_ends(data)
+    for domain, group in by_domain(recipients).items():
+        try:
+            refused.update(await deliver_to(door, domain, sender, group, data))
+            served += 1
+        except DeliveryError as error:
+            failures.append(error)
+            refused.update({to: error.recipients.get(to, (error.smtp_code, error.smtp_error)) for to in group})
+    if served == 0 and failures:
+        # One that may yet be delivered keeps the mail in the queue.
+        failure = next((failure for failure in failures if failure.smtp_code < 500), failures[0])
+        failure.recipients = refused
+        raise failure
+    return refused
+
+
+async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
+    """Delivers to the recipients of one domain."""
+    try:
+        answer = await door.lookup(domain)
+    except InvalidName as error:
+        # Address literals too: whoever may name a recipient could lead us to any host inside.
+        raise PermanentError(501, f"5.1.3 {error.reason}".encode()) from None
+    except Error as error:
+        raise TemporaryError(451, f"4.4.3 the MTA-STS policy of {domain}: {error.reason}".encode()) from error
+    try:
+        hosts = await mx_hosts(door, answer.domain)
+    except PermanentError:
+        # Whoever can forge DNS could make mail bounce so. A policy in force says that the domain does take mail.
+        verdict = answer.verdict(answer.domain, Seen.NO_HOST_LEFT)
+        if verdict.action is Action.DEFER:
+            raise PolicyError(answer, verdict, {}) from None
+        raise
+    # On the wire a domain has A-labels (RFC 5321 2.3.5).
+    written = {f"{to.rpartition('@')[0]}@{answer.domain}": to for to in recipients}
+    try:
+        refused = await _try_hosts(door, answer, hosts, sender, list(written), data)
+    except DeliveryError as error:
+        error.recipients = {written[to]: said for to, said in error.recipients.items()}
+        raise
+    return {written[to]: said for to, said in refused.items()}
+
+
+async def mx_hosts(door: Door, domain: str) -> list[str]:
+    """The MX hosts in order of preference, those of equal preference shuffled; the domain itself where there is no MX
+    record (RFC 5321 5.1)."""
+    import dns.exception
+    import dns.resolver
+
+    try:
+        records = [(r.preference, str(r.exchange).rstrip(".")) for r in await door.mx_records(domain)]
+    except dns.resolver.NoAnswer:
+        return [domain]
+    except dns.resolver.NXDOMAIN:
+        raise PermanentError(550, f"5.1.2 there is no domain {domain}".encode()) from None
+    except (dns.exception.DNSException, OSError) as error:
+        raise TemporaryError(451, f"4.4.3 the MX records of {domain}: {error}".encode()) from error
+    hosts = [(preference, random.random(), host) for preference, host in records if host]
+    if not hosts:
+        raise PermanentError(556, f"5.1.10 {domain} takes no mail (RFC 7505)".encode())
+    return [host for _, _, host in sorted(hosts)]
+
+
+class _Skipped(Exception):
+    """Nothing may be sent to this host: the verdict, and how many connections that took."""
+
+
+async def _try_hosts(
+    door: Door, answer: Answer, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
+) -> Refusals:
+    skipped: dict[str, Verdict] = {}
+    last = HostFailed(451, b"4.4.4 no host")
+    tried = 0
+    for host in hosts:
+        if tried == MOST_HOSTS:
+            break
+        try:
+            session = await _connect(door, answer, host)
+        except _Skipped as skip:
+            skipped[host] = skip.args[0]
+            tried += skip.args[1]
+            continue
+        except HostFailed as failure:
+            last = failure
+            tried += 1
+            continue
+        tried += 1
+        try:
+            return await session.send(sender, recipients, data)
+        except smtplib.SMTPRecipientsRefused as refusal:
+            codes = {to: (code, octets(text)) for to, (code, text) in refusal.recipients.items()}
+            code, text = min(codes.values())
+            last = HostFailed(code, text, codes)
+        except smtplib.SMTPResponseException as refusal:
+            last = HostFailed(refusal.smtp_code, octets(refusal.smtp_error))
+        except HostFailed as failure:
+            last = failure
+        finally:
+            await session.close()
+        if last.code >= 500:
+            raise PermanentError(last.code, last.text, last.recipients)
+        logger.info("%s: %s %s", host, last.code, last.text.decode("utf-8", "replace"))
+    if skipped:
+        verdict = answer.verdict(hosts[-1], Seen.NO_HOST_LEFT)
+        raise PolicyError(answer, verdict, skipped)
+    raise TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients)
+
+
+async def _connect(door: Door, answer: Answer, host: str) -> Session:
+    """A session with a host, by the library's verdict on it; its result is noted once."""
+    noted = False
+
+    def judge(seen: Seen, *, check: Check | None = None, reason: str = "", last: bool = False) -> None:
+        nonlocal noted
+        try:
+            verdict = answer.verdict(host, seen, check=check, reason=reason)
+        except InvalidName as error:
+            # No pattern allows such a name (RFC 8461 4.1).
+            if answer.mode is Mode.ENFORCE:
+                raise _Skipped(Verdict(Action.SKIP_HOST, None, error.reason, error.reason), 0) from None
+            return
+        refused = verdict.action in (Action.SKIP_HOST, Action.DEFER)
+        if not noted and (refused or last or (seen is not Seen.NAME and verdict.result)):
+            noted = True
+            door.results.add(Result(time.time(), host, answer, verdict))
+            logger.log(logging.WARNING if verdict.result else logging.INFO, "%s", verdict.sentence)
+        if verdict.action is Action.DEFER:
+            raise PolicyError(answer, verdict, {})
+        if refused:
+            raise _Skipped(verdict, 0 if seen is Seen.NAME else 1)
+
+    judge(Seen.NAME)
+    tls = Tls.OFFERED if answer.mode is Mode.NONE else Tls.VERIFIED
+    while True:
+        try:
+            session = await door.open(host, tls)
+        except TlsFailed as failure:
+            judge(failure.seen, check=failure.check, reason=failure.reason)
+            # It may be delivered all the same: TLS that protects from listeners is better than none.
+            tls = Tls.OFFERED if failure.seen is Seen.CERTIFICATE else Tls.NONE
+            continue
+        try:
+            if tls is Tls.VERIFIED:
+                judge(Seen.CERTIFICATE, check=session.check, last=True)
+            else:
+                judge(Seen.NAME, last=True)
+        except BaseException:
+            await session.close()
+            raise
+        return session
+
+
+def by_domain(recipients: Sequence[str]) -> dict[str, list[str]]:
+    """Recipients by the domain of their address, in the order given."""
+    groups: dict[str, list[str]] = {}
+    for recipient in recipients:
+        groups.setdefault(recipient.rpartition("@")[2].lower(), []).append(recipient)
+    return groups
+
+
+def with_network_line_ends(data: bytes) -> bytes:
+    """CRLF alone ends a line: a host that takes a bare CR or LF for one could be told of mails that nobody sent."""
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", data)
+
+
+def options_of(sender: str, recipients: Sequence[str], data: bytes, extensions: Container[str]) -> list[str]:
+    """The parameters of MAIL (RFC 6531 3.4, RFC 6152). It raises smtplib's error where the host cannot take the
+    addresses."""
+    options = [] if data.isascii() or "8bitmime" not in extensions else ["BODY=8BITMIME"]
+    if all(address.isascii() for address in (sender, *recipients)):
+        return options
+    if "smtputf8" not in extensions:
+        raise smtplib.SMTPSenderRefused(550, b"5.6.7 the host takes no addresses beyond ASCII (RFC 6531)", sender)
+    return [*options, "SMTPUTF8"]
+
+
+def octets(text: str | bytes) -> bytes:
+    """What a host said, in octets: whatever they were."""
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")

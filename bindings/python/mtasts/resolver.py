@@ -1,0 +1,196 @@
+"""Lookups that wait: the policy of a domain, from the cache of the host or from the network."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Union
+
+from ._library import check, ffi, lib, milliseconds, new_error, octets_of, text
+from .answer import Answer, Check, answer_of, check_of
+
+StrPath = Union[str, "os.PathLike[str]"]
+Log = Callable[[str], None]
+
+logger = logging.getLogger("mtasts")
+
+
+class Resolver:
+    """The settings of a host, its cache of policies, and the way to the network.
+
+    A program needs one. It may be used by any number of threads at once, and in every child that is forked from the
+    process that made it, at any time: Celery, gunicorn with `preload_app` and `multiprocessing` need no care.
+    Making one opens and starts nothing.
+
+    Without arguments it has the settings of this host, `/etc/mtasts/mtasts.toml`; each argument replaces one,
+    written as in that file (see mtasts.toml(5)).
+
+    Args:
+        cache_dir: Where the policies are kept; empty for memory alone.
+        ca_file: Roots to trust in place of the system's, as PEM.
+        nameservers: Name servers in place of those of `/etc/resolv.conf`.
+        timeout: The longest time for one lookup, such as `30s`.
+        allow_addresses: Networks in which a policy host may be although they are not public.
+        first_contact_defer: How long mail waits where nothing can be learnt of a domain, such as `1h`.
+        exceptions: A file of domains for which nothing is enforced.
+        settings_file: A settings file in place of the host's.
+        log: Who is told, a line at a time, what the administrator should know; `logging.getLogger("mtasts")` by
+        default.
+
+    Raises:
+        SettingsError: A setting is wrong.
+    """
+
+    ca_file: str | None
+    """The roots that were given; `None` for those of the host's settings."""
+
+    def __init__(
+        self,
+        *,
+        cache_dir: StrPath | None = None,
+        ca_file: StrPath | None = None,
+        nameservers: Iterable[str] | None = None,
+        timeout: str | None = None,
+        allow_addresses: Iterable[str] | None = None,
+        first_contact_defer: str | None = None,
+        exceptions: StrPath | None = None,
+        settings_file: StrPath | None = None,
+        log: Log | None = None,
+    ) -> None:
+        self.ca_file = None if ca_file is None else os.fspath(ca_file)
+        values = {
+            "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
+            "ca_file": self.ca_file,
+            "nameservers": None if nameservers is None else " ".join(nameservers),
+            "timeout": timeout,
+            "allow_addresses": None if allow_addresses is None else " ".join(allow_addresses),
+            "first_contact_defer": first_contact_defer,
+            "exceptions": None if exceptions is None else os.fspath(exceptions),
+        }
+        error, place = new_error(), ffi.new("mtasts_settings **")
+        if settings_file is None:
+            check(lib.mtasts_settings_of_host(place, error), error)
+        else:
+            check(lib.mtasts_settings_new(place), error)
+        settings = ffi.gc(place[0], lib.mtasts_settings_free)
+        if settings_file is not None:
+            check(lib.mtasts_settings_read_file(settings, os.fsencode(settings_file), error), error)
+        for key, value in values.items():
+            if value is not None:
+                check(lib.mtasts_settings_set(settings, key.encode(), octets_of(value), error), error)
+        # The library calls it inside of our own calls, on the thread that asks. It lives as long as the context.
+        self._log = _callback(logger.warning if log is None else log)
+        check(lib.mtasts_settings_set_log(settings, self._log, ffi.NULL), error)
+        place = ffi.new("mtasts_context **")
+        check(lib.mtasts_context_new(settings, place, error), error)
+        self._context = ffi.gc(place[0], lib.mtasts_context_free)
+
+    def lookup(self, domain: str, *, timeout: float | None = None) -> Answer:
+        """Looks the policy of a domain up, as a delivery needs it: in the cache, and where that does not do in DNS and
+        over HTTPS (RFC 8461 3, 5.1). A hit in the cache touches no network. That there is no policy, or that none could
+        be learnt, is an answer and not an error.
+
+        Args:
+            domain: The recipient's domain, or the smart host's where there is one (RFC 8461 3.4).
+            timeout: The longest time in seconds; never longer than the setting `timeout`.
+
+        Raises:
+            InvalidName: It is no domain, and can have no policy: deliver as ever.
+            Unavailable: Nothing is known of the domain: let its mail wait.
+        """
+        return self._ask(lib.mtasts_lookup, domain, milliseconds(timeout))
+
+    def lookup_cached(self, domain: str) -> Answer:
+        """Answers from the cache alone. Where no policy that counts is there, the source of the answer is
+        `Source.COULD_NOT_LEARN`.
+
+        Raises:
+            InvalidName: It is no domain.
+            Unavailable: The system refuses what is needed.
+        """
+        return self._ask(lib.mtasts_lookup_cached, domain)
+
+    def recheck(self, domain: str, *, timeout: float | None = None) -> Answer:
+        """Asks whether there is a newer policy now, whatever the cache says: before mail is given up because of a
+        policy (RFC 8461 5). Compare with `Answer.is_same_policy`.
+
+        Raises:
+            InvalidName: It is no domain, and can have no policy.
+            Unavailable: Nothing is known of the domain: let its mail wait.
+        """
+        return self._ask(lib.mtasts_recheck, domain, milliseconds(timeout))
+
+    def verify_certificate(self, chain: Sequence[bytes], mx: str, *, at: int | None = None) -> Check:
+        """Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root, and the host's name
+        among the DNS names of the subjectAltName; never the common name, never an IP address.
+
+        Args:
+            chain: The certificates in DER, the host's own first.
+            mx: The name in the MX record, before any CNAME.
+            at: The time in Unix seconds; now by default.
+
+        Raises:
+            InvalidName: `mx` is no host name.
+            Unavailable: The roots cannot be read.
+        """
+        name, error = octets_of(mx), new_error()
+        kept = [ffi.from_buffer(certificate) for certificate in chain]
+        octets = ffi.new("mtasts_octets[]", len(kept))
+        for place, certificate in zip(octets, kept):
+            place.data, place.length = ffi.cast("uint8_t *", certificate), len(certificate)
+
+        def fill(out: Any) -> None:
+            status = lib.mtasts_check_certificate(
+                self._context, name, len(name), octets, len(kept), at or 0, out, error
+            )
+            check(status, error)
+
+        return check_of(fill)
+
+    def cached_domains(self) -> list[str]:
+        """The domains that the cache holds something of, in alphabetical order.
+
+        Raises:
+            Unavailable: The cache directory cannot be used.
+        """
+        error, place = new_error(), ffi.new("mtasts_listing **")
+        check(lib.mtasts_listing_new(self._context, place, error), error)
+        listing = ffi.gc(place[0], lib.mtasts_listing_free)
+        domains = []
+        while (name := lib.mtasts_listing_next(listing)) != ffi.NULL:
+            domains.append(text(name))
+        return domains
+
+    def purge(self, domain: str) -> bool:
+        """Forgets a domain; says whether there was anything. Until it is looked up again, mail for it has no protection
+        but a record in DNS that an attacker may forge: purge what is wrong, not what is old.
+
+        Raises:
+            InvalidName: It is no domain.
+            Unavailable: Its file cannot be removed.
+        """
+        name, error = octets_of(domain), new_error()
+        return bool(check(lib.mtasts_purge(self._context, name, len(name), error), error))
+
+    def _ask(self, function: Any, domain: str, *limit: int) -> Answer:
+        name, error, place = octets_of(domain), new_error(), ffi.new("mtasts_answer **")
+        check(function(self._context, name, len(name), *limit, place, error), error)
+        return answer_of(place[0])
+
+
+def _callback(log: Log) -> Any:
+    def tell(line: Any, _user: Any) -> None:
+        log(text(line))
+
+    return ffi.callback("mtasts_log", tell)
+
+
+def check_openssl(code: int) -> Check:
+    """What OpenSSL's verdict on a certificate is called: pass the `verify_code` of an
+    `ssl.SSLCertVerificationError`, or 0, with `check_hostname` on."""
+
+    def fill(out: Any) -> None:
+        lib.mtasts_check_openssl(code, out)
+
+    return check_of(fill)

@@ -1,0 +1,67 @@
+"""The TLS of a sender: what is asked of a host's certificate, and what came of it."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from .answer import Check
+from .delivery import Tls, TlsFailed
+from .resolver import Resolver, check_openssl
+from .words import Seen
+
+
+class Contexts:
+    """The contexts of a client, made when they are first needed.
+
+    Args:
+        resolver: Its roots count for MX hosts too.
+    """
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._made: dict[Tls, ssl.SSLContext] = {}
+
+    def of(self, tls: Tls) -> ssl.SSLContext:
+        """The context to start TLS with."""
+        context = self._made.get(tls)
+        if context is None:
+            context = self._made[tls] = self._verifying() if tls is Tls.VERIFIED else _taking_anything()
+        return context
+
+    def _verifying(self) -> ssl.SSLContext:
+        # It requires a certificate and checks its name, which is the one the client connects to.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        # RFC 8461 4.2 knows the subjectAltName alone.
+        context.hostname_checks_common_name = False
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if self._resolver.ca_file is None:
+            context.load_default_certs()
+        else:
+            context.load_verify_locations(self._resolver.ca_file)
+        return context
+
+    def check(self, tls: Tls, connection: ssl.SSLSocket | ssl.SSLObject | None, mx: str) -> Check | None:
+        """What is to be said of the certificate of a finished handshake."""
+        if tls is not Tls.VERIFIED:
+            return None
+        # Python 3.13 shows the chain: then the library's own eyes see it too, after OpenSSL has let it pass.
+        chain: Any = getattr(connection, "get_unverified_chain", None)
+        if chain is None:
+            return check_openssl(0)
+        return self._resolver.verify_certificate(chain(), mx)
+
+
+def failed(error: OSError) -> TlsFailed:
+    """What a failed handshake means."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return TlsFailed(Seen.CERTIFICATE, check=check_openssl(error.verify_code))
+    reason = getattr(error, "reason", None) or str(error) or type(error).__name__
+    return TlsFailed(Seen.HANDSHAKE_FAILED, reason=str(reason).replace("_", " ").lower())
+
+
+def _taking_anything() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,29 @@
+#!/bin/sh
+# run.sh LAB WORK WHEELS PYTHON: all tests on the test Internet, in an empty environment of a Python with the wheel.
+set -e
+lab=$1 work=$2 wheels=$3 python=$4
+tests=$(dirname "$(readlink -f "$0")")
+name=$("$python" -c 'import sys; print(sys.implementation.cache_tag)')
+here=$work/$name
+
+"$python" -m venv --clear "$here"
+pip="$here/bin/pip --disable-pip-version-check -q"
+$pip install "$(ls "$wheels"/*.whl)[aiosmtplib,django]" pytest aiosmtpd
+some=
+case $name in
+# It loses TLS connections of asyncio after a failed handshake, with aiosmtplib alone too (7.3.11).
+pypy*) some="not aiosmtplib and not relay" ;;
+# There is a uvloop for each of these; a test that wants it fails without.
+*) $pip install --only-binary :all: uvloop ;;
+esac
+
+# Not in the directory of the sources, whose package would stand before the one that is installed.
+cd "$here"
+if MTASTS_LAB_COMMAND="$lab" PYTHONDONTWRITEBYTECODE=1 "$lab" lab run -- \
+    bin/pytest -q -p no:cacheprovider -c "$tests/../pyproject.toml" -k "$some" "$tests" > log 2>&1; then
+    echo "$name: $(tail -n 1 log)"
+else
+    cat log
+    echo "$name: failed"
+    exit 1
+fi

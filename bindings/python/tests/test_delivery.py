@@ -1,0 +1,362 @@
+"""Every domain of the test Internet, by smtplib and by aiosmtplib: what a conformant sender must do, and nothing
+else."""
+
+from __future__ import annotations
+
+import asyncio
+import smtplib
+import ssl
+import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import dns.resolver
+import pytest
+from aiosmtpd.controller import Controller
+from conftest import Lab
+
+import mtasts
+from mtasts import aio, aiosmtp, smtp
+from mtasts.delivery import Result, Results
+
+# Whether the limit of the fetch or that of the whole lookup is over first decides whether there is a result to report.
+SLOW = {"https-silent.test", "https-blackhole.test", "https-drip.test", "https-dnssilent.test", "https-flood.test"}
+
+SENDER = "ann@sender.test"
+PATIENCE = 4.0
+
+# Where the table is not followed, and why. One that is gone fails the test.
+DEVIATIONS = {"nullmx.test": "a null MX against an enforced policy that lists hosts may be forged: mail waits"}
+
+
+def letter() -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["Subject"] = SENDER, "a letter"
+    message.set_content("Dear all,\n.\nis a line of its own.\n")
+    return message
+
+
+def domain_of(entry: dict[str, Any]) -> str:
+    name: str = entry["name"]
+    return name
+
+
+def wrong_with(entry: dict[str, Any], error: Exception | None, mail: list[Any], results: list[Result]) -> str | None:
+    """What is wrong with what became of a mail, by the table's word for its domain."""
+    expect = entry["expect"]
+    word = expect if isinstance(expect, str) else next(iter(expect))
+    verified = [
+        r.mx for r in results if r.verdict.action is mtasts.Action.DELIVER and "meets the" in r.verdict.sentence
+    ]
+    safe = (
+        error is None
+        and len(mail) == 1
+        and mail[0]["tls"] is not None
+        and bool(verified)
+        and word != "deliver"
+        and verified[-1] in (expect[word]["hosts"] if word.startswith("deliver-v") else [])
+    )
+    waits = isinstance(error, smtp.TemporaryError) and 400 <= error.smtp_code < 500 and not mail
+    right = {
+        "deliver-verified": safe,
+        "deliver-verified-or-defer": safe or waits,
+        "deliver": error is None and len(mail) == 1,
+        "defer": waits,
+        "bounce": isinstance(error, smtp.PermanentError) and error.smtp_code >= 500 and not mail,
+    }[word]
+    if entry["name"] in DEVIATIONS:
+        right = not right and waits
+    if not right:
+        return f"{entry['name']} ({entry['wrong']}): {expect}, but {error!r}, {mail}"
+    # What a report is to say of it (RFC 8460 4.3). A failure of the fetch that leaves no policy is found before any
+    # host.
+    said = {r.verdict.result.text for r in results if r.verdict.result}
+    if entry.get("result") and entry["result"] not in said and entry["name"] not in SLOW:
+        return f"{entry['name']} ({entry['wrong']}): no result {entry['result']}: {said}"
+    if entry["policy"] in ("none", "absent") and said:
+        return f"{entry['name']} ({entry['wrong']}): results that nobody expects: {said}"
+    return None
+
+
+def judge_all(lab: Lab, who: str, outcomes: dict[str, Exception | None], results: Results) -> None:
+    seen = lab.seen()["mail"]
+    wrong = []
+    for entry in lab.table():
+        name = entry["name"]
+        mail = [m for m in seen if f"{who}@{name}" in m["recipients"]]
+        found = wrong_with(entry, outcomes[name], mail, [r for r in results if r.answer.domain == name])
+        if found:
+            wrong.append(found)
+    assert not wrong, f"{len(wrong)} rows are wrong:\n" + "\n".join(wrong)
+
+
+def test_every_domain_with_smtplib(lab: Lab, cache: str) -> None:
+    results = Results()
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache, timeout="5s"), timeout=PATIENCE, results=results)
+
+    def send(name: str) -> Exception | None:
+        try:
+            client.deliver(letter(), f"sync@{name}")
+        except smtplib.SMTPException as error:
+            return error
+        return None
+
+    names = [domain_of(entry) for entry in lab.table()]
+    with ThreadPoolExecutor(48) as pool:
+        outcomes = dict(zip(names, pool.map(send, names)))
+    judge_all(lab, "sync", outcomes, results)
+
+
+def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
+    results = Results()
+
+    async def send_all() -> dict[str, Exception | None]:
+        resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="5s"))
+        client = aiosmtp.Client(resolver, timeout=PATIENCE, results=results)
+        some = asyncio.Semaphore(64)
+
+        async def send(name: str) -> Exception | None:
+            async with some:
+                for patience in (2.0, 2.0, 4.0, 8.0, 0.0):
+                    try:
+                        await client.deliver(letter(), f"async@{name}")
+                    except smtplib.SMTPException as error:
+                        # As root a lookup whose time is over says that nothing is known. The queue tries again.
+                        if patience and isinstance(error.__cause__, mtasts.Unavailable):
+                            await asyncio.sleep(patience)
+                            continue
+                        return error
+                    break
+                return None
+
+        names = [domain_of(entry) for entry in lab.table()]
+        return dict(zip(names, await asyncio.gather(*map(send, names))))
+
+    judge_all(lab, "async", asyncio.run(send_all()), results)
+
+
+def smtplib_alone(to: str) -> None:
+    """What a program does that knows no MTA-STS: the first MX host, TLS where it is offered, as `starttls()` has it."""
+    records = dns.resolver.resolve(to.partition("@")[2], "MX")
+    host = str(min(records, key=lambda record: record.preference).exchange).rstrip(".")
+    with smtplib.SMTP(host, timeout=PATIENCE) as connection:
+        connection.ehlo()
+        if connection.has_extn("starttls"):
+            context = ssl._create_unverified_context()  # smtplib's own default
+            connection.starttls(context=context)
+        connection.sendmail(SENDER, [to], b"Subject: secret\r\n\r\nThe attacker reads this.\r\n")
+
+
+@pytest.mark.parametrize(
+    "domain", ["stripped.test", "nostarttls.test", "selfsigned.test", "wrongname.test", "expired.test", "nomatch.test"]
+)
+def test_the_attack_succeeds_without(lab: Lab, cache: str, domain: str) -> None:
+    smtplib_alone(f"alone@{domain}")
+    assert len(lab.mail_to(f"alone@{domain}")) == 1
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    with pytest.raises(smtp.PolicyError) as refusal:
+        client.deliver(letter(), f"with@{domain}")
+    assert lab.mail_to(f"with@{domain}") == []
+    error = refusal.value
+    assert isinstance(error, smtplib.SMTPResponseException)
+    assert error.smtp_code == 451 and error.smtp_error.startswith(b"4.7.5 no MX host of " + domain.encode())
+    assert error.verdict.action is mtasts.Action.DEFER and error.answer.mode is mtasts.Mode.ENFORCE
+    assert list(error.recipients) == [f"with@{domain}"]
+
+
+def test_what_stands_in_clear_behind_starttls_is_not_believed(lab: Lab, cache: str) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    client = smtp.Client(resolver, timeout=PATIENCE, results=Results())
+    from mtasts.delivery import Tls
+    from mtasts.smtp import _run
+
+    session = _run(client._door.open("mx.injected.test", Tls.VERIFIED))
+    # The attacker's answer to EHLO offers SIZE; the host does not.
+    assert not session._connection.has_extn("size") and session._connection.has_extn("8bitmime")
+    _run(session.close())
+
+    async def with_aiosmtplib() -> None:
+        session = await aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE)._door.open(
+            "mx.injected.test", Tls.VERIFIED
+        )
+        assert not session._connection.supports_extension("size")
+        assert session._connection.supports_extension("8bitmime")
+        await session.close()
+
+    asyncio.run(with_aiosmtplib())
+
+
+def test_a_common_name_is_no_name(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    with pytest.raises(smtp.PolicyError) as refusal:
+        client.deliver(letter(), "x@cnonly.test")
+    (verdict,) = refusal.value.hosts.values()
+    assert verdict.result is mtasts.ResultType.CERTIFICATE_HOST_MISMATCH
+
+
+def test_several_domains_at_once(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    refused = client.deliver(letter(), ["a@good.test", "b@expired.test", "c@GOOD.test", "d@ñaca.test"])
+    assert list(refused) == ["b@expired.test"] and refused["b@expired.test"][0] == 451
+    assert len(lab.mail_to("a@good.test")) == 1 and lab.mail_to("b@expired.test") == []
+    assert len(lab.mail_to("d@xn--aca-6ma.test")) == 1
+    with pytest.raises(smtp.TemporaryError) as failure:
+        client.deliver(letter(), ["b@expired.test", "e@nowhere.test"])
+    # One that may yet be delivered keeps the mail in the queue.
+    assert failure.value.smtp_code == 451
+    assert {to: code for to, (code, _) in failure.value.recipients.items()} == {
+        "b@expired.test": 451,
+        "e@nowhere.test": 550,
+    }
+
+
+def test_what_no_sender_can_deliver_is_permanent(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    for to, enhanced in [("x@nowhere.test", b"5.1.2"), ("x@a..test", b"5.1.3"), ("x@[198.18.2.1]", b"5.1.3")]:
+        with pytest.raises(smtp.PermanentError) as failure:
+            client.deliver(letter(), to)
+        assert failure.value.smtp_code >= 500 and failure.value.smtp_error.startswith(enhanced)
+    with pytest.raises(smtp.TemporaryError):
+        client.deliver(letter(), "x@mx-servfail.test")
+
+
+class Moody:
+    """A host that takes no mail from or for some."""
+
+    async def handle_MAIL(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        envelope.mail_from = address
+        envelope.mail_options.extend(options)
+        return "550 5.7.1 not you" if address.startswith("evil") else "250 ok"
+
+    async def handle_RCPT(self, server: Any, session: Any, envelope: Any, address: str, options: list[str]) -> str:
+        name = address.partition("@")[0]
+        if name in ("gone", "full"):
+            return "550 5.1.1 gone" if name == "gone" else "452 4.2.2 full"
+        envelope.rcpt_tos.append(address)
+        return "250 ok"
+
+    async def handle_DATA(self, server: Any, session: Any, envelope: Any) -> str:
+        return "554 5.7.1 spam" if b"spam" in envelope.content else "250 ok"
+
+
+def test_a_host_s_own_word(lab: Lab, cache: str) -> None:
+    controller = Controller(Moody(), "0.0.0.0", 2526, enable_SMTPUTF8=True)
+    controller.start()
+    resolver = mtasts.Resolver(cache_dir=cache)
+    blocking = smtp.Client(resolver, timeout=PATIENCE, results=Results(), port=2526)
+    letter = b"Subject: x\r\n\r\nx\r\n"
+
+    def waiting(data: bytes, to: Any, sender: str = SENDER) -> Any:
+        client = aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE, results=Results(), port=2526)
+        return asyncio.run(client.deliver(data, to, sender=sender))
+
+    def plainly(data: bytes, to: Any, sender: str = SENDER) -> Any:
+        return blocking.deliver(data, to, sender=sender)
+
+    try:
+        for send in (plainly, waiting):
+            assert send(letter, "ok@nopolicy.test") == {}
+            assert send(letter, "gr\u00fcn@nopolicy.test") == {}
+            assert send(letter, "ok@nopolicy.test", "") == {}
+            refused = send(letter, ["ok@nopolicy.test", "gone@nopolicy.test"])
+            assert refused == {"gone@nopolicy.test": (550, b"5.1.1 gone")}
+            for data, to, sender, code in [
+                (letter, ["gone@nopolicy.test"], SENDER, 550),
+                (letter, ["full@nopolicy.test"], SENDER, 452),
+                (letter, ["gone@nopolicy.test", "full@nopolicy.test"], SENDER, 452),
+                (letter, ["ok@nopolicy.test"], "evil@sender.test", 550),
+                (b"Subject: spam\n\n", ["ok@nopolicy.test"], SENDER, 554),
+            ]:
+                with pytest.raises(smtp.DeliveryError) as failure:
+                    send(data, to, sender)
+                assert failure.value.smtp_code == code, (send, data, to)
+                assert isinstance(failure.value, smtp.TemporaryError if code < 500 else smtp.PermanentError)
+            # Nothing goes in clear to a domain that enforces, however friendly the host is.
+            with pytest.raises(smtp.PolicyError):
+                send(letter, "ok@good.test")
+    finally:
+        controller.stop()
+
+
+def test_line_ends_and_dots_arrive_as_they_were_meant(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    smuggled = b"Subject: x\n\none\n.\nMAIL FROM:<evil@sender.test>\r.\r\ntwo\n"
+    client.deliver(smuggled, "smuggled@good.test", sender=SENDER)
+    (mail,) = lab.mail_to("smuggled@good.test")
+    assert mail["body"] == "Subject: x\r\n\r\none\r\n.\r\nMAIL FROM:<evil@sender.test>\r\n.\r\ntwo\r\n"
+    assert mail["sender"] == SENDER
+    for bad in ["x@good.test>\r\nRCPT TO:<y@good.test", "x", "@good.test", "a b@good.test"]:
+        with pytest.raises(ValueError):
+            client.deliver(letter(), bad)
+
+
+def test_testing_is_noted_in_one_place_and_delivered(lab: Lab, cache: str) -> None:
+    smtp.results.take()
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE)
+    assert client.deliver(letter(), "noted@testing-expired.test") == {}
+    (result,) = smtp.results.take()
+    assert result.verdict.action is mtasts.Action.DELIVER_AND_REPORT
+    assert result.verdict.result is mtasts.ResultType.CERTIFICATE_EXPIRED
+    assert result.mx == "mx.testing-expired.test" and result.answer.policy_text
+    assert abs(result.at - time.time()) < 60
+    # It went over TLS all the same.
+    (mail,) = lab.mail_to("noted@testing-expired.test")
+    assert mail["tls"] is not None
+
+
+def test_before_giving_up_the_domain_is_asked_again(lab: Lab, cache: str) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    client = smtp.Client(resolver, timeout=PATIENCE, results=Results())
+    with pytest.raises(smtp.PolicyError) as refusal:
+        client.deliver(letter(), "moved@nomatch.test")
+    before = refusal.value.answer
+    assert resolver.recheck("nomatch.test").is_same_policy(before)
+    policy = "version: STSv1\\nmode: enforce\\nmx: *.nomatch.test\\nmax_age: 86400\\n"
+    lab.set("nomatch.test", txt="v=STSv1; id=moved;", policy=policy)
+    try:
+        assert not resolver.recheck("nomatch.test").is_same_policy(before)
+        assert client.deliver(letter(), "moved@nomatch.test") == {}
+    finally:
+        lab.reset()
+
+
+def test_patience_at_first_contact(lab: Lab, cache: str) -> None:
+    domain = next(entry["name"] for entry in lab.table() if entry["policy"] == "unknown")
+    patient = mtasts.Resolver(cache_dir=cache, timeout="5s", first_contact_defer="1h")
+    with pytest.raises(smtp.TemporaryError, match="first_contact_defer"):
+        smtp.Client(patient, timeout=PATIENCE, results=Results()).deliver(letter(), f"patient@{domain}")
+    assert lab.mail_to(f"patient@{domain}") == []
+    hasty = mtasts.Resolver(cache_dir=cache, timeout="5s")
+    assert smtp.Client(hasty, timeout=PATIENCE, results=Results()).deliver(letter(), f"hasty@{domain}") == {}
+
+
+def test_the_roots_are_those_of_the_resolver(lab: Lab, cache: str, tmp_path: Path) -> None:
+    """A CA that the system trusts and the settings do not: nothing passes."""
+    other = tmp_path / "other.pem"
+    command = (
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=other -keyout /dev/null"
+    )
+    subprocess.run([*command.split(), "-out", str(other)], check=True, capture_output=True)
+    other.chmod(0o644)
+    mtasts.Resolver(cache_dir=cache).lookup("good.test")
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache, ca_file=other), timeout=PATIENCE, results=Results())
+    with pytest.raises(smtp.PolicyError) as refusal:
+        client.deliver(letter(), "roots@good.test")
+    (verdict,) = refusal.value.hosts.values()
+    assert verdict.result is mtasts.ResultType.CERTIFICATE_NOT_TRUSTED
+
+
+def test_a_stranger_s_list_of_hosts_ends_somewhere(lab: Lab, cache: str) -> None:
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
+    lab.reset()
+    lab.set("nopolicy.test", hosts=",".join(f"mx{n}.nopolicy.test" for n in range(15)), mx="421")
+    try:
+        with pytest.raises(smtp.TemporaryError):
+            client.deliver(letter(), "x@nopolicy.test")
+        reached = [session["host"] for session in lab.seen()["sessions"] if ".nopolicy.test" in session["host"]]
+        assert len(reached) == len(set(reached)) == 10, reached
+    finally:
+        lab.reset()
