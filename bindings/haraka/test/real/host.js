@@ -87,10 +87,14 @@ async function fresh_redis() {
   }
 }
 
+// What is to be removed at the end.
+const dirs = []
+
 class Host {
   // `config`: files of the configuration, each laid over CONFIG; null for none.
   constructor(config = {}, { env = {}, node = [] } = {}) {
     this.dir = fs.mkdtempSync(path.join(os.tmpdir(), 'haraka-'))
+    dirs.push(this.dir)
     this.env = env
     this.node = node
     for (const dir of ['queue', 'plugins']) fs.mkdirSync(path.join(this.dir, dir))
@@ -285,7 +289,10 @@ async function* replies_of(socket) {
 }
 
 process.once('exit', () => {
-  if (app) spawnSync('umount', ['--lazy', app])
+  for (const dir of dirs) fs.rmSync(dir, { recursive: true })
+  if (!app) return
+  spawnSync('umount', ['--lazy', app])
+  fs.rmdirSync(app)
 })
 
 module.exports = { CONFIG, Host, NOBODY, PORT, fresh_library, fresh_redis, reachable_app, submit }

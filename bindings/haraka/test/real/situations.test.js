@@ -111,6 +111,14 @@ describe('an MX host', { timeout: 120_000 }, () => {
     })
   })
 
+  it('that the policy does not list is not even connected to', async () => {
+    assert.deepStrictEqual(await send({}, ['nomatch.test', 'mixed.test']), {
+      'nomatch.test': 'deferred',
+      'mixed.test': 'delivered TLS',
+    })
+    assert.deepStrictEqual(Object.keys(lab.counters().smtp_connections), ['mx2.mixed.test'])
+  })
+
   it('that answers nothing at all is left alone after a while', async () => {
     const fates = await send({}, ['blackhole.test', 'tls-silent.test'])
     assert.deepStrictEqual(fates, { 'blackhole.test': 'deferred', 'tls-silent.test': 'deferred' })
