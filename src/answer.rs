@@ -240,6 +240,11 @@ impl Answer {
         self.trouble.as_ref()?.alert.as_deref()
     }
 
+    /// What the administrator is to be told now, a line each.
+    pub(crate) fn to_tell(&self) -> impl Iterator<Item = &str> {
+        [self.alert(), self.warning()].into_iter().flatten()
+    }
+
     /// The answer in one sentence for a log.
     #[must_use]
     pub fn explain(&self) -> String {

@@ -4,6 +4,7 @@
 //! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
 
 mod holdings;
+mod known;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -20,6 +21,7 @@ use crate::answer::{Answer, Source};
 use crate::certificate::{CertificateFailure, check_chain};
 use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
+use crate::exceptions::Watched;
 use crate::https::PolicyHost;
 use crate::lookup::{Ask, Flight, Lookup};
 use crate::names::Domain;
@@ -30,6 +32,7 @@ use crate::sys::lock::Lock;
 use crate::sys::process::{self, HelperError, Identity};
 use crate::sys::thread::{ThreadError, on_own_thread};
 use crate::wire::{self, MAX_MESSAGE};
+use known::{Known, write};
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
 /// have learnt more, or an operator may have removed the file.
@@ -54,6 +57,7 @@ pub struct Context {
 
 struct Shared {
     settings: Settings,
+    exceptions: Watched,
     log: Log,
     roots: Arc<LazyRoots>,
     /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
@@ -124,6 +128,8 @@ pub enum ContextError {
     /// The process runs as root and there is no other user for the network's part: what is wrong with the cache
     /// directory, whose owner that is.
     NoHelper(PathBuf, String),
+    /// What the cache holds for the domain could not be read, and the network did not say either.
+    Unread(StoreError),
     /// The helper process failed.
     Helper(String),
     /// The cache directory, or the file of a domain, cannot be used.
@@ -141,6 +147,10 @@ impl fmt::Display for ContextError {
                  install -d -m 2770 -o USER -g GROUP {} with the user and group of the mail server",
                 dir.display(),
                 dir.display()
+            ),
+            Self::Unread(e) => write!(
+                f,
+                "whether there is a policy is not known: {e}, and the network did not say either"
             ),
             Self::Helper(why) | Self::Store(why) | Self::Thread(why) => f.write_str(why),
         }
@@ -180,6 +190,7 @@ impl Context {
             read: OnceBox::new(),
         });
         let shared = Shared {
+            exceptions: Watched::new(settings.exceptions.clone()),
             settings,
             log: Box::new(log),
             roots,
@@ -262,12 +273,22 @@ impl Context {
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        if let Some(line) = self.watch() {
+            self.tell(&line);
+        }
         // Our own, on this thread's stack and on the heap: see `Context::shared`.
         let (shared, domain) = (self.shared.clone(), domain.clone());
         let answer = shared.ask(&domain, question, patience)?;
-        shared.tell(&answer);
+        answer.to_tell().for_each(|line| self.tell(line));
         shared.tell_exception(&answer);
         Ok(answer)
+    }
+
+    /// Looks whether the operator has changed the exceptions, where it is time to, and gives what he should know of
+    /// that. This is for the process that asks: a helper of root inherits what was found, for it may not read what root
+    /// can.
+    pub(crate) fn watch(&self) -> Option<String> {
+        self.shared.exceptions.look()
     }
 
     /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
@@ -277,9 +298,9 @@ impl Context {
         shared.ask(&domain, Question::Network(ask), patience)
     }
 
-    /// Tells the administrator what he should know of an answer that was learnt on a thread of ours.
-    pub(crate) fn tell(&self, answer: &Answer) {
-        self.shared.tell(answer);
+    /// Tells the administrator, on a thread of the host.
+    pub(crate) fn tell(&self, line: &str) {
+        (self.shared.log)(line);
     }
 
     /// Tells of the exception to which a caller owes this answer, if there is one.
@@ -295,13 +316,15 @@ impl Context {
         if remembered.is_some() || process::is_root() {
             return remembered;
         }
-        let (entry, warning) = shared.load(domain);
+        let known = shared.load(domain, now);
+        let entry = known.entry;
         let answer = Lookup::hit(&entry, &shared.settings, now)?;
-        if warning.is_some() || entry.clone().note_use(now) {
+        // What memory alone knows is to be written by somebody who may wait.
+        if known.unread.is_some() || known.in_memory_alone || entry.clone().note_use(now) {
             return None;
         }
         let until = good_until(&entry, &answer, now);
-        let answer = answer.with_exception(shared.settings.exceptions.find(domain, now).cloned());
+        let answer = answer.with_exception(shared.exceptions.now().find(domain, now).cloned());
         let answer = Arc::new(answer.with_good_until(until));
         shared.remember(Remembered {
             answer: answer.clone(),
@@ -318,12 +341,21 @@ impl Context {
         if process::is_root() {
             return Err(HelperError::Deadline.into());
         }
-        let (settings, now) = (&self.shared.settings, unix_now());
-        let (entry, warning) = self.shared.load(domain);
-        let answer = Lookup::out_of_time(&entry, settings, now)
-            .with_warning(warning)
-            .with_exception(settings.exceptions.find(domain, now).cloned());
-        Ok(Arc::new(answer))
+        let (shared, now) = (&self.shared, unix_now());
+        let known = shared.load(domain, now);
+        let mut entry = known.entry.clone();
+        let answer = Lookup::out_of_time(&mut entry, &shared.settings, now);
+        let asked = Asked {
+            saved: shared.write_down(&known, &entry),
+            answer,
+            entry,
+        };
+        let known = shared.conclude(known, asked, domain, now)?;
+        let answer = known.answer.clone();
+        if known.unsaved.is_some() {
+            shared.remember(known);
+        }
+        Ok(answer)
     }
 }
 
@@ -361,12 +393,6 @@ impl Shared {
         Ok(answer)
     }
 
-    fn tell(&self, answer: &Answer) {
-        for line in [answer.alert(), answer.warning()].into_iter().flatten() {
-            (self.log)(line);
-        }
-    }
-
     /// Each use of an exception is told: whoever made it should not forget it.
     fn tell_exception(&self, answer: &Answer) {
         if let Some(exception) = answer.exception() {
@@ -377,38 +403,56 @@ impl Shared {
     /// Reads the cache, asks the network as far as the question goes, and writes the cache.
     fn answer(&self, domain: &Domain, question: Question, deadline: Instant) -> Result<Remembered, ContextError> {
         let now = unix_now();
-        let (before, mut warning) = self.load(domain);
+        let known = self.load(domain, now);
         let unasked = |answer| Asked {
             answer,
-            entry: before.clone(),
-            saved: Ok(()),
+            entry: known.entry.clone(),
+            // There may be room again, or the directory may be writable now.
+            saved: if known.in_memory_alone {
+                self.write_down(&known, &known.entry)
+            } else {
+                Ok(())
+            },
         };
         let asked = match question {
-            Question::Cache => unasked(Lookup::from_cache(&before, now)),
+            Question::Cache => unasked(Lookup::from_cache(&known.entry, now)),
             Question::Network(ask) => {
-                match Lookup::hit(&before, &self.settings, now).filter(|_| ask == Ask::Delivery) {
+                match Lookup::hit(&known.entry, &self.settings, now).filter(|_| ask == Ask::Delivery) {
                     // A hit needs neither a thread nor the roots.
                     Some(answer) => unasked(answer),
-                    None => self.ask_network(before, ask, now, deadline)?,
+                    None => self.ask_network(&known, ask, now, deadline)?,
                 }
             }
         };
-        let Asked { answer, entry, saved } = asked;
         if !matches!(question, Question::Network(Ask::Refresh)) {
-            self.note_use(entry.clone(), now);
+            self.note_use(asked.entry.clone(), now);
         }
-        if let Err(e) = &saved {
-            warning = Some(e.to_string());
+        self.conclude(known, asked, domain, now)
+    }
+
+    /// Makes of what was learnt what is told and what is remembered.
+    fn conclude(&self, known: Known, asked: Asked, domain: &Domain, now: u64) -> Result<Remembered, ContextError> {
+        let Asked { answer, entry, saved } = asked;
+        let exception = self.exceptions.now().find(domain, now).cloned();
+        let warning = match (&saved, &known.unread) {
+            // An attempt to write what was told before, when it was learnt, is not told each time.
+            (Err(e), _) if entry != known.entry => Some(if known.stored.held == entry.held {
+                e.to_string()
+            } else {
+                format!("{e}; the policy is kept in memory alone")
+            }),
+            (_, unread) => unread.as_ref().map(ToString::to_string),
+        };
+        // There may be a policy in that file.
+        if let Some(unread @ StoreError::File(..)) = known.unread
+            && answer.source() == Source::CouldNotLearn
+            && exception.is_none()
+        {
+            return Err(ContextError::Unread(unread));
         }
-        let answer = answer
-            .with_warning(warning)
-            .with_exception(self.settings.exceptions.find(domain, now).cloned());
+        let answer = answer.with_warning(warning).with_exception(exception);
         let good_until = good_until(&entry, &answer, now);
-        // What only memory knew stays there: a hit writes nothing, and what a lookup left unchanged is not written.
-        let only_memory_knew = self
-            .unsaved(domain)
-            .is_some_and(|kept| kept.held.is_some() && kept.held == entry.held);
-        let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err() || only_memory_knew;
+        let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
         Ok(Remembered {
             answer: Arc::new(answer.with_good_until(good_until)),
             unsaved: in_memory_alone.then(|| Box::new(entry)),
@@ -416,8 +460,9 @@ impl Shared {
     }
 
     /// Asks on a thread of our own, and writes down what was learnt while the lookup has its turn.
-    fn ask_network(&self, before: Entry, ask: Ask, now: u64, deadline: Instant) -> Result<Asked, ContextError> {
-        let (settings, roots, known) = (self.settings.clone(), self.roots.clone(), before.clone());
+    fn ask_network(&self, known: &Known, ask: Ask, now: u64, deadline: Instant) -> Result<Asked, ContextError> {
+        let (settings, roots) = (self.settings.clone(), self.roots.clone());
+        let (before, stored) = (known.entry.clone(), known.stored.clone());
         let asked = on_own_thread(deadline, move || {
             let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
                 [] => Resolver::system(),
@@ -435,7 +480,7 @@ impl Shared {
                 flight: &turn,
                 settings: &settings,
             };
-            let mut entry = before.clone();
+            let mut entry = before;
             if ask == Ask::Refresh {
                 // Of an entry from before uses were noted, the time without any is counted from here.
                 entry.used.get_or_insert(now);
@@ -443,25 +488,20 @@ impl Shared {
                 entry.note_use(now);
             }
             let answer = lookup.run(&mut entry, ask, now, deadline);
-            let saved = match &turn.store {
-                // Most domains have no policy: they leave no trace on the disk.
-                Some(store) if entry != before && !(entry.is_empty() && before.is_empty()) => {
-                    store.update(&before, &entry)
-                }
-                _ => Ok(()),
-            };
+            let saved = turn
+                .store
+                .as_ref()
+                .map_or(Ok(()), |store| write(store, &stored, &entry));
             Asked { answer, entry, saved }
         });
         match asked {
             Ok(asked) => Ok(asked),
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
             Err(ThreadError::Deadline) => {
-                let answer = Lookup::unanswered(&known, now);
-                Ok(Asked {
-                    answer,
-                    entry: known,
-                    saved: Ok(()),
-                })
+                let mut entry = known.entry.clone();
+                let answer = Lookup::unanswered(&mut entry, &self.settings, now);
+                let saved = self.write_down(known, &entry);
+                Ok(Asked { answer, entry, saved })
             }
             Err(e) => Err(ContextError::Thread(e.to_string())),
         }
@@ -475,29 +515,6 @@ impl Shared {
         {
             Store::new(dir.clone()).touch(&entry.domain, now);
         }
-    }
-
-    /// What is known of the domain: on disk, or in memory alone where it could not be written.
-    fn load(&self, domain: &Domain) -> (Entry, Option<String>) {
-        let (stored, warning) = match self.settings.cache_dir.clone().map(|dir| Store::new(dir).load(domain)) {
-            None | Some(Ok(None)) => (None, None),
-            Some(Ok(Some(entry))) => (Some(entry), None),
-            Some(Err(e)) => (None, Some(e.to_string())),
-        };
-        let unsaved = self.unsaved(domain).map(|entry| *entry);
-        let fetched = |entry: &Option<Entry>| entry.as_ref().and_then(|e| e.held.as_ref()).map(|h| h.fetched);
-        let known = if fetched(&unsaved) > fetched(&stored) || stored.is_none() {
-            unsaved
-        } else {
-            stored
-        };
-        (known.unwrap_or_else(|| Entry::new(domain.clone())), warning)
-    }
-
-    /// What memory alone knows of the domain.
-    fn unsaved(&self, domain: &Domain) -> Option<Box<Entry>> {
-        let memory = self.memory.try_read().ok()?;
-        memory.get(domain.as_str())?.unsaved.clone()
     }
 
     fn remember(&self, known: Remembered) {
@@ -548,7 +565,7 @@ fn good_until(entry: &Entry, answer: &Answer, now: u64) -> u64 {
         Source::CouldNotLearn => now,
         Source::NoPolicy => due,
         _ => due
-            .min(answer.held().map_or(now, |h| h.expires() + 1))
+            .min(answer.held().map_or(now, |h| h.expires().saturating_add(1)))
             .min(now + MEMORY_LIFE),
     };
     answer

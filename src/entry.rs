@@ -184,6 +184,26 @@ impl Entry {
         self.pinned_until = other.pinned_until;
     }
 
+    /// Takes over what another source knows better: the disk than a process that could not write to it, or the one who
+    /// had the turn before. The policy that was fetched later counts, and the last word of DNS.
+    pub(crate) fn join(&mut self, other: &Self) {
+        let fetched = |entry: &Self| entry.held.as_ref().map(|held| held.fetched);
+        let at = |entry: &Self| entry.failed.as_ref().map(|failed| failed.at);
+        // What failed before a fetch that succeeded is over.
+        if fetched(other) > fetched(self) || (fetched(other) == fetched(self) && at(other) > at(self)) {
+            self.failed.clone_from(&other.failed);
+        }
+        if fetched(other) >= fetched(self) {
+            self.take_policy_of(other);
+        }
+        if other.txt.as_ref().map(|txt| txt.at) > self.txt.as_ref().map(|txt| txt.at) {
+            self.txt.clone_from(&other.txt);
+            self.unlearned_since = other.unlearned_since;
+        }
+        self.used = self.used.max(other.used);
+        self.idle_since = other.idle_since;
+    }
+
     /// Notes that a lookup asks for the domain. Says whether there was anything to note.
     pub fn note_use(&mut self, now: u64) -> bool {
         // A time in the future means that the clock went back.

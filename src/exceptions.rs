@@ -6,21 +6,26 @@
 //! ```
 //!
 //! A line that cannot be read is an error of the settings, and mail waits: whoever made an exception counts on it, and
-//! whoever mistyped one must not lose the others.
+//! whoever mistyped one must not lose the others. In a process that runs already those that were read before count on.
+
+mod watched;
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::calendar;
 use crate::entry::one_line;
 use crate::names::Domain;
+pub(crate) use watched::Watched;
 
 /// The file that is read where no setting names another one.
 pub const FILE: &str = "/etc/mtasts/exceptions";
 /// The longest reason that is kept, in octets.
 const MAX_REASON: usize = 300;
-
 /// Enforcement is off for one policy domain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exception {
@@ -51,7 +56,53 @@ impl fmt::Display for Exception {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions {
     file: Option<PathBuf>,
+    /// Nobody named the file: where it is missing there are none.
+    optional: bool,
+    /// What the file looked like before it was read.
+    look: Look,
     list: Arc<[Arc<Exception>]>,
+}
+
+/// What a file looks like from outside: another one is another text, as a rule.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Look {
+    /// There is a directory for it, and no file.
+    #[default]
+    Absent,
+    /// It cannot be looked at: this process has other rights than the one that began, or another root directory.
+    Hidden,
+    There(u64),
+}
+
+impl Look {
+    fn at(file: &Path) -> Self {
+        match std::fs::metadata(file) {
+            Ok(about) => {
+                let mut hash = DefaultHasher::new();
+                (
+                    about.dev(),
+                    about.ino(),
+                    about.size(),
+                    about.mtime(),
+                    about.mtime_nsec(),
+                )
+                    .hash(&mut hash);
+                (about.ctime(), about.ctime_nsec()).hash(&mut hash);
+                Self::There(hash.finish())
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound && file.parent().is_some_and(Path::is_dir) => Self::Absent,
+            Err(_) => Self::Hidden,
+        }
+    }
+
+    /// As a number for an atomic; a hash that is one of the first two is as good as the next.
+    fn number(self) -> u64 {
+        match self {
+            Self::Absent => 0,
+            Self::Hidden => 1,
+            Self::There(hash) => hash.max(2),
+        }
+    }
 }
 
 /// What is wrong with a line.
@@ -94,8 +145,8 @@ impl Exceptions {
             list.push(Arc::new(exception));
         }
         Ok(Self {
-            file: None,
             list: list.into(),
+            ..Self::default()
         })
     }
 
@@ -104,12 +155,29 @@ impl Exceptions {
     /// # Errors
     /// What is wrong, in plain words, with the line where there is one.
     pub(crate) fn read_file(file: &Path) -> Result<Self, String> {
+        // Before it is read: what is changed meanwhile looks different afterwards.
+        let look = Look::at(file);
         let text = crate::settings::read_text(file)?;
         let read = Self::parse(&text).map_err(|e| e.to_string())?;
         Ok(Self {
+            look,
             list: read.list,
             ..Self::unread(file)
         })
+    }
+
+    /// Reads the file of the host, [`FILE`], where there is one.
+    ///
+    /// # Errors
+    /// As [`Exceptions::read_file`].
+    pub(crate) fn of_host() -> Result<Self, String> {
+        let file = Path::new(FILE);
+        let read = if file.symlink_metadata().is_ok() {
+            Self::read_file(file)?
+        } else {
+            Self::unread(file)
+        };
+        Ok(Self { optional: true, ..read })
     }
 
     /// Those of a file that has not been read yet.
@@ -123,7 +191,7 @@ impl Exceptions {
     /// The file from which they were read.
     #[must_use]
     pub fn file(&self) -> Option<&Path> {
-        self.file.as_deref()
+        self.file.as_deref().filter(|_| self.look != Look::Absent)
     }
 
     /// The exception for a domain that counts at this time.

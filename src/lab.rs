@@ -79,11 +79,22 @@ impl Lab {
     /// # Errors
     /// The directory cannot be written, or an address cannot be bound: the thread is not isolated, or a lab runs here already.
     pub fn start(directory: &Path) -> io::Result<Self> {
+        Self::start_with_crowd(directory, 0)
+    }
+
+    /// As [`Lab::start`], with so many ordinary domains more: `many0.test` and so on, each with hosts of its own.
+    ///
+    /// # Errors
+    /// As [`Lab::start`].
+    pub fn start_with_crowd(directory: &Path, crowd: u16) -> io::Result<Self> {
         let authority = Authority::new()?;
         std::fs::create_dir_all(directory)?;
         std::fs::write(directory.join("ca.pem"), authority.root_pem())?;
         isolate::trust(authority.root_pem())?;
-        let world = Arc::new(World::new(authority, table()));
+        let world = Arc::new(World::new(
+            authority,
+            table().into_iter().chain(table::crowd(crowd)).collect(),
+        ));
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .thread_name("mtasts-lab")

@@ -84,16 +84,21 @@ impl Lookup<'_> {
         }
     }
 
-    /// Answers from what is known where the network had no time to.
+    /// Answers from what is known where the network had no time to, and notes that as a failure of DNS: the next one to
+    /// ask, whoever that is, goes on from here.
     #[must_use]
-    pub fn unanswered(entry: &Entry, now: u64) -> Answer {
+    pub fn unanswered(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
         let detail = "neither DNS nor the policy host answered in time".to_owned();
+        entry.txt = Some(TxtSeen {
+            at: now,
+            next: now.saturating_add(settings.txt_life_min.as_secs()),
+        });
         match entry.live(now) {
             Some(held) => {
                 let result = reportable(held, ResultType::StsPolicyFetchError);
                 kept(entry, held.clone(), Failure { result, detail })
             }
-            None => Answer::unlearned(entry.domain.clone(), Failure { result: None, detail }, None),
+            None => first_contact(entry, settings, Failure { result: None, detail }, now),
         }
     }
 
@@ -120,21 +125,19 @@ impl Lookup<'_> {
 
     /// Answers where the caller's time is over and the network has not answered. A policy that counts is kept. Whether
     /// the domain is at fault is not known yet, so nothing is reported, and the mail of a domain of which nothing is
-    /// known waits where `first_contact_defer` asks for that.
+    /// known waits where `first_contact_defer` asks for that: `entry` then says since when.
     #[must_use]
-    pub fn out_of_time(entry: &Entry, settings: &Settings, now: u64) -> Answer {
+    pub fn out_of_time(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
         let failure = Failure {
             result: None,
             detail: "no answer in the time that there was".to_owned(),
         };
-        let domain = entry.domain.clone();
         match entry.live(now) {
-            Some(held) => Answer::policy_held(domain, Source::CachedAfterFailure, held.clone(), Some(failure)),
-            None => {
-                let since = entry.unlearned_since.filter(|since| *since <= now).unwrap_or(now);
-                let until = since.saturating_add(settings.first_contact_defer.as_secs());
-                Answer::unlearned(domain, failure, (now < until).then_some(until))
+            Some(held) => {
+                let domain = entry.domain.clone();
+                Answer::policy_held(domain, Source::CachedAfterFailure, held.clone(), Some(failure))
             }
+            None => first_contact(entry, settings, failure, now),
         }
     }
 
@@ -187,8 +190,8 @@ impl Lookup<'_> {
         }
         if let Some(known) = self.flight.board(&entry.domain, deadline) {
             // Another one may have been in the air, and what it brought is fresher than what we knew.
-            entry.take_policy_of(&known);
-            entry.failed = known.failed;
+            entry.join(&known);
+            entry.unlearned_since = None;
             if entry.pinned(now).is_some() {
                 return Self::from_cache(entry, now);
             }
@@ -209,7 +212,6 @@ impl Lookup<'_> {
             };
             return kept(entry, held.clone(), failure);
         }
-        let domain = entry.domain.clone();
         let failure = Failure {
             result: None,
             detail: why.to_string(),
@@ -217,16 +219,9 @@ impl Lookup<'_> {
         match why {
             NoRecord::Absent(_) => {
                 entry.unlearned_since = None;
-                Answer::none(domain, failure)
+                Answer::none(entry.domain.clone(), failure)
             }
-            NoRecord::Unlearned(_) => {
-                let wait = self.settings.first_contact_defer.as_secs();
-                let since = entry.unlearned_since.filter(|since| *since <= now).unwrap_or(now);
-                // Only where it is of use: without the setting a broken name server leaves no trace on the disk.
-                entry.unlearned_since = (wait > 0).then_some(since);
-                let until = since.saturating_add(wait);
-                Answer::unlearned(domain, failure, (now < until).then_some(until))
-            }
+            NoRecord::Unlearned(_) => first_contact(entry, self.settings, failure, now),
         }
     }
 
@@ -338,6 +333,17 @@ impl std::fmt::Display for NoRecord {
             Self::Unlearned(e) => write!(f, "the TXT record could not be looked up: {e}"),
         }
     }
+}
+
+/// Nothing is known of the domain and nothing could be learnt: the mail waits as long after the first failure as the
+/// setting asks for (D-02), and then flows.
+fn first_contact(entry: &mut Entry, settings: &Settings, failure: Failure, now: u64) -> Answer {
+    let wait = settings.first_contact_defer.as_secs();
+    let since = entry.unlearned_since.filter(|since| *since <= now).unwrap_or(now);
+    // Only where it is of use: without the setting a broken name server leaves no trace on the disk.
+    entry.unlearned_since = (wait > 0).then_some(since);
+    let until = since.saturating_add(wait);
+    Answer::unlearned(entry.domain.clone(), failure, (now < until).then_some(until))
 }
 
 /// The id that DNS announces could not be fetched, and the pause is on.

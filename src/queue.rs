@@ -130,6 +130,7 @@ impl<T: Send + 'static> Queue<T> {
     pub fn submit(&self, domain: &Domain, patience: Duration, user: T) -> Result<u64, QueueError> {
         self.must_be_ours()?;
         let begun = Instant::now();
+        self.watch();
         let at_hand = self.shared.context.at_hand(domain);
         self.add(domain, Ask::Delivery, at_hand, begun, patience, user)
     }
@@ -141,6 +142,7 @@ impl<T: Send + 'static> Queue<T> {
     /// As [`Queue::submit`].
     pub fn recheck(&self, domain: &Domain, patience: Duration, user: T) -> Result<u64, QueueError> {
         self.must_be_ours()?;
+        self.watch();
         self.add(domain, Ask::Recheck, None, Instant::now(), patience, user)
     }
 
@@ -192,9 +194,7 @@ impl<T: Send + 'static> Queue<T> {
             next
         };
         // Without the lock: the administrator's line and the disk may take their time.
-        for answer in untold {
-            context.tell(&answer);
-        }
+        untold.iter().for_each(|line| context.tell(line));
         Ok(done.map(|Done { id, user, end }| {
             let outcome = match end {
                 End::Learnt(outcome) => outcome,
@@ -223,6 +223,15 @@ impl<T: Send + 'static> Queue<T> {
         state.done.push_back(Done { id, user, end });
         state.ring(&self.shared.bell);
         Ok(true)
+    }
+
+    /// Looks whether the exceptions have changed; what there is to tell of that is told with the next completion.
+    fn watch(&self) {
+        if let Some(line) = self.shared.context.watch() {
+            let mut state = self.shared.state();
+            state.untold.push(line);
+            state.ring(&self.shared.bell);
+        }
     }
 
     fn must_be_ours(&self) -> Result<(), QueueError> {
@@ -286,8 +295,8 @@ struct State<T> {
     queued: BTreeMap<u64, Arc<Errand>>,
     /// What [`Queue::next`] gives.
     done: VecDeque<Done<T>>,
-    /// Answers with something in them that the administrator should know.
-    untold: Vec<Arc<Answer>>,
+    /// What the administrator should know.
+    untold: Vec<String>,
     workers: usize,
     /// How many of the workers wait for something to do.
     idle: usize,
@@ -514,10 +523,8 @@ impl<T> State<T> {
             let end = End::Learnt(outcome.clone());
             self.done.push_back(Done { id, user, end });
         }
-        if let Outcome::Answer(answer) = outcome
-            && (answer.alert().is_some() || answer.warning().is_some())
-        {
-            self.untold.push(answer);
+        if let Outcome::Answer(answer) = outcome {
+            self.untold.extend(answer.to_tell().map(str::to_owned));
         }
     }
 

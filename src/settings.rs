@@ -42,7 +42,7 @@ pub struct Settings {
     /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
     pub txt_life_max: Duration,
     /// `exceptions`: the domains for which nothing is enforced. The setting is the absolute path of a file, which is read
-    /// when it is set.
+    /// when it is set; a context reads it again when it changes.
     pub exceptions: Exceptions,
 }
 
@@ -224,8 +224,11 @@ impl Settings {
             settings.cache_dir = Some(default_cache_dir(environment));
         }
         if settings.exceptions == unread {
-            let there = Path::new(exceptions::FILE).symlink_metadata().is_ok();
-            settings.set("exceptions", if there { exceptions::FILE } else { "" })?;
+            settings.exceptions = Exceptions::of_host().map_err(|reason| SettingsError {
+                file: Some(exceptions::FILE.into()),
+                key: None,
+                reason,
+            })?;
         }
         Ok(settings)
     }

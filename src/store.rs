@@ -40,6 +40,8 @@ pub enum StoreError {
     File(PathBuf, io::Error),
     /// What stands in the place of the file is no regular file of a sane size.
     NotAFile(PathBuf),
+    /// A directory with something in it stands in the place of the file.
+    Occupied(PathBuf),
     /// The file does not hold an entry; the next fetch replaces it.
     Entry(PathBuf, EntryError),
 }
@@ -59,6 +61,11 @@ impl fmt::Display for StoreError {
             Self::NotAFile(path) => write!(
                 f,
                 "{} is no regular file of a sane size and is not used",
+                path.display()
+            ),
+            Self::Occupied(path) => write!(
+                f,
+                "{} is a directory with something in it, where the cache needs a file: remove it",
                 path.display()
             ),
             Self::Entry(path, e) => write!(f, "the cache file {} is not used: {e}", path.display()),
@@ -101,7 +108,10 @@ impl Store {
         {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => return Err(StoreError::NotAFile(path)),
+            // A link, or a socket.
+            Err(e) if matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => {
+                return Err(StoreError::NotAFile(path));
+            }
             Err(e) => return Err(on_file(e)),
         };
         let about = file.metadata().map_err(on_file)?;
@@ -149,9 +159,16 @@ impl Store {
             if stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until {
                 entry.take_policy_of(&stored);
             }
-            Some(entry)
+            entry
         };
-        self.change(&before.domain, Instant::now() + WRITE_TURN, merged)
+        let turn = self.write_turn(&before.domain, Instant::now() + WRITE_TURN);
+        // Whoever has the turn and takes so long (a slow disk) may be writing a new policy. Without one of our own we would
+        // put back the one that stands there still.
+        let is_slow = turn.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
+        if is_slow && after.held == before.held {
+            return Ok(());
+        }
+        self.save(&merged(self.load(&before.domain)))
     }
 
     /// Notes that a lookup asks for the domain. It waits for nobody, and where the file cannot be written it does without:
@@ -203,20 +220,23 @@ impl Store {
             };
         }
         let (unfinished, mut file) = self.unfinished().map_err(on_file)?;
-        let whole = || -> io::Result<()> {
+        let whole = || -> Result<(), StoreError> {
             // The mode is set and not asked for, because the umask is the host's: 0 in Exim, 077 elsewhere.
-            file.set_permissions(Permissions::from_mode(file_mode(&directory)))?;
-            file.write_all(entry.to_file().as_bytes())?;
-            file.sync_all()?;
+            let mode = Permissions::from_mode(file_mode(&directory));
+            file.set_permissions(mode).map_err(on_file)?;
+            file.write_all(entry.to_file().as_bytes()).map_err(on_file)?;
+            file.sync_all().map_err(on_file)?;
             // A directory in the file's place would refuse the rename; an empty one is rubbish that nobody wants.
             if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
-                fs::remove_dir(&path)?;
+                fs::remove_dir(&path).map_err(|e| match e.kind() {
+                    io::ErrorKind::DirectoryNotEmpty => StoreError::Occupied(path.clone()),
+                    _ => on_file(e),
+                })?;
             }
-            fs::rename(&unfinished, &path)
+            fs::rename(&unfinished, &path).map_err(on_file)
         }();
-        whole.map_err(|e| {
+        whole.inspect_err(|_| {
             let _ = fs::remove_file(&unfinished);
-            on_file(e)
         })
     }
 
@@ -285,4 +305,50 @@ impl Store {
 /// Who may write in the directory may write its files, who may read it may read them.
 fn file_mode(directory: &Metadata) -> u32 {
     directory.mode() & 0o660 | 0o600
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::entry::{Held, TxtSeen};
+    use crate::policy::Policy;
+
+    /// A disk on which a write takes longer than others wait for their turn.
+    #[test]
+    fn a_policy_that_is_being_written_is_not_taken_back() {
+        let dir = std::env::temp_dir().join(format!("mtasts-store-{}", std::process::id()));
+        let (store, domain) = (Store::new(dir.clone()), Domain::parse("example.com").unwrap());
+        let held = |id: &str| {
+            let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
+            Some(Arc::new(Held {
+                id: id.into(),
+                fetched: 100,
+                text: text.into(),
+                policy: Policy::parse(text.as_bytes()).unwrap().0,
+            }))
+        };
+        let mut before = Entry::new(domain.clone());
+        before.held = held("old");
+        store.save(&before).unwrap();
+        let _slow = store.write_turn(&domain, Instant::now()).unwrap();
+        let mut asked = before.clone();
+        asked.txt = Some(TxtSeen { at: 100, next: 200 });
+        store.update(&before, &asked).unwrap();
+        assert_eq!(
+            store.load(&domain).unwrap(),
+            Some(before.clone()),
+            "the writer's file may come any moment"
+        );
+        let mut fetched = before.clone();
+        fetched.held = held("new");
+        store.update(&before, &fetched).unwrap();
+        assert_eq!(
+            store.load(&domain).unwrap(),
+            Some(fetched),
+            "a new policy is kept in any case"
+        );
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -2,6 +2,8 @@
 //! evidence (`cargo test --features lab --test exim -- --nocapture`). Needs root; gets Exim with apt and unpacks it
 //! below target/ (see tests/exim/fetch.sh).
 
+#[path = "exim/changes.rs"]
+mod changes;
 #[path = "exim/host.rs"]
 mod host;
 #[path = "exim/judge.rs"]
@@ -162,6 +164,16 @@ fn tls_1_0_and_1_1_are_refused() {
 #[test]
 fn callouts_and_cutthrough_deliveries_obey() {
     versions::callouts(&World::new("callout"));
+}
+
+#[test]
+fn an_exception_is_in_the_log_of_each_delivery() {
+    changes::exceptions(&World::new("exception"));
+}
+
+#[test]
+fn a_newer_policy_is_found_before_a_bounce() {
+    changes::recheck(&World::new("recheck"));
 }
 
 #[test]

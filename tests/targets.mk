@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench python soak
+.PHONY: test lint packages demo bench soak node haraka python
 
 # Everything. Root, because network namespaces are made.
 test: lint
@@ -8,7 +8,14 @@ test: lint
 	cargo build --manifest-path fuzz/Cargo.toml
 	cargo build --lib
 	cargo test --features lab --no-fail-fast
+	$(MAKE) node
+	$(MAKE) haraka
 	$(MAKE) python
+
+# The npm package. Its tools come from npm and stay in bindings/node/test.
+node:
+	cargo build --features lab --bin mtasts
+	$(MAKE) -C bindings/node test TARGET=$(abspath $(TARGET))
 
 # The Python package: a wheel, and its tests in each Python that is found.
 python:
@@ -32,6 +39,10 @@ soak: SECONDS = 900
 soak:
 	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make soak" >&2; exit 1; }
 	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) cargo test --features lab --test soak
+
+# A real Haraka with the plugin. Haraka comes from npm and stays in target/.
+haraka:
+	cd bindings/haraka && npm ci --prefix test --ignore-scripts --no-audit --no-fund && npm run lint && npm run prettier && npm test
 
 # What the tests need from Debian's or Ubuntu's archive.
 packages:

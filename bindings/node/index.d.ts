@@ -115,7 +115,10 @@ export interface Settings {
 }
 
 export interface LookupOptions {
-  /** Milliseconds from now; then the answer is what the cache knows. At most the setting `timeout`, which is the default. */
+  /**
+   * Milliseconds from now; then the answer is what the cache knows (root, which does not read it itself, gets
+   * ERR_MTASTS_SYSTEM). At most the setting `timeout`, which is the default.
+   */
   deadline?: number
   /** Rejects the promise with its reason. What is still learnt goes to the cache. */
   signal?: AbortSignal

@@ -171,6 +171,8 @@ Mx {
     TlsReset = "tls-reset",
     /// Says 220 to STARTTLS and goes on in clear.
     NotTls = "not-tls",
+    /// Hangs up at the ClientHello, in good order.
+    TlsClose = "tls-close",
     /// Says 220 to STARTTLS and then nothing more.
     TlsSilent = "tls-silent",
     /// Hangs up after the handshake.
@@ -179,6 +181,12 @@ Mx {
     CloseAfterEhlo = "close-after-ehlo",
     /// Greets with 421 and hangs up.
     Greeting421 = "421",
+    /// Greets with 554 (RFC 5321 3.1).
+    Greeting554 = "554",
+    /// Answers EHLO with 502.
+    Ehlo502 = "ehlo-502",
+    /// Answers RCPT with 550.
+    Rcpt550 = "rcpt-550",
     /// Accepts the connection and never says anything.
     BlackHole = "black-hole",
     /// Nobody listens: connection refused.

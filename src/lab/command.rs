@@ -30,6 +30,9 @@ enum LabCommand {
     },
     /// Run a command on the test Internet (needs root): its resolver, its CA, no other network.
     Run {
+        /// So many ordinary domains more: many0.test and so on.
+        #[arg(long, default_value_t = 0)]
+        crowd: u16,
         /// The command and its arguments.
         #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
         command: Vec<String>,
@@ -77,7 +80,7 @@ pub fn run(args: LabArgs) -> ExitCode {
 fn perform(command: LabCommand) -> io::Result<ExitCode> {
     match command {
         LabCommand::List { json } => list(json)?,
-        LabCommand::Run { command } => return run_command(&command),
+        LabCommand::Run { crowd, command } => return run_command(crowd, &command),
         LabCommand::Set { domain, changes } => {
             let change = parse_changes(&changes)?;
             ask(&socket()?, &Operation::Set { domain, change })?;
@@ -107,9 +110,9 @@ fn list(json: bool) -> io::Result<()> {
 }
 
 /// Runs a command on a lab of its own and leaves nothing behind.
-fn run_command(words: &[String]) -> io::Result<ExitCode> {
+fn run_command(crowd: u16, words: &[String]) -> io::Result<ExitCode> {
     let directory = make_directory()?;
-    let status = run_in(&directory, words);
+    let status = run_in(&directory, crowd, words);
     fs::remove_dir_all(&directory)?;
     let status = status?;
     // As shells do.
@@ -119,9 +122,9 @@ fn run_command(words: &[String]) -> io::Result<ExitCode> {
     Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
-fn run_in(directory: &Path, words: &[String]) -> io::Result<ExitStatus> {
+fn run_in(directory: &Path, crowd: u16, words: &[String]) -> io::Result<ExitStatus> {
     isolate(directory)?;
-    let lab = Lab::start(directory)?;
+    let lab = Lab::start_with_crowd(directory, crowd)?;
     namespace::adopt_orphans()?;
     let (program, arguments) = words.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     let mut command = Command::new(program);

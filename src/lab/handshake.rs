@@ -13,6 +13,8 @@ pub(super) enum Refusal {
     Alert,
     /// RST.
     Reset,
+    /// FIN.
+    Close,
     /// These octets instead of a ServerHello.
     Clear(&'static [u8]),
     /// Nothing.
@@ -29,7 +31,7 @@ pub(super) async fn refuse(mut stream: TcpStream, refusal: Refusal) -> io::Resul
         Refusal::Alert => stream.write_all(&[21, 3, 1, 0, 2, 2, 70]).await?,
         Refusal::Clear(octets) => stream.write_all(octets).await?,
         Refusal::Reset => return stream.set_zero_linger(),
-        Refusal::Silence => {}
+        Refusal::Close | Refusal::Silence => {}
     }
     if !matches!(refusal, Refusal::Silence) {
         stream.shutdown().await?;

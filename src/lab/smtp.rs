@@ -47,8 +47,9 @@ pub(super) async fn serve(world: Arc<World>, mut stream: TcpStream) -> io::Resul
         }
         _ => {}
     }
+    let code = if host.mx == Mx::Greeting554 { 554 } else { 220 };
     stream
-        .write_all(format!("220 {} ESMTP\r\n", host.subject.host).as_bytes())
+        .write_all(format!("{code} {} ESMTP\r\n", host.subject.host).as_bytes())
         .await?;
     let mut talk = Talk {
         world: &world,
@@ -70,6 +71,7 @@ pub(super) async fn serve(world: Arc<World>, mut stream: TcpStream) -> io::Resul
     let refusal = match host.mx {
         Mx::TlsAlert => Some(Refusal::Alert),
         Mx::TlsReset => Some(Refusal::Reset),
+        Mx::TlsClose => Some(Refusal::Close),
         Mx::NotTls => Some(Refusal::Clear(b"500 5.5.1 what was that?\r\n")),
         Mx::TlsSilent => Some(Refusal::Silence),
         _ => None,
@@ -139,6 +141,7 @@ impl Talk<'_> {
             self.note(|session| session.commands.push(format!("{secret}{line}")));
             let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
             let reply = match verb.to_ascii_uppercase().as_str() {
+                "EHLO" if self.host.mx == Mx::Ehlo502 => "502 5.5.1 unknown command\r\n".to_owned(),
                 verb @ ("EHLO" | "HELO") => {
                     self.helo = Some(rest.to_owned());
                     self.note(|session| session.helo = Some(rest.to_owned()));
@@ -169,6 +172,7 @@ impl Talk<'_> {
                     "250 2.1.0 ok\r\n".to_owned()
                 }
                 "RCPT" if sender.is_none() => "503 5.5.1 MAIL first\r\n".to_owned(),
+                "RCPT" if self.host.mx == Mx::Rcpt550 => "550 5.1.1 nobody of this name\r\n".to_owned(),
                 "RCPT" => {
                     let recipient = path(rest);
                     if self.world.takes_mail(self.address, domain_of(&recipient)) {

@@ -17,3 +17,8 @@ pub fn table() -> Vec<Entry> {
     table.extend(fetch::entries());
     table
 }
+
+/// So many domains in order, `many0.test` and so on, for those who measure.
+pub(super) fn crowd(number: u16) -> impl Iterator<Item = Entry> {
+    (0..number).map(|n| Entry::new(&format!("many{n}.test")))
+}

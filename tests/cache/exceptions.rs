@@ -3,10 +3,10 @@
 use std::ffi::{CStr, CString, c_int, c_uchar};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mtasts::lab::Change;
-use mtasts::{Action, Answer, Context, Domain, Mode, Seen, Source, verdict};
+use mtasts::{Action, Answer, Context, Domain, Mode, Outcome, Queue, Seen, Source, verdict};
 use serde_json::json;
 
 use crate::{Host, on_the_internet};
@@ -123,6 +123,80 @@ fn an_exception_ends_a_wait_for_dns() {
             (log.lock().unwrap().len(), log_of_exception.lock().unwrap().len()),
             (0, 1)
         );
+    });
+}
+
+/// A process that lives on, of root and so by a helper: what the operator changes counts within seconds.
+#[test]
+fn exceptions_that_change_need_no_restart() {
+    on_the_internet("exceptions-change", |host| {
+        let (context, log) = listening(host);
+        let told = |text: &str| {
+            let log = log.lock().unwrap();
+            log.iter().filter(|line| line.contains(text)).count()
+        };
+        let becomes = |mode: Mode| {
+            let begin = Instant::now();
+            while ask(&context, "good.test").mode() != mode {
+                assert!(
+                    begin.elapsed() < Duration::from_secs(20),
+                    "{mode}: {:?}",
+                    log.lock().unwrap()
+                );
+                std::thread::sleep(Duration::from_millis(50));
+            }
+        };
+        becomes(Mode::Enforce);
+        // There was none when the process began.
+        std::fs::write(FILE, "good.test 2099-12-31 moves\n").unwrap();
+        becomes(Mode::Testing);
+        // A slip of the pen takes nothing away, and is told once.
+        std::fs::write(FILE, "wild.test 2099-02-30 moves\n").unwrap();
+        let begin = Instant::now();
+        while told("/etc/mtasts/exceptions: line 1: \"2099-02-30\" is no day") == 0 {
+            assert_eq!(ask(&context, "good.test").mode(), Mode::Testing);
+            assert!(begin.elapsed() < Duration::from_secs(20), "nobody is told");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::thread::sleep(Duration::from_secs(6));
+        for _ in 0..3 {
+            assert_eq!(ask(&context, "good.test").mode(), Mode::Testing);
+        }
+        assert_eq!(
+            told("until that is mended the exceptions count that were read before"),
+            1
+        );
+        std::fs::remove_file(FILE).unwrap();
+        becomes(Mode::Enforce);
+
+        // The same in an event loop.
+        let queue = Queue::new(&context).unwrap();
+        let answers = || {
+            queue
+                .submit(&Domain::parse("good.test").unwrap(), Duration::from_secs(12), ())
+                .unwrap();
+            loop {
+                match queue.next().unwrap().map(|completion| completion.outcome) {
+                    Some(Outcome::Answer(answer)) => return answer.mode(),
+                    Some(other) => panic!("{other:?}"),
+                    None => std::thread::sleep(Duration::from_millis(20)),
+                }
+            }
+        };
+        assert_eq!(answers(), Mode::Enforce);
+        std::fs::write(FILE, "good.test 2099-12-31 moves again\n").unwrap();
+        let begin = Instant::now();
+        while answers() != Mode::Testing {
+            assert!(begin.elapsed() < Duration::from_secs(20));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        std::fs::write(FILE, "good.test 2099-12-31\n").unwrap();
+        let begin = Instant::now();
+        while told("line 1: the reason is missing") == 0 {
+            assert_eq!(answers(), Mode::Testing);
+            assert!(begin.elapsed() < Duration::from_secs(20), "nobody is told");
+            std::thread::sleep(Duration::from_millis(50));
+        }
     });
 }
 

@@ -2,6 +2,7 @@
 
 use super::client::{command, connect, reply};
 use super::in_lab;
+use mtasts::lab::{Change, Mx};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
 
@@ -101,5 +102,32 @@ fn hosts_out_of_order_hang_up_or_keep_silent() {
         );
         let reached: Vec<_> = lab.sessions().into_iter().map(|session| session.reached).collect();
         assert_eq!(reached, ["connect", "connect", "ehlo"]);
+    });
+}
+
+#[test]
+fn hosts_refuse_before_tls_and_after() {
+    in_lab(|lab| {
+        for (domain, mx) in [
+            ("good.test", Mx::Greeting554),
+            ("twomx.test", Mx::Ehlo502),
+            ("plain.test", Mx::Rcpt550),
+            ("tls12.test", Mx::TlsClose),
+        ] {
+            lab.set(domain, Change::mx(mx)).unwrap();
+        }
+        assert_eq!(reply(&mut connect("mx.good.test", 25).unwrap()).unwrap().code, 554);
+        let mut stream = greeted("mx1.twomx.test");
+        assert_eq!(command(&mut stream, "EHLO sender.test").unwrap().code, 502);
+        assert_eq!(command(&mut stream, "HELO sender.test").unwrap().code, 250);
+        let mut stream = greeted("mx.plain.test");
+        command(&mut stream, "EHLO sender.test").unwrap();
+        command(&mut stream, "MAIL FROM:<>").unwrap();
+        assert_eq!(command(&mut stream, "RCPT TO:<user@plain.test>").unwrap().code, 550);
+        let mut stream = greeted("mx.tls12.test");
+        command(&mut stream, "EHLO sender.test").unwrap();
+        assert_eq!(command(&mut stream, "STARTTLS").unwrap().code, 220);
+        stream.write_all(&[22, 3, 1, 0, 200]).unwrap();
+        assert_eq!(stream.read(&mut [0; 100]).unwrap(), 0, "the end in good order");
     });
 }

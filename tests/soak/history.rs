@@ -66,6 +66,13 @@ pub(crate) struct Told {
     pub(crate) why: String,
 }
 
+impl Told {
+    /// The time was too short, or it was used up.
+    fn is_out_of_time(&self) -> bool {
+        self.patience < TIMEOUT || self.end - self.start + SECOND / 2 >= micros(TIMEOUT)
+    }
+}
+
 /// The policy of an answer; `fetched` is in Unix seconds.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Held {
@@ -111,7 +118,7 @@ pub(crate) struct Domain {
     /// DNS or HTTPS failed.
     failing: Vec<Span>,
     /// When its file was garbled.
-    garbled: Vec<u64>,
+    garbled: Vec<Span>,
     bounds: Vec<Bound>,
 }
 
@@ -169,14 +176,17 @@ impl Domain {
         }
     }
 
-    pub(crate) fn garbled(&mut self, at: u64) {
-        self.garbled.push(at);
+    pub(crate) fn garbled(&mut self, from: u64, until: u64) {
+        self.garbled.push(Span { from, until });
     }
 
     /// Whether the file was garbled after the bound was known to hold, up to a time.
     fn is_void(&self, bound: &Bound, until: u64) -> bool {
         let times = self.garbled.iter().rev();
-        times.skip_while(|at| **at > until).take(1).any(|at| *at >= bound.since)
+        times
+            .skip_while(|at| at.from > until)
+            .take(1)
+            .any(|at| at.until >= bound.since)
     }
 
     /// The youngest policy that was surely in the cache when a lookup began, and until it ended.
@@ -206,8 +216,8 @@ impl Domain {
                 Call::Queue => MEMORY + lookup,
             };
         match (&told.held, told.source.as_str()) {
-            // Root does not read the disk: it cannot say in no time what the cache knows, and the mail waits.
-            (_, "") if told.call == Call::Queue && told.patience < TIMEOUT && told.why.contains("in time") => Ok(()),
+            // Root does not read the disk: where its helper has no time it cannot say what is known, and the mail waits.
+            (_, "") if told.call == Call::Queue && told.is_out_of_time() && told.why.contains("in time") => Ok(()),
             (_, "") => Err("no answer".to_owned()),
             (Some(held), source) => {
                 let bound = self.policy(told, held, source, began)?;
@@ -277,11 +287,7 @@ impl Domain {
         let may = match source {
             "no-policy" => self.without || some(&self.absent, began),
             "could-not-learn" => {
-                told.call == Call::Cached
-                    || some(&self.failing, began.saturating_sub(PAUSE))
-                    // The time was too short.
-                    || told.patience < TIMEOUT
-                    || told.end - told.start + SECOND / 2 >= micros(TIMEOUT)
+                told.call == Call::Cached || some(&self.failing, began.saturating_sub(PAUSE)) || told.is_out_of_time()
             }
             _ => false,
         };

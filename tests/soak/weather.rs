@@ -161,9 +161,10 @@ impl Weather {
                 "the certificate of the policy host is bad"
             }
             70..74 => {
+                let before = now_us();
                 self.garble(&cache.join(&name));
                 let domain = self.history.domains.get_mut(&name).unwrap();
-                domain.garbled(now_us());
+                domain.garbled(before, now_us());
                 return "a file of the cache is garbled";
             }
             _ => {

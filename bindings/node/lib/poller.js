@@ -4,6 +4,7 @@
 // The process does not end by itself as long as a lookup is under way.
 
 const addon = require('./addon')
+const { call } = require('./error')
 
 let poller
 let last = 0
@@ -17,10 +18,10 @@ function number() {
 
 // Calls `take` when there is a completion: once.
 function wait(number, resolver, take) {
-  poller ??= new addon.Poller((number) => waiting.get(number)?.())
+  poller ??= call(() => new addon.Poller((number) => waiting.get(number)?.()))
+  call(() => resolver.watch(poller, number))
   if (waiting.size === 0) poller.hold()
   waiting.set(number, take)
-  resolver.watch(poller, number)
 }
 
 // Waits no more.

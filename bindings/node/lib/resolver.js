@@ -11,8 +11,9 @@ const BATCH = 250
 const LONGEST = 2 ** 32 - 1
 
 // The settings as the library has them: names as in mtasts.toml, values as texts.
-function entries({ config, log, ...settings }) {
-  const given = Object.entries(settings).filter(([, value]) => value !== undefined)
+function entries(settings) {
+  const ours = ['config', 'log']
+  const given = Object.entries(settings).filter(([key, value]) => value !== undefined && !ours.includes(key))
   return given.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), text(value)])
 }
 
@@ -83,7 +84,9 @@ class Resolver {
 
   #ask(domain, recheck, { deadline, signal } = {}) {
     mustBeString('domain', domain)
-    if (deadline !== undefined && !(deadline <= Infinity)) throw wrongType('options.deadline', 'a number', deadline)
+    if (deadline !== undefined && (typeof deadline !== 'number' || Number.isNaN(deadline))) {
+      throw wrongType('options.deadline', 'a number', deadline)
+    }
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw wrongType('options.signal', 'an AbortSignal', signal)
     }
@@ -110,7 +113,7 @@ class Resolver {
   #take() {
     try {
       for (let taken = 0; taken < BATCH; taken++) {
-        const done = this.#addon.next()
+        const done = call(() => this.#addon.next())
         if (!done) break
         const { id, answer, code, message } = done
         // Of a lookup that was aborted nobody wants to know.
@@ -121,6 +124,7 @@ class Resolver {
       this.#tell()
       this.#wait()
     } catch (error) {
+      // No thread, no descriptor: nobody would ever tell of the others.
       this.#failAll(error)
     }
   }

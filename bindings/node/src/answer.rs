@@ -17,7 +17,7 @@ pub struct Answer {
 }
 
 /// What the MTA must do with a host.
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Verdict {
     /// What to do.
     pub action: &'static str,
@@ -117,11 +117,13 @@ impl Answer {
     /// The MX patterns of the policy.
     #[napi(getter)]
     pub fn mx(&self) -> Vec<String> {
-        // SAFETY: as above; each index is below the count.
+        // SAFETY: as above.
         let count = unsafe { ffi::mtasts_answer_mx_count(self.answer) };
-        (0..count)
-            .map(|index| unsafe { text::of(ffi::mtasts_answer_mx(self.answer, index)) })
-            .collect()
+        let pattern = |index| {
+            // SAFETY: as above; there is a text for each index below the count.
+            unsafe { text::of(ffi::mtasts_answer_mx(self.answer, index)) }
+        };
+        (0..count).map(pattern).collect()
     }
 
     /// The policy as the policy host sent it.

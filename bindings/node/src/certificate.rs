@@ -10,7 +10,7 @@ use crate::error::{Result, call, failure, meaning};
 use crate::text;
 
 /// What a certificate check gave.
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Check {
     /// The result type, or null for a good certificate.
     pub result: Option<&'static str>,

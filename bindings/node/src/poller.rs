@@ -189,8 +189,8 @@ fn start(watch: Arc<Watch>, wake: Arc<Wake>) -> io::Result<JoinHandle<()>> {
         libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
     }
     let thread = thread::Builder::new()
-        .name("mtasts".into())
-        .stack_size(64 * 1024)
+        .name("mtasts-wait".into())
+        .stack_size(128 * 1024)
         .spawn(run);
     // SAFETY: the set that was written above.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, before.as_ptr(), ptr::null_mut()) };

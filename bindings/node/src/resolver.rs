@@ -44,7 +44,7 @@ pub struct Resolver {
 }
 
 /// A lookup that is complete.
-#[napi(object, object_from_js = false)]
+#[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Completion {
     /// Its number.
     pub id: i64,
@@ -104,15 +104,9 @@ impl Resolver {
         asked(|answer, error| unsafe { ffi::mtasts_lookup_cached(self.context, name, length, answer, error) })
     }
 
-    /// Submits a lookup and gives its number.
+    /// Submits a lookup, or a recheck, and gives its number.
     #[napi]
     pub fn submit(&mut self, domain: String, timeout_ms: u32, recheck: bool) -> Result<i64> {
-        if recheck {
-            return Err(failure(
-                ffi::MTASTS_E_ARGUMENT,
-                "the library's queue knows no recheck yet",
-            ));
-        }
         if self.queue.is_null() {
             // SAFETY: the context is alive or NULL; a place of our own.
             call(|error| unsafe { ffi::mtasts_queue_new(self.context, &raw mut self.queue, error) })?;
@@ -120,8 +114,13 @@ impl Resolver {
         let (name, length, mut id) = (domain.as_ptr().cast(), domain.len(), 0);
         call(|error| {
             let (id, user) = (&raw mut id, ptr::null_mut());
+            let submit = if recheck {
+                ffi::mtasts_queue_recheck
+            } else {
+                ffi::mtasts_queue_submit
+            };
             // SAFETY: the queue is alive, the text has its length, `id` is ours.
-            unsafe { ffi::mtasts_queue_submit(self.queue, name, length, timeout_ms, user, id, error) }
+            unsafe { submit(self.queue, name, length, timeout_ms, user, id, error) }
         })?;
         Ok(id.cast_signed())
     }

@@ -1,0 +1,90 @@
+'use strict'
+
+// MTA-STS (RFC 8461) for mail that Haraka sends. What a policy means is decided by libmtasts; here is only where Haraka
+// is made to ask and to obey.
+
+const fs = require('node:fs')
+
+const { Resolver } = require('mtasts')
+
+const { arm, disarm, methods } = require('./lib/item')
+
+// Before every other plugin: what follows must find the item armed.
+const FIRST = -100
+
+exports.register = function () {
+  this.must_fit_haraka()
+  this.load_mta_sts_ini()
+  this.warn_about_outbound_ini()
+  this.register_hook('get_mx', 'learn_policy', FIRST)
+}
+
+// The overridden methods are private: a Haraka that has changed them would send mail without protection.
+exports.must_fit_haraka = function () {
+  const { prototype } = this.haraka_require('outbound/hmail')
+  const changed = Object.entries(methods).filter(([name, length]) => prototype[name]?.length !== length)
+  if (changed.length === 0) return
+  const names = changed.map(([name]) => name).join(', ')
+  throw new Error(
+    `mta-sts does not fit this version of Haraka: ${names} of outbound/hmail.js changed. No mail would be protected, ` +
+      'so Haraka does not start. Update haraka-plugin-mta-sts, or take mta-sts out of config/plugins.',
+  )
+}
+
+exports.load_mta_sts_ini = function () {
+  const cfg = this.config.get('mta-sts.ini', { booleans: ['+main.enabled', '-main.check_routes'] }, () => {
+    try {
+      this.load_mta_sts_ini()
+      this.loginfo('mta-sts.ini was read again')
+    } catch (err) {
+      this.logerror(`mta-sts.ini is not used, the settings stay as they were: ${err.message}`)
+    }
+  }).main
+
+  const lookup_timeout = Number(cfg.lookup_timeout ?? 10)
+  if (!(lookup_timeout >= 1)) throw new Error(`mta-sts.ini: lookup_timeout: ${cfg.lookup_timeout} is not 1 or more`)
+
+  const settings = { log: (line) => this.lognotice(line) }
+  if (cfg.settings_file) settings.config = cfg.settings_file
+  if (cfg.ca_file) settings.caFile = cfg.ca_file
+  const ca = cfg.ca_file ? fs.readFileSync(cfg.ca_file) : undefined
+
+  // The one before is not closed: items on their way still ask it.
+  this.resolver = new Resolver(settings)
+  this.cfg = { ...cfg, lookup_timeout, ca }
+}
+
+exports.warn_about_outbound_ini = function () {
+  if (this.haraka_require('outbound/config').cfg.enable_tls) return
+  this.logwarn('outbound.ini says enable_tls=false: all mail waits for domains whose MTA-STS policy says enforce')
+}
+
+// What is wrong with the cache is wrong for every mail, and told once.
+exports.warn_of_cache = function (warning) {
+  if (warning && warning !== this.told) this.logwarn(warning)
+  this.told = warning
+}
+
+// Milliseconds for a lookup. It has to be over before Haraka gives up the hook.
+exports.deadline = function () {
+  const { lookup_timeout } = this.cfg
+  const seconds = this.timeout > 0 ? Math.min(lookup_timeout, this.timeout * 0.7) : lookup_timeout
+  return seconds * 1000
+}
+
+exports.learn_policy = async function (next, hmail) {
+  try {
+    if (this.cfg.enabled) await arm(hmail, this).learn()
+    else disarm(hmail)
+  } catch (err) {
+    // Nothing is expected here. Should it come to it, the mail waits.
+    this.logcrit(`a defect of mta-sts: ${err.stack}`)
+    hmail.found_mx = () => hmail.temp_fail(`a defect of mta-sts: ${err.message}`)
+  }
+  // Never DENYSOFT: a deny hook may override it, and then the mail would be delivered.
+  next()
+}
+
+exports.shutdown = function () {
+  this.resolver?.close()
+}

@@ -1,0 +1,84 @@
+'use strict'
+
+// The dialogue with one MX host, with Haraka's own way of reading lines.
+
+const assert = require('node:assert')
+const { EventEmitter } = require('node:events')
+const { beforeEach, describe, it } = require('node:test')
+
+const { add_line_processor } = require('haraka-net-utils')
+
+const Session = require('../lib/session')
+
+let socket, item, heard, errors
+beforeEach(() => {
+  socket = Object.assign(new EventEmitter(), { write() {}, upgrade: (options, report) => (socket.up = report) })
+  heard = []
+  errors = []
+  item = {
+    enforces: true,
+    judged: [],
+    judge(host, seen) {
+      item.judged.push(seen.kind)
+      return { action: seen.result === null ? 'deliver' : 'skip-host' }
+    },
+  }
+  add_line_processor(socket)
+  const session = new Session(item, 'mx.example.com', '192.0.2.1', socket)
+  socket.on('line', (line) => {
+    heard.push(line.trim())
+    // As Haraka does.
+    if (line.startsWith('250 STARTTLS')) socket.once('secure', () => {})
+    if (line.startsWith('220 go')) socket.upgrade({}, () => {})
+  })
+  socket.on('error', (err) => errors.push(err.message))
+  session.stand_between()
+})
+
+const say = (...texts) => texts.forEach((text) => socket.emit('data', text))
+
+describe('what comes in clear', () => {
+  for (const injected of ['', '250 X', '250-X\r\n250 Y\r\n', '250 X\r\n354 Y']) {
+    it(`behind the answer to STARTTLS is not heard: ${JSON.stringify(injected)}`, () => {
+      say('220 mx\r\n', '250-mx\r\n250 STARTTLS\r\n', `220 go\r\n${injected}`)
+      socket.up(true, null)
+      say('250-mx\r\n', '250 OK\r\n')
+      assert.deepStrictEqual(heard.slice(-3), ['220 go', '250-mx', '250 OK'])
+      assert.deepStrictEqual(errors, [])
+    })
+  }
+
+  it('costs an enforced host its attempt, and its text is harmless in the log', () => {
+    say(`554 \x1b[31m${'x'.repeat(1000)}\r\n`)
+    assert.deepStrictEqual(heard, [])
+    assert.strictEqual(errors.length, 1)
+    assert.match(errors[0], /^mx\.example\.com answered in clear: 554 \?\[31mx+$/)
+    assert.ok(errors[0].length < 300)
+  })
+
+  it('is Haraka its own affair where nothing is enforced', () => {
+    item.enforces = false
+    say('554 go away\r\n')
+    assert.deepStrictEqual([heard, errors], [['554 go away'], []])
+  })
+})
+
+describe('a host', () => {
+  it('without STARTTLS, or that refuses it, is judged before Haraka hears of it', () => {
+    say('220 mx\r\n', '250-mx\r\n', '250 SIZE\r\n')
+    assert.deepStrictEqual(item.judged, ['no-starttls'])
+    assert.deepStrictEqual(heard, ['220 mx', '250-mx'])
+  })
+
+  it('that refuses STARTTLS too', () => {
+    say('220 mx\r\n', '250 STARTTLS\r\n', '454 not now\r\n')
+    assert.deepStrictEqual(item.judged, ['starttls-refused'])
+    assert.deepStrictEqual(heard, ['220 mx', '250 STARTTLS'])
+  })
+
+  it('that says what is no reply is left', () => {
+    say('220 mx\r\n', 'hello\r\n')
+    assert.deepStrictEqual(heard, ['220 mx'])
+    assert.strictEqual(errors.length, 1)
+  })
+})

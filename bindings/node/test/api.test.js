@@ -1,0 +1,227 @@
+'use strict'
+
+// What needs no network: words, arguments, errors, settings.
+
+const assert = require('node:assert/strict')
+const fs = require('node:fs')
+const os = require('node:os')
+const path = require('node:path')
+const { test, describe } = require('node:test')
+const { inspect } = require('node:util')
+
+const mtasts = require('..')
+const { Answer, MtaStsError, Resolver } = mtasts
+
+const nowhere = (settings) => new Resolver({ config: null, cacheDir: null, ...settings })
+
+// A settings file that is gone after the test.
+function file(t, name, text) {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mtasts-'))
+  t.after(() => fs.rmSync(directory, { recursive: true }))
+  fs.writeFileSync(path.join(directory, name), text)
+  return path.join(directory, name)
+}
+
+test('the words', () => {
+  assert.deepEqual(mtasts.Mode, { ENFORCE: 'enforce', TESTING: 'testing', NONE: 'none' })
+  assert.equal(mtasts.Action.DELIVER_AND_REPORT, 'deliver-and-report')
+  assert.equal(mtasts.ResultType.STS_WEBPKI_INVALID, 'sts-webpki-invalid')
+  assert.equal(Object.keys(mtasts.ResultType).length, 11)
+  for (const words of [mtasts.Mode, mtasts.Action, mtasts.ResultType]) assert.ok(Object.isFrozen(words))
+  assert.equal(mtasts.version, require('../package.json').version)
+})
+
+describe('settings', () => {
+  test('a wrong one is named, with the reason', () => {
+    const refused = (settings, message) => {
+      assert.throws(() => nowhere(settings), { name: 'MtaStsError', code: 'ERR_MTASTS_SETTINGS', message })
+    }
+    refused({ timeout: '2h' }, /^timeout: must be between 1s and 10m/)
+    refused({ timeout: 1500 }, /^timeout: .*1\.5s/)
+    refused({ cacheDir: 'relative' }, /^cache_dir: /)
+    refused({ caFile: 'a\0b' }, /^ca_file: /)
+    refused({ nameservers: ['192.0.2.1', 'localhost'] }, /^nameservers: .*localhost/)
+    refused({ allowAddresses: ['192.0.2.0/33'] }, /^allow_addresses: /)
+    refused({ txtLifeMin: 'soon' }, /^txt_life_min: /)
+    refused({ exceptions: '/nowhere' }, /\/nowhere/)
+    refused({ cacheDirectory: '/var/lib/mtasts' }, /^cache_directory: there is no such setting/)
+    refused({ config: '/nowhere.toml' }, /^\/nowhere\.toml: /)
+  })
+
+  test('those of the library are taken', () => {
+    nowhere({
+      caFile: '/etc/ssl/certs/ca-certificates.crt',
+      nameservers: ['192.0.2.1', '[2001:db8::1]:5353'],
+      timeout: 30_000,
+      allowAddresses: ['192.0.2.0/24', '::1'],
+      firstContactDefer: '1h',
+      txtLifeMin: '60s',
+      txtLifeMax: 3_600_000,
+      exceptions: null,
+      log: undefined,
+    })
+    nowhere({ timeout: '1m' }).close()
+  })
+
+  test("a file in place of the host's, and others on top", (t) => {
+    const config = file(t, 'mtasts.toml', 'timeout = "5s"\ncache_dir = "/nowhere"\n')
+    new Resolver({ config }).close()
+    const wrong = file(t, 'mtasts.toml', 'timeout = "5s"\nretries = 3\n')
+    assert.throws(() => new Resolver({ config: wrong }), {
+      code: 'ERR_MTASTS_SETTINGS',
+      message: `${wrong}: retries: there is no such setting`,
+    })
+  })
+
+  test('types', () => {
+    for (const settings of [null, 1, 'text']) assert.throws(() => new Resolver(settings), TypeError)
+    assert.throws(() => nowhere({ log: true }), { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' })
+    assert.throws(() => nowhere({ config: 1 }), TypeError)
+  })
+})
+
+describe('arguments', () => {
+  test('names and addresses that can have no policy', async () => {
+    const resolver = nowhere()
+    const codes = {
+      '': 'NAME',
+      'a..b': 'NAME',
+      'exa mple.com': 'NAME',
+      'a\0b.com': 'NAME',
+      '\ud800.com': 'NAME',
+      ['x'.repeat(300)]: 'NAME',
+      ['x'.repeat(100_000)]: 'NAME',
+      '192.0.2.1': 'ADDRESS',
+      '[192.0.2.1]': 'ADDRESS',
+      '[IPv6:2001:db8::1]': 'ADDRESS',
+      '2001:db8::1': 'ADDRESS',
+    }
+    for (const [domain, code] of Object.entries(codes)) {
+      const expected = { name: 'MtaStsError', code: `ERR_MTASTS_${code}` }
+      await assert.rejects(resolver.lookup(domain), expected, domain)
+      await assert.rejects(resolver.recheck(domain), expected, domain)
+      assert.throws(() => resolver.lookupCached(domain), expected, domain)
+    }
+  })
+
+  test('types', async () => {
+    const resolver = nowhere()
+    const wrong = { name: 'TypeError', code: 'ERR_INVALID_ARG_TYPE' }
+    for (const domain of [undefined, null, 1, {}, Buffer.from('good.test'), Symbol('x')]) {
+      await assert.rejects(resolver.lookup(domain), wrong)
+      await assert.rejects(mtasts.lookup(domain), wrong)
+      assert.throws(() => resolver.lookupCached(domain), wrong)
+      assert.throws(() => mtasts.failureFromNode(domain), wrong)
+      assert.throws(() => mtasts.matchMx(domain, 'mx.good.test'), wrong)
+    }
+    for (const options of [{ deadline: NaN }, { deadline: '5' }, { signal: {} }, { signal: null }]) {
+      await assert.rejects(resolver.lookup('good.test', options), wrong)
+    }
+    for (const chain of [undefined, 'text', Buffer.alloc(1), ['text'], [null]]) {
+      assert.throws(() => resolver.verifyCertificate('mx.good.test', chain), wrong)
+    }
+    for (const at of [0, null, new Date(NaN), new Date(0)]) {
+      assert.throws(() => resolver.verifyCertificate('mx.good.test', [], at), wrong)
+    }
+    assert.throws(() => new Answer(), TypeError)
+    assert.throws(() => new Answer({}), TypeError)
+  })
+
+  test('methods do not go on others', () => {
+    for (const method of ['lookupCached', 'close']) {
+      assert.throws(() => Resolver.prototype[method].call({}, 'good.test'), TypeError)
+    }
+    assert.throws(() => Answer.prototype.matchMx.call({}, 'mx.good.test'), TypeError)
+  })
+})
+
+test('an answer of an empty cache', () => {
+  const answer = new Resolver().lookupCached('Example.COM.')
+  assert.ok(answer instanceof Answer)
+  assert.deepEqual(JSON.parse(JSON.stringify(answer)), {
+    domain: 'example.com',
+    mode: 'none',
+    source: 'could-not-learn',
+    id: null,
+    fetched: null,
+    expires: null,
+    deferUntil: null,
+    mx: [],
+    policyText: null,
+    result: null,
+    detail: answer.detail,
+    warning: '',
+    explanation: answer.explanation,
+  })
+  assert.match(answer.explanation, /example\.com has a policy: no policy is in the cache/)
+  assert.match(inspect(answer), /^Answer \{\n {2}domain: 'example\.com'/)
+  assert.match(inspect([[[answer]]]), /\[Answer\]/)
+  assert.equal(answer.matchMx('mx.example.com'), false)
+  assert.deepEqual(answer.verdict('mx.example.com', { kind: 'name' }), {
+    action: 'deliver',
+    result: null,
+    reasonCode: '',
+    sentence: answer.verdict('mx.example.com', { kind: 'name' }).sentence,
+  })
+  const verdict = (seen) => () => answer.verdict('mx.example.com', seen)
+  assert.throws(verdict({ kind: 'certificate', result: 'no-such' }), {
+    code: 'ERR_MTASTS_ARGUMENT',
+    message: /no-such/,
+  })
+  assert.throws(verdict({ kind: 'certificates' }), { code: 'ERR_MTASTS_ARGUMENT', message: /certificates/ })
+  for (const seen of [undefined, null, 'name', {}, { kind: 1 }]) assert.throws(verdict(seen), TypeError)
+  assert.throws(() => answer.verdict('not a host', { kind: 'name' }), { code: 'ERR_MTASTS_NAME' })
+  assert.throws(() => answer.verdict('192.0.2.1', { kind: 'name' }), { code: 'ERR_MTASTS_ADDRESS' })
+  assert.equal(answer.matchMx('192.0.2.1'), false)
+})
+
+test('a closed resolver', async () => {
+  const resolver = new Resolver()
+  const answer = resolver.lookupCached('example.com')
+  resolver.close()
+  resolver.close()
+  const closed = { name: 'MtaStsError', code: 'ERR_MTASTS_CLOSED' }
+  await assert.rejects(resolver.lookup('example.com'), closed)
+  await assert.rejects(resolver.recheck('example.com'), closed)
+  assert.throws(() => resolver.lookupCached('example.com'), closed)
+  assert.throws(() => resolver.verifyCertificate('mx.example.com', []), closed)
+  assert.equal(answer.domain, 'example.com')
+})
+
+test('an error shows what it is', () => {
+  const error = new MtaStsError('ERR_MTASTS_NAME', 'no name')
+  assert.ok(error instanceof Error)
+  assert.match(error.stack, /^MtaStsError: no name\n/)
+  assert.match(inspect(error), /MtaStsError: no name\n[^]*code: 'ERR_MTASTS_NAME'/)
+})
+
+test("Node's codes in the words of RFC 8460", () => {
+  const result = (code) => mtasts.failureFromNode(code).result
+  assert.equal(result('CERT_HAS_EXPIRED'), 'certificate-expired')
+  assert.equal(result('ERR_TLS_CERT_ALTNAME_INVALID'), 'certificate-host-mismatch')
+  assert.equal(result('SELF_SIGNED_CERT_IN_CHAIN'), 'certificate-not-trusted')
+  assert.deepEqual(mtasts.failureFromNode('a\r\n\0b'), {
+    result: 'validation-failure',
+    reason: 'the TLS handshake failed (a???b)',
+  })
+})
+
+test('rubbish is a bad certificate and no error', () => {
+  const resolver = nowhere({ caFile: '/etc/ssl/certs/ca-certificates.crt' })
+  const shared = Buffer.from(new SharedArrayBuffer(8))
+  for (const chain of [[], [Buffer.alloc(0)], [Buffer.alloc(100, 0x30)], [new Uint8Array(3), shared]]) {
+    const { result, reason } = resolver.verifyCertificate('mx.example.com', chain)
+    assert.ok(Object.values(mtasts.ResultType).includes(result))
+    assert.notEqual(reason, '')
+  }
+  for (const cert of [undefined, {}, { raw: Buffer.alloc(0) }, { raw: Buffer.alloc(9) }]) {
+    assert.equal(mtasts.checkServerIdentity('mx.example.com', cert).code, 'ERR_TLS_CERT_ALTNAME_INVALID')
+  }
+})
+
+test('the same names by require and import', async () => {
+  const esm = await import('../index.mjs')
+  assert.deepEqual(Object.keys(esm).sort(), [...Object.keys(mtasts), 'default'].sort())
+  for (const name of Object.keys(mtasts)) assert.equal(esm[name], mtasts[name])
+  assert.equal(esm.default, mtasts)
+})

@@ -1,0 +1,69 @@
+'use strict'
+
+// The example for nodemailer, with a mail to each domain of the test Internet.
+
+const assert = require('node:assert/strict')
+const fs = require('node:fs')
+const path = require('node:path')
+const { after, before, test } = require('node:test')
+
+const { emptyCache, mail, reset, run, table } = require('./lab')
+
+// The example stands beside its packages, as with those who copy it.
+const directory = fs.mkdtempSync(path.join(process.env.MTASTS_LAB_DIR, 'nodemailer-'))
+const env = { ...process.env, NODE_EXTRA_CA_CERTS: process.env.MTASTS_LAB_CA }
+
+before(() => {
+  reset()
+  emptyCache()
+  fs.mkdirSync(path.join(directory, 'node_modules'))
+  fs.symlinkSync(path.join(__dirname, '..'), path.join(directory, 'node_modules/mtasts'))
+  fs.symlinkSync(path.join(__dirname, 'node_modules/nodemailer'), path.join(directory, 'node_modules/nodemailer'))
+  fs.copyFileSync(path.join(__dirname, '../examples/nodemailer.mjs'), path.join(directory, 'nodemailer.mjs'))
+  fs.copyFileSync(path.join(__dirname, 'nodemailer-all.mjs'), path.join(directory, 'all.mjs'))
+})
+
+after(() => fs.rmSync(directory, { recursive: true }))
+
+test('a mail to each domain', async () => {
+  const domains = table()
+  const { code, stdout, stderr } = await run(process.execPath, [path.join(directory, 'all.mjs')], {
+    env,
+    input: JSON.stringify(domains.map(({ name }) => name)),
+    timeout: 200_000,
+  })
+  assert.equal(code, 0, stderr)
+  const outcomes = new Map(JSON.parse(stdout).map((outcome) => [outcome.domain, outcome]))
+  const delivered = mail().mail
+  const wrong = []
+  for (const { name, expect, wrong: how } of domains) {
+    const outcome = outcomes.get(name)
+    const taken = delivered.filter((each) => JSON.stringify(each).includes(`@${name}`))
+    if (!fits(expect, outcome, taken)) wrong.push({ name, how, expect, outcome, taken: taken.length })
+  }
+  assert.deepEqual(wrong, [])
+})
+
+function fits(expect, outcome, taken) {
+  if (expect === 'deliver') return outcome.host !== undefined && taken.length === 1
+  if (expect === 'bounce') return outcome.permanent === true && taken.length === 0
+  const [[kind, { hosts }]] = Object.entries(expect)
+  const verified = outcome.verified === true && hosts?.includes(outcome.host) && taken.length === 1
+  const deferred = outcome.host === undefined && !outcome.permanent && taken.length === 0
+  return { 'deliver-verified': verified, defer: deferred, 'deliver-verified-or-defer': verified || deferred }[kind]
+}
+
+test('on the command line', async () => {
+  const send = (domain) => {
+    const args = [path.join(directory, 'nodemailer.mjs'), 'sender@client.test', `user@${domain}`]
+    return run(process.execPath, args, { env, input: 'Subject: hello\r\n\r\nHello.\r\n' })
+  }
+  const good = await send('good.test')
+  assert.equal(good.code, 0, good.stderr)
+  assert.match(good.stdout, /^mx\.good\.test \(verified\): 250 /)
+  const deferred = await send('expired.test')
+  assert.equal(deferred.code, 75)
+  assert.match(deferred.stderr, /mx\.expired\.test.*expired/)
+  const bounced = await send('nullmx.test')
+  assert.equal(bounced.code, 69, bounced.stderr)
+})

@@ -1,0 +1,92 @@
+// What TypeScript makes of the package: compiled, never run.
+
+import tls from 'node:tls'
+
+import all, {
+  Action,
+  Answer,
+  Mode,
+  MtaStsError,
+  Resolver,
+  ResultType,
+  checkServerIdentity,
+  failureFromNode,
+  lookup,
+  lookupCached,
+  matchMx,
+  recheck,
+  verdict,
+  verifyCertificate,
+  version,
+  type CertificateCheck,
+  type LookupOptions,
+  type Seen,
+  type Settings,
+  type Source,
+  type Verdict,
+} from 'mtasts'
+
+const settings: Settings = {
+  config: null,
+  cacheDir: '/var/lib/mtasts',
+  nameservers: ['192.0.2.1'],
+  timeout: '30s',
+  firstContactDefer: 3_600_000,
+  log: (line) => console.log(line.toUpperCase()),
+}
+const resolver = new Resolver(settings)
+const options: LookupOptions = { deadline: 5000, signal: AbortSignal.timeout(100) }
+const answer: Answer = await resolver.lookup('example.com', options)
+const mode: 'enforce' | 'testing' | 'none' = answer.mode
+const source: Source = answer.source
+const expires: number | undefined = answer.expires?.getTime()
+const patterns: readonly string[] = answer.mx
+const result: ResultType | null = answer.result
+const check: CertificateCheck = resolver.verifyCertificate(
+  'mx.example.com',
+  [Buffer.alloc(1), new Uint8Array(1)],
+  new Date(),
+)
+const seen: Seen = { kind: 'certificate', ...check }
+const decided: Verdict = answer.verdict('mx.example.com', seen)
+if (decided.action === Action.SKIP_HOST && answer.mode !== Mode.ENFORCE) throw new Error(decided.sentence)
+const words: [string, ResultType] = [ResultType.CERTIFICATE_EXPIRED, ResultType.DANE_REQUIRED]
+tls.connect({ host: 'mx.example.com', checkServerIdentity })
+try {
+  await recheck('example.com')
+} catch (error) {
+  if (error instanceof MtaStsError && error.code === 'ERR_MTASTS_NAME') console.log(error.message)
+}
+console.log(
+  mode,
+  source,
+  expires,
+  patterns,
+  result,
+  words,
+  version,
+  failureFromNode('CERT_HAS_EXPIRED').reason,
+  matchMx(await lookup('example.com'), 'mx.example.com'),
+  verdict(lookupCached('example.com'), 'mx.example.com', { kind: 'no-starttls' }).reasonCode,
+  verifyCertificate('mx.example.com', []).result,
+  all.version,
+  answer.toJSON(),
+)
+resolver.close()
+
+// @ts-expect-error: not made by hand
+new Answer()
+// @ts-expect-error: read only
+answer.mode = 'none'
+// @ts-expect-error: read only
+answer.mx.push('mx.example.com')
+// @ts-expect-error: no such setting
+new Resolver({ cacheDirectory: '/tmp' })
+// @ts-expect-error: no such kind
+answer.verdict('mx.example.com', { kind: 'expired' })
+// @ts-expect-error: no such result
+answer.verdict('mx.example.com', { kind: 'certificate', result: 'expired' })
+// @ts-expect-error: a promise
+lookup('example.com').mode
+// @ts-expect-error: not a chain
+resolver.verifyCertificate('mx.example.com', Buffer.alloc(1))

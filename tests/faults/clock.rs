@@ -1,0 +1,206 @@
+//! Clocks that jump by a year, forward and back: no policy comes back to life, and none is lost.
+
+use std::net::IpAddr;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mtasts::context::unix_now;
+use mtasts::dns::{Dns, DnsError, Mx, Txt};
+use mtasts::entry::{Held, TxtSeen};
+use mtasts::https::{FetchError, Https};
+use mtasts::lab::Change;
+use mtasts::lookup::{Ask, Lookup};
+use mtasts::{Answer, Domain, Entry, Mode, ResultType, Settings, Source};
+
+use crate::{Ground, USER, as_user, name, on_the_internet};
+
+const HOUR: u64 = 3600;
+const DAY: u64 = 24 * HOUR;
+const YEAR: u64 = 365 * DAY;
+const T: u64 = 1_800_000_000;
+
+/// The network: there, or gone.
+struct Network(bool);
+
+impl Dns for Network {
+    fn txt(&self, _: &str, _: Instant) -> Result<Txt, DnsError> {
+        let there = Txt {
+            records: vec![b"v=STSv1; id=one;".to_vec()],
+            ttl: Duration::from_secs(300),
+        };
+        if self.0 { Ok(there) } else { Err(DnsError::ServFail) }
+    }
+
+    fn addresses(&self, _: &str, _: Instant) -> Result<Vec<IpAddr>, DnsError> {
+        unreachable!()
+    }
+
+    fn mx(&self, _: &Domain, _: Instant) -> Result<Vec<Mx>, DnsError> {
+        unreachable!()
+    }
+}
+
+impl Https for Network {
+    fn get(&self, _: &Domain, _: Instant) -> Result<Vec<u8>, FetchError> {
+        if self.0 {
+            return Ok(b"version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 2592000\n".to_vec());
+        }
+        Err(FetchError {
+            result: ResultType::StsPolicyFetchError,
+            detail: "gone".into(),
+        })
+    }
+}
+
+/// A mail at this time.
+fn mail(entry: &mut Entry, network: bool, now: u64) -> Answer {
+    let (network, settings) = (Network(network), Settings::default());
+    let lookup = Lookup {
+        dns: &network,
+        https: &network,
+        flight: &(),
+        settings: &settings,
+    };
+    lookup.run(entry, Ask::Delivery, now, Instant::now() + Duration::from_secs(9))
+}
+
+fn fetched() -> Entry {
+    let mut entry = Entry::new(name("example.com"));
+    assert_eq!(mail(&mut entry, true, T).source(), Source::Fresh);
+    entry
+}
+
+#[test]
+fn a_year_forward_and_back() {
+    // Without a network: by the wrong clock the policy has expired, and by the right one it counts as before.
+    let mut entry = fetched();
+    assert_eq!(
+        mail(&mut entry, false, T + YEAR).mode(),
+        Mode::None,
+        "it does not live on"
+    );
+    let back = mail(&mut entry, false, T + HOUR);
+    assert_eq!(
+        (back.source(), back.mode()),
+        (Source::CachedAfterFailure, Mode::Enforce)
+    );
+    assert_eq!(mail(&mut entry, false, T + 30 * DAY).mode(), Mode::Enforce);
+    assert_eq!(
+        mail(&mut entry, false, T + 30 * DAY + 1).mode(),
+        Mode::None,
+        "nor longer than it would have"
+    );
+
+    // With one: it is fetched in the wrong year, and DNS is asked as soon as the clock is right.
+    let mut entry = fetched();
+    assert_eq!(mail(&mut entry, true, T + YEAR).source(), Source::Fresh);
+    assert_eq!(Lookup::hit(&entry, &Settings::default(), T + HOUR), None);
+    assert_eq!(mail(&mut entry, true, T + HOUR).source(), Source::Cached);
+    assert!(entry.txt.as_ref().unwrap().next <= T + 2 * HOUR);
+
+    // A failure in the wrong year is no pause, and the first one by the right clock counts anew.
+    let mut entry = Entry::new(name("example.com"));
+    let wait = Settings {
+        first_contact_defer: Duration::from_secs(HOUR),
+        ..Settings::default()
+    };
+    let until = |entry: &mut Entry, now| Lookup::unanswered(entry, &wait, now).defer_until();
+    assert_eq!(until(&mut entry, T + YEAR), Some(T + YEAR + HOUR));
+    assert_eq!(until(&mut entry, T), Some(T + HOUR));
+    assert_eq!(until(&mut entry, T + 1800), Some(T + HOUR));
+    assert_eq!(until(&mut entry, T + HOUR), None);
+}
+
+#[test]
+fn a_year_back_and_forward() {
+    // The clock of a machine that has just started, say: what is known counts, and DNS is asked.
+    let mut entry = fetched();
+    let early = mail(&mut entry, false, T - YEAR);
+    assert_eq!(
+        (early.source(), early.mode()),
+        (Source::CachedAfterFailure, Mode::Enforce)
+    );
+    assert_eq!(mail(&mut entry, false, T + 30 * DAY).mode(), Mode::Enforce);
+    assert_eq!(mail(&mut entry, false, T + 30 * DAY + 1).mode(), Mode::None);
+
+    // What was fetched in the wrong year has expired in the right one, and is fetched again at once.
+    let mut entry = Entry::new(name("example.com"));
+    assert_eq!(mail(&mut entry, true, T - YEAR).source(), Source::Fresh);
+    assert_eq!(mail(&mut entry, false, T).mode(), Mode::None);
+    assert_eq!(mail(&mut entry, true, T).source(), Source::Fresh);
+}
+
+/// The same jump, as the cache on disk sees it: all its times are wrong at once.
+fn jump(ground: &Ground, domain: &str, by: i64) {
+    let mut entry = ground.entry(domain);
+    let moved = |time: u64| time.checked_add_signed(-by).unwrap();
+    let held = entry.held.as_ref().unwrap();
+    entry.held = Some(Arc::new(Held {
+        id: held.id.clone(),
+        fetched: moved(held.fetched),
+        text: held.text.clone(),
+        policy: held.policy.clone(),
+    }));
+    entry.txt = entry.txt.map(|txt| TxtSeen {
+        at: moved(txt.at),
+        next: moved(txt.next),
+    });
+    if let Some(failed) = &mut entry.failed {
+        failed.at = moved(failed.at);
+    }
+    for time in [&mut entry.mode_since, &mut entry.used, &mut entry.idle_since] {
+        *time = time.map(moved);
+    }
+    as_user(USER, USER, || ground.store().save(&entry).unwrap());
+}
+
+fn refresh() -> serde_json::Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
+    let output = command
+        .args(["cache", "refresh", "--json"])
+        .stderr(Stdio::null())
+        .output()
+        .unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// `mtasts cache refresh` in the wrong year, once an hour for days, and then in the right one.
+#[test]
+fn a_refresh_in_the_wrong_year() {
+    on_the_internet("clock", |ground| {
+        let asks = || as_user(USER, USER, || ground.asks("good.test"));
+        let year = i64::try_from(YEAR).unwrap();
+        let day = i64::try_from(DAY).unwrap();
+        let first = asks();
+        let policy = first.held().unwrap();
+
+        // Forward, and nobody can be asked: it has expired by that clock, and stays.
+        ground.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
+        jump(ground, "good.test", year);
+        for _ in 0..6 {
+            let ran = refresh();
+            assert_eq!((&ran["removed"], &ran["policies"]), (&0.into(), &1.into()), "{ran}");
+            jump(ground, "good.test", day);
+        }
+        assert!(ground.entry("good.test").idle_since.is_some());
+        assert_eq!(asks().mode(), Mode::None, "it is not brought back to life");
+        jump(ground, "good.test", -year - 6 * day);
+        let kept = asks();
+        assert_eq!(kept.mode(), Mode::Enforce, "{kept}");
+        assert!(kept.held().unwrap().fetched.abs_diff(policy.fetched) < 60);
+        refresh();
+        assert_eq!(ground.entry("good.test").idle_since, None);
+
+        // Back: fetched next year. It counts, and the refresh makes it right at once.
+        ground.lab.reset().unwrap();
+        jump(ground, "good.test", -year);
+        assert_eq!(asks().mode(), Mode::Enforce);
+        let ran = refresh();
+        assert_eq!((&ran["renewed"], &ran["removed"]), (&1.into(), &0.into()), "{ran}");
+        let now = unix_now();
+        let entry = ground.entry("good.test");
+        assert!(entry.held.unwrap().fetched.abs_diff(now) < 60);
+        assert!(entry.txt.unwrap().next <= now + HOUR);
+    });
+}

@@ -1,0 +1,282 @@
+//! A disk that is full or read-only, a directory that is missing or another user's.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mtasts::lab::{Change, Https};
+use mtasts::{Answer, Context, Entry, Mode, Source};
+
+use crate::{Ground, MEMORY, USER, as_user, ask, on_the_internet, run, warns};
+
+const NOTHING_LEFT: &str = ".filling";
+
+/// What a fault of the disk must not change, whoever meets it: what is held counts, what is new is learnt, what is
+/// stored stays, and everybody hears of it. Then the fault is mended, and what only memory knew is written.
+fn a_fault(ground: &Ground, fault: impl Fn(&Ground), error: &str, mend: impl Fn(&Ground)) {
+    // Two policies are held; the TXT record of the second is due.
+    for domain in ["good.test", "wild.test"] {
+        let fresh = as_user(USER, USER, || ground.asks(domain));
+        assert_eq!((fresh.source(), fresh.warning()), (Source::Fresh, None));
+    }
+    let due = Entry {
+        txt: None,
+        ..ground.entry("wild.test")
+    };
+    as_user(USER, USER, || ground.store().save(&due).unwrap());
+    let stored = || ["good.test", "wild.test"].map(|domain| fs::read(ground.file(domain)).unwrap());
+    let (before, files) = (stored(), ground.files());
+    fault(ground);
+
+    let learns = |context: &Context| {
+        let held = ask(context, "good.test");
+        assert_eq!((held.source(), held.mode()), (Source::Cached, Mode::Enforce), "{held}");
+        let asked = ask(context, "wild.test");
+        assert_eq!(
+            (asked.source(), asked.mode()),
+            (Source::Cached, Mode::Enforce),
+            "{asked}"
+        );
+        warns(&asked, error);
+        let fresh = ask(context, "testing.test");
+        assert_eq!(
+            (fresh.source(), fresh.mode()),
+            (Source::Fresh, Mode::Testing),
+            "{fresh}"
+        );
+        warns(&fresh, error);
+        warns(&fresh, "the policy is kept in memory alone");
+        // A domain without a policy has nothing to lose.
+        assert_eq!(ask(context, "nopolicy.test").warning(), None);
+    };
+    // As root, whose helper it is that meets the fault.
+    learns(&ground.context());
+    let context = ground.context();
+    as_user(USER, USER, || learns(&context));
+    assert_eq!(stored(), before);
+    let left: Vec<String> = ground.files().into_iter().filter(|name| name != NOTHING_LEFT).collect();
+    assert_eq!(left, files, "nothing is left lying about");
+
+    // What was learnt is known for as long as it would be on disk: nobody is asked again.
+    thread::sleep(MEMORY);
+    let asked = ground.lab.counters();
+    let again = |domain: &str| {
+        let answer = as_user(USER, USER, || ask(&context, domain));
+        assert_eq!(answer.source(), Source::Cached, "{answer}");
+        answer
+    };
+    let kept = again("testing.test");
+    again("wild.test");
+    assert_eq!(ground.lab.counters(), asked);
+
+    mend(ground);
+    thread::sleep(MEMORY);
+    again("testing.test");
+    again("wild.test");
+    assert_eq!(ground.lab.counters(), asked);
+    assert_eq!(
+        ground.entry("testing.test").held.as_deref(),
+        kept.held(),
+        "written at the next occasion"
+    );
+    assert!(ground.entry("wild.test").txt.is_some());
+    let other = as_user(USER, USER, || ground.asks("testing.test"));
+    assert_eq!((other.source(), other.held()), (Source::Cached, kept.held()));
+    assert_eq!(ground.lab.counters(), asked, "and so others need not ask");
+}
+
+/// The cache is a small disk of its own.
+fn disk(ground: &Ground, options: &str) {
+    run("mount", &["-t", "tmpfs", "-o", options, "mtasts-faults"], &ground.cache);
+    ground.own(USER, USER);
+    ground.mode(0o2770);
+}
+
+fn fill(ground: &Ground) {
+    let mut file = fs::File::create(ground.file(NOTHING_LEFT)).unwrap();
+    while file.write_all(&[0; 1024]).is_ok() {}
+}
+
+fn make_room(ground: &Ground) {
+    run("rm", &["-r"], &ground.file(NOTHING_LEFT));
+}
+
+fn a_full_disk() {
+    on_the_internet("full", |ground| {
+        disk(ground, "size=64k");
+        a_fault(ground, fill, "No space left on device", make_room);
+    });
+}
+
+fn a_disk_that_takes_no_more_files() {
+    on_the_internet("inodes", |ground| {
+        // The directory, the lock, three policies and one in the making.
+        disk(ground, "size=1m,nr_inodes=6");
+        let take = |ground: &Ground| {
+            fs::create_dir(ground.file(NOTHING_LEFT)).unwrap();
+            fs::write(ground.file(NOTHING_LEFT).join("filling"), "").unwrap();
+        };
+        a_fault(ground, take, "No space left on device", make_room);
+    });
+}
+
+fn a_disk_that_is_read_only() {
+    on_the_internet("readonly", |ground| {
+        disk(ground, "size=1m");
+        let remount = |ground: &Ground, how: &str| run("mount", &["-o", how], &ground.cache);
+        a_fault(
+            ground,
+            |ground| remount(ground, "remount,ro"),
+            "Read-only file system",
+            |ground| remount(ground, "remount,rw"),
+        );
+    });
+}
+
+fn a_directory_that_may_not_be_written_to() {
+    on_the_internet("mode", |ground| {
+        a_fault(
+            ground,
+            |ground| ground.mode(0o550),
+            "Permission denied",
+            |ground| ground.mode(0o2770),
+        );
+    });
+}
+
+/// At once, because each waits for memory to forget.
+#[test]
+fn a_disk_that_takes_nothing() {
+    let all: [(&str, fn()); 4] = [
+        ("full", a_full_disk),
+        ("no more files", a_disk_that_takes_no_more_files),
+        ("read-only", a_disk_that_is_read_only),
+        ("mode", a_directory_that_may_not_be_written_to),
+    ];
+    let running = all.map(|(what, test)| (what, thread::spawn(test)));
+    let failed: Vec<&str> = running
+        .into_iter()
+        .filter_map(|(what, test)| test.join().is_err().then_some(what))
+        .collect();
+    assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// Not yet there, or gone: each lookup answers, and writes as soon as it can.
+#[test]
+fn a_directory_that_is_missing() {
+    on_the_internet("missing", |ground| {
+        fs::remove_dir_all(&ground.cache).unwrap();
+        let context = ground.context();
+        let fresh = as_user(USER, USER, || ask(&context, "good.test"));
+        assert_eq!((fresh.source(), fresh.mode()), (Source::Fresh, Mode::Enforce));
+        warns(&fresh, "the cache directory ");
+        warns(&fresh, "Permission denied");
+        let root = ground
+            .context()
+            .lookup(fresh.domain(), Duration::from_secs(20))
+            .unwrap_err();
+        assert!(root.to_string().contains("install -d -m 2770"), "{root}");
+
+        fs::create_dir(&ground.cache).unwrap();
+        ground.own(USER, USER);
+        ground.mode(0o2770);
+        thread::sleep(MEMORY);
+        assert_eq!(
+            as_user(USER, USER, || ask(&context, "good.test")).source(),
+            Source::Cached
+        );
+        assert_eq!(ground.entry("good.test").held.as_deref(), fresh.held());
+        assert_eq!(ground.fetches("good.test"), 1);
+
+        // Where an ordinary user may make it, it is his alone.
+        fs::remove_dir_all(&ground.cache).unwrap();
+        chown(ground.cache.parent().unwrap(), Some(USER), Some(USER)).unwrap();
+        let fresh = as_user(USER, USER, || ground.asks("good.test"));
+        assert_eq!((fresh.source(), fresh.warning()), (Source::Fresh, None));
+        assert_eq!(ground.cache.metadata().unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(ground.file("good.test").metadata().unwrap().mode() & 0o777, 0o600);
+    });
+}
+
+/// The directory, or a file in it, is another user's.
+#[test]
+fn what_may_not_be_read() {
+    const OTHER: u32 = 4242;
+    on_the_internet("owner", |ground| {
+        as_user(USER, USER, || ground.asks("good.test"));
+        let stored = fs::read(ground.file("good.test")).unwrap();
+
+        // The whole directory. What the network says counts, and is kept in memory.
+        ground.mode(0o700);
+        let context = ground.context();
+        for source in [Source::Fresh, Source::Cached] {
+            let answer = as_user(OTHER, OTHER, || ask(&context, "good.test"));
+            assert_eq!((answer.source(), answer.mode()), (source, Mode::Enforce), "{answer}");
+            warns(&answer, "Permission denied");
+            thread::sleep(MEMORY);
+        }
+        assert_eq!(fs::read(ground.file("good.test")).unwrap(), stored);
+
+        // Whoever can neither read what there is nor learn anything must not take that for "no policy".
+        ground.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
+        let refused = as_user(OTHER, OTHER, || {
+            let domain = crate::name("good.test");
+            [
+                ground.context().lookup(&domain, Duration::from_secs(20)),
+                ground.context().lookup_cached(&domain),
+            ]
+        });
+        for refused in refused {
+            let refused = refused.unwrap_err().to_string();
+            assert!(
+                refused.contains("Permission denied") && refused.contains("not known"),
+                "{refused}"
+            );
+        }
+        // Memory knows what counts, also when the answer is too old to be repeated.
+        let kept = as_user(OTHER, OTHER, || ask(&context, "good.test"));
+        assert_eq!(kept.mode(), Mode::Enforce, "{kept}");
+        ground.lab.reset().unwrap();
+
+        // One file, in a directory where we may replace it: that is mended.
+        ground.mode(0o2770);
+        chown(ground.file("good.test"), Some(OTHER), Some(OTHER)).unwrap();
+        fs::set_permissions(ground.file("good.test"), PermissionsExt::from_mode(0o600)).unwrap();
+        let fresh = as_user(USER, USER, || ground.asks("good.test"));
+        assert_eq!((fresh.source(), fresh.mode()), (Source::Fresh, Mode::Enforce));
+        warns(&fresh, "Permission denied");
+        let about = ground.file("good.test").metadata().unwrap();
+        assert_eq!((about.uid(), about.mode() & 0o777), (USER, 0o660));
+        let cached = as_user(USER, USER, || ground.asks("good.test"));
+        assert_eq!((cached.source(), cached.warning()), (Source::Cached, None));
+    });
+}
+
+/// The failed fetch of an id pauses for five minutes (RFC 8461 3.3), also where the failure cannot be written down.
+#[test]
+fn a_pause_that_only_memory_knows() {
+    on_the_internet("pause", |ground| {
+        ground.lab.set("good.test", Change::https(Https::Status500)).unwrap();
+        ground.mode(0o550);
+        let context = ground.context();
+        let asks = || -> Arc<Answer> { as_user(USER, USER, || ask(&context, "good.test")) };
+        for _ in 0..5 {
+            assert_eq!(asks().source(), Source::CouldNotLearn);
+        }
+        assert_eq!(ground.fetches("good.test"), 1);
+        ground.mode(0o2770);
+        asks();
+        let begin = Instant::now();
+        while ground.entry("good.test").failed.is_none() {
+            assert!(
+                begin.elapsed() < Duration::from_secs(5),
+                "it is written with the next question"
+            );
+            asks();
+        }
+        assert_eq!(ground.fetches("good.test"), 1);
+    });
+}

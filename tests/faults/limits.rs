@@ -1,0 +1,235 @@
+//! No descriptor is left, a timer interrupts every system call, and the time is over before anything has answered.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use mtasts::context::unix_now;
+use mtasts::lab::Change;
+use mtasts::queue::{Outcome, Queue};
+use mtasts::{Context, Mode, Source};
+
+use crate::{Child, Ground, MEMORY, USER, as_user, ask, become_user, name, on_the_internet, run, warns};
+
+/// Takes all descriptors that this process may have, which are some more than it has.
+fn all_descriptors() -> Vec<File> {
+    let open = fs::read_dir("/proc/self/fd").unwrap();
+    let numbers = open.map(|file| file.unwrap().file_name().into_string().unwrap().parse::<u64>().unwrap());
+    let most = numbers.max().unwrap() + 64;
+    let limit = libc::rlimit {
+        rlim_cur: most,
+        rlim_max: most,
+    };
+    // SAFETY: a valid rlimit, in a child of the test.
+    assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) }, 0);
+    std::iter::from_fn(|| File::open("/dev/null").ok()).collect()
+}
+
+/// A process that has no descriptor left knows what it knew, and never takes "too many open files" for "no policy".
+#[test]
+fn no_descriptor_is_left() {
+    on_the_internet("descriptors", |ground| {
+        as_user(USER, USER, || ground.asks("good.test"));
+        let (before, context) = (ground.entry("good.test"), ground.context());
+        let child = Child::start(|| {
+            become_user(USER, USER);
+            assert_eq!(ask(&context, "good.test").source(), Source::Cached);
+            let all = all_descriptors();
+            assert!(all.len() > 10);
+            assert_eq!(ask(&context, "good.test").source(), Source::Cached, "from memory");
+            // Nobody knows whether these have a policy: mail waits, and the reason is told.
+            for domain in ["good.test", "wild.test"] {
+                let unknown = ground.context().lookup(&name(domain), Duration::from_secs(20));
+                let unknown = unknown.expect_err("no answer").to_string();
+                assert!(unknown.contains("Too many open files"), "{unknown}");
+            }
+            // The answer is too old to be repeated, and the policy in it counts.
+            thread::sleep(MEMORY);
+            let kept = ask(&context, "good.test");
+            assert_eq!(
+                (kept.source(), kept.mode()),
+                (Source::CachedAfterFailure, Mode::Enforce),
+                "{kept}"
+            );
+            warns(&kept, "Too many open files");
+            drop(all);
+            thread::sleep(MEMORY);
+            for context in [&context, &ground.context()] {
+                let mended = ask(context, "good.test");
+                assert_eq!((mended.source(), mended.warning()), (Source::Cached, None), "{mended}");
+            }
+            assert_eq!(ask(&context, "wild.test").source(), Source::Fresh);
+        });
+        child.ends_well(Duration::from_secs(60));
+        let after = ground.entry("good.test");
+        assert_eq!((after.held, after.mode_since), (before.held, before.mode_since));
+        assert_eq!(ground.fetches("good.test"), 1);
+        // Root has no pipe to its helper then.
+        let child = Child::start(|| {
+            let all = all_descriptors();
+            let refused = ground.context().lookup(&name("good.test"), Duration::from_secs(20));
+            assert!(refused.unwrap_err().to_string().contains("Too many open files"));
+            drop(all);
+            assert_eq!(ask(&ground.context(), "good.test").source(), Source::Cached);
+        });
+        child.ends_well(Duration::from_secs(60));
+    });
+}
+
+/// A handler without SA_RESTART, a thousand times a second.
+fn storm() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let every = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 1000,
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
+    // SAFETY: the handler does nothing, and all are valid values of ours, in a child of the test.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = nothing as *const () as usize;
+        assert_eq!(
+            libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()),
+            0
+        );
+        assert_eq!(
+            libc::setitimer(libc::ITIMER_REAL, &raw const timer, std::ptr::null_mut()),
+            0
+        );
+    }
+    let interrupted = (0..1000).any(|_| {
+        // SAFETY: no descriptors to wait for.
+        let ready = unsafe { libc::poll(std::ptr::null_mut(), 0, 50) };
+        ready < 0 && std::io::Error::last_os_error().kind() == std::io::ErrorKind::Interrupted
+    });
+    assert!(interrupted, "the storm does not blow");
+}
+
+#[test]
+fn interrupted_system_calls() {
+    on_the_internet("interrupted", |ground| {
+        for as_root in [false, true] {
+            let child = Child::start(|| {
+                if !as_root {
+                    become_user(USER, USER);
+                }
+                storm();
+                for n in 0..12 {
+                    ground.store().remove(&name("good.test")).unwrap();
+                    let fresh = ask(&ground.context(), "good.test");
+                    assert_eq!((fresh.source(), fresh.warning()), (Source::Fresh, None), "{n}: {fresh}");
+                    for _ in 0..5 {
+                        let cached = ask(&ground.context(), "good.test");
+                        assert_eq!(
+                            (cached.source(), cached.warning()),
+                            (Source::Cached, None),
+                            "{n}: {cached}"
+                        );
+                    }
+                }
+            });
+            child.ends_well(Duration::from_secs(60));
+        }
+        assert_eq!(ground.files(), ["good.test"]);
+    });
+}
+
+/// Roots that never come: a lookup that hangs where it does not mind its deadline.
+fn hanging(ground: &Ground) -> Context {
+    let (fifo, mut settings) = (ground.cache.with_file_name("roots"), ground.settings());
+    settings.set("ca_file", fifo.to_str().unwrap()).unwrap();
+    settings.set("timeout", "1s").unwrap();
+    settings.set("first_contact_defer", "1h").unwrap();
+    Context::new(settings)
+}
+
+/// Frees the threads that hang there.
+fn let_go(ground: &Ground) {
+    let mut options = OpenOptions::new();
+    let open = options.write(true).custom_flags(libc::O_NONBLOCK);
+    while let Ok(fifo) = open.open(ground.cache.with_file_name("roots")) {
+        drop(fifo);
+        thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// The mail of a domain of which nothing is known waits from the first failure on (D-02), whichever deadline has passed
+/// and whichever process met it.
+#[test]
+fn a_deadline_that_passes_is_a_first_failure() {
+    on_the_internet("deadline", |ground| {
+        run("mkfifo", &["-m", "666"], &ground.cache.with_file_name("roots"));
+        let waits = |domain: &str| as_user(USER, USER, || ask(&hanging(ground), domain));
+        let first = waits("good.test");
+        assert_eq!(first.source(), Source::CouldNotLearn);
+        let until = first.defer_until().expect("it waits");
+        assert!((unix_now() + 3500..unix_now() + 3601).contains(&until));
+        assert_eq!(ground.entry("good.test").unlearned_since, Some(until - 3600));
+        thread::sleep(Duration::from_millis(1500));
+        ground.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
+        assert_eq!(
+            waits("good.test").defer_until(),
+            Some(until),
+            "from the first failure on"
+        );
+        ground.lab.reset().unwrap();
+
+        // A policy counts on, and DNS is left alone for a while.
+        as_user(USER, USER, || ground.asks("wild.test"));
+        let mut due = ground.entry("wild.test");
+        due.txt = None;
+        ground.store().save(&due).unwrap();
+        ground
+            .lab
+            .set("wild.test", Change::txt("v=STSv1; id=another;"))
+            .unwrap();
+        let kept = waits("wild.test");
+        assert_eq!(
+            (kept.source(), kept.mode()),
+            (Source::CachedAfterFailure, Mode::Enforce),
+            "{kept}"
+        );
+        assert!(kept.alert().is_some());
+        let asked = ground.questions("wild.test");
+        assert_eq!(waits("wild.test").mode(), Mode::Enforce);
+        assert_eq!(ground.questions("wild.test"), asked);
+
+        // The deadline of a queue.
+        let queue = as_user(USER, USER, || {
+            let queue = Queue::new(&hanging(ground)).unwrap();
+            queue
+                .submit(&name("twomx.test"), Duration::from_millis(300), ())
+                .unwrap();
+            let end = Instant::now() + Duration::from_secs(20);
+            let outcome = loop {
+                if let Some(completion) = queue.next().unwrap() {
+                    break completion.outcome;
+                }
+                assert!(Instant::now() < end, "no completion");
+                thread::sleep(Duration::from_millis(10));
+            };
+            let Outcome::Answer(answer) = outcome else {
+                panic!("{outcome:?}")
+            };
+            let since = answer.defer_until().expect("it waits") - 3600;
+            assert_eq!(ground.entry("twomx.test").unlearned_since, Some(since));
+            queue
+        });
+        // A thread that was left behind notes in the end what came of it, and what could be learnt ends the wait.
+        let_go(ground);
+        drop(queue);
+        let end = Instant::now() + Duration::from_secs(20);
+        while ground.entry("good.test").failed.is_none() {
+            assert!(Instant::now() < end, "nothing is noted");
+            thread::sleep(Duration::from_millis(10));
+        }
+        ground.lab.set("good.test", Change::txt("v=STSv1; id=new;")).unwrap();
+        let fresh = as_user(USER, USER, || ground.asks("good.test"));
+        assert_eq!(fresh.source(), Source::Fresh);
+        assert_eq!(ground.entry("good.test").unlearned_since, None);
+    });
+}
