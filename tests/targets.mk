@@ -20,7 +20,7 @@ node:
 # The Python package: a wheel, and its tests in each Python that is found.
 python:
 	cargo build --features lab --bin mtasts
-	$(MAKE) -C bindings/python test
+	$(MAKE) -C bindings/python test CARGO_TARGET_DIR=$(abspath $(TARGET))
 
 lint:
 	cargo fmt --check

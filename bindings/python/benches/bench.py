@@ -87,16 +87,15 @@ def cached() -> None:
             resolver.lookup("good.test")
             keep_warm = time.monotonic()
         for case, run in cases.items():
-            begin = time.perf_counter()
+            begin = time.thread_time()
             run(500)
-            times[case].append((time.perf_counter() - begin) / 500)
-    floor = statistics.median(next(iter(times.values())))
+            times[case].append((time.thread_time() - begin) / 500)
+    # Of this thread's own time, and a tenth of the way up: the machine has other things to do.
+    best = {case: statistics.quantiles(taken, n=10)[0] for case, taken in times.items()}
+    floor = next(iter(best.values()))
     table(
-        "A lookup that the cache knows (medians)",
-        [
-            (case, f"{statistics.median(taken) * 1e6:.2f} us", statistics.median(taken) / floor)
-            for case, taken in times.items()
-        ],
+        "A lookup that the cache knows (time of the thread, 10th percentile)",
+        [(case, f"{taken * 1e6:.2f} us", taken / floor) for case, taken in best.items()],
     )
     loop.close()
 
@@ -145,19 +144,17 @@ def cold() -> None:
         "mtasts in a process of root": ours,
     }
     times: dict[str, list[float]] = {case: [] for case in cases}
-    for _ in range(9):
+    for _ in range(15):
         for case, run in cases.items():
             begin = time.perf_counter()
             took = run()
             # A child measures itself: its fork is not the library's.
             times[case].append((took if isinstance(took, float) else time.perf_counter() - begin) / len(names))
-    floor = statistics.median(next(iter(times.values())))
+    best = {case: min(taken) for case, taken in times.items()}
+    floor = next(iter(best.values()))
     table(
-        "A lookup of which nothing is known (medians)",
-        [
-            (case, f"{statistics.median(taken) * 1e3:.2f} ms", statistics.median(taken) / floor)
-            for case, taken in times.items()
-        ],
+        "A lookup of which nothing is known (the best of 15 rounds over 12 domains)",
+        [(case, f"{taken * 1e3:.2f} ms", taken / floor) for case, taken in best.items()],
     )
 
 
