@@ -701,7 +701,7 @@ int32_t mtasts_queue_fd(const struct mtasts_queue *queue);
 // does not wait. A hit in the cache is complete when it returns; else a thread of the queue asks the network, one for
 // all lookups of a domain that are under way, and at most 256 for a queue.
 //
-// Each lookup completes once, at most a quarter of a second after its time limit; then the answer is what the cache knows.
+// Each lookup completes once, at most a second after its time limit; then the answer is what the cache knows.
 // `user` comes back with the completion and is not looked at. `id` receives the number of the lookup, never 0; NULL is
 // fine. A lookup under way takes less than 1 KiB of memory and the text of its domain, beside what the 256 threads use.
 //

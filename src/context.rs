@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +33,7 @@ use crate::sys::lock::Lock;
 use crate::sys::process::{self, HelperError, Identity};
 use crate::sys::thread::{ThreadError, on_own_thread};
 use crate::wire::{self, MAX_MESSAGE};
-use known::{Known, write};
+use known::{Known, WRITE_TIME, write};
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
 /// have learnt more, or an operator may have removed the file.
@@ -463,6 +464,8 @@ impl Shared {
     fn ask_network(&self, known: &Known, ask: Ask, now: u64, deadline: Instant) -> Result<Asked, ContextError> {
         let (settings, roots) = (self.settings.clone(), self.roots.clone());
         let (before, stored) = (known.entry.clone(), known.stored.clone());
+        let (learnt, heard) = sync_channel(1);
+        let (wrote, written) = sync_channel(1);
         let asked = on_own_thread(deadline, move || {
             let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
                 [] => Resolver::system(),
@@ -488,23 +491,25 @@ impl Shared {
                 entry.note_use(now);
             }
             let answer = lookup.run(&mut entry, ask, now, deadline);
-            let saved = turn
-                .store
-                .as_ref()
-                .map_or(Ok(()), |store| write(store, &stored, &entry));
-            Asked { answer, entry, saved }
+            // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
+            let _ = learnt.send((answer, entry.clone()));
+            let store = turn.store.as_ref();
+            let _ = wrote.send(store.map_or(Ok(()), |store| write(store, &stored, &entry)));
         });
         match asked {
-            Ok(asked) => Ok(asked),
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
-            Err(ThreadError::Deadline) => {
-                let mut entry = known.entry.clone();
-                let answer = Lookup::unanswered(&mut entry, &self.settings, now);
-                let saved = self.write_down(known, &entry);
-                Ok(Asked { answer, entry, saved })
-            }
-            Err(e) => Err(ContextError::Thread(e.to_string())),
+            Ok(()) | Err(ThreadError::Deadline) => {}
+            Err(e) => return Err(ContextError::Thread(e.to_string())),
         }
+        let Ok((answer, entry)) = heard.try_recv() else {
+            let mut entry = known.entry.clone();
+            let answer = Lookup::unanswered(&mut entry, &self.settings, now);
+            let saved = self.write_down(known, &entry);
+            return Ok(Asked { answer, entry, saved });
+        };
+        let slow = || StoreError::Slow(self.settings.cache_dir.clone().unwrap_or_default());
+        let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(|_| Err(slow()));
+        Ok(Asked { answer, entry, saved })
     }
 
     /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.

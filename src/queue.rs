@@ -28,7 +28,7 @@ const MAX_WORKERS: usize = 256;
 const IDLE: Duration = Duration::from_secs(3);
 /// How long after its deadline a lookup still gets the answer of its worker, whose deadline is the same: that one says
 /// what was wrong.
-const LAST_WORD: Duration = Duration::from_millis(250);
+const LAST_WORD: Duration = thread::GRACE;
 
 /// Lookups under way, and those that are complete. `T` is what the caller wants back with each.
 ///

@@ -44,6 +44,8 @@ pub enum StoreError {
     Occupied(PathBuf),
     /// The file does not hold an entry; the next fetch replaces it.
     Entry(PathBuf, EntryError),
+    /// A file of the directory is still being written after more time than a lookup has for that.
+    Slow(PathBuf),
 }
 
 impl fmt::Display for StoreError {
@@ -69,6 +71,11 @@ impl fmt::Display for StoreError {
                 path.display()
             ),
             Self::Entry(path, e) => write!(f, "the cache file {} is not used: {e}", path.display()),
+            Self::Slow(path) => write!(
+                f,
+                "writing to the cache directory {} takes too long: is its disk slow, or too busy?",
+                path.display()
+            ),
         }
     }
 }

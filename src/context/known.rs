@@ -7,10 +7,10 @@ use super::Shared;
 use crate::entry::Entry;
 use crate::names::Domain;
 use crate::store::{Store, StoreError};
-use crate::sys::thread::on_own_thread;
+use crate::sys::thread::{ThreadError, on_own_thread};
 
 /// How long a lookup waits for the disk when its own time is over, or when only the cache was asked.
-const WRITE_TIME: Duration = Duration::from_secs(1);
+pub(super) const WRITE_TIME: Duration = Duration::from_millis(1500);
 
 /// What was known of a domain before anybody was asked.
 pub(super) struct Known {
@@ -31,8 +31,10 @@ impl Shared {
             return Ok(());
         };
         let (store, stored, entry) = (Store::new(dir.clone()), known.stored.clone(), entry.clone());
-        on_own_thread(Instant::now() + WRITE_TIME, move || write(&store, &stored, &entry))
-            .unwrap_or_else(|e| Err(StoreError::Directory(dir, io::Error::other(e.to_string()))))
+        on_own_thread(Instant::now() + WRITE_TIME, move || write(&store, &stored, &entry)).unwrap_or_else(|e| match e {
+            ThreadError::Deadline => Err(StoreError::Slow(dir)),
+            e => Err(StoreError::Directory(dir, io::Error::other(e.to_string()))),
+        })
     }
 
     /// What is known of the domain: on disk, and in memory where it could not be written.

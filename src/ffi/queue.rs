@@ -96,7 +96,7 @@ pub unsafe extern "C" fn mtasts_queue_fd(queue: *const mtasts_queue) -> i32 {
 /// does not wait. A hit in the cache is complete when it returns; else a thread of the queue asks the network, one for
 /// all lookups of a domain that are under way, and at most 256 for a queue.
 ///
-/// Each lookup completes once, at most a quarter of a second after its time limit; then the answer is what the cache knows.
+/// Each lookup completes once, at most a second after its time limit; then the answer is what the cache knows.
 /// `user` comes back with the completion and is not looked at. `id` receives the number of the lookup, never 0; NULL is
 /// fine. A lookup under way takes less than 1 KiB of memory and the text of its domain, beside what the 256 threads use.
 ///

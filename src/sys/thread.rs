@@ -21,8 +21,9 @@ use std::{fmt, io, mem, ptr};
 /// the thread-local variables of every library of the host there. Pages that nobody touches cost nothing.
 const STACK: usize = 512 * 1024;
 
-/// How long after its deadline the thread may take to tidy up before it is left behind.
-const GRACE: Duration = Duration::from_millis(250);
+/// How long after its deadline the thread may take to say what came of it before it is left behind. Where the network is
+/// silent to the end that is at the deadline, and on a busy machine somewhat later.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 thread_local! {
     /// The process in which this thread was started as one of ours; 0 on a thread of the host. In a child that is
@@ -242,7 +243,7 @@ mod tests {
             thread::sleep(Duration::from_secs(2))
         });
         assert!(matches!(result, Err(ThreadError::Deadline)), "{result:?}");
-        assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
     }
 
     #[test]
