@@ -193,15 +193,20 @@ impl Store {
     /// stand there, or nothing to leave it as it is. An empty entry removes the file.
     ///
     /// # Errors
-    /// As [`Store::save`].
+    /// [`StoreError::Slow`] where another one writes it until the deadline; then nothing was changed. Else as
+    /// [`Store::save`].
     pub fn change(
         &self,
         domain: &Domain,
         deadline: Instant,
         change: impl FnOnce(Result<Option<Entry>, StoreError>) -> Option<Entry>,
     ) -> Result<(), StoreError> {
-        // Where there is no lock to be had, a write that is whole is better than none.
-        let _turn = self.write_turn(domain, deadline);
+        let turn = self.write_turn(domain, deadline);
+        // Out of turn it could put an old policy in the place of the new one that is being written. But where there is no
+        // lock to be had at all, a write that is whole is better than none.
+        if turn.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut) {
+            return Err(StoreError::Slow(self.dir.clone()));
+        }
         change(self.load(domain)).map_or(Ok(()), |entry| self.save(&entry))
     }
 
@@ -348,6 +353,8 @@ mod tests {
             Some(before.clone()),
             "the writer's file may come any moment"
         );
+        let pinned = store.change(&domain, Instant::now(), |_| panic!("out of turn"));
+        assert!(matches!(pinned, Err(StoreError::Slow(_))), "{pinned:?}");
         let mut fetched = before.clone();
         fetched.held = held("new");
         store.update(&before, &fetched).unwrap();
