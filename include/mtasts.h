@@ -541,6 +541,15 @@ int32_t mtasts_context_new(const struct mtasts_settings *settings,
                            struct mtasts_context **out,
                            struct mtasts_error *error);
 
+// The roots that count in this context: the setting `ca_file`, an absolute path, or NULL for those of the system. It is
+// for programs whose own TLS library verifies the chain of an MX host and is to judge as `mtasts_check_certificate` does.
+//
+// The text lives as long as the context. NULL where `context` is NULL.
+//
+// # Safety
+// `context` is NULL or alive.
+const char *mtasts_context_ca_file(const struct mtasts_context *context);
+
 // Looks the policy of a domain up, as a delivery needs it: in the cache, and where that does not do in DNS and over
 // HTTPS (RFC 8461 5.1). Blocks up to `timeout_ms` or the setting `timeout`, whichever is shorter; 0 stands for the
 // setting. A hit in the cache touches no network.

@@ -1,6 +1,7 @@
 //! Contexts and lookups for C.
 
-use std::ffi::c_char;
+use std::ffi::{CStr, CString, c_char};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,8 @@ use crate::settings::Settings;
 /// the process that made it.
 pub struct mtasts_context {
     pub(super) context: Context,
+    /// The setting `ca_file`, as C reads it.
+    ca_file: Option<CString>,
 }
 
 impl From<ContextError> for Fault {
@@ -46,6 +49,8 @@ pub unsafe extern "C" fn mtasts_context_new(
         // SAFETY: the caller's promise.
         let settings = unsafe { settings.as_ref() };
         let values = settings.map_or_else(Settings::default, |s| s.settings.clone());
+        let ca_file = values.ca_file.as_ref();
+        let ca_file = ca_file.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
         let context = match settings.and_then(|s| s.log) {
             Some(log) => {
                 let log = SharedLog(log);
@@ -54,11 +59,26 @@ pub unsafe extern "C" fn mtasts_context_new(
             // The `log` facade has no listener in a program of C.
             None => Context::new(values),
         };
-        *out = Box::into_raw(Box::new(mtasts_context { context }));
+        *out = Box::into_raw(Box::new(mtasts_context { context, ca_file }));
         Ok(MTASTS_OK)
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }
+}
+
+/// The roots that count in this context: the setting `ca_file`, an absolute path, or NULL for those of the system. It is
+/// for programs whose own TLS library verifies the chain of an MX host and is to judge as `mtasts_check_certificate` does.
+///
+/// The text lives as long as the context. NULL where `context` is NULL.
+///
+/// # Safety
+/// `context` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_context_ca_file(context: *const mtasts_context) -> *const c_char {
+    // SAFETY: the caller's promise.
+    let context = unsafe { context.as_ref() };
+    let path = context.and_then(|context| context.ca_file.as_deref());
+    path.map_or(std::ptr::null(), CStr::as_ptr)
 }
 
 /// C's log function in the hands of several threads.

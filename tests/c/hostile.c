@@ -206,6 +206,21 @@ static void context_new(void) {
 
 static void context_free(void) { mtasts_context_free(NULL); }
 
+static void context_ca_file(void) {
+    mtasts_settings *settings = NULL;
+    mtasts_context *out = NULL;
+    CHECK(mtasts_context_ca_file(NULL) == NULL);
+    GIVES(MTASTS_OK, mtasts_settings_new(&settings));
+    GIVES(MTASTS_OK, mtasts_context_new(settings, &out, NULL));
+    CHECK(mtasts_context_ca_file(out) == NULL);
+    mtasts_context_free(out);
+    GIVES(MTASTS_OK, mtasts_settings_set(settings, "ca_file", "/nowhere/r\xc3\xb6\xc3\xb6ts", NULL));
+    GIVES(MTASTS_OK, mtasts_context_new(settings, &out, NULL));
+    mtasts_settings_free(settings);
+    CHECK(strcmp(mtasts_context_ca_file(out), "/nowhere/r\xc3\xb6\xc3\xb6ts") == 0);
+    mtasts_context_free(out);
+}
+
 /* ---- settings ---- */
 
 static void settings_new(void) { GIVES(MTASTS_E_ARGUMENT, mtasts_settings_new(NULL)); }
@@ -728,6 +743,7 @@ static const struct {
     {"mtasts_check_node", check_node},
     {"mtasts_check_openssl", check_openssl},
     {"mtasts_context_free", context_free},
+    {"mtasts_context_ca_file", context_ca_file},
     {"mtasts_context_new", context_new},
     {"mtasts_exim_check_mx", exim_check_mx},
     {"mtasts_exim_event", exim_event},
