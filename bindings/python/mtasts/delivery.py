@@ -237,6 +237,8 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
     except DeliveryError as error:
         error.recipients = {written[to]: said for to, said in error.recipients.items()}
         raise
+    except Error as error:
+        raise TemporaryError(451, f"4.3.5 no certificate can be checked: {error.reason}".encode()) from error
     return {written[to]: said for to, said in refused.items()}
 
 

@@ -42,9 +42,6 @@ class Resolver:
         SettingsError: A setting is wrong.
     """
 
-    ca_file: str | None
-    """The roots that were given; `None` for those of the host's settings."""
-
     def __init__(
         self,
         *,
@@ -58,10 +55,9 @@ class Resolver:
         settings_file: StrPath | None = None,
         log: Log | None = None,
     ) -> None:
-        self.ca_file = None if ca_file is None else os.fspath(ca_file)
         values = {
             "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
-            "ca_file": self.ca_file,
+            "ca_file": None if ca_file is None else os.fspath(ca_file),
             "nameservers": None if nameservers is None else " ".join(nameservers),
             "timeout": timeout,
             "allow_addresses": None if allow_addresses is None else " ".join(allow_addresses),
@@ -85,6 +81,12 @@ class Resolver:
         place = ffi.new("mtasts_context **")
         check(lib.mtasts_context_new(settings, place, error), error)
         self._context = ffi.gc(place[0], lib.mtasts_context_free)
+
+    @property
+    def ca_file(self) -> str | None:
+        """The roots that count, a PEM file by its path; `None` for those of the system."""
+        path = lib.mtasts_context_ca_file(self._context)
+        return None if path == ffi.NULL else os.fsdecode(ffi.string(path))
 
     def lookup(self, domain: str, *, timeout: float | None = None) -> Answer:
         """Looks the policy of a domain up, as a delivery needs it: in the cache, and where that does not do in DNS and

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ssl
 from typing import Any
 
+from ._library import lib
 from .answer import Check
 from .delivery import Tls, TlsFailed
+from .errors import Unavailable
 from .resolver import Resolver, check_openssl
 from .words import Seen
 
@@ -35,10 +37,15 @@ class Contexts:
         # RFC 8461 4.2 knows the subjectAltName alone.
         context.hostname_checks_common_name = False
         context.minimum_version = ssl.TLSVersion.TLSv1_2
-        if self._resolver.ca_file is None:
-            context.load_default_certs()
-        else:
-            context.load_verify_locations(self._resolver.ca_file)
+        roots = self._resolver.ca_file
+        try:
+            if roots is None:
+                context.load_default_certs()
+            else:
+                context.load_verify_locations(roots)
+        except OSError as error:
+            # That is not the host's fault.
+            raise Unavailable(lib.MTASTS_E_SYSTEM, f"the roots in {roots} cannot be used: {error}") from error
         return context
 
     def check(self, tls: Tls, connection: ssl.SSLSocket | ssl.SSLObject | None, mx: str) -> Check | None:

@@ -342,11 +342,35 @@ def test_the_roots_are_those_of_the_resolver(lab: Lab, cache: str, tmp_path: Pat
     subprocess.run([*command.split(), "-out", str(other)], check=True, capture_output=True)
     other.chmod(0o644)
     mtasts.Resolver(cache_dir=cache).lookup("good.test")
-    client = smtp.Client(mtasts.Resolver(cache_dir=cache, ca_file=other), timeout=PATIENCE, results=Results())
-    with pytest.raises(smtp.PolicyError) as refusal:
-        client.deliver(letter(), "roots@good.test")
-    (verdict,) = refusal.value.hosts.values()
-    assert verdict.result is mtasts.ResultType.CERTIFICATE_NOT_TRUSTED
+    settings = tmp_path / "mtasts.toml"
+    settings.write_text(f"ca_file = '{other}'\n")
+    for resolver in [
+        mtasts.Resolver(cache_dir=cache, ca_file=other),
+        mtasts.Resolver(cache_dir=cache, settings_file=settings),
+    ]:
+        assert resolver.ca_file == str(other)
+        client = smtp.Client(resolver, timeout=PATIENCE, results=Results())
+        with pytest.raises(smtp.PolicyError) as refusal:
+            client.deliver(letter(), "roots@good.test")
+        (verdict,) = refusal.value.hosts.values()
+        assert verdict.result is mtasts.ResultType.CERTIFICATE_NOT_TRUSTED
+
+
+@pytest.mark.parametrize("content", [None, "no roots\n"])
+def test_without_roots_mail_waits(lab: Lab, cache: str, tmp_path: Path, content: str | None) -> None:
+    """And nobody says that the host was at fault."""
+    roots = tmp_path / "roots.pem"
+    if content is not None:
+        roots.write_text(content)
+    for domain in ["good.test", "testing.test"]:
+        mtasts.Resolver(cache_dir=cache).lookup(domain)
+        results = Results()
+        client = smtp.Client(mtasts.Resolver(cache_dir=cache, ca_file=roots), timeout=PATIENCE, results=results)
+        with pytest.raises(smtp.TemporaryError, match=str(roots)) as refusal:
+            client.deliver(letter(), f"rootless@{domain}")
+        assert refusal.value.smtp_code == 451
+        assert lab.mail_to(f"rootless@{domain}") == []
+        assert list(results) == []
 
 
 def test_a_stranger_s_list_of_hosts_ends_somewhere(lab: Lab, cache: str) -> None:
