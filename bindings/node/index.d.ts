@@ -129,6 +129,11 @@ export class Resolver {
   /** @throws {MtaStsError} ERR_MTASTS_SETTINGS, with the file, the key and the reason. */
   constructor(settings?: Settings)
   /**
+   * The roots that count, a PEM file; null: those of the system. For programs whose TLS (`tls.connect`, `ca`) is to trust
+   * the same for MX hosts.
+   */
+  readonly caFile: string | null
+  /**
    * The answer for the domain of a recipient: from the cache, else from DNS and HTTPS (RFC 8461 5.1). That there is no
    * policy, or that none could be learnt, is an answer and not an error.
    */

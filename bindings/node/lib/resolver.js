@@ -41,6 +41,11 @@ class Resolver {
     this.#log = log
   }
 
+  get caFile() {
+    this.#mustBeOpen()
+    return this.#addon.caFile
+  }
+
   async lookup(domain, options) {
     return this.#ask(domain, false, options)
   }

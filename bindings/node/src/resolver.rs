@@ -96,6 +96,15 @@ impl Resolver {
         })
     }
 
+    /// The setting `ca_file`.
+    #[napi(getter)]
+    pub fn ca_file(&self) -> Option<String> {
+        // SAFETY: the context is alive or NULL.
+        let path = unsafe { ffi::mtasts_context_ca_file(self.context) };
+        // SAFETY: NULL, or a text of the context.
+        (!path.is_null()).then(|| unsafe { text::of(path) })
+    }
+
     /// Answers from the cache.
     #[napi]
     pub fn lookup_cached(&self, domain: String) -> Result<Answer> {

@@ -48,6 +48,20 @@ describe('settings', () => {
     refused({ config: '/nowhere.toml' }, /^\/nowhere\.toml: /)
   })
 
+  test('the roots that count are told', (t) => {
+    const roots = '/etc/ssl/certs/ca-certificates.crt'
+    const config = file(t, 'mtasts.toml', `ca_file = "${roots}"\n`)
+    for (const [settings, expected] of [
+      [{}, null],
+      [{ config }, roots],
+      [{ config, caFile: '/other/r\u00f6\u00f6ts.pem' }, '/other/r\u00f6\u00f6ts.pem'],
+    ]) {
+      const resolver = nowhere(settings)
+      assert.equal(resolver.caFile, expected)
+      resolver.close()
+    }
+  })
+
   test('those of the library are taken', () => {
     nowhere({
       caFile: '/etc/ssl/certs/ca-certificates.crt',
