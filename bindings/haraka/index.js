@@ -3,8 +3,6 @@
 // MTA-STS (RFC 8461) for mail that Haraka sends. What a policy means is decided by libmtasts; here is only where Haraka
 // is made to ask and to obey.
 
-const fs = require('node:fs')
-
 const { Resolver } = require('mtasts')
 
 const { arm, disarm, methods } = require('./lib/item')
@@ -47,11 +45,13 @@ exports.load_mta_sts_ini = function () {
   const settings = { log: (line) => this.lognotice(line) }
   if (cfg.settings_file) settings.config = cfg.settings_file
   if (cfg.ca_file) settings.caFile = cfg.ca_file
-  const ca = cfg.ca_file ? fs.readFileSync(cfg.ca_file) : undefined
+  const resolver = new Resolver(settings)
+  // Roots that cannot be read are told now and not with each mail.
+  if (resolver.caFile !== null) resolver.verifyCertificate('example.com', [])
 
   // The one before is not closed: items on their way still ask it.
-  this.resolver = new Resolver(settings)
-  this.cfg = { ...cfg, lookup_timeout, ca }
+  this.resolver = resolver
+  this.cfg = { ...cfg, lookup_timeout }
 }
 
 exports.warn_about_outbound_ini = function () {
@@ -65,11 +65,11 @@ exports.warn_of_cache = function (warning) {
   this.told = warning
 }
 
-// Milliseconds for a lookup. It has to be over before Haraka gives up the hook.
+// Milliseconds for a lookup. It has to be over before Haraka gives up the hook, and may take a second longer than this.
 exports.deadline = function () {
   const { lookup_timeout } = this.cfg
-  const seconds = this.timeout > 0 ? Math.min(lookup_timeout, this.timeout * 0.7) : lookup_timeout
-  return seconds * 1000
+  const hook = this.timeout > 0 ? Math.max(this.timeout - 2, this.timeout / 2) : Infinity
+  return Math.min(lookup_timeout, hook) * 1000
 }
 
 exports.learn_policy = async function (next, hmail) {

@@ -8,6 +8,9 @@ const { checkServerIdentity, failureFromNode } = require('mtasts')
 // As Haraka reads a reply (outbound/hmail.js).
 const REPLY = /^([2345]\d\d)([ -])#?(?:\d\.\d\.\d\s)?(.*)/
 
+// More than any chain that the library takes.
+const LONGEST_CHAIN = 16
+
 class Session {
   // Where the dialogue is: greeting, ehlo, starttls, handshake, and then either secured or clear.
   #stage = 'greeting'
@@ -109,9 +112,10 @@ class Session {
     socket.removeAllListeners('secure')
     upgrade.call(socket, this.#demand(options), (authorized, error, ...rest) => {
       this.#stage = 'secured'
-      const passes = this.#passes({ kind: 'certificate', ...this.#certificate(authorized ? null : error) })
-      if (!passes) return
-      report(authorized, error, ...rest)
+      const check = this.#verify() ?? this.#certificate(authorized ? null : error)
+      if (!this.#passes({ kind: 'certificate', ...check })) return
+      const good = check.result === null
+      report(good, good ? null : (error ?? check.reason), ...rest)
       for (const listener of waiting) listener.call(socket)
     })
   }
@@ -126,12 +130,29 @@ class Session {
         return error
       },
     }
-    if (this.#item.ca) demand.ca = this.#item.ca
-    if (this.#item.enforces) {
-      demand.rejectUnauthorized = true
-      if (demand.minVersion !== 'TLSv1.3') demand.minVersion = 'TLSv1.2'
-    }
+    if (this.#item.own_judge) demand.rejectUnauthorized = false
+    else if (this.#item.enforces) demand.rejectUnauthorized = true
+    if (this.#item.enforces && demand.minVersion !== 'TLSv1.3') demand.minVersion = 'TLSv1.2'
     return demand
+  }
+
+  // What the library finds, where it is to judge: the chain is there as the host sent it.
+  #verify() {
+    const judge = this.#item.own_judge
+    if (!judge) return null
+    const { cleartext } = this.#socket
+    const chain = []
+    let cert = cleartext.getPeerX509Certificate()
+    for (; cert && chain.length < LONGEST_CHAIN; cert = cert.issuerCertificate) chain.push(cert.raw)
+    let check
+    try {
+      check = judge.verifyCertificate(this.#host, chain)
+    } catch (err) {
+      check = { result: 'validation-failure', reason: err.message }
+    }
+    // Haraka asks the socket again before it sends anything.
+    cleartext.authorized = check.result === null
+    return check
   }
 
   #certificate(code) {

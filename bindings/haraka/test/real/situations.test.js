@@ -276,7 +276,7 @@ describe('beside redis', { timeout: 120_000 }, () => {
 
 describe('a slow policy host', { timeout: 120_000 }, () => {
   it('is given up before Haraka gives up the hook', async () => {
-    await on({ 'mta-sts.timeout': 2 }, async (host) => {
+    await on({ 'mta-sts.timeout': 4 }, async (host) => {
       const fates = fates_of(await host.send(['https-silent.test']))
       assert.deepStrictEqual(fates, { 'https-silent.test': 'delivered TLS' })
       assert.deepStrictEqual(host.lines('timed out on hook'), [])
@@ -286,7 +286,7 @@ describe('a slow policy host', { timeout: 120_000 }, () => {
   it('does not lose a policy that is known', async () => {
     await send({}, ['nomatch.test'])
     lab.set('nomatch.test', 'txt=SILENT', 'https=silent')
-    assert.deepStrictEqual(await send({ 'mta-sts.timeout': 2 }, ['nomatch.test']), { 'nomatch.test': 'deferred' })
+    assert.deepStrictEqual(await send({ 'mta-sts.timeout': 4 }, ['nomatch.test']), { 'nomatch.test': 'deferred' })
   })
 })
 
@@ -319,6 +319,13 @@ describe('the roots', { timeout: 120_000 }, () => {
 
   it('come from ca_file', async () => {
     assert.deepStrictEqual(await send({}, Object.keys(good)), good)
+  })
+
+  it('come from ca_file in mtasts.toml', async () => {
+    fresh_library(`ca_file = "${process.env.MTASTS_LAB_CA}"\n`)
+    await on(none, async (host) => {
+      assert.deepStrictEqual(fates_of(await host.send(Object.keys(good))), good)
+    })
   })
 
   it('come from NODE_EXTRA_CA_CERTS', async () => {
