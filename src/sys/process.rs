@@ -73,7 +73,7 @@ pub(crate) fn in_helper(
     let (read, write) = pipe().map_err(HelperError::Start)?;
     // SAFETY: the child runs our own code alone. It takes no lock that another thread of the parent may hold: glibc
     // makes malloc and thread creation usable in the child of a threaded process, and our own locks are only tried.
-    match unsafe { libc::fork() } {
+    match ending::outside_exit(|| unsafe { libc::fork() }).map_err(HelperError::Start)? {
         -1 => Err(HelperError::Start(io::Error::last_os_error())),
         0 => {
             drop(read);
@@ -221,6 +221,53 @@ fn reap(child: i32) {
         let reaped = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
         if reaped != -1 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
             return;
+        }
+    }
+}
+
+/// A process that forks in one thread while another one ends it. With glibc there is nothing to mind.
+#[cfg(not(target_env = "musl"))]
+mod ending {
+    pub(super) fn outside_exit(fork: impl FnOnce() -> i32) -> std::io::Result<i32> {
+        Ok(fork())
+    }
+}
+
+/// With musl (1.2.5) both take the locks of atexit(3) and of the dynamic linker, in opposite order: a process that exits
+/// while another thread forks may wait for ever. So exit(3) waits for the forks under way, and lets none begin.
+#[cfg(target_env = "musl")]
+mod ending {
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+    use std::time::Duration;
+    use std::{io, thread};
+
+    static ENDS: AtomicBool = AtomicBool::new(false);
+    static FORKS: AtomicU32 = AtomicU32::new(0);
+
+    pub(super) fn outside_exit(fork: impl FnOnce() -> i32) -> io::Result<i32> {
+        static REGISTERED: AtomicBool = AtomicBool::new(false);
+        if !REGISTERED.swap(true, Ordering::SeqCst) {
+            // SAFETY: the handler touches atomics alone, and the library is never unloaded (-z nodelete).
+            unsafe { libc::atexit(wait_for_forks) };
+        }
+        FORKS.fetch_add(1, Ordering::SeqCst);
+        let forked = if ENDS.load(Ordering::SeqCst) {
+            Err(io::Error::other("the process is ending"))
+        } else {
+            Ok(fork())
+        };
+        FORKS.fetch_sub(1, Ordering::SeqCst);
+        forked
+    }
+
+    extern "C" fn wait_for_forks() {
+        ENDS.store(true, Ordering::SeqCst);
+        // Not for ever: a child that was born while other threads forked has their count and not the threads.
+        for _ in 0..2000 {
+            if FORKS.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
         }
     }
 }
