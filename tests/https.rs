@@ -935,9 +935,9 @@ fn the_deadline_holds() {
             "{what}: {:?}",
             begin.elapsed()
         );
-        // The grace of the thread is a quarter of a second; it must not have been needed.
+        // The grace of the thread is a second; it must not have been needed.
         assert!(
-            begin.elapsed() < time + Duration::from_millis(200),
+            begin.elapsed() < time + Duration::from_millis(800),
             "{what}: {:?}",
             begin.elapsed()
         );

@@ -9,6 +9,7 @@ use super::{
     Fault, MTASTS_E_CANCELLED, MTASTS_E_FORKED, MTASTS_E_SYSTEM, MTASTS_MESSAGE_SIZE, MTASTS_OK, copy_text, guard,
     handle, mtasts_error, name,
 };
+use crate::names::Domain;
 use crate::queue::{Outcome, Queue, QueueError};
 
 /// A queue of lookups for an event loop. For any number of threads at once, but only in the process that made it.
@@ -119,17 +120,9 @@ pub unsafe extern "C" fn mtasts_queue_submit(
     id: *mut u64,
     error: *mut mtasts_error,
 ) -> i32 {
-    let body = || {
-        // SAFETY: the caller's promises.
-        let (queue, domain, id) = unsafe { (handle(queue)?, name(domain, length)?, id.as_mut()) };
-        let given = queue.queue.submit(&domain, patience(timeout_ms), User(user))?;
-        if let Some(id) = id {
-            *id = given;
-        }
-        Ok(MTASTS_OK)
-    };
-    // SAFETY: `error` is the caller's.
-    unsafe { guard(error, body) }
+    let submit = |queue: &Queue<User>, domain: &Domain| queue.submit(domain, patience(timeout_ms), User(user));
+    // SAFETY: all are the caller's.
+    unsafe { guard(error, || begin(queue, domain, length, id, submit)) }
 }
 
 /// Submits a recheck as `mtasts_recheck` does it: whether there is a newer policy is asked now, whatever the cache says.
@@ -147,17 +140,27 @@ pub unsafe extern "C" fn mtasts_queue_recheck(
     id: *mut u64,
     error: *mut mtasts_error,
 ) -> i32 {
-    let body = || {
-        // SAFETY: the caller's promises.
-        let (queue, domain, id) = unsafe { (handle(queue)?, name(domain, length)?, id.as_mut()) };
-        let given = queue.queue.recheck(&domain, patience(timeout_ms), User(user))?;
-        if let Some(id) = id {
-            *id = given;
-        }
-        Ok(MTASTS_OK)
-    };
-    // SAFETY: `error` is the caller's.
-    unsafe { guard(error, body) }
+    let recheck = |queue: &Queue<User>, domain: &Domain| queue.recheck(domain, patience(timeout_ms), User(user));
+    // SAFETY: all are the caller's.
+    unsafe { guard(error, || begin(queue, domain, length, id, recheck)) }
+}
+
+/// # Safety
+/// As `mtasts_queue_submit`.
+unsafe fn begin(
+    queue: *const mtasts_queue,
+    domain: *const c_char,
+    length: usize,
+    id: *mut u64,
+    submit: impl FnOnce(&Queue<User>, &Domain) -> Result<u64, QueueError>,
+) -> Result<i32, Fault> {
+    // SAFETY: the caller's promises.
+    let (queue, domain, id) = unsafe { (handle(queue)?, name(domain, length)?, id.as_mut()) };
+    let given = submit(&queue.queue, &domain)?;
+    if let Some(id) = id {
+        *id = given;
+    }
+    Ok(MTASTS_OK)
 }
 
 /// Takes the next completion. When the descriptor is readable, call this until it returns 0. The log function of the
