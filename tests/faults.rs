@@ -55,15 +55,19 @@ fn on_the_internet(name: &str, test: impl FnOnce(&Ground) + Send + 'static) {
     let _ = fs::remove_dir_all(&dir);
 }
 
+fn settings(cache: &Path) -> Settings {
+    let mut settings = Settings::default();
+    settings.set("cache_dir", cache.to_str().unwrap()).unwrap();
+    settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
+    settings.set("timeout", "20s").unwrap();
+    // No record is due in the middle of a test, however slow the machine is.
+    settings.set("txt_life_min", "1h").unwrap();
+    settings
+}
+
 impl Ground {
     fn settings(&self) -> Settings {
-        let mut settings = Settings::default();
-        settings.set("cache_dir", self.cache.to_str().unwrap()).unwrap();
-        settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
-        settings.set("timeout", "20s").unwrap();
-        // No record is due in the middle of a test, however slow the machine is.
-        settings.set("txt_life_min", "1h").unwrap();
-        settings
+        settings(&self.cache)
     }
 
     /// A context as a new process has it: nothing in memory.

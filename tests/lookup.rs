@@ -4,12 +4,11 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mtasts::lab::{self, Change, Https, Lab, Policy, policy_text};
-use mtasts::store::Store;
 use mtasts::{Answer, Context, Domain, Mode, ResultType, Settings, Source};
 
 /// Whom root's helper becomes in these tests.
@@ -263,38 +262,6 @@ fn an_impatient_caller_keeps_nobody_from_a_policy() {
         );
         lab.set("good.test", Change::https(Https::Ok)).unwrap();
         assert_eq!(lookup(&context(cache), "good.test").source(), Source::Fresh);
-    });
-}
-
-/// On a slow disk the answer is not thrown away because it could not be written in time.
-#[test]
-fn what_was_learnt_counts_also_where_the_disk_is_slow() {
-    on_the_internet("slow", |_, cache| {
-        let good = Domain::parse("good.test").unwrap();
-        let began = Barrier::new(2);
-        thread::scope(|scope| {
-            let (began, store, good) = (&began, Store::new(cache.to_owned()), &good);
-            scope.spawn(move || {
-                // Whoever has the turn to write keeps it, as on a disk that does not come to an end.
-                let slow = |_| {
-                    began.wait();
-                    thread::sleep(Duration::from_secs(4));
-                    None
-                };
-                store
-                    .change(good, Instant::now() + Duration::from_secs(9), slow)
-                    .unwrap();
-            });
-            began.wait();
-            let asked = Instant::now();
-            let answer = context(cache).lookup(good, Duration::from_millis(600)).unwrap();
-            assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
-            assert_eq!(
-                (answer.source(), answer.mode()),
-                (Source::Fresh, Mode::Enforce),
-                "{answer}"
-            );
-        });
     });
 }
 

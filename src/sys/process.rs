@@ -7,7 +7,11 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::Instant;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long a helper that has given its answer, or was killed, may take to end.
+const REAP_TIME: Duration = Duration::from_secs(1);
 
 /// The user and the group that a helper becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,13 +66,15 @@ pub(crate) fn may_write(dir: &Path) -> bool {
 /// Does `work` in a child that has become `identity` for good, and returns what it made, at most `longest` octets.
 ///
 /// # Errors
-/// A [`HelperError`]; no child is left behind in any case.
+/// A [`HelperError`]. No child is left behind, unless it is one that the kernel cannot end, because its disk hangs: that
+/// is waited for by the helpers that come later.
 pub(crate) fn in_helper(
     identity: Identity,
     deadline: Instant,
     longest: usize,
     work: impl FnOnce() -> Vec<u8>,
 ) -> Result<Vec<u8>, HelperError> {
+    Left::reap();
     let work = || with_length(&work());
     let (read, write) = pipe().map_err(HelperError::Start)?;
     // SAFETY: the child runs our own code alone. It takes no lock that another thread of the parent may hold: glibc
@@ -90,13 +96,14 @@ pub(crate) fn in_helper(
         }
         child => {
             drop(write);
-            let answer = read_until(read, pidfd(child), deadline, longest);
+            let pidfd = pidfd(child);
+            let answer = read_until(read, pidfd.as_ref(), deadline, longest);
             if !matches!(answer, Ok(ref bytes) if !bytes.is_empty()) {
                 // SAFETY: `child` is our own child and has not been waited for, so the number is not another's; where
                 // the host ignores SIGCHLD it may be gone already, and a new process has not got its number so soon.
                 unsafe { libc::kill(child, libc::SIGKILL) };
             }
-            reap(child);
+            reap(child, pidfd.as_ref());
             answer.and_then(|bytes| {
                 if bytes.is_empty() {
                     Err(HelperError::Died)
@@ -165,7 +172,7 @@ fn pidfd(child: i32) -> Option<OwnedFd> {
 /// Reads a message with its length from the pipe; an empty one where the child ends before.
 fn read_until(
     pipe: OwnedFd,
-    child: Option<OwnedFd>,
+    child: Option<&OwnedFd>,
     deadline: Instant,
     longest: usize,
 ) -> Result<Vec<u8>, HelperError> {
@@ -174,7 +181,7 @@ fn read_until(
     loop {
         let left = deadline.saturating_duration_since(Instant::now()).as_millis();
         // poll(2) overlooks a descriptor of -1.
-        let descriptors = [pipe.as_raw_fd(), child.as_ref().map_or(-1, AsRawFd::as_raw_fd)];
+        let descriptors = [pipe.as_raw_fd(), child.map_or(-1, AsRawFd::as_raw_fd)];
         let mut wait = descriptors.map(|fd| libc::pollfd {
             fd,
             events: libc::POLLIN,
@@ -214,13 +221,62 @@ fn read_until(
     }
 }
 
-/// Waits for the child. Where the host ignores SIGCHLD the kernel has reaped it: the pipe has told all we need.
-fn reap(child: i32) {
-    loop {
-        // SAFETY: a plain system call; no status is asked for.
-        let reaped = unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-        if reaped != -1 || io::Error::last_os_error().kind() != io::ErrorKind::Interrupted {
+/// Waits for the child, which has given its answer or was killed. Where the host ignores SIGCHLD the kernel has reaped it:
+/// the pipe has told all we need.
+fn reap(child: i32, pidfd: Option<&OwnedFd>) {
+    let until = Instant::now() + REAP_TIME;
+    while is_there(child) {
+        let left = until.saturating_duration_since(Instant::now()).as_millis();
+        if left == 0 {
+            Left::keep(child);
             return;
+        }
+        let mut wait = libc::pollfd {
+            fd: pidfd.map_or(-1, AsRawFd::as_raw_fd),
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        let time = if pidfd.is_some() { left } else { left.min(2) };
+        // SAFETY: a valid pollfd.
+        unsafe { libc::poll(&raw mut wait, 1, i32::try_from(time).unwrap_or(i32::MAX)) };
+    }
+}
+
+/// Whether a child of ours has not ended. One that has is gone after this.
+fn is_there(child: i32) -> bool {
+    // SAFETY: a plain system call; no status is asked for.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) == 0 }
+}
+
+/// Children that have not ended in time, each with the number of the process whose child it is.
+struct Left;
+
+static LEFT: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+
+impl Left {
+    fn keep(child: i32) {
+        let us = u64::from(std::process::id()) << 32 | u64::from(child.unsigned_abs());
+        let takes = |place: &AtomicU64| {
+            place
+                .compare_exchange(0, us, Ordering::AcqRel, Ordering::Relaxed)
+                .is_ok()
+        };
+        // With so many the machine has other troubles: one more stays a zombie.
+        let _ = LEFT.iter().any(takes);
+    }
+
+    /// Waits for none of them.
+    fn reap() {
+        for place in &LEFT {
+            if place.load(Ordering::Relaxed) == 0 {
+                continue;
+            }
+            // Out of its place it is ours alone: once it is reaped, its number may be another child's.
+            let left = place.swap(0, Ordering::AcqRel);
+            let child = i32::try_from(left & 0xffff_ffff).unwrap_or_default();
+            if left >> 32 == u64::from(std::process::id()) && child > 0 && is_there(child) {
+                Self::keep(child);
+            }
         }
     }
 }
@@ -274,8 +330,6 @@ mod ending {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     const NOBODY: Identity = Identity { uid: 65534, gid: 65534 };

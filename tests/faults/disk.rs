@@ -3,6 +3,8 @@
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -10,7 +12,7 @@ use std::time::{Duration, Instant};
 use mtasts::lab::{Change, Https};
 use mtasts::{Answer, Context, Entry, Mode, Source};
 
-use crate::{Ground, MEMORY, USER, as_user, ask, on_the_internet, run, warns};
+use crate::{Ground, MEMORY, USER, as_user, ask, name, on_the_internet, run, settings, warns};
 
 const NOTHING_LEFT: &str = ".filling";
 
@@ -223,7 +225,7 @@ fn what_may_not_be_read() {
         // Whoever can neither read what there is nor learn anything must not take that for "no policy".
         ground.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
         let refused = as_user(OTHER, OTHER, || {
-            let domain = crate::name("good.test");
+            let domain = name("good.test");
             [
                 ground.context().lookup(&domain, Duration::from_secs(20)),
                 ground.context().lookup_cached(&domain),
@@ -278,5 +280,65 @@ fn a_pause_that_only_memory_knows() {
             asks();
         }
         assert_eq!(ground.fetches("good.test"), 1);
+    });
+}
+
+/// What a process does in the test below, in this same program.
+#[test]
+fn a_process_on_a_slow_disk() {
+    let Some(cache) = std::env::var_os("MTASTS_TEST_CACHE") else {
+        return;
+    };
+    let fetches = || {
+        let (context, asked) = (Context::new(settings(Path::new(&cache))), Instant::now());
+        let answer = context.lookup(&name("good.test"), Duration::from_secs(3)).unwrap();
+        let took = asked.elapsed();
+        assert_eq!(
+            (answer.source(), answer.mode()),
+            (Source::Fresh, Mode::Enforce),
+            "{answer}"
+        );
+        warns(&answer, "takes too long");
+        assert!(took < Duration::from_secs(12), "{took:?}");
+        context
+    };
+    if std::env::var_os("MTASTS_TEST_ROOT").is_some() {
+        // The helper takes with it what was not written.
+        fetches();
+        return;
+    }
+    as_user(USER, USER, || {
+        let context = fetches();
+        thread::sleep(MEMORY);
+        let kept = context.lookup_cached(&name("good.test")).unwrap();
+        assert_eq!((kept.source(), kept.mode()), (Source::Cached, Mode::Enforce), "{kept}");
+    });
+}
+
+/// A disk that takes a quarter of a minute to write: what was learnt is not thrown away because it could not be kept in time.
+#[test]
+fn a_disk_that_takes_its_time() {
+    on_the_internet("slow", |ground| {
+        let slow = [
+            "-f",
+            "-qq",
+            "-e",
+            "trace=fsync",
+            "-e",
+            "inject=fsync:delay_enter=15000000",
+        ];
+        let start = |who: &str| {
+            let mut traced = Command::new("strace");
+            traced.args(slow).arg(std::env::current_exe().unwrap());
+            traced.args(["--exact", "disk::a_process_on_a_slow_disk"]);
+            traced.env("MTASTS_TEST_CACHE", &ground.cache).env(who, "");
+            traced.output().unwrap()
+        };
+        for (who, fetches) in [("MTASTS_TEST_ROOT", 1), ("MTASTS_TEST_USER", 2)] {
+            let traced = start(who);
+            let said = String::from_utf8_lossy(&traced.stdout) + String::from_utf8_lossy(&traced.stderr);
+            assert!(traced.status.success(), "{said}");
+            assert_eq!(ground.fetches("good.test"), fetches, "{who}");
+        }
     });
 }
