@@ -115,6 +115,9 @@ class Session {
       const check = this.#verify() ?? this.#certificate(authorized ? null : error)
       if (!this.#passes({ kind: 'certificate', ...check })) return
       const good = check.result === null
+      // Where the policy only tests, the operator may still demand a good certificate: Haraka sees what it would see of
+      // Node.js.
+      if (!good && options.rejectUnauthorized) return socket.cleartext.destroy(new Error(check.reason))
       report(good, good ? null : (error ?? check.reason), ...rest)
       for (const listener of waiting) listener.call(socket)
     })
@@ -141,11 +144,11 @@ class Session {
     const judge = this.#item.own_judge
     if (!judge) return null
     const { cleartext } = this.#socket
-    const chain = []
-    let cert = cleartext.getPeerX509Certificate()
-    for (; cert && chain.length < LONGEST_CHAIN; cert = cert.issuerCertificate) chain.push(cert.raw)
     let check
     try {
+      const chain = []
+      let cert = cleartext.getPeerX509Certificate()
+      for (; cert && chain.length < LONGEST_CHAIN; cert = cert.issuerCertificate) chain.push(cert.raw)
       check = judge.verifyCertificate(this.#host, chain)
     } catch (err) {
       check = { result: 'validation-failure', reason: err.message }

@@ -328,6 +328,16 @@ describe('the roots', { timeout: 120_000 }, () => {
     })
   })
 
+  it('count in testing too where the operator demands a good certificate, whoever judges', async () => {
+    const strict = { 'tls.ini': { main: {}, outbound: { rejectUnauthorized: true } } }
+    const sample = ['testing-expired.test', 'testing.test']
+    const own = await send(strict, sample)
+    assert.deepStrictEqual(own, { 'testing-expired.test': 'deferred', 'testing.test': 'delivered TLS' })
+    lab.reset()
+    const env = { NODE_EXTRA_CA_CERTS: process.env.MTASTS_LAB_CA }
+    assert.deepStrictEqual(await send({ ...strict, ...none }, sample, { env }), own)
+  })
+
   it('come from NODE_EXTRA_CA_CERTS', async () => {
     const env = { NODE_EXTRA_CA_CERTS: process.env.MTASTS_LAB_CA }
     assert.deepStrictEqual(await send(none, Object.keys(good), { env }), good)
