@@ -9,21 +9,20 @@ use std::time::{Duration, Instant};
 use crate::answer::{Answer, Failure, Source};
 use crate::calendar;
 use crate::dns::{Dns, DnsError};
-use crate::entry::{Entry, FailedFetch, Held, TxtSeen, one_line};
+use crate::entry::{Entry, FailedFetch, Held, TxtSeen};
 use crate::https::Https;
 use crate::names::Domain;
-use crate::policy::{Mode, Policy};
-use crate::record::Record;
+use crate::policy::Mode;
+use crate::record::{PolicyId, Record};
 use crate::result::ResultType;
 use crate::settings::Settings;
+use crate::text::Line;
 
 /// After a failed fetch there is no other for the same id within this time, in seconds (RFC 8461 3.3: "five minutes").
 pub const FETCH_PAUSE: u64 = 300;
 /// A policy host that had less time than this when the caller's ended is not known to have failed. Otherwise one impatient
 /// caller would keep all others, for five minutes, from a policy that they could have had.
 const FAIR: Duration = Duration::from_secs(5);
-/// The longest detail of a failure, in octets.
-const MAX_DETAIL: usize = 500;
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -77,7 +76,7 @@ impl Lookup<'_> {
                 };
                 let failure = Failure {
                     result: None,
-                    detail: format!("{why}, and the network was not asked"),
+                    detail: format!("{why}, and the network was not asked").into(),
                 };
                 Answer::unlearned(entry.domain.clone(), failure, None)
             }
@@ -88,7 +87,7 @@ impl Lookup<'_> {
     /// ask, whoever that is, goes on from here.
     #[must_use]
     pub fn unanswered(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
-        let detail = "neither DNS nor the policy host answered in time".to_owned();
+        let detail = Line::new("neither DNS nor the policy host answered in time");
         entry.txt = Some(TxtSeen {
             at: now,
             next: now.saturating_add(settings.txt_life_min.as_secs()),
@@ -130,7 +129,7 @@ impl Lookup<'_> {
     pub fn out_of_time(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
         let failure = Failure {
             result: None,
-            detail: "no answer in the time that there was".to_owned(),
+            detail: "no answer in the time that there was".into(),
         };
         match entry.live(now) {
             Some(held) => {
@@ -208,13 +207,13 @@ impl Lookup<'_> {
         if let Some(held) = entry.live(now) {
             let failure = Failure {
                 result: reportable(held, ResultType::StsPolicyFetchError),
-                detail: why.to_string(),
+                detail: why.to_string().into(),
             };
             return kept(entry, held.clone(), failure);
         }
         let failure = Failure {
             result: None,
-            detail: why.to_string(),
+            detail: why.to_string().into(),
         };
         match why {
             NoRecord::Absent(_) => {
@@ -229,13 +228,13 @@ impl Lookup<'_> {
     fn refresh(&self, entry: &mut Entry, record: Result<Record, NoRecord>, now: u64, deadline: Instant) -> Answer {
         let id = match (record, entry.live(now)) {
             (Ok(record), _) => record.id,
-            (Err(_), Some(held)) => held.id.clone(),
+            (Err(_), Some(held)) => held.id,
             (Err(why), None) => return self.unannounced(entry, why, now),
         };
         self.fetch(entry, id, now, deadline)
     }
 
-    fn fetch(&self, entry: &mut Entry, id: String, now: u64, deadline: Instant) -> Answer {
+    fn fetch(&self, entry: &mut Entry, id: PolicyId, now: u64, deadline: Instant) -> Answer {
         let begun = Instant::now();
         let fetched = self
             .https
@@ -243,14 +242,7 @@ impl Lookup<'_> {
             .map_err(|e| (e.result, e.detail))
             .and_then(|body| {
                 let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
-                let (policy, _) = Policy::parse(&body).map_err(|e| invalid(e.to_string()))?;
-                let text = String::from_utf8(body).map_err(|e| invalid(e.to_string()))?;
-                Ok(Held {
-                    id: id.clone(),
-                    fetched: now,
-                    text,
-                    policy,
-                })
+                Held::new(id, now, body).map_err(|e| invalid(e.to_string()))
             });
         match fetched {
             Ok(held) => {
@@ -264,6 +256,7 @@ impl Lookup<'_> {
                         held.policy.mode(),
                         held.id
                     )
+                    .into()
                 });
                 entry.mode_since = Some(match entry.live(now) {
                     Some(old) if old.policy.mode() == held.policy.mode() => entry.mode_since.unwrap_or(old.fetched),
@@ -274,16 +267,12 @@ impl Lookup<'_> {
                 Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
             }
             Err((result, detail)) => {
-                let detail = one_line(&detail, MAX_DETAIL);
+                let failed = FailedFetch::new(id, now, result, &detail);
+                let detail = failed.detail.clone();
                 let fair = FAIR.min(self.settings.timeout / 2);
                 let cut_short = Instant::now() >= deadline && deadline < begun + fair;
                 if !cut_short {
-                    entry.failed = Some(FailedFetch {
-                        id,
-                        at: now,
-                        result,
-                        detail: detail.clone(),
-                    });
+                    entry.failed = Some(failed);
                 }
                 // What the host did not do in a time that was too short is nothing to report.
                 let result = (!cut_short).then_some(result);
@@ -354,10 +343,9 @@ fn still_failed(entry: &Entry, held: Arc<Held>, failed: &FailedFetch) -> Answer 
 }
 
 fn paused(failed: &FailedFetch) -> Failure {
-    let detail = format!("{} (no new attempt for five minutes after it)", failed.detail);
     Failure {
         result: Some(failed.result),
-        detail,
+        detail: format!("{} (no new attempt for five minutes after it)", failed.detail).into(),
     }
 }
 
@@ -372,7 +360,7 @@ fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
     let alert = (mode != Mode::None).then(|| {
         let why = &failure.detail;
         let until = calendar::date_time(expires);
-        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until {until}): {why}")
+        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until {until}): {why}").into()
     });
     Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure)).with_alert(alert)
 }

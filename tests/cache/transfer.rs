@@ -112,12 +112,8 @@ fn an_import_never_counts_longer_than_it_would_there() {
         host.lookup("good.test");
         host.change("good.test", |entry| {
             let held = entry.held.as_ref().unwrap();
-            entry.held = Some(std::sync::Arc::new(mtasts::entry::Held {
-                id: held.id.clone(),
-                fetched: unix_now() + 4000 * DAY,
-                text: held.text.clone(),
-                policy: held.policy.clone(),
-            }));
+            let held = mtasts::entry::Held::new(held.id, unix_now() + 4000 * DAY, held.text.as_str());
+            entry.held = Some(held.unwrap().into());
             (entry.used, entry.mode_since) = (Some(u64::MAX), Some(u64::MAX));
         });
         let stream = host.cache("export").out;
