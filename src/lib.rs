@@ -26,6 +26,9 @@ pub mod roots;
 pub mod settings;
 pub mod store;
 mod sys;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
 mod text;
 pub mod verdict;
 pub mod verification_codes;

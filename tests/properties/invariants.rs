@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use mtasts::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
 use mtasts::record::MAX_ID;
-use mtasts::{Domain, Entry, Exceptions, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name};
+use mtasts::{
+    Answer, Domain, Entry, Exceptions, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name,
+};
 use rustls_pki_types::UnixTime;
 
 /// TXT records, one a line.
@@ -115,17 +117,7 @@ fn label_by_label(pattern: &str, host: &str) -> bool {
 pub(crate) fn entry(data: &[u8]) {
     let domain = Domain::parse("example.com").expect("a name");
     let whole = Entry::from_file(&domain, data, NOW);
-    let digest = ring::digest::digest(&ring::digest::SHA256, data);
-    let mut file = b"mtasts 1 ".to_vec();
-    file.extend(
-        digest
-            .as_ref()
-            .iter()
-            .flat_map(|octet| format!("{octet:02x}").into_bytes()),
-    );
-    file.push(b'\n');
-    file.extend(data);
-    for read in [whole, Entry::from_file(&domain, &file, NOW)] {
+    for read in [whole, Entry::from_file(&domain, &signed(data), NOW)] {
         match read {
             Ok(entry) => {
                 keeps_its_promises(&entry);
@@ -169,6 +161,56 @@ fn keeps_its_promises(entry: &Entry) {
     ];
     assert!(past.into_iter().flatten().all(|time| time <= NOW));
     assert!(entry.pinned_until.is_none_or(|until| until <= latest));
+}
+
+/// A message of a helper: a head, and behind an empty line the body of an entry's file, to which a digest is made.
+#[cfg(feature = "testing")]
+pub(crate) fn wire(data: &[u8]) {
+    let domain = Domain::parse("example.com").expect("a name");
+    let split = data
+        .windows(2)
+        .position(|pair| pair == b"\n\n")
+        .map_or(data.len(), |at| at + 2);
+    let (head, body) = data.split_at(split);
+    for message in [data.to_vec(), [head, &signed(body)].concat()] {
+        match mtasts::testing::helper_message(&domain, &message, NOW) {
+            Some(Ok((answer, entry))) => {
+                keeps_its_promises(&entry);
+                answer_keeps_its_promises(&answer);
+            }
+            Some(Err(why)) => assert!(is_one_line(&why), "{why:?}"),
+            None => {}
+        }
+    }
+}
+
+/// What the C interface says of the texts and times of an answer.
+pub(crate) fn answer_keeps_its_promises(answer: &Answer) {
+    let latest = NOW + u64::from(MAX_MAX_AGE);
+    if let Some(held) = answer.held() {
+        is_an_id(held.id.as_str());
+        assert!(held.fetched <= NOW && (NOW..=latest).contains(&held.expires()));
+    }
+    assert!(answer.defer_until().is_none_or(|until| until <= latest));
+    assert!(answer.pinned_until().is_none() && answer.exception().is_none());
+    let texts = [
+        answer.warning(),
+        answer.alert(),
+        answer.failure().map(|failure| &*failure.detail),
+    ];
+    assert!(texts.into_iter().flatten().all(is_one_line));
+    assert!(is_one_line(&answer.explain()));
+}
+
+fn is_one_line(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
+/// The file of an entry with this body.
+fn signed(body: &[u8]) -> Vec<u8> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, body);
+    let sum: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+    [format!("mtasts 1 {sum}\n").as_bytes(), body].concat()
 }
 
 fn is_an_id(id: &str) {
