@@ -10,6 +10,8 @@ mod host;
 mod hostile_cache;
 #[path = "exim/judge.rs"]
 mod judge;
+#[path = "exim/large.rs"]
+mod large;
 #[path = "exim/places.rs"]
 mod places;
 #[path = "exim/privileges.rs"]
@@ -201,6 +203,16 @@ fn broken_settings_defer_with_a_clear_reason() {
 #[test]
 fn a_crash_is_what_it_is() {
     privileges::crashes(&World::new("crash"));
+}
+
+#[test]
+fn the_largest_policy_costs_little() {
+    large::policies(&World::new("large"));
+}
+
+#[test]
+fn the_largest_policy_is_obeyed() {
+    large::deliveries(&World::new("obeyed"));
 }
 
 #[test]

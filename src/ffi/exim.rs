@@ -8,6 +8,8 @@
 //! What we hand to Exim is untainted, whatever went into it. So it is made here of letters, digits, hyphens and dots
 //! that were looked at, and of our own words.
 
+mod list;
+
 use std::cell::RefCell;
 use std::ffi::{CString, c_int, c_uchar};
 use std::slice;
@@ -22,8 +24,8 @@ use super::{c_text, quietly};
 use crate::answer::Answer;
 use crate::certificate;
 use crate::context::Context;
-use crate::names::{Domain, is_ipv4};
-use crate::policy::{Mode, Policy};
+use crate::names::Domain;
+use crate::policy::Mode;
 use crate::settings::Settings;
 use crate::verdict::{Action, Seen, verdict};
 
@@ -46,11 +48,14 @@ thread_local! {
     static YIELD: RefCell<CString> = RefCell::default();
 }
 
-/// The mode and the allowed MX hosts of a domain, for the router's `address_data`. One argument: the domain.
+/// The mode and the allowed MX hosts of a domain, for the router's `address_data`. One argument: the domain; or two, with
+/// the names of its MX hosts, as `${lookup dnsdb{>; mxh=$domain}}` gives them.
 ///
 /// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
 /// LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-/// where none is left. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
+/// where none is left. A long LIST is announced by `large=yes` in front of it: it is complete, but Exim reads it for each MX
+/// host and frees nothing, so that it is better to ask again with the names of the MX hosts. LIST then has those alone
+/// that the policy allows, and is never long. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
 /// domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
 /// file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
 ///
@@ -59,8 +64,10 @@ thread_local! {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
-        let [domain] = arguments else {
-            return Err("mtasts_exim_lookup takes one argument, the domain".into());
+        let (domain, hosts) = match arguments {
+            [domain] => (domain, None),
+            [domain, hosts] => (domain, Some(hosts)),
+            _ => return Err("mtasts_exim_lookup takes one argument, the domain, or also its MX hosts".into()),
         };
         let Some(answer) = ask(domain)? else {
             return Ok("mode=none".into());
@@ -76,9 +83,13 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
             return Ok(format!("mode={} id={}", answer.mode(), held.id));
         }
         let wrong = verdict(&answer, answer.domain(), &Seen::NoHostLeft).sentence;
-        let ignore = ignore_list(&held.policy);
+        let ignore = match hosts {
+            None => list::of_patterns(&held.policy),
+            Some(hosts) => list::of_hosts(&held.policy, answer.domain(), hosts),
+        };
+        let large = if list::is_large(&ignore) { " large=yes" } else { "" };
         Ok(format!(
-            "mode=enforce id={} ignore=\"{ignore}\" wrong={}",
+            "mode=enforce id={}{large} ignore=\"{ignore}\" wrong={}",
             held.id,
             quoted(&wrong)
         ))
@@ -290,22 +301,6 @@ fn context() -> Result<&'static Context, String> {
         .map_err(|e| e.to_string())
 }
 
-/// The list for `ignore_target_hosts`: everything but what the patterns allow. An item that begins with `^` is matched
-/// against the host's name; a plain name would be resolved and compared by its address.
-fn ignore_list(policy: &Policy) -> String {
-    let mut list = String::new();
-    for pattern in policy.mx() {
-        let name = pattern.wildcard().unwrap_or(pattern.as_str());
-        if is_ipv4(name) {
-            continue;
-        }
-        let label = if pattern.wildcard().is_some() { "[^.]+[.]" } else { "" };
-        // The name is made of LDH labels: the dot is all that needs care.
-        list.push_str(&format!("!^{label}{}$ ; ", name.replace('.', "[.]")));
-    }
-    list + "*"
-}
-
 /// Why the certificate of a host is refused, or nothing.
 fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
     let fact = |name: &str| {
@@ -338,13 +333,6 @@ fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_list_is_made_of_regular_expressions_alone() {
-        let text = "version: STSv1\nmode: enforce\nmx: mx1.ok.test\nmx: *.wild.test\nmx: 192.0.2.1\nmax_age: 1\n";
-        let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
-        assert_eq!(ignore_list(&policy), "!^mx1[.]ok[.]test$ ; !^[^.]+[.]wild[.]test$ ; *");
-    }
 
     #[test]
     fn a_refusal_only_where_this_transport_enforces_and_dane_does_not() {
