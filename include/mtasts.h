@@ -609,11 +609,14 @@ int32_t mtasts_recheck(const struct mtasts_context *context,
 // `context` is NULL or alive, and is not used again.
 void mtasts_context_free(struct mtasts_context *context);
 
-// The mode and the allowed MX hosts of a domain, for the router's `address_data`. One argument: the domain.
+// The mode and the allowed MX hosts of a domain, for the router's `address_data`. One argument: the domain; or two, with
+// the names of its MX hosts, as `${lookup dnsdb{>; mxh=$domain}}` gives them.
 //
 // Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
 // LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-// where none is left. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
+// where none is left. A long LIST is announced by `large=yes` in front of it: it is complete, but Exim reads it for each MX
+// host and frees nothing, so that it is better to ask again with the names of the MX hosts. LIST then has those alone
+// that the policy allows, and is never long. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
 // domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
 // file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
 //
@@ -797,6 +800,7 @@ int32_t mtasts_settings_new(struct mtasts_settings **out);
 int32_t mtasts_settings_of_host(struct mtasts_settings **out, struct mtasts_error *error);
 
 // Sets one setting. The keys are those of the settings file: `cache_dir` (absolute path; empty: memory alone),
+// `cache_max` and `cache_max_per_parent` (how many domains the cache may hold, in all and below one registered domain),
 // `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 // `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
 // public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`

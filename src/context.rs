@@ -20,6 +20,7 @@ use rustls_pki_types::UnixTime;
 
 use crate::answer::{Answer, Source};
 use crate::certificate::{CertificateFailure, check_chain};
+use crate::crowd::{Worth, excess, parent};
 use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
 use crate::exceptions::Watched;
@@ -523,7 +524,7 @@ impl Shared {
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((answer, entry.clone()));
             let store = turn.store.as_ref();
-            let _ = wrote.send(store.map_or(Ok(()), |store| write(store, &stored, &entry)));
+            let _ = wrote.send(store.map_or(Ok(()), |store| write(store, &stored, &entry, settings.bounds())));
         });
         match asked {
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
@@ -563,12 +564,27 @@ impl Shared {
         };
         if memory.len() >= MEMORY_SIZE && !memory.contains_key(known.answer.domain()) {
             memory.retain(|_, old| old.unsaved.is_some());
-            // Only a host that can write nothing at all comes here.
+            // Only a host that can write nothing at all comes here, and memory is all that its policies have.
             if memory.len() >= MEMORY_SIZE {
-                memory.clear();
+                make_room(&mut memory, self.settings.cache_max_per_parent);
             }
         }
         memory.insert(known.answer.domain().clone(), known);
+    }
+}
+
+/// Lets go of an eighth of what cannot be written: what is worth least.
+fn make_room(memory: &mut HashMap<Domain, Remembered>, per_parent: usize) {
+    let now = unix_now();
+    let unsaved: Vec<&Entry> = memory.values().filter_map(|known| known.unsaved.as_deref()).collect();
+    let worth: Vec<_> = unsaved
+        .iter()
+        .map(|entry| (parent(&entry.domain), Worth::of(entry, now)))
+        .collect();
+    let gone = excess(&worth, per_parent, MEMORY_SIZE - MEMORY_SIZE / 8);
+    let gone: Vec<Domain> = gone.into_iter().map(|place| unsaved[place].domain.clone()).collect();
+    for domain in gone {
+        memory.remove(&domain);
     }
 }
 
@@ -618,6 +634,33 @@ pub fn unix_now() -> u64 {
 mod tests {
     use super::*;
     use crate::entry::{Held, TxtSeen};
+
+    /// What a stranger's names fill memory with where nothing can be written pushes out nobody else's policy.
+    #[test]
+    fn a_crowd_of_what_cannot_be_written_pushes_out_itself() {
+        let mut settings = Settings::default();
+        settings.set("cache_dir", "/proc/mtasts-cannot-be-made").unwrap();
+        let context = Context::new(settings);
+        let now = unix_now();
+        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
+        let held = Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap());
+        let remember = |name: &str, used: u64| {
+            let mut entry = Entry::new(Domain::parse(name).unwrap());
+            entry.held = Some(held.clone());
+            entry.used = Some(used);
+            context.shared.remember(Remembered {
+                answer: Arc::new(Lookup::from_cache(&entry, now)),
+                unsaved: Some(Box::new(entry)),
+            });
+        };
+        remember("victim.test", now - 5 * 86_400);
+        for number in 0..3 * MEMORY_SIZE {
+            remember(&format!("x{number}.crowd.test"), now);
+        }
+        let known = |name: &str| context.shared.unsaved(&Domain::parse(name).unwrap()).is_some();
+        assert!(known("victim.test") && known(&format!("x{}.crowd.test", 3 * MEMORY_SIZE - 1)));
+        assert!(context.shared.memory.read().unwrap().len() <= MEMORY_SIZE);
+    }
 
     /// A directory that may not be written to leaves the policy in memory alone, and no hit may take it from there.
     #[test]

@@ -8,6 +8,7 @@
 //!
 //! Nothing is removed because a clock says so once. What a refresh finds expired or unused it marks, and only what stays
 //! so for a week, in each run between, is removed. A clock that jumps, however far, has to stay wrong for that week.
+//! Where there never was a policy there is nothing to lose: that goes as soon as it is of no use.
 
 pub mod run;
 
@@ -39,8 +40,12 @@ pub enum Plan {
 /// Why an entry is not worth keeping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Idle {
-    /// Its policy has expired, or it never had one.
+    /// Its policy has expired.
     NoPolicy,
+    /// It never had a policy, and what failed at the first contact is over.
+    NeverHad,
+    /// There were more than `cache_max_per_parent` or `cache_max`, and it was worth least.
+    Crowded,
     /// Nobody has asked for the domain for [`UNUSED`].
     Unused,
 }
@@ -50,6 +55,7 @@ pub enum Idle {
 #[must_use]
 pub fn plan(entry: &Entry, now: u64, uses_are_noted: bool) -> Plan {
     match (idle(entry, now, uses_are_noted), entry.idle_since) {
+        (Some(Idle::NeverHad), _) => Plan::Remove,
         (Some(_), Some(since)) if (since..since.saturating_add(GRACE)).contains(&now) => Plan::Wait,
         (Some(_), Some(since)) if since < now => Plan::Remove,
         // No mark, or one from the future: the clock went back.
@@ -66,13 +72,21 @@ pub fn idle(entry: &Entry, now: u64, uses_are_noted: bool) -> Option<Idle> {
     if entry.pinned(now).is_some() {
         return None;
     }
-    if entry.live(now).is_none() {
-        // A first contact that failed a moment ago is known for its pause, and for first_contact_defer.
-        let failed = entry.failed.as_ref().map(|failed| failed.at);
+    if entry.held.is_none() {
+        // A first contact that failed is known for its pause, and for first_contact_defer as long as mail asks.
         let asked = entry.txt.as_ref().map(|txt| txt.at);
-        let recent = |time: u64| time.abs_diff(now) < DAY;
-        let fresh = entry.held.is_none() && [failed, asked, entry.unlearned_since].into_iter().flatten().any(recent);
-        return (!fresh).then_some(Idle::NoPolicy);
+        let recent = |time: u64, within: u64| time.abs_diff(now) < within;
+        let paused = entry
+            .failed
+            .as_ref()
+            .is_some_and(|failed| recent(failed.at, FETCH_PAUSE));
+        let waits = entry
+            .unlearned_since
+            .is_some_and(|since| recent(since.max(asked.unwrap_or(0)), DAY));
+        return (!paused && !waits).then_some(Idle::NeverHad);
+    }
+    if entry.live(now).is_none() {
+        return Some(Idle::NoPolicy);
     }
     let unused = entry.used.is_some_and(|used| used.saturating_add(UNUSED) < now);
     (unused && uses_are_noted).then_some(Idle::Unused)
@@ -108,7 +122,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::entry::{FailedFetch, Held};
+    use crate::entry::{FailedFetch, Held, TxtSeen};
     use crate::names::Domain;
     use crate::result::ResultType;
 
@@ -258,12 +272,19 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_first_contact_is_kept_for_a_day() {
+    fn a_failed_first_contact_is_kept_as_long_as_it_is_of_use() {
         let mut bare = failed(Entry::new(Domain::parse("example.com").unwrap()), T);
-        assert_eq!(plan(&bare, T + DAY - 1, true), Plan::Wait);
-        assert_eq!(plan(&bare, T + DAY, true), Plan::Mark);
+        assert_eq!(plan(&bare, T + FETCH_PAUSE - 1, true), Plan::Wait);
+        assert_eq!(plan(&bare, T + FETCH_PAUSE, true), Plan::Remove);
+        // While mail asks, it is known since when it has waited, however long that is.
         (bare.failed, bare.unlearned_since) = (None, Some(T));
-        assert_eq!(plan(&bare, T + 1, true), Plan::Wait);
-        assert_eq!(plan(&bare, T + DAY, true), Plan::Mark);
+        assert_eq!(plan(&bare, T + DAY - 1, true), Plan::Wait);
+        assert_eq!(plan(&bare, T + DAY, true), Plan::Remove);
+        bare.txt = Some(TxtSeen {
+            at: T + 3 * DAY,
+            next: T + 3 * DAY + 60,
+        });
+        assert_eq!(plan(&bare, T + 4 * DAY - 1, true), Plan::Wait);
+        assert_eq!(plan(&bare, T + 4 * DAY, true), Plan::Remove);
     }
 }

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use crate::addresses::Network;
 use crate::exceptions::{self, Exceptions};
+use crate::store::bounds::Bounds;
 use crate::sys::process;
 use crate::text::one_line;
 
@@ -25,6 +26,10 @@ const MAX_FILE: u64 = 1024 * 1024;
 pub struct Settings {
     /// `cache_dir`: the directory of the policies, or nothing to keep them in memory alone. An absolute path.
     pub cache_dir: Option<PathBuf>,
+    /// `cache_max`: how many domains the cache may hold, in all; those that are worth least go.
+    pub cache_max: usize,
+    /// `cache_max_per_parent`: how many domains the cache may hold below one that somebody had to register.
+    pub cache_max_per_parent: usize,
     /// `ca_file`: a PEM file of the roots to trust in place of the system's.
     pub ca_file: Option<PathBuf>,
     /// `nameservers`: asked in place of those of /etc/resolv.conf; an address, or an address and a port.
@@ -50,6 +55,8 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             cache_dir: Some(PathBuf::from(CACHE_DIR)),
+            cache_max: 100_000,
+            cache_max_per_parent: 1000,
             ca_file: None,
             nameservers: Vec::new(),
             timeout: Duration::from_secs(60),
@@ -98,6 +105,13 @@ impl SettingsError {
 }
 
 impl Settings {
+    pub(crate) const fn bounds(&self) -> Bounds {
+        Bounds {
+            per_parent: self.cache_max_per_parent,
+            in_all: self.cache_max,
+        }
+    }
+
     /// Sets one key from its text. Lists are separated by spaces or commas, times are `30`, `30s`, `5m`, `1h` or `1d`.
     /// The file that `exceptions` names is read.
     ///
@@ -108,6 +122,8 @@ impl Settings {
         match key {
             "cache_dir" if value.is_empty() => self.cache_dir = None,
             "cache_dir" => self.cache_dir = Some(absolute(value).map_err(fail)?),
+            "cache_max" => self.cache_max = count(value).map_err(fail)?,
+            "cache_max_per_parent" => self.cache_max_per_parent = count(value).map_err(fail)?,
             "ca_file" => self.ca_file = Some(absolute(value).map_err(fail)?),
             "nameservers" => self.nameservers = list(value, nameserver).map_err(fail)?,
             "timeout" => {
@@ -295,6 +311,12 @@ fn network(text: &str) -> Result<Network, String> {
     })
 }
 
+fn count(text: &str) -> Result<usize, String> {
+    let digits = text.bytes().all(|c| c.is_ascii_digit()) && text.len() <= 9;
+    let number = digits.then(|| text.parse().ok()).flatten().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{:?} is no number from 1 to 999999999", one_line(text, 40)))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
@@ -321,7 +343,7 @@ mod tests {
             .read(
                 "cache_dir = '/srv/mtasts'\nca_file = '/srv/ca.pem'\nnameservers = ['192.0.2.1', '[2001:db8::1]:5353']\n\
                  timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\nfirst_contact_defer = '1h'\n\
-                 txt_life_min = '5m'\ntxt_life_max = '1d'\n",
+                 txt_life_min = '5m'\ntxt_life_max = '1d'\ncache_max = 50000\ncache_max_per_parent = '500'\n",
             )
             .unwrap();
         assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
@@ -330,6 +352,7 @@ mod tests {
         assert_eq!(settings.allow_addresses.len(), 2);
         assert_eq!(settings.first_contact_defer, Duration::from_secs(3600));
         assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
+        assert_eq!((settings.cache_max, settings.cache_max_per_parent), (50_000, 500));
     }
 
     #[test]
@@ -369,6 +392,8 @@ mod tests {
         for (text, error) in [
             ("timeout = '1y'", "timeout: \"1y\" is no time: 30s, 5m, 1h or 1d"),
             ("timeout = '0s'", "timeout: must be between 1s and 10m"),
+            ("cache_max = 0", "cache_max: \"0\" is no number from 1 to 999999999"),
+            ("cache_max = '1k'", "cache_max: \"1k\" is no number from 1 to 999999999"),
             ("cachedir = '/x'", "cachedir: there is no such setting"),
             ("cache_dir = 'x'", "cache_dir: \"x\" is not an absolute path"),
             ("nameservers = [1]", "nameservers: must be a list of texts"),

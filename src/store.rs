@@ -1,7 +1,9 @@
 //! The disk is the cache: one readable file per policy domain, replaced whole or not at all, shared by every process
 //! and MTA of the host through the owner and the group of its directory.
 
+pub(crate) mod bounds;
 mod listing;
+mod modes;
 
 use std::fmt;
 use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};

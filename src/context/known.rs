@@ -3,9 +3,10 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::Shared;
+use super::{Shared, unix_now};
 use crate::entry::Entry;
 use crate::names::Domain;
+use crate::store::bounds::Bounds;
 use crate::store::{Store, StoreError};
 use crate::sys::thread::{ThreadError, on_own_thread};
 
@@ -31,7 +32,11 @@ impl Shared {
             return Ok(());
         };
         let (store, stored, entry) = (Store::new(dir.clone()), known.stored.clone(), entry.clone());
-        on_own_thread(Instant::now() + WRITE_TIME, move || write(&store, &stored, &entry)).unwrap_or_else(|e| match e {
+        let bounds = self.settings.bounds();
+        on_own_thread(Instant::now() + WRITE_TIME, move || {
+            write(&store, &stored, &entry, bounds)
+        })
+        .unwrap_or_else(|e| match e {
             ThreadError::Deadline => Err(StoreError::Slow(dir)),
             e => Err(StoreError::Directory(dir, io::Error::other(e.to_string()))),
         })
@@ -89,9 +94,13 @@ impl Shared {
 }
 
 /// Writes what was learnt beyond what is on the disk. Most domains have no policy: they leave no trace there.
-pub(super) fn write(store: &Store, stored: &Entry, entry: &Entry) -> Result<(), StoreError> {
+pub(super) fn write(store: &Store, stored: &Entry, entry: &Entry, bounds: Bounds) -> Result<(), StoreError> {
     if entry == stored || (entry.is_empty() && stored.is_empty()) {
         return Ok(());
     }
-    store.update(stored, entry)
+    store.update(stored, entry)?;
+    if stored.is_empty() {
+        store.make_room(&entry.domain, bounds, unix_now());
+    }
+    Ok(())
 }

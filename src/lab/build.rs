@@ -13,6 +13,7 @@ impl Entry {
         let setup = Setup {
             txt: Txt::Records(vec!["v=STSv1; id=1;".to_owned()]),
             body: policy_text("enforce", &[&mx], 86400).into(),
+            every_name: false,
             https: Https::Ok,
             https_certificate: Certificate::Valid,
             policy_at: At::Own,

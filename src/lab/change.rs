@@ -15,6 +15,9 @@ pub struct Change {
     /// The text of the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
+    /// Each name below the domain is a mail domain with the domain's record and policy, as a wildcard in DNS makes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub every_name: Option<bool>,
     /// What the policy host does.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub https: Option<Https>,
@@ -89,6 +92,7 @@ impl Setup {
         if let Some(policy) = change.policy {
             self.body = policy.into();
         }
+        self.every_name = change.every_name.unwrap_or(self.every_name);
         self.https = change.https.unwrap_or(self.https);
         self.https_certificate = change.https_certificate.unwrap_or(self.https_certificate);
         if let Some(names) = change.hosts {

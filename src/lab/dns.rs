@@ -157,6 +157,11 @@ impl Answerer {
             .strip_suffix(&domain)
             .map(|label| label.trim_end_matches('.'))
             .unwrap_or_default();
+        // What a wildcard in DNS answers, and what it would be asked for.
+        let below = match below.split_once('.') {
+            Some((first @ ("_mta-sts" | "mta-sts"), _)) if setup.every_name => first,
+            _ => below,
+        };
         let found = match (below, host) {
             ("", _) if kind == RecordType::MX => match &setup.mx {
                 MxRecords::Fault(fault) => Found::Fault(*fault),
@@ -176,8 +181,11 @@ impl Answerer {
                 Txt::Records(_) => Found::Fault(Fault::NoData),
             },
             ("mta-sts", _) => addresses(
-                self.world
-                    .place(name, &setup.policy_at, setup.https == Https::Unreachable),
+                self.world.place(
+                    &format!("mta-sts.{domain}"),
+                    &setup.policy_at,
+                    setup.https == Https::Unreachable,
+                ),
                 kind,
             ),
             (_, Some(host)) => addresses(self.world.place(name, &host.at, host.mx == Mx::Unreachable), kind),

@@ -103,6 +103,8 @@ pub struct Entry {
 pub(super) struct Setup {
     pub(super) txt: Txt,
     pub(super) body: Vec<u8>,
+    /// A wildcard in DNS: each name below is a mail domain with this record and policy.
+    pub(super) every_name: bool,
     pub(super) https: Https,
     pub(super) https_certificate: Certificate,
     pub(super) policy_at: At,

@@ -47,7 +47,10 @@ pub(super) async fn serve(world: Arc<World>, stream: TcpStream) -> io::Result<()
         return Ok(());
     }
     let alone = hosts.len() == 1;
-    let host = hosts.swap_remove(named);
+    let mut host = hosts.swap_remove(named);
+    if let Some(name) = sni.as_deref().filter(|_| host.every_name) {
+        host.subject.host = name.to_owned();
+    }
     if !alone {
         count(&mut world.log().counters.https_connections, &host.subject.host);
     }

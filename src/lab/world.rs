@@ -34,6 +34,7 @@ pub(super) struct PolicyHost {
     pub(super) subject: Subject,
     pub(super) https: Https,
     pub(super) certificate: Certificate,
+    pub(super) every_name: bool,
     pub(super) body: Vec<u8>,
 }
 
@@ -131,6 +132,7 @@ impl World {
                 },
                 https: setup.https,
                 certificate: setup.https_certificate,
+                every_name: setup.every_name,
                 body: setup.body.clone(),
             })
         };

@@ -1,6 +1,13 @@
 //! A run of the refresh: over every entry of the cache, some of them at once.
+//!
+//! First it reads all of them, and lets go of what is too much. Then it renews what is due, in the order in which the
+//! policies expire; but strangers decide when theirs do and how long their hosts take. So what failed before comes later,
+//! the many of one parent domain come after the first of each, and each has a short time. At the end the slow ones have
+//! the time that is left.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::{Idle, Plan, idle, plan};
 use crate::answer::Source;
 use crate::context::{Context, unix_now};
+use crate::crowd::{Worth, excess, parent};
 use crate::entry::{Entry, EntryError};
 use crate::names::Domain;
 use crate::policy::Mode;
@@ -19,6 +27,12 @@ use crate::sys::process;
 const AT_ONCE: usize = 16;
 /// The lock that a run holds; no domain has a space in its name.
 const RUN: &str = "refresh run";
+/// The part of the setting `timeout` that a policy host has at first: far longer than a good one takes.
+const SHORT: u32 = 4;
+/// After so many slow hosts below one parent domain the others below it have to wait until the end.
+const SLOW: usize = 32;
+/// How long the slow ones may take at the end, all together. A run begins every hour.
+const LATE: Duration = Duration::from_secs(20 * 60);
 /// How long a mark waits for those who write the same entry.
 const WRITE_TURN: Duration = Duration::from_secs(1);
 
@@ -82,6 +96,15 @@ pub enum Outcome {
     Broken(String),
 }
 
+/// What the first look at an entry says.
+struct Seen<'a> {
+    domain: &'a Domain,
+    /// Nothing where it cannot be read.
+    worth: Option<Worth>,
+    /// Nothing where it waits; else whether it failed before, and when it expires.
+    due: Option<(bool, u64)>,
+}
+
 impl<'a> Run<'a> {
     /// Begins a run over the cache of a context.
     ///
@@ -117,45 +140,126 @@ impl<'a> Run<'a> {
     /// Goes through all entries and tells what becomes of each. With `all`, every policy that counts is renewed whether
     /// or not it is due. `told` is called on the threads of the run, some at once.
     pub fn run(&self, all: bool, told: impl Fn(&Domain, Outcome) + Sync) {
-        let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(domain) = self.domains.get(next.fetch_add(1, Ordering::Relaxed)) {
-                told(domain, self.tend(domain, all));
-            }
+        let seen = Mutex::new(Vec::with_capacity(self.domains.len()));
+        at_once(&self.domains, |domain| {
+            let look = self.look(domain, all);
+            seen.lock().unwrap_or_else(|e| e.into_inner()).push(look);
+        });
+        let seen = self.let_go(seen.into_inner().unwrap_or_else(|e| e.into_inner()), &told);
+        let waits = seen.iter().filter(|seen| seen.due.is_none());
+        waits.for_each(|seen| told(seen.domain, Outcome::Waits));
+
+        let short = self.context.settings().timeout / SHORT;
+        let (slow, late) = (Mutex::new(HashMap::new()), Mutex::new(Vec::new()));
+        let later = |domain| late.lock().unwrap_or_else(|e| e.into_inner()).push(domain);
+        let slow_below = |domain, more: usize| {
+            let mut slow = slow.lock().unwrap_or_else(|e| e.into_inner());
+            let count: &mut usize = slow.entry(parent(domain)).or_default();
+            *count += more;
+            *count
         };
-        thread::scope(|scope| {
-            for _ in 1..AT_ONCE {
-                // Where the system gives no more threads, those that there are do the work.
-                if thread::Builder::new().spawn_scoped(scope, work).is_err() {
-                    break;
-                }
+        at_once(&in_order(&seen), |domain| {
+            if slow_below(domain, 0) >= SLOW {
+                return later(*domain);
             }
-            work();
+            let begun = Instant::now();
+            let outcome = self.tend(domain, all, short);
+            let failed = matches!(
+                outcome,
+                Outcome::Failed(_) | Outcome::FailedForNothing | Outcome::Broken(_)
+            );
+            if failed && begun.elapsed() >= short {
+                slow_below(domain, 1);
+                return later(*domain);
+            }
+            told(domain, outcome);
+        });
+        let end = Instant::now() + LATE;
+        at_once(&late.into_inner().unwrap_or_else(|e| e.into_inner()), |domain| {
+            let left = end.saturating_duration_since(Instant::now());
+            told(
+                domain,
+                if left < short {
+                    Outcome::Failed(format!(
+                        "{domain}: not renewed: below {} too many policy hosts do not answer, and the time of this run is over",
+                        parent(domain)
+                    ))
+                } else {
+                    self.tend(domain, all, left)
+                },
+            );
         });
     }
 
-    fn tend(&self, domain: &Domain, all: bool) -> Outcome {
+    /// Reads an entry, and mends the mode of its file.
+    fn look<'d>(&self, domain: &'d Domain, all: bool) -> Seen<'d> {
+        let now = unix_now();
+        // Where it cannot be mended it cannot be renewed either, and that is told.
+        let _ = self.store.mend(domain, Instant::now() + WRITE_TURN);
+        let (worth, due) = match self.store.load(domain) {
+            Ok(Some(entry)) => {
+                let renewed = all && entry.live(now).is_some() && entry.pinned(now).is_none();
+                let due = renewed || plan(&entry, now, self.uses_are_noted) != Plan::Wait;
+                let expires = entry.held.as_ref().map_or(0, |held| held.expires());
+                (
+                    Some(Worth::of(&entry, now)),
+                    due.then_some((entry.failed.is_some(), expires)),
+                )
+            }
+            // Somebody has removed it since the run began.
+            Ok(None) => (None, None),
+            Err(_) => (None, Some((true, 0))),
+        };
+        Seen { domain, worth, due }
+    }
+
+    /// Removes what is too much, and gives what stays.
+    fn let_go<'d>(&self, mut seen: Vec<Seen<'d>>, told: &impl Fn(&Domain, Outcome)) -> Vec<Seen<'d>> {
+        let bounds = self.context.settings().bounds();
+        // What cannot be read comes last.
+        seen.sort_unstable_by_key(|seen| (seen.worth.is_none(), seen.domain));
+        let known: Vec<(&str, Worth)> = seen
+            .iter()
+            .map_while(|seen| Some((parent(seen.domain), seen.worth?)))
+            .collect();
+        let mut gone = excess(&known, bounds.per_parent, bounds.in_all);
+        gone.sort_unstable();
+        for place in gone.into_iter().rev() {
+            let (domain, Some(worth)) = (seen[place].domain, seen[place].worth) else {
+                continue;
+            };
+            match self.store.evict(domain, worth, Instant::now() + WRITE_TURN, unix_now()) {
+                Ok(true) => told(domain, Outcome::Removed(Idle::Crowded)),
+                Ok(false) => continue,
+                Err(e) => told(domain, Outcome::Failed(format!("{domain}: {e}"))),
+            }
+            seen.swap_remove(place);
+        }
+        seen
+    }
+
+    fn tend(&self, domain: &Domain, all: bool, patience: Duration) -> Outcome {
         let now = unix_now();
         let entry = match self.store.load(domain) {
             Ok(Some(entry)) => entry,
             // Somebody has removed it since we looked.
             Ok(None) => return Outcome::Waits,
-            Err(e) => return self.repair(domain, &e),
+            Err(e) => return self.repair(domain, &e, patience),
         };
         let planned = plan(&entry, now, self.uses_are_noted);
         if all && entry.live(now).is_some() && entry.pinned(now).is_none() {
-            return self.renew(&entry);
+            return self.renew(&entry, patience);
         }
         match planned {
             Plan::Wait => Outcome::Waits,
-            Plan::Renew => self.renew(&entry),
+            Plan::Renew => self.renew(&entry, patience),
             Plan::Mark | Plan::Unmark | Plan::Remove => self.put_away(domain, now),
         }
     }
 
-    fn renew(&self, entry: &Entry) -> Outcome {
+    fn renew(&self, entry: &Entry, patience: Duration) -> Outcome {
         let domain = &entry.domain;
-        let answer = match self.context.refresh(domain, Duration::MAX) {
+        let answer = match self.context.refresh(domain, patience) {
             Ok(answer) => answer,
             Err(e) => return Outcome::Failed(format!("{domain}: {e}")),
         };
@@ -181,10 +285,10 @@ impl<'a> Run<'a> {
     }
 
     /// A file that cannot be used is replaced if there is a policy; nothing else is known of it.
-    fn repair(&self, domain: &Domain, error: &StoreError) -> Outcome {
+    fn repair(&self, domain: &Domain, error: &StoreError, patience: Duration) -> Outcome {
         // Another version of this library may share the directory: its files are not for us.
         let other_version = matches!(error, StoreError::Entry(_, EntryError::Format));
-        if !other_version && matches!(self.renew(&Entry::new(domain.clone())), Outcome::Renewed) {
+        if !other_version && matches!(self.renew(&Entry::new(domain.clone()), patience), Outcome::Renewed) {
             return Outcome::Renewed;
         }
         Outcome::Broken(error.to_string())
@@ -211,4 +315,41 @@ impl<'a> Run<'a> {
             Err(e) => Outcome::Failed(format!("{domain}: {e}")),
         }
     }
+}
+
+/// What is due, in the order in which it is renewed.
+fn in_order<'d>(seen: &[Seen<'d>]) -> Vec<&'d Domain> {
+    let due = seen
+        .iter()
+        .filter_map(|seen| Some((parent(seen.domain), seen.due?, seen.domain)));
+    let mut due: Vec<_> = due.collect();
+    due.sort_unstable();
+    let (mut before, mut rank) = ("", 0);
+    let mut order: Vec<(bool, usize, u64, &Domain)> = Vec::with_capacity(due.len());
+    for (parent, (failed, expires), domain) in due {
+        rank = if parent == before { rank + 1 } else { 0 };
+        before = parent;
+        order.push((failed, rank, expires, domain));
+    }
+    order.sort_unstable();
+    order.into_iter().map(|(.., domain)| domain).collect()
+}
+
+/// Does a work for each of these, some at once.
+fn at_once<'i, T: Sync>(items: &'i [T], work: impl Fn(&'i T) + Sync) {
+    let next = AtomicUsize::new(0);
+    let all = || {
+        while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+            work(item);
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..AT_ONCE {
+            // Where the system gives no more threads, those that there are do the work.
+            if thread::Builder::new().spawn_scoped(scope, all).is_err() {
+                break;
+            }
+        }
+        all();
+    });
 }

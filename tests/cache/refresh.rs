@@ -281,6 +281,65 @@ fn one_run_at_a_time_sixteen_policies_at_once() {
     });
 }
 
+/// The names of the silent ones come first in the alphabet, and they are more than are asked at once.
+#[test]
+fn what_expires_first_is_renewed_first_and_not_behind_silent_hosts() {
+    on_the_internet("order", |host| {
+        host.set("timeout = \"40s\"");
+        host.lookup("good.test");
+        host.age("good.test", LATE);
+        let held = host.entry("good.test").unwrap().held;
+        let table = lab::table();
+        let silent = table.iter().filter(|entry| entry.policy == Policy::Enforce);
+        let silent = silent.filter(|entry| entry.name.as_str() < "wild.test").take(33);
+        for domain in silent {
+            let mut entry = mtasts::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
+            entry.held = held.clone();
+            mtasts::store::Store::new(host.cache.clone()).save(&entry).unwrap();
+            host.own(&host.cache.join(&domain.name));
+            host.lab.set(&domain.name, Change::https(Https::BlackHole)).unwrap();
+        }
+        // It has less than an hour to live.
+        host.lookup("wild.test");
+        host.age("wild.test", 23 * HOUR + 1800);
+        let start = Instant::now();
+        let mut run = command(std::path::Path::new(env!("CARGO_BIN_EXE_mtasts")), "refresh")
+            .spawn()
+            .unwrap();
+        while host.fetched("wild.test") + HOUR < unix_now() {
+            // The first silent ones have ten seconds.
+            assert!(start.elapsed() < Duration::from_secs(8), "it waits for the silent ones");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        println!("renewed after {:?}", start.elapsed());
+        run.kill().unwrap();
+        run.wait().unwrap();
+    });
+}
+
+/// In a quarter of its time it did not answer.
+#[test]
+fn a_slow_policy_host_has_its_whole_time_at_the_end() {
+    on_the_internet("slow", |host| {
+        host.set("timeout = \"12s\"");
+        host.lookup("good.test");
+        host.age("good.test", LATE);
+        host.lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
+        let run = command(std::path::Path::new(env!("CARGO_BIN_EXE_mtasts")), "refresh")
+            .spawn()
+            .unwrap();
+        // In the first attempt it keeps silent, in the second it does not.
+        std::thread::sleep(Duration::from_millis(2000));
+        host.lab.set("good.test", Change::https(Https::Ok)).unwrap();
+        let ran = run.wait_with_output().unwrap();
+        assert_eq!(
+            (ran.status.code(), String::from_utf8(ran.stderr).unwrap()),
+            (Some(0), String::new())
+        );
+        assert!(host.fetched("good.test") + HOUR > unix_now());
+    });
+}
+
 /// `script` (util-linux) makes a terminal.
 #[test]
 fn a_bar_shows_how_far_it_is_where_somebody_watches() {

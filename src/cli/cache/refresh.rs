@@ -36,6 +36,7 @@ struct Counts {
     weakened: usize,
     failed: usize,
     removed: usize,
+    crowded: usize,
     broken: usize,
 }
 
@@ -66,8 +67,15 @@ impl Refresh {
             weakened,
             failed,
             removed,
+            crowded,
             broken,
         } = counts;
+        if crowded > 0 {
+            // One line, for a stranger decides how many they are.
+            output::tell(&format!(
+                "{crowded} entries removed: cache_max and cache_max_per_parent in mtasts.toml allow no more"
+            ));
+        }
         let (policies, swept) = (run.count(), run.swept);
         if self.json {
             output::print_json(&json!({
@@ -112,6 +120,11 @@ impl Counts {
                 let why = match why {
                     Idle::NoPolicy => "no policy counts",
                     Idle::Unused => "nobody has asked for it for half a year",
+                    Idle::NeverHad => return None,
+                    Idle::Crowded => {
+                        self.crowded += 1;
+                        return None;
+                    }
                 };
                 Some(format!("{domain}: removed from the cache: {why}"))
             }
