@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use dns_server::{DnsServer, Reply, address, cname};
 use hickory_resolver::proto::rr::RecordType;
+use mtasts::addresses::Rule;
 use mtasts::dns::Resolver;
 use mtasts::https::{FetchError, Https, PolicyHost};
 use mtasts::policy::MAX_POLICY;
@@ -55,9 +56,13 @@ impl World {
 
     fn policy_host(&self, allowed: &[&str]) -> PolicyHost {
         let roots: Arc<Roots> = Arc::new(roots(&[&self.authority]));
-        let allowed: Vec<_> = allowed.iter().map(|network| network.parse().expect(network)).collect();
+        let allowed = allowed.iter().map(|network| network.parse().expect(network)).collect();
+        let addresses = Rule {
+            allowed,
+            ..Rule::default()
+        };
         let dns = Resolver::with_servers(&[self.dns.address]);
-        PolicyHost::new(Arc::new(dns), Arc::new(move || Ok(Arc::clone(&roots))), &allowed)
+        PolicyHost::new(Arc::new(dns), Arc::new(move || Ok(Arc::clone(&roots))), addresses)
     }
 
     fn get_within(&self, time: Duration) -> Result<String, FetchError> {
@@ -624,7 +629,7 @@ fn the_certificate_has_to_be_good() {
         let server = PolicyServer::says("8.8.8.1", &certificate, policy_answer());
         let roots = Arc::new(roots(&[authority]));
         let dns = Arc::new(Resolver::with_servers(&[world.dns.address]));
-        let policy_host = PolicyHost::new(dns, Arc::new(move || Ok(Arc::clone(&roots))), &[]);
+        let policy_host = PolicyHost::new(dns, Arc::new(move || Ok(Arc::clone(&roots))), Rule::default());
         let result = policy_host.get(&domain(), Instant::now() + Duration::from_secs(20));
         match words {
             None => assert_eq!(result.as_deref(), Ok(POLICY.as_bytes())),
@@ -699,7 +704,11 @@ fn without_roots_nothing_is_asked() {
     let world = World::new(&["8.8.8.1"]);
     let server = PolicyServer::says("8.8.8.1", &world.certificate(), policy_answer());
     let dns = Arc::new(Resolver::with_servers(&[world.dns.address]));
-    let policy_host = PolicyHost::new(dns, Arc::new(|| Err("cannot read the CA bundle".into())), &[]);
+    let policy_host = PolicyHost::new(
+        dns,
+        Arc::new(|| Err("cannot read the CA bundle".into())),
+        Rule::default(),
+    );
     let error = policy_host
         .get(&domain(), Instant::now() + Duration::from_secs(5))
         .expect_err("no roots");

@@ -42,6 +42,7 @@ describe('settings', () => {
     refused({ caFile: 'a\0b' }, /^ca_file: /)
     refused({ nameservers: ['192.0.2.1', 'localhost'] }, /^nameservers: .*localhost/)
     refused({ allowAddresses: ['192.0.2.0/33'] }, /^allow_addresses: /)
+    refused({ nat64Prefixes: ['2001:db8::/65'] }, /^nat64_prefixes: .*RFC 6052/)
     refused({ txtLifeMin: 'soon' }, /^txt_life_min: /)
     refused({ exceptions: '/nowhere' }, /\/nowhere/)
     refused({ cacheDirectory: '/var/lib/mtasts' }, /^cache_directory: there is no such setting/)
@@ -68,6 +69,7 @@ describe('settings', () => {
       nameservers: ['192.0.2.1', '[2001:db8::1]:5353'],
       timeout: 30_000,
       allowAddresses: ['192.0.2.0/24', '::1'],
+      nat64Prefixes: ['2001:db8:64::/96'],
       firstContactDefer: '1h',
       txtLifeMin: '60s',
       txtLifeMax: 3_600_000,
