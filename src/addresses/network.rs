@@ -277,7 +277,7 @@ mod tests {
             let reserved = Ipv6Addr::from_bits(address.to_bits() | 1 << 56);
             assert_eq!(parsed.carried(reserved), None, "{prefix}");
             let suffix = Ipv6Addr::from_bits(address.to_bits() | 1);
-            assert_eq!(parsed.carried(suffix).is_some(), true, "{prefix}");
+            assert!(parsed.carried(suffix).is_some(), "{prefix}");
         }
     }
 

@@ -154,6 +154,21 @@ class Resolver:
 
         return check_of(fill)
 
+    def check_address(self, address: str) -> None:
+        """Says whether a host may be contacted at an address: at those of the public Internet, and at those that
+        `allow_addresses` and `nat64_prefixes` allow. A domain's owner chooses the addresses of its MX hosts, and could
+        otherwise point us at this machine and its network. Connect to the address, not to the name again.
+
+        Args:
+            address: An IPv4 or IPv6 address.
+
+        Raises:
+            AddressRefused: It may not; the reason says why.
+            ArgumentError: It is no address.
+        """
+        octets, error = octets_of(address), new_error()
+        check(lib.mtasts_check_address(self._context, octets, len(octets), error), error)
+
     def cached_domains(self) -> list[str]:
         """The domains that the cache holds something of, in alphabetical order.
 
