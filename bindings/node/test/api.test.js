@@ -22,6 +22,13 @@ function file(t, name, text) {
   return path.join(directory, name)
 }
 
+test('the addon names nothing of the machine on which it was built', () => {
+  const addon = fs.readFileSync(path.join(__dirname, '..', 'mtasts.node'))
+  for (const directory of [os.homedir(), path.join(__dirname, '../../..')]) {
+    assert.ok(!addon.includes(`${directory}/`), directory)
+  }
+})
+
 test('the words', () => {
   assert.deepEqual(mtasts.Mode, { ENFORCE: 'enforce', TESTING: 'testing', NONE: 'none' })
   assert.equal(mtasts.Action.DELIVER_AND_REPORT, 'deliver-and-report')
