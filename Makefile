@@ -12,6 +12,7 @@ PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 INSTALL ?= install
+STRIP ?= strip
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^\#define MTASTS_ABI //p' include/mtasts.h)
@@ -28,11 +29,13 @@ all: $(DIST)/libmtasts.so $(DIST)/mtasts
 $(DIST)/libmtasts.so $(DIST)/mtasts: export CARGO_ENCODED_RUSTFLAGS = $(shell ./rustflags.sh)
 
 # Asked for by themselves, because cargo does no link-time optimisation of a library that is also built for Rust; and
-# copied, because building the command leaves such a one in their place.
+# copied, because building the command leaves such a one in their place. Cargo strips no archive, and the C in it comes
+# with its paths.
 $(DIST)/libmtasts.so: $(SOURCES)
 	$(CARGO) rustc $(CARGO_FLAGS) --release --lib --crate-type cdylib,staticlib
 	mkdir -p $(DIST)
 	cp $(TARGET)/release/libmtasts.a $(DIST)/libmtasts.a
+	$(STRIP) --strip-debug $(DIST)/libmtasts.a
 	cp $(TARGET)/release/libmtasts.so $@
 
 $(DIST)/mtasts: $(SOURCES) $(DIST)/libmtasts.so

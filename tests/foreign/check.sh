@@ -25,24 +25,20 @@ exec 9>"$dir/lock"
 flock 9
 log=$dir/log
 
-# apt ARCHITECTURE COMMAND...: with lists and packages of its own, as if nothing were installed here.
+# apt ARCHITECTURE PROGRAM ARGUMENT...: apt-get or apt-cache with lists of their own, as if nothing were installed here.
+# Debian has this compiler in several suites; one of them may be renewed before the others.
 apt() {
-    state=$dir/apt/$1
-    architecture=$1
-    shift
+    architecture=$1 program=$2 state=$dir/apt/$1
+    shift 2
     mkdir -p "$state/lists/partial" "$state/archives/partial"
     : >>"$state/status"
-    {
-        for suite in $suites; do
-            case $suite in *-security) archive=debian-security ;; *) archive=debian ;; esac
-            echo "deb [signed-by=$keys] http://deb.debian.org/$archive $suite main"
-        done
-    } >"$state/sources.list"
-    apt-get -qq -o APT::Architecture="$architecture" -o APT::Architectures::="$architecture" \
+    for suite in "debian bookworm" "debian-security bookworm-security" "debian trixie"; do
+        echo "deb [signed-by=$keys] http://deb.debian.org/$suite main"
+    done >"$state/sources.list"
+    "$program" -q -o APT::Architecture="$architecture" -o APT::Architectures::="$architecture" \
         -o Dir::State::lists="$state/lists" -o Dir::State::status="$state/status" -o Dir::Cache="$state" \
         -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null \
-        -o Acquire::IndexTargets::deb::Packages::DefaultEnabled=true \
-        -o Acquire::Languages=none -o APT::Sandbox::User=root "$@" >"$log" 2>&1
+        -o Acquire::Languages=none -o APT::Sandbox::User=root "$@"
 }
 
 # fetch ARCHITECTURE TREE PACKAGE...
@@ -50,30 +46,43 @@ fetch() {
     architecture=$1 tree=$2
     shift 2
     say "downloading $* ($architecture)"
-    rm -rf "$dir/debs"
     mkdir -p "$dir/debs" "$tree/usr/lib" "$tree/usr/bin"
     for name in lib bin; do ln -sfn usr/$name "$tree/$name"; done
-    (cd "$dir/debs" && apt "$architecture" update && apt "$architecture" download "$@") || {
-        cat "$log" >&2
-        die "apt could not download them"
-    }
+    (cd "$dir/debs" && apt "$architecture" apt-get download "$@") >"$log" 2>&1 || { cat "$log" >&2; die "apt could not"; }
     for deb in "$dir"/debs/*.deb; do
         dpkg-deb --fsys-tarfile "$deb" | tar -x -C "$tree" --keep-directory-symlink || die "cannot unpack $deb"
     done
     rm -rf "$dir/debs"
 }
 
+# of ARCHITECTURE UPSTREAM: the newest libstd-rust-web-dev whose version begins so.
+of() {
+    apt "$1" apt-cache madison libstd-rust-web-dev | sed -n "s/^[^|]*| *\($2[^ ]*\) *|.*/\1/p" | head -n 1
+}
+
 compiler=$dir/compiler
 if [ ! -e "$dir/complete" ]; then
-    rm -rf "$compiler" "$dir/i386" "$dir/armhf" "$dir/build"
-    # Compilers that run on this machine's C library.
-    # shellcheck disable=SC1091
-    suites=$(. /etc/os-release && echo "${VERSION_CODENAME}")
-    suites="$suites $suites-security"
-    fetch amd64 "$compiler" rustc-web libstd-rust-web-1.96 libstd-rust-web-dev libllvm22
-    suites=trixie
+    rm -rf "$compiler" "$dir/i386" "$dir/armhf" "$dir/build" "$dir/debs"
+    for architecture in amd64 i386 armhf; do
+        # Where a list cannot be had now, another suite may do.
+        apt $architecture apt-get update >"$log" 2>&1 || say "not all lists of $architecture could be had"
+    done
+    # The newest that there is for all three, and that runs with the C library of this machine: that of bookworm.
+    version=
+    for candidate in $(apt amd64 apt-cache madison rustc-web | sed -n 's/^[^|]*| *\([^ ]*~deb12[^ ]*\) *|.*/\1/p'); do
+        upstream=${candidate%%~*}
+        if [ -n "$(of i386 "$upstream")" ] && [ -n "$(of armhf "$upstream")" ]; then
+            version=$candidate
+            break
+        fi
+    done
+    [ -n "$version" ] || die "Debian has no version of rustc-web for amd64, i386 and armhf at once"
+    series=$(echo "$upstream" | cut -d . -f 1,2)
+    llvm=$(apt amd64 apt-cache show "libstd-rust-web-$series=$version" | sed -n 's/^Depends:.*\(libllvm[0-9]*\).*/\1/p')
+    fetch amd64 "$compiler" "rustc-web=$version" "libstd-rust-web-$series=$version" "libstd-rust-web-dev=$version" "$llvm"
     for architecture in i386 armhf; do
-        fetch $architecture "$dir/$architecture" libstd-rust-web-dev libc6 libc6-dev linux-libc-dev libgcc-s1 libgcc-14-dev
+        fetch $architecture "$dir/$architecture" "libstd-rust-web-dev=$(of $architecture "$upstream")" \
+            libc6 libc6-dev linux-libc-dev libgcc-s1 libgcc-12-dev
         cp -a "$dir/$architecture"/usr/lib/rustlib/*-linux-* "$compiler/usr/lib/rustlib/"
     done
     touch "$dir/complete"
