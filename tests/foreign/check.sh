@@ -33,12 +33,13 @@ apt() {
     mkdir -p "$state/lists/partial" "$state/archives/partial"
     : >>"$state/status"
     for suite in "debian bookworm" "debian-security bookworm-security" "debian trixie"; do
-        echo "deb [signed-by=$keys] http://deb.debian.org/$suite main"
+        # What runs here has to do with an older C library.
+        [ "$architecture $suite" = "amd64 debian trixie" ] || echo "deb [signed-by=$keys] http://deb.debian.org/$suite main"
     done >"$state/sources.list"
     "$program" -q -o APT::Architecture="$architecture" -o APT::Architectures::="$architecture" \
         -o Dir::State::lists="$state/lists" -o Dir::State::status="$state/status" -o Dir::Cache="$state" \
         -o Dir::Etc::sourcelist="$state/sources.list" -o Dir::Etc::sourceparts=/dev/null \
-        -o Acquire::Languages=none -o APT::Sandbox::User=root "$@"
+        -o Acquire::Languages=none -o Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false -o APT::Sandbox::User=root "$@"
 }
 
 # fetch ARCHITECTURE TREE PACKAGE...
