@@ -12,24 +12,30 @@ PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 INSTALL ?= install
+STRIP ?= strip
 
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^\#define MTASTS_ABI //p' include/mtasts.h)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DIST := $(TARGET)/dist
-SOURCES := Cargo.toml Cargo.lock build.rs $(shell find src -name '*.rs')
+SOURCES := Cargo.toml Cargo.lock build.rs rustflags.sh $(shell find src -name '*.rs')
 EXAMPLES := $(shell find examples -mindepth 2 -type f ! -name '*.rs')
 
 .PHONY: all install
 
 all: $(DIST)/libmtasts.so $(DIST)/mtasts
 
+# What is shipped names no directory of the machine on which it was built.
+$(DIST)/libmtasts.so $(DIST)/mtasts: export CARGO_ENCODED_RUSTFLAGS = $(shell ./rustflags.sh)
+
 # Asked for by themselves, because cargo does no link-time optimisation of a library that is also built for Rust; and
-# copied, because building the command leaves such a one in their place.
+# copied, because building the command leaves such a one in their place. Cargo strips no archive, and the C in it comes
+# with its paths.
 $(DIST)/libmtasts.so: $(SOURCES)
 	$(CARGO) rustc $(CARGO_FLAGS) --release --lib --crate-type cdylib,staticlib
 	mkdir -p $(DIST)
 	cp $(TARGET)/release/libmtasts.a $(DIST)/libmtasts.a
+	$(STRIP) --strip-debug $(DIST)/libmtasts.a
 	cp $(TARGET)/release/libmtasts.so $@
 
 $(DIST)/mtasts: $(SOURCES) $(DIST)/libmtasts.so

@@ -49,7 +49,8 @@
  * only on success. Texts go in as UTF-8 with a length, or with MTASTS_NUL_TERMINATED; they come out closed by a NUL,
  * on one line, without control characters, and belong to the object that lends them. Structs belong to the caller, who
  * sets their size. Every pointer may be NULL: that is an error code and no crash. A defect of the library is
- * MTASTS_E_PANIC, prints nothing, and leaves the process alive.
+ * MTASTS_E_PANIC, prints nothing, and leaves the process alive. The one function of the program that the library calls,
+ * that of mtasts_settings_set_log, must return: no C++ exception and no longjmp may leave it.
  *
  * Threads. A context and an answer may be used by any number of threads at once; settings by one at a time. No thread
  * outlives a call, but for those of a queue: they begin with a lookup that needs the network, and end when they have been
@@ -108,6 +109,9 @@
 
 // The lookup was cancelled.
 #define MTASTS_E_CANCELLED -9
+
+// The address is not of the public Internet, and no setting allows it: do not connect there.
+#define MTASTS_E_REFUSED -10
 
 // The size of the message in an `mtasts_error`, with its NUL.
 #define MTASTS_MESSAGE_SIZE 512
@@ -281,6 +285,10 @@ typedef struct mtasts_completion {
 
 // A log line: what the administrator is to be told now, such as the failed refresh of a policy. `line` is UTF-8 on one
 // line without control characters, closed by a NUL, and lives until the function returns.
+//
+// The function must return: no C++ exception and no `longjmp` may leave it, for the frames above it are the library's
+// and cannot be unwound. It may not call the library with the context, answer or queue of the call that it is called
+// from, nor free them.
 typedef void (*mtasts_log)(const char *line, void *user);
 
 #ifdef __cplusplus
@@ -479,6 +487,25 @@ int32_t mtasts_check_name(const char *host,
                           const struct mtasts_octets *leaf,
                           struct mtasts_check *out,
                           struct mtasts_error *error);
+
+// Says whether a host may be contacted at an address: at those of the public Internet, and at those that the settings
+// allow (`allow_addresses`, `nat64_prefixes`). A domain's owner chooses the addresses of its MX hosts, and could
+// otherwise point a program that connects to them at its own machine and network. For a program without such a rule of
+// its own: look the addresses of the MX host up, ask about each, and connect to the address, not to the name again. If
+// none is left, let the mail wait. A relay that the operator has named needs no such question.
+//
+// `address` is an IPv4 or IPv6 address as text, without brackets and zone; `length` counts its octets, or is
+// `MTASTS_NUL_TERMINATED`.
+//
+// Returns `MTASTS_OK`; `MTASTS_E_REFUSED` with the reason; or `MTASTS_E_ARGUMENT` for what is no address.
+//
+// # Safety
+// `context` is NULL or alive; `address` is NULL or has `length` octets; `error` is NULL or points to an `mtasts_error`
+// whose size is set.
+int32_t mtasts_check_address(const struct mtasts_context *context,
+                             const char *address,
+                             size_t length,
+                             struct mtasts_error *error);
 
 // What OpenSSL's verdict on a certificate is called: pass what `SSL_get_verify_result` gives (`X509_V_OK` is 0), with
 // host name checking on.
@@ -803,7 +830,8 @@ int32_t mtasts_settings_of_host(struct mtasts_settings **out, struct mtasts_erro
 // `cache_max` and `cache_max_per_parent` (how many domains the cache may hold, in all and below one registered domain),
 // `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 // `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
-// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
+// public), `nat64_prefixes` (IPv6 networks of 32, 40, 48, 56, 64 or 96 bits: an address below one is judged by the IPv4
+// address that it carries, RFC 6052), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
 // (absolute path of a file of domains for which nothing is enforced, a `DOMAIN 2026-12-31 REASON` on each line; it is
 // read at once, and again by a context when it has changed; empty: none).
 //
@@ -833,7 +861,8 @@ int32_t mtasts_settings_read_file(struct mtasts_settings *settings, const char *
 
 // Sets who is told what an administrator should know. Without it nobody is: the library never writes to stderr or to
 // syslog by itself. `log` is called on the thread that asks, during the call, and never in a child that the library
-// made; `user` comes back with each line. A NULL `log` takes it back.
+// made; `user` comes back with each line. A NULL `log` takes it back. `log` must return: a C++ exception or a `longjmp`
+// out of it is undefined (see `mtasts_log`).
 //
 // Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
 //

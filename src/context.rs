@@ -502,7 +502,7 @@ impl Shared {
                 servers => Resolver::with_servers(servers),
             });
             let roots = Arc::new(move || roots.get().map_err(|e| e.to_string()));
-            let https = PolicyHost::new(dns.clone(), roots, &settings.allow_addresses);
+            let https = PolicyHost::new(dns.clone(), roots, settings.addresses());
             let turn = Turn {
                 store: settings.cache_dir.clone().map(Store::new),
                 lock: RefCell::default(),

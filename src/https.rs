@@ -22,7 +22,7 @@ use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
 use ureq::{Agent, Body, Error, Timeout};
 
-use crate::addresses::{Network, refusal};
+use crate::addresses::Rule;
 use crate::dns::Dns;
 use crate::names::Domain;
 use crate::policy::MAX_POLICY;
@@ -88,26 +88,25 @@ pub type RootSource = Arc<dyn Fn() -> Result<Arc<Roots>, String> + Send + Sync>;
 pub struct PolicyHost {
     dns: Arc<dyn Dns>,
     roots: RootSource,
-    allowed: Arc<[Network]>,
+    addresses: Arc<Rule>,
 }
 
 impl fmt::Debug for PolicyHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PolicyHost")
-            .field("allowed", &self.allowed)
+            .field("addresses", &self.addresses)
             .finish_non_exhaustive()
     }
 }
 
 impl PolicyHost {
-    /// Policy hosts that are found by `dns` and prove themselves to `roots`, at public addresses and at those of the
-    /// `allowed` networks.
+    /// Policy hosts that are found by `dns` and prove themselves to `roots`, at the addresses that the rule lets pass.
     #[must_use]
-    pub fn new(dns: Arc<dyn Dns>, roots: RootSource, allowed: &[Network]) -> Self {
+    pub fn new(dns: Arc<dyn Dns>, roots: RootSource, addresses: Rule) -> Self {
         Self {
             dns,
             roots,
-            allowed: allowed.into(),
+            addresses: Arc::new(addresses),
         }
     }
 
@@ -157,9 +156,9 @@ impl PolicyHost {
             .addresses(host.as_str(), deadline)
             .map_err(|error| FetchError::fetch(printable(&format!("{host}: {error}"))))?;
         let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) =
-            found.into_iter().partition(|ip| refusal(*ip, &self.allowed).is_none());
+            found.into_iter().partition(|ip| self.addresses.refusal(*ip).is_none());
         if let (true, Some(ip)) = (good.is_empty(), bad.first()) {
-            let words = refusal(*ip, &self.allowed).unwrap_or_default();
+            let words = self.addresses.refusal(*ip).unwrap_or_default();
             let prefix = if ip.is_ipv4() { 32 } else { 128 };
             return Err(FetchError::fetch(format!(
                 "{host} has the address {ip}, {words}, and such addresses are not asked; \

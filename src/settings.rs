@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::addresses::Network;
+use crate::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
 use crate::exceptions::{self, Exceptions};
 use crate::store::bounds::Bounds;
 use crate::sys::process;
@@ -39,6 +39,9 @@ pub struct Settings {
     pub timeout: Duration,
     /// `allow_addresses`: addresses or networks in which a policy host may be although they are not public.
     pub allow_addresses: Vec<Network>,
+    /// `nat64_prefixes`: the prefixes of this network's translators (RFC 6052); an address below one is judged by the IPv4
+    /// address that it carries.
+    pub nat64_prefixes: Vec<Nat64Prefix>,
     /// `first_contact_defer`: how long mail waits, from the first failure, where DNS is broken for a domain of which
     /// nothing is known; zero, the default, lets it flow (D-02).
     pub first_contact_defer: Duration,
@@ -61,6 +64,7 @@ impl Default for Settings {
             nameservers: Vec::new(),
             timeout: Duration::from_secs(60),
             allow_addresses: Vec::new(),
+            nat64_prefixes: Vec::new(),
             first_contact_defer: Duration::ZERO,
             txt_life_min: Duration::from_secs(60),
             txt_life_max: Duration::from_secs(3600),
@@ -134,6 +138,7 @@ impl Settings {
                 self.timeout = timeout;
             }
             "allow_addresses" => self.allow_addresses = list(value, network).map_err(fail)?,
+            "nat64_prefixes" => self.nat64_prefixes = list(value, nat64_prefix).map_err(fail)?,
             "first_contact_defer" => self.first_contact_defer = duration(value).map_err(fail)?,
             "txt_life_min" => self.txt_life_min = duration(value).map_err(fail)?,
             "txt_life_max" => self.txt_life_max = duration(value).map_err(fail)?,
@@ -149,6 +154,15 @@ impl Settings {
             _ => return Err(fail("there is no such setting".into())),
         }
         Ok(())
+    }
+
+    /// Which addresses policy hosts and MX hosts may have.
+    #[must_use]
+    pub fn addresses(&self) -> Rule {
+        Rule {
+            allowed: self.allow_addresses.clone(),
+            nat64: self.nat64_prefixes.clone(),
+        }
     }
 
     /// Reads the text of a settings file: TOML, each key at most once and at the top level.
@@ -317,6 +331,11 @@ fn count(text: &str) -> Result<usize, String> {
     number.ok_or_else(|| format!("{:?} is no number from 1 to 999999999", one_line(text, 40)))
 }
 
+fn nat64_prefix(text: &str) -> Result<Nat64Prefix, String> {
+    text.parse()
+        .map_err(|e: Nat64PrefixError| format!("{:?}: {e}", one_line(text, 80)))
+}
+
 fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
@@ -342,7 +361,8 @@ mod tests {
         settings
             .read(
                 "cache_dir = '/srv/mtasts'\nca_file = '/srv/ca.pem'\nnameservers = ['192.0.2.1', '[2001:db8::1]:5353']\n\
-                 timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\nfirst_contact_defer = '1h'\n\
+                 timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\n\
+                 nat64_prefixes = ['fd64::/96', '2001:db8::/32']\nfirst_contact_defer = '1h'\n\
                  txt_life_min = '5m'\ntxt_life_max = '1d'\ncache_max = 50000\ncache_max_per_parent = '500'\n",
             )
             .unwrap();
@@ -350,6 +370,7 @@ mod tests {
         assert_eq!(settings.nameservers[1], "[2001:db8::1]:5353".parse().unwrap());
         assert_eq!(settings.timeout, Duration::from_secs(30));
         assert_eq!(settings.allow_addresses.len(), 2);
+        assert_eq!(settings.nat64_prefixes.len(), 2);
         assert_eq!(settings.first_contact_defer, Duration::from_secs(3600));
         assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
         assert_eq!((settings.cache_max, settings.cache_max_per_parent), (50_000, 500));
@@ -400,6 +421,10 @@ mod tests {
             (
                 "nameservers = 'dns.example'",
                 "nameservers: \"dns.example\" is neither an address nor an address and a port",
+            ),
+            (
+                "nat64_prefixes = 'fd64::/95'",
+                "nat64_prefixes: \"fd64::/95\": a prefix of NAT64 has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 2.2)",
             ),
             (
                 "allow_addresses = '1.2.3.4/40'",

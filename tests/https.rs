@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use dns_server::{DnsServer, Reply, address, cname};
 use hickory_resolver::proto::rr::RecordType;
+use mtasts::addresses::Rule;
 use mtasts::dns::Resolver;
 use mtasts::https::{FetchError, Https, PolicyHost};
 use mtasts::policy::MAX_POLICY;
@@ -54,10 +55,17 @@ impl World {
     }
 
     fn policy_host(&self, allowed: &[&str]) -> PolicyHost {
+        let allowed = allowed.iter().map(|network| network.parse().expect(network)).collect();
+        self.policy_host_by(Rule {
+            allowed,
+            ..Rule::default()
+        })
+    }
+
+    fn policy_host_by(&self, addresses: Rule) -> PolicyHost {
         let roots: Arc<Roots> = Arc::new(roots(&[&self.authority]));
-        let allowed: Vec<_> = allowed.iter().map(|network| network.parse().expect(network)).collect();
         let dns = Resolver::with_servers(&[self.dns.address]);
-        PolicyHost::new(Arc::new(dns), Arc::new(move || Ok(Arc::clone(&roots))), &allowed)
+        PolicyHost::new(Arc::new(dns), Arc::new(move || Ok(Arc::clone(&roots))), addresses)
     }
 
     fn get_within(&self, time: Duration) -> Result<String, FetchError> {
@@ -624,7 +632,7 @@ fn the_certificate_has_to_be_good() {
         let server = PolicyServer::says("8.8.8.1", &certificate, policy_answer());
         let roots = Arc::new(roots(&[authority]));
         let dns = Arc::new(Resolver::with_servers(&[world.dns.address]));
-        let policy_host = PolicyHost::new(dns, Arc::new(move || Ok(Arc::clone(&roots))), &[]);
+        let policy_host = PolicyHost::new(dns, Arc::new(move || Ok(Arc::clone(&roots))), Rule::default());
         let result = policy_host.get(&domain(), Instant::now() + Duration::from_secs(20));
         match words {
             None => assert_eq!(result.as_deref(), Ok(POLICY.as_bytes())),
@@ -699,7 +707,11 @@ fn without_roots_nothing_is_asked() {
     let world = World::new(&["8.8.8.1"]);
     let server = PolicyServer::says("8.8.8.1", &world.certificate(), policy_answer());
     let dns = Arc::new(Resolver::with_servers(&[world.dns.address]));
-    let policy_host = PolicyHost::new(dns, Arc::new(|| Err("cannot read the CA bundle".into())), &[]);
+    let policy_host = PolicyHost::new(
+        dns,
+        Arc::new(|| Err("cannot read the CA bundle".into())),
+        Rule::default(),
+    );
     let error = policy_host
         .get(&domain(), Instant::now() + Duration::from_secs(5))
         .expect_err("no roots");
@@ -717,6 +729,10 @@ fn private_addresses_are_not_asked() {
         ("10.0.0.1", "a private address"),
         ("169.254.169.254", "a link-local address"),
         ("fd00::1", "a private address"),
+        ("2001:1::1", "an address of a protocol"),
+        ("2001:1::2", "an address of a protocol"),
+        ("2001:1::3", "an address of a protocol"),
+        ("192.175.48.1", "an anycast address of a service (AS112)"),
     ] {
         let world = World::new(Box::leak(Box::new([ip])));
         if !["127.0.0.1", "::1"].contains(&ip) {
@@ -738,6 +754,29 @@ fn private_addresses_are_not_asked() {
         ("64:ff9b::10.0.0.1", "a private address"),
     ] {
         World::new(Box::leak(Box::new([ip]))).fetch_error(words);
+    }
+}
+
+/// The translator of the operator's own network is a way to his private addresses that he alone can know of.
+#[test]
+fn nobody_is_led_through_the_operators_own_translator() {
+    let nat64 = ["2a00:64::/96"].map(|prefix| prefix.parse().expect(prefix)).to_vec();
+    let rule = Rule {
+        nat64,
+        ..Rule::default()
+    };
+    for (ip, refused) in [("2a00:64::10.0.0.1", true), ("2a00:64::8.8.8.8", false)] {
+        let world = World::new(Box::leak(Box::new([ip])));
+        add_address(ip);
+        let server = PolicyServer::says(ip, &world.certificate(), policy_answer());
+        let get = |rule: Rule| world.policy_host_by(rule).get(&domain(), Instant::now() + Duration::from_secs(5));
+        match get(rule.clone()) {
+            Err(error) if refused => assert!(error.detail.contains("a private address"), "{error}"),
+            got => assert_eq!(got.as_deref(), Ok(POLICY.as_bytes()), "{ip}"),
+        }
+        assert_eq!(server.connections() == 0, refused, "{ip}");
+        // The proof that it would have been reached.
+        assert_eq!(get(Rule::default()).as_deref(), Ok(POLICY.as_bytes()), "{ip}");
     }
 }
 

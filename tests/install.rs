@@ -100,6 +100,7 @@ fn a_stranger_installs_it_and_builds_a_program() {
     let multiarch = ["PREFIX=/usr".to_owned(), "LIBDIR=/usr/lib/multiarch".to_owned()];
     make_install(&[&multiarch[..], &[format!("DESTDIR={}", stage.display())]].concat());
     is_complete(&stage.join("usr"), version);
+    names_no_builder(&stage.join("usr"));
     let pc = fs::read_to_string(stage.join("usr/lib/multiarch/pkgconfig/mtasts.pc")).unwrap();
     assert!(pc.contains("\nlibdir=${prefix}/lib/multiarch\n"), "{pc}");
     is_small_and_closed(&stage.join("usr/lib/multiarch/libmtasts.so.0"));
@@ -181,6 +182,29 @@ fn is_small_and_closed(shared: &Path) {
     let size = stripped.metadata().unwrap().len();
     println!("libmtasts.so, stripped: {size} octets");
     assert!(size <= LARGEST, "{size} octets");
+}
+
+/// Nothing that is installed names the builder's home or the checkout: see rustflags.sh.
+fn names_no_builder(usr: &Path) {
+    let home = std::env::var("HOME").unwrap();
+    let mut found = Vec::new();
+    files(usr, &mut found);
+    let binaries = found.iter().filter(|path| {
+        let path = path.to_str().unwrap();
+        ["/bin/mtasts", ".so.0", ".a"].iter().any(|end| path.ends_with(end))
+    });
+    let mut looked = 0;
+    for path in binaries {
+        let content = fs::read(path).unwrap();
+        for directory in [&home, root().to_str().unwrap()] {
+            let named = content
+                .windows(directory.len() + 1)
+                .find(|octets| octets.strip_suffix(b"/") == Some(directory.as_bytes()));
+            assert!(named.is_none(), "{path:?} names {directory}");
+        }
+        looked += 1;
+    }
+    assert_eq!(looked, 3, "{found:#?}");
 }
 
 /// The example, from a cache that knows enforced.example.

@@ -75,7 +75,7 @@ fn no_thread_and_no_descriptor_is_left() {
     let policy_host = PolicyHost::new(
         Arc::new(resolver.clone()),
         Arc::new(move || Ok(Arc::clone(&roots))),
-        &[],
+        mtasts::addresses::Rule::default(),
     );
     let soon = || Instant::now() + Duration::from_secs(10);
     for _ in 0..3 {

@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench soak node haraka python
+.PHONY: test lint packages demo bench soak arch node haraka python
 
 # Everything. Root, because network namespaces are made.
 test: lint
@@ -8,9 +8,14 @@ test: lint
 	cargo build --manifest-path fuzz/Cargo.toml
 	cargo build --lib
 	cargo test --features lab --no-fail-fast
+	$(MAKE) arch
 	$(MAKE) node
 	$(MAKE) haraka
 	$(MAKE) python
+
+# 32-bit: i386 and armhf compile, and the tests of what depends on the size of numbers pass on i386.
+arch:
+	tests/foreign/check.sh $(TARGET)/foreign
 
 # The npm package. Its tools come from npm and stay in bindings/node/test.
 node:

@@ -104,6 +104,8 @@ export interface Settings {
   timeout?: string | number
   /** Addresses or networks in which policy hosts may be although they are not public. */
   allowAddresses?: readonly string[]
+  /** Prefixes of this network's NAT64: an address below one is judged by the IPv4 address that it carries. */
+  nat64Prefixes?: readonly string[]
   /** How long mail waits where DNS fails for a domain of which nothing is known. */
   firstContactDefer?: string | number
   txtLifeMin?: string | number

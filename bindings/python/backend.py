@@ -39,6 +39,10 @@ def build_sdist(sdist_directory, config_settings=None):
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     target = _target_directory()
+    # What is shipped names no directory of the machine on which it was built. The Makefile has asked already, because
+    # this source distribution lies elsewhere each time.
+    if "CARGO_ENCODED_RUSTFLAGS" not in os.environ:
+        os.environ["CARGO_ENCODED_RUSTFLAGS"] = subprocess.check_output(["sh", CRATE / "rustflags.sh"], text=True)
     _write_header(target)
     _build_command(target)
     return maturin.build_wheel(wheel_directory, config_settings, metadata_directory)

@@ -1,5 +1,8 @@
-//! What a publisher can do better although the policy is valid (RFC 8461 3.2, 8, 10).
+//! What a publisher can do better although nothing is wrong (RFC 8461 3.2, 8, 10).
 
+use std::net::IpAddr;
+
+use crate::addresses::Rule;
 use crate::policy::{Mode, Policy};
 
 /// A week: under an enforced policy that lives shorter, an attacker need not keep senders from it for long.
@@ -13,6 +16,20 @@ pub(super) fn on_policy(policy: &Policy, text: &[u8]) -> Vec<String> {
         .flatten()
         .chain(on_patterns(policy, &text))
         .chain(on_form(&text))
+        .collect()
+}
+
+/// Advice on the addresses of an MX host. Inside a company its DNS may name addresses that no sender outside can reach,
+/// and all is well from there; with the setting `allow_addresses` the operator says that he knows.
+pub(super) fn on_addresses(host: &str, addresses: impl Iterator<Item = IpAddr>, rule: &Rule) -> Vec<String> {
+    addresses
+        .filter_map(|ip| Some((ip, rule.refusal(ip)?)))
+        .map(|(ip, words)| {
+            format!(
+                "{host} has the address {ip}, {words}: senders outside cannot reach it; give the host a public address in \
+                 the public DNS"
+            )
+        })
         .collect()
 }
 

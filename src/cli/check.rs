@@ -33,6 +33,8 @@ const NOBODY: Identity = Identity {
 /// written. Name servers, roots, allowed addresses and the timeout are those of the settings file,
 /// /etc/mtasts/mtasts.toml. Started by root, it asks the network as the owner of the cache directory or as nobody.
 ///
+/// That an MX host has an address which nobody outside can reach is advice and no problem: this machine may reach it.
+///
 /// Exit status: 0 all is good, 1 something is to be put right.
 #[derive(Args)]
 pub(super) struct Check {
@@ -54,7 +56,7 @@ impl Check {
         let roots = Arc::new(roots.map_err(|error| Trouble(error.to_string()))?);
         let spinner = spinner(&self.domain);
         let survey = survey::survey(self.domain, &settings, &roots);
-        let judgement = judge::judge(&survey, &roots, UnixTime::now());
+        let judgement = judge::judge(&survey, &settings.addresses(), &roots, UnixTime::now());
         spinner.finish_and_clear();
         if self.json {
             output::print_json(&json::object(&survey, &judgement))?;

@@ -1,6 +1,7 @@
 //! Certificates and verdicts for C.
 
 use std::ffi::c_char;
+use std::net::IpAddr;
 use std::ptr;
 use std::time::Duration;
 
@@ -9,7 +10,8 @@ use rustls_pki_types::UnixTime;
 use super::answer::mtasts_answer;
 use super::context::mtasts_context;
 use super::{
-    Fault, MTASTS_E_SYSTEM, MTASTS_NUL_TERMINATED, MTASTS_OK, copy_text, guard, handle, mtasts_error, name, text,
+    Fault, MTASTS_E_REFUSED, MTASTS_E_SYSTEM, MTASTS_NUL_TERMINATED, MTASTS_OK, copy_text, guard, handle, mtasts_error,
+    name, text,
 };
 use crate::certificate::{CertificateFailure, check_name};
 use crate::context::unix_now;
@@ -100,6 +102,8 @@ const _: () = assert!(MTASTS_ACTION_DEFER == Action::Defer as i32);
 
 /// The most certificates of a chain that are looked at.
 const MAX_CHAIN: usize = 10_000;
+/// The longest text of an address that is looked at, in octets; far more than an address has.
+const MAX_ADDRESS_TEXT: usize = 256;
 
 /// Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root at the time, and the host's name
 /// among the DNS names of the subjectAltName (never the common name, never an IP address; `*` for the whole left-most
@@ -164,6 +168,48 @@ pub unsafe extern "C" fn mtasts_check_name(
         // SAFETY: the caller's promise.
         let leaf = unsafe { certificates(leaf, 1)? };
         tell(out, check_name(leaf[0], &host))
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// Says whether a host may be contacted at an address: at those of the public Internet, and at those that the settings
+/// allow (`allow_addresses`, `nat64_prefixes`). A domain's owner chooses the addresses of its MX hosts, and could
+/// otherwise point a program that connects to them at its own machine and network. For a program without such a rule of
+/// its own: look the addresses of the MX host up, ask about each, and connect to the address, not to the name again. If
+/// none is left, let the mail wait. A relay that the operator has named needs no such question.
+///
+/// `address` is an IPv4 or IPv6 address as text, without brackets and zone; `length` counts its octets, or is
+/// `MTASTS_NUL_TERMINATED`.
+///
+/// Returns `MTASTS_OK`; `MTASTS_E_REFUSED` with the reason; or `MTASTS_E_ARGUMENT` for what is no address.
+///
+/// # Safety
+/// `context` is NULL or alive; `address` is NULL or has `length` octets; `error` is NULL or points to an `mtasts_error`
+/// whose size is set.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_check_address(
+    context: *const mtasts_context,
+    address: *const c_char,
+    length: usize,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (context, address) = unsafe { (handle(context)?, text(address, length, MAX_ADDRESS_TEXT)?) };
+        let ip: IpAddr = address
+            .parse()
+            .map_err(|_| Fault::argument("address is not an IP address"))?;
+        match context.context.settings().addresses().refusal(ip) {
+            None => Ok(MTASTS_OK),
+            Some(words) => Err(Fault::new(
+                MTASTS_E_REFUSED,
+                format!(
+                    "{ip} is {words}, and hosts at such addresses are not contacted; if this is your own host, allow its \
+                     network in the settings (allow_addresses)"
+                ),
+            )),
+        }
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }

@@ -54,6 +54,8 @@ pub const MTASTS_E_ABI: i32 = -7;
 pub const MTASTS_E_FORKED: i32 = -8;
 /// The lookup was cancelled.
 pub const MTASTS_E_CANCELLED: i32 = -9;
+/// The address is not of the public Internet, and no setting allows it: do not connect there.
+pub const MTASTS_E_REFUSED: i32 = -10;
 
 /// The length argument for a text that ends with a NUL.
 pub const MTASTS_NUL_TERMINATED: usize = usize::MAX;

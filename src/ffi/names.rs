@@ -5,7 +5,7 @@ use std::ptr;
 
 use super::{
     MTASTS_E_ABI, MTASTS_E_ADDRESS, MTASTS_E_ARGUMENT, MTASTS_E_CANCELLED, MTASTS_E_FORKED, MTASTS_E_NAME,
-    MTASTS_E_PANIC, MTASTS_E_SETTINGS, MTASTS_E_SYSTEM, MTASTS_OK, guard,
+    MTASTS_E_PANIC, MTASTS_E_REFUSED, MTASTS_E_SETTINGS, MTASTS_E_SYSTEM, MTASTS_OK,
 };
 use crate::result::ResultType;
 
@@ -55,6 +55,7 @@ pub extern "C" fn mtasts_strerror(status: i32) -> *const c_char {
         MTASTS_E_ABI => c"header and library do not fit each other",
         MTASTS_E_FORKED => c"the queue belongs to a parent of this process",
         MTASTS_E_CANCELLED => c"the lookup was cancelled",
+        MTASTS_E_REFUSED => c"the address is not public",
         _ => c"unknown status",
     };
     text.as_ptr()
@@ -81,13 +82,14 @@ pub extern "C" fn mtasts_result_name(result: i32) -> *const c_char {
     name.as_ptr()
 }
 
-/// For tests of the boundary alone: a defect on purpose.
+/// For tests of the boundary alone: a defect on purpose. A release has no such function.
 ///
 /// Returns `MTASTS_E_PANIC`, and prints nothing.
+#[cfg(debug_assertions)]
 #[unsafe(no_mangle)]
 pub extern "C" fn mtasts_test_panic() -> i32 {
     // SAFETY: there is no error struct.
-    unsafe { guard(ptr::null_mut(), || panic!("asked for by a test")) }
+    unsafe { super::guard(ptr::null_mut(), || panic!("asked for by a test")) }
 }
 
 #[cfg(test)]

@@ -11,6 +11,10 @@ const MAX_VALUE: usize = 65_536;
 
 /// A log line: what the administrator is to be told now, such as the failed refresh of a policy. `line` is UTF-8 on one
 /// line without control characters, closed by a NUL, and lives until the function returns.
+///
+/// The function must return: no C++ exception and no `longjmp` may leave it, for the frames above it are the library's
+/// and cannot be unwound. It may not call the library with the context, answer or queue of the call that it is called
+/// from, nor free them.
 pub type mtasts_log = Option<unsafe extern "C" fn(line: *const c_char, user: *mut c_void)>;
 
 /// The settings of a context to be. For one thread at a time.
@@ -76,7 +80,8 @@ unsafe fn give(out: *mut *mut mtasts_settings, settings: Settings) -> Result<i32
 /// `cache_max` and `cache_max_per_parent` (how many domains the cache may hold, in all and below one registered domain),
 /// `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 /// `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
-/// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
+/// public), `nat64_prefixes` (IPv6 networks of 32, 40, 48, 56, 64 or 96 bits: an address below one is judged by the IPv4
+/// address that it carries, RFC 6052), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
 /// (absolute path of a file of domains for which nothing is enforced, a `DOMAIN 2026-12-31 REASON` on each line; it is
 /// read at once, and again by a context when it has changed; empty: none).
 ///
@@ -141,7 +146,8 @@ pub unsafe extern "C" fn mtasts_settings_read_file(
 
 /// Sets who is told what an administrator should know. Without it nobody is: the library never writes to stderr or to
 /// syslog by itself. `log` is called on the thread that asks, during the call, and never in a child that the library
-/// made; `user` comes back with each line. A NULL `log` takes it back.
+/// made; `user` comes back with each line. A NULL `log` takes it back. `log` must return: a C++ exception or a `longjmp`
+/// out of it is undefined (see `mtasts_log`).
 ///
 /// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
 ///

@@ -1,9 +1,10 @@
 //! How a domain changes while the lab runs.
 
 use super::behaviour::{Certificate, Fault, Https, Mx};
-use super::entry::{Host, MxRecords, Setup, Txt};
+use super::entry::{At, Host, MxRecords, Setup, Txt};
 use serde::{Deserialize, Serialize};
 use std::io;
+use std::net::IpAddr;
 
 /// A change of a domain's behaviour. What is absent stays as it is.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -33,7 +34,10 @@ pub struct Change {
     /// The certificate of the MX hosts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub certificate: Option<Certificate>,
-    /// `mx` and `certificate` concern this host alone.
+    /// The addresses of the MX hosts; the lab listens at those that are routed to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<Vec<IpAddr>>,
+    /// `mx`, `certificate` and `addresses` concern this host alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<String>,
 }
@@ -114,6 +118,9 @@ impl Setup {
             found = true;
             host.mx = change.mx.unwrap_or(host.mx);
             host.certificate = change.certificate.unwrap_or(host.certificate);
+            if let Some(addresses) = &change.addresses {
+                host.at = At::These(addresses.clone());
+            }
         }
         if found {
             Ok(())

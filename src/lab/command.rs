@@ -40,7 +40,7 @@ enum LabCommand {
     /// Change the behaviour of a domain of the lab around us.
     ///
     /// Keys: txt (again for a second record; or NXDOMAIN, NODATA, SERVFAIL, REFUSED, SILENT), policy (\n ends a line; @FILE
-    /// reads a file), https, https-certificate, hosts, mx, certificate, host.
+    /// reads a file), https, https-certificate, hosts, mx, certificate, addresses (of the MX hosts), host.
     Set {
         /// The domain.
         domain: String,
@@ -202,7 +202,7 @@ fn parse_changes(changes: &[String]) -> io::Result<Value> {
                     .into_iter()
                     .for_each(|records| records.push(value.into()));
             }
-            "hosts" => drop(object.insert(key.into(), value.split(',').collect())),
+            "hosts" | "addresses" => drop(object.insert(key.into(), value.split(',').collect())),
             "policy" => {
                 let text = match value.strip_prefix('@') {
                     Some(file) => fs::read_to_string(file)?,

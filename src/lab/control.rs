@@ -67,7 +67,7 @@ async fn perform(internet: &Internet, line: &str) -> io::Result<Value> {
 
 /// A list of one may be written without its brackets.
 fn one_or_many(mut change: Value) -> Value {
-    for key in ["txt", "hosts"] {
+    for key in ["txt", "hosts", "addresses"] {
         if let Some(value) = change.get_mut(key).filter(|value| value.is_string()) {
             *value = json!([value.take()]);
         }

@@ -55,8 +55,9 @@ impl Bell {
         let wait = wait.map_or(Duration::ZERO, |wait| wait.max(Duration::from_nanos(1)));
         // SAFETY: an itimerspec is plain memory for which all zeros is a valid value: no repetition, no time.
         let mut time: libc::itimerspec = unsafe { std::mem::zeroed() };
-        time.it_value.tv_sec = libc::c_long::try_from(wait.as_secs()).unwrap_or(libc::c_long::MAX);
-        time.it_value.tv_nsec = wait.subsec_nanos().into();
+        time.it_value.tv_sec = libc::time_t::try_from(wait.as_secs()).unwrap_or(libc::time_t::MAX);
+        // Less than 10^9, which a long of 32 bits holds.
+        time.it_value.tv_nsec = wait.subsec_nanos() as libc::c_long;
         // SAFETY: a valid itimerspec, which the kernel only reads. It fails on -1, and on nothing else that we give it.
         unsafe { libc::timerfd_settime(self.descriptor(), 0, &raw const time, std::ptr::null_mut()) };
     }

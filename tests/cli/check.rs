@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -286,6 +287,42 @@ fn what_is_wrong_is_said() {
     });
 }
 
+/// Inside a network with a DNS of its own all is well, and no sender outside can deliver.
+#[test]
+fn an_mx_host_that_nobody_outside_can_reach() {
+    on_the_internet("inside", |lab, cache| {
+        for (address, kind) in [
+            ("127.0.0.1", "a loopback address"),
+            ("10.0.0.1", "a private address"),
+            ("64:ff9b::10.0.0.1", "a private address"),
+        ] {
+            let address: IpAddr = address.parse().expect("an address");
+            let change = Change {
+                addresses: Some(vec![address]),
+                ..Change::default()
+            };
+            lab.set("good.test", change).expect("a change");
+            let advice = format!(
+                "mx.good.test has the address {address}, {kind}: senders outside cannot reach it; give the host a public \
+                 address in the public DNS"
+            );
+            let (status, told) = check("good.test");
+            // It is no problem of this machine, which does reach the host.
+            assert_eq!((status, problems(&told)), (0, vec![]), "{told}");
+            assert_eq!(told["hosts"][0]["advice"], json!([advice]));
+            let ran = mtasts(&["check", "good.test"]);
+            assert!(ran.out.contains(&format!("  advice  {advice}\n")), "{}", ran.out);
+        }
+        // The operator says that he knows.
+        let settings = format!(
+            "cache_dir = {cache:?}\ntimeout = '2s'\nallow_addresses = ['198.18.0.0/15', '2001:2::/48', '64:ff9b::/96']\n"
+        );
+        std::fs::write("/etc/mtasts/mtasts.toml", settings).expect("the private /etc");
+        let (status, told) = check("good.test");
+        assert_eq!((status, &told["hosts"][0]["advice"]), (0, &json!([])), "{told}");
+    });
+}
+
 #[test]
 fn as_one_object() {
     on_the_internet("json", |lab, _| {
@@ -321,14 +358,14 @@ fn as_one_object() {
             told["hosts"],
             json!([
                 {
-                    "host": mx[0], "preference": 10, "listed": true, "action": "skip-host", "error": null,
+                    "host": mx[0], "preference": 10, "listed": true, "action": "skip-host", "error": null, "advice": [],
                     "addresses": [{
                         "address": address(0), "starttls": false, "tls": null, "certificate": null, "error": null,
                         "injected": 0, "action": "skip-host", "result": "starttls-not-supported", "sentence": sentence,
                     }],
                 },
                 {
-                    "host": mx[1], "preference": 20, "listed": true, "action": "deliver", "error": null,
+                    "host": mx[1], "preference": 20, "listed": true, "action": "deliver", "error": null, "advice": [],
                     "addresses": [{
                         "address": address(1), "starttls": true, "tls": "TLSv1.3", "certificate": { "result": "ok" },
                         "error": null, "injected": 0, "action": "deliver", "result": null,

@@ -22,6 +22,13 @@ function file(t, name, text) {
   return path.join(directory, name)
 }
 
+test('the addon names nothing of the machine on which it was built', () => {
+  const addon = fs.readFileSync(path.join(__dirname, '..', 'mtasts.node'))
+  for (const directory of [os.homedir(), path.join(__dirname, '../../..')]) {
+    assert.ok(!addon.includes(`${directory}/`), directory)
+  }
+})
+
 test('the words', () => {
   assert.deepEqual(mtasts.Mode, { ENFORCE: 'enforce', TESTING: 'testing', NONE: 'none' })
   assert.equal(mtasts.Action.DELIVER_AND_REPORT, 'deliver-and-report')
@@ -42,6 +49,7 @@ describe('settings', () => {
     refused({ caFile: 'a\0b' }, /^ca_file: /)
     refused({ nameservers: ['192.0.2.1', 'localhost'] }, /^nameservers: .*localhost/)
     refused({ allowAddresses: ['192.0.2.0/33'] }, /^allow_addresses: /)
+    refused({ nat64Prefixes: ['2001:db8::/65'] }, /^nat64_prefixes: .*RFC 6052/)
     refused({ txtLifeMin: 'soon' }, /^txt_life_min: /)
     refused({ exceptions: '/nowhere' }, /\/nowhere/)
     refused({ cacheDirectory: '/var/lib/mtasts' }, /^cache_directory: there is no such setting/)
@@ -68,6 +76,7 @@ describe('settings', () => {
       nameservers: ['192.0.2.1', '[2001:db8::1]:5353'],
       timeout: 30_000,
       allowAddresses: ['192.0.2.0/24', '::1'],
+      nat64Prefixes: ['2001:db8:64::/96'],
       firstContactDefer: '1h',
       txtLifeMin: '60s',
       txtLifeMax: 3_600_000,

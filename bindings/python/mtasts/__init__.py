@@ -18,12 +18,13 @@ from collections.abc import Sequence
 
 from ._library import lib, text
 from .answer import Answer, Check, Verdict
-from .errors import ArgumentError, Defect, Error, InvalidName, IsAddress, SettingsError, Unavailable
+from .errors import AddressRefused, ArgumentError, Defect, Error, InvalidName, IsAddress, SettingsError, Unavailable
 from .resolver import Resolver, check_openssl
 from .words import Action, Mode, ResultType, Seen, Source
 
 __all__ = [
     "Action",
+    "AddressRefused",
     "Answer",
     "ArgumentError",
     "Check",

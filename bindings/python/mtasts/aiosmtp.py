@@ -8,7 +8,9 @@ The exceptions are those of `mtasts.smtp`, so that programs of either kind are t
 
 from __future__ import annotations
 
+import asyncio
 import smtplib
+import socket
 import ssl
 from collections.abc import Sequence
 from email.message import Message
@@ -18,7 +20,18 @@ import aiosmtplib
 
 from . import aio
 from .answer import Answer, Check
-from .delivery import HostFailed, Refusals, Results, Tls, TlsFailed, octets, options_of, results
+from .delivery import (
+    HostFailed,
+    Refusals,
+    Results,
+    Tls,
+    TlsFailed,
+    Unreachable,
+    addresses_of,
+    options_of,
+    reply,
+    results,
+)
 from .delivery import deliver as _deliver
 from .letter import envelope
 from .tls import Contexts, failed
@@ -37,17 +50,17 @@ class _Session:
         try:
             options = options_of(sender, recipients, data, connection.esmtp_extensions)
             refused, _ = await connection.sendmail(sender, list(recipients), data, mail_options=options)
-            return {to: (said.code, octets(said.message)) for to, said in refused.items()}
+            return {to: reply(said.code, said.message) for to, said in refused.items()}
         except aiosmtplib.SMTPRecipientsRefused as error:
             raise smtplib.SMTPRecipientsRefused(
-                {refusal.recipient: (refusal.code, octets(refusal.message)) for refusal in error.recipients}
-            ) from error
+                {refusal.recipient: reply(refusal.code, refusal.message) for refusal in error.recipients}
+            ) from None
         except aiosmtplib.SMTPResponseException as error:
-            raise smtplib.SMTPResponseException(error.code, octets(error.message)) from error
+            raise smtplib.SMTPResponseException(*reply(error.code, error.message)) from None
         except smtplib.SMTPException:
             raise
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise _host_failed(error) from error
+            raise _host_failed(error) from None
 
     async def close(self) -> None:
         try:
@@ -77,14 +90,25 @@ class _Door:
 
         return await dns.asyncresolver.resolve(f"{domain}.", "MX")
 
-    async def open(self, host: str, tls: Tls) -> _Session:
+    async def addresses(self, host: str) -> list[str]:
+        loop = asyncio.get_running_loop()
+        return addresses_of(await loop.getaddrinfo(host, self._port, type=socket.SOCK_STREAM))
+
+    def check_address(self, address: str) -> None:
+        self._resolver.blocking.check_address(address)
+
+    async def open(self, host: str, address: str, tls: Tls) -> _Session:
         connection = aiosmtplib.SMTP(
-            hostname=host, port=self._port, local_hostname=self._hostname, timeout=self._timeout, start_tls=False
+            hostname=address, port=self._port, local_hostname=self._hostname, timeout=self._timeout, start_tls=False
         )
         try:
             await connection.connect()
-        except (aiosmtplib.SMTPException, OSError, UnicodeError) as error:
-            raise _host_failed(error) from error
+        except aiosmtplib.SMTPResponseException as error:
+            raise _host_failed(error) from None
+        except (aiosmtplib.SMTPConnectError, OSError) as error:
+            raise Unreachable(error) from None
+        except aiosmtplib.SMTPException as error:
+            raise _host_failed(error) from None
         try:
             return _Session(connection, await self._start_tls(connection, host, tls))
         except BaseException:
@@ -103,9 +127,9 @@ class _Door:
         except aiosmtplib.SMTPResponseException:
             raise TlsFailed(Seen.STARTTLS_REFUSED) from None
         except ssl.SSLError as error:
-            raise failed(error) from error
+            raise failed(error) from None
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise failed(OSError(str(error))) from error
+            raise failed(OSError(str(error))) from None
         # What stands in clear behind the 220 is not the host's word (RFC 3207 4.2). Not every version of aiosmtplib
         # throws it away; what the host says over TLS comes only when it is asked.
         if connection.protocol is not None:
@@ -155,13 +179,13 @@ async def _greet(connection: aiosmtplib.SMTP) -> None:
         except aiosmtplib.SMTPHeloError:
             await connection.helo()
     except (aiosmtplib.SMTPException, OSError) as error:
-        raise _host_failed(error) from error
+        raise _host_failed(error) from None
 
 
 def _host_failed(error: Exception) -> HostFailed:
     if isinstance(error, aiosmtplib.SMTPResponseException):
-        return HostFailed(error.code, octets(error.message))
-    return HostFailed(451, f"4.4.1 {error}".encode())
+        return HostFailed(error.code, error.message)
+    return HostFailed(451, f"4.4.1 {error}")
 
 
 _default: Client | None = None

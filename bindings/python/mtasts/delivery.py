@@ -20,7 +20,7 @@ from enum import Enum
 from typing import Any, Protocol
 
 from .answer import Answer, Check, Verdict
-from .errors import Error, InvalidName
+from .errors import AddressRefused, Error, InvalidName
 from .words import Action, Mode, Seen
 
 logger = logging.getLogger("mtasts")
@@ -28,8 +28,30 @@ logger = logging.getLogger("mtasts")
 MOST_HOSTS = 10
 """To how many hosts of a domain a mail is offered: a stranger may list any number, and each may let us wait."""
 
+MOST_ADDRESSES = 4
+"""How many addresses of a host are tried."""
+
+LONGEST_REPLY = 1000
+"""How much of what a host says is kept, in octets."""
+
 Refusals = dict[str, tuple[int, bytes]]
-"""Recipients that were refused, with the code and the text of the answer, as `smtplib` has them."""
+"""Recipients that were refused, with the code and the text of the answer, as `smtplib` has them, but in one line."""
+
+# Control characters; joiners, line separators, and what turns the direction of writing. As the library cleans.
+_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+
+
+def one_line(said: str | bytes) -> bytes:
+    """What a stranger said, as it may go to a log, a terminal and another mail: one bounded line of UTF-8 in which
+    nothing acts."""
+    text = said if isinstance(said, str) else said.decode("utf-8", "replace")
+    octets = _ACTING.sub(" ", text).strip().encode("utf-8", "replace")
+    return octets[:LONGEST_REPLY].decode("utf-8", "ignore").encode()
+
+
+def reply(code: int, said: str | bytes) -> tuple[int, bytes]:
+    """A refusal of a host. What is no refusal (RFC 5321 4.2.1) is a host that does not work: try again later."""
+    return (code if 400 <= code < 600 else 451), one_line(said)
 
 
 class DeliveryError(smtplib.SMTPResponseException):
@@ -45,11 +67,11 @@ class DeliveryError(smtplib.SMTPResponseException):
     recipients: Refusals
 
     def __init__(self, code: int, text: bytes, recipients: Refusals | None = None) -> None:
-        super().__init__(code, text)
+        super().__init__(*reply(code, text))
         self.recipients = recipients or {}
 
     def __str__(self) -> str:
-        return f"{self.smtp_code} {self.smtp_error.decode('utf-8', 'replace')}"
+        return f"{self.smtp_code} {self.smtp_error.decode()}"
 
 
 class TemporaryError(DeliveryError):
@@ -158,9 +180,17 @@ class TlsFailed(Exception):
 class HostFailed(Exception):
     """A host cannot be used now, for other reasons: the next one may do."""
 
-    def __init__(self, code: int, text: bytes, recipients: Refusals | None = None) -> None:
-        super().__init__(code, text)
-        self.code, self.text, self.recipients = code, text, recipients or {}
+    def __init__(self, code: int, text: str | bytes, recipients: Refusals | None = None) -> None:
+        self.code, self.text = reply(code, text)
+        super().__init__(self.code, self.text)
+        self.recipients = recipients or {}
+
+
+class Unreachable(HostFailed):
+    """Nobody answers at this address: the host may have others."""
+
+    def __init__(self, why: object) -> None:
+        super().__init__(451, f"4.4.1 {why}")
 
 
 class Session(Protocol):
@@ -187,8 +217,15 @@ class Door(Protocol):
     async def mx_records(self, domain: str) -> Any:
         """The answer of dnspython, or its exception."""
 
-    async def open(self, host: str, tls: Tls) -> Session:
-        """Connects, says EHLO, and starts TLS. It raises TlsFailed or HostFailed."""
+    async def addresses(self, host: str) -> list[str]:
+        """The addresses of a host. It raises OSError or UnicodeError."""
+
+    def check_address(self, address: str) -> None:
+        """As `mtasts.Resolver.check_address`."""
+
+    async def open(self, host: str, address: str, tls: Tls) -> Session:
+        """Connects to an address, says EHLO, and starts TLS with the host. It raises TlsFailed or HostFailed, or
+        Unreachable where another address may do."""
 
 
 async def deliver(door: Door, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
@@ -287,20 +324,20 @@ async def _try_hosts(
             continue
         tried += 1
         try:
-            return await session.send(sender, recipients, data)
+            refused = await session.send(sender, recipients, data)
+            return {to: reply(*said) for to, said in refused.items()}
         except smtplib.SMTPRecipientsRefused as refusal:
-            codes = {to: (code, octets(text)) for to, (code, text) in refusal.recipients.items()}
-            code, text = min(codes.values())
-            last = HostFailed(code, text, codes)
+            codes = {to: reply(*said) for to, said in refusal.recipients.items()}
+            last = HostFailed(*min(codes.values()), codes)
         except smtplib.SMTPResponseException as refusal:
-            last = HostFailed(refusal.smtp_code, octets(refusal.smtp_error))
+            last = HostFailed(refusal.smtp_code, refusal.smtp_error)
         except HostFailed as failure:
             last = failure
         finally:
             await session.close()
         if last.code >= 500:
             raise PermanentError(last.code, last.text, last.recipients)
-        logger.info("%s: %s %s", host, last.code, last.text.decode("utf-8", "replace"))
+        logger.info("%s: %s %s", host, last.code, last.text.decode())
     if skipped:
         verdict = answer.verdict(hosts[-1], Seen.NO_HOST_LEFT)
         raise PolicyError(answer, verdict, skipped)
@@ -331,10 +368,11 @@ async def _connect(door: Door, answer: Answer, host: str) -> Session:
             raise _Skipped(verdict, 0 if seen is Seen.NAME else 1)
 
     judge(Seen.NAME)
+    addresses = await _addresses(door, host)
     tls = Tls.OFFERED if answer.mode is Mode.NONE else Tls.VERIFIED
     while True:
         try:
-            session = await door.open(host, tls)
+            session = await _open(door, host, addresses, tls)
         except TlsFailed as failure:
             judge(failure.seen, check=failure.check, reason=failure.reason)
             # It may be delivered all the same: TLS that protects from listeners is better than none.
@@ -349,6 +387,41 @@ async def _connect(door: Door, answer: Answer, host: str) -> Session:
             await session.close()
             raise
         return session
+
+
+def addresses_of(found: Sequence[tuple[Any, ...]]) -> list[str]:
+    """The addresses in an answer of `getaddrinfo`."""
+    return [str(place[0]) for *_, place in found]
+
+
+async def _addresses(door: Door, host: str) -> list[str]:
+    """Where a host may be asked. Whoever owns the domain chooses its addresses, and could point us at this machine and
+    its network, as an address literal could. It is our own rule, so mail waits where no address is left."""
+    try:
+        found = await door.addresses(host)
+    except (OSError, UnicodeError) as error:
+        raise HostFailed(451, f"4.4.1 the addresses of {host}: {error}") from None
+    good, refusals = [], []
+    for address in dict.fromkeys(found):
+        try:
+            door.check_address(address.partition("%")[0])
+            good.append(address)
+        except AddressRefused as refusal:
+            refusals.append(refusal.reason)
+            logger.info("%s: %s", host, refusal.reason)
+    if not good:
+        raise HostFailed(451, f"4.4.4 {host}: {refusals[0] if refusals else 'no address'}")
+    return good[:MOST_ADDRESSES]
+
+
+async def _open(door: Door, host: str, addresses: Sequence[str], tls: Tls) -> Session:
+    """A session with a host, at the first of its addresses where somebody answers (RFC 5321 5.1)."""
+    for address in addresses[:-1]:
+        try:
+            return await door.open(host, address, tls)
+        except Unreachable as failure:
+            logger.info("%s [%s]: %s", host, address, failure.text.decode())
+    return await door.open(host, addresses[-1], tls)
 
 
 def by_domain(recipients: Sequence[str]) -> dict[str, list[str]]:
@@ -373,8 +446,3 @@ def options_of(sender: str, recipients: Sequence[str], data: bytes, extensions: 
     if "smtputf8" not in extensions:
         raise smtplib.SMTPSenderRefused(550, b"5.6.7 the host takes no addresses beyond ASCII (RFC 6531)", sender)
     return [*options, "SMTPUTF8"]
-
-
-def octets(text: str | bytes) -> bytes:
-    """What a host said, in octets: whatever they were."""
-    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")

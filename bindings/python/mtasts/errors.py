@@ -40,6 +40,10 @@ class IsAddress(InvalidName):
     """The name is an IP address or an address literal, for which there is no policy (RFC 8461 3.4)."""
 
 
+class AddressRefused(Error):
+    """A host has an address that is not of the public Internet, and no setting allows it: do not connect there."""
+
+
 class SettingsError(Error, ValueError):
     """A setting or a settings file is wrong; the reason names the key."""
 
@@ -60,6 +64,7 @@ _CLASSES: dict[int, type[Error]] = {
     -4: SettingsError,
     -5: Unavailable,
     -6: Defect,
+    -10: AddressRefused,
 }
 
 

@@ -31,7 +31,9 @@ class Resolver:
         ca_file: Roots to trust in place of the system's, as PEM.
         nameservers: Name servers in place of those of `/etc/resolv.conf`.
         timeout: The longest time for one lookup, such as `30s`.
-        allow_addresses: Networks in which a policy host may be although they are not public.
+        allow_addresses: Networks in which policy hosts, and MX hosts, may be although they are not public.
+        nat64_prefixes: The prefixes of this network's NAT64: an address below one is judged by the IPv4 address that
+            it carries.
         first_contact_defer: How long mail waits where nothing can be learnt of a domain, such as `1h`.
         exceptions: A file of domains for which nothing is enforced.
         settings_file: A settings file in place of the host's.
@@ -50,6 +52,7 @@ class Resolver:
         nameservers: Iterable[str] | None = None,
         timeout: str | None = None,
         allow_addresses: Iterable[str] | None = None,
+        nat64_prefixes: Iterable[str] | None = None,
         first_contact_defer: str | None = None,
         exceptions: StrPath | None = None,
         settings_file: StrPath | None = None,
@@ -61,6 +64,7 @@ class Resolver:
             "nameservers": None if nameservers is None else " ".join(nameservers),
             "timeout": timeout,
             "allow_addresses": None if allow_addresses is None else " ".join(allow_addresses),
+            "nat64_prefixes": None if nat64_prefixes is None else " ".join(nat64_prefixes),
             "first_contact_defer": first_contact_defer,
             "exceptions": None if exceptions is None else os.fspath(exceptions),
         }
@@ -149,6 +153,21 @@ class Resolver:
             check(status, error)
 
         return check_of(fill)
+
+    def check_address(self, address: str) -> None:
+        """Says whether a host may be contacted at an address: at those of the public Internet, and at those that
+        `allow_addresses` and `nat64_prefixes` allow. A domain's owner chooses the addresses of its MX hosts, and could
+        otherwise point us at this machine and its network. Connect to the address, not to the name again.
+
+        Args:
+            address: An IPv4 or IPv6 address.
+
+        Raises:
+            AddressRefused: It may not; the reason says why.
+            ArgumentError: It is no address.
+        """
+        octets, error = octets_of(address), new_error()
+        check(lib.mtasts_check_address(self._context, octets, len(octets), error), error)
 
     def cached_domains(self) -> list[str]:
         """The domains that the cache holds something of, in alphabetical order.

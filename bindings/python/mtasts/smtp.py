@@ -18,6 +18,7 @@ In an event loop use `mtasts.aiosmtp`.
 from __future__ import annotations
 
 import smtplib
+import socket
 from collections.abc import Coroutine, Sequence
 from email.message import Message
 from typing import Any, TypeVar
@@ -35,7 +36,8 @@ from .delivery import (
     TemporaryError,
     Tls,
     TlsFailed,
-    octets,
+    Unreachable,
+    addresses_of,
     options_of,
     results,
 )
@@ -73,7 +75,7 @@ class _Session:
         except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused):
             raise
         except OSError as error:
-            raise _host_failed(error) from error
+            raise _host_failed(error) from None
 
     async def close(self) -> None:
         try:
@@ -101,11 +103,21 @@ class _Door:
 
         return dns.resolver.resolve(f"{domain}.", "MX")
 
-    async def open(self, host: str, tls: Tls) -> _Session:
+    async def addresses(self, host: str) -> list[str]:
+        return addresses_of(socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM))
+
+    def check_address(self, address: str) -> None:
+        self._resolver.check_address(address)
+
+    async def open(self, host: str, address: str, tls: Tls) -> _Session:
         try:
-            connection = smtplib.SMTP(host, self._port, self._hostname, timeout=self._timeout)
-        except (OSError, UnicodeError) as error:
-            raise _host_failed(error) from error
+            connection = smtplib.SMTP(address, self._port, self._hostname, timeout=self._timeout)
+        except smtplib.SMTPException as error:
+            raise _host_failed(error) from None
+        except OSError as error:
+            raise Unreachable(error) from None
+        # The name that TLS is about: smtplib takes it for the one that it has connected to.
+        connection._host = host  # type: ignore[attr-defined]
         try:
             return _Session(connection, self._start_tls(connection, host, tls))
         except BaseException:
@@ -125,7 +137,7 @@ class _Door:
         except smtplib.SMTPResponseException:
             raise TlsFailed(Seen.STARTTLS_REFUSED) from None
         except OSError as error:
-            raise failed(error) from error
+            raise failed(error) from None
         check = self._contexts.check(tls, connection.sock, host)  # type: ignore[arg-type]
         _greet(connection)
         return check
@@ -189,13 +201,13 @@ def _greet(connection: smtplib.SMTP) -> None:
     try:
         connection.ehlo_or_helo_if_needed()
     except OSError as error:
-        raise _host_failed(error) from error
+        raise _host_failed(error) from None
 
 
 def _host_failed(error: Exception) -> HostFailed:
     if isinstance(error, smtplib.SMTPResponseException):
-        return HostFailed(error.smtp_code, octets(error.smtp_error))
-    return HostFailed(451, f"4.4.1 {error}".encode())
+        return HostFailed(error.smtp_code, error.smtp_error)
+    return HostFailed(451, f"4.4.1 {error}")
 
 
 _default: Client | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 from ._library import lib
 from .answer import Check
-from .delivery import Tls, TlsFailed
+from .delivery import Tls, TlsFailed, one_line
 from .errors import Unavailable
 from .resolver import Resolver, check_openssl
 from .words import Seen
@@ -64,7 +64,7 @@ def failed(error: OSError) -> TlsFailed:
     if isinstance(error, ssl.SSLCertVerificationError):
         return TlsFailed(Seen.CERTIFICATE, check=check_openssl(error.verify_code))
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-    return TlsFailed(Seen.HANDSHAKE_FAILED, reason=str(reason).replace("_", " ").lower())
+    return TlsFailed(Seen.HANDSHAKE_FAILED, reason=one_line(str(reason).replace("_", " ").lower()).decode())
 
 
 def _taking_anything() -> ssl.SSLContext:

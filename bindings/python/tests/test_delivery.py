@@ -4,13 +4,16 @@ else."""
 from __future__ import annotations
 
 import asyncio
+import re
 import smtplib
 import ssl
 import subprocess
 import time
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import dns.resolver
@@ -173,14 +176,15 @@ def test_what_stands_in_clear_behind_starttls_is_not_believed(lab: Lab, cache: s
     from mtasts.delivery import Tls
     from mtasts.smtp import _run
 
-    session = _run(client._door.open("mx.injected.test", Tls.VERIFIED))
+    (address,) = _run(client._door.addresses("mx.injected.test"))
+    session = _run(client._door.open("mx.injected.test", address, Tls.VERIFIED))
     # The attacker's answer to EHLO offers SIZE; the host does not.
     assert not session._connection.has_extn("size") and session._connection.has_extn("8bitmime")
     _run(session.close())
 
     async def with_aiosmtplib() -> None:
         session = await aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE)._door.open(
-            "mx.injected.test", Tls.VERIFIED
+            "mx.injected.test", address, Tls.VERIFIED
         )
         assert not session._connection.supports_extension("size")
         assert session._connection.supports_extension("8bitmime")
@@ -343,7 +347,7 @@ def test_the_roots_are_those_of_the_resolver(lab: Lab, cache: str, tmp_path: Pat
     other.chmod(0o644)
     mtasts.Resolver(cache_dir=cache).lookup("good.test")
     settings = tmp_path / "mtasts.toml"
-    settings.write_text(f"ca_file = '{other}'\n")
+    settings.write_text(f"ca_file = '{other}'\nallow_addresses = ['198.18.0.0/15']\n")
     for resolver in [
         mtasts.Resolver(cache_dir=cache, ca_file=other),
         mtasts.Resolver(cache_dir=cache, settings_file=settings),
@@ -384,3 +388,128 @@ def test_a_stranger_s_list_of_hosts_ends_somewhere(lab: Lab, cache: str) -> None
         assert len(reached) == len(set(reached)) == 10, reached
     finally:
         lab.reset()
+
+
+def both(resolver: mtasts.Resolver, port: int = smtplib.SMTP_PORT) -> list[Any]:
+    """Delivers one mail, by the one client and by the other."""
+    blocking = smtp.Client(resolver, timeout=PATIENCE, results=Results(), port=port)
+
+    def waiting(to: Any) -> Any:
+        client = aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE, results=Results(), port=port)
+        return asyncio.run(client.deliver(letter(), to))
+
+    return [lambda to: blocking.deliver(letter(), to), waiting]
+
+
+@pytest.mark.parametrize("inside", ["127.0.0.1", "10.0.0.1", "64:ff9b::a00:1"])
+def test_no_mx_host_leads_us_inside(lab: Lab, cache: str, inside: str) -> None:
+    """Whether a domain has a policy or not, as no address literal does; the mail waits, and nobody is knocked at."""
+    lab.reset()
+    for domain in ["nopolicy.test", "good.test"]:
+        lab.set(domain, addresses=inside)
+    try:
+        for domain in ["nopolicy.test", "good.test"]:
+            for send in both(mtasts.Resolver(cache_dir=cache)):
+                with pytest.raises(smtp.TemporaryError, match="address") as failure:
+                    send(f"inside@{domain}")
+                assert failure.value.smtp_code == 451 and failure.value.smtp_error.startswith(b"4.4.4 mx.")
+                assert b"allow_addresses" in failure.value.smtp_error
+        assert lab.seen()["sessions"] == []
+        # The operator's own host.
+        for send in both(mtasts.Resolver(cache_dir=cache, allow_addresses=[inside, "198.18.0.0/15"])):
+            assert send("inside@good.test") == {}
+    finally:
+        lab.reset()
+
+
+def test_the_public_addresses_of_a_host_are_tried_one_after_the_other(lab: Lab, cache: str) -> None:
+    """The one inside is passed over, the dead one is no end; and the certificate is about the name."""
+    lab.reset()
+    address = mtasts_address("mx.good.test")
+    lab.set("good.test", addresses=f"10.0.0.1,198.18.0.66,{address}")
+    try:
+        for send in both(mtasts.Resolver(cache_dir=cache)):
+            assert send("several@good.test") == {}
+        assert {session["address"] for session in lab.seen()["sessions"]} == {address}
+    finally:
+        lab.reset()
+
+
+def mtasts_address(host: str) -> str:
+    return str(dns.resolver.resolve(host, "A")[0])
+
+
+class Loud:
+    """A host whose every word would act on a terminal, or begin another line of a log."""
+
+    WORDS = "5.7.1 no\x1b]0;owned\x07\x1b[31m\x9b31m\u202e\u2028Nov 26 sshd: root"
+
+    def __init__(self, at: str) -> None:
+        self.at = at
+
+    def line(self, stage: str) -> bytes:
+        code = {"greeting": 554, "ehlo": 502, "mail": 550, "rcpt": 550, "data": 554}[stage]
+        text = self.WORDS.encode()
+        return b"%d-%s\r\n%d \xff\x9b second line\r\n" % (code, text, code)
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        def say(stage: str, good: bytes) -> None:
+            writer.write(self.line(stage) if self.at == stage else good)
+
+        say("greeting", b"220 here\r\n")
+        while line := await reader.readline():
+            verb = line[:4].upper()
+            if verb in (b"EHLO", b"HELO"):
+                say("ehlo", b"250 here\r\n")
+            elif verb == b"MAIL":
+                say("mail", b"250 ok\r\n")
+            elif verb == b"RCPT":
+                # One of two is refused, or both.
+                refuse = self.at == "rcpt" or (self.at == "one" and b"bad@" in line)
+                writer.write(Loud("rcpt").line("rcpt") if refuse else b"250 ok\r\n")
+            elif verb == b"DATA":
+                say("data", b"354 go on\r\n")
+                if self.at != "data":
+                    while await reader.readline() not in (b".\r\n", b""):
+                        pass
+                    writer.write(b"250 ok\r\n")
+            elif verb == b"QUIT":
+                break
+            else:
+                writer.write(b"250 ok\r\n")
+        writer.close()
+
+
+@pytest.mark.parametrize("at", ["greeting", "ehlo", "mail", "rcpt", "one", "data"])
+def test_what_a_host_says_is_one_line(lab: Lab, cache: str, caplog: Any, at: str) -> None:
+    caplog.set_level("DEBUG")
+    loop = asyncio.new_event_loop()
+    thread = Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    serving = asyncio.run_coroutine_threadsafe(asyncio.start_server(Loud(at), "0.0.0.0", 2527), loop).result()
+    try:
+        for send in both(mtasts.Resolver(cache_dir=cache), 2527):
+            said: list[Any] = []
+            if at == "one":
+                said = [send(["good@nopolicy.test", "bad@nopolicy.test"])]
+            else:
+                with pytest.raises(smtp.DeliveryError) as failure:
+                    send(["good@nopolicy.test", "bad@nopolicy.test"])
+                error = failure.value
+                assert 400 <= error.smtp_code < 600
+                # A traceback in a log has all of it, causes too.
+                trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+                assert not [line for line in trace.splitlines() if "sshd" in line and "5.7.1 no" not in line]
+                said = [error.smtp_error, str(error), error.recipients, error.args, trace.replace("\n", "")]
+            said += [record.getMessage() for record in caplog.records]
+            text = "".join(repr(word) if isinstance(word, (dict, tuple)) else as_text(word) for word in said)
+            assert "second line" in text
+            assert not re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u202e]|\\x1b|\\n|\\x9b|\\x07", text), (at, text)
+    finally:
+        loop.call_soon_threadsafe(serving.close)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+
+
+def as_text(word: str | bytes) -> str:
+    return word if isinstance(word, str) else word.decode()

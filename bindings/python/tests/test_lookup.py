@@ -169,6 +169,7 @@ def test_settings(tmp_path: Path) -> None:
         {"nameservers": ["nobody"]},
         {"cache_dir": "relative"},
         {"ca_file": "x\0y"},
+        {"nat64_prefixes": ["64:ff9b::/95"]},
     ]
     for wrong in wrongs:
         with pytest.raises(mtasts.SettingsError) as refusal:
@@ -210,4 +211,4 @@ def test_the_words_are_the_header_s() -> None:
         assert result.text == result.name.lower().replace("_", "-")
     codes = {name: getattr(lib, name) for name in dir(lib) if name.startswith("MTASTS_E_")}
     raised = {type(mtasts.errors.error_of(code, "")) for code in codes.values()}
-    assert len(raised) == 7, "an error code without a class of its own: ABI, FORKED and CANCELLED share one"
+    assert len(raised) == 8, "an error code without a class of its own: ABI, FORKED and CANCELLED share one"

@@ -35,6 +35,18 @@ def test_the_command_is_the_command(lab: Lab) -> None:
     assert wrong.returncode == 2 and "Usage" in wrong.stderr
 
 
+def test_nothing_that_is_installed_names_its_builder() -> None:
+    from mtasts.__main__ import command
+
+    shared = [path for path in (Path(mtasts.__file__).parent / "_native").iterdir() if path.suffix == ".so"]
+    program = command()
+    assert len(shared) == 1 and program is not None
+    for path in [*shared, Path(program)]:
+        content = path.read_bytes()
+        for directory in [Path.home(), Path(__file__).resolve().parents[3]]:
+            assert f"{directory}/".encode() not in content, f"{path} names {directory}"
+
+
 def test_django(lab: Lab, cache: str, caplog: pytest.LogCaptureFixture) -> None:
     import django
     from django.conf import settings

@@ -78,6 +78,7 @@ fn of_host(host: &Host, judged: &HostJudgement) -> Value {
         "listed": judged.listed,
         "action": judged.action.map(Action::name),
         "error": error,
+        "advice": judged.advice,
         "addresses": sessions.map(|((_, session), judged)| of_session(session, judged)).collect::<Vec<_>>(),
     })
 }

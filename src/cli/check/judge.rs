@@ -6,7 +6,9 @@ use std::net::IpAddr;
 use rustls_pki_types::UnixTime;
 
 use super::survey::{Host, Route, Survey};
+use crate::addresses::Rule;
 use crate::certificate::{CertificateFailure, check_chain};
+use crate::cli::advice;
 use crate::cli::smtp::{End, Session};
 use crate::dns::DnsError;
 use crate::names::Domain;
@@ -56,6 +58,8 @@ pub(super) struct HostJudgement {
     pub(super) sessions: Vec<SessionJudgement>,
     /// What a sender does, or nothing where it can do nothing: the host is not reached, or its name is none.
     pub(super) action: Option<Action>,
+    /// What could be better although it is no problem for this sender, a sentence each.
+    pub(super) advice: Vec<String>,
 }
 
 /// What a sender makes of one session.
@@ -67,7 +71,7 @@ pub(super) struct SessionJudgement {
     pub(super) verdict: Option<Verdict>,
 }
 
-pub(super) fn judge(survey: &Survey, roots: &Roots, at: UnixTime) -> Judgement {
+pub(super) fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> Judgement {
     let record = match &survey.txt {
         Ok(records) => Record::find(records).map_err(|error| NoRecord::Absent(error, None)),
         Err(error) if error.is_absence() => Err(NoRecord::Absent(RecordError::NoRecord, Some(error.clone()))),
@@ -81,7 +85,7 @@ pub(super) fn judge(survey: &Survey, roots: &Roots, at: UnixTime) -> Judgement {
     let hosts: Vec<_> = survey
         .hosts
         .iter()
-        .map(|host| judge_host(survey, host, roots, at))
+        .map(|host| judge_host(survey, host, addresses, roots, at))
         .collect();
     let (action, conclusion) = conclude(survey, &hosts);
     let mut problems = Vec::new();
@@ -106,12 +110,13 @@ fn active(survey: &Survey) -> Option<&Policy> {
     survey.answer.policy().filter(|policy| policy.mode() != Mode::None)
 }
 
-fn judge_host(survey: &Survey, host: &Host, roots: &Roots, at: UnixTime) -> HostJudgement {
+fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at: UnixTime) -> HostJudgement {
     let Ok(name) = &host.domain else {
         return HostJudgement {
             listed: active(survey).map(|_| false),
             sessions: Vec::new(),
             action: None,
+            advice: Vec::new(),
         };
     };
     let sessions: Vec<_> = host
@@ -141,6 +146,7 @@ fn judge_host(survey: &Survey, host: &Host, roots: &Roots, at: UnixTime) -> Host
         listed: active(survey).map(|policy| policy.allows(name)),
         sessions,
         action,
+        advice: advice::on_addresses(&host.name, host.addresses(), addresses),
     }
 }
 

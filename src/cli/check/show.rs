@@ -86,6 +86,9 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
             }
         }
     }
+    for advice in &judged.advice {
+        page.line(Mark::Advice, advice);
+    }
 }
 
 fn told(session: &Session, judged: &SessionJudgement) -> String {

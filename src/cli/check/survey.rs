@@ -60,6 +60,13 @@ pub(super) struct Host {
     pub(super) sessions: Result<Vec<(IpAddr, Session)>, DnsError>,
 }
 
+impl Host {
+    /// Its addresses, as far as they were asked.
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.sessions.iter().flatten().map(|(address, _)| *address)
+    }
+}
+
 /// Asks everybody there is to ask. The policy and the MX hosts are asked at the same time, each within the setting
 /// `timeout`. The cache is neither read nor written: the operator wants to know how it is now.
 pub(super) fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey {
@@ -99,7 +106,7 @@ fn policy(domain: &Domain, dns: &Resolver, settings: &Settings, roots: &Arc<Root
     let https = PolicyHost::new(
         Arc::new(dns.clone()),
         Arc::new(move || Ok(Arc::clone(&roots))),
-        &settings.allow_addresses,
+        settings.addresses(),
     );
     let (dns, https) = (Overheard::new(dns), Overheard::new(&https));
     let lookup = Lookup {
