@@ -7,6 +7,7 @@ pub mod certificate;
 #[cfg(feature = "cli")]
 pub mod cli;
 pub mod context;
+mod der;
 pub mod dns;
 pub mod entry;
 pub mod exceptions;
