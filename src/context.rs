@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -71,9 +72,26 @@ struct Shared {
 struct LazyRoots {
     ca_file: Option<PathBuf>,
     read: OnceBox<Arc<Roots>>,
+    /// Whether the administrator was told what is wrong with them.
+    told: AtomicBool,
 }
 
 impl LazyRoots {
+    /// What is to be told of the roots that were read, once.
+    fn warning(&self) -> Option<String> {
+        let warning = self.read.get()?.warning()?;
+        (!self.told.swap(true, Ordering::Relaxed)).then_some(warning)
+    }
+
+    /// Why no policy can be fetched, and what the administrator is to do.
+    fn missing(&self, error: &RootsError) -> String {
+        match (&self.ca_file, error) {
+            (Some(_), _) => format!("{error}; repair that file, or change the setting ca_file"),
+            (None, RootsError::NoBundle { .. }) => error.to_string(),
+            (None, _) => format!("{error}; repair that file, or install the package ca-certificates anew"),
+        }
+    }
+
     fn get(&self) -> Result<Arc<Roots>, RootsError> {
         let read = || {
             let roots = match &self.ca_file {
@@ -207,6 +225,7 @@ impl Context {
         let roots = Arc::new(LazyRoots {
             ca_file: settings.ca_file.clone(),
             read: OnceBox::new(),
+            told: AtomicBool::new(false),
         });
         let shared = Shared {
             exceptions: Watched::new(settings.exceptions.clone()),
@@ -288,7 +307,11 @@ impl Context {
         host: &Domain,
         at: UnixTime,
     ) -> Result<Result<(), CertificateFailure>, RootsError> {
-        Ok(check_chain(chain, host, &*self.shared.roots.get()?, at))
+        let roots = self.shared.roots.get()?;
+        if let Some(warning) = self.shared.roots.warning() {
+            self.tell(&warning);
+        }
+        Ok(check_chain(chain, host, &roots, at))
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
@@ -468,6 +491,7 @@ impl Shared {
             }),
             (_, unread) => unread.as_ref().map(ToString::to_string),
         };
+        let warning = warning.or_else(|| self.roots.warning());
         // There may be a policy in that file.
         if let Some(unread @ StoreError::File(..)) = known.unread
             && answer.source() == Source::CouldNotLearn
@@ -509,7 +533,7 @@ impl Shared {
                 [] => Resolver::system(),
                 servers => Resolver::with_servers(servers),
             });
-            let roots = Arc::new(move || roots.get().map_err(|e| e.to_string()));
+            let roots = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
             let https = PolicyHost::new(dns.clone(), roots, &settings.allow_addresses);
             let turn = Turn {
                 store: settings.cache_dir.clone().map(Store::new),

@@ -141,10 +141,11 @@ impl PolicyHost {
     fn fetch(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
         let host = Domain::parse(&format!("mta-sts.{domain}"))
             .map_err(|error| FetchError::fetch(format!("there is no policy host for {domain}: {error}")))?;
-        let addresses = self.addresses(&host, deadline)?;
+        // First of all: without roots nobody is asked, whatever DNS would say.
         let roots =
             (self.roots)().map_err(|error| FetchError::Own(format!("no certificate can be checked: {error}")))?;
         let tls = tls::config(host.clone(), roots).map_err(|error| FetchError::Own(error.to_string()))?;
+        let addresses = self.addresses(&host, deadline)?;
         let tls = Arc::new(tls);
         let mut worst: Option<(ResultType, String)> = None;
         for (tried, address) in addresses.iter().enumerate() {

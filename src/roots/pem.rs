@@ -1,7 +1,8 @@
 //! Certificates in PEM (RFC 7468), read strictly: what looks like one is read or refused with its line, and never passed
-//! over. A list of trust anchors from which one is missing looks good until mail for its hosts waits.
+//! over. A list of trust anchors from which one is missing looks good until the mail for its hosts waits.
+//!
+//! What OpenSSL passes over in silence is refused here, because programs give the same file to OpenSSL too.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
@@ -10,9 +11,10 @@ use base64::engine::general_purpose::STANDARD;
 use crate::der;
 use crate::entry::one_line;
 
-const DASHES: &str = "-----";
 /// What Windows puts before a text in UTF-8, and `cat` then leaves in the middle.
-const BYTE_ORDER_MARK: char = '\u{feff}';
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// How much of a line is quoted, in octets.
+const MAX_QUOTE: usize = 80;
 
 /// A certificate of the text.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub(crate) struct Section {
 }
 
 /// Why the text cannot be read.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PemError {
     pub(crate) line: usize,
     pub(crate) reason: String,
@@ -39,45 +41,36 @@ impl fmt::Display for PemError {
 /// The certificates of a text, in its order: the sections `CERTIFICATE`, `X509 CERTIFICATE` and, if it is trusted for
 /// servers, `TRUSTED CERTIFICATE`. Keys, revocation lists and the like are passed over, and so is text outside.
 pub(crate) fn certificates(text: &[u8]) -> Result<Vec<Section>, PemError> {
-    if text.starts_with(b"\xff\xfe") || text.starts_with(b"\xfe\xff") {
-        return Err(fail(1, "the text is in UTF-16; save it as ASCII or UTF-8"));
-    }
     let mut found = Vec::new();
     let mut open: Option<Open> = None;
-    for (index, line) in text.split(|c| *c == b'\n').enumerate() {
-        let (number, line) = (index + 1, String::from_utf8_lossy(line));
-        let mut rest = line.trim_matches(|c: char| c.is_ascii_whitespace() || c == BYTE_ORDER_MARK);
-        // More than one turn where a file without a line end at its end had another one put behind it.
-        loop {
-            rest = match open.take() {
-                None => match begin(rest, number)? {
-                    Some((begun, rest)) => {
-                        open = Some(begun);
-                        rest
-                    }
-                    None => break,
-                },
-                Some(section) => match rest.find(DASHES) {
-                    None => {
-                        open = Some(section.with(rest));
-                        break;
-                    }
-                    Some(at) => {
-                        let (last, boundary) = rest.split_at(at);
-                        let (section, rest) = section.with(last).end(boundary, number)?;
-                        found.extend(section);
-                        rest
-                    }
-                },
-            };
-            if rest.is_empty() {
-                break;
+    for (index, octets) in text.split(|c| *c == b'\n').enumerate() {
+        let line = index + 1;
+        if octets.contains(&0) {
+            let reason = "is binary or UTF-16, not text; certificates are read as PEM in ASCII or UTF-8";
+            return Err(fail(line, reason));
+        }
+        let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets).trim_ascii_end();
+        let text = String::from_utf8_lossy(octets);
+        match &mut open {
+            None => open = Open::at(&text, line)?,
+            Some(section) if is_boundary("END", &section.label, &text) => found.extend(open.take().map(Open::close)),
+            Some(section) if text.contains("--") => {
+                let (label, begun) = (one_line(&section.label, MAX_QUOTE), section.line);
+                let reason = format!(
+                    "{} inside the section {label:?} that begins in line {begun}",
+                    quoted(&text)
+                );
+                return Err(fail(line, reason));
             }
+            Some(section) => section.content.extend(text.split_ascii_whitespace()),
         }
     }
     match open {
-        Some(open) => Err(fail(open.line, format!("-----BEGIN {}----- without its END", open.label))),
-        None => Ok(found),
+        Some(open) => Err(fail(
+            open.line,
+            format!("-----BEGIN {}----- without its END", one_line(&open.label, MAX_QUOTE)),
+        )),
+        None => found.into_iter().filter_map(Result::transpose).collect(),
     }
 }
 
@@ -88,62 +81,40 @@ struct Open {
     content: String,
 }
 
-/// Outside of a section: the one that begins here and what follows on its line, or nothing on a line of other text.
-fn begin(text: &str, line: usize) -> Result<Option<(Open, &str)>, PemError> {
-    let label = text
-        .strip_prefix("-----BEGIN ")
-        .and_then(|text| text.split_once(DASHES));
-    if let Some((label, rest)) = label {
-        let open = Open {
-            line,
-            label: label.to_owned(),
-            content: String::new(),
-        };
-        return Ok(Some((open, rest)));
-    }
-    if !text.starts_with('#') && looks_like_a_boundary(text) {
-        let text = one_line(text, 80);
-        return Err(fail(
-            line,
-            format!("{text:?} looks like the edge of a certificate, which is -----BEGIN CERTIFICATE----- by itself"),
-        ));
-    }
-    Ok(None)
-}
-
-/// What a person would take for the first or the last line of a certificate.
-fn looks_like_a_boundary(text: &str) -> bool {
-    let text: Cow<'_, str> = text.to_ascii_uppercase().into();
-    let dashes = ["--", "\u{2010}", "\u{2013}", "\u{2014}", "\u{2212}"];
-    let edge = text.find("BEGIN").or_else(|| text.find("END"));
-    edge.is_some_and(|at| text[at..].contains("CERTIFICATE")) && dashes.iter().any(|dash| text.contains(dash))
-}
-
 impl Open {
-    fn with(mut self, content: &str) -> Self {
-        self.content.extend(content.split_ascii_whitespace());
-        self
+    /// The section that begins at a line outside of one; nothing where the line is other text.
+    fn at(text: &str, line: usize) -> Result<Option<Self>, PemError> {
+        let label = text
+            .strip_prefix("-----BEGIN ")
+            .and_then(|text| text.strip_suffix("-----"));
+        if let Some(label) = label.filter(|label| !label.contains('-')) {
+            return Ok(Some(Self {
+                line,
+                label: label.to_owned(),
+                content: String::new(),
+            }));
+        }
+        // A line that somebody took out with `#` is a decision.
+        if !text.trim_start().starts_with('#') && looks_like_a_boundary(text) {
+            let reason = "looks like the edge of a certificate, but is not -----BEGIN CERTIFICATE----- or the like, alone \
+                          at the beginning of its line";
+            return Err(fail(line, format!("{} {reason}", quoted(text))));
+        }
+        Ok(None)
     }
 
-    /// The section that ends at this boundary, if it is a certificate, and what follows on the line.
-    fn end(self, boundary: &str, line: usize) -> Result<(Option<Section>, &str), PemError> {
-        let end = boundary.strip_prefix("-----END ").and_then(|text| text.split_once(DASHES));
-        let Some((_, rest)) = end.filter(|(label, _)| *label == self.label) else {
-            let (boundary, label, begun) = (one_line(boundary, 80), one_line(&self.label, 80), self.line);
-            let reason = format!("{boundary:?} before the end of the section {label:?}, which begins in line {begun}");
-            return Err(fail(line, reason));
-        };
-        Ok((self.certificate()?, rest))
-    }
-
-    fn certificate(self) -> Result<Option<Section>, PemError> {
+    /// The certificate of the section; nothing where it holds something else.
+    fn close(self) -> Result<Option<Section>, PemError> {
         let Self { line, label, content } = self;
         let trusted = match &*label {
             "CERTIFICATE" | "X509 CERTIFICATE" => false,
             "TRUSTED CERTIFICATE" => true,
             other if other.contains("CERTIFICATE") || ["PKCS7", "CMS"].contains(&other) => {
-                let other = one_line(other, 80);
-                return Err(fail(line, format!("a section {other:?} is not a certificate; convert or remove it")));
+                let other = one_line(other, MAX_QUOTE);
+                return Err(fail(
+                    line,
+                    format!("a section {other:?} is not a certificate; convert or remove it"),
+                ));
             }
             _ => return Ok(None),
         };
@@ -154,10 +125,37 @@ impl Open {
             return Ok(Some(Section { line, der }));
         }
         match der::trusted_for_servers(&der) {
-            Some(der) => Ok(Some(Section { line, der: der.to_vec() })),
-            None => Err(fail(line, "OpenSSL's trust data do not trust this certificate for servers; remove it")),
+            Some(der) => Ok(Some(Section {
+                line,
+                der: der.to_vec(),
+            })),
+            None => Err(fail(
+                line,
+                "OpenSSL's trust data do not trust this certificate for servers; remove it",
+            )),
         }
     }
+}
+
+fn is_boundary(edge: &str, label: &str, text: &str) -> bool {
+    text.strip_prefix("-----")
+        .and_then(|text| text.strip_prefix(edge)?.strip_prefix(' ')?.strip_prefix(label))
+        == Some("-----")
+}
+
+/// What a person would take for the first or the last line of a certificate.
+fn looks_like_a_boundary(text: &str) -> bool {
+    let text = text.to_ascii_uppercase();
+    let dashes = ["--", "\u{2010}", "\u{2013}", "\u{2014}", "\u{2212}"];
+    let follows = |edge| {
+        let mut edges = text.match_indices(edge);
+        edges.any(|(at, _)| !text[..at].ends_with(char::is_alphanumeric) && text[at..].contains("CERTIFICATE"))
+    };
+    dashes.iter().any(|dash| text.contains(dash)) && (follows("BEGIN") || follows("END"))
+}
+
+fn quoted(text: &str) -> String {
+    format!("{:?}", one_line(text, MAX_QUOTE))
 }
 
 fn fail(line: usize, reason: impl Into<String>) -> PemError {
@@ -182,25 +180,30 @@ mod tests {
     }
 
     #[test]
-    fn what_openssl_reads_is_read_and_more() {
+    fn what_is_read() {
         let one = |line| Ok(vec![(line, b"abc".to_vec())]);
         let two = |first, second| Ok(vec![(first, b"abc".to_vec()), (second, b"def".to_vec())]);
         for (text, expected) in [
             (String::new(), Ok(vec![])),
             ("# no certificate\n".into(), Ok(vec![])),
             (format!("{BEGIN}\nYWJj\n{END}\n"), one(1)),
+            (format!("{BEGIN}\nYWJj\n{END}"), one(1)),
             (format!("{BEGIN}\r\nYW\r\nJj\r\n{END}\r\n"), one(1)),
-            (format!("  {BEGIN}  \n  YW Jj\t\n {END}"), one(1)),
-            (format!("subject=CN = Root\n---\n{BEGIN}\n\nYWJj\n{END}\n"), one(3)),
+            (format!("{BEGIN}  \n  YW Jj\t\n{END} "), one(1)),
+            (
+                format!("subject=CN = Legend -- Certificates\n---\n{BEGIN}\n\nYWJj\n{END}\n"),
+                one(3),
+            ),
             (format!("\u{feff}{BEGIN}\nYWJj\n{END}\n"), one(1)),
-            (format!("{BEGIN}\nYWJj\n{END}\n\u{feff}{BEGIN}\nZGVm\n{END}\n"), two(1, 4)),
-            (format!("{BEGIN}\nYWJj\n{END}{BEGIN}\nZGVm\n{END}\n"), two(1, 3)),
-            (format!("{BEGIN}\nYWJj\n{END}\u{feff}{BEGIN}\nZGVm\n{END}\n"), two(1, 3)),
-            (format!("{BEGIN}YWJj{END}{BEGIN}ZGVm{END}"), two(1, 1)),
-            (format!("{BEGIN}\nYWJj{END}\n"), one(1)),
-            (format!("{BEGIN}\nYWJj\n{END} # mine\n"), one(1)),
+            (
+                format!("{BEGIN}\nYWJj\n{END}\n\u{feff}{BEGIN}\nZGVm\n{END}\n"),
+                two(1, 4),
+            ),
             (format!("#{BEGIN}\n#YWJj\n#{END}\n{BEGIN}\nYWJj\n{END}\n"), one(4)),
-            ("-----BEGIN X509 CERTIFICATE-----\nYWJj\n-----END X509 CERTIFICATE-----\n".into(), one(1)),
+            (
+                "-----BEGIN X509 CERTIFICATE-----\nYWJj\n-----END X509 CERTIFICATE-----\n".into(),
+                one(1),
+            ),
             (
                 "-----BEGIN PRIVATE KEY-----\nProc-Type: 4\n!\n-----END PRIVATE KEY-----\n".into(),
                 Ok(vec![]),
@@ -215,45 +218,85 @@ mod tests {
 
     #[test]
     fn what_is_not_read_is_refused_with_its_line() {
+        let inside = "inside the section \"CERTIFICATE\" that begins in line";
         for (text, error) in [
-            (format!("{BEGIN}\nYWJj\n"), "line 1: -----BEGIN CERTIFICATE----- without its END"),
+            (
+                format!("{BEGIN}\nYWJj\n"),
+                "line 1: -----BEGIN CERTIFICATE----- without its END".to_owned(),
+            ),
             (
                 format!("\n{BEGIN}\nYWJj\n{BEGIN}\nYWJj\n{END}\n"),
-                "line 4: \"-----BEGIN CERTIFICATE-----\" before the end of the section \"CERTIFICATE\", which begins in line 2",
+                format!("line 4: \"{BEGIN}\" {inside} 2"),
             ),
             (
                 format!("{BEGIN}\nYWJj\n-----END X509 CERTIFICATE-----\n"),
-                "line 3: \"-----END X509 CERTIFICATE-----\" before the end of the section \"CERTIFICATE\", which begins in line 1",
+                format!("line 3: \"-----END X509 CERTIFICATE-----\" {inside} 1"),
             ),
-            (format!("{BEGIN}\nYWJj\n-----END CERTIFICATE----\n"), "line 3: \"-----END CERTIFICATE----\" before"),
-            (format!("YWJj\n{END}\n"), "line 2: \"-----END CERTIFICATE-----\" looks like the edge"),
-            ("----BEGIN CERTIFICATE----\nYWJj\n".into(), "line 1: \"----BEGIN CERTIFICATE----\" looks like the edge"),
-            ("-----begin certificate-----\n".into(), "line 1: \"-----begin certificate-----\" looks like the edge"),
-            ("-----BEGIN  CERTIFICATE-----\n-----END  CERTIFICATE-----\n".into(), "line 1: a section \" CERTIFICATE\""),
-            ("\u{2013}BEGIN CERTIFICATE\u{2013}\n".into(), "line 1: "),
-            (format!("ca: {BEGIN}\n"), "line 1: \"ca: -----BEGIN CERTIFICATE-----\" looks like the edge"),
-            (format!("{BEGIN}\nYW!j\n{END}\n"), "line 1: the certificate is not base64: "),
-            (format!("{BEGIN}\nYWJ\n{END}\n"), "line 1: the certificate is not base64: "),
+            (
+                format!("{BEGIN}\nYWJj\n{END}{BEGIN}\nZGVm\n{END}\n"),
+                format!("line 3: \"{END}{BEGIN}\" {inside} 1"),
+            ),
+            (
+                format!("{BEGIN}\nYWJj{END}\n"),
+                format!("line 2: \"YWJj{END}\" {inside} 1"),
+            ),
+            (format!("{BEGIN}\nYWJj\n -----END CERTIFICATE----\n"), "line 3: ".into()),
+            (
+                format!("YWJj\n{END}\n"),
+                "line 2: \"-----END CERTIFICATE-----\" looks like".into(),
+            ),
+            (
+                format!("{BEGIN}\nYWJj\n{END}\n  {BEGIN}\nZGVm\n{END}\n"),
+                format!("line 4: \"{BEGIN}\" looks like"),
+            ),
+            (format!("{BEGIN}\rYWJj\r{END}\r"), "line 1: ".into()),
+            (
+                "----BEGIN CERTIFICATE----\nYWJj\n".into(),
+                "line 1: \"----BEGIN CERTIFICATE----\" looks like".into(),
+            ),
+            (
+                "-----begin certificate-----\n".into(),
+                "line 1: \"-----begin certificate-----\" looks like".into(),
+            ),
+            ("\u{2013}BEGIN CERTIFICATE\u{2013}\n".into(), "line 1: ".into()),
+            (format!("ca: {BEGIN}\n"), format!("line 1: \"ca: {BEGIN}\" looks like")),
+            (
+                "-----BEGIN  CERTIFICATE-----\n-----END  CERTIFICATE-----\n".into(),
+                "line 1: a section \"CERTIFICATE\" is not a certificate; convert or remove it".into(),
+            ),
+            (
+                format!("{BEGIN}\nYW!j\n{END}\n"),
+                "line 1: the certificate is not base64: ".into(),
+            ),
+            (
+                format!("{BEGIN}\nYWJ\n{END}\n"),
+                "line 1: the certificate is not base64: ".into(),
+            ),
             (
                 "-----BEGIN CERTIFICATE REQUEST-----\nYWJj\n-----END CERTIFICATE REQUEST-----\n".into(),
-                "line 1: a section \"CERTIFICATE REQUEST\" is not a certificate; convert or remove it",
+                "line 1: a section \"CERTIFICATE REQUEST\" is not a certificate; convert or remove it".into(),
             ),
             (
                 "-----BEGIN PKCS7-----\nYWJj\n-----END PKCS7-----\n".into(),
-                "line 1: a section \"PKCS7\" is not a certificate; convert or remove it",
+                "line 1: a section \"PKCS7\" is not a certificate; convert or remove it".into(),
             ),
             (
                 "-----BEGIN TRUSTED CERTIFICATE-----\nYWJj\n-----END TRUSTED CERTIFICATE-----\n".into(),
-                "line 1: OpenSSL's trust data do not trust this certificate for servers; remove it",
+                "line 1: OpenSSL's trust data do not trust this certificate for servers; remove it".into(),
             ),
         ] {
             let refused = read(&text).expect_err(&text);
-            assert!(refused.starts_with(error), "{text:?}: {refused}");
+            assert!(refused.starts_with(&error), "{text:?}: {refused}");
         }
-        let utf16: Vec<u8> = std::iter::once(0xfeff).chain(BEGIN.encode_utf16()).flat_map(u16::to_le_bytes).collect();
-        let refused = certificates(&utf16).expect_err("UTF-16").to_string();
-        assert_eq!(refused, "line 1: the text is in UTF-16; save it as ASCII or UTF-8");
-        let unmarked = certificates(&utf16[2..]).expect_err("UTF-16 without its mark").to_string();
-        assert!(unmarked.starts_with("line 1: "), "{unmarked}");
+        for mark in [&[0xfeff][..], &[]] {
+            let utf16 = mark.iter().copied().chain(BEGIN.encode_utf16());
+            for text in [
+                utf16.clone().flat_map(u16::to_le_bytes).collect::<Vec<_>>(),
+                utf16.flat_map(u16::to_be_bytes).collect(),
+            ] {
+                let refused = certificates(&text).expect_err("UTF-16").to_string();
+                assert!(refused.starts_with("line 1: is binary or UTF-16"), "{refused}");
+            }
+        }
     }
 }
