@@ -57,7 +57,7 @@ pub(crate) fn certificates(text: &[u8]) -> Result<Vec<Section>, PemError> {
             Some(section) if text.contains("--") => {
                 let (label, begun) = (one_line(&section.label, MAX_QUOTE), section.line);
                 let reason = format!(
-                    "{} inside the section {label:?} that begins in line {begun}",
+                    "{} inside the section {label:?} that begins in line {begun}; each BEGIN and END has its own line",
                     quoted(&text)
                 );
                 return Err(fail(line, reason));
