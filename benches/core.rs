@@ -34,6 +34,7 @@ fn main() {
     policies();
     matches();
     chain();
+    worst_chains();
 }
 
 /// A case: its name, the most that it may take in nanoseconds, and the work.
@@ -191,6 +192,27 @@ fn chain() {
             assert_eq!(check_chain(black_box(&sent), &host, &roots, at), Ok(()));
         }),
     ]);
+}
+
+/// What a hostile host can make a check cost: the worst of the chains that tests/pki/worst.rs makes, each three times.
+fn worst_chains() {
+    let host = Domain::parse("mx1.example.com").expect("a name");
+    let at = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+    for worst in pki::worst::chains() {
+        let sent: Vec<&[u8]> = worst.chain.iter().map(Vec::as_slice).collect();
+        let took = (0..3).map(|_| {
+            let start = Instant::now();
+            assert!(check_chain(black_box(&sent), &host, &worst.roots, at).is_err());
+            start.elapsed().as_nanos()
+        });
+        let (took, target) = (took.min().unwrap_or_default(), 50_000_000);
+        let met = if took <= target { "yes" } else { "**no**" };
+        println!(
+            "| hostile chain: {}, {} octets | {took} | | <= {target} | {met} |",
+            worst.what,
+            worst.octets()
+        );
+    }
 }
 
 /// Domains `customer0.example.com` and on, as another process would have left them a second ago.

@@ -4,24 +4,20 @@
 //! reason is printable ASCII of bounded length.
 #![forbid(unsafe_code)]
 
+mod path;
+
 use std::fmt;
 
 use rustls_pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
-use webpki::{EndEntityCert, Error, KeyUsage};
+use webpki::{EndEntityCert, Error};
 
 use crate::names::Domain;
 use crate::result::ResultType;
 use crate::roots::Roots;
+use path::NoPath;
 
-/// How many of the certificates sent are looked at. A server sends two to four; OpenSSL's limit is 100 KiB of them.
-const MAX_SENT: usize = 100;
-/// How many of those sent may take part in the search for a path. Its cost grows with the factorial of their number.
-const MAX_ISSUERS: usize = 8;
 /// How much of a reason is made of the names in the certificate.
 const MAX_NAMES: usize = 160;
-/// How much of a reason is made of the name of an authority.
-const MAX_AUTHORITY: usize = 64;
-
 /// What is wrong with a certificate chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateFailure {
@@ -76,32 +72,11 @@ pub fn check_chain(chain: &[&[u8]], host: &Domain, roots: &Roots, at: UnixTime) 
     };
     let leaf = CertificateDer::from(*leaf);
     let leaf = read(&leaf)?;
-    let others: Vec<_> = others
-        .iter()
-        .take(MAX_SENT)
-        .map(|der| CertificateDer::from(*der))
-        .collect();
-    let issuers = possible_issuers(&leaf, &others);
-    let verified = |roots, issuers| {
-        leaf.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
-            roots,
-            issuers,
-            at,
-            KeyUsage::server_auth(),
-            None,
-            None,
-        )
-        .map(|_| ())
-    };
-    if let Err(error) = verified(roots.anchors(), &issuers) {
-        return Err(match error {
-            Error::UnknownIssuer => CertificateFailure::untrusted(missing_issuer(&leaf, &issuers)),
-            // The path search does not say whose fault it is; without anybody else it can only be the leaf's.
-            _ if verified(&[], &[]).is_err_and(|alone| alone == error) => failure(&error, "the certificate"),
-            _ => failure(&error, "a certificate of an issuer"),
-        });
-    }
+    path::find(&leaf, others, roots, at).map_err(|error| match error {
+        NoPath::Ends(reason) => CertificateFailure::untrusted(reason),
+        NoPath::Leaf(error) => failure(&error, "the certificate"),
+        NoPath::Issuer(error) => failure(&error, "a certificate of an issuer"),
+    })?;
     named(&leaf, host)
 }
 
@@ -156,54 +131,6 @@ fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailu
     })
 }
 
-/// Those of the certificates sent that can be issuers in a path from the leaf, going by their names, nearest first.
-///
-/// webpki tries every order in which those it is given fit, and at each step parses all of them again: a ring of
-/// authorities that fit in any order and some thousands of strangers would take it minutes.
-fn possible_issuers<'a>(leaf: &EndEntityCert<'_>, others: &'a [CertificateDer<'a>]) -> Vec<CertificateDer<'a>> {
-    let others: Vec<_> = others
-        .iter()
-        .filter_map(|der| Some((der, EndEntityCert::try_from(der).ok()?)))
-        .collect();
-    let mut wanted = vec![leaf.issuer()];
-    let mut issuers: Vec<CertificateDer<'a>> = Vec::new();
-    let mut next = 0;
-    while let Some(&name) = wanted.get(next) {
-        next += 1;
-        for &(der, ref certificate) in others.iter().filter(|(_, certificate)| certificate.subject() == name) {
-            if issuers.len() < MAX_ISSUERS && !issuers.contains(der) {
-                issuers.push(CertificateDer::from(der.as_ref()));
-                if !wanted.contains(&certificate.issuer()) {
-                    wanted.push(certificate.issuer());
-                }
-            }
-        }
-    }
-    issuers
-}
-
-/// Where the path ends that should have led to a root.
-fn missing_issuer(leaf: &EndEntityCert<'_>, issuers: &[CertificateDer<'_>]) -> String {
-    if leaf.issuer() == leaf.subject() {
-        return "self-signed certificate".to_owned();
-    }
-    let mut name = leaf.issuer().to_vec();
-    for _ in issuers {
-        let found = issuers
-            .iter()
-            .filter_map(|der| EndEntityCert::try_from(der).ok())
-            .find(|c| c.subject() == name);
-        match found {
-            Some(issuer) if issuer.issuer() == name => {
-                return format!("the chain ends in an unknown root: {}", der::authority(&name));
-            }
-            Some(issuer) => name = issuer.issuer().to_vec(),
-            None => break,
-        }
-    }
-    format!("issued by an unknown CA: {}", der::authority(&name))
-}
-
 /// RFC 8460's word and ours for an error of webpki about `whose` certificate.
 fn failure(error: &Error, whose: &str) -> CertificateFailure {
     use Error::*;
@@ -225,11 +152,11 @@ fn failure(error: &Error, whose: &str) -> CertificateFailure {
         InvalidSignatureForPublicKey => {
             CertificateFailure::untrusted("a signature does not verify with the key of its issuer, or that key is weak")
         }
-        UnsupportedSignatureAlgorithmContext(_)
-        | UnsupportedSignatureAlgorithmForPublicKeyContext(_)
-        | SignatureAlgorithmMismatch => {
-            CertificateFailure::untrusted("a signature is of a kind that is obsolete or unknown")
+        UnsupportedSignatureAlgorithmContext(it) => unsupported(&it.signature_algorithm_id, &[]),
+        UnsupportedSignatureAlgorithmForPublicKeyContext(it) => {
+            unsupported(&it.signature_algorithm_id, &it.public_key_algorithm_id)
         }
+        SignatureAlgorithmMismatch => CertificateFailure::untrusted("a signature is of two kinds at once"),
         UnsupportedCriticalExtension => untrusted("has an unknown critical extension"),
         UnsupportedCertVersion => untrusted("is not of X.509 version 3"),
         MaximumPathDepthExceeded
@@ -242,6 +169,34 @@ fn failure(error: &Error, whose: &str) -> CertificateFailure {
         CertDistrusted => untrusted("is distrusted"),
         _ => CertificateFailure::new(ResultType::ValidationFailure, format!("{whose} cannot be read")),
     }
+}
+
+/// Kinds of signatures and keys that are good and that rustls cannot check with ring, by how their algorithm identifier
+/// begins (RFC 5758, 8410, 4055, 5639).
+const UNSUPPORTED: [(&[u8], &str); 8] = [
+    (b"\x06\x05\x2b\x81\x04\x00\x23", "keys on the curve P-521"),
+    (b"\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01", "keys on a Brainpool curve"),
+    (b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04", "ECDSA with SHA-512"),
+    (b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03", "this kind of ECDSA"),
+    (b"\x06\x03\x2b\x65\x71", "Ed448"),
+    (
+        b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a",
+        "RSA-PSS with these parameters",
+    ),
+    (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0e", "RSA with SHA-224"),
+    (b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03", "this kind of signature"),
+];
+
+/// A signature that was not checked: the fault is the certificate's where the kind is one that nobody should take any more,
+/// and otherwise our library's.
+fn unsupported(signature: &[u8], key: &[u8]) -> CertificateFailure {
+    let curve = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    let key = key.strip_prefix(&curve).unwrap_or(key);
+    let known = |id: &[u8]| UNSUPPORTED.iter().find(|(known, _)| id.starts_with(known));
+    CertificateFailure::untrusted(match known(key).or_else(|| known(signature)) {
+        Some((_, what)) => format!("a signature cannot be checked: our TLS library does not support {what}"),
+        None => "a signature is of a kind that is obsolete or unknown".to_owned(),
+    })
 }
 
 /// A day in UTC.
@@ -278,65 +233,6 @@ impl fmt::Display for Date {
     }
 }
 
-/// The little of DER (X.690) that webpki does not read: the text of a name.
-mod der {
-    use super::MAX_AUTHORITY;
-
-    const SEQUENCE: u8 = 0x30;
-    const SET: u8 = 0x31;
-    const OBJECT_IDENTIFIER: u8 = 0x06;
-
-    /// What tells an authority from others in the name of a certificate's issuer (RFC 5280 4.1.2.4), for a human:
-    /// `CN=Example Root`. Characters that could mean something to a log or a shell become `?`.
-    pub(super) fn authority(name: &[u8]) -> String {
-        let attribute = [("CN", 3), ("O", 10), ("OU", 11)]
-            .into_iter()
-            .find_map(|(label, oid)| Some((label, attribute(name, &[0x55, 0x04, oid])?)));
-        let Some((label, text)) = attribute else {
-            return "(without a name)".to_owned();
-        };
-        let text = String::from_utf8_lossy(text);
-        let plain = text.chars().map(|c| {
-            if c.is_ascii_alphanumeric() || " .,:()'@&+*/_-".contains(c) {
-                c
-            } else {
-                '?'
-            }
-        });
-        format!("{label}={}", plain.take(MAX_AUTHORITY).collect::<String>())
-    }
-
-    /// The value of an attribute of an X.501 name: `SEQUENCE OF SET OF SEQUENCE { type, value }`, the outermost
-    /// header already taken off.
-    fn attribute<'a>(mut name: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
-        let mut value = None;
-        while let Some((SET, mut set, rest)) = element(name) {
-            while let Some((SEQUENCE, pair, others)) = element(set) {
-                if let Some((OBJECT_IDENTIFIER, oid, text)) = element(pair)
-                    && oid == wanted
-                {
-                    value = element(text).map(|(_, text, _)| text);
-                }
-                set = others;
-            }
-            name = rest;
-        }
-        value
-    }
-
-    /// The first element: its tag, its content, and what comes after it. Lengths above 16 bits are not for us.
-    fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-        let (length, content) = match *der {
-            [_, n @ ..=0x7f, ref rest @ ..] => (usize::from(n), rest),
-            [_, 0x81, n, ref rest @ ..] => (usize::from(n), rest),
-            [_, 0x82, high, low, ref rest @ ..] => (usize::from(u16::from_be_bytes([high, low])), rest),
-            _ => return None,
-        };
-        let (content, rest) = content.split_at_checked(length)?;
-        Some((der[0], content, rest))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -360,62 +256,5 @@ mod tests {
                 date
             );
         }
-    }
-
-    #[test]
-    fn issuers_are_chosen_by_name_and_few() {
-        let made = |name: &str, issuer: Option<&rcgen::CertifiedIssuer<'static, rcgen::KeyPair>>| {
-            let mut params = rcgen::CertificateParams::default();
-            params.distinguished_name.push(rcgen::DnType::CommonName, name);
-            let key = rcgen::KeyPair::generate().expect("a key");
-            match issuer {
-                Some(issuer) => rcgen::CertifiedIssuer::signed_by(params, key, issuer),
-                None => rcgen::CertifiedIssuer::self_signed(params, key),
-            }
-            .expect("a certificate")
-        };
-        let root = made("Root", None);
-        let (one, stranger) = (made("One", Some(&root)), made("Stranger", Some(&root)));
-        let (two, leaf) = (made("Two", Some(&one)), made("Two", Some(&one)));
-        let host = made("host", Some(&two));
-        let host = EndEntityCert::try_from(host.der()).expect("readable");
-        let others: Vec<_> = [&stranger, &root, &one, &two, &leaf, &two, &one]
-            .map(|c| c.der().clone())
-            .into();
-        let expected: Vec<_> = [&two, &leaf, &one, &root].map(|c| c.der().clone()).into();
-        assert_eq!(possible_issuers(&host, &others), expected);
-        let ring: Vec<_> = (0..20).map(|_| made("Two", Some(&two)).der().clone()).collect();
-        assert_eq!(possible_issuers(&host, &ring), ring[..MAX_ISSUERS]);
-        assert_eq!(possible_issuers(&host, &[]), []);
-    }
-
-    #[test]
-    fn authority_of_a_name() {
-        let attribute = |oid, text: &str| {
-            let text = [&[0x0c, text.len() as u8], text.as_bytes()].concat();
-            let pair = [&[0x06, 3, 0x55, 0x04, oid], &text[..]].concat();
-            let pair = [&[0x30, pair.len() as u8], &pair[..]].concat();
-            [&[0x31, pair.len() as u8], &pair[..]].concat()
-        };
-        let name = |attributes: &[(u8, &str)]| {
-            der::authority(
-                &attributes
-                    .iter()
-                    .flat_map(|(oid, text)| attribute(*oid, text))
-                    .collect::<Vec<_>>(),
-            )
-        };
-        assert_eq!(
-            name(&[(6, "DE"), (10, "Example"), (3, "Example's Root (R1)")]),
-            "CN=Example's Root (R1)"
-        );
-        assert_eq!(name(&[(6, "DE"), (11, "Class 2"), (10, "Example")]), "O=Example");
-        assert_eq!(name(&[(11, "Class 2")]), "OU=Class 2");
-        assert_eq!(name(&[(6, "DE")]), "(without a name)");
-        assert_eq!(name(&[]), "(without a name)");
-        assert_eq!(name(&[(3, "a\r\n$(b)\"\\`ü")]), "CN=a???(b)????");
-        assert_eq!(name(&[(3, &"x".repeat(100))]), format!("CN={}", "x".repeat(64)));
-        assert_eq!(der::authority(b"\x31\x82\xff\xff\x30"), "(without a name)");
-        assert_eq!(der::authority(b"\x31\x84"), "(without a name)");
     }
 }

@@ -14,9 +14,12 @@ mod mx_match;
 mod output;
 mod smtp;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+use crate::roots::Roots;
 
 /// MTA-STS (RFC 8461): check a domain as a sending mail server sees it, lint a record or a policy before it is published.
 #[derive(Parser)]
@@ -51,6 +54,19 @@ enum Found {
 
 /// Why nothing was found out: one sentence for stderr.
 struct Trouble(String);
+
+/// The roots to check certificates with: those of a file, or the system's.
+fn roots(file: Option<&Path>) -> Result<Roots, Trouble> {
+    let roots = match file {
+        Some(file) => Roots::from_file(file),
+        None => Roots::system(),
+    };
+    let roots = roots.map_err(|error| Trouble(error.to_string()))?;
+    if let Some(warning) = roots.warning() {
+        output::tell(&warning);
+    }
+    Ok(roots)
+}
 
 /// Reads the arguments of this process, does what they ask, and gives the exit status.
 #[must_use]

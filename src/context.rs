@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -25,7 +26,7 @@ use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
 use crate::exceptions::Watched;
 use crate::https::PolicyHost;
-use crate::lookup::{Ask, Flight, Lookup};
+use crate::lookup::{Ask, Flight, Lookup, NotAsked};
 use crate::names::Domain;
 use crate::roots::{Roots, RootsError};
 use crate::settings::Settings;
@@ -72,9 +73,26 @@ struct Shared {
 struct LazyRoots {
     ca_file: Option<PathBuf>,
     read: OnceBox<Arc<Roots>>,
+    /// Whether the administrator was told what is wrong with them.
+    told: AtomicBool,
 }
 
 impl LazyRoots {
+    /// What is to be told of the roots that were read, once.
+    fn warning(&self) -> Option<String> {
+        let warning = self.read.get()?.warning()?;
+        (!self.told.swap(true, Ordering::Relaxed)).then_some(warning)
+    }
+
+    /// Why no policy can be fetched, and what the administrator is to do.
+    fn missing(&self, error: &RootsError) -> String {
+        match (&self.ca_file, error) {
+            (Some(_), _) => format!("{error}; repair that file, or change the setting ca_file"),
+            (None, RootsError::NoBundle { .. }) => error.to_string(),
+            (None, _) => format!("{error}; repair that file, or install the package ca-certificates anew"),
+        }
+    }
+
     fn get(&self) -> Result<Arc<Roots>, RootsError> {
         let read = || {
             let roots = match &self.ca_file {
@@ -147,6 +165,8 @@ pub enum ContextError {
     Store(String),
     /// No thread could be started, or a defect of this library (a panic).
     Thread(String),
+    /// Nobody was asked, because of trouble of this host: no thread, no descriptor, no roots, no time.
+    NotAsked(String),
 }
 
 impl fmt::Display for ContextError {
@@ -164,11 +184,18 @@ impl fmt::Display for ContextError {
                 "whether there is a policy is not known: {e}, and the network did not say either"
             ),
             Self::Helper(why) | Self::Store(why) | Self::Thread(why) => f.write_str(why),
+            Self::NotAsked(why) => write!(f, "this host could not ask whether there is a policy: {why}"),
         }
     }
 }
 
 impl std::error::Error for ContextError {}
+
+impl From<NotAsked> for ContextError {
+    fn from(NotAsked(why): NotAsked) -> Self {
+        Self::NotAsked(why)
+    }
+}
 
 impl From<HelperError> for ContextError {
     fn from(error: HelperError) -> Self {
@@ -199,6 +226,7 @@ impl Context {
         let roots = Arc::new(LazyRoots {
             ca_file: settings.ca_file.clone(),
             read: OnceBox::new(),
+            told: AtomicBool::new(false),
         });
         let shared = Shared {
             exceptions: Watched::new(settings.exceptions.clone()),
@@ -280,7 +308,11 @@ impl Context {
         host: &Domain,
         at: UnixTime,
     ) -> Result<Result<(), CertificateFailure>, RootsError> {
-        Ok(check_chain(chain, host, &*self.shared.roots.get()?, at))
+        let roots = self.shared.roots.get()?;
+        if let Some(warning) = self.shared.roots.warning() {
+            self.tell(&warning);
+        }
+        Ok(check_chain(chain, host, &roots, at))
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
@@ -460,6 +492,7 @@ impl Shared {
             }),
             (_, unread) => unread.as_ref().map(ToString::to_string),
         };
+        let warning = warning.or_else(|| self.roots.warning());
         // There may be a policy in that file.
         if let Some(unread @ StoreError::File(..)) = known.unread
             && answer.source() == Source::CouldNotLearn
@@ -501,7 +534,7 @@ impl Shared {
                 [] => Resolver::system(),
                 servers => Resolver::with_servers(servers),
             });
-            let roots = Arc::new(move || roots.get().map_err(|e| e.to_string()));
+            let roots = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
             let https = PolicyHost::new(dns.clone(), roots, settings.addresses());
             let turn = Turn {
                 store: settings.cache_dir.clone().map(Store::new),
@@ -529,7 +562,16 @@ impl Shared {
         match asked {
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
             Ok(()) | Err(ThreadError::Deadline) => {}
-            Err(e) => return Err(ContextError::Thread(e.to_string())),
+            Err(e) => {
+                let entry = known.entry.clone();
+                let answer =
+                    Lookup::not_asked(&entry, e.to_string(), now).map_err(|NotAsked(why)| ContextError::Thread(why))?;
+                return Ok(Asked {
+                    answer,
+                    entry,
+                    saved: Ok(()),
+                });
+            }
         }
         let Ok((answer, entry)) = heard.try_recv() else {
             let mut entry = known.entry.clone();
@@ -539,7 +581,11 @@ impl Shared {
         };
         let slow = || StoreError::Slow(self.settings.cache_dir.clone().unwrap_or_default());
         let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(|_| Err(slow()));
-        Ok(Asked { answer, entry, saved })
+        Ok(Asked {
+            answer: answer?,
+            entry,
+            saved,
+        })
     }
 
     /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.

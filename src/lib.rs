@@ -8,6 +8,7 @@ pub mod certificate;
 pub mod cli;
 pub mod context;
 mod crowd;
+mod der;
 pub mod dns;
 pub mod entry;
 pub mod exceptions;

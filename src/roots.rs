@@ -1,13 +1,16 @@
 //! The certificates of the authorities that we trust: the system's bundle, or the file that the operator names.
 #![forbid(unsafe_code)]
 
+pub(crate) mod pem;
+
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
+
+use pem::PemError;
 
 /// Where systems keep their one bundle, the most common first.
 ///
@@ -31,68 +34,97 @@ const MAX_BUNDLE: u64 = 16 * 1024 * 1024;
 pub struct Roots {
     anchors: Vec<TrustAnchor<'static>>,
     certificates: Vec<CertificateDer<'static>>,
-    skipped: usize,
+    /// What could not be used.
+    skipped: Vec<PemError>,
+    file: Option<PathBuf>,
 }
 
 impl Roots {
-    /// Reads the `CERTIFICATE` sections of a PEM text. Sections that hold no usable certificate are skipped and
-    /// counted ([`Roots::skipped`]): one odd authority in a bundle must not take the others away.
+    /// Reads the certificates of a PEM text. Each of them must be usable, and what looks like a certificate must be one:
+    /// an authority that the operator names does not vanish without a word.
     ///
     /// # Errors
-    /// [`RootsError::NoCertificate`] if not one is usable: an empty list would distrust everybody, silently.
+    /// [`RootsError::Pem`] with the line, or [`RootsError::NoCertificate`]: an empty list would distrust everybody,
+    /// silently.
     pub fn from_pem(pem: &[u8]) -> Result<Self, RootsError> {
+        let mut roots = Self::usable(pem, None)?;
+        match roots.skipped.pop() {
+            None => Ok(roots),
+            Some(PemError { line, reason }) => Err(RootsError::Pem {
+                file: None,
+                line,
+                reason,
+            }),
+        }
+    }
+
+    /// Reads a PEM file, as [`Roots::from_pem`] does.
+    ///
+    /// # Errors
+    /// [`RootsError::Read`] if the file cannot be read, or an error of [`Roots::from_pem`]; each names the file.
+    pub fn from_file(file: &Path) -> Result<Self, RootsError> {
+        Self::from_pem(&read_bundle(file)?).map_err(|error| error.in_file(file))
+    }
+
+    /// The usable certificates of a PEM text; the others are set aside.
+    fn usable(pem: &[u8], file: Option<&Path>) -> Result<Self, RootsError> {
         let mut roots = Self {
             anchors: Vec::new(),
             certificates: Vec::new(),
-            skipped: 0,
+            skipped: Vec::new(),
+            file: file.map(Path::to_owned),
         };
-        for certificate in CertificateDer::pem_slice_iter(pem) {
-            if !certificate.is_ok_and(|certificate| roots.add(certificate)) {
-                roots.skipped += 1;
+        let sections = pem::certificates(pem).map_err(|PemError { line, reason }| RootsError::Pem {
+            file: None,
+            line,
+            reason,
+        })?;
+        for pem::Section { line, der } in sections {
+            let certificate = CertificateDer::from(der);
+            match webpki::anchor_from_trusted_cert(&certificate).map(|anchor| anchor.to_owned()) {
+                Ok(anchor) => {
+                    roots.anchors.push(anchor);
+                    roots.certificates.push(certificate);
+                }
+                Err(_) => roots.skipped.push(PemError {
+                    line,
+                    reason: "the certificate cannot be read as a trust anchor".to_owned(),
+                }),
             }
         }
-        if roots.anchors.is_empty() {
-            return Err(RootsError::NoCertificate {
-                file: None,
-                skipped: roots.skipped,
-            });
+        if roots.anchors.is_empty() && roots.skipped.is_empty() {
+            return Err(RootsError::NoCertificate { file: None });
         }
         Ok(roots)
-    }
-
-    /// Reads a PEM file.
-    ///
-    /// # Errors
-    /// [`RootsError::Read`] if the file cannot be read, or [`RootsError::NoCertificate`]; both name the file.
-    pub fn from_file(file: &Path) -> Result<Self, RootsError> {
-        let pem = read_bundle(file).map_err(|error| RootsError::Read {
-            file: file.to_owned(),
-            error,
-        })?;
-        Self::from_pem(&pem).map_err(|error| match error {
-            RootsError::NoCertificate { skipped, .. } => RootsError::NoCertificate {
-                file: Some(file.to_owned()),
-                skipped,
-            },
-            other => other,
-        })
     }
 
     /// Reads the bundle of the system: the first that exists of the places where systems keep it. It costs a
     /// millisecond, so ask only when a certificate is to be checked.
     ///
+    /// One odd authority does not take the others away: a certificate that cannot be used is skipped, and
+    /// [`Roots::warning`] says so.
+    ///
     /// # Errors
-    /// [`RootsError::NoBundle`] names the places if there is none; a bundle that exists must be good.
+    /// [`RootsError::NoBundle`] names the places if there is none; a bundle that exists must be good PEM.
     pub fn system() -> Result<Self, RootsError> {
         Self::from_first_of(&SYSTEM_BUNDLES)
     }
 
     fn from_first_of(files: &[&str]) -> Result<Self, RootsError> {
-        for file in files {
-            match Self::from_file(Path::new(file)) {
-                Err(RootsError::Read { error, .. }) if is_absent(&error) => {}
-                found => return found,
-            }
+        for file in files.iter().map(Path::new) {
+            let pem = match read_bundle(file) {
+                Err(RootsError::Read { error, .. }) if is_absent(&error) => continue,
+                read => read?,
+            };
+            let roots = Self::usable(&pem, Some(file)).map_err(|error| error.in_file(file))?;
+            return match (roots.anchors.is_empty(), roots.skipped.first()) {
+                (true, Some(PemError { line, reason })) => Err(RootsError::Pem {
+                    file: Some(file.to_owned()),
+                    line: *line,
+                    reason: reason.clone(),
+                }),
+                _ => Ok(roots),
+            };
         }
         Err(RootsError::NoBundle {
             looked_for: files.iter().map(PathBuf::from).collect(),
@@ -111,29 +143,37 @@ impl Roots {
         &self.certificates
     }
 
-    /// How many sections of the bundle held no usable certificate.
+    /// What the administrator should know of the system's bundle: the certificates that could not be used, on one line.
     #[must_use]
-    pub fn skipped(&self) -> usize {
-        self.skipped
-    }
-
-    fn add(&mut self, certificate: CertificateDer<'static>) -> bool {
-        let Ok(anchor) = webpki::anchor_from_trusted_cert(&certificate) else {
-            return false;
+    pub fn warning(&self) -> Option<String> {
+        let PemError { line, reason } = self.skipped.first()?;
+        let file = self
+            .file
+            .as_deref()
+            .unwrap_or_else(|| Path::new("the CA bundle"))
+            .display();
+        let more = match self.skipped.len() - 1 {
+            0 => String::new(),
+            more => format!(" (and {more} more like it)"),
         };
-        self.anchors.push(anchor.to_owned());
-        self.certificates.push(certificate);
-        true
+        Some(format!(
+            "{file}: line {line}: {reason}{more}; it is skipped, and hosts of that CA fail"
+        ))
     }
 }
 
-fn read_bundle(file: &Path) -> io::Result<Vec<u8>> {
+fn read_bundle(file: &Path) -> Result<Vec<u8>, RootsError> {
     let mut pem = Vec::new();
-    File::open(file)?.take(MAX_BUNDLE + 1).read_to_end(&mut pem)?;
-    if pem.len() as u64 > MAX_BUNDLE {
-        return Err(io::Error::other(format!("larger than {} MiB", MAX_BUNDLE >> 20)));
-    }
-    Ok(pem)
+    let read = File::open(file).and_then(|file| file.take(MAX_BUNDLE + 1).read_to_end(&mut pem));
+    let error = match read {
+        Ok(_) if pem.len() as u64 > MAX_BUNDLE => io::Error::other(format!("larger than {} MiB", MAX_BUNDLE >> 20)),
+        Ok(_) => return Ok(pem),
+        Err(error) => error,
+    };
+    Err(RootsError::Read {
+        file: file.to_owned(),
+        error,
+    })
 }
 
 /// A name that leads nowhere, in whichever way.
@@ -147,7 +187,7 @@ impl fmt::Debug for Roots {
             f,
             "Roots({} certificates, {} skipped)",
             self.certificates.len(),
-            self.skipped
+            self.skipped.len()
         )
     }
 }
@@ -163,12 +203,19 @@ pub enum RootsError {
         /// What the system said.
         error: io::Error,
     },
-    /// There is no usable certificate.
+    /// There is no certificate.
     NoCertificate {
         /// The file, if it was one.
         file: Option<PathBuf>,
-        /// How many sections looked like certificates but were not usable.
-        skipped: usize,
+    },
+    /// What is or looks like a certificate cannot be used.
+    Pem {
+        /// The file, if it was one.
+        file: Option<PathBuf>,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong there, in plain words.
+        reason: String,
     },
     /// The system has no bundle in any of the usual places.
     NoBundle {
@@ -181,15 +228,13 @@ impl fmt::Display for RootsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { file, error } => write!(f, "cannot read the CA bundle {}: {error}", file.display()),
-            Self::NoCertificate { file, skipped } => {
-                f.write_str("no usable CA certificate")?;
+            Self::NoCertificate { file: None } => f.write_str("no CA certificate"),
+            Self::NoCertificate { file: Some(file) } => write!(f, "no CA certificate in {}", file.display()),
+            Self::Pem { file, line, reason } => {
                 if let Some(file) = file {
-                    write!(f, " in {}", file.display())?;
+                    write!(f, "cannot use the CA bundle {}: ", file.display())?;
                 }
-                if *skipped > 0 {
-                    write!(f, " ({skipped} unusable)")?;
-                }
-                Ok(())
+                write!(f, "line {line}: {reason}")
             }
             Self::NoBundle { looked_for } => {
                 f.write_str("the system has no CA bundle (looked for")?;
@@ -198,6 +243,17 @@ impl fmt::Display for RootsError {
                 }
                 f.write_str("); install the package ca-certificates")
             }
+        }
+    }
+}
+
+impl RootsError {
+    fn in_file(self, path: &Path) -> Self {
+        let file = Some(path.to_owned());
+        match self {
+            Self::NoCertificate { .. } => Self::NoCertificate { file },
+            Self::Pem { line, reason, .. } => Self::Pem { file, line, reason },
+            other => other,
         }
     }
 }
@@ -250,39 +306,65 @@ mod tests {
         }
     }
 
+    const BROKEN: &str = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+
+    /// An authority that the operator names does not vanish; one of the system's many does, with a word.
     #[test]
-    fn skips_and_counts_what_is_unusable() {
-        let broken = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        let no_base64 = "-----BEGIN CERTIFICATE-----\n!!!\n-----END CERTIFICATE-----\n";
-        let other = "-----BEGIN TRUSTED CERTIFICATE-----\nAAAA\n-----END TRUSTED CERTIFICATE-----\n";
+    fn what_is_unusable_is_refused_or_told() {
+        let here = Directory::new("unusable");
         let text = format!(
-            "# Mine\n{}{broken}{other}{no_base64}\n{}",
+            "# Mine\n{}{BROKEN}{}{BROKEN}",
             authority("A"),
             authority("B").replace('\n', "\r\n")
         );
-        let roots = Roots::from_pem(text.as_bytes()).expect("two are good");
-        assert_eq!(
-            (roots.anchors().len(), roots.certificates().len(), roots.skipped()),
-            (2, 2, 2)
+        let line = authority("A").lines().count() + 2;
+        let file = here.write("roots.pem", &text);
+        let reason = "the certificate cannot be read as a trust anchor";
+        let error = Roots::from_file(Path::new(&file))
+            .expect_err("one is broken")
+            .to_string();
+        assert!(
+            error.starts_with(&format!("cannot use the CA bundle {file}: line ")),
+            "{error}"
         );
+        assert!(error.ends_with(reason), "{error}");
+        let roots = Roots::from_first_of(&[&file]).expect("two are good");
+        assert_eq!((roots.anchors().len(), roots.certificates().len()), (2, 2));
         assert_eq!(format!("{roots:?}"), "Roots(2 certificates, 2 skipped)");
+        assert_eq!(
+            roots.warning(),
+            Some(format!(
+                "{file}: line {line}: {reason} (and 1 more like it); it is skipped, and hosts of that CA fail"
+            ))
+        );
+        let good = here.write("good.pem", authority("A"));
+        assert_eq!(Roots::from_first_of(&[&good]).expect("good").warning(), None);
+        // Not the system's bundle either: something is missing from it, and nobody knows what.
+        let cut = here.write("cut.pem", &text[..text.len() - 10]);
+        for read in [Roots::from_file(Path::new(&cut)), Roots::from_first_of(&[&cut, &good])] {
+            let error = read.expect_err("no END").to_string();
+            assert!(
+                error.starts_with(&format!("cannot use the CA bundle {cut}: line ")),
+                "{error}"
+            );
+        }
     }
 
     #[test]
     fn nothing_usable_is_an_error() {
+        let here = Directory::new("nothing");
         for (text, message) in [
-            ("", "no usable CA certificate"),
-            (
-                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
-                "no usable CA certificate (1 unusable)",
-            ),
-            (
-                "-----BEGIN CERTIFICATE-----\nAAAA\n",
-                "no usable CA certificate (1 unusable)",
-            ),
+            ("", "no CA certificate"),
+            (BROKEN, "line 1: the certificate cannot be read as a trust anchor"),
         ] {
-            let error = Roots::from_pem(text.as_bytes()).expect_err(text);
-            assert_eq!(error.to_string(), message);
+            assert_eq!(Roots::from_pem(text.as_bytes()).expect_err(text).to_string(), message);
+            let file = here.write("roots.pem", text);
+            assert!(
+                Roots::from_first_of(&[&file])
+                    .expect_err(text)
+                    .to_string()
+                    .contains(message)
+            );
         }
     }
 
@@ -292,7 +374,7 @@ mod tests {
         let empty = here.write("empty.pem", "");
         assert_eq!(
             Roots::from_file(Path::new(&empty)).expect_err("empty").to_string(),
-            format!("no usable CA certificate in {empty}")
+            format!("no CA certificate in {empty}")
         );
         let absent = here.absent("absent.pem");
         let error = Roots::from_file(Path::new(&absent)).expect_err("absent").to_string();
@@ -318,7 +400,7 @@ mod tests {
         assert_eq!(roots.certificates().len(), 1);
         // An empty bundle is somebody's decision or mishap: going on to another would trust what was taken away.
         let error = Roots::from_first_of(&[&empty, &good]).expect_err("the first exists");
-        assert_eq!(error.to_string(), format!("no usable CA certificate in {empty}"));
+        assert_eq!(error.to_string(), format!("no CA certificate in {empty}"));
         let error = Roots::from_first_of(&[&absent, &beneath_a_file]).expect_err("none");
         assert_eq!(
             error.to_string(),

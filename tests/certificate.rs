@@ -7,7 +7,7 @@ use mtasts::{Domain, Roots, check_chain, check_name};
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,
-    KeyPair, NameConstraints, SanType, date_time_ymd,
+    KeyPair, KeyUsagePurpose, NameConstraints, SanType, date_time_ymd,
 };
 use rustls_pki_types::UnixTime;
 
@@ -693,6 +693,145 @@ fn hostile_sizes() {
         )),
         "certificate-not-trusted: the path to a root is too long or too complicated"
     );
+}
+
+/// RFC 5280 4.2.1.3: an issuer whose key usage lacks keyCertSign issues nothing. One without the extension may.
+#[test]
+fn key_usage_of_issuers() {
+    let root = root("Root");
+    let roots = roots(&[&root]);
+    let through = |usages: &[KeyUsagePurpose]| {
+        let ca = intermediate("CA", &root, |params| params.key_usages = usages.to_vec());
+        (host(&[MX], &ca, |_| {}).der, ca.der().to_vec())
+    };
+    let of = |usages: &[KeyUsagePurpose]| {
+        let (leaf, ca) = through(usages);
+        verdict(&[&leaf, &ca], &roots)
+    };
+    assert_eq!(of(&[KeyUsagePurpose::KeyCertSign]), "ok");
+    assert_eq!(of(&[]), "ok");
+    let barred = "certificate-not-trusted: the key usage of a CA does not let it issue certificates: CN=CA";
+    assert_eq!(
+        of(&[KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign]),
+        barred
+    );
+    // Another certificate of the same CA may do better.
+    let key = pki::key();
+    let same = || KeyPair::try_from(key.serialized_der()).expect("the same key");
+    let bad = intermediate_with_key("CA", same(), &root, |params| {
+        params.key_usages = vec![KeyUsagePurpose::CrlSign]
+    });
+    let good = intermediate_with_key("CA", same(), &root, |_| {});
+    let leaf = host(&[MX], &bad, |_| {}).der;
+    assert_eq!(verdict(&[&leaf, bad.der()], &roots), barred);
+    assert_eq!(verdict(&[&leaf, bad.der(), good.der()], &roots), "ok");
+    // In the middle of a path too, and critical or not.
+    let first = intermediate("First", &root, |params| {
+        let bits = CustomExtension::from_oid_content(&[2, 5, 29, 15], vec![3, 2, 1, 2]);
+        params.key_usages = Vec::new();
+        params.custom_extensions.push(bits);
+    });
+    let second = intermediate("Second", &first, |_| {});
+    let leaf = host(&[MX], &second, |_| {}).der;
+    assert_eq!(
+        verdict(&[&leaf, second.der(), first.der()], &roots),
+        "certificate-not-trusted: the key usage of a CA does not let it issue certificates: CN=First"
+    );
+    // The root is the operator's word, whatever its own certificate says.
+    let mut params = pki::authority_params("Anchor");
+    params.key_usages = vec![KeyUsagePurpose::CrlSign];
+    let anchor = Authority::self_signed(params, pki::key()).expect("a root");
+    assert_eq!(
+        verdict(&[&host(&[MX], &anchor, |_| {}).der], &pki::roots(&[&anchor])),
+        "ok"
+    );
+}
+
+/// Good kinds of signatures that ring cannot check: that is no fault of the host's, and the reason says so.
+#[test]
+fn what_our_library_does_not_support() {
+    let here = Directory::new("unsupported");
+    here.write("san", "subjectAltName=DNS:mx1.example.com\n");
+    let said = |curve: &str, digest: &str| {
+        let of_curve = format!("ec_paramgen_curve:{curve}");
+        let request = ["req", "-newkey", "ec", "-pkeyopt", &of_curve, "-nodes"];
+        let root = [
+            "-x509", "-subj", "/CN=Root", "-days", "30000", "-keyout", "ca.key", "-out", "ca.pem",
+        ];
+        here.openssl(&[&request[..], &root].concat());
+        here.openssl(
+            &[
+                &request[..],
+                &["-subj", "/CN=mx1.example.com", "-keyout", "mx.key", "-out", "mx.csr"],
+            ]
+            .concat(),
+        );
+        let sign = [
+            "x509",
+            "-req",
+            "-in",
+            "mx.csr",
+            "-CA",
+            "ca.pem",
+            "-CAkey",
+            "ca.key",
+            "-CAcreateserial",
+        ];
+        here.openssl(
+            &[
+                &sign[..],
+                &["-days", "30000", "-extfile", "san", digest, "-out", "mx.pem"],
+            ]
+            .concat(),
+        );
+        let roots = Roots::from_file(&here.path("ca.pem")).expect("a root");
+        told(check_chain(
+            &[&here.read_der("mx.pem")],
+            &domain(MX),
+            &roots,
+            UnixTime::now(),
+        ))
+    };
+    assert_eq!(said("P-256", "-sha256"), "ok");
+    assert_eq!(said("P-256", "-sha384"), "ok");
+    for (curve, digest, what) in [
+        ("P-256", "-sha512", "ECDSA with SHA-512"),
+        ("P-384", "-sha512", "ECDSA with SHA-512"),
+        ("P-521", "-sha512", "ECDSA with SHA-512"),
+        ("P-521", "-sha256", "keys on the curve P-521"),
+        ("brainpoolP256r1", "-sha256", "keys on a Brainpool curve"),
+        ("P-256", "-sha224", "this kind of ECDSA"),
+    ] {
+        assert_eq!(
+            said(curve, digest),
+            format!("certificate-not-trusted: a signature cannot be checked: our TLS library does not support {what}"),
+            "{curve} {digest}"
+        );
+    }
+    assert_eq!(
+        said("P-256", "-sha1"),
+        "certificate-not-trusted: a signature is of a kind that is obsolete or unknown"
+    );
+}
+
+/// The worst chains that there are, in the time that a mail server has. An unoptimised build is some ten times slower
+/// than what is measured in benches/core.rs.
+#[test]
+fn the_worst_chains() {
+    let limit = Duration::from_millis(if cfg!(debug_assertions) { 1000 } else { 50 });
+    let mut slow = Vec::new();
+    for worst in pki::worst::chains() {
+        let chain: Vec<&[u8]> = worst.chain.iter().map(Vec::as_slice).collect();
+        let start = Instant::now();
+        let said = verdict(&chain, &worst.roots);
+        let took = start.elapsed();
+        println!("{}, {} octets: {took:?}, {said}", worst.what, worst.octets());
+        assert_ne!(said, "ok");
+        if took > limit {
+            slow.push((worst.what, took));
+        }
+    }
+    assert_eq!(slow, []);
 }
 
 proptest! {

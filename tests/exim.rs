@@ -201,6 +201,11 @@ fn broken_settings_defer_with_a_clear_reason() {
 }
 
 #[test]
+fn without_roots_mail_waits_with_a_clear_reason() {
+    privileges::no_roots(&World::new("roots"));
+}
+
+#[test]
 fn a_crash_is_what_it_is() {
     privileges::crashes(&World::new("crash"));
 }

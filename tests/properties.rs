@@ -97,6 +97,22 @@ const EXCEPTIONS: &[&str] = &[
     "\n",
     "# x\n",
 ];
+const ROOTS: &[&str] = &[
+    include_str!("../fuzz/seeds/root.pem"),
+    "-----BEGIN CERTIFICATE-----",
+    "-----END CERTIFICATE-----",
+    "-----BEGIN X509 CERTIFICATE-----",
+    "-----END X509 CERTIFICATE-----",
+    "-----BEGIN PRIVATE KEY-----",
+    "-----END PRIVATE KEY-----",
+    "\n",
+    "\r\n",
+    "\u{feff}",
+    "YWJj",
+    "# ",
+    " ",
+    "-",
+];
 const SETTINGS: &[&str] = &[
     "cache_dir",
     "nameservers",
@@ -161,6 +177,11 @@ proptest! {
     #[test]
     fn exceptions(data in prop_oneof![vec(any::<u8>(), 0..200), pieces(EXCEPTIONS, 12)]) {
         invariants::exceptions(&data);
+    }
+
+    #[test]
+    fn roots(data in prop_oneof![vec(any::<u8>(), 0..200), pieces(ROOTS, 8)]) {
+        invariants::roots(&data);
     }
 
     #[test]

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{CertificateDer, UnixTime};
+use rustls_pki_types::UnixTime;
 use serde_json::json;
 
 use super::output::{self, Mark, Page};
@@ -14,7 +13,7 @@ use crate::certificate::{CertificateFailure, check_chain};
 use crate::context::unix_now;
 use crate::names::Domain;
 use crate::result::ResultType;
-use crate::roots::Roots;
+use crate::roots::{Roots, pem};
 
 /// A chain of a hundred certificates has some 200 KiB.
 const MAX_CHAIN: usize = 4 * 1024 * 1024;
@@ -42,11 +41,7 @@ pub(super) struct Certificate {
 
 impl Certificate {
     pub(super) fn run(self) -> Result<Found, Trouble> {
-        let roots = match &self.roots {
-            Some(file) => Roots::from_file(file),
-            None => Roots::system(),
-        };
-        let roots = roots.map_err(|error| Trouble(error.to_string()))?;
+        let roots = super::roots(self.roots.as_deref())?;
         let pem = input::read(&self.chain, MAX_CHAIN)?;
         let at = UnixTime::since_unix_epoch(Duration::from_secs(self.at.unwrap_or_else(unix_now)));
         let checked = check(&self.host, &self.chain, &pem, &roots, at);
@@ -76,10 +71,9 @@ fn check(host: &str, file: &Path, pem: &[u8], roots: &Roots, at: UnixTime) -> Re
             return failure(ResultType::CertificateHostMismatch, reason);
         }
     };
-    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
-    match chain {
+    match pem::certificates(pem) {
         Ok(chain) if !chain.is_empty() => {
-            let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
+            let chain: Vec<&[u8]> = chain.iter().map(|section| &*section.der).collect();
             check_chain(&chain, &host, roots, at)
         }
         Ok(_) => failure(

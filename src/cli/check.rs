@@ -16,7 +16,6 @@ use rustls_pki_types::UnixTime;
 
 use super::{Found, Trouble, output};
 use crate::names::Domain;
-use crate::roots::Roots;
 use crate::settings::Settings;
 use crate::sys::process::{self, Identity};
 
@@ -49,11 +48,7 @@ impl Check {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let settings = Settings::of_process().map_err(|error| Trouble(error.to_string()))?;
         leave_root(&settings)?;
-        let roots = match &settings.ca_file {
-            Some(file) => Roots::from_file(file),
-            None => Roots::system(),
-        };
-        let roots = Arc::new(roots.map_err(|error| Trouble(error.to_string()))?);
+        let roots = Arc::new(super::roots(settings.ca_file.as_deref())?);
         let spinner = spinner(&self.domain);
         let survey = survey::survey(self.domain, &settings, &roots);
         let judgement = judge::judge(&survey, &settings.addresses(), &roots, UnixTime::now());

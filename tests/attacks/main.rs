@@ -1,4 +1,5 @@
-//! What strangers, neighbours and networks may try, one module for each matter: each test does it and looks what it got.
-//! On the test Internet, as root (`cargo test --features lab --test attacks`).
+//! What was tried against a host that uses the library, and fails. Each file is one kind of it, on the test Internet; as
+//! root (`cargo test --features lab --test attacks`).
 
 mod crowds;
+mod roots;

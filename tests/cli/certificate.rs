@@ -156,3 +156,51 @@ fn a_file_that_is_no_chain() {
         );
     }
 }
+
+/// A certificate in a file is read, or the file is refused with its line: in chains and in roots alike.
+#[test]
+fn no_certificate_of_a_file_vanishes() {
+    let directory = Directory::new("cli-pem");
+    let root = pki::root("Root");
+    let ca = pki::intermediate("CA", &root, |_| {});
+    let leaf = pki::host(&["mx.example.com"], &ca, |_| {});
+    let (chain, other) = (
+        pem_of(&[&leaf.der, ca.der()]).replace("\r\n", "\n"),
+        pki::root("Other").pem(),
+    );
+    let roots = format!("{other}{}", root.pem()).replace("\r\n", "\n");
+    let ask = |chain: &str, roots: &str| {
+        let (chain, roots) = (directory.write("chain.pem", chain), directory.write("roots.pem", roots));
+        let [chain, roots] = [&chain, &roots].map(|path| path.to_str().expect("a path"));
+        mtasts(&["certificate", "mx.example.com", chain, "--roots", roots, "--at", TODAY])
+    };
+    type Change = fn(&str) -> String;
+    let read: [Change; 4] = [
+        |pem| format!("\u{feff}{pem}"),
+        |pem| pem.replace("-----BEGIN", "\u{feff}-----BEGIN"),
+        |pem| pem.replace(" CERTIFICATE", " X509 CERTIFICATE"),
+        |pem| pem.replace(" CERTIFICATE", " TRUSTED CERTIFICATE"),
+    ];
+    for change in read {
+        for ran in [ask(&change(&chain), &roots), ask(&chain, &change(&roots))] {
+            assert_eq!((ran.status, &*ran.err), (0, ""), "{ran:?}");
+        }
+    }
+    let refused: [Change; 4] = [
+        |pem| pem.replace("-----\n-----", "----------"),
+        |pem| pem.replace("-----END", " -----END"),
+        |pem| pem.trim_end().trim_end_matches('-').to_owned(),
+        |pem| pem.replace(" CERTIFICATE", " NEW CERTIFICATE"),
+    ];
+    for change in refused {
+        let ran = ask(&change(&chain), &roots);
+        assert_eq!(ran.status, 1, "{ran:?}");
+        assert!(
+            ran.out.contains("validation-failure: ") && ran.out.contains(": line "),
+            "{ran:?}"
+        );
+        let ran = ask(&chain, &change(&roots));
+        assert_eq!((ran.status, &*ran.out), (2, ""), "{ran:?}");
+        assert!(ran.err.contains("roots.pem: line "), "{ran:?}");
+    }
+}

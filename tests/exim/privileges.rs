@@ -190,6 +190,46 @@ pub(crate) fn broken_settings(world: &World) {
     }
 }
 
+/// A `ca_file` that is missing, empty or not for the library's user: mail for a domain with a policy waits, though that
+/// policy was never fetched, and the reason names the file. Nothing is held against the domain, and others get their mail.
+pub(crate) fn no_roots(world: &World) {
+    const TO: [&str; 3] = ["a@good.test", "a@hub-unlisted.test", "a@nopolicy.test"];
+    for (tls, config) in world.combinations() {
+        let host = world.host(tls, &config);
+        let (settings, roots) = (host.etc("mtasts/mtasts.toml"), host.etc("mtasts/roots.pem"));
+        let before = fs::read_to_string(&settings).unwrap();
+        fs::write(&settings, format!("{before}ca_file = '/etc/mtasts/roots.pem'\n")).unwrap();
+        let good = fs::read_to_string(world.lab.ca_file()).unwrap();
+        let cases = [
+            (None, 0o644, "No such file"),
+            (Some(""), 0o644, "no CA certificate in"),
+            (Some(&good[..good.len() / 2]), 0o644, "line 1: "),
+            (Some(&good), 0o600, "Permission denied"),
+        ];
+        for (content, mode, words) in &cases {
+            if let Some(content) = content {
+                fs::write(&roots, content).unwrap();
+                fs::set_permissions(&roots, fs::Permissions::from_mode(*mode)).unwrap();
+            }
+            let outcome = host.send(&TO);
+            for to in &TO[..2] {
+                let (fate, line) = outcome.of(to);
+                assert_eq!(fate, Fate::Deferred, "{words}: {}", outcome.log);
+                assert!(line.contains("/etc/mtasts/roots.pem") && line.contains(words), "{line}");
+                evidence(&format!("{to}, roots: {words}"), line);
+            }
+            assert_eq!(outcome.of(TO[2]).0, Fate::Delivered, "{words}: {}", outcome.log);
+        }
+        assert_eq!(world.received(TO[0]) + world.received(TO[1]), 0);
+        fs::set_permissions(&roots, fs::Permissions::from_mode(0o644)).unwrap();
+        let outcome = host.run_queue("-qff");
+        let left = outcome.log.matches(&format!("=> {}", TO[0])).count();
+        assert_eq!(left, cases.len(), "mended, all leave: {}", outcome.log);
+        assert_eq!(world.received(TO[1]), 0, "{}", outcome.log);
+        world.lab.reset().unwrap();
+    }
+}
+
 /// A crash in a lookup or at an event: what Exim makes of it. libmtasts does not crash (it catches its panics); this is
 /// why it must not.
 pub(crate) fn crashes(world: &World) {

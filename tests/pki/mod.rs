@@ -1,5 +1,7 @@
 //! Certificates for tests: authorities, the certificates they issue, and what only `openssl` is willing to make.
 
+pub(crate) mod worst;
+
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;

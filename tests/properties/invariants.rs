@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::str::from_utf8;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mtasts::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
 use mtasts::record::MAX_ID;
@@ -231,7 +231,11 @@ pub(crate) fn chain(mut data: &[u8], roots: &Roots) {
     }
     let host = Domain::parse("mx.example.com").expect("a name");
     let at = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
-    match check_chain(&chain, &host, roots, at) {
+    let start = Instant::now();
+    let checked = check_chain(&chain, &host, roots, at);
+    // Milliseconds, in a build for use on a machine that is not busy.
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    match checked {
         Ok(()) => assert_eq!(check_name(chain[0], &host), Ok(())),
         Err(failure) => {
             assert!(!failure.reason.is_empty() && failure.reason.len() <= 512, "{failure}");
@@ -241,6 +245,23 @@ pub(crate) fn chain(mut data: &[u8], roots: &Roots) {
             );
         }
     }
+}
+
+/// A file of roots: each certificate is read, or the file is refused.
+pub(crate) fn roots(data: &[u8]) {
+    let roots = match Roots::from_pem(data) {
+        Ok(roots) => roots,
+        Err(error) => return says_something(&error),
+    };
+    let begins = |line: &&[u8]| {
+        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
+        ["", "X509 ", "TRUSTED "]
+            .iter()
+            .any(|kind| line.starts_with(format!("-----BEGIN {kind}CERTIFICATE-----").as_bytes()))
+    };
+    let begun = data.split(|c| *c == b'\n').filter(begins).count();
+    assert_eq!((roots.certificates().len(), roots.anchors().len()), (begun, begun));
+    assert!(begun > 0 && roots.warning().is_none());
 }
 
 /// A settings file.

@@ -42,6 +42,8 @@ class Contexts:
             if roots is None:
                 context.load_default_certs()
             else:
+                # The library's reader says what is wrong with the file; OpenSSL passes over what it cannot read.
+                self._resolver.verify_certificate([], "example.com")
                 context.load_verify_locations(roots)
         except OSError as error:
             # That is not the host's fault.

@@ -377,6 +377,28 @@ def test_without_roots_mail_waits(lab: Lab, cache: str, tmp_path: Path, content:
         assert list(results) == []
 
 
+@pytest.mark.parametrize("content", [None, "", "no roots\n", "-----BEGIN CERTIFICATE-----\n"])
+def test_without_roots_no_policy_is_fetched(lab: Lab, cache: str, tmp_path: Path, content: str | None) -> None:
+    """That is no failure of the domain: its mail waits, and it gets the next fetch at once."""
+    roots = tmp_path / "roots.pem"
+    if content is not None:
+        roots.write_text(content)
+        roots.chmod(0o644)
+    resolver = mtasts.Resolver(cache_dir=cache, ca_file=roots)
+    with pytest.raises(mtasts.Unavailable, match=str(roots)):
+        resolver.lookup("good.test")
+    with pytest.raises(mtasts.Unavailable, match=str(roots)):
+        asyncio.run(aio.Resolver(resolver).lookup("good.test"))
+    results = Results()
+    for to in ["cold@good.test", "cold@hub-unlisted.test"]:
+        with pytest.raises(smtp.TemporaryError, match=str(roots)):
+            smtp.Client(resolver, timeout=PATIENCE, results=results).deliver(letter(), to)
+        assert lab.mail_to(to) == []
+    assert list(results) == []
+    assert resolver.lookup("nopolicy.test").source is mtasts.Source.NO_POLICY
+    assert mtasts.Resolver(cache_dir=cache).lookup("good.test").source is mtasts.Source.FRESH
+
+
 def test_a_stranger_s_list_of_hosts_ends_somewhere(lab: Lab, cache: str) -> None:
     client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
     lab.reset()

@@ -1,0 +1,192 @@
+//! Roots that are not there, or not all of them. That is trouble of this host, never the domain's: mail for a domain whose
+//! policy must be fetched waits, nothing is noted against the domain, and what is in the cache stays in force.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use mtasts::lab::{self, Change, Lab, policy_text};
+use mtasts::{Answer, Context, ContextError, Domain, Mode, Outcome, Queue, Settings, Source};
+
+/// The owner of the cache.
+const USER: u32 = 65_534;
+const PATIENCE: Duration = Duration::from_secs(10);
+
+struct Host {
+    lab: Lab,
+    cache: PathBuf,
+}
+
+fn on_the_internet(name: &str, test: impl FnOnce(&Host) + Send + 'static) {
+    let dir = std::env::temp_dir().join(format!("mtasts-attacks-{}-{name}", std::process::id()));
+    let at = dir.clone();
+    // A thread of its own, because its namespaces are for good.
+    let run = move || {
+        lab::isolate(&at).unwrap();
+        test(&Host {
+            lab: Lab::start(&at).unwrap(),
+            cache: at.join("cache"),
+        });
+    };
+    thread::spawn(run).join().unwrap();
+    let _ = fs::remove_dir_all(&dir);
+}
+
+impl Host {
+    fn context(&self, roots: &Path) -> Context {
+        let mut settings = Settings::default();
+        for (key, value) in [
+            ("cache_dir", self.cache.to_str().unwrap()),
+            ("ca_file", roots.to_str().unwrap()),
+            ("allow_addresses", "198.18.0.0/15 2001:2::/48"),
+            ("txt_life_min", "0s"),
+            ("txt_life_max", "0s"),
+        ] {
+            settings.set(key, value).unwrap();
+        }
+        Context::new(settings)
+    }
+
+    /// A file of roots, or none.
+    fn roots(&self, content: Option<&[u8]>) -> PathBuf {
+        let file = self.cache.with_file_name("roots.pem");
+        let _ = fs::remove_file(&file);
+        if let Some(content) = content {
+            fs::write(&file, content).unwrap();
+            fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        }
+        file
+    }
+
+    /// Whether the policy host of a domain was asked for, or even looked for.
+    fn asked(&self, domain: &str) -> bool {
+        let counters = self.lab.counters();
+        let host = format!("mta-sts.{domain}");
+        counters.https.contains_key(&host) || counters.dns.keys().any(|question| question.starts_with(&host))
+    }
+}
+
+fn ask(context: &Context, domain: &str) -> Result<Arc<Answer>, ContextError> {
+    context.lookup(&Domain::parse(domain).unwrap(), PATIENCE)
+}
+
+/// Does something as the owner of the cache: on a thread that is no longer root.
+fn as_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    let work = || {
+        // SAFETY: plain system calls on numbers; this thread alone gives up being root.
+        unsafe {
+            assert_eq!(libc::syscall(libc::SYS_setresgid, USER, USER, USER), 0);
+            assert_eq!(libc::syscall(libc::SYS_setresuid, USER, USER, USER), 0);
+        }
+        work()
+    };
+    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+#[test]
+fn mail_waits_for_roots_that_cannot_be_read() {
+    on_the_internet("roots", |host| {
+        let ca = fs::read_to_string(host.lab.ca_file()).unwrap();
+        let (ca, lines) = (ca.trim_end(), ca.trim_end().lines().count());
+        let glued = format!("{ca}{ca}\n");
+        let cut = &ca[..ca.len() - 30];
+        let obsolete = format!("{ca}\n-----BEGIN PKCS7-----\n-----END PKCS7-----\n");
+        for (content, words) in [
+            (None, "No such file"),
+            (Some(""), "no CA certificate in"),
+            (Some("no roots\n"), "no CA certificate in"),
+            (Some(cut), "line 1: -----BEGIN CERTIFICATE----- without its END"),
+            (Some(&*glued), &*format!("line {lines}: ")),
+            (Some(&*obsolete), &*format!("line {}: a section \"PKCS7\"", lines + 1)),
+        ] {
+            let roots = host.roots(content.map(str::as_bytes));
+            waits(host, &roots, words);
+        }
+        let private = host.roots(Some(ca.as_bytes()));
+        fs::set_permissions(&private, Permissions::from_mode(0o600)).unwrap();
+        waits(host, &private, "Permission denied");
+        waits(host, host.cache.parent().unwrap(), "directory");
+        // Read by us and by OpenSSL, so by both.
+        for content in [
+            format!("\u{feff}{ca}\n"),
+            ca.replace("CERTIFICATE", "X509 CERTIFICATE"),
+            ca.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
+        ] {
+            let roots = host.roots(Some(content.as_bytes()));
+            assert_eq!(ask(&host.context(&roots), "good.test").unwrap().mode(), Mode::Enforce);
+            fs::remove_file(host.cache.join("good.test")).unwrap();
+        }
+    });
+}
+
+/// By root's helper, by the owner of the cache himself, and through a queue.
+fn waits(host: &Host, roots: &Path, words: &str) {
+    let context = host.context(roots);
+    let refused = |error: &str| {
+        let file = roots.to_str().unwrap();
+        assert!(
+            error.contains(words) && error.contains(file) && error.contains("ca_file"),
+            "{error}"
+        );
+    };
+    refused(&ask(&context, "good.test").expect_err("no roots").to_string());
+    let queued = as_user(|| {
+        refused(&ask(&context, "good.test").expect_err("no roots").to_string());
+        let queue = Queue::new(&context).unwrap();
+        queue
+            .submit(&Domain::parse("good.test").unwrap(), PATIENCE, ())
+            .unwrap();
+        loop {
+            match queue.next().unwrap() {
+                Some(completion) => break completion.outcome,
+                None => thread::sleep(Duration::from_millis(5)),
+            }
+        }
+    });
+    let Outcome::Failed(error) = queued else {
+        panic!("{queued:?}")
+    };
+    refused(&error.to_string());
+    // Not the domain's fault: it was not asked, and there is no pause.
+    assert!(!host.asked("good.test") && !host.cache.join("good.test").exists());
+    // A domain without a record needs no roots.
+    assert_eq!(ask(&context, "nopolicy.test").unwrap().source(), Source::NoPolicy);
+}
+
+#[test]
+fn a_policy_in_the_cache_outlives_the_roots() {
+    on_the_internet("roots-cached", |host| {
+        assert_eq!(
+            ask(&host.context(&host.lab.ca_file()), "good.test").unwrap().source(),
+            Source::Fresh
+        );
+        let change = Change::publish("another", policy_text("testing", &["mx.good.test"], 86_400));
+        host.lab.set("good.test", change).unwrap();
+        let roots = host.roots(None);
+        let context = host.context(&roots);
+        for _ in 0..2 {
+            let kept = ask(&context, "good.test").unwrap();
+            assert_eq!(
+                (kept.source(), kept.mode()),
+                (Source::CachedAfterFailure, Mode::Enforce)
+            );
+            assert_eq!(
+                kept.failure().and_then(|failure| failure.result),
+                None,
+                "nothing to report"
+            );
+            let told = kept.alert().expect("the administrator is told");
+            assert!(
+                told.contains("keeping the policy") && told.contains(roots.to_str().unwrap()),
+                "{told}"
+            );
+        }
+        // As soon as the file is there the policy is fetched: no pause, no restart.
+        host.roots(Some(&fs::read(host.lab.ca_file()).unwrap()));
+        let fresh = ask(&context, "good.test").unwrap();
+        assert_eq!((fresh.source(), fresh.mode()), (Source::Fresh, Mode::Testing));
+    });
+}
