@@ -775,7 +775,7 @@ fn nobody_is_led_through_the_operators_own_translator() {
                 .get(&domain(), Instant::now() + Duration::from_secs(5))
         };
         match get(rule.clone()) {
-            Err(error) if refused => assert!(error.detail.contains("a private address"), "{error}"),
+            Err(error) if refused => assert!(error.detail().contains("a private address"), "{error}"),
             got => assert_eq!(got.as_deref(), Ok(POLICY.as_bytes()), "{ip}"),
         }
         assert_eq!(server.connections() == 0, refused, "{ip}");
