@@ -9,7 +9,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::der;
-use crate::entry::one_line;
+use crate::text::one_line;
 
 /// What Windows puts before a text in UTF-8, and `cat` then leaves in the middle.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
