@@ -769,7 +769,11 @@ fn nobody_is_led_through_the_operators_own_translator() {
         let world = World::new(Box::leak(Box::new([ip])));
         add_address(ip);
         let server = PolicyServer::says(ip, &world.certificate(), policy_answer());
-        let get = |rule: Rule| world.policy_host_by(rule).get(&domain(), Instant::now() + Duration::from_secs(5));
+        let get = |rule: Rule| {
+            world
+                .policy_host_by(rule)
+                .get(&domain(), Instant::now() + Duration::from_secs(5))
+        };
         match get(rule.clone()) {
             Err(error) if refused => assert!(error.detail.contains("a private address"), "{error}"),
             got => assert_eq!(got.as_deref(), Ok(POLICY.as_bytes()), "{ip}"),
