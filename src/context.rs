@@ -24,7 +24,7 @@ use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
 use crate::exceptions::Watched;
 use crate::https::PolicyHost;
-use crate::lookup::{Ask, Flight, Lookup};
+use crate::lookup::{Ask, Flight, Lookup, NotAsked};
 use crate::names::Domain;
 use crate::roots::{Roots, RootsError};
 use crate::settings::Settings;
@@ -137,6 +137,8 @@ pub enum ContextError {
     Store(String),
     /// No thread could be started, or a defect of this library (a panic).
     Thread(String),
+    /// Nobody was asked, because of trouble of this host: no thread, no descriptor, no roots, no time.
+    NotAsked(String),
 }
 
 impl fmt::Display for ContextError {
@@ -154,11 +156,18 @@ impl fmt::Display for ContextError {
                 "whether there is a policy is not known: {e}, and the network did not say either"
             ),
             Self::Helper(why) | Self::Store(why) | Self::Thread(why) => f.write_str(why),
+            Self::NotAsked(why) => write!(f, "this host could not ask whether there is a policy: {why}"),
         }
     }
 }
 
 impl std::error::Error for ContextError {}
+
+impl From<NotAsked> for ContextError {
+    fn from(NotAsked(why): NotAsked) -> Self {
+        Self::NotAsked(why)
+    }
+}
 
 impl From<HelperError> for ContextError {
     fn from(error: HelperError) -> Self {
@@ -499,7 +508,16 @@ impl Shared {
         match asked {
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
             Ok(()) | Err(ThreadError::Deadline) => {}
-            Err(e) => return Err(ContextError::Thread(e.to_string())),
+            Err(e) => {
+                let entry = known.entry.clone();
+                let answer =
+                    Lookup::not_asked(&entry, e.to_string(), now).map_err(|NotAsked(why)| ContextError::Thread(why))?;
+                return Ok(Asked {
+                    answer,
+                    entry,
+                    saved: Ok(()),
+                });
+            }
         }
         let Ok((answer, entry)) = heard.try_recv() else {
             let mut entry = known.entry.clone();
@@ -509,7 +527,11 @@ impl Shared {
         };
         let slow = || StoreError::Slow(self.settings.cache_dir.clone().unwrap_or_default());
         let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(|_| Err(slow()));
-        Ok(Asked { answer, entry, saved })
+        Ok(Asked {
+            answer: answer?,
+            entry,
+            saved,
+        })
     }
 
     /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.

@@ -88,20 +88,26 @@ pub enum DnsError {
     Refused,
     /// No answer came in time.
     Timeout,
-    /// Anything else, in words.
+    /// Anything else that the network or the name servers did, in words.
     Other(String),
+    /// Trouble of this host, in words: no thread, no descriptor, no name server to ask. The question was not asked, so
+    /// this says nothing of the domain.
+    Own(String),
 }
 
 impl DnsError {
-    /// Whether there surely are no such records, as far as DNS can tell. All other errors say that we could not learn.
+    /// Whether there surely are no such records, as far as DNS can tell. Of all other errors [`DnsError::Own`] says that
+    /// nobody was asked, and the rest that we could not learn.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::NxDomain | Self::NoData)
     }
 
-    /// Of several servers' failures the one that tells most is reported: what was answered, before what was not.
+    /// Of several servers' failures the one that tells most is reported: what was answered, before what was not. Trouble
+    /// of our own comes first: a server that we could not ask might have answered.
     fn rank(&self) -> u8 {
         match self {
+            Self::Own(_) => 5,
             Self::NxDomain | Self::NoData => 4,
             Self::ServFail => 3,
             Self::Refused => 2,
@@ -119,7 +125,7 @@ impl fmt::Display for DnsError {
             Self::ServFail => "the name servers could not answer (SERVFAIL)",
             Self::Refused => "the name servers refused to answer (REFUSED)",
             Self::Timeout => "no name server answered in time",
-            Self::Other(words) => words,
+            Self::Other(words) | Self::Own(words) => words,
         })
     }
 }
@@ -130,7 +136,7 @@ impl From<ThreadError> for DnsError {
     fn from(error: ThreadError) -> Self {
         match error {
             ThreadError::Deadline => Self::Timeout,
-            error => Self::Other(error.to_string()),
+            error => Self::Own(error.to_string()),
         }
     }
 }
@@ -169,16 +175,17 @@ impl Resolver {
     {
         let given = self.servers.clone();
         on_own_thread(deadline, move || {
-            let servers = Servers {
-                list: given.unwrap_or_else(system_servers),
-                deadline,
+            let list = match given {
+                Some(list) => list,
+                None => system_servers()?,
             };
+            let servers = Servers { list, deadline };
             // Not `enable_all`: the runtime has no business with signals.
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_io()
                 .enable_time()
                 .build()
-                .map_err(|error| DnsError::Other(format!("the system gives us no descriptor: {error}")))?;
+                .map_err(|error| DnsError::Own(format!("the system gives us no descriptor: {error}")))?;
             runtime.block_on(async {
                 timeout_at(deadline.into(), question(servers))
                     .await
@@ -248,9 +255,16 @@ fn printed(name: &Name) -> String {
 }
 
 /// The name servers of `/etc/resolv.conf`. Of all that can stand there only `nameserver` concerns us.
-fn system_servers() -> Arc<[SocketAddr]> {
-    let text = std::fs::read("/etc/resolv.conf").unwrap_or_default();
-    name_servers(&String::from_utf8_lossy(&text)).into()
+fn system_servers() -> Result<Arc<[SocketAddr]>, DnsError> {
+    const FILE: &str = "/etc/resolv.conf";
+    let text = match std::fs::read(FILE) {
+        Ok(text) => text,
+        // resolv.conf(5): no file means the name server on this host.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        // No descriptor, no right to read it: to ask some other server would not be what the administrator wants.
+        Err(error) => return Err(DnsError::Own(format!("{FILE} cannot be read: {error}"))),
+    };
+    Ok(name_servers(&String::from_utf8_lossy(&text)).into())
 }
 
 fn name_servers(resolv_conf: &str) -> Vec<SocketAddr> {
@@ -295,7 +309,7 @@ impl Servers {
         let mut failures: Vec<DnsError> = Vec::new();
         let mut until = self.deadline;
         while let Ok(Some(lookup)) = timeout_at(until.into(), lookups.join_next()).await {
-            match lookup.unwrap_or_else(|_| Err(DnsError::Other("the resolver failed".into()))) {
+            match lookup.unwrap_or_else(|_| Err(DnsError::Own("the resolver failed".into()))) {
                 Ok(found) => {
                     addresses.extend(found.data.iter().filter_map(|data| match data {
                         RData::A(ip) => Some(IpAddr::V4(ip.0)),
@@ -318,7 +332,7 @@ impl Servers {
         }
         Err(failures
             .into_iter()
-            .min_by_key(|e| (e.is_absence(), *e != DnsError::NxDomain))
+            .min_by_key(|e| (e.is_absence(), *e != DnsError::NxDomain, !matches!(e, DnsError::Own(_))))
             .unwrap_or(DnsError::Timeout))
     }
 
@@ -389,14 +403,14 @@ impl Servers {
                 Ok(Some(result)) => {
                     let error = match result {
                         Ok(Err(error)) => error,
-                        _ => DnsError::Other("the resolver failed".into()),
+                        _ => DnsError::Own("the resolver failed".into()),
                     };
                     if worst.as_ref().is_none_or(|known| known.rank() < error.rank()) {
                         worst = Some(error);
                     }
                 }
                 Ok(None) if next.is_none() => {
-                    return Err(worst.unwrap_or_else(|| DnsError::Other("no name server is configured".into())));
+                    return Err(worst.unwrap_or_else(|| DnsError::Own("no name server is configured".into())));
                 }
                 Ok(None) => {}
                 Err(_) if Instant::now() >= self.deadline => return Err(worst.unwrap_or(DnsError::Timeout)),

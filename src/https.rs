@@ -23,12 +23,13 @@ use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
 use ureq::{Agent, Body, Error, Timeout};
 
 use crate::addresses::{Network, refusal};
-use crate::dns::Dns;
+use crate::dns::{Dns, DnsError};
 use crate::names::Domain;
 use crate::policy::MAX_POLICY;
 use crate::result::ResultType;
 use crate::roots::Roots;
-use crate::sys::thread::on_own_thread;
+use crate::sys::is_exhausted;
+use crate::sys::thread::{ThreadError, on_own_thread};
 use transport::{Meter, Stopped, Tls};
 
 /// The longest that a fetch may take, whatever time the caller has (RFC 8461 3.3: one minute).
@@ -55,26 +56,52 @@ pub trait Https: Send + Sync {
 
 /// Why there is no policy text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FetchError {
-    /// `sts-webpki-invalid` if the certificate of the policy host is at fault, otherwise `sts-policy-fetch-error`
-    /// (RFC 8460 4.3.2.2).
-    pub result: ResultType,
-    /// The same in plain words: one line of printable ASCII, bounded.
-    pub detail: String,
+pub enum FetchError {
+    /// The policy host, or the network on the way to it, gave no policy.
+    Host {
+        /// `sts-webpki-invalid` if the certificate of the policy host is at fault, otherwise `sts-policy-fetch-error`
+        /// (RFC 8460 4.3.2.2).
+        result: ResultType,
+        /// The same in plain words: one line of printable ASCII, bounded.
+        detail: String,
+    },
+    /// Trouble of this host, in plain words: no thread, no descriptor, no roots to check a certificate with. The policy
+    /// host was not asked, or could not be believed, so this says nothing of it.
+    Own(String),
 }
 
 impl FetchError {
     fn fetch(detail: impl Into<String>) -> Self {
-        Self {
+        Self::Host {
             result: ResultType::StsPolicyFetchError,
             detail: detail.into(),
+        }
+    }
+
+    /// What the failure is called in a report; nothing where it is our own.
+    #[must_use]
+    pub const fn result(&self) -> Option<ResultType> {
+        match self {
+            Self::Host { result, .. } => Some(*result),
+            Self::Own(_) => None,
+        }
+    }
+
+    /// What happened, in plain words.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Host { detail, .. } | Self::Own(detail) => detail,
         }
     }
 }
 
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.result, self.detail)
+        match self {
+            Self::Host { result, detail } => write!(f, "{result}: {detail}"),
+            Self::Own(detail) => write!(f, "trouble of this host: {detail}"),
+        }
     }
 }
 
@@ -116,10 +143,10 @@ impl PolicyHost {
             .map_err(|error| FetchError::fetch(format!("there is no policy host for {domain}: {error}")))?;
         let addresses = self.addresses(&host, deadline)?;
         let roots =
-            (self.roots)().map_err(|error| FetchError::fetch(format!("no certificate can be checked: {error}")))?;
-        let tls = tls::config(host.clone(), roots).map_err(|error| FetchError::fetch(error.to_string()))?;
+            (self.roots)().map_err(|error| FetchError::Own(format!("no certificate can be checked: {error}")))?;
+        let tls = tls::config(host.clone(), roots).map_err(|error| FetchError::Own(error.to_string()))?;
         let tls = Arc::new(tls);
-        let mut worst: Option<FetchError> = None;
+        let mut worst: Option<(ResultType, String)> = None;
         for (tried, address) in addresses.iter().enumerate() {
             let left = u32::try_from(addresses.len() - tried).unwrap_or(1);
             let attempt = Attempt {
@@ -128,26 +155,23 @@ impl PolicyHost {
                 left,
                 deadline,
             };
-            let error = match attempt.run(Arc::clone(&tls)) {
+            let (result, detail) = match attempt.run(Arc::clone(&tls)) {
                 Ok(result) => return result.map_err(|detail| FetchError::fetch(attempt.told(&detail))),
-                Err(Unanswered { result, detail }) => FetchError {
-                    result,
-                    detail: attempt.told(&detail),
-                },
+                Err(FetchError::Host { result, detail }) => (result, attempt.told(&detail)),
+                // This address might have answered, and so might the others.
+                Err(own) => return Err(own),
             };
             // A bad certificate says more than an address that does not answer.
-            if worst
-                .as_ref()
-                .is_none_or(|known| known.result != ResultType::StsWebpkiInvalid)
-            {
-                worst = Some(error);
+            if !matches!(worst, Some((ResultType::StsWebpkiInvalid, _))) {
+                worst = Some((result, detail));
             }
         }
-        let mut error = worst.unwrap_or_else(|| FetchError::fetch(format!("{host} has no address")));
+        let (result, mut detail) =
+            worst.unwrap_or_else(|| (ResultType::StsPolicyFetchError, format!("{host} has no address")));
         if addresses.len() > 1 {
-            error.detail += &format!(" (none of its {} addresses gave a policy)", addresses.len());
+            detail += &format!(" (none of its {} addresses gave a policy)", addresses.len());
         }
-        Err(error)
+        Err(FetchError::Host { result, detail })
     }
 
     /// Where the host may be asked, in the order to try.
@@ -155,7 +179,10 @@ impl PolicyHost {
         let found = self
             .dns
             .addresses(host.as_str(), deadline)
-            .map_err(|error| FetchError::fetch(printable(&format!("{host}: {error}"))))?;
+            .map_err(|error| match error {
+                DnsError::Own(why) => FetchError::Own(why),
+                error => FetchError::fetch(printable(&format!("{host}: {error}"))),
+            })?;
         let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) =
             found.into_iter().partition(|ip| refusal(*ip, &self.allowed).is_none());
         if let (true, Some(ip)) = (good.is_empty(), bad.first()) {
@@ -174,8 +201,12 @@ impl Https for PolicyHost {
     fn get(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
         let deadline = deadline.min(Instant::now() + MAX_TIME);
         let (this, domain) = (self.clone(), domain.clone());
-        on_own_thread(deadline, move || this.fetch(&domain, deadline))
-            .unwrap_or_else(|error| Err(FetchError::fetch(error.to_string())))
+        on_own_thread(deadline, move || this.fetch(&domain, deadline)).unwrap_or_else(|error| {
+            Err(match error {
+                ThreadError::Deadline => FetchError::fetch(error.to_string()),
+                error => FetchError::Own(error.to_string()),
+            })
+        })
     }
 }
 
@@ -201,19 +232,13 @@ struct Attempt<'a> {
     deadline: Instant,
 }
 
-/// There was no answer at this address, so that another may have a better one.
-struct Unanswered {
-    result: ResultType,
-    detail: String,
-}
-
 impl Attempt<'_> {
     fn told(&self, detail: &str) -> String {
         format!("{} [{}]: {detail}", self.host, self.address)
     }
 
-    /// An answer that is a policy, an answer that is none (in words), or no answer.
-    fn run(&self, tls: Arc<ClientConfig>) -> Result<Result<Vec<u8>, String>, Unanswered> {
+    /// An answer that is a policy, an answer that is none (in words), or no answer: then another address may have one.
+    fn run(&self, tls: Arc<ClientConfig>) -> Result<Result<Vec<u8>, String>, FetchError> {
         let remaining = self.deadline.saturating_duration_since(Instant::now());
         // Half of a fair share to connect, half to begin the answer; the last address may use all there is.
         let share = if self.left == 1 {
@@ -254,20 +279,20 @@ impl Attempt<'_> {
         }
     }
 
-    fn judge(&self, error: &Error) -> Result<Result<Vec<u8>, String>, Unanswered> {
+    fn judge(&self, error: &Error) -> Result<Result<Vec<u8>, String>, FetchError> {
         if let Some(detail) = rustls_error(error).and_then(tls::certificate_failure) {
-            return Err(Unanswered {
+            return Err(FetchError::Host {
                 result: ResultType::StsWebpkiInvalid,
                 detail: printable(&detail),
             });
         }
         let detail = words(error);
         match error {
+            Error::Io(error) if is_exhausted(error) => {
+                Err(FetchError::Own(format!("the system gives us no socket: {error}")))
+            }
             Error::Io(_) | Error::Timeout(_) | Error::Rustls(_) | Error::Tls(_) | Error::ConnectionFailed => {
-                Err(Unanswered {
-                    result: ResultType::StsPolicyFetchError,
-                    detail,
-                })
+                Err(FetchError::fetch(detail))
             }
             // Something did answer.
             _ => Ok(Err(detail)),

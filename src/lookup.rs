@@ -10,7 +10,7 @@ use crate::answer::{Answer, Failure, Source};
 use crate::calendar;
 use crate::dns::{Dns, DnsError};
 use crate::entry::{Entry, FailedFetch, Held, TxtSeen, one_line};
-use crate::https::Https;
+use crate::https::{FetchError, Https};
 use crate::names::Domain;
 use crate::policy::{Mode, Policy};
 use crate::record::Record;
@@ -49,6 +49,11 @@ impl Flight for () {
         None
     }
 }
+
+/// Nobody was asked, because of trouble of our own (in words), and nothing is known of the domain: its mail must wait. What
+/// this host cannot do is never taken for what a domain does not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAsked(pub String);
 
 /// A lookup over DNS and HTTPS.
 #[derive(Clone, Copy)]
@@ -142,22 +147,48 @@ impl Lookup<'_> {
     }
 
     /// Answers, and brings `entry` up to date. `now` is in Unix seconds; the deadline bounds the network's part.
-    pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Answer {
+    ///
+    /// # Errors
+    /// [`NotAsked`]: trouble of our own, and no policy counts.
+    pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
         if ask == Ask::Delivery
             && let Some(answer) = Self::hit(entry, self.settings, now)
         {
-            return answer;
+            return Ok(answer);
         }
         if entry.pinned(now).is_some() {
-            return Self::from_cache(entry, now);
+            return Ok(Self::from_cache(entry, now));
         }
-        let record = self.ask_dns(entry, now, deadline);
-        if ask == Ask::Refresh {
-            return self.refresh(entry, record, now, deadline);
+        if Instant::now() >= deadline {
+            return Self::not_asked(entry, "the time was over before DNS was asked".to_owned(), now);
         }
-        match record {
+        let txt = entry.txt.clone();
+        let answer = match self.ask_dns(entry, now, deadline) {
+            record if ask == Ask::Refresh => self.refresh(entry, record, now, deadline),
             Ok(record) => self.announced(entry, record, now, deadline),
             Err(why) => self.unannounced(entry, why, now),
+        };
+        answer.or_else(|NotAsked(why)| {
+            // The next one to ask begins where this one did.
+            entry.txt = txt;
+            Self::not_asked(entry, why, now)
+        })
+    }
+
+    /// Answers where nobody was asked because of trouble of our own. Nothing is noted: it is not the domain's failure.
+    ///
+    /// # Errors
+    /// [`NotAsked`]: no policy counts.
+    pub fn not_asked(entry: &Entry, why: String, now: u64) -> Result<Answer, NotAsked> {
+        match entry.live(now) {
+            Some(held) => {
+                let failure = Failure {
+                    result: None,
+                    detail: one_line(&why, MAX_DETAIL),
+                };
+                Ok(kept(entry, held.clone(), failure))
+            }
+            None => Err(NotAsked(one_line(&why, MAX_DETAIL))),
         }
     }
 
@@ -178,25 +209,24 @@ impl Lookup<'_> {
         match answer {
             Ok(txt) => Record::find(&txt.records).map_err(|e| NoRecord::Absent(e.to_string())),
             Err(e) if e.is_absence() => Err(NoRecord::Absent(format!("no TXT record: {e}"))),
+            Err(DnsError::Own(why)) => Err(NoRecord::Own(why)),
             Err(e) => Err(NoRecord::Unlearned(e)),
         }
     }
 
     /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1).
-    fn announced(&self, entry: &mut Entry, record: Record, now: u64, deadline: Instant) -> Answer {
-        entry.unlearned_since = None;
-        if let Some(answer) = without_fetch(entry, &record, now) {
-            return answer;
+    fn announced(&self, entry: &mut Entry, record: Record, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
+        if let Some(answer) = self.without_fetch(entry, &record, now) {
+            return Ok(answer);
         }
         if let Some(known) = self.flight.board(&entry.domain, deadline) {
             // Another one may have been in the air, and what it brought is fresher than what we knew.
             entry.join(&known);
-            entry.unlearned_since = None;
             if entry.pinned(now).is_some() {
-                return Self::from_cache(entry, now);
+                return Ok(Self::from_cache(entry, now));
             }
-            if let Some(answer) = without_fetch(entry, &record, now) {
-                return answer;
+            if let Some(answer) = self.without_fetch(entry, &record, now) {
+                return Ok(answer);
             }
         }
         self.fetch(entry, record.id, now, deadline)
@@ -204,29 +234,38 @@ impl Lookup<'_> {
 
     /// No valid record. That takes nothing away from a policy that counts (RFC 8461 3.1), because whoever controls
     /// DNS could take it away otherwise.
-    fn unannounced(&self, entry: &mut Entry, why: NoRecord, now: u64) -> Answer {
+    fn unannounced(&self, entry: &mut Entry, why: NoRecord, now: u64) -> Result<Answer, NotAsked> {
+        if let NoRecord::Own(why) = why {
+            return Err(NotAsked(why));
+        }
         if let Some(held) = entry.live(now) {
             let failure = Failure {
                 result: reportable(held, ResultType::StsPolicyFetchError),
                 detail: why.to_string(),
             };
-            return kept(entry, held.clone(), failure);
+            return Ok(kept(entry, held.clone(), failure));
         }
         let failure = Failure {
             result: None,
             detail: why.to_string(),
         };
-        match why {
+        Ok(match why {
             NoRecord::Absent(_) => {
                 entry.unlearned_since = None;
                 Answer::none(entry.domain.clone(), failure)
             }
-            NoRecord::Unlearned(_) => first_contact(entry, self.settings, failure, now),
-        }
+            _ => first_contact(entry, self.settings, failure, now),
+        })
     }
 
     /// RFC 8461 10.2: a refresh goes to the policy host whatever DNS says, under the id that is known.
-    fn refresh(&self, entry: &mut Entry, record: Result<Record, NoRecord>, now: u64, deadline: Instant) -> Answer {
+    fn refresh(
+        &self,
+        entry: &mut Entry,
+        record: Result<Record, NoRecord>,
+        now: u64,
+        deadline: Instant,
+    ) -> Result<Answer, NotAsked> {
         let id = match (record, entry.live(now)) {
             (Ok(record), _) => record.id,
             (Err(_), Some(held)) => held.id.clone(),
@@ -235,24 +274,25 @@ impl Lookup<'_> {
         self.fetch(entry, id, now, deadline)
     }
 
-    fn fetch(&self, entry: &mut Entry, id: String, now: u64, deadline: Instant) -> Answer {
+    fn fetch(&self, entry: &mut Entry, id: String, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
         let begun = Instant::now();
-        let fetched = self
-            .https
-            .get(&entry.domain, deadline)
-            .map_err(|e| (e.result, e.detail))
-            .and_then(|body| {
-                let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
-                let (policy, _) = Policy::parse(&body).map_err(|e| invalid(e.to_string()))?;
-                let text = String::from_utf8(body).map_err(|e| invalid(e.to_string()))?;
-                Ok(Held {
-                    id: id.clone(),
-                    fetched: now,
-                    text,
-                    policy,
-                })
-            });
-        match fetched {
+        let got = match self.https.get(&entry.domain, deadline) {
+            Ok(body) => Ok(body),
+            Err(FetchError::Host { result, detail }) => Err((result, detail)),
+            Err(FetchError::Own(why)) => return Err(NotAsked(why)),
+        };
+        let fetched = got.and_then(|body| {
+            let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
+            let (policy, _) = Policy::parse(&body).map_err(|e| invalid(e.to_string()))?;
+            let text = String::from_utf8(body).map_err(|e| invalid(e.to_string()))?;
+            Ok(Held {
+                id: id.clone(),
+                fetched: now,
+                text,
+                policy,
+            })
+        });
+        Ok(match fetched {
             Ok(held) => {
                 let held = Arc::new(held);
                 let weaker = entry.live(now).is_some_and(|old| old.policy.mode() == Mode::Enforce)
@@ -270,6 +310,7 @@ impl Lookup<'_> {
                     _ => now,
                 });
                 (entry.failed, entry.imported, entry.pinned_until) = (None, None, None);
+                entry.unlearned_since = None;
                 entry.held = Some(held.clone());
                 Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
             }
@@ -292,29 +333,34 @@ impl Lookup<'_> {
                         let result = result.and_then(|result| reportable(held, result));
                         kept(entry, held.clone(), Failure { result, detail })
                     }
-                    // RFC 8461 3.3: no policy obtainable and none held: deliver as if there were none. It is
-                    // reported, since the record says that there should be one (RFC 8461 6).
-                    None => Answer::unlearned(entry.domain.clone(), Failure { result, detail }, None),
+                    // RFC 8461 3.3: no policy obtainable and none held: deliver as if there were none, at once or
+                    // when `first_contact_defer` is over. It is reported, since the record says that there should be
+                    // one (RFC 8461 6).
+                    None => first_contact(entry, self.settings, Failure { result, detail }, now),
                 }
             }
-        }
+        })
     }
-}
 
-/// The answer where the announced id needs no fetch: it is the one that we hold, or it could not be fetched just now.
-fn without_fetch(entry: &mut Entry, record: &Record, now: u64) -> Option<Answer> {
-    if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
-        // A fetch of another id is not wanted any more. One of this id failed in a refresh, and the next refresh minds it.
-        entry.failed = entry.failed.take().filter(|failed| failed.id == record.id);
-        return Some(Answer::policy_held(entry.domain.clone(), Source::Cached, held, None));
+    /// The answer where the announced id needs no fetch: it is the one that we hold, or it could not be fetched just now.
+    fn without_fetch(&self, entry: &mut Entry, record: &Record, now: u64) -> Option<Answer> {
+        if entry.live(now).is_some() {
+            entry.unlearned_since = None;
+        }
+        if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
+            // A fetch of another id is not wanted any more. One of this id failed in a refresh, and the next refresh minds
+            // it.
+            entry.failed = entry.failed.take().filter(|failed| failed.id == record.id);
+            return Some(Answer::policy_held(entry.domain.clone(), Source::Cached, held, None));
+        }
+        // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.
+        let pause = |failed: &&FailedFetch| failed.id == record.id && failed.at.abs_diff(now) < FETCH_PAUSE;
+        let failed = entry.failed.clone().filter(|failed| pause(&failed))?;
+        Some(match entry.live(now) {
+            Some(held) => still_failed(entry, held.clone(), &failed),
+            None => first_contact(entry, self.settings, paused(&failed), now),
+        })
     }
-    // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.
-    let pause = |failed: &&FailedFetch| failed.id == record.id && failed.at.abs_diff(now) < FETCH_PAUSE;
-    let failed = entry.failed.as_ref().filter(pause)?;
-    Some(match entry.live(now) {
-        Some(held) => still_failed(entry, held.clone(), failed),
-        None => Answer::unlearned(entry.domain.clone(), paused(failed), None),
-    })
 }
 
 /// Why there is no record to go by.
@@ -324,19 +370,21 @@ enum NoRecord {
     Absent(String),
     /// DNS did not say.
     Unlearned(DnsError),
+    /// DNS was not asked.
+    Own(String),
 }
 
 impl std::fmt::Display for NoRecord {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Absent(why) => f.write_str(why),
+            Self::Absent(why) | Self::Own(why) => f.write_str(why),
             Self::Unlearned(e) => write!(f, "the TXT record could not be looked up: {e}"),
         }
     }
 }
 
-/// Nothing is known of the domain and nothing could be learnt: the mail waits as long after the first failure as the
-/// setting asks for (D-02), and then flows.
+/// Nothing is known of the domain and nothing could be learnt, from DNS or from the policy host that DNS announces: the
+/// mail waits as long after the first failure as the setting asks for (D-02), and then flows.
 fn first_contact(entry: &mut Entry, settings: &Settings, failure: Failure, now: u64) -> Answer {
     let wait = settings.first_contact_defer.as_secs();
     let since = entry.unlearned_since.filter(|since| *since <= now).unwrap_or(now);

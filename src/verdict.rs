@@ -120,9 +120,10 @@ fn unprotected(answer: &Answer) -> Verdict {
 
 fn waiting(answer: &Answer, until: u64) -> Verdict {
     let sentence = format!(
-        "{}; by first_contact_defer the mail waits until then or until DNS answers (Unix time {until}); check the \
-         resolver and the domain's name servers",
-        answer.explain()
+        "{}; by first_contact_defer the mail waits until that can be learnt, and no longer than until Unix time {until}; \
+         check the resolver, the domain's name servers and the way to https://mta-sts.{}",
+        answer.explain(),
+        answer.domain()
     );
     Verdict {
         action: Action::Defer,

@@ -487,7 +487,7 @@ fn without_a_thread_there_is_an_error() {
         // SAFETY: a valid pointer; the others take numbers.
         let ready = unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) == 0 && libc::setuid(65534) == 0 };
         let result = resolver.txt("_mta-sts.example.com", soon());
-        let told = matches!(result, Err(DnsError::Other(words)) if words.starts_with("the system gives us no thread"));
+        let told = matches!(result, Err(DnsError::Own(words)) if words.starts_with("the system gives us no thread"));
         // SAFETY: ends the child at once.
         unsafe { libc::_exit(if ready && told { 0 } else { 1 }) };
     }

@@ -58,7 +58,7 @@ impl Https for Script {
             _ if https.is_null() => panic!("the policy host must not be asked: {event}"),
             _ => ResultType::StsPolicyFetchError,
         };
-        Err(FetchError {
+        Err(FetchError::Host {
             result,
             detail: https.to_string(),
         })
@@ -104,12 +104,8 @@ fn play(vector: &Value, txt_life: Duration) {
             .unwrap()
             .unwrap_or_else(|| mtasts::Entry::new(domain.clone()));
         let (read, before) = (entry.clone(), entry.held.clone());
-        let answer = lookup.run(
-            &mut entry,
-            ask,
-            event["t"].as_u64().unwrap(),
-            Instant::now() + Duration::from_secs(9),
-        );
+        let (t, deadline) = (event["t"].as_u64().unwrap(), Instant::now() + Duration::from_secs(9));
+        let answer = lookup.run(&mut entry, ask, t, deadline).unwrap();
         store.update(&read, &entry).unwrap();
 
         let at = format!("{name} at {}: {answer:?}", event["t"]);

@@ -12,6 +12,7 @@ use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, Respons
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
 use super::DnsError;
+use crate::sys::is_exhausted;
 
 /// Asks one server: UDP with EDNS, retransmission, TCP after truncation.
 pub(super) async fn ask(server: SocketAddr, query: Query, deadline: Instant) -> Result<DnsResponse, DnsError> {
@@ -61,6 +62,7 @@ fn in_our_words(error: &NetError, server: SocketAddr) -> DnsError {
         },
         NetError::Dns(HickoryError::ResponseCode(code)) => refusal(*code),
         NetError::Timeout => DnsError::Timeout,
+        NetError::Io(error) if is_exhausted(error) => DnsError::Own(format!("the system gives us no socket: {error}")),
         // hickory keeps the system's own words to itself.
         NetError::Io(_) | NetError::NoConnections => {
             DnsError::Other(format!("the name server {server} cannot be reached"))

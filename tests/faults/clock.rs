@@ -46,7 +46,7 @@ impl Https for Network {
         if self.0 {
             return Ok(b"version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 2592000\n".to_vec());
         }
-        Err(FetchError {
+        Err(FetchError::Host {
             result: ResultType::StsPolicyFetchError,
             detail: "gone".into(),
         })
@@ -62,7 +62,8 @@ fn mail(entry: &mut Entry, network: bool, now: u64) -> Answer {
         flight: &(),
         settings: &settings,
     };
-    lookup.run(entry, Ask::Delivery, now, Instant::now() + Duration::from_secs(9))
+    let deadline = Instant::now() + Duration::from_secs(9);
+    lookup.run(entry, Ask::Delivery, now, deadline).unwrap()
 }
 
 fn fetched() -> Entry {

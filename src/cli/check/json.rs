@@ -7,6 +7,7 @@ use super::survey::{Host, Route, Survey};
 use crate::cli::output::bytes_as_text;
 use crate::cli::smtp::{End, Session};
 use crate::cli::{advice, lint};
+use crate::result::ResultType;
 use crate::verdict::Action;
 
 pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
@@ -59,7 +60,7 @@ fn policy(survey: &Survey, judgement: &Judgement) -> Value {
             object
         }
         (Some(Err(error)), _) => {
-            json!({ "outcome": "unobtainable", "reason": error.result.name(), "detail": error.detail })
+            json!({ "outcome": "unobtainable", "reason": error.result().map(ResultType::name), "detail": error.detail() })
         }
         _ => Value::Null,
     }

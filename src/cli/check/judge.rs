@@ -12,6 +12,7 @@ use crate::dns::DnsError;
 use crate::names::Domain;
 use crate::policy::{Mode, Policy, PolicyError, Warning};
 use crate::record::{Record, RecordError};
+use crate::result::ResultType;
 use crate::roots::Roots;
 use crate::verdict::{Action, Seen, Verdict, verdict};
 
@@ -257,7 +258,8 @@ fn with_policy(survey: &Survey, policy: Option<&Result<(Policy, Vec<Warning>), P
     match (&survey.body, policy) {
         (Some(Err(error)), _) => Some(format!(
             "the policy cannot be fetched ({}): {}",
-            error.result, error.detail
+            error.result().map_or("trouble of this host", ResultType::name),
+            error.detail()
         )),
         (_, Some(Err(error))) => Some(format!("the policy is not valid (sts-policy-invalid): {error}")),
         _ => None,

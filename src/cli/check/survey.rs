@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Failure};
 use crate::cli::smtp::{self, Session};
 use crate::context::unix_now;
 use crate::dns::{Dns, DnsError, Mx, Resolver, Txt};
 use crate::entry::Entry;
 use crate::https::{FetchError, Https, PolicyHost};
-use crate::lookup::{Ask, Lookup};
+use crate::lookup::{Ask, Lookup, NotAsked};
 use crate::names::{Domain, NameError};
 use crate::roots::Roots;
 use crate::settings::Settings;
@@ -110,6 +110,10 @@ fn policy(domain: &Domain, dns: &Resolver, settings: &Settings, roots: &Arc<Root
         settings,
     };
     let answer = lookup.run(&mut Entry::new(domain.clone()), Ask::Delivery, unix_now(), deadline);
+    let answer = answer.unwrap_or_else(|NotAsked(detail)| {
+        let failure = Failure { result: None, detail };
+        Answer::unlearned(domain.clone(), failure, None)
+    });
     let txt = dns.heard().unwrap_or(Err(DnsError::Timeout));
     (txt.map(|txt| txt.records), https.heard(), answer)
 }
