@@ -24,6 +24,7 @@ pub mod refresh;
 pub mod result;
 pub mod roots;
 pub mod settings;
+mod silence;
 pub mod store;
 mod sys;
 pub mod verdict;

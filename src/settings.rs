@@ -37,6 +37,9 @@ pub struct Settings {
     /// `first_contact_defer`: how long mail waits, from the first failure, where DNS is broken for a domain of which
     /// nothing is known; zero, the default, lets it flow (D-02).
     pub first_contact_defer: Duration,
+    /// `silence_budget`: how long this process waits in all for hosts that are silent, before each further one must let
+    /// itself be heard within little more than a second, or its mail waits.
+    pub silence_budget: Duration,
     /// `txt_life_min`: a TXT record is not asked for again within this time, whatever its TTL.
     pub txt_life_min: Duration,
     /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
@@ -55,6 +58,7 @@ impl Default for Settings {
             timeout: Duration::from_secs(60),
             allow_addresses: Vec::new(),
             first_contact_defer: Duration::ZERO,
+            silence_budget: Duration::from_secs(60),
             txt_life_min: Duration::from_secs(60),
             txt_life_max: Duration::from_secs(3600),
             exceptions: Exceptions::default(),
@@ -119,6 +123,13 @@ impl Settings {
             }
             "allow_addresses" => self.allow_addresses = list(value, network).map_err(fail)?,
             "first_contact_defer" => self.first_contact_defer = duration(value).map_err(fail)?,
+            "silence_budget" => {
+                let budget = duration(value).map_err(fail)?;
+                if !(Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&budget) {
+                    return Err(fail("must be between 5s and 1h".into()));
+                }
+                self.silence_budget = budget;
+            }
             "txt_life_min" => self.txt_life_min = duration(value).map_err(fail)?,
             "txt_life_max" => self.txt_life_max = duration(value).map_err(fail)?,
             "exceptions" if value.is_empty() => self.exceptions = Exceptions::default(),
