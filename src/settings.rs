@@ -332,7 +332,7 @@ mod tests {
             .read(
                 "cache_dir = '/srv/mtasts'\nca_file = '/srv/ca.pem'\nnameservers = ['192.0.2.1', '[2001:db8::1]:5353']\n\
                  timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\nfirst_contact_defer = '1h'\n\
-                 txt_life_min = '5m'\ntxt_life_max = '1d'\n",
+                 silence_budget = '2m'\ntxt_life_min = '5m'\ntxt_life_max = '1d'\n",
             )
             .unwrap();
         assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
@@ -340,6 +340,7 @@ mod tests {
         assert_eq!(settings.timeout, Duration::from_secs(30));
         assert_eq!(settings.allow_addresses.len(), 2);
         assert_eq!(settings.first_contact_defer, Duration::from_secs(3600));
+        assert_eq!(settings.silence_budget, Duration::from_secs(120));
         assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
     }
 
@@ -380,6 +381,7 @@ mod tests {
         for (text, error) in [
             ("timeout = '1y'", "timeout: \"1y\" is no time: 30s, 5m, 1h or 1d"),
             ("timeout = '0s'", "timeout: must be between 1s and 10m"),
+            ("silence_budget = '0s'", "silence_budget: must be between 5s and 1h"),
             ("cachedir = '/x'", "cachedir: there is no such setting"),
             ("cache_dir = 'x'", "cache_dir: \"x\" is not an absolute path"),
             ("nameservers = [1]", "nameservers: must be a list of texts"),

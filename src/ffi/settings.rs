@@ -75,7 +75,7 @@ unsafe fn give(out: *mut *mut mtasts_settings, settings: Settings) -> Result<i32
 /// Sets one setting. The keys are those of the settings file: `cache_dir` (absolute path; empty: memory alone),
 /// `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 /// `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
-/// public), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
+/// public), `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
 /// (absolute path of a file of domains for which nothing is enforced, a `DOMAIN 2026-12-31 REASON` on each line; it is
 /// read at once, and again by a context when it has changed; empty: none).
 ///
