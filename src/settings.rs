@@ -34,7 +34,7 @@ pub struct Settings {
     pub timeout: Duration,
     /// `allow_addresses`: addresses or networks in which a policy host may be although they are not public.
     pub allow_addresses: Vec<Network>,
-    /// `first_contact_defer`: how long mail waits, from the first failure, where DNS is broken for a domain of which
+    /// `first_contact_defer`: how long mail waits, from the first failure, where DNS or the policy host is broken for a domain of which
     /// nothing is known; zero, the default, lets it flow (D-02).
     pub first_contact_defer: Duration,
     /// `silence_budget`: how long this process waits in all for hosts that are silent, before each further one must let

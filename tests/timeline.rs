@@ -78,7 +78,12 @@ fn play(vector: &Value, txt_life: Duration) {
     let settings = Settings {
         txt_life_min: txt_life,
         txt_life_max: txt_life,
-        first_contact_defer: Duration::from_secs(3600),
+        // The vectors' profile has it for DNS alone, so that only those that name it have the setting.
+        first_contact_defer: Duration::from_secs(if vector.to_string().contains(r#""action":"defer""#) {
+            3600
+        } else {
+            0
+        }),
         ..Settings::default()
     };
     for event in vector["events"].as_array().unwrap() {
