@@ -198,12 +198,8 @@ fn make_cache(dir: &Path, count: usize) {
     let now = unix_now();
     for i in 0..count {
         let mut entry = Entry::new(Domain::parse(&format!("customer{i}.example.com")).expect("a name"));
-        entry.held = Some(Arc::new(Held {
-            id: "20160831085700Z".into(),
-            fetched: now - 1,
-            text: SIX_LINES.into(),
-            policy: parsed(SIX_LINES),
-        }));
+        let id = "20160831085700Z".parse().expect("an id");
+        entry.held = Some(Arc::new(Held::new(id, now - 1, SIX_LINES).expect("a policy")));
         entry.txt = Some(TxtSeen {
             at: now - 1,
             next: now + 86_400,

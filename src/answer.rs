@@ -9,6 +9,7 @@ use crate::exceptions::Exception;
 use crate::names::Domain;
 use crate::policy::{Mode, Policy};
 use crate::result::ResultType;
+use crate::text::Line;
 
 /// Where an answer came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,8 +56,8 @@ pub struct Failure {
     /// What it is called in a report, or nothing where it is not to be reported: no valid record, and no policy in
     /// the cache whose refresh it spoilt (RFC 8461 6).
     pub result: Option<ResultType>,
-    /// What happened, in plain words on one line.
-    pub detail: String,
+    /// What happened, in plain words.
+    pub detail: Line,
 }
 
 /// The answer of a lookup. It never changes; clones are cheap where it stands behind an [`Arc`].
@@ -81,8 +82,8 @@ pub struct Answer {
 struct Trouble {
     failure: Option<Failure>,
     defer_until: Option<u64>,
-    warning: Option<String>,
-    alert: Option<String>,
+    warning: Option<Line>,
+    alert: Option<Line>,
     pinned_until: Option<u64>,
     exception: Option<Arc<Exception>>,
 }
@@ -120,14 +121,14 @@ impl Answer {
         answer
     }
 
-    pub(crate) fn with_warning(mut self, warning: Option<String>) -> Self {
+    pub(crate) fn with_warning(mut self, warning: Option<Line>) -> Self {
         if self.warning() != warning.as_deref() {
             self.trouble.get_or_insert_default().warning = warning;
         }
         self
     }
 
-    pub(crate) fn with_alert(mut self, alert: Option<String>) -> Self {
+    pub(crate) fn with_alert(mut self, alert: Option<Line>) -> Self {
         if self.alert() != alert.as_deref() {
             self.trouble.get_or_insert_default().alert = alert;
         }

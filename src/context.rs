@@ -26,6 +26,7 @@ use crate::exceptions::Watched;
 use crate::https::PolicyHost;
 use crate::lookup::{Ask, Flight, Lookup, NotAsked, fair_time};
 use crate::names::Domain;
+use crate::record::PolicyId;
 use crate::roots::{Roots, RootsError};
 use crate::settings::Settings;
 use crate::silence::{Hurried, Share, Silence};
@@ -33,7 +34,8 @@ use crate::store::{Store, StoreError};
 use crate::sys::lock::Lock;
 use crate::sys::process::{self, HelperError, Identity};
 use crate::sys::thread::{ThreadError, on_own_thread};
-use crate::wire::{self, MAX_MESSAGE};
+use crate::text::Line;
+use crate::wire::{self, MAX_MESSAGE, Told};
 use known::{Known, WRITE_TIME, write};
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
@@ -101,6 +103,14 @@ struct Asked {
     saved: Result<(), StoreError>,
 }
 
+/// What a lookup has learnt, as it stands before the caller's process decides about it.
+struct Learnt {
+    answer: Answer,
+    entry: Entry,
+    /// Whether the disk has all of it.
+    is_saved: bool,
+}
+
 /// A fetch's turn among all processes and threads that share the cache. It lasts until what was fetched is written.
 struct Turn {
     store: Option<Store>,
@@ -109,7 +119,7 @@ struct Turn {
 }
 
 /// A fetch that has begun: what was known by then, which id it is for, and when that was.
-type Departed = (Entry, String, Instant);
+type Departed = (Entry, PolicyId, Instant);
 
 impl Flight for Turn {
     fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
@@ -120,9 +130,9 @@ impl Flight for Turn {
         store.load(domain).ok().flatten()
     }
 
-    fn takes_off(&self, entry: &Entry, id: &str) {
+    fn takes_off(&self, entry: &Entry, id: PolicyId) {
         // The first one is what the caller waits for, and there is no other.
-        let _ = self.departed.try_send((entry.clone(), id.to_owned(), Instant::now()));
+        let _ = self.departed.try_send((entry.clone(), id, Instant::now()));
     }
 }
 
@@ -364,9 +374,7 @@ impl Context {
         if known.unread.is_some() || known.in_memory_alone || entry.clone().note_use(now) {
             return None;
         }
-        let until = good_until(&entry, &answer, now);
-        let answer = answer.with_exception(shared.exceptions.now().find(domain, now).cloned());
-        let answer = Arc::new(answer.with_good_until(until));
+        let answer = shared.decide(answer, &entry, now);
         shared.remember(Remembered {
             answer: answer.clone(),
             unsaved: shared.unsaved(domain),
@@ -406,7 +414,12 @@ impl Context {
             answer,
             entry,
         };
-        let known = shared.conclude(known, asked, domain, now)?;
+        let Learnt {
+            answer,
+            entry,
+            is_saved,
+        } = shared.conclude(known, asked, now)?;
+        let known = shared.remembered_as(answer, entry, is_saved, now);
         let answer = known.answer.clone();
         if known.unsaved.is_some() {
             shared.remember(known);
@@ -441,16 +454,20 @@ impl Shared {
                 let known = self
                     .answer(domain, question, deadline, share)
                     .map_err(|e| e.to_string());
-                wire::write(known.as_ref().map(|k| (&*k.answer, k.answer.good_until()))).into_bytes()
+                wire::write(known.as_ref().map(|known| (&known.answer, &known.entry))).into_bytes()
             })?;
-            let answer = wire::read(domain, &message).ok_or(HelperError::Died)?;
-            let (answer, good_until) = answer.map_err(ContextError::Helper)?;
-            Remembered {
-                answer: Arc::new(answer.with_good_until(good_until)),
-                unsaved: None,
-            }
+            let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
+            let told = wire::read(domain, &message, now, longest_wait).ok_or(HelperError::Died)?;
+            let Told { answer, entry } = told.map_err(|why| ContextError::Helper(why.to_string()))?;
+            let answer = self.decide(answer, &entry, now);
+            Remembered { answer, unsaved: None }
         } else {
-            self.answer(domain, question, deadline, share)?
+            let Learnt {
+                answer,
+                entry,
+                is_saved,
+            } = self.answer(domain, question, deadline, share)?;
+            self.remembered_as(answer, entry, is_saved, unix_now())
         };
         let answer = known.answer.clone();
         self.remember(known);
@@ -471,7 +488,7 @@ impl Shared {
         question: Question,
         deadline: Instant,
         share: Share,
-    ) -> Result<Remembered, ContextError> {
+    ) -> Result<Learnt, ContextError> {
         let now = unix_now();
         let known = self.load(domain, now);
         let unasked = |answer| Asked {
@@ -497,13 +514,12 @@ impl Shared {
         if !matches!(question, Question::Network(Ask::Refresh)) {
             self.note_use(asked.entry.clone(), now);
         }
-        self.conclude(known, asked, domain, now)
+        self.conclude(known, asked, now)
     }
 
-    /// Makes of what was learnt what is told and what is remembered.
-    fn conclude(&self, known: Known, asked: Asked, domain: &Domain, now: u64) -> Result<Remembered, ContextError> {
+    /// Says with an answer what is wrong with the cache, or refuses it where the cache may know better.
+    fn conclude(&self, known: Known, asked: Asked, now: u64) -> Result<Learnt, ContextError> {
         let Asked { answer, entry, saved } = asked;
-        let exception = self.exceptions.now().find(domain, now).cloned();
         let warning = match (&saved, &known.unread) {
             // An attempt to write what was told before, when it was learnt, is not told each time.
             (Err(e), _) if entry != known.entry => Some(if known.stored.held == entry.held {
@@ -516,17 +532,31 @@ impl Shared {
         // There may be a policy in that file.
         if let Some(unread @ StoreError::File(..)) = known.unread
             && answer.source() == Source::CouldNotLearn
-            && exception.is_none()
+            && self.exceptions.now().find(&entry.domain, now).is_none()
         {
             return Err(ContextError::Unread(unread));
         }
-        let answer = answer.with_warning(warning).with_exception(exception);
-        let good_until = good_until(&entry, &answer, now);
-        let in_memory_alone = self.settings.cache_dir.is_none() || saved.is_err();
-        Ok(Remembered {
-            answer: Arc::new(answer.with_good_until(good_until)),
-            unsaved: in_memory_alone.then(|| Box::new(entry)),
+        Ok(Learnt {
+            answer: answer.with_warning(warning.map(Line::from)),
+            entry,
+            is_saved: self.settings.cache_dir.is_some() && saved.is_ok(),
         })
+    }
+
+    /// What the process of the caller decides, and no helper of it: a pin and an exception, which are the operator's, and
+    /// for how long the answer is repeated.
+    fn decide(&self, answer: Answer, entry: &Entry, now: u64) -> Arc<Answer> {
+        let exception = self.exceptions.now().find(&entry.domain, now).cloned();
+        let answer = answer.with_pin(entry.pinned(now)).with_exception(exception);
+        let until = good_until(entry, &answer, &self.settings, now);
+        Arc::new(answer.with_good_until(until))
+    }
+
+    fn remembered_as(&self, answer: Answer, entry: Entry, is_saved: bool, now: u64) -> Remembered {
+        Remembered {
+            answer: self.decide(answer, &entry, now),
+            unsaved: (!is_saved).then(|| Box::new(entry)),
+        }
     }
 
     /// Asks on a thread of our own, and writes down what was learnt while the lookup has its turn.
@@ -672,8 +702,9 @@ pub(crate) fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
 }
 
 /// Until when an answer may be repeated from memory.
-fn good_until(entry: &Entry, answer: &Answer, now: u64) -> u64 {
+fn good_until(entry: &Entry, answer: &Answer, settings: &Settings, now: u64) -> u64 {
     let due = entry.txt.as_ref().map_or(now, |txt| txt.next);
+    let due = due.min(now.saturating_add(settings.txt_life_max.as_secs()));
     let due = entry.pinned(now).unwrap_or(due);
     let until = match answer.source() {
         Source::CouldNotLearn => now,
@@ -697,7 +728,6 @@ pub fn unix_now() -> u64 {
 mod tests {
     use super::*;
     use crate::entry::{Held, TxtSeen};
-    use crate::policy::Policy;
 
     /// A directory that may not be written to leaves the policy in memory alone, and no hit may take it from there.
     #[test]
@@ -707,14 +737,8 @@ mod tests {
         let context = Context::new(settings);
         let (domain, now) = (Domain::parse("example.com").unwrap(), unix_now());
         let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
-        let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
         let mut entry = Entry::new(domain.clone());
-        entry.held = Some(Arc::new(Held {
-            id: "a".into(),
-            fetched: now,
-            text: text.into(),
-            policy,
-        }));
+        entry.held = Some(Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap()));
         entry.txt = Some(TxtSeen {
             at: now,
             next: now + 3600,
@@ -728,7 +752,7 @@ mod tests {
         context.shared.remember(known);
         for _ in 0..3 {
             let question = Question::Network(Ask::Delivery);
-            let known = context
+            let learnt = context
                 .shared
                 .answer(
                     &domain,
@@ -737,8 +761,14 @@ mod tests {
                     Share::default(),
                 )
                 .unwrap();
-            assert_eq!(known.answer.source(), Source::Cached, "{}", known.answer);
-            assert!(known.unsaved.is_some());
+            assert_eq!(learnt.answer.source(), Source::Cached, "{}", learnt.answer);
+            assert!(!learnt.is_saved);
+            let Learnt {
+                answer,
+                entry,
+                is_saved,
+            } = learnt;
+            let known = context.shared.remembered_as(answer, entry, is_saved, now);
             context.shared.remember(known);
         }
     }

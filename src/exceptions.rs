@@ -18,8 +18,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::calendar;
-use crate::entry::one_line;
 use crate::names::Domain;
+use crate::text::one_line;
 pub(crate) use watched::Watched;
 
 /// The file that is read where no setting names another one.

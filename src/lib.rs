@@ -27,6 +27,10 @@ pub mod settings;
 mod silence;
 pub mod store;
 mod sys;
+#[cfg(feature = "testing")]
+#[doc(hidden)]
+pub mod testing;
+mod text;
 pub mod verdict;
 pub mod verification_codes;
 mod wire;
@@ -40,8 +44,9 @@ pub use mx::MxPattern;
 pub use names::{Domain, NameError};
 pub use policy::{Mode, Policy};
 pub use queue::{Completion, Outcome, Queue, QueueError};
-pub use record::Record;
+pub use record::{PolicyId, Record};
 pub use result::ResultType;
 pub use roots::{Roots, RootsError};
 pub use settings::{Settings, SettingsError};
+pub use text::Line;
 pub use verdict::{Action, Seen, Verdict, verdict};

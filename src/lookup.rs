@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 use crate::answer::{Answer, Failure, Source};
 use crate::calendar;
 use crate::dns::{Dns, DnsError};
-use crate::entry::{Entry, FailedFetch, Held, TxtSeen, one_line};
+use crate::entry::{Entry, FailedFetch, Held, TxtSeen};
 use crate::https::{FetchError, Https};
 use crate::names::Domain;
-use crate::policy::{Mode, Policy};
-use crate::record::Record;
+use crate::policy::Mode;
+use crate::record::{PolicyId, Record};
 use crate::result::ResultType;
 use crate::settings::Settings;
+use crate::text::Line;
 
 /// After a failed fetch there is no other for the same id within this time, in seconds (RFC 8461 3.3: "five minutes").
 pub const FETCH_PAUSE: u64 = 300;
@@ -26,9 +27,6 @@ const FAIR: Duration = Duration::from_secs(5);
 pub(crate) fn fair_time(settings: &Settings) -> Duration {
     FAIR.min(settings.timeout / 2)
 }
-
-/// The longest detail of a failure, in octets.
-const MAX_DETAIL: usize = 500;
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +46,7 @@ pub trait Flight {
     fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry>;
 
     /// The policy of this id is fetched now. `entry` is what is known by then.
-    fn takes_off(&self, _entry: &Entry, _id: &str) {}
+    fn takes_off(&self, _entry: &Entry, _id: PolicyId) {}
 }
 
 /// Who shares nothing fetches alone.
@@ -90,7 +88,7 @@ impl Lookup<'_> {
                 };
                 let failure = Failure {
                     result: None,
-                    detail: format!("{why}, and the network was not asked"),
+                    detail: format!("{why}, and the network was not asked").into(),
                 };
                 Answer::unlearned(entry.domain.clone(), failure, None)
             }
@@ -101,7 +99,7 @@ impl Lookup<'_> {
     /// ask, whoever that is, goes on from here.
     #[must_use]
     pub fn unanswered(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
-        let detail = "neither DNS nor the policy host answered in time".to_owned();
+        let detail = Line::new("neither DNS nor the policy host answered in time");
         entry.txt = Some(TxtSeen {
             at: now,
             next: now.saturating_add(settings.txt_life_min.as_secs()),
@@ -117,14 +115,11 @@ impl Lookup<'_> {
 
     /// The same where the policy of this id was being fetched: that is a failed fetch, and the next one comes after the pause.
     #[must_use]
-    pub fn unfetched(entry: &mut Entry, id: String, settings: &Settings, now: u64) -> Answer {
-        let (result, detail) = (ResultType::StsPolicyFetchError, "no answer in time".to_owned());
-        entry.failed = Some(FailedFetch {
-            id,
-            at: now,
-            result,
-            detail: detail.clone(),
-        });
+    pub fn unfetched(entry: &mut Entry, id: PolicyId, settings: &Settings, now: u64) -> Answer {
+        let result = ResultType::StsPolicyFetchError;
+        let failed = FailedFetch::new(id, now, result, "no answer in time");
+        let detail = failed.detail.clone();
+        entry.failed = Some(failed);
         unfetched(entry, settings, Some(result), detail, now)
     }
 
@@ -156,7 +151,7 @@ impl Lookup<'_> {
     pub fn out_of_time(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
         let failure = Failure {
             result: None,
-            detail: "no answer in the time that there was".to_owned(),
+            detail: "no answer in the time that there was".into(),
         };
         match entry.live(now) {
             Some(held) => {
@@ -205,11 +200,11 @@ impl Lookup<'_> {
             Some(held) => {
                 let failure = Failure {
                     result: None,
-                    detail: one_line(&why, MAX_DETAIL),
+                    detail: why.into(),
                 };
                 Ok(kept(entry, held.clone(), failure))
             }
-            None => Err(NotAsked(one_line(&why, MAX_DETAIL))),
+            None => Err(NotAsked(why)),
         }
     }
 
@@ -262,13 +257,13 @@ impl Lookup<'_> {
         if let Some(held) = entry.live(now) {
             let failure = Failure {
                 result: reportable(held, ResultType::StsPolicyFetchError),
-                detail: why.to_string(),
+                detail: why.to_string().into(),
             };
             return Ok(kept(entry, held.clone(), failure));
         }
         let failure = Failure {
             result: None,
-            detail: why.to_string(),
+            detail: why.to_string().into(),
         };
         Ok(match why {
             NoRecord::Absent(_) => {
@@ -289,15 +284,15 @@ impl Lookup<'_> {
     ) -> Result<Answer, NotAsked> {
         let id = match (record, entry.live(now)) {
             (Ok(record), _) => record.id,
-            (Err(_), Some(held)) => held.id.clone(),
+            (Err(_), Some(held)) => held.id,
             (Err(why), None) => return self.unannounced(entry, why, now),
         };
         self.fetch(entry, id, now, deadline)
     }
 
-    fn fetch(&self, entry: &mut Entry, id: String, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
+    fn fetch(&self, entry: &mut Entry, id: PolicyId, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
         let begun = Instant::now();
-        self.flight.takes_off(entry, &id);
+        self.flight.takes_off(entry, id);
         let got = match self.https.get(&entry.domain, deadline) {
             Ok(body) => Ok(body),
             Err(FetchError::Host { result, detail }) => Err((result, detail)),
@@ -305,14 +300,7 @@ impl Lookup<'_> {
         };
         let fetched = got.and_then(|body| {
             let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
-            let (policy, _) = Policy::parse(&body).map_err(|e| invalid(e.to_string()))?;
-            let text = String::from_utf8(body).map_err(|e| invalid(e.to_string()))?;
-            Ok(Held {
-                id: id.clone(),
-                fetched: now,
-                text,
-                policy,
-            })
+            Held::new(id, now, body).map_err(|e| invalid(e.to_string()))
         });
         Ok(match fetched {
             Ok(held) => {
@@ -326,6 +314,7 @@ impl Lookup<'_> {
                         held.policy.mode(),
                         held.id
                     )
+                    .into()
                 });
                 entry.mode_since = Some(match entry.live(now) {
                     Some(old) if old.policy.mode() == held.policy.mode() => entry.mode_since.unwrap_or(old.fetched),
@@ -337,15 +326,11 @@ impl Lookup<'_> {
                 Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
             }
             Err((result, detail)) => {
-                let detail = one_line(&detail, MAX_DETAIL);
+                let failed = FailedFetch::new(id, now, result, &detail);
+                let detail = failed.detail.clone();
                 let cut_short = Instant::now() >= deadline && deadline < begun + fair_time(self.settings);
                 if !cut_short {
-                    entry.failed = Some(FailedFetch {
-                        id,
-                        at: now,
-                        result,
-                        detail: detail.clone(),
-                    });
+                    entry.failed = Some(failed);
                 }
                 // What the host did not do in a time that was too short is nothing to report.
                 let result = (!cut_short).then_some(result);
@@ -376,7 +361,7 @@ impl Lookup<'_> {
 }
 
 /// The answer after a fetch that failed.
-fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>, detail: String, now: u64) -> Answer {
+fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>, detail: Line, now: u64) -> Answer {
     match entry.live(now) {
         Some(held) => {
             let result = result.and_then(|result| reportable(held, result));
@@ -427,10 +412,9 @@ fn still_failed(entry: &Entry, held: Arc<Held>, failed: &FailedFetch) -> Answer 
 }
 
 fn paused(failed: &FailedFetch) -> Failure {
-    let detail = format!("{} (no new attempt for five minutes after it)", failed.detail);
     Failure {
         result: Some(failed.result),
-        detail,
+        detail: format!("{} (no new attempt for five minutes after it)", failed.detail).into(),
     }
 }
 
@@ -445,7 +429,7 @@ fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
     let alert = (mode != Mode::None).then(|| {
         let why = &failure.detail;
         let until = calendar::date_time(expires);
-        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until {until}): {why}")
+        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until {until}): {why}").into()
     });
     Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure)).with_alert(alert)
 }

@@ -243,6 +243,16 @@ pub struct PolicyError {
     pub reason: Reason,
 }
 
+impl PolicyError {
+    pub(crate) const fn not_utf8() -> Self {
+        Self {
+            line: 0,
+            field: None,
+            reason: Reason::Utf8,
+        }
+    }
+}
+
 /// The fields that the grammar knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Field {

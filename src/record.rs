@@ -7,11 +7,85 @@ const PREFIX: &[u8] = b"v=STSv1;";
 /// The longest id in characters (RFC 8461 3.1, `sts-id`).
 pub const MAX_ID: usize = 32;
 
+/// The id of a policy: 1 to 32 ASCII letters and digits (RFC 8461 3.1, `sts-id`). Ids have no order; any difference
+/// announces a new policy.
+///
+/// It goes untainted into expansions of Exim, whether it came from DNS, from a file of the cache or from a helper
+/// process: so there is no way to make one but by [`PolicyId::parse`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PolicyId {
+    octets: [u8; MAX_ID],
+    length: u8,
+}
+
+/// A text is no id of a policy: it is empty, too long, or has a character that is no ASCII letter or digit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PolicyIdError;
+
+impl fmt::Display for PolicyIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the id must be 1 to 32 letters and digits")
+    }
+}
+
+impl std::error::Error for PolicyIdError {}
+
+impl PolicyId {
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// [`PolicyIdError`].
+    pub fn parse(id: &[u8]) -> Result<Self, PolicyIdError> {
+        let mut octets = [0; MAX_ID];
+        let place = octets.get_mut(..id.len()).ok_or(PolicyIdError)?;
+        if id.is_empty() || !id.iter().all(u8::is_ascii_alphanumeric) {
+            return Err(PolicyIdError);
+        }
+        place.copy_from_slice(id);
+        let length = u8::try_from(id.len()).map_err(|_| PolicyIdError)?;
+        Ok(Self { octets, length })
+    }
+
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        let octets = &self.octets[..usize::from(self.length)];
+        // ASCII alone: `parse` saw to that.
+        std::str::from_utf8(octets).unwrap_or_default()
+    }
+}
+
+impl std::str::FromStr for PolicyId {
+    type Err = PolicyIdError;
+
+    fn from_str(text: &str) -> Result<Self, PolicyIdError> {
+        Self::parse(text.as_bytes())
+    }
+}
+
+impl fmt::Display for PolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl fmt::Debug for PolicyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.as_str())
+    }
+}
+
+impl PartialEq<&str> for PolicyId {
+    fn eq(&self, text: &&str) -> bool {
+        self.as_str() == *text
+    }
+}
+
 /// A valid record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
-    /// The id: 1 to 32 letters and digits. Ids have no order; any difference announces a new policy.
-    pub id: String,
+    /// The id that it announces.
+    pub id: PolicyId,
 }
 
 /// Why the TXT records of a domain announce no policy. All of these mean the same to a sender: no policy is
@@ -99,10 +173,8 @@ impl Record {
         let mut id = None;
         while let Some((name, value)) = fields.next()? {
             if name == b"id" && id.is_none() {
-                if !(1..=MAX_ID).contains(&value.len()) || !value.iter().all(u8::is_ascii_alphanumeric) {
-                    return Err(syntax(record, value, "the id must be 1 to 32 letters and digits"));
-                }
-                id = Some(String::from_utf8_lossy(value).into_owned());
+                let read = PolicyId::parse(value);
+                id = Some(read.map_err(|_| syntax(record, value, "the id must be 1 to 32 letters and digits"))?);
             }
         }
         id.map(|id| Self { id }).ok_or(RecordError::MissingId)
@@ -208,7 +280,9 @@ mod tests {
     use super::*;
 
     fn code(record: &str) -> Result<String, &'static str> {
-        Record::parse(record.as_bytes()).map(|r| r.id).map_err(|e| e.code())
+        Record::parse(record.as_bytes())
+            .map(|r| r.id.to_string())
+            .map_err(|e| e.code())
     }
 
     #[test]
@@ -265,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_count_comes_before_the_grammar() {
-        let find = |records: &[&str]| Record::find(records).map(|r| r.id).map_err(|e| e.code());
+        let find = |records: &[&str]| Record::find(records).map(|r| r.id.to_string()).map_err(|e| e.code());
         assert_eq!(find(&["v=STSv1; id=1", "bogus"]).as_deref(), Ok("1"));
         assert_eq!(find(&["v=STSv1; id=1", "v=STSv1;"]), Err("multiple"));
         assert_eq!(find(&["x", "y"]), Err("no-record"));

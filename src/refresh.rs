@@ -110,7 +110,6 @@ mod tests {
     use super::*;
     use crate::entry::{FailedFetch, Held};
     use crate::names::Domain;
-    use crate::policy::Policy;
     use crate::result::ResultType;
 
     const T: u64 = 1_800_000_000;
@@ -119,25 +118,15 @@ mod tests {
     /// Fetched at `T`.
     fn entry(domain: &str, max_age: u64) -> Entry {
         let text = format!("version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: {max_age}\n");
-        let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
         let mut entry = Entry::new(Domain::parse(domain).unwrap());
-        entry.held = Some(Arc::new(Held {
-            id: "a".into(),
-            fetched: T,
-            text,
-            policy,
-        }));
+        entry.held = Some(Arc::new(Held::new("a".parse().unwrap(), T, text).unwrap()));
         entry.used = Some(T);
         entry
     }
 
     fn failed(mut entry: Entry, at: u64) -> Entry {
-        entry.failed = Some(FailedFetch {
-            id: "a".into(),
-            at,
-            result: ResultType::StsPolicyFetchError,
-            detail: "HTTP status 500".into(),
-        });
+        let (id, result) = ("a".parse().unwrap(), ResultType::StsPolicyFetchError);
+        entry.failed = Some(FailedFetch::new(id, at, result, "HTTP status 500"));
         entry
     }
 

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::addresses::Network;
-use crate::entry::one_line;
 use crate::exceptions::{self, Exceptions};
 use crate::sys::process;
+use crate::text::one_line;
 
 /// The settings file of the host.
 pub const FILE: &str = "/etc/mtasts/mtasts.toml";

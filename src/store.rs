@@ -130,7 +130,9 @@ impl Store {
         file.take(MAX_FILE as u64 + 1)
             .read_to_end(&mut bytes)
             .map_err(on_file)?;
-        Entry::from_file(domain, &bytes)
+        // The file system's clock goes by ticks, and may be one behind ours.
+        let written = u64::try_from(about.ctime()).unwrap_or(0) + 1;
+        Entry::from_file(domain, &bytes, written)
             .map(Some)
             .map_err(|e| StoreError::Entry(path, e))
     }
@@ -325,7 +327,6 @@ mod tests {
 
     use super::*;
     use crate::entry::{Held, TxtSeen};
-    use crate::policy::Policy;
 
     /// A disk on which a write takes longer than others wait for their turn.
     #[test]
@@ -334,12 +335,7 @@ mod tests {
         let (store, domain) = (Store::new(dir.clone()), Domain::parse("example.com").unwrap());
         let held = |id: &str| {
             let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
-            Some(Arc::new(Held {
-                id: id.into(),
-                fetched: 100,
-                text: text.into(),
-                policy: Policy::parse(text.as_bytes()).unwrap().0,
-            }))
+            Some(Arc::new(Held::new(id.parse().unwrap(), 100, text).unwrap()))
         };
         let mut before = Entry::new(domain.clone());
         before.held = held("old");

@@ -7,10 +7,10 @@ use std::fmt::Write as _;
 
 use crate::answer::{Answer, Failure, Source};
 use crate::certificate::CertificateFailure;
-use crate::entry::one_line;
 use crate::names::Domain;
 use crate::policy::{Mode, Policy};
 use crate::result::ResultType;
+use crate::text::one_line;
 
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
 /// it (D-16).
@@ -155,7 +155,7 @@ fn with_policy_failure(failure: Option<&Failure>, sentence: String) -> Verdict {
         Some((result, failure)) => Verdict {
             action: Action::DeliverAndReport,
             result: Some(result),
-            reason_code: failure.detail.clone(),
+            reason_code: failure.detail.to_string(),
             sentence,
         },
         None => Verdict {

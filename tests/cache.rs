@@ -138,12 +138,8 @@ impl Host {
     fn age(&self, domain: &str, seconds: u64) {
         self.change(domain, |entry| {
             let held = entry.held.as_ref().unwrap();
-            entry.held = Some(std::sync::Arc::new(mtasts::entry::Held {
-                id: held.id.clone(),
-                fetched: unix_now() - seconds,
-                text: held.text.clone(),
-                policy: held.policy.clone(),
-            }));
+            let held = mtasts::entry::Held::new(held.id, unix_now() - seconds, held.text.as_str());
+            entry.held = Some(held.unwrap().into());
         });
     }
 

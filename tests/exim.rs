@@ -6,6 +6,8 @@
 mod changes;
 #[path = "exim/host.rs"]
 mod host;
+#[path = "exim/hostile_cache.rs"]
+mod hostile_cache;
 #[path = "exim/judge.rs"]
 mod judge;
 #[path = "exim/places.rs"]
@@ -184,6 +186,11 @@ fn root_stays_off_the_network() {
 #[test]
 fn an_ordinary_user_cannot_lead_the_library_astray() {
     privileges::hostile_environment(&World::new("hostile"));
+}
+
+#[test]
+fn a_planted_cache_file_is_not_roots_language() {
+    hostile_cache::is_not_roots_language(&World::new("planted"));
 }
 
 #[test]

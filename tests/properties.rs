@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use mtasts::entry::{FailedFetch, Held, TxtSeen};
-use mtasts::{Domain, Entry, Policy, ResultType, Roots};
+use mtasts::{Domain, Entry, Policy, PolicyId, ResultType, Roots};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -187,28 +187,18 @@ fn pattern_and_host() -> impl Strategy<Value = Vec<u8>> {
 
 /// Entries with every field in any state.
 fn entry() -> impl Strategy<Value = Entry> {
-    let id = || "[A-Za-z0-9]{1,32}";
+    let id = || "[A-Za-z0-9]{1,32}".prop_map(|id| id.parse::<PolicyId>().unwrap());
     let held = (id(), any::<u64>(), pieces(POLICY, 12)).prop_map(|(id, fetched, text)| {
         let text = String::from_utf8(text)
             .ok()
             .filter(|text| Policy::parse(text.as_bytes()).is_ok())
             .unwrap_or_else(|| "version: STSv1\n\nmode: none\nmax_age: 0".into());
-        let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
-        Arc::new(Held {
-            id,
-            fetched,
-            text,
-            policy,
-        })
+        Arc::new(Held::new(id, fetched, text).unwrap())
     });
     let txt = (any::<u64>(), any::<u64>()).prop_map(|(at, next)| TxtSeen { at, next });
     let failed = (id(), any::<u64>(), 301..=303, any::<String>());
-    let failed = failed.prop_map(|(id, at, result, detail)| FailedFetch {
-        id,
-        at,
-        result: ResultType::from_code(result).unwrap(),
-        detail,
-    });
+    let failed = failed
+        .prop_map(|(id, at, result, detail)| FailedFetch::new(id, at, ResultType::from_code(result).unwrap(), &detail));
     let times: [_; 6] = std::array::from_fn(|_| prop::option::of(any::<u64>()));
     let parts = (
         prop::option::of(held),

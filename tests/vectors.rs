@@ -34,7 +34,7 @@ fn txt() {
             .collect();
         let found = Record::find(&records);
         match v["expected"]["outcome"].as_str().unwrap() {
-            "valid" => assert_eq!(found.unwrap().id, v["expected"]["id"], "{}", v["name"]),
+            "valid" => assert_eq!(found.unwrap().id.as_str(), v["expected"]["id"], "{}", v["name"]),
             "none" => assert_eq!(found.unwrap_err().code(), v["expected"]["reason"], "{}", v["name"]),
             other => panic!("{other}"),
         }

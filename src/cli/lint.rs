@@ -74,7 +74,7 @@ impl LintRecord {
 /// The shape is fixed: `detail` stands only where there is no record.
 pub(super) fn record_as_json(found: &Result<Record, RecordError>) -> Value {
     match found {
-        Ok(record) => json!({ "outcome": "valid", "id": record.id }),
+        Ok(record) => json!({ "outcome": "valid", "id": record.id.as_str() }),
         Err(error) => json!({ "outcome": "none", "reason": error.code(), "detail": error.to_string() }),
     }
 }

@@ -133,7 +133,7 @@ pub unsafe extern "C" fn mtasts_answer_id(answer: *const mtasts_answer) -> *cons
         lent(
             answer,
             |texts| &texts.id,
-            |answer| answer.held().map_or("", |held| &held.id).into(),
+            |answer| answer.held().map_or("", |held| held.id.as_str()).into(),
         )
     }
 }

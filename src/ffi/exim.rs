@@ -69,12 +69,8 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
             return Ok("mode=none".into());
         };
         if let Some(exception) = answer.exception() {
-            let exception = exception.to_string().replace(['"', '\\'], " ");
-            return Ok(format!(
-                "mode={} id={} exception=\"{exception}\"",
-                answer.mode(),
-                held.id
-            ));
+            let exception = quoted(&exception.to_string());
+            return Ok(format!("mode={} id={} exception={exception}", answer.mode(), held.id));
         }
         if answer.mode() != Mode::Enforce {
             return Ok(format!("mode={} id={}", answer.mode(), held.id));
@@ -82,9 +78,9 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         let wrong = verdict(&answer, answer.domain(), &Seen::NoHostLeft).sentence;
         let ignore = ignore_list(&held.policy);
         Ok(format!(
-            "mode=enforce id={} ignore=\"{ignore}\" wrong=\"{}\"",
+            "mode=enforce id={} ignore=\"{ignore}\" wrong={}",
             held.id,
-            wrong.replace(['"', '\\'], " ")
+            quoted(&wrong)
         ))
     };
     // SAFETY: the caller's promise.
@@ -155,13 +151,10 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
         let context = context()?;
         let before = context.lookup_cached(&domain).map_err(|e| e.to_string())?;
         let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.to_string())?;
-        let id = |answer: &Answer| answer.held().map(|held| (held.id.clone(), held.fetched));
-        let changed = if id(&before) == id(&now) { "no" } else { "yes" };
-        Ok(format!(
-            "changed={changed} mode={} id={}",
-            now.mode(),
-            id(&now).unwrap_or_default().0
-        ))
+        let policy = |answer: &Answer| answer.held().map(|held| (held.id, held.fetched));
+        let changed = if policy(&before) == policy(&now) { "no" } else { "yes" };
+        let id = now.held().map_or("", |held| held.id.as_str());
+        Ok(format!("changed={changed} mode={} id={id}", now.mode()))
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
@@ -218,7 +211,11 @@ unsafe fn call(
         body(&arguments)
     });
     let (status, text) = match done {
-        Some(Ok(text)) => (OK, text),
+        Some(Ok(text)) if text.bytes().all(may_be_yielded) => (OK, text),
+        Some(Ok(_)) => (
+            DEFER,
+            "libmtasts: a defect of libmtasts (a character that must not reach Exim): please report it".into(),
+        ),
         Some(Err(text)) => (DEFER, format!("libmtasts: {text}")),
         None => (
             DEFER,
@@ -230,10 +227,27 @@ unsafe fn call(
         return DEFER;
     };
     YIELD.with_borrow_mut(|last| {
-        *last = c_text(&text);
+        *last = c_text(&plain(&text));
         *place = last.as_ptr().cast_mut().cast();
     });
     status
+}
+
+/// The octets of which all is made that Exim gets: printable ASCII, without those that quote or expand anything anywhere
+/// in Exim's language. `$` is the end of a regular expression: what we yield is not expanded again.
+const fn may_be_yielded(octet: u8) -> bool {
+    matches!(octet, b' '..=b'~') && !matches!(octet, b'\\' | b'`' | b'{' | b'}')
+}
+
+/// A sentence of such octets, with a question mark in place of each other character.
+fn plain(text: &str) -> String {
+    let plain = |c: char| u8::try_from(c).is_ok_and(may_be_yielded);
+    text.chars().map(|c| if plain(c) { c } else { '?' }).collect()
+}
+
+/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", plain(text).replace('"', "'"))
 }
 
 /// # Safety

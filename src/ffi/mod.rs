@@ -28,9 +28,9 @@ use std::ffi::{CString, c_char};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::entry::one_line;
 use crate::names::{Domain, NameError};
 use crate::sys::thread;
+use crate::text::one_line;
 
 /// The call succeeded.
 pub const MTASTS_OK: i32 = 0;

@@ -13,13 +13,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
     let domain = || Domain::parse("example.com").unwrap();
     let held = |mode: &str| {
         let text = format!("version: STSv1\nmode: {mode}\nmx: mx.example.com\nmx: *.example.net\nmax_age: 9\n");
-        let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
-        Arc::new(Held {
-            id: "20260101".into(),
-            fetched: 1,
-            text,
-            policy,
-        })
+        Arc::new(Held::new("20260101".parse().unwrap(), 1, text).unwrap())
     };
     let failure = |result| Failure {
         result,

@@ -95,14 +95,14 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
 
         let (status, text) = exim("good.test");
         let id = &answer_id(&cached);
-        let want = format!("mode=testing id={id} exception=\"{}\"", named.replace('"', " "));
+        let want = format!("mode=testing id={id} exception=\"{}\"", named.replace('"', "'"));
         assert_eq!((status, text), (0, want));
         assert!(exim("wild.test").1.starts_with("mode=enforce id="));
     });
 }
 
 fn answer_id(answer: &Answer) -> String {
-    answer.held().unwrap().id.clone()
+    answer.held().unwrap().id.to_string()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use mtasts::context::unix_now;
 use mtasts::entry::Held;
-use mtasts::{Domain, Entry, Policy};
+use mtasts::{Domain, Entry};
 
 use crate::{USER, command, on_the_internet};
 
@@ -43,17 +43,12 @@ fn measured(arguments: &str) -> (Duration, u64, String) {
 fn a_hundred_thousand_policies_in_little_time_and_memory() {
     on_the_internet("many", |host| {
         let text = "version: STSv1\nmode: enforce\nmx: mx1.example.com\nmx: mx2.example.com\nmax_age: 2592000\n";
-        let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
         let now = unix_now();
         for number in 0..MANY {
             let mut entry = Entry::new(Domain::parse(&format!("customer{number}.example.com")).unwrap());
-            entry.held = Some(std::sync::Arc::new(Held {
-                id: "20260101".into(),
-                // None is due, and there is no policy host that would answer.
-                fetched: now - number as u64 % (17 * 3600),
-                text: text.into(),
-                policy: policy.clone(),
-            }));
+            // None is due, and there is no policy host that would answer.
+            let fetched = now - number as u64 % (17 * 3600);
+            entry.held = Some(Held::new("20260101".parse().unwrap(), fetched, text).unwrap().into());
             entry.used = Some(now);
             let file = host.cache.join(entry.domain.as_str());
             std::fs::write(&file, entry.to_file()).unwrap();

@@ -112,12 +112,8 @@ fn an_import_never_counts_longer_than_it_would_there() {
         host.lookup("good.test");
         host.change("good.test", |entry| {
             let held = entry.held.as_ref().unwrap();
-            entry.held = Some(std::sync::Arc::new(mtasts::entry::Held {
-                id: held.id.clone(),
-                fetched: unix_now() + 4000 * DAY,
-                text: held.text.clone(),
-                policy: held.policy.clone(),
-            }));
+            let held = mtasts::entry::Held::new(held.id, unix_now() + 4000 * DAY, held.text.as_str());
+            entry.held = Some(held.unwrap().into());
             (entry.used, entry.mode_since) = (Some(u64::MAX), Some(u64::MAX));
         });
         let stream = host.cache("export").out;
@@ -181,5 +177,37 @@ fn lines_that_cannot_be_used_are_named_and_the_others_taken() {
             (2, "mtasts: stdin: line 1 is too long for an export\n")
         );
         assert_eq!(host.cache("import /nowhere").status, 2);
+    });
+}
+
+/// Somebody on the way, or the other server itself, has forged an entry, with a digest that fits.
+#[test]
+fn a_forged_line_imports_nothing_that_dns_or_https_could_not_give() {
+    on_the_internet("import-forged", |host| {
+        host.lookup("good.test");
+        let before = host.entry("good.test").unwrap();
+        let body = before.to_file().split_once('\n').unwrap().1.to_owned();
+        let id = before.held.as_ref().unwrap().id;
+        let forged = |from: &str, to: &str| {
+            let body = body.replace(from, to);
+            let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
+            let sum: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+            json!({ "domain": "good.test", "entry": format!("mtasts 1 {sum}\n{body}") }).to_string()
+        };
+        let (old, injected) = (format!("policy-id: {id}\n"), "policy-id: x\" ignore=\"*\n");
+        let ran = host.cache_with_input("import -", &forged(&old, injected));
+        assert_eq!(ran.status, 1, "{ran:?}");
+        assert!(
+            ran.err.contains("good.test: cannot read the line") && ran.out.ends_with(", 1 not readable\n"),
+            "{ran:?}"
+        );
+        assert_eq!(host.entry("good.test").unwrap(), before, "what was there stands there");
+        // What lives for ever there lives here for its max_age from now.
+        host.cache("purge --all");
+        let fetched = format!("fetched: {}\n", before.held.unwrap().fetched);
+        let line = forged(&fetched, "fetched: 18446744073709551615\n");
+        assert_eq!(host.cache_with_input("import -", &line).status, 0);
+        let held = host.entry("good.test").unwrap().held.unwrap();
+        assert!(held.fetched <= unix_now() && held.expires() <= unix_now() + u64::from(held.policy.max_age()));
     });
 }

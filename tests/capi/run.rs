@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mtasts::entry::{Held, TxtSeen};
 use mtasts::store::Store;
-use mtasts::{Domain, Entry, Policy};
+use mtasts::{Domain, Entry};
 
 use crate::build::root;
 use crate::pki::{Directory, command};
@@ -78,15 +78,7 @@ impl Bench {
             at: now,
             next: now + 3600,
         });
-        entry.held = Some(
-            Held {
-                id: "20260101".into(),
-                fetched: now,
-                text: text.into(),
-                policy: Policy::parse(text.as_bytes()).unwrap().0,
-            }
-            .into(),
-        );
+        entry.held = Some(Held::new("20260101".parse().unwrap(), now, text).unwrap().into());
         Store::new(path.clone()).save(&entry).unwrap();
         chown(path.join(domain.as_str()), Some(USER), Some(USER)).unwrap();
         path

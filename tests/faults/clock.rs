@@ -137,12 +137,8 @@ fn jump(ground: &Ground, domain: &str, by: i64) {
     let mut entry = ground.entry(domain);
     let moved = |time: u64| time.checked_add_signed(-by).unwrap();
     let held = entry.held.as_ref().unwrap();
-    entry.held = Some(Arc::new(Held {
-        id: held.id.clone(),
-        fetched: moved(held.fetched),
-        text: held.text.clone(),
-        policy: held.policy.clone(),
-    }));
+    let held = Held::new(held.id, moved(held.fetched), held.text.as_str());
+    entry.held = Some(Arc::new(held.unwrap()));
     entry.txt = entry.txt.map(|txt| TxtSeen {
         at: moved(txt.at),
         next: moved(txt.next),

@@ -9,7 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use mtasts::entry::Held;
-use mtasts::policy::Policy;
 use mtasts::store::Store;
 use mtasts::{Domain, Entry};
 
@@ -53,14 +52,9 @@ fn entry(domain: &Domain, number: u64) -> Entry {
     let filling = "x: filling\n".repeat(500 + usize::try_from(number % 50).unwrap() * 20);
     let text =
         format!("version: STSv1\nmode: enforce\nmx: mx{number}.example.com\nmax_age: 86400\n{filling}last: {number}\n");
-    let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
     let mut entry = Entry::new(domain.clone());
-    entry.held = Some(Arc::new(Held {
-        id: number.to_string(),
-        fetched: number,
-        text,
-        policy,
-    }));
+    let id = number.to_string().parse().unwrap();
+    entry.held = Some(Arc::new(Held::new(id, number, text).unwrap()));
     entry
 }
 

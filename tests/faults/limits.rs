@@ -103,8 +103,8 @@ fn few_descriptors_are_left() {
         ground.store().save(&due).unwrap();
         let (mut waits, mut fresh) = (0, 0);
         for more in 0..24 {
-            // SAFETY: two ends of a pipe, for the child's word.
             let mut pipe = [0; 2];
+            // SAFETY: room for the two ends of a pipe, for the child's word.
             assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
             let child = Child::start(|| {
                 become_user(USER, USER);

@@ -10,7 +10,6 @@ use mtasts::context::unix_now;
 use mtasts::entry::{FailedFetch, Held, TxtSeen};
 use mtasts::lab::{Change, policy_text};
 use mtasts::lookup::Lookup;
-use mtasts::policy::Policy;
 use mtasts::refresh::run::{Run, RunError};
 use mtasts::{Answer, Domain, Entry, Mode, ResultType, Source};
 
@@ -80,7 +79,7 @@ fn everyone_of_the_group_reads_and_writes() {
                 let asked = ground.lab.counters();
                 let cached = mail(ground, *reader, "good.test");
                 assert_eq!((cached.source(), cached.warning()), (Source::Cached, None), "{cached}");
-                assert_eq!(cached.held().unwrap().id, id);
+                assert_eq!(cached.held().unwrap().id.to_string(), id);
                 assert_eq!(ground.lab.counters(), asked);
             }
             // A use is noted by whoever uses it.
@@ -186,14 +185,8 @@ fn the_owner_writes_and_the_group_reads() {
 
 /// What a member of the group may write: as much as the parser lets through.
 fn forged(domain: &Domain, text: &str, id: &str, fetched: u64, txt: (u64, u64)) -> Entry {
-    let (policy, _) = Policy::parse(text.as_bytes()).unwrap();
     let mut entry = Entry::new(domain.clone());
-    entry.held = Some(Arc::new(Held {
-        id: id.into(),
-        fetched,
-        text: text.into(),
-        policy,
-    }));
+    entry.held = Some(Arc::new(Held::new(id.parse().unwrap(), fetched, text).unwrap()));
     entry.txt = Some(TxtSeen { at: txt.0, next: txt.1 });
     entry
 }
@@ -204,7 +197,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         share(ground, 0o2770);
         let domain = name("good.test");
         let real = mail(ground, OWNER, "good.test");
-        let id = &real.held().unwrap().id;
+        let id = real.held().unwrap().id.as_str();
         let now = unix_now();
         let write = |entry: &Entry| as_user(HARAKA, GROUP, || ground.store().save(entry).unwrap());
         let none = "version: STSv1\nmode: none\nmax_age: 9999999999\n";
@@ -256,12 +249,8 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         // Every time at its end: nothing overflows, in a lookup, in a refresh or in a list.
         for time in [0, u64::MAX] {
             let mut end = forged(&domain, none, "forged", time, (time, time));
-            end.failed = Some(FailedFetch {
-                id: "forged".into(),
-                at: time,
-                result: ResultType::StsPolicyFetchError,
-                detail: "\u{1b}[31mforged\u{202e}".into(),
-            });
+            let (id, result) = ("forged".parse().unwrap(), ResultType::StsPolicyFetchError);
+            end.failed = Some(FailedFetch::new(id, time, result, "\u{1b}[31mforged\u{202e}"));
             (end.unlearned_since, end.mode_since, end.imported) = (Some(time), Some(time), Some(time));
             (end.used, end.idle_since) = (Some(time), Some(time));
             write(&end);

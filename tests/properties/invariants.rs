@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use mtasts::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
 use mtasts::record::MAX_ID;
-use mtasts::{Domain, Entry, Exceptions, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name};
+use mtasts::{
+    Answer, Domain, Entry, Exceptions, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name,
+};
 use rustls_pki_types::UnixTime;
 
 /// TXT records, one a line.
@@ -24,7 +26,7 @@ pub(crate) fn record(data: &[u8]) {
     for record in &records {
         match Record::parse(record) {
             Ok(read) => {
-                assert!((1..=MAX_ID).contains(&read.id.len()) && read.id.bytes().all(|c| c.is_ascii_alphanumeric()));
+                is_an_id(read.id.as_str());
                 assert_eq!(Record::parse(read.to_string().as_bytes()).as_ref(), Ok(&read));
                 assert!(records.len() > 1 || found.as_ref() == Ok(&read));
             }
@@ -114,34 +116,108 @@ fn label_by_label(pattern: &str, host: &str) -> bool {
 /// A file of the cache, and the same octets as the body behind a digest that fits.
 pub(crate) fn entry(data: &[u8]) {
     let domain = Domain::parse("example.com").expect("a name");
-    let whole = Entry::from_file(&domain, data);
-    let digest = ring::digest::digest(&ring::digest::SHA256, data);
-    let mut file = b"mtasts 1 ".to_vec();
-    file.extend(
-        digest
-            .as_ref()
-            .iter()
-            .flat_map(|octet| format!("{octet:02x}").into_bytes()),
-    );
-    file.push(b'\n');
-    file.extend(data);
-    for read in [whole, Entry::from_file(&domain, &file)] {
+    let whole = Entry::from_file(&domain, data, NOW);
+    for read in [whole, Entry::from_file(&domain, &signed(data), NOW)] {
         match read {
-            Ok(entry) => reads_back(&entry),
+            Ok(entry) => {
+                keeps_its_promises(&entry);
+                reads_back(&entry);
+            }
             Err(error) => says_something(&error),
         }
     }
 }
 
-/// What an entry writes, it reads; but for the detail of a failure, which is cleaned on its way to the disk.
+/// What an entry writes, it reads.
 pub(crate) fn reads_back(entry: &Entry) {
-    let again = Entry::from_file(&entry.domain, entry.to_file().as_bytes()).expect("a file of ours");
-    let mut cleaned = entry.clone();
-    if let (Some(cleaned), Some(again)) = (&mut cleaned.failed, &again.failed) {
-        cleaned.detail.clone_from(&again.detail);
-    }
-    assert_eq!(again, cleaned);
+    let again = Entry::from_file(&entry.domain, entry.to_file().as_bytes(), u64::MAX).expect("a file of ours");
+    assert_eq!(&again, entry);
     assert_eq!(again.to_file(), entry.to_file());
+}
+
+/// When the files of [`entry`] were written.
+const NOW: u64 = 1_800_000_000;
+
+/// What the interfaces say of ids, texts and times, of an entry that was read.
+fn keeps_its_promises(entry: &Entry) {
+    let latest = NOW + u64::from(MAX_MAX_AGE);
+    if let Some(held) = &entry.held {
+        is_an_id(held.id.as_str());
+        assert!(held.fetched <= NOW && held.expires() <= latest);
+    }
+    if let Some(failed) = &entry.failed {
+        is_an_id(failed.id.as_str());
+        assert!(failed.at <= NOW && failed.detail.len() <= 500 && !failed.detail.chars().any(char::is_control));
+    }
+    if let Some(txt) = &entry.txt {
+        assert!(txt.at <= NOW && txt.next <= latest);
+    }
+    let past = [
+        entry.unlearned_since,
+        entry.mode_since,
+        entry.imported,
+        entry.used,
+        entry.idle_since,
+    ];
+    assert!(past.into_iter().flatten().all(|time| time <= NOW));
+    assert!(entry.pinned_until.is_none_or(|until| until <= latest));
+}
+
+/// A message of a helper: a head, and behind an empty line the body of an entry's file, to which a digest is made.
+#[cfg(feature = "testing")]
+pub(crate) fn wire(data: &[u8]) {
+    let domain = Domain::parse("example.com").expect("a name");
+    let split = data
+        .windows(2)
+        .position(|pair| pair == b"\n\n")
+        .map_or(data.len(), |at| at + 2);
+    let (head, body) = data.split_at(split);
+    for message in [data.to_vec(), [head, &signed(body)].concat()] {
+        match mtasts::testing::helper_message(&domain, &message, NOW) {
+            Some(Ok((answer, entry))) => {
+                keeps_its_promises(&entry);
+                answer_keeps_its_promises(&answer);
+            }
+            Some(Err(why)) => assert!(is_one_line(&why), "{why:?}"),
+            None => {}
+        }
+    }
+}
+
+/// What the C interface says of the texts and times of an answer.
+pub(crate) fn answer_keeps_its_promises(answer: &Answer) {
+    let latest = NOW + u64::from(MAX_MAX_AGE);
+    if let Some(held) = answer.held() {
+        is_an_id(held.id.as_str());
+        assert!(held.fetched <= NOW && (NOW..=latest).contains(&held.expires()));
+    }
+    assert!(answer.defer_until().is_none_or(|until| until <= latest));
+    assert!(answer.pinned_until().is_none() && answer.exception().is_none());
+    let texts = [
+        answer.warning(),
+        answer.alert(),
+        answer.failure().map(|failure| &*failure.detail),
+    ];
+    assert!(texts.into_iter().flatten().all(is_one_line));
+    assert!(is_one_line(&answer.explain()));
+}
+
+fn is_one_line(text: &str) -> bool {
+    !text.chars().any(char::is_control)
+}
+
+/// The file of an entry with this body.
+fn signed(body: &[u8]) -> Vec<u8> {
+    let digest = ring::digest::digest(&ring::digest::SHA256, body);
+    let sum: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+    [format!("mtasts 1 {sum}\n").as_bytes(), body].concat()
+}
+
+fn is_an_id(id: &str) {
+    assert!(
+        (1..=MAX_ID).contains(&id.len()) && id.bytes().all(|c| c.is_ascii_alphanumeric()),
+        "{id:?}"
+    );
 }
 
 /// Certificates, each behind its length in two octets.

@@ -223,7 +223,7 @@ impl Told {
 
     fn new(call: Call, start: u64, patience: Duration, domain: &Domain, answer: &Answer) -> Self {
         let held = answer.held().map(|held| Held {
-            id: held.id.clone(),
+            id: held.id.to_string(),
             mode: held.policy.mode().to_string(),
             mx: held.policy.mx().map(|mx| mx.to_string()).collect(),
             max_age: held.policy.max_age().into(),

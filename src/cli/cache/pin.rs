@@ -13,10 +13,11 @@ use crate::calendar;
 use crate::context::unix_now;
 use crate::entry::{Entry, Held};
 use crate::names::Domain;
-use crate::policy::{MAX_POLICY, Mode, Policy};
+use crate::policy::{MAX_POLICY, Mode};
+use crate::record::PolicyId;
 
 /// The id of a pinned policy. No record announces it, so the first lookup after the pin's end fetches.
-const ID: &str = "pinned";
+const ID: &[u8] = b"pinned";
 const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// Put a policy of your own into the cache, which no fetch replaces until a day.
@@ -43,9 +44,12 @@ impl Pin {
         // Before root is given up: the file may be root's alone.
         let bytes = input::read(&self.file, MAX_POLICY + 1)?;
         let name = self.file.display();
-        let (policy, _) = Policy::parse(&bytes).map_err(|error| Trouble(format!("{name}: {error}")))?;
-        let text = String::from_utf8(bytes).map_err(|error| Trouble(format!("{name}: {error}")))?;
-        let now = unix_now();
+        let (id, now) = (
+            PolicyId::parse(ID).map_err(|error| Trouble(error.to_string()))?,
+            unix_now(),
+        );
+        let held = Held::new(id, now, bytes).map_err(|error| Trouble(format!("{name}: {error}")))?;
+        let policy = &held.policy;
         let day = calendar::date(until);
         let Some(left) = until.checked_sub(now) else {
             return Err(Trouble(format!("{day} is over")));
@@ -59,13 +63,7 @@ impl Pin {
         }
         let (_, store) = open()?;
         let mode = policy.mode();
-        let mut before = None;
-        let held = Arc::new(Held {
-            id: ID.to_owned(),
-            fetched: now,
-            text,
-            policy,
-        });
+        let (held, mut before) = (Arc::new(held), None);
         let pinned = store.change(&domain, Instant::now() + WRITE_TURN, |stored| {
             let mut entry = stored.ok().flatten().unwrap_or_else(|| Entry::new(domain.clone()));
             before = entry.live(now).map(|held| held.policy.mode());

@@ -6,7 +6,6 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -17,7 +16,7 @@ use super::super::output::{self, json_line};
 use super::super::{Found, Trouble};
 use super::{Lines, open};
 use crate::context::unix_now;
-use crate::entry::{Entry, Held, MAX_FILE};
+use crate::entry::{Entry, MAX_FILE};
 use crate::names::Domain;
 use crate::store::{Store, StoreError};
 
@@ -141,10 +140,11 @@ fn source(file: &Path) -> Result<(String, Box<dyn BufRead>), Trouble> {
     }
 }
 
+/// An entry of another server. What it says to be in our future is now: their clock may be ahead of ours.
 fn read_line(line: &[u8]) -> Result<Entry, String> {
     let line: Line = serde_json::from_slice(line).map_err(|error| format!("not a line of an export: {error}"))?;
     let domain = Domain::parse(&line.domain).map_err(|error| error.to_string())?;
-    Entry::from_file(&domain, line.entry.as_bytes()).map_err(|error| format!("{domain}: {error}"))
+    Entry::from_file(&domain, line.entry.as_bytes(), unix_now()).map_err(|error| format!("{domain}: {error}"))
 }
 
 impl Counts {
@@ -178,18 +178,8 @@ impl Counts {
 /// Their entry as it may stand here: its policy alone, where it counts still. What they asked and what failed for them is
 /// not for us, so DNS and the policy host are due at once.
 fn adopted(theirs: Entry, now: u64) -> Option<Entry> {
-    let held = theirs.held?;
-    let held = Held {
-        id: held.id.clone(),
-        // Fetched in our future: their clock is ahead of ours, and that must not make it live longer.
-        fetched: held.fetched.min(now),
-        text: held.text.clone(),
-        policy: held.policy.clone(),
-    };
     let mut entry = Entry::new(theirs.domain);
-    entry.mode_since = theirs.mode_since.map(|since| since.min(now));
-    entry.used = theirs.used.map(|used| used.min(now));
+    (entry.held, entry.mode_since, entry.used) = (theirs.held, theirs.mode_since, theirs.used);
     entry.imported = Some(now);
-    entry.held = Some(Arc::new(held));
     entry.live(now).is_some().then_some(entry)
 }

@@ -111,7 +111,10 @@ fn policy(domain: &Domain, dns: &Resolver, settings: &Settings, roots: &Arc<Root
     };
     let answer = lookup.run(&mut Entry::new(domain.clone()), Ask::Delivery, unix_now(), deadline);
     let answer = answer.unwrap_or_else(|NotAsked(detail)| {
-        let failure = Failure { result: None, detail };
+        let failure = Failure {
+            result: None,
+            detail: detail.into(),
+        };
         Answer::unlearned(domain.clone(), failure, None)
     });
     let txt = dns.heard().unwrap_or(Err(DnsError::Timeout));

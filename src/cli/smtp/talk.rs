@@ -2,7 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
-use crate::entry::one_line;
+use crate::text::one_line;
 
 /// The longest reply that is read, all its lines together; real ones have some hundred octets.
 const MAX_REPLY: usize = 64 * 1024;
