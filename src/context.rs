@@ -12,7 +12,7 @@ use std::fmt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -26,10 +26,12 @@ use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
 use crate::exceptions::Watched;
 use crate::https::PolicyHost;
-use crate::lookup::{Ask, Flight, Lookup, NotAsked};
+use crate::lookup::{Ask, Flight, Lookup, NotAsked, fair_time};
 use crate::names::Domain;
+use crate::record::PolicyId;
 use crate::roots::{Roots, RootsError};
 use crate::settings::Settings;
+use crate::silence::{Hurried, Share, Silence};
 use crate::store::{Store, StoreError};
 use crate::sys::lock::Lock;
 use crate::sys::process::{self, HelperError, Identity};
@@ -67,6 +69,7 @@ struct Shared {
     /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
     /// a parent process, which does not exist here: a lock that is taken only means that the disk is read.
     memory: RwLock<HashMap<Domain, Remembered>>,
+    silence: Silence,
 }
 
 /// The roots, read when the first certificate is to be checked. Two threads may both read them; none waits.
@@ -131,7 +134,11 @@ struct Learnt {
 struct Turn {
     store: Option<Store>,
     lock: RefCell<Option<Lock>>,
+    departed: SyncSender<Departed>,
 }
+
+/// A fetch that has begun: what was known by then, which id it is for, and when that was.
+type Departed = (Entry, PolicyId, Instant);
 
 impl Flight for Turn {
     fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
@@ -140,6 +147,11 @@ impl Flight for Turn {
         // fetch twice than not at all.
         *self.lock.borrow_mut() = store.lock(domain, deadline).ok();
         store.load(domain).ok().flatten()
+    }
+
+    fn takes_off(&self, entry: &Entry, id: PolicyId) {
+        // The first one is what the caller waits for, and there is no other.
+        let _ = self.departed.try_send((entry.clone(), id, Instant::now()));
     }
 }
 
@@ -234,6 +246,7 @@ impl Context {
             log: Box::new(log),
             roots,
             memory: RwLock::default(),
+            silence: Silence::new(),
         };
         Self {
             shared: Arc::new(shared),
@@ -320,8 +333,21 @@ impl Context {
             self.tell(&line);
         }
         // Our own, on this thread's stack and on the heap: see `Context::shared`.
-        let (shared, domain) = (self.shared.clone(), domain.clone());
-        let answer = shared.ask(&domain, question, patience)?;
+        let (shared, domain, begun) = (self.shared.clone(), domain.clone(), Instant::now());
+        let (settings, silence) = (&shared.settings, &shared.silence);
+        // A refresh asks many at once and is nobody's delivery.
+        let is_bounded = matches!(question, Question::Network(Ask::Delivery | Ask::Recheck));
+        let share = if is_bounded {
+            silence.share(&domain, patience.min(settings.timeout), settings)
+        } else {
+            Share::default()
+        };
+        let result = shared.ask(&domain, question, patience, share);
+        if is_bounded && !learnt(&result) {
+            silence.charge(begun, settings);
+            silence.remember(&domain, begun, settings);
+        }
+        let answer = result?;
         answer.to_tell().for_each(|line| self.tell(line));
         shared.tell_exception(&answer);
         Ok(answer)
@@ -337,8 +363,14 @@ impl Context {
     /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
     /// [`Context::tell`] and [`Context::tell_exception`].
     pub(crate) fn learn(&self, domain: &Domain, ask: Ask, patience: Duration) -> Result<Arc<Answer>, ContextError> {
-        let (shared, domain) = (self.shared.clone(), domain.clone());
-        shared.ask(&domain, Question::Network(ask), patience)
+        let (shared, domain, begun) = (self.shared.clone(), domain.clone(), Instant::now());
+        // The queue has bounds of its own, so that a silent name holds up no other.
+        let share = shared.silence.share_by_name(&domain);
+        let result = shared.ask(&domain, Question::Network(ask), patience, share);
+        if !learnt(&result) {
+            shared.silence.remember(&domain, begun, &shared.settings);
+        }
+        result
     }
 
     /// Tells the administrator, on a thread of the host.
@@ -372,6 +404,21 @@ impl Context {
             unsaved: shared.unsaved(domain),
         });
         Some(answer)
+    }
+
+    /// The answer where the caller's time is over and nobody was asked, for this reason: the policy that counts.
+    ///
+    /// # Errors
+    /// [`ContextError::NotAsked`]: there is none, or it is not for this process to see (root does not read the disk).
+    pub(crate) fn not_asked(&self, domain: &Domain, why: &str) -> Result<Arc<Answer>, ContextError> {
+        let now = unix_now();
+        if process::is_root() {
+            return Err(ContextError::NotAsked(why.to_owned()));
+        }
+        let entry = self.shared.load(domain, now).entry;
+        let answer = Lookup::not_asked(&entry, why.to_owned(), now)?;
+        let exception = self.shared.exceptions.now().find(domain, now).cloned();
+        Ok(Arc::new(answer.with_exception(exception)))
     }
 
     /// The answer where the caller's time is over: see [`Lookup::out_of_time`].
@@ -415,14 +462,22 @@ impl Shared {
             .map(|known| known.answer.clone())
     }
 
-    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    fn ask(
+        &self,
+        domain: &Domain,
+        question: Question,
+        patience: Duration,
+        share: Share,
+    ) -> Result<Arc<Answer>, ContextError> {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
         let known = if process::is_root() {
             let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
             let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
                 // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
-                let known = self.answer(domain, question, deadline).map_err(|e| e.to_string());
+                let known = self
+                    .answer(domain, question, deadline, share)
+                    .map_err(|e| e.to_string());
                 wire::write(known.as_ref().map(|known| (&known.answer, &known.entry))).into_bytes()
             })?;
             let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
@@ -435,7 +490,7 @@ impl Shared {
                 answer,
                 entry,
                 is_saved,
-            } = self.answer(domain, question, deadline)?;
+            } = self.answer(domain, question, deadline, share)?;
             self.remembered_as(answer, entry, is_saved, unix_now())
         };
         let answer = known.answer.clone();
@@ -451,7 +506,13 @@ impl Shared {
     }
 
     /// Reads the cache, asks the network as far as the question goes, and writes the cache.
-    fn answer(&self, domain: &Domain, question: Question, deadline: Instant) -> Result<Learnt, ContextError> {
+    fn answer(
+        &self,
+        domain: &Domain,
+        question: Question,
+        deadline: Instant,
+        share: Share,
+    ) -> Result<Learnt, ContextError> {
         let now = unix_now();
         let known = self.load(domain, now);
         let unasked = |answer| Asked {
@@ -470,7 +531,7 @@ impl Shared {
                 match Lookup::hit(&known.entry, &self.settings, now).filter(|_| ask == Ask::Delivery) {
                     // A hit needs neither a thread nor the roots.
                     Some(answer) => unasked(answer),
-                    None => self.ask_network(&known, ask, now, deadline)?,
+                    None => self.ask_network(&known, ask, now, deadline, share)?,
                 }
             }
         };
@@ -524,21 +585,31 @@ impl Shared {
     }
 
     /// Asks on a thread of our own, and writes down what was learnt while the lookup has its turn.
-    fn ask_network(&self, known: &Known, ask: Ask, now: u64, deadline: Instant) -> Result<Asked, ContextError> {
+    fn ask_network(
+        &self,
+        known: &Known,
+        ask: Ask,
+        now: u64,
+        deadline: Instant,
+        share: Share,
+    ) -> Result<Asked, ContextError> {
         let (settings, roots) = (self.settings.clone(), self.roots.clone());
         let (before, stored) = (known.entry.clone(), known.stored.clone());
         let (learnt, heard) = sync_channel(1);
         let (wrote, written) = sync_channel(1);
+        let (departed, departure) = sync_channel(1);
         let asked = on_own_thread(deadline, move || {
-            let dns: Arc<dyn Dns> = Arc::new(match &*settings.nameservers {
+            let resolver = match &*settings.nameservers {
                 [] => Resolver::system(),
                 servers => Resolver::with_servers(servers),
-            });
+            };
+            let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share));
             let roots = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
-            let https = PolicyHost::new(dns.clone(), roots, settings.addresses());
+            let https = PolicyHost::new(dns.clone(), roots, settings.addresses()).within(&share);
             let turn = Turn {
                 store: settings.cache_dir.clone().map(Store::new),
                 lock: RefCell::default(),
+                departed,
             };
             let lookup = Lookup {
                 dns: &*dns,
@@ -574,8 +645,19 @@ impl Shared {
             }
         }
         let Ok((answer, entry)) = heard.try_recv() else {
-            let mut entry = known.entry.clone();
-            let answer = Lookup::unanswered(&mut entry, &self.settings, now);
+            let fair = |departed: &Departed| departed.2 + fair_time(&self.settings) <= deadline;
+            let (entry, answer) = match departure.try_recv().ok().filter(fair) {
+                // The thread is late, so it is for us to note that the host was silent.
+                Some((mut entry, id, _)) => {
+                    let answer = Lookup::unfetched(&mut entry, id, &self.settings, now);
+                    (entry, answer)
+                }
+                None => {
+                    let mut entry = known.entry.clone();
+                    let answer = Lookup::unanswered(&mut entry, &self.settings, now);
+                    (entry, answer)
+                }
+            };
             let saved = self.write_down(known, &entry);
             return Ok(Asked { answer, entry, saved });
         };
@@ -632,6 +714,12 @@ fn make_room(memory: &mut HashMap<Domain, Remembered>, per_parent: usize) {
     for domain in gone {
         memory.remove(&domain);
     }
+}
+
+/// Whether the network told what there is. Where it did not, and took long for it, it was silent.
+fn learnt(result: &Result<Arc<Answer>, ContextError>) -> bool {
+    let source = result.as_ref().map(|answer| answer.source());
+    source.is_ok_and(|source| !matches!(source, Source::CachedAfterFailure | Source::CouldNotLearn))
 }
 
 /// The owner and the group of the cache directory: whom root becomes for all that touches the cache or the network.
@@ -733,7 +821,12 @@ mod tests {
             let question = Question::Network(Ask::Delivery);
             let learnt = context
                 .shared
-                .answer(&domain, question, Instant::now() + Duration::from_secs(1))
+                .answer(
+                    &domain,
+                    question,
+                    Instant::now() + Duration::from_secs(1),
+                    Share::default(),
+                )
                 .unwrap();
             assert_eq!(learnt.answer.source(), Source::Cached, "{}", learnt.answer);
             assert!(!learnt.is_saved);

@@ -28,8 +28,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long the addresses of one family wait for the other, when that one's name server is silent.
 const FAMILY_PATIENCE: Duration = Duration::from_secs(1);
-/// The longest chain of aliases that is followed.
-const MAX_ALIASES: usize = 8;
+/// The longest chain of aliases that is followed, where the answers have it at hand. Resolvers follow no fewer.
+const MAX_ALIASES: usize = 16;
+/// How many aliases cost another question, because the answer ends with them.
+const MAX_QUESTIONS: usize = 8;
 /// How many name servers of `/etc/resolv.conf` count, as in the C library (MAXNS).
 const MAX_SYSTEM_SERVERS: usize = 3;
 
@@ -339,7 +341,7 @@ impl Servers {
     /// One type of records, aliases followed (RFC 8461 3.1 asks for it, RFC 1034 3.6.2 says how).
     async fn resolve(&self, name: Name, kind: RecordType) -> Result<Found, DnsError> {
         let (mut name, mut ttl, mut aliases) = (name, u32::MAX, 0);
-        loop {
+        for _ in 0..=MAX_QUESTIONS {
             let asked = name.clone();
             let response = self.query(Query::query(asked.clone(), kind)).await?;
             loop {
@@ -362,9 +364,7 @@ impl Servers {
                 let Some((target, alias_ttl)) = alias else { break };
                 aliases += 1;
                 if aliases > MAX_ALIASES {
-                    return Err(DnsError::Other(format!(
-                        "more than {MAX_ALIASES} aliases (CNAME), or a loop of them"
-                    )));
+                    return Err(too_many_aliases());
                 }
                 name = target;
                 name.set_fqdn(true);
@@ -378,6 +378,7 @@ impl Servers {
                 code => return Err(server::refusal(code)),
             }
         }
+        Err(too_many_aliases())
     }
 
     /// One query, answered by the first server that can. A server that fails is followed by the next at once, one that
@@ -418,6 +419,12 @@ impl Servers {
             }
         }
     }
+}
+
+fn too_many_aliases() -> DnsError {
+    DnsError::Other(format!(
+        "more than {MAX_ALIASES} aliases (CNAME) or {MAX_QUESTIONS} questions for them, or a loop"
+    ))
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::fmt;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
@@ -28,6 +29,7 @@ use crate::names::Domain;
 use crate::policy::MAX_POLICY;
 use crate::result::ResultType;
 use crate::roots::Roots;
+use crate::silence::{Share, Until};
 use crate::sys::is_exhausted;
 use crate::sys::thread::{ThreadError, on_own_thread};
 use transport::{Meter, Stopped, Tls};
@@ -116,6 +118,8 @@ pub struct PolicyHost {
     dns: Arc<dyn Dns>,
     roots: RootSource,
     addresses: Arc<Rule>,
+    /// By when a host must let itself be heard, where that is before the deadline.
+    until: Option<Until>,
 }
 
 impl fmt::Debug for PolicyHost {
@@ -134,6 +138,15 @@ impl PolicyHost {
             dns,
             roots,
             addresses: Arc::new(addresses),
+            until: None,
+        }
+    }
+
+    /// The same for a lookup that has only this share of its process's time for silent hosts.
+    pub(crate) fn within(self, share: &Share) -> Self {
+        Self {
+            until: share.https,
+            ..self
         }
     }
 
@@ -146,6 +159,12 @@ impl PolicyHost {
         let tls = tls::config(host.clone(), roots).map_err(|error| FetchError::Own(error.to_string()))?;
         let addresses = self.addresses(&host, deadline)?;
         let tls = Arc::new(tls);
+        let until = self.until.unwrap_or(Until {
+            heard: deadline,
+            answered: deadline,
+            is_ours: false,
+        });
+        let proved = Arc::new(AtomicBool::new(false));
         let mut worst: Option<(ResultType, String)> = None;
         for (tried, address) in addresses.iter().enumerate() {
             let left = u32::try_from(addresses.len() - tried).unwrap_or(1);
@@ -153,7 +172,9 @@ impl PolicyHost {
                 host: &host,
                 address: *address,
                 left,
-                deadline,
+                heard_by: until.heard.min(deadline),
+                deadline: until.answered.min(deadline),
+                proved: &proved,
             };
             let (result, detail) = match attempt.run(Arc::clone(&tls)) {
                 Ok(result) => return result.map_err(|detail| FetchError::fetch(attempt.told(&detail))),
@@ -165,6 +186,15 @@ impl PolicyHost {
             if !matches!(worst, Some((ResultType::StsWebpkiInvalid, _))) {
                 worst = Some((result, detail));
             }
+        }
+        // It had no time of its own. If it was heard, the longer time is what it did not keep.
+        let cut = if proved.load(Ordering::Relaxed) {
+            until.answered == until.heard && Instant::now() >= until.answered
+        } else {
+            Instant::now() >= until.heard
+        };
+        if until.is_ours && cut {
+            return Err(FetchError::Own(Until::used_up()));
         }
         let (result, mut detail) =
             worst.unwrap_or_else(|| (ResultType::StsPolicyFetchError, format!("{host} has no address")));
@@ -229,7 +259,10 @@ struct Attempt<'a> {
     address: IpAddr,
     /// How many addresses there still are, this one included.
     left: u32,
+    /// When it must have proved its name.
+    heard_by: Instant,
     deadline: Instant,
+    proved: &'a Arc<AtomicBool>,
 }
 
 impl Attempt<'_> {
@@ -246,6 +279,7 @@ impl Attempt<'_> {
         } else {
             (remaining / self.left / 2).min(ADDRESS_TIME)
         };
+        let to_connect = share.min(self.heard_by.saturating_duration_since(Instant::now()) / self.left);
         let config = Config::builder()
             // `Config` looks at the environment for proxies when it is made; here they are taken out again.
             .proxy(None)
@@ -261,12 +295,13 @@ impl Attempt<'_> {
             .max_idle_connections(0)
             .max_idle_connections_per_host(0)
             .timeout_global(Some(remaining))
-            .timeout_connect(Some(share))
+            .timeout_connect(Some(to_connect))
             .timeout_recv_response(Some(share))
             .build();
         let tls = Tls {
             config: tls,
-            connected_by: Instant::now() + share,
+            connected_by: Instant::now() + to_connect,
+            proved: Arc::clone(self.proved),
         };
         let connector = ().chain(TcpConnector::default()).chain(Meter).chain(tls);
         let agent = Agent::with_parts(config, connector, OneAddress(SocketAddr::new(self.address, 443)));

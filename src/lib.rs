@@ -26,6 +26,7 @@ pub mod refresh;
 pub mod result;
 pub mod roots;
 pub mod settings;
+mod silence;
 pub mod store;
 mod sys;
 #[cfg(feature = "testing")]

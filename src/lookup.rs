@@ -23,6 +23,10 @@ pub const FETCH_PAUSE: u64 = 300;
 /// A policy host that had less time than this when the caller's ended is not known to have failed. Otherwise one impatient
 /// caller would keep all others, for five minutes, from a policy that they could have had.
 const FAIR: Duration = Duration::from_secs(5);
+/// How much time a stranger must have had before its silence is its failure.
+pub(crate) fn fair_time(settings: &Settings) -> Duration {
+    FAIR.min(settings.timeout / 2)
+}
 
 /// How much is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,6 +44,9 @@ pub trait Flight {
     /// Waits until nobody else fetches the policy of this domain, and gives what is known then: another one may have
     /// fetched it meanwhile. Nothing where there is nothing to share, or nothing new.
     fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry>;
+
+    /// The policy of this id is fetched now. `entry` is what is known by then.
+    fn takes_off(&self, _entry: &Entry, _id: PolicyId) {}
 }
 
 /// Who shares nothing fetches alone.
@@ -104,6 +111,16 @@ impl Lookup<'_> {
             }
             None => first_contact(entry, settings, Failure { result: None, detail }, now),
         }
+    }
+
+    /// The same where the policy of this id was being fetched: that is a failed fetch, and the next one comes after the pause.
+    #[must_use]
+    pub fn unfetched(entry: &mut Entry, id: PolicyId, settings: &Settings, now: u64) -> Answer {
+        let result = ResultType::StsPolicyFetchError;
+        let failed = FailedFetch::new(id, now, result, "no answer in time");
+        let detail = failed.detail.clone();
+        entry.failed = Some(failed);
+        unfetched(entry, settings, Some(result), detail, now)
     }
 
     /// The answer where no network is needed: the policy counts, and its TXT record is not due.
@@ -187,7 +204,7 @@ impl Lookup<'_> {
                 };
                 Ok(kept(entry, held.clone(), failure))
             }
-            None => Err(NotAsked(Line::new(&why).to_string())),
+            None => Err(NotAsked(why)),
         }
     }
 
@@ -275,6 +292,7 @@ impl Lookup<'_> {
 
     fn fetch(&self, entry: &mut Entry, id: PolicyId, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
         let begun = Instant::now();
+        self.flight.takes_off(entry, id);
         let got = match self.https.get(&entry.domain, deadline) {
             Ok(body) => Ok(body),
             Err(FetchError::Host { result, detail }) => Err((result, detail)),
@@ -310,23 +328,13 @@ impl Lookup<'_> {
             Err((result, detail)) => {
                 let failed = FailedFetch::new(id, now, result, &detail);
                 let detail = failed.detail.clone();
-                let fair = FAIR.min(self.settings.timeout / 2);
-                let cut_short = Instant::now() >= deadline && deadline < begun + fair;
+                let cut_short = Instant::now() >= deadline && deadline < begun + fair_time(self.settings);
                 if !cut_short {
                     entry.failed = Some(failed);
                 }
                 // What the host did not do in a time that was too short is nothing to report.
                 let result = (!cut_short).then_some(result);
-                match entry.live(now) {
-                    Some(held) => {
-                        let result = result.and_then(|result| reportable(held, result));
-                        kept(entry, held.clone(), Failure { result, detail })
-                    }
-                    // RFC 8461 3.3: no policy obtainable and none held: deliver as if there were none, at once or
-                    // when `first_contact_defer` is over. It is reported, since the record says that there should be
-                    // one (RFC 8461 6).
-                    None => first_contact(entry, self.settings, Failure { result, detail }, now),
-                }
+                unfetched(entry, self.settings, result, detail, now)
             }
         })
     }
@@ -349,6 +357,19 @@ impl Lookup<'_> {
             Some(held) => still_failed(entry, held.clone(), &failed),
             None => first_contact(entry, self.settings, paused(&failed), now),
         })
+    }
+}
+
+/// The answer after a fetch that failed.
+fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>, detail: Line, now: u64) -> Answer {
+    match entry.live(now) {
+        Some(held) => {
+            let result = result.and_then(|result| reportable(held, result));
+            kept(entry, held.clone(), Failure { result, detail })
+        }
+        // RFC 8461 3.3: no policy obtainable and none held: deliver as if there were none, at once or when
+        // `first_contact_defer` is over. It is reported, since the record says that there should be one (RFC 8461 6).
+        None => first_contact(entry, settings, Failure { result, detail }, now),
     }
 }
 

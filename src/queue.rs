@@ -4,11 +4,15 @@
 //! cache knows. Nothing of the caller's ever runs on a thread of ours; also what the administrator should know is told
 //! on the thread that asks for the next completion.
 //!
-//! Lookups of one domain share a flight, and so do its rechecks. Flights wait in order for a worker; a worker is a thread that asks the network
-//! for one flight after the other and ends when it has been idle for a while. Deadlines need no thread: the descriptor
-//! becomes readable when the next one is due, and whoever asks for the next completion then finds it.
+//! Lookups of one domain share a flight, and so do its rechecks. Flights wait for a worker, in order as far as no parent
+//! domain takes more than its share (`line.rs`); a worker is a thread that asks the network for one flight after the other
+//! and ends when it has been idle for a while. Deadlines need no thread: the descriptor becomes readable when the next one
+//! is due, and whoever asks for the next completion then finds it. A lookup that no worker came to by then is not one to
+//! which the network did not answer: it fails, unless a policy is in the cache.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+mod line;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::os::fd::RawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
@@ -17,15 +21,18 @@ use std::{fmt, io, mem, process};
 
 use crate::answer::Answer;
 use crate::context::{Context, ContextError};
-use crate::lookup::Ask;
+use crate::lookup::{Ask, fair_time};
 use crate::names::Domain;
 use crate::sys::bell::{Bell, Ring};
 use crate::sys::thread;
+use line::Line;
 
-/// How many threads a queue has at most. So many policy hosts that never answer do not delay the others.
+/// How many threads a queue has at most.
 const MAX_WORKERS: usize = 256;
 /// For how long a worker waits for more to do.
 const IDLE: Duration = Duration::from_secs(3);
+/// What is told of a lookup to which no worker came.
+const OVERLOAD: &str = "too many lookups are waiting for hosts that do not answer, and this one was not begun in time";
 /// How long after its deadline a lookup still gets the answer of its worker, whose deadline is the same: that one says
 /// what was wrong.
 const LAST_WORD: Duration = thread::GRACE;
@@ -169,7 +176,7 @@ impl<T: Send + 'static> Queue<T> {
                 ask,
             };
             let is_new = state.board(errand, id, begun + patience + LAST_WORD, patience, user);
-            if is_new && let Err(error) = self.shared.find_worker(&mut state) {
+            if is_new && let Err(error) = self.shared.send_workers(&mut state) {
                 state.leave(id);
                 return Err(QueueError::System(error));
             }
@@ -188,7 +195,7 @@ impl<T: Send + 'static> Queue<T> {
         let context = &self.shared.context;
         let (done, untold) = {
             let mut state = self.shared.state();
-            state.expire(Instant::now());
+            state.expire(Instant::now(), fair_time(context.settings()));
             let next = (state.done.pop_front(), mem::take(&mut state.untold));
             state.ring(&self.shared.bell);
             next
@@ -199,6 +206,7 @@ impl<T: Send + 'static> Queue<T> {
             let outcome = match end {
                 End::Learnt(outcome) => outcome,
                 End::OutOfTime(errand) => context.out_of_time(&errand.domain).into(),
+                End::NotAsked(errand) => context.not_asked(&errand.domain, OVERLOAD).into(),
             };
             if let Outcome::Answer(answer) = &outcome {
                 context.tell_exception(answer);
@@ -291,8 +299,10 @@ struct State<T> {
     deadlines: BTreeSet<(Instant, u64)>,
     /// What they wait for: one flight for each errand.
     flights: HashMap<Arc<Errand>, Flight>,
-    /// The flights that no worker has taken yet, by the number of their first lookup.
-    queued: BTreeMap<u64, Arc<Errand>>,
+    /// The flights that no worker has taken yet.
+    line: Line,
+    /// What idle workers are to take; there are as many of them.
+    handed: VecDeque<Taken>,
     /// What [`Queue::next`] gives.
     done: VecDeque<Done<T>>,
     /// What the administrator should know.
@@ -344,6 +354,8 @@ enum End {
     Learnt(Outcome),
     /// The cache is looked at when the completion is taken: by then another one may have learnt more.
     OutOfTime(Arc<Errand>),
+    /// The same, but no worker has come to it, or one so late that the network had no fair time.
+    NotAsked(Arc<Errand>),
 }
 
 impl From<Result<Arc<Answer>, ContextError>> for Outcome {
@@ -362,13 +374,14 @@ impl<T> Shared<T> {
 }
 
 impl<T: Send + 'static> Shared<T> {
-    /// Sees to it that a worker comes for the flight that was just queued, or fails if there will be none.
-    fn find_worker(self: &Arc<Self>, state: &mut State<T>) -> io::Result<()> {
-        if state.queued.len() <= state.idle {
-            self.work.notify_one();
-        } else if state.workers < MAX_WORKERS
-            && let Some(flight) = state.take_flight()
-        {
+    /// Sends a worker to each flight that may have one, or fails if none will ever come.
+    fn send_workers(self: &Arc<Self>, state: &mut State<T>) -> io::Result<()> {
+        while let Some(flight) = state.take_flight() {
+            if state.handed.len() < state.idle {
+                state.handed.push_back(flight);
+                self.work.notify_one();
+                continue;
+            }
             // It has its flight from the start: hundreds of new threads would queue for the lock, and the caller's
             // thread behind them.
             let (shared, errand) = (self.clone(), flight.0.clone());
@@ -385,7 +398,7 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// What a worker does.
-    fn work(&self, first: Taken) {
+    fn work(self: &Arc<Self>, first: Taken) {
         let mut taken = Some(first);
         while let Some((errand, patience)) = taken {
             let learn = || self.context.learn(&errand.domain, errand.ask, patience);
@@ -401,10 +414,12 @@ impl<T: Send + 'static> Shared<T> {
     }
 
     /// Waits for a flight. Nothing when it is time for the worker to end.
-    fn take_flight(&self, mut state: MutexGuard<'_, State<T>>) -> Option<Taken> {
+    fn take_flight(self: &Arc<Self>, mut state: MutexGuard<'_, State<T>>) -> Option<Taken> {
         let mut waited = false;
         loop {
-            if let Some(flight) = state.take_flight() {
+            if let Some(flight) = state.handed.pop_front().or_else(|| state.take_flight()) {
+                // The end of one flight can let more than one begin.
+                let _ = self.send_workers(&mut state);
                 return Some(flight);
             }
             if state.closed || waited {
@@ -414,7 +429,7 @@ impl<T: Send + 'static> Shared<T> {
             state.idle += 1;
             let (after, result) = self
                 .work
-                .wait_timeout_while(state, IDLE, |state| !state.closed && state.queued.is_empty())
+                .wait_timeout_while(state, IDLE, |state| !state.closed && state.handed.is_empty())
                 .unwrap_or_else(PoisonError::into_inner);
             state = after;
             state.idle -= 1;
@@ -431,7 +446,8 @@ impl<T> State<T> {
             lookups: HashMap::new(),
             deadlines: BTreeSet::new(),
             flights: HashMap::new(),
-            queued: BTreeMap::new(),
+            line: Line::default(),
+            handed: VecDeque::new(),
             done: VecDeque::new(),
             untold: Vec::new(),
             workers: 0,
@@ -458,7 +474,7 @@ impl<T> State<T> {
             flight.patience = flight.patience.max(patience);
         }
         if is_new {
-            self.queued.insert(id, errand.clone());
+            self.line.add(id, errand.clone());
         }
         self.deadlines.insert((deadline, id));
         let waiting = Waiting {
@@ -478,32 +494,36 @@ impl<T> State<T> {
         if let Some(flight) = self.flights.get_mut(&lookup.errand) {
             flight.waiting -= 1;
             if flight.waiting == 0 && flight.taken.is_none() {
-                self.queued.remove(&flight.first);
+                self.line.remove(flight.first, &lookup.errand);
                 self.flights.remove(&lookup.errand);
             }
         }
         Some(lookup)
     }
 
-    /// The first flight in the queue, for a worker.
+    /// The first flight in the line that may have a worker, for a worker.
     fn take_flight(&mut self) -> Option<Taken> {
-        let (_, errand) = self.queued.pop_first()?;
+        let (number, errand) = self.line.first()?;
+        self.line.remove(number, &errand);
         let flight = self.flights.get_mut(&errand)?;
         flight.taken = Some(Instant::now());
+        self.line.begin(&errand);
         Some((errand, flight.patience))
     }
 
-    /// There is no worker for the flight after all: it is in the queue again, in its old place.
+    /// There is no worker for the flight after all: it is in the line again, in its old place.
     fn give_back(&mut self, errand: Arc<Errand>) {
+        self.line.end(&errand);
         if let Some(flight) = self.flights.get_mut(&errand) {
             flight.taken = None;
-            self.queued.insert(flight.first, errand);
+            self.line.add(flight.first, errand);
         }
     }
 
     /// A flight has its answer, and so have all who wait for it. But if its time was over, those who have more time than
     /// whoever it was begun for wait for another one.
     fn land(&mut self, errand: &Errand, outcome: Outcome) {
+        self.line.end(errand);
         let Some(flight) = self.flights.remove(errand) else {
             return;
         };
@@ -528,11 +548,19 @@ impl<T> State<T> {
         }
     }
 
-    /// Completes what is past its deadline.
-    fn expire(&mut self, now: Instant) {
-        while let Some((_, id)) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now).copied() {
+    /// Completes what is past its deadline. The network had a fair time, or all the time that the caller gave it.
+    fn expire(&mut self, now: Instant, fair: Duration) {
+        while let Some((deadline, id)) = self.deadlines.first().filter(|(deadline, _)| *deadline <= now).copied() {
+            let lookup = self.lookups.get(&id);
+            let taken = lookup.and_then(|lookup| self.flights.get(&lookup.errand)?.taken);
+            let enough = lookup.map_or(fair, |lookup| lookup.patience.min(fair));
+            let was_asked = taken.is_some_and(|taken| taken + enough <= deadline);
             if let Some(Waiting { errand, user, .. }) = self.leave(id) {
-                let end = End::OutOfTime(errand);
+                let end = if was_asked {
+                    End::OutOfTime(errand)
+                } else {
+                    End::NotAsked(errand)
+                };
                 self.done.push_back(Done { id, user, end });
             }
         }

@@ -42,9 +42,13 @@ pub struct Settings {
     /// `nat64_prefixes`: the prefixes of this network's translators (RFC 6052); an address below one is judged by the IPv4
     /// address that it carries.
     pub nat64_prefixes: Vec<Nat64Prefix>,
-    /// `first_contact_defer`: how long mail waits, from the first failure, where DNS is broken for a domain of which
+    /// `first_contact_defer`: how long mail waits, from the first failure, where DNS or the policy host is broken
+    /// for a domain of which
     /// nothing is known; zero, the default, lets it flow (D-02).
     pub first_contact_defer: Duration,
+    /// `silence_budget`: how long this process waits in all for hosts that are silent, before each further one must let
+    /// itself be heard within little more than a second, or its mail waits.
+    pub silence_budget: Duration,
     /// `txt_life_min`: a TXT record is not asked for again within this time, whatever its TTL.
     pub txt_life_min: Duration,
     /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
@@ -66,6 +70,7 @@ impl Default for Settings {
             allow_addresses: Vec::new(),
             nat64_prefixes: Vec::new(),
             first_contact_defer: Duration::ZERO,
+            silence_budget: Duration::from_secs(60),
             txt_life_min: Duration::from_secs(60),
             txt_life_max: Duration::from_secs(3600),
             exceptions: Exceptions::default(),
@@ -140,6 +145,13 @@ impl Settings {
             "allow_addresses" => self.allow_addresses = list(value, network).map_err(fail)?,
             "nat64_prefixes" => self.nat64_prefixes = list(value, nat64_prefix).map_err(fail)?,
             "first_contact_defer" => self.first_contact_defer = duration(value).map_err(fail)?,
+            "silence_budget" => {
+                let budget = duration(value).map_err(fail)?;
+                if !(Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&budget) {
+                    return Err(fail("must be between 5s and 1h".into()));
+                }
+                self.silence_budget = budget;
+            }
             "txt_life_min" => self.txt_life_min = duration(value).map_err(fail)?,
             "txt_life_max" => self.txt_life_max = duration(value).map_err(fail)?,
             "exceptions" if value.is_empty() => self.exceptions = Exceptions::default(),
@@ -363,7 +375,7 @@ mod tests {
                 "cache_dir = '/srv/mtasts'\nca_file = '/srv/ca.pem'\nnameservers = ['192.0.2.1', '[2001:db8::1]:5353']\n\
                  timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\n\
                  nat64_prefixes = ['fd64::/96', '2001:db8::/32']\nfirst_contact_defer = '1h'\n\
-                 txt_life_min = '5m'\ntxt_life_max = '1d'\ncache_max = 50000\ncache_max_per_parent = '500'\n",
+                 silence_budget = '2m'\nsilence_budget = '2m'\ntxt_life_min = '5m'\ntxt_life_max = '1d'\ncache_max = 50000\ncache_max_per_parent = '500'\n",
             )
             .unwrap();
         assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
@@ -372,6 +384,7 @@ mod tests {
         assert_eq!(settings.allow_addresses.len(), 2);
         assert_eq!(settings.nat64_prefixes.len(), 2);
         assert_eq!(settings.first_contact_defer, Duration::from_secs(3600));
+        assert_eq!(settings.silence_budget, Duration::from_secs(120));
         assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
         assert_eq!((settings.cache_max, settings.cache_max_per_parent), (50_000, 500));
     }
@@ -415,6 +428,7 @@ mod tests {
             ("timeout = '0s'", "timeout: must be between 1s and 10m"),
             ("cache_max = 0", "cache_max: \"0\" is no number from 1 to 999999999"),
             ("cache_max = '1k'", "cache_max: \"1k\" is no number from 1 to 999999999"),
+            ("silence_budget = '0s'", "silence_budget: must be between 5s and 1h"),
             ("cachedir = '/x'", "cachedir: there is no such setting"),
             ("cache_dir = 'x'", "cache_dir: \"x\" is not an absolute path"),
             ("nameservers = [1]", "nameservers: must be a list of texts"),

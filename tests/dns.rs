@@ -200,6 +200,18 @@ fn chains_end() {
     assert!(!error.is_absence() && error.to_string().contains("aliases"), "{error}");
     assert_eq!(server_9.asked().len(), 9);
 
+    // What the answer has at hand costs no question: a resolver that follows aliases gives them all at once.
+    let at_once = |length: usize| {
+        let mut answers = vec![cname("_mta-sts.example.com", 60, "n1.example")];
+        answers.extend((1..length).map(|n| cname(&format!("n{n}.example"), 60, &format!("n{}.example", n + 1))));
+        answers.push(txt(&format!("n{length}.example"), 60, &[RECORD]));
+        txt_of(Reply::answers(answers))
+    };
+    for length in [9, 16] {
+        assert_eq!(at_once(length), records(&[RECORD], 60), "{length} aliases");
+    }
+    assert!(at_once(17).is_err_and(|e| e.to_string().contains("aliases")));
+
     let (loop_server, resolver) = server(|asked| {
         let other = if asked.name == "a.example" {
             "b.example"

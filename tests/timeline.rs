@@ -11,7 +11,7 @@ use mtasts::lookup::{Ask, Lookup};
 use mtasts::settings::Settings;
 use mtasts::store::Store;
 use mtasts::{Domain, ResultType, Source};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 struct Script {
     event: Mutex<Value>,
@@ -78,7 +78,12 @@ fn play(vector: &Value, txt_life: Duration) {
     let settings = Settings {
         txt_life_min: txt_life,
         txt_life_max: txt_life,
-        first_contact_defer: Duration::from_secs(3600),
+        // The vectors' profile has it for DNS alone, so that only those that name it have the setting.
+        first_contact_defer: Duration::from_secs(if vector.to_string().contains(r#""action":"defer""#) {
+            3600
+        } else {
+            0
+        }),
         ..Settings::default()
     };
     for event in vector["events"].as_array().unwrap() {
@@ -152,4 +157,94 @@ fn timelines() {
         assert_eq!(vector["profile"]["txt_check"], "every-lookup");
         play(vector, Duration::ZERO);
     }
+}
+
+/// A record that announces a policy, and a policy host that does not give it, are the strongest hint of an attack that
+/// there is: on first contact the mail waits as it does where DNS is silent, by the same clock.
+#[test]
+fn first_contact_waits_for_the_policy_host_too() {
+    const HOUR: u64 = 3600;
+    const T: u64 = 1_800_000_000;
+    let wait = Settings {
+        first_contact_defer: Duration::from_secs(HOUR),
+        txt_life_min: Duration::ZERO,
+        txt_life_max: Duration::ZERO,
+        ..Settings::default()
+    };
+    let domain = Domain::parse("example.com").unwrap();
+    let look = |entry: &mut mtasts::Entry, settings: &Settings, event: Value, now: u64| {
+        let script = Script {
+            event: Mutex::new(event),
+            gets: Mutex::new(0),
+        };
+        let lookup = Lookup {
+            dns: &script,
+            https: &script,
+            flight: &(),
+            settings,
+        };
+        let deadline = Instant::now() + Duration::from_secs(9);
+        lookup.run(entry, Ask::Delivery, now, deadline).unwrap()
+    };
+    let broken = |error: &str| json!({ "dns": "id:a", "https": { "error": error } });
+    let good = json!({ "dns": "id:a", "https": { "policy": "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n" } });
+
+    for error in ["tls-cert", "timeout"] {
+        let mut entry = mtasts::Entry::new(domain.clone());
+        let first = look(&mut entry, &wait, broken(error), T);
+        assert_eq!(
+            (first.source(), first.defer_until()),
+            (Source::CouldNotLearn, Some(T + HOUR)),
+            "{first}"
+        );
+        let verdict = mtasts::verdict(&first, &domain, &mtasts::Seen::Name);
+        assert_eq!(verdict.action, mtasts::Action::Defer);
+        assert!(
+            verdict.sentence.contains("https://mta-sts.example.com"),
+            "{}",
+            verdict.sentence
+        );
+        // In the pause, after it, and while DNS fails as well: it is the same wait.
+        let dns_gone = json!({ "dns": "temperror" });
+        for (event, at) in [
+            (Value::Null, T),
+            (broken(error), T + 600),
+            (dns_gone, T + 900),
+            (broken(error), T + 1800),
+        ] {
+            let event = if event.is_null() {
+                json!({ "dns": "id:a" })
+            } else {
+                event
+            };
+            assert_eq!(look(&mut entry, &wait, event, at).defer_until(), Some(T + HOUR), "{at}");
+        }
+        // It runs out, and mail flows (RFC 8461 3.3); and when the policy is there it protects.
+        let over = look(&mut entry, &wait, broken(error), T + HOUR);
+        assert_eq!(
+            (over.defer_until(), over.failure().unwrap().result.is_some()),
+            (None, true),
+            "{over}"
+        );
+        assert_eq!(
+            look(&mut entry, &wait, good.clone(), T + 2 * HOUR).source(),
+            Source::Fresh
+        );
+        assert_eq!(entry.unlearned_since, None);
+        // Nothing waits where a policy counts.
+        let kept = look(
+            &mut entry,
+            &wait,
+            json!({ "dns": "id:b", "https": { "error": error } }),
+            T + 3 * HOUR,
+        );
+        assert_eq!((kept.source(), kept.defer_until()), (Source::CachedAfterFailure, None));
+    }
+    let mut entry = mtasts::Entry::new(domain);
+    let flows = look(&mut entry, &Settings::default(), broken("timeout"), T);
+    assert_eq!(
+        (flows.defer_until(), entry.unlearned_since),
+        (None, None),
+        "only where it is asked for"
+    );
 }

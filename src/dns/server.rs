@@ -1,6 +1,6 @@
 //! One name server: an exchange with it, and what its failures are called.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -63,10 +63,11 @@ fn in_our_words(error: &NetError, server: SocketAddr) -> DnsError {
         NetError::Dns(HickoryError::ResponseCode(code)) => refusal(*code),
         NetError::Timeout => DnsError::Timeout,
         NetError::Io(error) if is_exhausted(error) => DnsError::Own(format!("the system gives us no socket: {error}")),
-        // hickory keeps the system's own words to itself.
-        NetError::Io(_) | NetError::NoConnections => {
-            DnsError::Other(format!("the name server {server} cannot be reached"))
-        }
+        // hickory keeps the system's own words to itself. Where there is no socket for us either, that was it.
+        NetError::Io(_) | NetError::NoConnections => match UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) {
+            Err(error) if is_exhausted(&error) => DnsError::Own(format!("the system gives us no socket: {error}")),
+            _ => DnsError::Other(format!("the name server {server} cannot be reached")),
+        },
         NetError::Truncated => DnsError::Other(format!(
             "the name server {server} truncates its answer and gives no other over TCP"
         )),

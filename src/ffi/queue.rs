@@ -102,7 +102,8 @@ pub unsafe extern "C" fn mtasts_queue_fd(queue: *const mtasts_queue) -> i32 {
 /// fine. A lookup under way takes less than 1 KiB of memory and the text of its domain, beside what the 256 threads use.
 ///
 /// In a process of root a lookup whose time is over before anything was learnt completes with `MTASTS_E_SYSTEM`, because
-/// root does not read the cache itself.
+/// root does not read the cache itself. So does, in any process, one that was never begun because all threads that its
+/// parent domain may have are busy with silent names, unless a policy of the domain is in the cache.
 ///
 /// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` (no such name can have a policy),
 /// `MTASTS_E_SYSTEM` (no thread), `MTASTS_E_FORKED` or `MTASTS_E_PANIC`. Only after `MTASTS_OK` there is a completion.

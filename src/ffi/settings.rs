@@ -81,7 +81,8 @@ unsafe fn give(out: *mut *mut mtasts_settings, settings: Settings) -> Result<i32
 /// `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 /// `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
 /// public), `nat64_prefixes` (IPv6 networks of 32, 40, 48, 56, 64 or 96 bits: an address below one is judged by the IPv4
-/// address that it carries, RFC 6052), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
+/// address that it carries, RFC 6052), `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
+/// (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
 /// (absolute path of a file of domains for which nothing is enforced, a `DOMAIN 2026-12-31 REASON` on each line; it is
 /// read at once, and again by a context when it has changed; empty: none).
 ///

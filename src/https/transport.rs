@@ -4,6 +4,7 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
@@ -17,6 +18,10 @@ use ureq::{Error, Timeout};
 /// All that a host may send in one fetch: handshake, header, and a policy in whatever framing. ureq bounds the header
 /// and the body, but not what can stand around them: tickets, interim answers, chunk extensions, trailers.
 pub(super) const MAX_WIRE: usize = 512 * 1024;
+
+/// How long the socket is waited for at a time. The kernel rounds the time-out of a socket up, by as much as an eighth: one
+/// of a minute would end two seconds late, when the caller has gone and nobody hears any more that the host was silent.
+const SLICE: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// What ends a fetch here, as told in a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +79,18 @@ impl<In: Transport> Transport for Metered<In> {
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, Error> {
         let before = self.inner.buffers().input().len();
-        let progress = self.inner.await_input(timeout)?;
+        let begun = Instant::now();
+        let progress = loop {
+            let left = timeout.after.saturating_sub(begun.elapsed());
+            let slice = NextTimeout {
+                after: Duration::Exact(left.min(SLICE)),
+                ..timeout
+            };
+            match self.inner.await_input(slice) {
+                Err(Error::Timeout(_)) if left > SLICE => {}
+                result => break result?,
+            }
+        };
         let arrived = self.inner.buffers().input().len().saturating_sub(before);
         self.left = self.left.checked_sub(arrived).ok_or(Stopped::TooMuch)?;
         Ok(progress)
@@ -91,6 +107,8 @@ pub(super) struct Tls {
     pub(super) config: Arc<ClientConfig>,
     /// When TCP and the handshake together must be done.
     pub(super) connected_by: Instant,
+    /// Set when the host has proved its name.
+    pub(super) proved: Arc<AtomicBool>,
 }
 
 impl<In: Transport> Connector<In> for Tls {
@@ -110,6 +128,7 @@ impl<In: Transport> Connector<In> for Tls {
             ..details.timeout
         });
         connection.complete_io(&mut adapter).map_err(no_end)?;
+        self.proved.store(true, Ordering::Relaxed);
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(TlsTransport {
             buffers,

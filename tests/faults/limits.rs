@@ -77,6 +77,83 @@ fn no_descriptor_is_left() {
     });
 }
 
+/// Leaves `more` descriptors, after the cache has been read.
+fn leave(more: usize) -> Vec<File> {
+    let mut all = all_descriptors();
+    all.truncate(all.len().saturating_sub(more));
+    all
+}
+
+/// However many descriptors are left, and so wherever a lookup runs out of them (the runtime, the socket for DNS, the roots,
+/// the socket for HTTPS), a domain with a policy never looks as if it had none, and nothing is noted against it.
+#[test]
+fn few_descriptors_are_left() {
+    on_the_internet("few", |ground| {
+        let settings = |cache: bool| {
+            let mut settings = ground.settings();
+            settings
+                .set("cache_dir", if cache { ground.cache.to_str().unwrap() } else { "" })
+                .unwrap();
+            settings.set("first_contact_defer", "1h").unwrap();
+            settings
+        };
+        as_user(USER, USER, || ground.asks("wild.test"));
+        let mut due = ground.entry("wild.test");
+        due.txt = None;
+        ground.store().save(&due).unwrap();
+        let (mut waits, mut fresh) = (0, 0);
+        for more in 0..24 {
+            let mut pipe = [0; 2];
+            // SAFETY: room for the two ends of a pipe, for the child's word.
+            assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+            let child = Child::start(|| {
+                become_user(USER, USER);
+                let (with, without) = (Context::new(settings(true)), Context::new(settings(false)));
+                let all = leave(more);
+                let result = without.lookup(&name("good.test"), Duration::from_secs(10));
+                let kept = with.lookup(&name("wild.test"), Duration::from_secs(10));
+                drop(all);
+                let word = match &result {
+                    Ok(answer) => {
+                        assert_eq!(
+                            (answer.source(), answer.mode()),
+                            (Source::Fresh, Mode::Enforce),
+                            "{more}: {answer}"
+                        );
+                        b'f'
+                    }
+                    Err(_) => b'w',
+                };
+                if let Ok(kept) = &kept {
+                    assert_eq!(kept.mode(), Mode::Enforce, "{more}: {kept}");
+                }
+                // SAFETY: one octet of ours.
+                assert_eq!(unsafe { libc::write(pipe[1], (&raw const word).cast(), 1) }, 1);
+                // Nothing pauses: with descriptors the policy is there at once.
+                let mended = without.lookup(&name("good.test"), Duration::from_secs(10)).unwrap();
+                assert_eq!(mended.mode(), Mode::Enforce, "{more}: {mended}");
+            });
+            child.ends_well(Duration::from_secs(60));
+            let mut word = 0_u8;
+            // SAFETY: one octet, and the two ends are closed once.
+            unsafe {
+                assert_eq!(libc::read(pipe[0], (&raw mut word).cast(), 1), 1);
+                libc::close(pipe[0]);
+                libc::close(pipe[1]);
+            }
+            if word == b'w' {
+                waits += 1
+            } else {
+                fresh += 1
+            }
+            let entry = ground.entry("wild.test");
+            assert_eq!((entry.failed, entry.unlearned_since), (None, None), "{more}");
+        }
+        println!("of 24 lookups with few descriptors {waits} wait and {fresh} have the policy");
+        assert!(waits >= 5 && fresh >= 1, "{waits} {fresh}");
+    });
+}
+
 /// A handler without SA_RESTART, a thousand times a second.
 fn storm() {
     extern "C" fn nothing(_: libc::c_int) {}

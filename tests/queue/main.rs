@@ -6,8 +6,9 @@ mod c;
 mod dns_server;
 mod scenario;
 
+use std::collections::{HashMap, HashSet};
 use std::fs::Permissions;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{IpAddr, Ipv4Addr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::PathBuf;
 use std::process::Command;
@@ -257,5 +258,45 @@ fn ten_thousand_lookups_in_flight() {
     on_the_internet("many", |internet| {
         let dns = many_slow_domains();
         internet.run_both("many", &settings_with(&dns, ""));
+    });
+}
+
+/// Names that cost a stranger nothing do not keep the others from being asked, and what was not asked has no answer.
+#[test]
+fn a_silent_crowd_starves_nobody() {
+    on_the_internet("crowd", |internet| {
+        let lab = Resolver::with_servers(&[(lab::DNS_ADDRESS, 53).into()]);
+        let soon = Instant::now() + Duration::from_secs(20);
+        let hosts: HashMap<String, String> = good_domains()
+            .iter()
+            .filter_map(|name| {
+                let host = format!("mta-sts.{name}");
+                let at = lab.addresses(&host, soon).ok()?.into_iter().find(IpAddr::is_ipv4)?;
+                Some((host, at.to_string()))
+            })
+            .collect();
+        let listener = TcpListener::bind((BLACK_HOLE.parse::<Ipv4Addr>().unwrap(), 443)).unwrap();
+        thread::spawn(move || listener.incoming().collect::<Vec<_>>());
+        let dns = DnsServer::start(move |asked| match asked.kind {
+            _ if asked.name.contains("silent") => Reply::silence(),
+            RecordType::TXT => Reply::answers(vec![txt(&asked.name, 60, &[b"v=STSv1; id=a;"])]),
+            RecordType::A => {
+                let at = hosts.get(&asked.name).map_or(BLACK_HOLE, String::as_str);
+                Reply::answers(vec![address(&asked.name, at)])
+            }
+            _ => Reply::nodata(),
+        });
+        for who in ["user", "root"] {
+            internet.empty_cache();
+            internet.run("crowd", who, &settings_with(&dns, ""));
+            let asked: HashSet<String> = dns.asked().into_iter().map(|asked| asked.name).collect();
+            let answered = std::fs::read_to_string(internet.cache.join(".answered")).unwrap();
+            for name in answered.lines() {
+                assert!(
+                    asked.contains(&format!("_mta-sts.{name}")),
+                    "{name} was answered and never asked"
+                );
+            }
+        }
     });
 }

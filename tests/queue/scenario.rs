@@ -52,6 +52,7 @@ fn one() {
         "forked" => forked(),
         "limits" => limits(),
         "many" => many(is_root),
+        "crowd" => crowd(who),
         _ => panic!("no scenario {scenario}"),
     }
 }
@@ -255,6 +256,11 @@ fn nothing_learnt(outcome: &Outcome, is_root: bool) {
     }
 }
 
+/// Whether a lookup failed because no worker came to it: then it must not say that nothing could be learnt.
+fn never_begun(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Failed(why) if why.to_string().contains("was not begun in time"))
+}
+
 fn mixed(is_root: bool) {
     let queue = Queue::new(&context()).unwrap();
     let domains = good_domains();
@@ -308,10 +314,11 @@ fn patience(is_root: bool) {
             (Source::CachedAfterFailure, Mode::Enforce)
         );
         assert_eq!(answer.failure().unwrap().result, None, "nobody is to blame yet");
+        // Without any time nobody is asked, and that is no answer.
         queue.submit(&domain("slow.test"), Duration::ZERO, "hasty").unwrap();
         let nothing = next(&queue);
         assert_eq!(nothing.user, "hasty");
-        assert_eq!(self::answer(&nothing.outcome).mode(), Mode::None);
+        assert!(matches!(nothing.outcome, Outcome::Failed(_)), "{:?}", nothing.outcome);
     }
     let patient = next(&queue);
     assert_eq!(patient.user, "patient");
@@ -562,15 +569,20 @@ fn many(is_root: bool) {
     (1000..MANY).for_each(&mut submit);
     let (submitted_after, memory_waiting) = (start.elapsed(), memory());
     assert_eq!(threads(), threads_before + 256);
-    let (mut latest, mut left) = (Duration::ZERO, BTreeSet::from_iter(0..MANY));
+    let (mut latest, mut left, mut asked) = (Duration::ZERO, BTreeSet::from_iter(0..MANY), 0);
     while !left.is_empty() {
         let done = next(&queue);
         assert!(left.remove(&done.user));
         let took = submitted[done.user].elapsed();
         assert!(took >= limit - Duration::from_millis(1), "{took:?}");
         latest = latest.max(took - limit);
-        nothing_learnt(&done.outcome, is_root);
+        if !never_begun(&done.outcome) {
+            asked += 1;
+            nothing_learnt(&done.outcome, is_root);
+        }
     }
+    // One for each worker.
+    assert!((200..=256).contains(&asked), "{asked}");
     let each = (memory_waiting - memory_working) * 1024 / (MANY - 1000);
     println!(
         "as {who}: {MANY} in flight: 256 threads, RSS {} MiB over {} MiB before, {each} octets for each that waits; \
@@ -583,4 +595,68 @@ fn many(is_root: bool) {
     // All of them at the same moment, unoptimised, on a busy machine.
     assert!(latest < 3 * BUSY, "{latest:?}");
     comes_true("the threads end", || threads() == threads_before);
+}
+
+/// Two thousand names below ten parents, whose name servers or policy hosts say nothing, and good domains among them.
+fn crowd(who: &str) {
+    const CROWD: usize = 2000;
+    let limit = Duration::from_secs(12);
+    let queue = Queue::new(&context()).unwrap();
+    let mut good = good_domains().into_iter();
+    let mut silent = BTreeMap::new();
+    let mut answered = Vec::new();
+    let mut learn = |silent: &mut BTreeMap<usize, String>, name: String| {
+        let start = Instant::now();
+        let id = queue.submit(&domain(&name), limit, CROWD).unwrap();
+        loop {
+            let done = next(&queue);
+            if done.id == id {
+                assert_eq!(answer(&done.outcome).source(), Source::Fresh, "{name}");
+                return start.elapsed();
+            }
+            settle(silent, &mut answered, &done);
+        }
+    };
+    let quiet = (0..10).map(|_| learn(&mut silent, good.next().unwrap())).max().unwrap();
+    let start = Instant::now();
+    for number in 0..CROWD {
+        let kind = if number % 20 < 10 { "silent" } else { "hole" };
+        let name = format!("{kind}{number}.p{}.example", number % 10);
+        queue.submit(&domain(&name), limit, number).unwrap();
+        silent.insert(number, name);
+    }
+    let submitted = start.elapsed();
+    let mut loud = Duration::ZERO;
+    while start.elapsed() < Duration::from_secs(9) {
+        loud = loud.max(learn(&mut silent, good.next().unwrap()));
+        thread::sleep(Duration::from_millis(200));
+    }
+    let at_work = threads();
+    while !silent.is_empty() {
+        let done = next(&queue);
+        settle(&mut silent, &mut answered, &done);
+    }
+    println!(
+        "as {who}: with {CROWD} silent names below 10 parents in flight (submitted in {submitted:?}, {at_work} threads), a good \
+         domain took at most {loud:?} and before {quiet:?}; {} silent ones were asked and answered, {} wait",
+        answered.len(),
+        CROWD - answered.len()
+    );
+    assert!(loud < quiet + Duration::from_secs(1), "{loud:?} and {quiet:?}");
+    assert!((100..=256).contains(&answered.len()), "{}", answered.len());
+    let file = PathBuf::from(std::env::var("MTASTS_TEST_CACHE").unwrap()).join(".answered");
+    std::fs::write(file, answered.join("\n")).unwrap();
+}
+
+/// A silent lookup is complete: either it was asked, or it says that it was not.
+fn settle(silent: &mut BTreeMap<usize, String>, answered: &mut Vec<String>, done: &Completion<usize>) {
+    let name = silent.remove(&done.user).expect("each once");
+    if !never_begun(&done.outcome) {
+        if let Outcome::Answer(answer) = &done.outcome {
+            assert_eq!(answer.source(), Source::CouldNotLearn, "{answer}");
+            answered.push(name);
+        } else {
+            nothing_learnt(&done.outcome, true);
+        }
+    }
 }
