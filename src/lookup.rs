@@ -178,10 +178,10 @@ impl Lookup<'_> {
         if Instant::now() >= deadline {
             return Self::not_asked(entry, "the time was over before DNS was asked".to_owned(), now);
         }
-        let txt = entry.txt.clone();
+        let (txt, begun) = (entry.txt.clone(), Instant::now());
         let answer = match self.ask_dns(entry, now, deadline) {
-            record if ask == Ask::Refresh => self.refresh(entry, record, now, deadline),
-            Ok(record) => self.announced(entry, record, now, deadline),
+            record if ask == Ask::Refresh => self.refresh(entry, record, (now, begun), deadline),
+            Ok(record) => self.announced(entry, record, (now, begun), deadline),
             Err(why) => self.unannounced(entry, why, now),
         };
         answer.or_else(|NotAsked(why)| {
@@ -230,8 +230,15 @@ impl Lookup<'_> {
         }
     }
 
-    /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1).
-    fn announced(&self, entry: &mut Entry, record: Record, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
+    /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1). The lookup began at the time `now`, which was
+    /// `begun` by the clock that nobody sets.
+    fn announced(
+        &self,
+        entry: &mut Entry,
+        record: Record,
+        (now, begun): (u64, Instant),
+        deadline: Instant,
+    ) -> Result<Answer, NotAsked> {
         if let Some(answer) = self.without_fetch(entry, &record, now) {
             return Ok(answer);
         }
@@ -245,7 +252,7 @@ impl Lookup<'_> {
                 return Ok(answer);
             }
         }
-        self.fetch(entry, record.id, now, deadline)
+        self.fetch(entry, record.id, now + begun.elapsed().as_secs(), deadline)
     }
 
     /// No valid record. That takes nothing away from a policy that counts (RFC 8461 3.1), because whoever controls
@@ -279,7 +286,7 @@ impl Lookup<'_> {
         &self,
         entry: &mut Entry,
         record: Result<Record, NoRecord>,
-        now: u64,
+        (now, begun): (u64, Instant),
         deadline: Instant,
     ) -> Result<Answer, NotAsked> {
         let id = match (record, entry.live(now)) {
@@ -287,7 +294,7 @@ impl Lookup<'_> {
             (Err(_), Some(held)) => held.id,
             (Err(why), None) => return self.unannounced(entry, why, now),
         };
-        self.fetch(entry, id, now, deadline)
+        self.fetch(entry, id, now + begun.elapsed().as_secs(), deadline)
     }
 
     fn fetch(&self, entry: &mut Entry, id: PolicyId, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {

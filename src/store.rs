@@ -10,10 +10,11 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::entry::{Entry, EntryError, MAX_FILE};
+use crate::entry::{Entry, EntryError, Held, MAX_FILE};
 use crate::names::Domain;
 use crate::sys::lock::Lock;
 
@@ -166,8 +167,12 @@ impl Store {
                 used: merge(&before.used, &after.used, stored.used),
                 idle_since: merge(&before.idle_since, &after.idle_since, stored.idle_since),
             };
-            // The operator has pinned a policy of his own meanwhile.
-            if stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until {
+            // The operator has pinned a policy of his own meanwhile, or another lookup, which had its turn where we had
+            // none, has fetched later than we did.
+            let pinned = stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until;
+            let fetched = |held: &Option<Arc<Held>>| held.as_ref().map(|held| held.fetched);
+            let later = stored.held != before.held && fetched(&stored.held) > fetched(&after.held);
+            if pinned || later {
                 entry.take_policy_of(&stored);
             }
             entry
@@ -325,10 +330,31 @@ fn file_mode(directory: &Metadata) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::entry::{Held, TxtSeen};
+    use crate::entry::TxtSeen;
+
+    /// Two lookups that fetch at once, because the lock was not had: the later fetch stands, whoever writes last. And what
+    /// was there from the beginning is replaced although its time, by a clock that was wrong then, is later.
+    #[test]
+    fn of_two_that_fetched_at_once_the_later_stands() {
+        let dir = std::env::temp_dir().join(format!("mtasts-store-later-{}", std::process::id()));
+        let (store, domain) = (Store::new(dir.clone()), Domain::parse("example.com").unwrap());
+        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
+        let fetched = |id: &str, at: u64| {
+            let mut entry = Entry::new(domain.clone());
+            entry.held = Some(Arc::new(Held::new(id.parse().unwrap(), at, text).unwrap()));
+            entry
+        };
+        let ahead = fetched("ahead", 900);
+        for before in [Entry::new(domain.clone()), ahead] {
+            store.save(&before).unwrap();
+            store.update(&before, &fetched("later", 102)).unwrap();
+            store.update(&before, &fetched("earlier", 101)).unwrap();
+            let held = store.load(&domain).unwrap().unwrap().held.unwrap();
+            assert_eq!(held.id, "later");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
 
     /// A disk on which a write takes longer than others wait for their turn.
     #[test]
