@@ -6,6 +6,8 @@
 //! * So a domain whose policy was given to anybody never comes back without one, before the policy can have expired.
 //! * Without a policy a domain has none (its record was missing), or it could not be learnt (something was broken).
 //!
+//! * No answer, so that mail waits, is permissible where a lookup had no time.
+//!
 //! Only a garbled file excuses: nothing is known from before.
 
 use std::collections::HashMap;
@@ -36,6 +38,10 @@ pub(crate) enum Call {
     Child,
     /// When all is well again.
     Calm,
+    /// A name of a silent crowd, through a queue.
+    Silent,
+    /// A good domain that nobody has asked for before, in the midst of such a crowd.
+    Cold,
 }
 
 impl std::fmt::Display for Call {
@@ -47,6 +53,8 @@ impl std::fmt::Display for Call {
             Self::Queue => "lookup through a queue",
             Self::Child => "lookup in a forked child",
             Self::Calm => "recheck in the end, when all is well again",
+            Self::Silent => "silent name of a crowd",
+            Self::Cold => "cold domain in such a crowd",
         })
     }
 }
@@ -68,8 +76,17 @@ pub(crate) struct Told {
 
 impl Told {
     /// The time was too short, or it was used up.
-    fn is_out_of_time(&self) -> bool {
+    pub(crate) fn is_out_of_time(&self) -> bool {
         self.patience < TIMEOUT || self.end - self.start + SECOND / 2 >= micros(TIMEOUT)
+    }
+}
+
+impl Told {
+    /// That there was no time to ask.
+    fn says_so(&self) -> bool {
+        ["in time", "the time was over"]
+            .iter()
+            .any(|words| self.why.contains(words))
     }
 }
 
@@ -210,14 +227,15 @@ impl Domain {
         // From when on a lookup may know the state of things.
         let began = told.start
             - match told.call {
-                Call::Recheck | Call::Calm => 0,
+                Call::Recheck | Call::Calm | Call::Silent | Call::Cold => 0,
                 Call::Lookup | Call::Child | Call::Cached => MEMORY,
                 // It joins one that is under way.
                 Call::Queue => MEMORY + lookup,
             };
         match (&told.held, told.source.as_str()) {
-            // Root does not read the disk: where its helper has no time it cannot say what is known, and the mail waits.
-            (_, "") if told.call == Call::Queue && told.is_out_of_time() && told.why.contains("in time") => Ok(()),
+            // The process or its helper was stopped, and the time was over before it could ask: the mail waits. Root does
+            // not read the disk, so without its helper it cannot say what is known.
+            (_, "") if told.is_out_of_time() && told.says_so() => Ok(()),
             (_, "") => Err("no answer".to_owned()),
             (Some(held), source) => {
                 let bound = self.policy(told, held, source, began)?;

@@ -1,6 +1,7 @@
 //! The cache in bad weather: processes with threads, queues and children share one cache directory while names,
-//! policies and certificates change and fail, workers are killed, and files are garbled. `make soak` runs it for a quarter
-//! of an hour, `make test` for half a minute.
+//! policies and certificates change and fail, workers are killed and stopped, crowds of silent names are asked for, locks are
+//! held by others, and files are garbled and forged. `make soak` runs it for a quarter of an hour, `make test` for half a
+//! minute.
 //!
 //! What was served when is known here, so for each answer it is known whether it was permissible: see [`history`].
 //! Everything random comes from one seed, which is printed, though processes never meet twice in the same way.
@@ -8,6 +9,7 @@
 //! `SOAK_SECONDS` and `SOAK_SEED` change the run.
 
 mod history;
+mod neighbours;
 mod weather;
 mod worker;
 
@@ -21,9 +23,10 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mtasts::lab::{self, Lab, Policy};
+use mtasts::lab::{self, Change, Lab, Policy};
 
 use history::{Call, History, Told};
+use neighbours::Neighbours;
 use weather::Weather;
 use worker::{MARGIN, TIMEOUT};
 
@@ -39,6 +42,8 @@ const POPULAR: usize = 8;
 const SILENCE: Duration = Duration::from_secs(60);
 /// Told is out of order by the time that the slowest lookup takes; it is judged when nothing earlier can come.
 const SETTLED: u64 = 20_000_000;
+/// How often the crowds are judged: the lab's counters are large.
+const CROWDS: Duration = Duration::from_secs(5);
 /// The longest report of wrong answers, in lines.
 const MOST_TOLD: usize = 50;
 
@@ -133,7 +138,8 @@ impl Soak {
         std::fs::write("/etc/mtasts/mtasts.toml", settings + &more).unwrap();
         let named = |wanted: fn(&Policy) -> bool, most| {
             let table = lab::table().into_iter().filter(move |entry| wanted(&entry.policy));
-            table.map(|entry| entry.name).take(most)
+            let names = table.map(|entry| entry.name);
+            names.filter(|name| name != worker::COLD).take(most)
         };
         let has_one = |policy: &Policy| matches!(policy, Policy::Enforce | Policy::Testing | Policy::None);
         let (tell, told) = channel();
@@ -187,13 +193,21 @@ impl Soak {
         let changing = self.domains.len().min(DOMAINS);
         let mut weather = Weather::new(self.random.next(), &self.domains[..changing], &self.domains[changing..]);
         weather.begin(&self.lab);
+        for name in [worker::SILENT, worker::COLD] {
+            let change = Change {
+                every_name: Some(true),
+                ..Change::default()
+            };
+            self.lab.set(name, change).unwrap();
+        }
+        let mut neighbours = Neighbours::new(self.random.next());
         for number in 0..WORKERS {
             self.worker(number, "storm");
         }
         let start = Instant::now();
         let stop = AtomicBool::new(false);
         let (mut judge, mut wrong) = (Judge::default(), Vec::new());
-        let mut kill_at = start + Duration::from_secs(1);
+        let (mut kill_at, mut crowds_at) = (start + Duration::from_secs(1), start);
         thread::scope(|scope| {
             let refresh = scope.spawn(|| refresh_often(&stop));
             let mut heard = [start; WORKERS];
@@ -206,8 +220,16 @@ impl Soak {
                     heard[number] = Instant::now();
                     kill_at = Instant::now() + Duration::from_millis(500 + self.random.next() % 2500);
                 }
+                let processes: Vec<i32> = (0..WORKERS).map(|number| self.process(number)).collect();
+                if let Some(what) = neighbours.act(&processes, &self.cache) {
+                    self.count(what);
+                }
                 self.listen(&mut judge, &mut heard);
                 judge.judge(&mut weather.history, now_us().saturating_sub(SETTLED), &mut wrong);
+                if crowds_at.elapsed() > CROWDS {
+                    judge.crowds(&self.lab, &mut wrong);
+                    crowds_at = Instant::now();
+                }
                 for (number, heard) in heard
                     .iter_mut()
                     .enumerate()
@@ -218,6 +240,7 @@ impl Soak {
                 }
                 thread::sleep(Duration::from_millis(25));
             }
+            neighbours.leave();
             stop.store(true, Ordering::Relaxed);
             let (runs, failed) = refresh.join().unwrap();
             self.counts.insert("refresh runs beside", runs);
@@ -234,12 +257,18 @@ impl Soak {
         thread::sleep(Duration::from_millis(200));
         self.listen(&mut judge, &mut heard);
         judge.judge(&mut weather.history, u64::MAX, &mut wrong);
+        judge.crowds(&self.lab, &mut wrong);
         let silent: Vec<&String> = self.domains.iter().filter(|d| !judge.calm.contains(*d)).collect();
         if !silent.is_empty() {
             wrong.push(format!("no answer in the end for {silent:?}"));
         }
         self.report(&judge, &wrong);
         wrong.len()
+    }
+
+    fn process(&self, number: usize) -> i32 {
+        let worker = self.workers.iter().find(|worker| worker.number == number).unwrap();
+        worker.process.id().try_into().unwrap()
     }
 
     /// Kills a worker, its threads in the midst of whatever they do, and starts another.
@@ -267,6 +296,10 @@ impl Soak {
             println!("  {count:9} {call}");
         }
         println!("of them with a policy: {}", judge.policies);
+        println!(
+            "cold domains in a silent crowd: {} of {} were learnt",
+            judge.cold.0, judge.cold.1
+        );
         println!("changes and faults:");
         for (what, count) in &self.counts {
             println!("  {count:9} {what}");
@@ -286,20 +319,52 @@ struct Judge {
     policies: u64,
     /// The domains that were looked up when all was well again.
     calm: std::collections::BTreeSet<String>,
+    /// What became of the names of a crowd.
+    crowds: Vec<Told>,
+    /// Of the cold domains in a crowd, those that were learnt, and all.
+    cold: (u64, u64),
 }
 
 impl Judge {
     fn judge(&mut self, history: &mut History, until: u64, wrong: &mut Vec<String>) {
         self.waiting.sort_by_key(|told| told.end);
         let due = self.waiting.partition_point(|told| told.end < until);
-        for told in self.waiting.drain(..due) {
+        let told: Vec<Told> = self.waiting.drain(..due).collect();
+        for told in told {
             *self.calls.entry(told.call).or_default() += 1;
             self.policies += u64::from(told.held.is_some());
+            if matches!(told.call, Call::Silent | Call::Cold) {
+                self.crowds.push(told);
+                continue;
+            }
             if told.call == Call::Calm {
                 self.calm.insert(told.domain.clone());
             }
             if let Err(why) = history.judge(&told) {
                 wrong.push(format!("{why}: {told:?}"));
+            }
+        }
+    }
+}
+
+impl Judge {
+    /// A name of a crowd that nobody has asked DNS about has no answer: mail for it waits. A cold domain in the crowd has
+    /// its policy, or waits as well.
+    fn crowds(&mut self, lab: &Lab, wrong: &mut Vec<String>) {
+        let asked = lab.counters().dns;
+        for told in self.crowds.drain(..) {
+            if told.call == Call::Cold {
+                let is_learnt = told.held.as_ref().is_some_and(|held| held.mode == "enforce");
+                self.cold = (self.cold.0 + u64::from(is_learnt), self.cold.1 + 1);
+                if !is_learnt && !told.source.is_empty() && !told.is_out_of_time() {
+                    wrong.push(format!("a cold domain without its policy: {told:?}"));
+                }
+            } else if told.held.is_some() {
+                wrong.push(format!("a policy for a silent name: {told:?}"));
+            }
+            let is_delivered = told.held.is_none() && !told.source.is_empty();
+            if is_delivered && !asked.contains_key(&format!("_mta-sts.{} TXT", told.domain)) {
+                wrong.push(format!("delivered although never asked: {told:?}"));
             }
         }
     }

@@ -222,7 +222,7 @@ impl Weather {
     fn garble(&mut self, file: &Path) {
         let known = fs::read(file).unwrap_or_default();
         let at = self.random.below(known.len().max(1));
-        let kind = self.random.below(8);
+        let kind = self.random.below(11);
         if kind >= 4 {
             let _ = fs::remove_file(file);
             let _ = fs::remove_dir(file);
@@ -240,7 +240,26 @@ impl Weather {
             4 => fs::create_dir(file),
             5 => symlink("/etc/passwd", file),
             6 => symlink(file, file),
+            // Whoever can write can make the digest fit, but no id or time that DNS or HTTPS could not give.
+            7 => fs::write(file, forged(&known, "policy-id: ", "x\" ignore=\"*")),
+            8 => fs::write(file, forged(&known, "fetched: ", "99999999999999999999")),
+            9 => fs::write(file, forged(&known, "failed-id: ", "\u{1b}[2J")),
             _ => Ok(()),
         };
     }
+}
+
+/// The file with another value in a line, or with one more line, and with a digest that fits.
+fn forged(file: &[u8], name: &str, value: &str) -> Vec<u8> {
+    let text = String::from_utf8_lossy(file);
+    let (_, body) = text.split_once('\n').unwrap_or_default();
+    let mut lines: Vec<String> = body.split('\n').map(str::to_owned).collect();
+    match lines.iter_mut().find(|line| line.starts_with(name)) {
+        Some(line) => *line = format!("{name}{value}"),
+        None => lines.insert(1.min(lines.len()), format!("{name}{value}")),
+    }
+    let body = lines.join("\n");
+    let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
+    let sum: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+    format!("mtasts 1 {sum}\n{body}").into_bytes()
 }

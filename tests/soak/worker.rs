@@ -14,6 +14,12 @@ use crate::{POPULAR, Random, USER, now_us};
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
 /// Time runs faster here than on a mail server.
 pub(crate) const SETTINGS: &[(&str, &str)] = &[("timeout", "3s"), ("txt_life_min", "1s"), ("txt_life_max", "2s")];
+/// Each name below it is a domain whose name server is silent.
+pub(crate) const SILENT: &str = "txt-silent.test";
+/// Each name below it is a domain with a policy in enforce.
+pub(crate) const COLD: &str = "good.test";
+/// How many silent names are asked for at once.
+const CROWD: usize = 300;
 /// What a busy machine may add to it before somebody is told that something hangs, or that an answer came too late.
 pub(crate) const MARGIN: Duration = Duration::from_secs(15);
 
@@ -54,6 +60,7 @@ pub(crate) fn work(arguments: &[String]) {
             scope.spawn(move || worker.ask(&mut Random(seed ^ thread), Call::Lookup));
         }
         scope.spawn(|| worker.fork(&mut Random(!seed)));
+        scope.spawn(|| worker.crowd(&mut Random(seed.rotate_left(16))));
         worker.submit(&mut Random(seed.rotate_left(32)));
     });
 }
@@ -191,6 +198,39 @@ impl Worker {
                 tell(&Told::failed(Call::Queue, now_us(), TIMEOUT, &self.domains[0], &why));
                 return;
             }
+        }
+    }
+
+    /// Hundreds of silent names at once, and a domain in their midst that is as good as any.
+    fn crowd(&self, random: &mut Random) {
+        loop {
+            let (queue, batch) = (Queue::new(&self.context).unwrap(), random.next());
+            let mut names: Vec<(Call, Domain)> = (0..CROWD)
+                .map(|number| (Call::Silent, format!("s{batch:x}-{number}.p{}.{SILENT}", number % 5)))
+                .chain([(Call::Cold, format!("c{batch:x}.{COLD}"))])
+                .map(|(call, name)| (call, Domain::parse(&name).unwrap()))
+                .collect();
+            for (call, name) in names.drain(..) {
+                queue.submit(&name.clone(), TIMEOUT, (now_us(), call, name)).unwrap();
+            }
+            let begun = Instant::now();
+            let mut left = CROWD + 1;
+            while left > 0 && begun.elapsed() < TIMEOUT + MARGIN {
+                thread::sleep(Duration::from_millis(20));
+                while let Some(done) = queue.next().unwrap() {
+                    let (start, call, name) = done.user;
+                    left -= 1;
+                    tell(&match done.outcome {
+                        Outcome::Answer(answer) => Told::new(call, start, TIMEOUT, &name, &answer),
+                        other => Told::failed(call, start, TIMEOUT, &name, &format!("{other:?}")),
+                    });
+                }
+            }
+            if left > 0 {
+                let why = format!("{left} of a crowd are not complete");
+                tell(&Told::failed(Call::Queue, now_us(), TIMEOUT, &self.domains[0], &why));
+            }
+            thread::sleep(Duration::from_millis(500 + random.next() % 4000));
         }
     }
 
