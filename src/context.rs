@@ -34,7 +34,8 @@ use crate::settings::Settings;
 use crate::silence::{Hurried, Share, Silence};
 use crate::store::{Store, StoreError};
 use crate::sys::lock::Lock;
-use crate::sys::process::{self, HelperError, Identity};
+use crate::sys::identity::Identity;
+use crate::sys::process::{self, HelperError};
 use crate::sys::thread::{ThreadError, on_own_thread};
 use crate::text::Line;
 use crate::wire::{self, MAX_MESSAGE, Told};
@@ -734,6 +735,9 @@ pub(crate) fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
     }
     if about.uid() == 0 {
         return Err(no_helper("belongs to root".into()));
+    }
+    if about.gid() == 0 {
+        return Err(no_helper("belongs to the group of root".into()));
     }
     Ok(Identity {
         uid: about.uid(),
