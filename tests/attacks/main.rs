@@ -23,6 +23,7 @@ mod policy_server;
 
 mod crowds;
 mod hostile_domain;
+mod neighbours;
 mod privileges;
 mod processes;
 mod roots;
