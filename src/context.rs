@@ -9,6 +9,7 @@ mod known;
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -33,8 +34,9 @@ use crate::roots::{Roots, RootsError};
 use crate::settings::Settings;
 use crate::silence::{Hurried, Share, Silence};
 use crate::store::{Store, StoreError};
+use crate::sys::identity::Identity;
 use crate::sys::lock::Lock;
-use crate::sys::process::{self, HelperError, Identity};
+use crate::sys::process::{self, HelperError};
 use crate::sys::thread::{ThreadError, on_own_thread};
 use crate::text::Line;
 use crate::wire::{self, MAX_MESSAGE, Told};
@@ -47,6 +49,9 @@ const MEMORY_LIFE: u64 = 5;
 const MEMORY_SIZE: usize = 10_000;
 /// The longest policy text that is kept in memory, in octets, where the disk has it too; most have 200.
 const MEMORY_TEXT: usize = 4096;
+/// How long a fetch waits for its turn at most, and no longer than a quarter of the time that there is: whoever holds the
+/// lock and does not go on (a process that was stopped, a slow policy host) must not take the domain from the others.
+const TURN: Duration = Duration::from_secs(2);
 /// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
 const HELPER_GRACE: Duration = Duration::from_secs(5);
 
@@ -134,6 +139,8 @@ struct Learnt {
 struct Turn {
     store: Option<Store>,
     lock: RefCell<Option<Lock>>,
+    /// Why the lock was not had.
+    without: RefCell<Option<String>>,
     departed: SyncSender<Departed>,
 }
 
@@ -143,15 +150,35 @@ type Departed = (Entry, PolicyId, Instant);
 impl Flight for Turn {
     fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
         let store = self.store.as_ref()?;
-        // Without the lock (a directory that may not be written to, a leader slower than our deadline) it is better to
-        // fetch twice than not at all.
-        *self.lock.borrow_mut() = store.lock(domain, deadline).ok();
+        // Without the lock it is better to fetch twice than not at all.
+        let begun = Instant::now();
+        let patience = TURN.min(deadline.saturating_duration_since(begun) / 4);
+        match store.lock(domain, begun + patience) {
+            Ok(lock) => *self.lock.borrow_mut() = Some(lock),
+            Err(e) => *self.without.borrow_mut() = without_lock(domain, &store.locks(), patience, &e),
+        }
         store.load(domain).ok().flatten()
     }
 
     fn takes_off(&self, entry: &Entry, id: PolicyId) {
         // The first one is what the caller waits for, and there is no other.
         let _ = self.departed.try_send((entry.clone(), id, Instant::now()));
+    }
+}
+
+/// What the administrator should know of a lock that was not had. Who may not write to the directory has none, and that is
+/// told with what could not be written.
+fn without_lock(domain: &Domain, locks: &Path, patience: Duration, error: &io::Error) -> Option<String> {
+    use io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, TimedOut};
+    let locks = locks.display();
+    match error.kind() {
+        PermissionDenied | NotFound | ReadOnlyFilesystem | QuotaExceeded => None,
+        TimedOut => Some(format!(
+            "{domain} was looked up without its lock in {locks}, which another process has held for {:.1} s: if that is said \
+             again, see which process is stopped or hangs (fuser -v {locks})",
+            patience.as_secs_f64()
+        )),
+        _ => Some(format!("{domain} was looked up without its lock in {locks}: {error}")),
     }
 }
 
@@ -553,6 +580,11 @@ impl Shared {
             }),
             (_, unread) => unread.as_ref().map(ToString::to_string),
         };
+        // What the lookup has to say itself is told with it.
+        let warning = match (warning, answer.warning()) {
+            (Some(here), Some(there)) => Some(format!("{here}; {there}")),
+            (here, there) => here.or_else(|| there.map(str::to_owned)),
+        };
         let warning = warning.or_else(|| self.roots.warning());
         // There may be a policy in that file.
         if let Some(unread @ StoreError::File(..)) = known.unread
@@ -609,6 +641,7 @@ impl Shared {
             let turn = Turn {
                 store: settings.cache_dir.clone().map(Store::new),
                 lock: RefCell::default(),
+                without: RefCell::default(),
                 departed,
             };
             let lookup = Lookup {
@@ -625,6 +658,7 @@ impl Shared {
                 entry.note_use(now);
             }
             let answer = lookup.run(&mut entry, ask, now, deadline);
+            let answer = answer.with_warning(turn.without.take().map(Line::from));
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((answer, entry.clone()));
             let store = turn.store.as_ref();
@@ -734,6 +768,9 @@ pub(crate) fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
     }
     if about.uid() == 0 {
         return Err(no_helper("belongs to root".into()));
+    }
+    if about.gid() == 0 {
+        return Err(no_helper("belongs to the group of root".into()));
     }
     Ok(Identity {
         uid: about.uid(),

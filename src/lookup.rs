@@ -41,8 +41,9 @@ pub enum Ask {
 
 /// One fetch at a time for each domain, among all who share a cache.
 pub trait Flight {
-    /// Waits until nobody else fetches the policy of this domain, and gives what is known then: another one may have
-    /// fetched it meanwhile. Nothing where there is nothing to share, or nothing new.
+    /// Waits until nobody else fetches the policy of this domain, or for so long that most of the time until the deadline
+    /// is left to fetch it, and gives what is known then: another one may have fetched it meanwhile. Nothing where there
+    /// is nothing to share, or nothing new.
     fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry>;
 
     /// The policy of this id is fetched now. `entry` is what is known by then.

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::entry::{Entry, EntryError, Held, MAX_FILE};
 use crate::names::Domain;
-use crate::sys::lock::Lock;
+use crate::sys::lock::{Lock, OWNER_ALONE};
+use crate::sys::process;
 
 /// What the name of a file in the making begins with; no domain begins with a dot.
 const UNFINISHED: &str = ".tmp-";
@@ -261,16 +262,30 @@ impl Store {
         })
     }
 
-    /// Waits until no other process and no other thread fetches the policy of this domain. Where no lock can be had (a
-    /// directory that is only read), each fetches for itself.
+    /// Waits until no other process and no other thread fetches the policy of this domain.
+    ///
+    /// # Errors
+    /// No lock can be had (`PermissionDenied` and its like: a directory that is only read), or not in time (`TimedOut`).
     pub(crate) fn lock(&self, domain: &Domain, deadline: Instant) -> io::Result<Lock> {
         self.lock_name(domain.as_str(), deadline)
     }
 
     /// Waits for the lock of a name; one with a space in it is no domain's.
     pub(crate) fn lock_name(&self, name: &str, deadline: Instant) -> io::Result<Lock> {
-        let mode = self.directory().map_or(0o600, |directory| file_mode(&directory));
-        Lock::take(&self.dir.join(LOCKS), mode, name, deadline)
+        let directory = self.directory().map_err(|e| match e {
+            StoreError::Directory(_, e) => e,
+            other => io::Error::new(io::ErrorKind::PermissionDenied, other.to_string()),
+        })?;
+        let mode = lock_mode(&directory);
+        if mode == OWNER_ALONE && directory.uid() != process::user() {
+            return Err(io::ErrorKind::PermissionDenied.into());
+        }
+        Lock::take(&self.locks(), mode, name, deadline)
+    }
+
+    /// The file in which all locks are.
+    pub(crate) fn locks(&self) -> PathBuf {
+        self.dir.join(LOCKS)
     }
 
     fn path(&self, domain: &Domain) -> PathBuf {
@@ -326,6 +341,15 @@ impl Store {
 /// Who may write in the directory may write its files, who may read it may read them.
 fn file_mode(directory: &Metadata) -> u32 {
     directory.mode() & 0o660 | 0o600
+}
+
+/// Who may write in the directory may lock, and nobody else: for a lock that others wait for, the right to read is enough.
+fn lock_mode(directory: &Metadata) -> u32 {
+    if directory.mode() & 0o020 == 0 {
+        OWNER_ALONE
+    } else {
+        0o660
+    }
 }
 
 #[cfg(test)]

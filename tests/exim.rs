@@ -16,6 +16,8 @@ mod large;
 mod places;
 #[path = "exim/privileges.rs"]
 mod privileges;
+#[path = "attacks/processes.rs"]
+mod processes;
 #[path = "exim/sessions.rs"]
 mod sessions;
 #[path = "exim/table.rs"]
@@ -183,6 +185,11 @@ fn a_newer_policy_is_found_before_a_bounce() {
 #[test]
 fn root_stays_off_the_network() {
     privileges::root_stays_off_the_network(&World::new("root"));
+}
+
+#[test]
+fn ctrl_z_of_a_user_stops_his_exim_alone() {
+    privileges::stopped_by_its_user(&World::new("stopped"));
 }
 
 #[test]

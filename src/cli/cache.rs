@@ -17,6 +17,7 @@ use super::{Found, Trouble};
 use crate::context::owner_of;
 use crate::settings::Settings;
 use crate::store::Store;
+use crate::sys::identity::become_identity;
 use crate::sys::process;
 
 #[derive(Subcommand)]
@@ -55,8 +56,7 @@ fn open() -> Result<(Settings, Store), Trouble> {
     };
     if process::is_root() {
         let owner = owner_of(&dir).map_err(|error| Trouble(error.to_string()))?;
-        process::become_identity(owner)
-            .map_err(|error| Trouble(format!("cannot become user {}: {error}", owner.uid)))?;
+        become_identity(owner).map_err(|error| Trouble(format!("cannot become user {}: {error}", owner.uid)))?;
     }
     Ok((settings, Store::new(dir)))
 }

@@ -6,7 +6,6 @@ mod show;
 mod survey;
 
 use std::io::{self, IsTerminal};
-use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +14,11 @@ use indicatif::{ProgressBar, ProgressStyle};
 use rustls_pki_types::UnixTime;
 
 use super::{Found, Trouble, output};
+use crate::context::owner_of;
 use crate::names::Domain;
 use crate::settings::Settings;
-use crate::sys::process::{self, Identity};
+use crate::sys::identity::{Identity, become_identity};
+use crate::sys::process;
 
 /// Whom root becomes where no cache directory says otherwise: nobody.
 const NOBODY: Identity = Identity {
@@ -72,13 +73,9 @@ fn leave_root(settings: &Settings) -> Result<(), Trouble> {
     if !process::is_root() {
         return Ok(());
     }
-    let owner = settings.cache_dir.as_ref().and_then(|dir| std::fs::metadata(dir).ok());
-    let owner = owner.filter(|about| about.is_dir() && about.uid() != 0);
-    let identity = owner.map_or(NOBODY, |about| Identity {
-        uid: about.uid(),
-        gid: about.gid(),
-    });
-    process::become_identity(identity).map_err(|error| {
+    let owner = settings.cache_dir.as_deref().and_then(|dir| owner_of(dir).ok());
+    let identity = owner.unwrap_or(NOBODY);
+    become_identity(identity).map_err(|error| {
         Trouble(format!(
             "root asks no network, and cannot become user {}: {error}",
             identity.uid

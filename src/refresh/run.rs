@@ -7,13 +7,15 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use super::{Idle, Plan, idle, plan};
 use crate::answer::Source;
+use crate::calendar;
 use crate::context::{Context, unix_now};
 use crate::crowd::{Worth, excess, parent};
 use crate::entry::{Entry, EntryError};
@@ -33,6 +35,12 @@ const SHORT: u32 = 4;
 const SLOW: usize = 32;
 /// How long the slow ones may take at the end, all together. A run begins every hour.
 const LATE: Duration = Duration::from_secs(20 * 60);
+/// How long a run tries to begin: one that has just begun has told so by then (`Lock::stamp`).
+const BEGIN: Duration = Duration::from_millis(500);
+/// No run takes longer than this, or than its entries can take, sixteen at once, and the slow ones after them.
+const LONGEST: Duration = Duration::from_secs(3600);
+/// What an entry may take beyond the setting `timeout`: an overrun, and its write.
+const OVERRUN: Duration = Duration::from_secs(5);
 /// How long a mark waits for those who write the same entry.
 const WRITE_TURN: Duration = Duration::from_secs(1);
 
@@ -59,6 +67,9 @@ pub enum RunError {
     Store(StoreError),
     /// Another run is on.
     Busy,
+    /// Another run is on since a time (Unix seconds, of the file that it locks) at which none that goes on can have begun:
+    /// it was stopped, or it hangs.
+    Stuck(u64, PathBuf),
     /// The lock cannot be taken: this user may not write to the cache directory.
     Lock(std::io::Error),
 }
@@ -70,6 +81,14 @@ impl fmt::Display for RunError {
             Self::NoDirectory => f.write_str("the settings name no cache directory"),
             Self::Store(e) => e.fmt(f),
             Self::Busy => f.write_str("another refresh is running"),
+            Self::Stuck(since, locks) => {
+                let (since, locks) = (calendar::date_time(*since), locks.display());
+                write!(
+                    f,
+                    "another refresh has been running since {since}, longer than it can take, and no policy is renewed: find \
+                     the process that is stopped or hangs, and end it (fuser -v {locks})"
+                )
+            }
             Self::Lock(e) => write!(f, "cannot lock the cache directory: {e}; run this as its owner"),
         }
     }
@@ -117,13 +136,18 @@ impl<'a> Run<'a> {
         let dir = context.settings().cache_dir.clone().ok_or(RunError::NoDirectory)?;
         let store = Store::new(dir);
         let uses_are_noted = store.uses_are_noted().map_err(RunError::Store)?;
-        let turn = store.lock_name(RUN, Instant::now()).map_err(|e| match e.kind() {
-            std::io::ErrorKind::TimedOut => RunError::Busy,
-            _ => RunError::Lock(e),
-        })?;
+        let domains = store.domains().map_err(RunError::Store)?;
+        let turn = match store.lock_name(RUN, Instant::now() + BEGIN) {
+            Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
+                let longest = longest(domains.len(), context.settings().timeout);
+                return Err(busy(&store.locks(), longest));
+            }
+            other => other.map_err(RunError::Lock)?,
+        };
+        turn.stamp().map_err(RunError::Lock)?;
         Ok(Self {
             context,
-            domains: store.domains().map_err(RunError::Store)?,
+            domains,
             swept: store.sweep().map_err(RunError::Store)?,
             uses_are_noted,
             store,
@@ -352,4 +376,40 @@ fn at_once<'i, T: Sync>(items: &'i [T], work: impl Fn(&'i T) + Sync) {
         }
         all();
     });
+}
+
+/// How long a run over so many entries can take.
+fn longest(entries: usize, timeout: Duration) -> Duration {
+    let rounds = u32::try_from(entries.div_ceil(AT_ONCE)).unwrap_or(u32::MAX);
+    let first = (timeout / SHORT).saturating_add(OVERRUN).saturating_mul(rounds);
+    // The last of the slow ones begins when the time of them all is nearly over.
+    first.saturating_add(LATE).saturating_add(timeout).max(LONGEST)
+}
+
+/// What it means that another run holds the lock: it has stamped the file when it began. A time of that file is no more
+/// than what a member of the group has set, who could do worse; one that lies in the future is no time of a run either.
+fn busy(locks: &Path, longest: Duration) -> RunError {
+    let begun = locks.symlink_metadata().and_then(|about| about.modified());
+    let begun = begun.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+    let begun = begun.map_or(0, |since| since.as_secs());
+    if begun.abs_diff(unix_now()) > longest.as_secs() {
+        RunError::Stuck(begun, locks.to_owned())
+    } else {
+        RunError::Busy
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_may_take_as_long_as_its_entries_do() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(longest(0, minute), LONGEST);
+        // 117 times 20 seconds, and 21 minutes: an hour.
+        assert_eq!(longest(117 * AT_ONCE, minute), LONGEST);
+        assert_eq!(longest(117 * AT_ONCE + 1, minute), LONGEST + Duration::from_secs(20));
+        assert_eq!(longest(usize::MAX, Duration::MAX), Duration::MAX);
+    }
 }

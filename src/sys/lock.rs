@@ -4,18 +4,24 @@
 //! other as processes do, and the kernel frees what a killed holder held. A child that is forked meanwhile inherits the
 //! open file and would hold the lock as long as it lives; so it closes its copy right after the fork.
 
-use std::fs::File;
+use std::fs::{self, File, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::process;
+
 /// How long a waiter sleeps between two attempts, at first and at most.
 const NAP: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
 /// How many locks a process holds at once. More lookups than that go without.
 const MOST: usize = 256;
+
+/// The mode of a file that its owner alone may lock.
+pub(crate) const OWNER_ALONE: u32 = 0o600;
 
 /// The descriptors of the locks that this process holds; -1 where a place is free.
 static HELD: [AtomicI32; MOST] = [const { AtomicI32::new(-1) }; MOST];
@@ -27,7 +33,8 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock of a name in a file, which is made where it is missing, with the given mode.
+    /// Waits for the lock of a name in a file, which is made where it is missing. Whoever can open the file can lock, so
+    /// the mode says who may; with [`OWNER_ALONE`] that is the caller.
     ///
     /// # Errors
     /// The file cannot be opened or locked, the deadline passed (`TimedOut`), or this process holds too many locks.
@@ -37,13 +44,10 @@ impl Lock {
         let range = range(name);
         let mut nap = NAP.0;
         loop {
-            // SAFETY: an open descriptor of ours and a valid flock structure; the kernel reads it only.
-            if unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range) } == 0 {
-                break;
-            }
-            match io::Error::last_os_error() {
-                e if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES | libc::EINTR)) => {}
-                e => return Err(e),
+            match kernel::lock(&file, &range) {
+                Ok(()) => break,
+                Err(e) if matches!(e.raw_os_error(), Some(libc::EAGAIN | libc::EACCES | libc::EINTR)) => {}
+                Err(e) => return Err(e),
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -65,6 +69,16 @@ impl Lock {
                 unsafe { libc::close(descriptor) };
                 Err(io::ErrorKind::QuotaExceeded.into())
             }
+        }
+    }
+
+    /// Sets the time of the file to now: others can see since when it is locked.
+    pub(crate) fn stamp(&self) -> io::Result<()> {
+        // SAFETY: a system call on a descriptor, which is ours or -1. Without a time it is now, for which the right to
+        // write is enough.
+        match unsafe { libc::futimens(self.place.load(Ordering::Acquire), std::ptr::null()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
         }
     }
 }
@@ -97,36 +111,119 @@ fn close_in_children() {
 }
 
 fn open(path: &Path, mode: u32) -> io::Result<File> {
-    use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
     let mut options = File::options();
     options
         .read(true)
         .write(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-    match options.open(path) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-        other => return other,
+    let file = match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return make(path, mode),
+        other => other?,
+    };
+    let about = file.metadata()?;
+    let is_ours = about.uid() == process::user();
+    if mode == OWNER_ALONE && !is_ours {
+        // One of the group made it when all of them wrote, and he could lock it for ever.
+        fs::remove_file(path)?;
+        return make(path, mode);
     }
-    match options.create_new(true).mode(mode).open(path) {
+    if is_ours && about.is_file() && about.mode() & 0o777 != mode {
+        // The directory had another mode when it was made.
+        file.set_permissions(Permissions::from_mode(mode))?;
+    }
+    Ok(file)
+}
+
+fn make(path: &Path, mode: u32) -> io::Result<File> {
+    let mut options = File::options();
+    options
+        .read(true)
+        .write(true)
+        .mode(mode)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+    match options.clone().create_new(true).open(path) {
         // The mode is set and not left to the umask.
-        Ok(file) => file.set_permissions(PermissionsExt::from_mode(mode)).map(|()| file),
-        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.create_new(false).open(path),
+        Ok(file) => file.set_permissions(Permissions::from_mode(mode)).map(|()| file),
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => options.open(path),
         Err(e) => Err(e),
     }
 }
 
-/// The octet of a name: a hash with 62 bits, FNV-1a. Two names on one octet only wait for each other.
-fn range(name: &str) -> libc::flock {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
-        (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
-    });
-    // SAFETY: a flock is plain memory for which all zeros is a valid value.
-    let mut range: libc::flock = unsafe { std::mem::zeroed() };
+/// The octet of a name: 62 bits of its SHA-256. Two names on one octet only wait for each other, but whoever could
+/// compute a name on the octet of another one could keep that one waiting.
+fn range(name: &str) -> kernel::Range {
+    let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+    let begin = digest
+        .as_ref()
+        .first_chunk()
+        .map_or(0, |octets| u64::from_be_bytes(*octets));
+    // SAFETY: it is plain memory for which all zeros is a valid value.
+    let mut range: kernel::Range = unsafe { std::mem::zeroed() };
     range.l_type = libc::F_WRLCK as libc::c_short;
     range.l_whence = libc::SEEK_SET as libc::c_short;
-    range.l_start = libc::off_t::try_from(hash >> 2).unwrap_or(0);
+    range.l_start = (begin >> 2) as i64;
     range.l_len = 1;
     range
+}
+
+/// Where a file's offsets have 64 bits in the C library, as with every musl and on every machine of 64 bits.
+#[cfg(not(all(
+    target_env = "gnu",
+    any(
+        target_arch = "x86",
+        target_arch = "arm",
+        target_arch = "mips",
+        target_arch = "powerpc",
+        target_arch = "sparc",
+        target_arch = "m68k"
+    )
+)))]
+mod kernel {
+    use super::*;
+
+    pub(super) use libc::flock as Range;
+
+    pub(super) fn lock(file: &File, range: &Range) -> io::Result<()> {
+        // SAFETY: an open descriptor of ours and a valid structure; the kernel reads it only.
+        match unsafe { libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const *range) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+}
+
+/// Where they have 32, the kernel is asked itself: programs of 32 and of 64 bits lock the same octet.
+#[cfg(all(
+    target_env = "gnu",
+    any(
+        target_arch = "x86",
+        target_arch = "arm",
+        target_arch = "mips",
+        target_arch = "powerpc",
+        target_arch = "sparc",
+        target_arch = "m68k"
+    )
+))]
+mod kernel {
+    use super::*;
+
+    pub(super) use libc::flock64 as Range;
+
+    pub(super) fn lock(file: &File, range: &Range) -> io::Result<()> {
+        // SAFETY: an open descriptor of ours and a valid structure; the kernel reads it only.
+        let locked = unsafe {
+            libc::syscall(
+                libc::SYS_fcntl64,
+                file.as_raw_fd(),
+                libc::F_OFD_SETLK,
+                &raw const *range,
+            )
+        };
+        match locked {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -151,7 +248,47 @@ mod tests {
         at_once(&file, "b.example").unwrap();
         drop(held);
         at_once(&file, "a.example").unwrap();
-        std::fs::remove_file(&file).unwrap();
+        fs::remove_file(&file).unwrap();
+    }
+
+    /// The octets are a promise between processes, of 32 and of 64 bits alike: those of `printf NAME | sha256sum`.
+    #[test]
+    fn the_octet_of_a_name() {
+        for (name, digest) in [
+            ("a.example", 0xb8e7_4533_71a0_24da_u64),
+            ("a.example write", 0xb6a2_ee17_11e0_f847_u64),
+            ("refresh run", 0x8901_e16e_d5c4_d8bc_u64),
+        ] {
+            assert_eq!(range(name).l_start as u64, digest >> 2, "{name}");
+            assert_eq!(range(name).l_len, 1);
+        }
+        let file = file("octet");
+        let held = at_once(&file, "a.example").unwrap();
+        let mut other = range("a.example");
+        other.l_start ^= 1;
+        // The neighbouring octet, and one that differs above 32 bits alone, are others.
+        kernel::lock(&open(&file, 0o660).unwrap(), &other).unwrap();
+        other.l_start ^= 1 | 1 << 40;
+        kernel::lock(&open(&file, 0o660).unwrap(), &other).unwrap();
+        other.l_start ^= 1 << 40;
+        assert!(kernel::lock(&open(&file, 0o660).unwrap(), &other).is_err());
+        drop(held);
+        kernel::lock(&open(&file, 0o660).unwrap(), &other).unwrap();
+        fs::remove_file(&file).unwrap();
+    }
+
+    /// Who may lock is who may write, whatever was the case before.
+    #[test]
+    fn the_mode_is_as_it_is_asked_for() {
+        let file = file("mode");
+        for mode in [OWNER_ALONE, 0o660, OWNER_ALONE] {
+            drop(Lock::take(&file, mode, "a.example", Instant::now()).unwrap());
+            assert_eq!(file.metadata().unwrap().mode() & 0o777, mode);
+        }
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+        drop(Lock::take(&file, OWNER_ALONE, "a.example", Instant::now()).unwrap());
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, OWNER_ALONE);
+        fs::remove_file(&file).unwrap();
     }
 
     #[test]
@@ -174,7 +311,7 @@ mod tests {
             libc::waitpid(child, std::ptr::null_mut(), 0);
         }
         again.unwrap();
-        std::fs::remove_file(&file).unwrap();
+        fs::remove_file(&file).unwrap();
     }
 
     #[test]
@@ -199,6 +336,6 @@ mod tests {
         assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
         // SAFETY: our own child.
         unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
-        std::fs::remove_file(&file).unwrap();
+        fs::remove_file(&file).unwrap();
     }
 }

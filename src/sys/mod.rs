@@ -3,6 +3,8 @@
 use std::io;
 
 pub(crate) mod bell;
+pub(crate) mod identity;
+mod inheritance;
 pub(crate) mod lock;
 #[cfg(feature = "lab")]
 pub(crate) mod namespace;

@@ -10,15 +10,12 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::identity::{Identity, become_identity};
+use super::inheritance;
+use super::thread::BlockedSignals;
+
 /// How long a helper that has given its answer, or was killed, may take to end.
 const REAP_TIME: Duration = Duration::from_secs(1);
-
-/// The user and the group that a helper becomes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
-}
 
 /// Why a helper gave no answer.
 #[derive(Debug)]
@@ -41,10 +38,15 @@ impl fmt::Display for HelperError {
     }
 }
 
+/// The user with whose rights this process runs.
+pub(crate) fn user() -> u32 {
+    // SAFETY: geteuid has no preconditions and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Whether this process runs as root.
 pub(crate) fn is_root() -> bool {
-    // SAFETY: geteuid has no preconditions and cannot fail.
-    unsafe { libc::geteuid() == 0 }
+    user() == 0
 }
 
 /// Whether the environment may be another user's than the one with whose rights we run: as root, or in a program that
@@ -77,25 +79,26 @@ pub(crate) fn in_helper(
     Left::reap();
     let work = || with_length(&work());
     let (read, write) = pipe().map_err(HelperError::Start)?;
+    let parent = std::process::id();
+    // Until the child has its own: no handler of the host runs there, and no Ctrl-Z at the host's terminal stops it.
+    let blocked = BlockedSignals::new();
     // SAFETY: the child runs our own code alone. It takes no lock that another thread of the parent may hold: glibc
     // makes malloc and thread creation usable in the child of a threaded process, and our own locks are only tried.
     match ending::outside_exit(|| unsafe { libc::fork() }).map_err(HelperError::Start)? {
         -1 => Err(HelperError::Start(io::Error::last_os_error())),
         0 => {
             drop(read);
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-                become_identity(identity).is_ok() && {
-                    // Without its parent nobody wants the answer. After the change of user, which would undo it.
-                    // SAFETY: a plain system call on values.
-                    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-                    File::from(write).write_all(&work()).is_ok()
-                }
+            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| -> io::Result<()> {
+                let mut pipe = inheritance::let_go(write, blocked)?;
+                become_identity(identity)?;
+                end_with(parent)?;
+                pipe.write_all(&work())
             }));
             // SAFETY: _exit runs neither the host's destructors nor its exit handlers, which belong to the parent.
-            unsafe { libc::_exit(i32::from(!done.unwrap_or(false))) }
+            unsafe { libc::_exit(i32::from(!matches!(done, Ok(Ok(()))))) }
         }
         child => {
-            drop(write);
+            drop((blocked, write));
             let pidfd = pidfd(child);
             let answer = read_until(read, pidfd.as_ref(), deadline, longest);
             if !matches!(answer, Ok(ref bytes) if !bytes.is_empty()) {
@@ -115,25 +118,20 @@ pub(crate) fn in_helper(
     }
 }
 
-/// Gives up every right but those of `identity`, and makes sure that there is no way back.
-///
-/// # Errors
-/// What the system says. The process is then neither who it was nor who it should be, and must do nothing more.
-pub(crate) fn become_identity(identity: Identity) -> io::Result<()> {
-    let Identity { uid, gid } = identity;
-    // SAFETY: plain system calls on values; setgroups gets one valid group.
-    unsafe {
-        if libc::setgroups(1, &raw const gid) != 0
-            || libc::setresgid(gid, gid, gid) != 0
-            || libc::setresuid(uid, uid, uid) != 0
-        {
+/// Without its parent nobody wants the answer of a child. To be called after the change of user, which would undo it.
+fn end_with(parent: u32) -> io::Result<()> {
+    // SAFETY: plain system calls on values.
+    let now = unsafe {
+        if libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL as libc::c_ulong) != 0 {
             return Err(io::Error::last_os_error());
         }
-        if uid == 0 || libc::setuid(0) == 0 || libc::geteuid() != uid {
-            return Err(io::ErrorKind::PermissionDenied.into());
-        }
+        libc::getppid()
+    };
+    // It may have ended before. One outside of the namespace of this child has no number here.
+    match u32::try_from(now) {
+        Ok(now) if now == 0 || now == parent => Ok(()),
+        _ => Err(io::ErrorKind::NotConnected.into()),
     }
-    Ok(())
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -160,12 +160,12 @@ extern "C" fn run(work: *mut c_void) -> *mut c_void {
 /// While it lives, this thread takes no signal. Those that arrive wait, or go to another thread of the process.
 ///
 /// For the thread that inherits the mask this also covers SIGPIPE: a peer that closes early cannot end the host.
-struct BlockedSignals {
+pub(super) struct BlockedSignals {
     before: libc::sigset_t,
 }
 
 impl BlockedSignals {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         // SAFETY: a sigset_t is plain memory for which all zeros is a valid value; both calls get valid pointers to
         // such sets of our own. They cannot fail with these arguments.
         unsafe {
@@ -175,6 +175,12 @@ impl BlockedSignals {
             libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
             Self { before }
         }
+    }
+
+    /// Lets every signal in, also those that were blocked before.
+    pub(super) fn unblock_all(mut self) {
+        // SAFETY: a valid set of our own, which becomes the mask when `self` is dropped.
+        unsafe { libc::sigemptyset(&raw mut self.before) };
     }
 }
 

@@ -1,7 +1,7 @@
 //! `mtasts cache refresh`: renews, keeps, alerts, repairs, removes.
 
 use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mtasts::context::unix_now;
 use mtasts::lab::{self, Change, Https, Policy, policy_text};
@@ -210,7 +210,7 @@ fn broken_files_are_repaired_or_told_and_left_overs_swept() {
         std::fs::write(host.cache.join("testing.test"), "mtasts 2 from the future\n").unwrap();
         let left_over = host.cache.join(format!(".tmp-{}-0-0", 0x7fff_fff0_u32));
         let file = std::fs::File::create(&left_over).unwrap();
-        file.set_modified(std::time::SystemTime::now() - Duration::from_secs(2 * HOUR))
+        file.set_modified(SystemTime::now() - Duration::from_secs(2 * HOUR))
             .unwrap();
         let ran = host.cache("refresh --json");
         let counts = ran.json();
@@ -337,6 +337,52 @@ fn a_slow_policy_host_has_its_whole_time_at_the_end() {
             (Some(0), String::new())
         );
         assert!(host.fetched("good.test") + HOUR > unix_now());
+    });
+}
+
+/// A run that was stopped, by Ctrl-Z or in a frozen cgroup, holds its lock for as long: that does not stay unseen.
+#[test]
+fn a_run_that_takes_longer_than_it_can_is_a_failure() {
+    on_the_internet("stuck", |host| {
+        host.lookup("good.test");
+        host.age("good.test", LATE);
+        host.lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
+        let lock = host.cache.join(".lock");
+        let touch = |time: SystemTime| {
+            let file = std::fs::File::options().write(true).open(&lock).unwrap();
+            file.set_modified(time).unwrap();
+        };
+        // It tells when it begins, whatever the file said before.
+        touch(SystemTime::UNIX_EPOCH);
+        let mut first = command(std::path::Path::new(env!("CARGO_BIN_EXE_mtasts")), "refresh")
+            .spawn()
+            .unwrap();
+        let asks = Instant::now() + Duration::from_secs(10);
+        while host.asked("good.test") < 2 && lock.metadata().unwrap().modified().unwrap() == SystemTime::UNIX_EPOCH {
+            assert!(Instant::now() < asks, "it does not begin");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // SAFETY: our own child.
+        assert_eq!(unsafe { libc::kill(first.id().try_into().unwrap(), libc::SIGSTOP) }, 0);
+        let second = host.cache("refresh");
+        assert_eq!(second.err, "mtasts: another refresh is running\n");
+        assert_eq!((second.status, second.out.as_str()), (0, ""));
+        let (hours, now) = (Duration::from_secs(2 * HOUR), SystemTime::now());
+        for time in [now - hours, now + hours, SystemTime::UNIX_EPOCH] {
+            touch(time);
+            let third = host.cache("refresh");
+            assert_eq!((third.status, third.out.as_str()), (1, ""), "{third:?}");
+            let told = format!("and end it (fuser -v {})", lock.display());
+            assert!(
+                third.err.lines().count() == 1 && third.err.contains("longer than it can take"),
+                "{third:?}"
+            );
+            assert!(third.err.contains(&told), "says what to do: {third:?}");
+        }
+        first.kill().unwrap();
+        first.wait().unwrap();
+        host.lab.set("good.test", Change::https(Https::Ok)).unwrap();
+        assert_eq!(host.cache("refresh").status, 0);
     });
 }
 

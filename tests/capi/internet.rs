@@ -171,6 +171,9 @@ fn nothing_is_left_behind_but_the_cache_with_its_modes() {
                     let files: Vec<PathBuf> = fs::read_dir(&cache).unwrap().map(|f| f.unwrap().path()).collect();
                     assert!(files.iter().any(|file| file.ends_with("good.test")), "{files:?}");
                     for file in files {
+                        // Whoever does not write there does not lock either.
+                        let writes_alone = file.ends_with(".lock") && of_directory & 0o020 == 0;
+                        let of_files = if writes_alone { &0o600 } else { of_files };
                         assert_eq!(mode(&file), *of_files, "{file:?} umask {umask} as {who:?}");
                         assert_eq!(file.metadata().unwrap().uid(), USER);
                     }
@@ -261,10 +264,16 @@ fn a_context_touches_nothing_and_every_descriptor_ends_with_exec() {
                     opened += 1;
                 }
                 assert!(name != "fcntl" || !call.contains("F_DUPFD,"), "as {who:?}: {call}");
+                // Root's helper has the signals of a new process, and errors in place of two of them.
+                let of_helper = who == Who::Root
+                    && (call.contains("{sa_handler=SIG_DFL,")
+                        || ["SIGPIPE", "SIGXFSZ"]
+                            .iter()
+                            .any(|signal| call.starts_with(&format!("rt_sigaction({signal}, {{sa_handler=SIG_IGN,"))));
                 // pthread_create sets glibc's own handler for setuid in all threads, on a signal of glibc's own.
                 let of_glibc = call.starts_with("rt_sigaction(SIGRT_1, {");
                 let never = ["execve", "umask", "rt_sigaction", "setitimer", "alarm"].contains(&name);
-                assert!(!never || of_glibc, "as {who:?}: {call}");
+                assert!(!never || of_glibc || of_helper, "as {who:?}: {call}");
             }
             assert!(opened > 3, "a lookup opens sockets: {lookup:?}");
         }

@@ -2,10 +2,12 @@
 //! and what becomes of mail when it is missing, misconfigured or crashes.
 
 use super::host::{self, Config, Fate, Host};
-use super::{BUILDS, World, evidence};
+use super::{BUILDS, World, evidence, processes};
+use mtasts::lab::{Change, Https};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::process::Stdio;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -53,6 +55,91 @@ pub(crate) fn root_stays_off_the_network(world: &World) {
             );
         }
         evidence("after a delivery", &format!("{policies:?} belong to uid {owner}"));
+    }
+}
+
+/// Any user can start `exim -bt`, and stop it with Ctrl-Z when it asks for a policy: everybody's mail to the domain would
+/// wait for the lock. The helper has a session of its own, and has nothing of root's; and where it is stopped as well (a
+/// frozen cgroup), the mail of the others waits for a moment and is protected.
+pub(crate) fn stopped_by_its_user(world: &World) {
+    let signal = |pid: i32, signal: i32| {
+        // SAFETY: a process of this test, or a group of them.
+        let sent = unsafe { libc::kill(pid, signal) };
+        assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
+    };
+    for tls in BUILDS {
+        let host = world.host(*tls, &Config::Complete);
+        fs::write(
+            host.etc("mtasts/mtasts.toml"),
+            host::SETTINGS.replace("timeout = 3", "timeout = 60"),
+        )
+        .unwrap();
+        let about = fs::metadata(host.var("lib/mtasts")).unwrap();
+        let owner = cache_owner(&host);
+        world.lab.set("good.test", Change::https(Https::Silent)).unwrap();
+        let fetches = || {
+            world
+                .lab
+                .counters()
+                .https
+                .get("mta-sts.good.test")
+                .copied()
+                .unwrap_or(0)
+        };
+        let fetched = fetches();
+        let mut exim = host
+            .command_as_nobody(&[], "exim4")
+            .args(["-bt", "a@good.test"])
+            .stdout(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .unwrap();
+        let user = i32::try_from(exim.id()).unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        let helper = loop {
+            assert!(Instant::now() < end, "no helper that fetches");
+            let helpers = processes::group(user).into_iter().flat_map(processes::children);
+            let helper = helpers.into_iter().find(|pid| processes::uid(*pid) == Some(owner));
+            if let Some(helper) = helper.filter(|_| fetches() > fetched) {
+                break helper;
+            }
+            thread::sleep(Duration::from_millis(5));
+        };
+        signal(-user, libc::SIGSTOP);
+        thread::sleep(Duration::from_millis(200));
+        let states: Vec<_> = processes::group(user)
+            .into_iter()
+            .filter_map(processes::state)
+            .collect();
+        assert!(
+            !states.is_empty() && states.iter().all(|state| state == "T"),
+            "{states:?}"
+        );
+        assert_ne!(processes::state(helper).as_deref(), Some("T"), "it is of the group");
+        processes::is_bare(helper, owner, about.gid());
+        evidence(
+            &format!("exim -bt of nobody, stopped ({tls:?})"),
+            &format!(
+                "its processes: {states:?}, root's helper: {:?}",
+                processes::state(helper)
+            ),
+        );
+
+        signal(helper, libc::SIGSTOP);
+        world.lab.reset().unwrap();
+        let begun = Instant::now();
+        let outcome = host.command("exim4").args(["-bt", "a@good.test"]).output().unwrap();
+        let (took, text) = (begun.elapsed(), String::from_utf8_lossy(&outcome.stdout).into_owned());
+        assert!(text.contains("transport = remote_smtp_mtasts"), "{text}");
+        assert!(took < Duration::from_secs(8), "{took:?}");
+        evidence(
+            &format!("exim -bt of root beside a helper that is stopped ({tls:?})"),
+            &format!("{took:.1?}: {}", text.split_whitespace().collect::<Vec<_>>().join(" ")),
+        );
+        // What stands outside of the host (`nsenter`) stops whenever Exim is stopped.
+        exim.kill().unwrap();
+        drop(host);
+        exim.wait().unwrap();
     }
 }
 

@@ -19,7 +19,8 @@ use crate::refresh::run::{Outcome, Run, RunError};
 /// To be run every hour: each policy is renewed once a day, those with a short life earlier. What an administrator should
 /// know is told on stderr, a line for each domain. Where another refresh is running this one does nothing.
 ///
-/// Exit status: 0, or 1 where a policy could not be renewed or has become weaker, or where a file cannot be used.
+/// Exit status: 0, or 1 where a policy could not be renewed or has become weaker, where a file cannot be used, or where
+/// another refresh has been running for longer than it can take.
 #[derive(Args)]
 pub(in crate::cli) struct Refresh {
     /// Renew every policy that counts, whether or not it is due.
@@ -49,6 +50,10 @@ impl Refresh {
             Err(error @ RunError::Busy) => {
                 output::tell(&error.to_string());
                 return Ok(Found::Good);
+            }
+            Err(error @ RunError::Stuck(..)) => {
+                output::tell(&error.to_string());
+                return Ok(Found::Bad);
             }
             other => other.map_err(|error| Trouble(error.to_string()))?,
         };
