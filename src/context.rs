@@ -630,12 +630,14 @@ impl Shared {
         let (learnt, heard) = sync_channel(1);
         let (wrote, written) = sync_channel(1);
         let (departed, departure) = sync_channel(1);
+        let (questions, are_there) = (Arc::new(AtomicBool::new(false)), Ordering::Relaxed);
+        let question = questions.clone();
         let asked = on_own_thread(deadline, move || {
             let resolver = match &*settings.nameservers {
                 [] => Resolver::system(),
                 servers => Resolver::with_servers(servers),
             };
-            let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share));
+            let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share, question));
             let roots = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
             let https = PolicyHost::new(dns.clone(), roots, settings.addresses()).within(&share);
             let turn = Turn {
@@ -658,7 +660,7 @@ impl Shared {
                 entry.note_use(now);
             }
             let answer = lookup.run(&mut entry, ask, now, deadline);
-            let answer = answer.with_warning(turn.without.take().map(Line::from));
+            let answer = answer.map(|answer| answer.with_warning(turn.without.take().map(Line::from)));
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((answer, entry.clone()));
             let store = turn.store.as_ref();
@@ -686,10 +688,16 @@ impl Shared {
                     let answer = Lookup::unfetched(&mut entry, id, &self.settings, now);
                     (entry, answer)
                 }
-                None => {
+                None if questions.load(are_there) => {
                     let mut entry = known.entry.clone();
                     let answer = Lookup::unanswered(&mut entry, &self.settings, now);
                     (entry, answer)
+                }
+                // The thread hangs where it had not come to DNS yet.
+                None => {
+                    let why = "the time was over before DNS was asked".to_owned();
+                    let answer = Lookup::not_asked(&known.entry, why, now)?;
+                    (known.entry.clone(), answer)
                 }
             };
             let saved = self.write_down(known, &entry);

@@ -12,8 +12,8 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::dns::{Dns, DnsError, Mx, Txt};
@@ -172,14 +172,18 @@ fn millis(time: Duration) -> u64 {
 pub(crate) struct Hurried<D> {
     dns: D,
     until: Option<Until>,
+    /// Whether there was any question.
+    asked: Arc<AtomicBool>,
 }
 
 impl<D: Dns> Hurried<D> {
-    pub(crate) fn new(dns: D, share: &Share) -> Self {
-        Self { dns, until: share.dns }
+    pub(crate) fn new(dns: D, share: &Share, asked: Arc<AtomicBool>) -> Self {
+        let until = share.dns;
+        Self { dns, until, asked }
     }
 
     fn ask<T>(&self, deadline: Instant, question: impl FnOnce(Instant) -> Result<T, DnsError>) -> Result<T, DnsError> {
+        self.asked.store(true, Ordering::Relaxed);
         match self.until.filter(|until| until.heard < deadline) {
             None => question(deadline),
             Some(until) => question(until.heard).map_err(|error| match error {

@@ -27,6 +27,7 @@ mod neighbours;
 mod privileges;
 mod processes;
 mod roots;
+mod values;
 
 /// The owner of the cache, and his group.
 const USER: u32 = 65_534;

@@ -1,6 +1,7 @@
 //! A member of the cache's group writes what he likes, with a digest that fits: whatever stands in the file, what the C
 //! interface lends keeps its promises, for a user and for root, who has it from a helper.
 
+use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char};
 use std::fs;
 use std::os::unix::fs::chown;
@@ -8,13 +9,12 @@ use std::path::Path;
 use std::ptr;
 
 use mtasts::context::unix_now;
-use mtasts::ffi::answer::{
+use mtasts::ffi::{
     mtasts_answer_defer_until, mtasts_answer_detail, mtasts_answer_domain, mtasts_answer_expires,
     mtasts_answer_explanation, mtasts_answer_fetched, mtasts_answer_free, mtasts_answer_id, mtasts_answer_mode,
-    mtasts_answer_mx, mtasts_answer_mx_count, mtasts_answer_warning,
+    mtasts_answer_mx, mtasts_answer_mx_count, mtasts_answer_warning, mtasts_context_free, mtasts_context_new,
+    mtasts_lookup_cached, mtasts_settings_free, mtasts_settings_new, mtasts_settings_set,
 };
-use mtasts::ffi::context::{mtasts_context_free, mtasts_context_new, mtasts_lookup_cached};
-use mtasts::ffi::settings::{mtasts_settings_free, mtasts_settings_new, mtasts_settings_set};
 use mtasts::policy::MAX_MAX_AGE;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -40,8 +40,20 @@ fn value() -> impl Strategy<Value = String> {
 /// The body of a file: the lines in their order, each there or not.
 fn body() -> impl Strategy<Value = String> {
     const LINES: [&str; 14] = [
-        "policy-id", "fetched", "mode-since", "imported", "pinned-until", "txt-seen", "txt-next", "failed-id",
-        "failed-at", "failed-result", "failed-detail", "unlearned-since", "used", "idle-since",
+        "policy-id",
+        "fetched",
+        "mode-since",
+        "imported",
+        "pinned-until",
+        "txt-seen",
+        "txt-next",
+        "failed-id",
+        "failed-at",
+        "failed-result",
+        "failed-detail",
+        "unlearned-since",
+        "used",
+        "idle-since",
     ];
     let lines = proptest::collection::vec((prop::bool::weighted(0.7), value()), LINES.len());
     let good = (prop::bool::weighted(0.7), "[A-Za-z0-9]{1,32}", any::<u32>());
@@ -76,7 +88,9 @@ fn lent(text: *const c_char) -> String {
 }
 
 fn is_one_line(text: &str) -> bool {
-    !text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}'))
+    !text
+        .chars()
+        .any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}'))
 }
 
 /// Asks the cache, and looks at all that an answer lends.
@@ -99,7 +113,10 @@ fn keeps_its_promises(cache: &Path) -> bool {
         let (id, now) = (lent(mtasts_answer_id(answer)), unix_now());
         let is_there = !id.is_empty();
         if is_there {
-            assert!(id.len() <= 32 && id.bytes().all(|c| c.is_ascii_alphanumeric()), "{id:?}");
+            assert!(
+                id.len() <= 32 && id.bytes().all(|c| c.is_ascii_alphanumeric()),
+                "{id:?}"
+            );
             let (fetched, expires) = (mtasts_answer_fetched(answer), mtasts_answer_expires(answer));
             assert!(fetched <= now + 1, "{fetched}");
             assert!((now..=now + 1 + u64::from(MAX_MAX_AGE)).contains(&expires), "{expires}");
@@ -110,7 +127,12 @@ fn keeps_its_promises(cache: &Path) -> bool {
         assert_eq!(mtasts_answer_defer_until(answer), 0);
         for index in 0..mtasts_answer_mx_count(answer) {
             let pattern = lent(mtasts_answer_mx(answer, index));
-            assert!(pattern.bytes().all(|c| c.is_ascii_alphanumeric() || b"*.-".contains(&c)), "{pattern:?}");
+            assert!(
+                pattern
+                    .bytes()
+                    .all(|c| c.is_ascii_alphanumeric() || b"*.-".contains(&c)),
+                "{pattern:?}"
+            );
         }
         assert_eq!(lent(mtasts_answer_domain(answer)), DOMAIN);
         for text in [
@@ -132,7 +154,7 @@ fn whatever_a_file_says_what_c_is_lent_keeps_its_promises() {
     let cache = std::env::temp_dir().join(format!("mtasts-attacks-{}-values", std::process::id()));
     fs::create_dir(&cache).unwrap();
     chown(&cache, Some(USER), Some(USER)).unwrap();
-    let (mut read, mut tried) = (0, 0);
+    let (read, tried) = (Cell::new(0), Cell::new(0));
     let config = Config {
         cases: 600,
         failure_persistence: None,
@@ -143,10 +165,15 @@ fn whatever_a_file_says_what_c_is_lent_keeps_its_promises() {
         let ours = as_user(USER, USER, || keeps_its_promises(&cache));
         let roots = keeps_its_promises(&cache);
         assert_eq!(ours, roots, "root and its helper read the same");
-        (read, tried) = (read + usize::from(ours), tried + 1);
+        read.set(read.get() + usize::from(ours));
+        tried.set(tried.get() + 1);
         Ok(())
     });
     fs::remove_dir_all(&cache).unwrap();
     result.unwrap();
-    assert!(read > tried / 20, "only {read} of {tried} files held a policy: this shows little");
+    let (read, tried) = (read.get(), tried.get());
+    assert!(
+        read > tried / 20,
+        "only {read} of {tried} files held a policy: this shows little"
+    );
 }
