@@ -745,7 +745,8 @@ int32_t mtasts_queue_fd(const struct mtasts_queue *queue);
 // fine. A lookup under way takes less than 1 KiB of memory and the text of its domain, beside what the 256 threads use.
 //
 // In a process of root a lookup whose time is over before anything was learnt completes with `MTASTS_E_SYSTEM`, because
-// root does not read the cache itself.
+// root does not read the cache itself. So does, in any process, one that was never begun because all threads that its
+// parent domain may have are busy with silent names, unless a policy of the domain is in the cache.
 //
 // Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` (no such name can have a policy),
 // `MTASTS_E_SYSTEM` (no thread), `MTASTS_E_FORKED` or `MTASTS_E_PANIC`. Only after `MTASTS_OK` there is a completion.
@@ -831,7 +832,8 @@ int32_t mtasts_settings_of_host(struct mtasts_settings **out, struct mtasts_erro
 // `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 // `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not
 // public), `nat64_prefixes` (IPv6 networks of 32, 40, 48, 56, 64 or 96 bits: an address below one is judged by the IPv4
-// address that it carries, RFC 6052), `first_contact_defer`, `txt_life_min`, `txt_life_max` (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
+// address that it carries, RFC 6052), `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
+// (times such as `30s`, `5m`, `1h`, `1d`), `exceptions`
 // (absolute path of a file of domains for which nothing is enforced, a `DOMAIN 2026-12-31 REASON` on each line; it is
 // read at once, and again by a context when it has changed; empty: none).
 //
