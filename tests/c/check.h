@@ -66,7 +66,9 @@ static inline void expect(const mtasts_context *context, const char *domain, int
         WORKS(mtasts_recheck(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error));
     else
         WORKS(mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error));
-    if (mtasts_answer_mode(answer) != mode || *mtasts_answer_warning(answer)) {
+    /* Under Valgrind a fetch may take longer than others wait for it. */
+    const char *warning = mtasts_answer_warning(answer);
+    if (mtasts_answer_mode(answer) != mode || (*warning && !strstr(warning, "without its lock"))) {
         fprintf(stderr, "%s (%s)\n", mtasts_answer_explanation(answer), mtasts_answer_warning(answer));
         exit(1);
     }
