@@ -201,15 +201,7 @@ impl Dns for Resolver {
     fn txt(&self, name: &str, deadline: Instant) -> Result<Txt, DnsError> {
         let name = absolute(name)?;
         self.ask(deadline, async |servers: Servers| {
-            let found = servers.resolve(name, RecordType::TXT).await?;
-            let records = found.data.into_iter().filter_map(|data| match data {
-                RData::TXT(txt) => Some(txt.txt_data.concat()),
-                _ => None,
-            });
-            Ok(Txt {
-                records: records.collect(),
-                ttl: Duration::from_secs(found.ttl.into()),
-            })
+            servers.resolve(name, RecordType::TXT).await.map(txt_of)
         })
     }
 
@@ -221,17 +213,7 @@ impl Dns for Resolver {
     fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Vec<Mx>, DnsError> {
         let name = absolute(domain.as_str())?;
         self.ask(deadline, async |servers: Servers| {
-            let found = servers.resolve(name, RecordType::MX).await?;
-            let records = found.data.into_iter().filter_map(|data| match data {
-                RData::MX(mx) => Some(Mx {
-                    preference: mx.preference,
-                    exchange: printed(&mx.exchange),
-                }),
-                _ => None,
-            });
-            let mut records: Vec<Mx> = records.collect();
-            records.sort();
-            Ok(records)
+            servers.resolve(name, RecordType::MX).await.map(mx_of)
         })
     }
 }
@@ -340,42 +322,11 @@ impl Servers {
 
     /// One type of records, aliases followed (RFC 8461 3.1 asks for it, RFC 1034 3.6.2 says how).
     async fn resolve(&self, name: Name, kind: RecordType) -> Result<Found, DnsError> {
-        let (mut name, mut ttl, mut aliases) = (name, u32::MAX, 0);
+        let mut chain = Chain::from(name);
         for _ in 0..=MAX_QUESTIONS {
-            let asked = name.clone();
-            let response = self.query(Query::query(asked.clone(), kind)).await?;
-            loop {
-                let records: Vec<&Record> = response
-                    .answers
-                    .iter()
-                    .filter(|r| r.name == name && r.record_type() == kind)
-                    .collect();
-                if let Some(least) = records.iter().map(|r| r.ttl).min() {
-                    let data = records.into_iter().map(|r| r.data.clone()).collect();
-                    return Ok(Found {
-                        data,
-                        ttl: ttl.min(least),
-                    });
-                }
-                let alias = response.answers.iter().find_map(|r| match &r.data {
-                    RData::CNAME(target) if r.name == name => Some((target.0.clone(), r.ttl)),
-                    _ => None,
-                });
-                let Some((target, alias_ttl)) = alias else { break };
-                aliases += 1;
-                if aliases > MAX_ALIASES {
-                    return Err(too_many_aliases());
-                }
-                name = target;
-                name.set_fqdn(true);
-                ttl = ttl.min(alias_ttl);
-            }
-            // What the answer says of the end of the chain (RFC 6604 3), if it knows; else we ask for that name.
-            match response.response_code {
-                ResponseCode::NXDomain => return Err(DnsError::NxDomain),
-                ResponseCode::NoError if name == asked || response.soa().is_some() => return Err(DnsError::NoData),
-                ResponseCode::NoError => {}
-                code => return Err(server::refusal(code)),
+            let response = self.query(Query::query(chain.name.clone(), kind)).await?;
+            if let Some(found) = chain.follow(&response, kind) {
+                return found;
             }
         }
         Err(too_many_aliases())
@@ -419,6 +370,97 @@ impl Servers {
             }
         }
     }
+}
+
+/// The way from the name that was asked for over its aliases.
+struct Chain {
+    /// Where it has come.
+    name: Name,
+    /// The least TTL on the way.
+    ttl: u32,
+    aliases: usize,
+}
+
+impl Chain {
+    const fn from(name: Name) -> Self {
+        Self {
+            name,
+            ttl: u32::MAX,
+            aliases: 0,
+        }
+    }
+
+    /// Goes on by what a server has answered about the name where the chain is: to the records, to an error, or to
+    /// another name, about which nothing was said.
+    fn follow(&mut self, response: &DnsResponse, kind: RecordType) -> Option<Result<Found, DnsError>> {
+        let asked = self.name.clone();
+        loop {
+            let at_name = |r: &&Record| r.name == self.name && r.record_type() == kind;
+            let records: Vec<&Record> = response.answers.iter().filter(at_name).collect();
+            if let Some(least) = records.iter().map(|r| r.ttl).min() {
+                return Some(Ok(Found {
+                    data: records.into_iter().map(|r| r.data.clone()).collect(),
+                    ttl: self.ttl.min(least),
+                }));
+            }
+            let alias = response.answers.iter().find_map(|r| match &r.data {
+                RData::CNAME(target) if r.name == self.name => Some((target.0.clone(), r.ttl)),
+                _ => None,
+            });
+            let Some((target, ttl)) = alias else { break };
+            self.aliases += 1;
+            if self.aliases > MAX_ALIASES {
+                return Some(Err(too_many_aliases()));
+            }
+            self.name = target;
+            self.name.set_fqdn(true);
+            self.ttl = self.ttl.min(ttl);
+        }
+        // What the answer says of the end of the chain (RFC 6604 3), if it knows; else we ask for that name.
+        match response.response_code {
+            ResponseCode::NXDomain => Some(Err(DnsError::NxDomain)),
+            ResponseCode::NoError if self.name == asked || response.soa().is_some() => Some(Err(DnsError::NoData)),
+            ResponseCode::NoError => None,
+            code => Some(Err(server::refusal(code))),
+        }
+    }
+}
+
+/// What TXT records say.
+fn txt_of(found: Found) -> Txt {
+    let records = found.data.into_iter().filter_map(|data| match data {
+        RData::TXT(txt) => Some(txt.txt_data.concat()),
+        _ => None,
+    });
+    Txt {
+        records: records.collect(),
+        ttl: Duration::from_secs(found.ttl.into()),
+    }
+}
+
+/// The hosts of MX records, the most preferred first.
+fn mx_of(found: Found) -> Vec<Mx> {
+    let records = found.data.into_iter().filter_map(|data| match data {
+        RData::MX(mx) => Some(Mx {
+            preference: mx.preference,
+            exchange: printed(&mx.exchange),
+        }),
+        _ => None,
+    });
+    let mut records: Vec<Mx> = records.collect();
+    records.sort();
+    records
+}
+
+/// What is made of the octets of an answer to a question for the TXT, or the MX records of a name.
+#[cfg(feature = "testing")]
+pub(crate) fn of_message(message: &[u8], name: &str) -> Option<crate::testing::Answers> {
+    let response = DnsResponse::from_buffer(message.to_vec()).ok()?;
+    let follow = |kind| {
+        let mut chain = Chain::from(absolute(name)?);
+        chain.follow(&response, kind).unwrap_or(Err(DnsError::Timeout))
+    };
+    Some((follow(RecordType::TXT).map(txt_of), follow(RecordType::MX).map(mx_of)))
 }
 
 fn too_many_aliases() -> DnsError {

@@ -5,6 +5,8 @@
 //! not followed: a policy is a complete answer with status 200 and the type `text/plain`.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "testing")]
+mod canned;
 mod tls;
 mod transport;
 
@@ -280,24 +282,7 @@ impl Attempt<'_> {
             (remaining / self.left / 2).min(ADDRESS_TIME)
         };
         let to_connect = share.min(self.heard_by.saturating_duration_since(Instant::now()) / self.left);
-        let config = Config::builder()
-            // `Config` looks at the environment for proxies when it is made; here they are taken out again.
-            .proxy(None)
-            .https_only(true)
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .accept_encoding("identity")
-            .user_agent(concat!("libmtasts/", env!("CARGO_PKG_VERSION")))
-            .max_response_header_size(MAX_HEADER)
-            .input_buffer_size(BUFFER)
-            .output_buffer_size(BUFFER)
-            .max_idle_connections(0)
-            .max_idle_connections_per_host(0)
-            .timeout_global(Some(remaining))
-            .timeout_connect(Some(to_connect))
-            .timeout_recv_response(Some(share))
-            .build();
+        let config = config(remaining, to_connect, share);
         let tls = Tls {
             config: tls,
             connected_by: Instant::now() + to_connect,
@@ -333,6 +318,28 @@ impl Attempt<'_> {
             _ => Ok(Err(detail)),
         }
     }
+}
+
+/// How a policy host is asked: in so much time in all, to connect, and to begin its answer.
+fn config(all: Duration, to_connect: Duration, to_begin: Duration) -> Config {
+    Config::builder()
+        // `Config` looks at the environment for proxies when it is made; here they are taken out again.
+        .proxy(None)
+        .https_only(true)
+        .http_status_as_error(false)
+        .max_redirects(0)
+        .max_redirects_will_error(false)
+        .accept_encoding("identity")
+        .user_agent(concat!("libmtasts/", env!("CARGO_PKG_VERSION")))
+        .max_response_header_size(MAX_HEADER)
+        .input_buffer_size(BUFFER)
+        .output_buffer_size(BUFFER)
+        .max_idle_connections(0)
+        .max_idle_connections_per_host(0)
+        .timeout_global(Some(all))
+        .timeout_connect(Some(to_connect))
+        .timeout_recv_response(Some(to_begin))
+        .build()
 }
 
 /// The body of an answer that is a policy.
@@ -464,6 +471,19 @@ fn printable(text: &str) -> String {
         printable += "...";
     }
     printable
+}
+
+/// What is made of the octets that a policy host sends inside TLS.
+#[cfg(feature = "testing")]
+pub(crate) fn of_octets(octets: &[u8]) -> Result<Vec<u8>, String> {
+    let second = Duration::from_secs(1);
+    let connector = ().chain(canned::Canned(octets.to_vec())).chain(Meter);
+    let address = OneAddress(SocketAddr::from(([192, 0, 2, 1], 443)));
+    let agent = Agent::with_parts(config(second, second, second), connector, address);
+    match agent.get("https://mta-sts.example.com/.well-known/mta-sts.txt").call() {
+        Ok(response) => policy(response),
+        Err(error) => Err(words(&error)),
+    }
 }
 
 #[cfg(test)]

@@ -375,7 +375,8 @@ mod tests {
                 "cache_dir = '/srv/mtasts'\nca_file = '/srv/ca.pem'\nnameservers = ['192.0.2.1', '[2001:db8::1]:5353']\n\
                  timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\n\
                  nat64_prefixes = ['fd64::/96', '2001:db8::/32']\nfirst_contact_defer = '1h'\n\
-                 silence_budget = '2m'\nsilence_budget = '2m'\ntxt_life_min = '5m'\ntxt_life_max = '1d'\ncache_max = 50000\ncache_max_per_parent = '500'\n",
+                 silence_budget = '2m'\ntxt_life_min = '5m'\ntxt_life_max = '1d'\n\
+                 cache_max = 50000\ncache_max_per_parent = '500'\n",
             )
             .unwrap();
         assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));

@@ -2,9 +2,10 @@
 #![forbid(unsafe_code)]
 
 use crate::answer::Answer;
+use crate::dns::{self, DnsError, Mx, Txt};
 use crate::entry::Entry;
 use crate::names::Domain;
-use crate::wire;
+use crate::{https, wire};
 
 /// What root makes of the message of a helper about a domain, at the time `now`.
 #[must_use]
@@ -14,4 +15,21 @@ pub fn helper_message(domain: &Domain, message: &[u8], now: u64) -> Option<Resul
         told.map(|told| (told.answer, told.entry))
             .map_err(|why| why.to_string()),
     )
+}
+
+/// The TXT records and the MX records of a name.
+pub type Answers = (Result<Txt, DnsError>, Result<Vec<Mx>, DnsError>);
+
+/// What is made of the octets of an answer to a question for the TXT, and for the MX records of a name.
+#[must_use]
+pub fn dns_answer(message: &[u8], name: &str) -> Option<Answers> {
+    dns::of_message(message, name)
+}
+
+/// What is made of the octets that a policy host sends inside TLS: the octets of a policy file, or why there are none.
+///
+/// # Errors
+/// What is wrong, in plain words.
+pub fn http_answer(octets: &[u8]) -> Result<Vec<u8>, String> {
+    https::of_octets(octets)
 }

@@ -163,6 +163,46 @@ fn keeps_its_promises(entry: &Entry) {
     assert!(entry.pinned_until.is_none_or(|until| until <= latest));
 }
 
+/// The answer of a name server.
+#[cfg(feature = "testing")]
+pub(crate) fn dns(data: &[u8]) {
+    let Some((txt, mx)) = mtasts::testing::dns_answer(data, "_mta-sts.example.com") else {
+        return;
+    };
+    match txt {
+        Ok(txt) => {
+            assert!(!txt.records.is_empty());
+            txt.records.iter().for_each(|found| record(found));
+        }
+        Err(error) => says_something(&error),
+    }
+    match mx {
+        Ok(mx) => {
+            assert!(!mx.is_empty() && mx.is_sorted());
+            for host in mx {
+                assert!(host.exchange.bytes().all(|c| (b'!'..=b'~').contains(&c)) && host.exchange.len() <= 1020);
+            }
+        }
+        Err(error) => says_something(&error),
+    }
+}
+
+/// The answer of a policy host.
+#[cfg(feature = "testing")]
+pub(crate) fn http(data: &[u8]) {
+    match mtasts::testing::http_answer(data) {
+        Ok(body) => {
+            let text = String::from_utf8_lossy(data).to_ascii_lowercase();
+            assert!(body.len() <= MAX_POLICY && text.contains("200") && text.contains("text/plain"));
+            policy(&body);
+        }
+        Err(why) => assert!(
+            !why.is_empty() && why.bytes().all(|c| (b' '..=b'~').contains(&c)),
+            "{why:?}"
+        ),
+    }
+}
+
 /// A message of a helper: a head, and behind an empty line the body of an entry's file, to which a digest is made.
 #[cfg(feature = "testing")]
 pub(crate) fn wire(data: &[u8]) {
