@@ -20,6 +20,8 @@ mod privileges;
 mod processes;
 #[path = "exim/sessions.rs"]
 mod sessions;
+#[path = "exim/silent.rs"]
+mod silent;
 #[path = "exim/table.rs"]
 mod table;
 #[path = "exim/versions.rs"]
@@ -200,6 +202,11 @@ fn an_ordinary_user_cannot_lead_the_library_astray() {
 #[test]
 fn a_planted_cache_file_is_not_roots_language() {
     hostile_cache::is_not_roots_language(&World::new("planted"));
+}
+
+#[test]
+fn silent_domains_hold_nobody_up() {
+    silent::hold_nobody_up(&World::new("mute"));
 }
 
 #[test]
