@@ -368,4 +368,24 @@ mod tests {
             assert_eq!(mtasts_exim_version(&raw mut out, 0, std::ptr::null_mut()), OK);
         }
     }
+
+    #[test]
+    fn exim_gets_no_octet_that_quotes_or_expands_anything() {
+        assert_eq!(quoted("a \"b\" \\c ${d} `e`\n\u{e9}\0"), "\"a 'b' ?c $?d? ?e????\"");
+        // The last look, whatever an export has made of what.
+        for (made, status) in [
+            ("mode=none", OK),
+            ("mode=none id=a\n", DEFER),
+            ("${run", DEFER),
+            ("\u{e9}", DEFER),
+        ] {
+            let mut told = std::ptr::null_mut();
+            // SAFETY: a place for a pointer, and no arguments.
+            let given = unsafe { call(&raw mut told, 0, std::ptr::null_mut(), |_| Ok(made.to_owned())) };
+            assert_eq!(given, status, "{made:?}");
+            // SAFETY: what `call` yields is a text of this thread that ends with a NUL.
+            let told = unsafe { std::ffi::CStr::from_ptr(told.cast_const().cast()) };
+            assert!(told.to_bytes().iter().all(|octet| may_be_yielded(*octet)), "{told:?}");
+        }
+    }
 }

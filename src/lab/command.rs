@@ -40,7 +40,8 @@ enum LabCommand {
     /// Change the behaviour of a domain of the lab around us.
     ///
     /// Keys: txt (again for a second record; or NXDOMAIN, NODATA, SERVFAIL, REFUSED, SILENT), policy (\n ends a line; @FILE
-    /// reads a file), https, https-certificate, hosts, mx, certificate, addresses (of the MX hosts), host.
+    /// reads a file), every-name (yes: each name below is such a domain), https, https-certificate, hosts, mx, certificate,
+    /// addresses (of the MX hosts), host.
     Set {
         /// The domain.
         domain: String,
@@ -203,6 +204,7 @@ fn parse_changes(changes: &[String]) -> io::Result<Value> {
                     .for_each(|records| records.push(value.into()));
             }
             "hosts" | "addresses" => drop(object.insert(key.into(), value.split(',').collect())),
+            "every-name" => drop(object.insert("every_name".into(), (value == "yes").into())),
             "policy" => {
                 let text = match value.strip_prefix('@') {
                     Some(file) => fs::read_to_string(file)?,

@@ -81,6 +81,33 @@ def test_a_time_limit_and_a_cancelled_task(lab: Lab, cache: str, run: Any) -> No
     run(main())
 
 
+def test_a_silent_crowd_starves_nobody(lab: Lab, cache: str) -> None:
+    """Names that a stranger can make any number of: what was not asked has no answer, and the others have theirs."""
+    lab.set("txt-silent.test", **{"every-name": "yes"})
+    resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="8s"))
+    names = [f"s{number}.p{number % 10}.txt-silent.test" for number in range(600)]
+
+    async def main() -> tuple[float, list[mtasts.Answer | BaseException]]:
+        crowd = [asyncio.ensure_future(resolver.lookup(name)) for name in names]
+        await asyncio.sleep(0.5)
+        begin = time.monotonic()
+        answer = await resolver.lookup("good.test")
+        took = time.monotonic() - begin
+        assert answer.mode is Mode.ENFORCE
+        return took, await asyncio.gather(*crowd, return_exceptions=True)
+
+    try:
+        took, outcomes = asyncio.run(main())
+        asked = lab.counters()["dns"]
+    finally:
+        lab.reset()
+    assert took < 4, took
+    waits = [name for name, outcome in zip(names, outcomes) if isinstance(outcome, mtasts.Unavailable)]
+    answered = [name for name, outcome in zip(names, outcomes) if isinstance(outcome, mtasts.Answer)]
+    assert len(waits) + len(answered) == len(names) and waits
+    assert not [name for name in answered if f"_mta-sts.{name} TXT" not in asked]
+
+
 def test_the_loop_turns_meanwhile(lab: Lab, cache: str) -> None:
     resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache))
 
