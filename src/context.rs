@@ -26,7 +26,7 @@ use crate::crowd::{Worth, excess, parent};
 use crate::dns::{Dns, Resolver};
 use crate::entry::Entry;
 use crate::exceptions::Watched;
-use crate::https::PolicyHost;
+use crate::https::{PolicyHost, RootSource};
 use crate::lookup::{Ask, Flight, Lookup, NotAsked, fair_time};
 use crate::names::Domain;
 use crate::record::PolicyId;
@@ -141,6 +141,9 @@ struct Turn {
     lock: RefCell<Option<Lock>>,
     /// Why the lock was not had.
     without: RefCell<Option<String>>,
+    roots: RootSource,
+    /// Whether it is DNS or a policy host for which the lookup waits now, and nothing of this host's own.
+    waits_for_others: Arc<AtomicBool>,
     departed: SyncSender<Departed>,
 }
 
@@ -161,6 +164,10 @@ impl Flight for Turn {
     }
 
     fn takes_off(&self, entry: &Entry, id: PolicyId) {
+        // A file of roots may be on a disk that hangs. Those that cannot be read are the fetch's to tell.
+        self.waits_for_others.store(false, Ordering::Relaxed);
+        let _ = (self.roots)();
+        self.waits_for_others.store(true, Ordering::Relaxed);
         // The first one is what the caller waits for, and there is no other.
         let _ = self.departed.try_send((entry.clone(), id, Instant::now()));
     }
@@ -630,20 +637,22 @@ impl Shared {
         let (learnt, heard) = sync_channel(1);
         let (wrote, written) = sync_channel(1);
         let (departed, departure) = sync_channel(1);
-        let (questions, are_there) = (Arc::new(AtomicBool::new(false)), Ordering::Relaxed);
-        let question = questions.clone();
+        let waits_for_others = Arc::new(AtomicBool::new(false));
+        let waits = waits_for_others.clone();
         let asked = on_own_thread(deadline, move || {
             let resolver = match &*settings.nameservers {
                 [] => Resolver::system(),
                 servers => Resolver::with_servers(servers),
             };
-            let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share, question));
-            let roots = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
-            let https = PolicyHost::new(dns.clone(), roots, settings.addresses()).within(&share);
+            let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share, waits.clone()));
+            let roots: RootSource = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
+            let https = PolicyHost::new(dns.clone(), roots.clone(), settings.addresses()).within(&share);
             let turn = Turn {
                 store: settings.cache_dir.clone().map(Store::new),
                 lock: RefCell::default(),
                 without: RefCell::default(),
+                roots,
+                waits_for_others: waits,
                 departed,
             };
             let lookup = Lookup {
@@ -688,14 +697,14 @@ impl Shared {
                     let answer = Lookup::unfetched(&mut entry, id, &self.settings, now);
                     (entry, answer)
                 }
-                None if questions.load(are_there) => {
+                None if waits_for_others.load(Ordering::Relaxed) => {
                     let mut entry = known.entry.clone();
                     let answer = Lookup::unanswered(&mut entry, &self.settings, now);
                     (entry, answer)
                 }
-                // The thread hangs where it had not come to DNS yet.
+                // The thread hangs where it has to do with this host alone.
                 None => {
-                    let why = "the time was over before DNS was asked".to_owned();
+                    let why = "the time was over while files of this host were read".to_owned();
                     let answer = Lookup::not_asked(&known.entry, why, now)?;
                     (known.entry.clone(), answer)
                 }

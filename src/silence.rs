@@ -172,7 +172,7 @@ fn millis(time: Duration) -> u64 {
 pub(crate) struct Hurried<D> {
     dns: D,
     until: Option<Until>,
-    /// Whether there was any question.
+    /// Set with the first question: since then the lookup waits for others.
     asked: Arc<AtomicBool>,
 }
 
