@@ -256,9 +256,16 @@ fn plain(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c } else { '?' }).collect()
 }
 
-/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads.
+/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: what would quote or expand has a look-alike.
 fn quoted(text: &str) -> String {
-    format!("\"{}\"", plain(text).replace('"', "'"))
+    let look_alike = |c: char| match c {
+        '"' | '`' => '\'',
+        '\\' => '/',
+        '{' => '(',
+        '}' => ')',
+        other => other,
+    };
+    format!("\"{}\"", plain(&text.chars().map(look_alike).collect::<String>()))
 }
 
 /// # Safety
@@ -371,7 +378,7 @@ mod tests {
 
     #[test]
     fn exim_gets_no_octet_that_quotes_or_expands_anything() {
-        assert_eq!(quoted("a \"b\" \\c ${d} `e`\n\u{e9}\0"), "\"a 'b' ?c $?d? ?e????\"");
+        assert_eq!(quoted("a \"b\" \\c ${d} `e`\n\u{e9}\0"), "\"a 'b' /c $(d) 'e'???\"");
         // The last look, whatever an export has made of what.
         for (made, status) in [
             ("mode=none", OK),

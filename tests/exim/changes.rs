@@ -11,7 +11,7 @@ use super::{BUILDS, World, evidence};
 pub(crate) fn exceptions(world: &World) {
     let (users, strict) = (["a@nomatch.test", "b@nomatch.test"], "a@expired.test");
     let sentence =
-        "nomatch.test: by an exception nothing is enforced until 2099-12-31: $5 & {ticket} 47 11 : they move";
+        "nomatch.test: by an exception nothing is enforced until 2099-12-31: $5 & (ticket) 47'11/: they move";
     for (tls, config) in world.combinations() {
         let host = world.host(tls, &config);
         assert_eq!(
