@@ -712,8 +712,8 @@ static void defers(exim_function *function, int argc, unsigned char **argv) {
     CHECK(function(NULL, argc, argv) == 1);
 }
 
-/* `arguments` is how many the function takes. */
-static void exim(exim_function *function, int arguments) {
+/* `arguments` is how many the function takes at the most, `least` how many it has to have. */
+static void exim_of(exim_function *function, int least, int arguments) {
     unsigned char domain[] = "enforced.example", invalid[] = "\xff\xfe";
     unsigned char *argv[8];
     for (int i = 0; i < 8; i++)
@@ -722,7 +722,7 @@ static void exim(exim_function *function, int arguments) {
     for (size_t i = 0; i < sizeof counts / sizeof *counts; i++)
         defers(function, counts[i], argv);
     for (int count = 0; count <= 7; count++) {
-        if (count != arguments && arguments > 0) {
+        if ((count < least || count > arguments) && arguments > 0) {
             defers(function, count, argv);
             defers(function, count, NULL);
         }
@@ -739,7 +739,9 @@ static void exim(exim_function *function, int arguments) {
         defers(function, arguments, NULL);
 }
 
-static void exim_lookup(void) { exim(mtasts_exim_lookup, 1); }
+static void exim(exim_function *function, int arguments) { exim_of(function, arguments, arguments); }
+
+static void exim_lookup(void) { exim_of(mtasts_exim_lookup, 1, 2); }
 static void exim_mode(void) { exim(mtasts_exim_mode, 1); }
 static void exim_recheck(void) { exim(mtasts_exim_recheck, 1); }
 static void exim_check_mx(void) { exim(mtasts_exim_check_mx, 2); }
