@@ -105,7 +105,8 @@ test('a log that throws', async () => {
 })
 
 test('files do not wait for 5000 lookups, and the loop has its turns when they complete', async () => {
-  const [{ least, still, submitted, alone, meanwhile, stood }] = await good('pool', 'nobody', '5000')
+  const [{ least, still, submitted, alone, meanwhile, stood, codes }] = await good('pool', 'nobody', '5000')
+  assert.deepEqual(codes, ['ERR_MTASTS_SYSTEM', 'answered'])
   assert.deepEqual({ least, still }, { least: 5000, still: 5000 })
   const ms = (time) => `${time.toFixed(1)} ms`
   console.log(

@@ -242,9 +242,11 @@ const programs = {
       stood = Math.max(stood, performance.now() - last)
       last = performance.now()
     }, 1)
-    await Promise.all(lookups)
+    const outcomes = await Promise.allSettled(lookups)
     clearInterval(ticks)
-    say({ least, still, submitted, alone: Math.max(...alone), meanwhile: Math.max(...meanwhile), stood })
+    // Most of them were never begun, and what was not asked has no answer.
+    const codes = [...new Set(outcomes.map(({ reason }) => reason?.code ?? 'answered'))].sort()
+    say({ least, still, submitted, alone: Math.max(...alone), meanwhile: Math.max(...meanwhile), stood, codes })
   },
 }
 
