@@ -401,6 +401,7 @@ impl Shared {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
         let known = if process::is_root() {
             let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
+            let asked = unix_now();
             let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
                 // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
@@ -410,7 +411,7 @@ impl Shared {
                 wire::write(known.as_ref().map(|known| (&known.answer, &known.entry))).into_bytes()
             })?;
             let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
-            let told = wire::read(domain, &message, now, longest_wait).ok_or(HelperError::Died)?;
+            let told = wire::read(domain, &message, (asked, now), longest_wait).ok_or(HelperError::Died)?;
             let Told { answer, entry } = told.map_err(|why| ContextError::Helper(why.to_string()))?;
             let answer = self.decide(answer, &entry, now);
             Remembered { answer, unsaved: None }

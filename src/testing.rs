@@ -10,7 +10,7 @@ use crate::{https, wire};
 /// What root makes of the message of a helper about a domain, at the time `now`.
 #[must_use]
 pub fn helper_message(domain: &Domain, message: &[u8], now: u64) -> Option<Result<(Answer, Entry), String>> {
-    let told = wire::read(domain, message, now, 3600)?;
+    let told = wire::read(domain, message, (now, now), 3600)?;
     Some(
         told.map(|told| (told.answer, told.entry))
             .map_err(|why| why.to_string()),

@@ -50,8 +50,16 @@ pub(crate) fn write(known: Result<(&Answer, &Entry), &String>) -> String {
 }
 
 /// Reads what [`write`] wrote, at the time `now`, or nothing where it is not whole. An inner error is the helper's own.
-/// `longest_wait` is the longest time for which mail may have to wait, in seconds (the setting `first_contact_defer`).
-pub(crate) fn read(domain: &Domain, message: &[u8], now: u64, longest_wait: u64) -> Option<Result<Told, Line>> {
+///
+/// `asked` is when the helper was asked: a policy counts that did so then, for one that lives for a second serves the
+/// delivery that fetched it. `longest_wait` is the longest time for which mail may have to wait, in seconds (the setting
+/// `first_contact_defer`).
+pub(crate) fn read(
+    domain: &Domain,
+    message: &[u8],
+    (asked, now): (u64, u64),
+    longest_wait: u64,
+) -> Option<Result<Told, Line>> {
     let (head, file) = std::str::from_utf8(message).ok()?.split_once("\n\n")?;
     let field = |name: &str| head.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(": "));
     if let Some(error) = field("error") {
@@ -70,7 +78,7 @@ pub(crate) fn read(domain: &Domain, message: &[u8], now: u64, longest_wait: u64)
             let defer_until = defer_until.map(|until| until.min(now.saturating_add(longest_wait)));
             Answer::unlearned(domain.clone(), failure?, defer_until)
         }
-        _ => Answer::policy_held(domain.clone(), source, entry.live(now)?.clone(), failure),
+        _ => Answer::policy_held(domain.clone(), source, entry.live(asked.min(now))?.clone(), failure),
     };
     let answer = answer
         .with_warning(field("warning").map(Line::new))
@@ -152,16 +160,30 @@ mod tests {
                 answer,
                 entry: entry.clone(),
             };
-            assert_eq!(read(&domain(), sent.as_bytes(), NOW, 99), Some(Ok(told)));
+            assert_eq!(read(&domain(), sent.as_bytes(), (NOW, NOW), 99), Some(Ok(told)));
             for cut in 0..sent.find("\n\n").unwrap() {
-                assert_eq!(read(&domain(), &sent.as_bytes()[..cut], NOW, 99), None);
+                assert_eq!(read(&domain(), &sent.as_bytes()[..cut], (NOW, NOW), 99), None);
             }
         }
         let error = write(Err(&"no thread".into()));
         assert_eq!(
-            read(&domain(), error.as_bytes(), NOW, 99),
+            read(&domain(), error.as_bytes(), (NOW, NOW), 99),
             Some(Err("no thread".into()))
         );
+    }
+
+    /// A policy with a max_age of 0 serves the delivery that fetched it, also where the second is over by then.
+    #[test]
+    fn a_policy_counts_that_did_when_the_helper_was_asked() {
+        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 0\n";
+        let mut entry = Entry::new(domain());
+        let held = Arc::new(Held::new("a".parse().unwrap(), NOW - 1, text).unwrap());
+        entry.held = Some(held.clone());
+        let answer = Answer::policy_held(domain(), Source::Fresh, held, None);
+        let sent = write(Ok((&answer, &entry)));
+        let read = |asked| read(&domain(), sent.as_bytes(), (asked, NOW), 0);
+        assert!(read(NOW - 2).is_some() && read(NOW - 1).is_some());
+        assert_eq!(read(NOW), None, "it had expired before");
     }
 
     /// What a helper can say that it should not: no time is beyond its bound, and no text has more than one line.
@@ -180,7 +202,7 @@ mod tests {
         });
         let answer = Answer::policy_held(domain(), Source::Cached, held, None);
         let sent = write(Ok((&answer, &entry)));
-        let told = read(&domain(), sent.as_bytes(), NOW, 0).unwrap().unwrap();
+        let told = read(&domain(), sent.as_bytes(), (NOW, NOW), 0).unwrap().unwrap();
         assert_eq!(told.answer.held().unwrap().fetched, NOW);
         assert_eq!(told.answer.pinned_until(), None, "root looks for itself");
         assert!(told.entry.pinned_until.unwrap() <= NOW + 31_557_600);
@@ -192,12 +214,15 @@ mod tests {
             u64::MAX,
             Entry::new(domain()).to_file()
         );
-        let told = read(&domain(), lies.as_bytes(), NOW, 3600).unwrap().unwrap().answer;
+        let told = read(&domain(), lies.as_bytes(), (NOW, NOW), 3600)
+            .unwrap()
+            .unwrap()
+            .answer;
         assert_eq!(told.failure().unwrap().detail, "a  b");
         assert_eq!(told.defer_until(), Some(NOW + 3600));
         assert_eq!((told.warning(), told.alert().map(str::len)), (Some("c d"), Some(1000)));
         assert!(told.exception().is_none(), "root looks for itself");
-        let error = read(&domain(), b"error: a\x1b[2Jb\n\n", NOW, 0);
+        let error = read(&domain(), b"error: a\x1b[2Jb\n\n", (NOW, NOW), 0);
         assert_eq!(error, Some(Err("a [2Jb".into())));
     }
 
@@ -221,7 +246,7 @@ mod tests {
             let sum: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
             let head: String = head.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
             let message = format!("{head}\nmtasts 1 {sum}\n{body}");
-            if let Some(Ok(told)) = read(&domain(), message.as_bytes(), NOW, 3600) {
+            if let Some(Ok(told)) = read(&domain(), message.as_bytes(), (NOW, NOW), 3600) {
                 keeps_its_promises(&told.answer);
             }
         }

@@ -204,7 +204,7 @@ fn parse_changes(changes: &[String]) -> io::Result<Value> {
                     .for_each(|records| records.push(value.into()));
             }
             "hosts" | "addresses" => drop(object.insert(key.into(), value.split(',').collect())),
-            "every-name" => drop(object.insert("every_name".into(), (value == "yes").into())),
+            "every-name" => drop(object.insert(key.into(), (value == "yes").into())),
             "policy" => {
                 let text = match value.strip_prefix('@') {
                     Some(file) => fs::read_to_string(file)?,
