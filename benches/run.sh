@@ -27,7 +27,7 @@ mkdir -m 700 "$work/cache"
 "$core" make-cache "$work/cache" 10000
 as_user=
 if [ "$(id -u)" = 0 ]; then
-    chown -R nobody "$work/cache"
+    chown -R "nobody:$(id -g nobody)" "$work/cache"
     as_user="setpriv --reuid=nobody --regid=$(id -g nobody) --clear-groups"
 fi
 

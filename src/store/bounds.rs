@@ -1,7 +1,9 @@
 //! How many files there may be, kept while they are written; the refresh, which reads all of them, keeps it exactly.
 
 use std::collections::HashMap;
+use std::fs;
 use std::hash::{BuildHasher, RandomState};
+use std::io;
 use std::time::Instant;
 
 use super::{Store, StoreError};
@@ -28,6 +30,13 @@ impl Store {
         if !RandomState::new().hash_one(domain.as_str()).is_multiple_of(LOOKS) {
             return;
         }
+        // Nearly always there is room, and to see that the names alone are enough.
+        if self
+            .count(parent(domain))
+            .is_ok_and(|(below, all)| below <= bounds.per_parent && all <= bounds.in_all)
+        {
+            return;
+        }
         let Ok(domains) = self.domains() else { return };
         let mut families: HashMap<&str, Vec<&Domain>> = HashMap::new();
         for domain in &domains {
@@ -48,6 +57,18 @@ impl Store {
                 Worth::is_little,
             );
         }
+    }
+
+    /// How many files there are for names below a parent, and in all.
+    fn count(&self, parent: &str) -> io::Result<(usize, usize)> {
+        let (mut below, mut all) = (0, 0);
+        for file in fs::read_dir(self.dir())? {
+            let name = file?.file_name();
+            let name = name.as_encoded_bytes();
+            all += 1;
+            below += usize::from(name.ends_with(parent.as_bytes()));
+        }
+        Ok((below, all))
     }
 
     /// Removes so many of these, those that are worth least first. Says how many that were.
