@@ -2,7 +2,9 @@
 //!
 //! * A policy is one that its policy host served, at a time when it can have been fetched, and it has not expired. What
 //!   stands behind a broken status or a bad certificate was not served.
-//! * An answer is never older than one that was given before it was asked for: that one came from the same cache.
+//! * An answer is never older than one that was given before it was asked for: that one came from the same cache. But a
+//!   policy's time is a whole second: of two that were fetched in the same one, because others held the lock, either may
+//!   stand until the next fetch.
 //! * So a domain whose policy was given to anybody never comes back without one, before the policy can have expired.
 //! * Without a policy a domain has none (its record was missing), or it could not be learnt (something was broken).
 //!
@@ -146,6 +148,8 @@ struct Bound {
     end: u64,
     /// When its policy was fetched, at the earliest.
     oldest: u64,
+    /// The second in which it says that it was fetched.
+    second: u64,
 }
 
 #[derive(Default)]
@@ -281,7 +285,9 @@ impl Domain {
         if source == "fresh" && fetched.1 + MEMORY < began {
             return Err("a policy from before that is said to be fresh".to_owned());
         }
-        if let Some(bound) = self.bound(began, told.end).filter(|bound| youngest < bound.oldest) {
+        // Of two that were fetched in the same second either may stand, where the lock was not had.
+        let is_older = |bound: &&Bound| youngest < bound.oldest && held.fetched != bound.second;
+        if let Some(bound) = self.bound(began, told.end).filter(is_older) {
             let ago = (began - bound.end) / SECOND;
             return Err(format!("a younger policy was in the cache already, {ago} s before"));
         }
@@ -292,6 +298,7 @@ impl Domain {
             since: began,
             end: told.end,
             oldest,
+            second: held.fetched,
         })
     }
 
