@@ -25,6 +25,8 @@ const UNFINISHED: &str = ".tmp-";
 const LOCKS: &str = ".lock";
 /// How long a write waits for its turn; each takes less than a millisecond.
 const WRITE_TURN: Duration = Duration::from_secs(1);
+/// How often a write that finds the file changed begins again before it writes anyway.
+const MOST_REWRITES: usize = 3;
 
 /// A directory of entries. Making one touches nothing.
 #[derive(Clone, Debug)]
@@ -150,7 +152,7 @@ impl Store {
         fn merge<T: Clone + PartialEq>(before: &T, after: &T, stored: T) -> T {
             if after == before { stored } else { after.clone() }
         }
-        let merged = |stored: Result<Option<Entry>, StoreError>| {
+        let merged = |stored: Result<Option<Entry>, StoreError>| -> Entry {
             let stored = match stored {
                 Ok(stored) => stored.unwrap_or_else(|| Entry::new(before.domain.clone())),
                 // What cannot be read is replaced.
@@ -185,22 +187,23 @@ impl Store {
         if is_slow && after.held == before.held {
             return Ok(());
         }
-        self.save(&merged(self.load(&before.domain)))
+        self.rewrite(&before.domain, |stored| Some(merged(stored)))
     }
 
     /// Notes that a lookup asks for the domain. It waits for nobody, and where the file cannot be written it does without:
     /// that is told when there is something to lose.
     pub(crate) fn touch(&self, domain: &Domain, now: u64) {
-        if let Ok(_turn) = self.write_turn(domain, Instant::now())
-            && let Ok(Some(mut entry)) = self.load(domain)
-            && entry.note_use(now)
-        {
-            let _ = self.save(&entry);
+        if let Ok(_turn) = self.write_turn(domain, Instant::now()) {
+            let _ = self.rewrite(domain, |stored| {
+                let mut entry = stored.ok()??;
+                entry.note_use(now).then_some(entry)
+            });
         }
     }
 
     /// Changes the entry of a domain while nobody else writes it: `change` gets what stands there and gives what shall
-    /// stand there, or nothing to leave it as it is. An empty entry removes the file.
+    /// stand there, or nothing to leave it as it is. An empty entry removes the file. It is called again if the file was
+    /// changed meanwhile by a writer without a turn.
     ///
     /// # Errors
     /// [`StoreError::Slow`] where another one writes it until the deadline; then nothing was changed. Else as
@@ -209,7 +212,7 @@ impl Store {
         &self,
         domain: &Domain,
         deadline: Instant,
-        change: impl FnOnce(Result<Option<Entry>, StoreError>) -> Option<Entry>,
+        change: impl FnMut(Result<Option<Entry>, StoreError>) -> Option<Entry>,
     ) -> Result<(), StoreError> {
         let turn = self.write_turn(domain, deadline);
         // Out of turn it could put an old policy in the place of the new one that is being written. But where there is no
@@ -217,7 +220,32 @@ impl Store {
         if turn.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut) {
             return Err(StoreError::Slow(self.dir.clone()));
         }
+        self.rewrite(domain, change)
+    }
+
+    /// Reads, changes and writes. A writer that was stopped in between (SIGSTOP, a frozen cgroup) had its turn taken from
+    /// it, and what it read is old by the time that it goes on: it begins again with what stands there now.
+    fn rewrite(
+        &self,
+        domain: &Domain,
+        mut change: impl FnMut(Result<Option<Entry>, StoreError>) -> Option<Entry>,
+    ) -> Result<(), StoreError> {
+        for _ in 0..MOST_REWRITES {
+            let seen = self.version(domain);
+            let Some(entry) = change(self.load(domain)) else {
+                return Ok(());
+            };
+            if self.replace(&entry, || self.version(domain) == seen)? {
+                return Ok(());
+            }
+        }
         change(self.load(domain)).map_or(Ok(()), |entry| self.save(&entry))
+    }
+
+    /// What tells one file of the domain from the next.
+    fn version(&self, domain: &Domain) -> Option<(u64, i64, i64)> {
+        let about = self.path(domain).symlink_metadata().ok()?;
+        Some((about.ino(), about.ctime(), about.ctime_nsec()))
     }
 
     fn write_turn(&self, domain: &Domain, deadline: Instant) -> io::Result<Lock> {
@@ -229,6 +257,11 @@ impl Store {
     /// # Errors
     /// A [`StoreError`]; what stood there stands there still.
     pub fn save(&self, entry: &Entry) -> Result<(), StoreError> {
+        self.replace(entry, || true).map(drop)
+    }
+
+    /// Writes the entry if at the last moment it still may; says whether it did.
+    fn replace(&self, entry: &Entry, may: impl FnOnce() -> bool) -> Result<bool, StoreError> {
         let directory = match self.directory() {
             Err(StoreError::Directory(_, e)) if e.kind() == io::ErrorKind::NotFound => self.make_directory()?,
             other => other?,
@@ -236,13 +269,16 @@ impl Store {
         let path = self.path(&entry.domain);
         let on_file = |e| StoreError::File(path.clone(), e);
         if entry.is_empty() {
+            if !may() {
+                return Ok(false);
+            }
             return match fs::remove_file(&path) {
                 Err(e) if e.kind() != io::ErrorKind::NotFound => Err(on_file(e)),
-                _ => Ok(()),
+                _ => Ok(true),
             };
         }
         let (unfinished, mut file) = self.unfinished().map_err(on_file)?;
-        let whole = || -> Result<(), StoreError> {
+        let whole = || -> Result<bool, StoreError> {
             // The mode is set and not asked for, because the umask is the host's: 0 in Exim, 077 elsewhere.
             let mode = Permissions::from_mode(file_mode(&directory));
             file.set_permissions(mode).map_err(on_file)?;
@@ -255,11 +291,16 @@ impl Store {
                     _ => on_file(e),
                 })?;
             }
-            fs::rename(&unfinished, &path).map_err(on_file)
+            let may = may();
+            if may {
+                fs::rename(&unfinished, &path).map_err(on_file)?;
+            }
+            Ok(may)
         }();
-        whole.inspect_err(|_| {
+        if !matches!(whole, Ok(true)) {
             let _ = fs::remove_file(&unfinished);
-        })
+        }
+        whole
     }
 
     /// Waits until no other process and no other thread fetches the policy of this domain.
@@ -376,6 +417,41 @@ mod tests {
             store.update(&before, &fetched("earlier", 101)).unwrap();
             let held = store.load(&domain).unwrap().unwrap().held.unwrap();
             assert_eq!(held.id, "later");
+        }
+        fs::remove_dir_all(&dir).unwrap();
+    }
+
+    /// A writer that was stopped between its reading and its writing has lost its turn: meanwhile another one wrote a new
+    /// policy, which must not be taken back.
+    #[test]
+    fn a_writer_that_was_stopped_does_not_bring_back_what_it_read() {
+        let dir = std::env::temp_dir().join(format!("mtasts-store-stopped-{}", std::process::id()));
+        let (store, domain) = (Store::new(dir.clone()), Domain::parse("example.com").unwrap());
+        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
+        let fetched = |id: &str, at: u64| {
+            let mut entry = Entry::new(domain.clone());
+            entry.held = Some(Arc::new(Held::new(id.parse().unwrap(), at, text).unwrap()));
+            entry
+        };
+        let id = || store.load(&domain).unwrap().and_then(|e| e.held.clone()).map(|h| h.id.to_string());
+        for remove in [false, true] {
+            store.save(&fetched("old", 100)).unwrap();
+            let mut other = Some(fetched("new", 101));
+            store
+                .change(&domain, Instant::now() + WRITE_TURN, |stored| {
+                    let mut entry = stored.unwrap().unwrap();
+                    if let Some(other) = other.take() {
+                        store.save(&other).unwrap();
+                    }
+                    if remove {
+                        // As one that has expired.
+                        return (entry.held.as_ref().unwrap().fetched == 100).then(|| Entry::new(domain.clone()));
+                    }
+                    entry.note_use(200);
+                    Some(entry)
+                })
+                .unwrap();
+            assert_eq!(id().as_deref(), Some("new"));
         }
         fs::remove_dir_all(&dir).unwrap();
     }

@@ -263,6 +263,7 @@ impl Soak {
             wrong.push(format!("no answer in the end for {silent:?}"));
         }
         self.report(&judge, &wrong);
+        println!("older ones, fetched in the same second: {}", weather.history.same_second());
         wrong.len()
     }
 

@@ -70,7 +70,7 @@ impl Pin {
             if before != Some(mode) {
                 entry.mode_since = Some(now);
             }
-            entry.held = Some(held);
+            entry.held = Some(held.clone());
             entry.pinned_until = Some(until);
             // When the pin ends, DNS is due at once.
             entry.txt = None;

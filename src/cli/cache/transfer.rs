@@ -164,7 +164,7 @@ impl Counts {
                 fetched_here || fetched(ours) >= fetched(&entry)
             });
             written = !keep;
-            written.then_some(entry)
+            written.then(|| entry.clone())
         })?;
         if written {
             self.imported += 1;
