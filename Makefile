@@ -18,7 +18,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 ABI := $(shell sed -n 's/^\#define MTASTS_ABI //p' include/mtasts.h)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DIST := $(TARGET)/dist
-SOURCES := Cargo.toml Cargo.lock build.rs rustflags.sh $(shell find src -name '*.rs')
+SOURCES := Cargo.lock build.rs rustflags.sh $(shell find Cargo.toml src programs -name '*.rs' -o -name Cargo.toml)
 EXAMPLES := $(shell find examples -mindepth 2 -type f ! -name '*.rs')
 
 .PHONY: all install
@@ -32,14 +32,14 @@ $(DIST)/libmtasts.so $(DIST)/mtasts: export CARGO_ENCODED_RUSTFLAGS = $(shell ./
 # copied, because building the command leaves such a one in their place. Cargo strips no archive, and the C in it comes
 # with its paths.
 $(DIST)/libmtasts.so: $(SOURCES)
-	$(CARGO) rustc $(CARGO_FLAGS) --release --lib --crate-type cdylib,staticlib
+	$(CARGO) rustc $(CARGO_FLAGS) --release --lib --features capi --crate-type cdylib,staticlib
 	mkdir -p $(DIST)
 	cp $(TARGET)/release/libmtasts.a $(DIST)/libmtasts.a
 	$(STRIP) --strip-debug $(DIST)/libmtasts.a
 	cp $(TARGET)/release/libmtasts.so $@
 
 $(DIST)/mtasts: $(SOURCES) $(DIST)/libmtasts.so
-	$(CARGO) build $(CARGO_FLAGS) --release --bin mtasts --features cli
+	$(CARGO) build $(CARGO_FLAGS) --release --package mtasts-cli
 	cp $(TARGET)/release/mtasts $@
 
 # A directory as pkg-config likes it: below ${prefix} where it is.

@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mtasts::context::unix_now;
-use mtasts::store::Store;
+use mtasts::cache::store::Store;
+use mtasts::sender::context::unix_now;
 use mtasts::{Context, Domain, Mode, Settings};
 
 const PROCESSES: usize = 4;

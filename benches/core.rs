@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mtasts::context::unix_now;
-use mtasts::entry::{Held, TxtSeen};
+use mtasts::cache::entry::{Held, TxtSeen};
+use mtasts::sender::context::unix_now;
 use mtasts::{Domain, Entry, Policy, Record, check_chain};
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};

@@ -11,7 +11,7 @@ mod judge;
 
 use host::{Config, Host, Tls};
 use judge::judge;
-use mtasts::lab::{self, Lab};
+use mtasts_lab::{self as lab, Lab};
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
 use std::process::{Command, ExitCode};

@@ -11,7 +11,7 @@ export RUSTFLAGS="-Cpasses=sancov-module -Ccodegen-units=1 \
 -Cllvm-args=-sanitizer-coverage-pc-table \
 -Cllvm-args=-sanitizer-coverage-trace-compares"
 host=$(rustc -vV | sed -n 's/^host: //p')
-cargo build --release --target "$host" --bin "$target"
+cargo build --release --target "$host" --target-dir target --bin "$target"
 mkdir -p "corpus/$target" artifacts
 case ${1-} in
 -* | '') # Options, or nothing: fuzz. Otherwise files, which are run once each.

@@ -1,54 +1,53 @@
 //! MTA-STS (RFC 8461) for sending mail servers.
 
-pub mod addresses;
-pub mod answer;
-mod calendar;
-pub mod certificate;
-#[cfg(feature = "cli")]
-pub mod cli;
-pub mod context;
-mod crowd;
-mod der;
-pub mod dns;
-pub mod entry;
-pub mod exceptions;
-pub mod ffi;
-pub mod https;
-#[cfg(feature = "lab")]
-pub mod lab;
-pub mod lookup;
-pub mod mx;
-pub mod names;
-pub mod policy;
-pub mod queue;
-pub mod record;
-pub mod refresh;
-pub mod result;
-pub mod roots;
-pub mod settings;
-mod silence;
-pub mod store;
+// The wings are private. The programs and the tests of this workspace see them by the feature `inside`; that is no
+// interface, and changes as the library does.
+#![cfg_attr(not(all(feature = "capi", feature = "inside")), allow(dead_code, unused_imports))]
+
+#[cfg(feature = "capi")]
+pub mod capi;
+
+#[cfg(not(feature = "inside"))]
+mod cache;
+#[cfg(feature = "inside")]
+#[doc(hidden)]
+pub mod cache;
+#[cfg(not(feature = "inside"))]
+mod network;
+#[cfg(feature = "inside")]
+#[doc(hidden)]
+pub mod network;
+#[cfg(not(feature = "inside"))]
+mod protocol;
+#[cfg(feature = "inside")]
+#[doc(hidden)]
+pub mod protocol;
+#[cfg(not(feature = "inside"))]
+mod sender;
+#[cfg(feature = "inside")]
+#[doc(hidden)]
+pub mod sender;
+#[cfg(not(feature = "inside"))]
 mod sys;
-#[cfg(feature = "testing")]
+#[cfg(feature = "inside")]
+#[doc(hidden)]
+pub mod sys;
+#[cfg(feature = "inside")]
 #[doc(hidden)]
 pub mod testing;
-mod text;
-pub mod verdict;
-pub mod verification_codes;
-mod wire;
 
-pub use answer::{Answer, Failure, Source};
-pub use certificate::{CertificateFailure, check_chain, check_name};
-pub use context::{Context, ContextError};
-pub use entry::Entry;
-pub use exceptions::{Exception, Exceptions};
-pub use mx::MxPattern;
-pub use names::{Domain, NameError};
-pub use policy::{Mode, Policy};
-pub use queue::{Completion, Outcome, Queue, QueueError};
-pub use record::{PolicyId, Record};
-pub use result::ResultType;
-pub use roots::{Roots, RootsError};
-pub use settings::{Settings, SettingsError};
-pub use text::Line;
-pub use verdict::{Action, Seen, Verdict, verdict};
+pub use cache::entry::Entry;
+pub use network::roots::{Roots, RootsError};
+pub use protocol::certificate::{CertificateFailure, check_chain, check_name};
+pub use protocol::mx::MxPattern;
+pub use protocol::names::{Domain, NameError};
+pub use protocol::policy::{Mode, Policy};
+pub use protocol::record::{PolicyId, Record};
+pub use protocol::result_type::ResultType;
+pub use protocol::text::Line;
+pub use sender::answer::{Answer, Failure, Source};
+pub use sender::context::{Context, ContextError};
+pub use sender::exceptions::{Exception, Exceptions};
+pub use sender::queue::{Completion, Outcome, Queue, QueueError};
+pub use sender::settings::{Settings, SettingsError};
+pub use sender::verdict::{Action, Seen, Verdict, verdict};

@@ -1,11 +1,12 @@
 //! Ways for the fuzz targets to rooms that no other program sees (the feature `testing`).
 #![forbid(unsafe_code)]
 
-use crate::answer::Answer;
-use crate::dns::{self, DnsError, Mx, Txt};
-use crate::entry::Entry;
-use crate::names::Domain;
-use crate::{https, wire};
+use crate::cache::entry::Entry;
+use crate::network::dns::{self, DnsError, Mx, Txt};
+use crate::network::https;
+use crate::protocol::names::Domain;
+use crate::sender::answer::Answer;
+use crate::sender::wire;
 
 /// What root makes of the message of a helper about a domain, at the time `now`.
 #[must_use]

@@ -1,5 +1,6 @@
 //! `mtasts cache` and what stands behind it: the real binary on the test Internet, as root and as an ordinary user.
 
+use command::mtasts;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -7,12 +8,14 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use mtasts::context::unix_now;
-use mtasts::lab::{self, Lab};
-use mtasts::store::Store;
+use mtasts::cache::store::Store;
+use mtasts::sender::context::unix_now;
 use mtasts::{Context, Domain, Entry, Settings};
+use mtasts_lab::{self as lab, Lab};
 use serde_json::Value;
 
+#[path = "kit/command.rs"]
+mod command;
 #[path = "cache/exceptions.rs"]
 mod exceptions;
 #[path = "cache/look.rs"]
@@ -138,7 +141,7 @@ impl Host {
     fn age(&self, domain: &str, seconds: u64) {
         self.change(domain, |entry| {
             let held = entry.held.as_ref().unwrap();
-            let held = mtasts::entry::Held::new(held.id, unix_now() - seconds, held.text.as_str());
+            let held = mtasts::cache::entry::Held::new(held.id, unix_now() - seconds, held.text.as_str());
             entry.held = Some(held.unwrap().into());
         });
     }
@@ -154,14 +157,11 @@ impl Host {
 
     /// `mtasts cache ...`, as root.
     fn cache(&self, arguments: &str) -> Ran {
-        command(Path::new(env!("CARGO_BIN_EXE_mtasts")), arguments)
-            .output()
-            .unwrap()
-            .into()
+        command(Path::new(mtasts()), arguments).output().unwrap().into()
     }
 
     fn cache_with_input(&self, arguments: &str, input: &str) -> Ran {
-        let mut command = command(Path::new(env!("CARGO_BIN_EXE_mtasts")), arguments);
+        let mut command = command(Path::new(mtasts()), arguments);
         let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
         let mut pipe = child.stdin.take().unwrap();
         let input = input.to_owned();
@@ -177,11 +177,7 @@ impl Host {
         let copy = self.cache.with_file_name("mtasts");
         if !copy.exists() {
             // By another process: a child of ours that has it open for writing would keep it from being started.
-            let copied = Command::new("cp")
-                .arg(env!("CARGO_BIN_EXE_mtasts"))
-                .arg(&copy)
-                .status()
-                .unwrap();
+            let copied = Command::new("cp").arg(mtasts()).arg(&copy).status().unwrap();
             assert!(copied.success());
         }
         command(&copy, arguments).uid(user).gid(USER).output().unwrap().into()

@@ -8,7 +8,7 @@ use dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::Domain;
-use mtasts::dns::{Dns, DnsError, Mx, Resolver, Txt};
+use mtasts::network::dns::{Dns, DnsError, Mx, Resolver, Txt};
 
 const RECORD: &[u8] = b"v=STSv1; id=20260101T000000;";
 

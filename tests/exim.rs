@@ -1,5 +1,5 @@
 //! A real Exim with our configuration, against the test Internet: every row that matters, each with a log line as
-//! evidence (`cargo test --features lab --test exim -- --nocapture`). Needs root; gets Exim with apt and unpacks it
+//! evidence (`cargo test --test exim -- --nocapture`). Needs root; gets Exim with apt and unpacks it
 //! below target/ (see tests/exim/fetch.sh).
 
 #[path = "exim/changes.rs"]
@@ -28,7 +28,7 @@ mod table;
 mod versions;
 
 use host::{Config, Host, Tls};
-use mtasts::lab::{self, Lab, Mail};
+use mtasts_lab::{self as lab, Lab, Mail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, process};

@@ -9,12 +9,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::lab::{self, Lab};
-use mtasts::store::Store;
+use mtasts::cache::store::Store;
 use mtasts::{Answer, Context, Domain, Entry, Settings};
+use mtasts_lab::{self as lab, Lab};
 
 #[path = "faults/clock.rs"]
 mod clock;
+#[path = "kit/command.rs"]
+mod command;
 #[path = "faults/disk.rs"]
 mod disk;
 #[path = "faults/kill.rs"]

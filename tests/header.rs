@@ -9,7 +9,7 @@ fn generated() -> String {
     let config = cbindgen::Config::from_file(root.join("cbindgen.toml")).unwrap();
     let bindings = cbindgen::Builder::new()
         .with_config(config)
-        .with_src(root.join("src/ffi/mod.rs"))
+        .with_src(root.join("src/capi/mod.rs"))
         .generate()
         .unwrap();
     let mut header = Vec::new();

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 
 use dns_server::{DnsServer, Reply, address, cname};
 use hickory_resolver::proto::rr::RecordType;
-use mtasts::addresses::Rule;
-use mtasts::dns::Resolver;
-use mtasts::https::{FetchError, Https, PolicyHost};
-use mtasts::policy::MAX_POLICY;
+use mtasts::network::addresses::Rule;
+use mtasts::network::dns::Resolver;
+use mtasts::network::https::{FetchError, Https, PolicyHost};
+use mtasts::protocol::policy::MAX_POLICY;
 use mtasts::{Domain, ResultType, Roots};
 use pki::{Authority, Host, host, root, roots, self_signed_host};
 use policy_server::{BlackHole, PolicyServer, Stream, add_address, isolate};

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use dns_server::{DnsServer, Reply, address, txt};
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::Domain;
-use mtasts::dns::{Dns, DnsError, Resolver};
-use mtasts::https::{Https, PolicyHost};
+use mtasts::network::dns::{Dns, DnsError, Resolver};
+use mtasts::network::https::{Https, PolicyHost};
 use policy_server::{PolicyServer, isolate};
 
 fn threads() -> BTreeSet<String> {
@@ -60,22 +60,20 @@ fn no_thread_and_no_descriptor_is_left() {
     let _server = PolicyServer::says("8.8.8.1", &certificate, answer);
     let roots = Arc::new(pki::roots(&[&authority]));
 
-    // `mtasts lab` handles signals; so with that feature tokio opens a pair of sockets with the first runtime of the
+    // The test Internet, which is built beside, handles signals; so tokio opens a pair of sockets with the first runtime of the
     // process, whoever makes it, and keeps it. The library as it is installed has no such pair.
-    if cfg!(feature = "lab") {
-        drop(
-            tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .build()
-                .expect("a runtime"),
-        );
-    }
+    drop(
+        tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()
+            .expect("a runtime"),
+    );
     let before = (threads(), descriptors());
     let resolver = Resolver::with_servers(&[dns.address, dns.address]);
     let policy_host = PolicyHost::new(
         Arc::new(resolver.clone()),
         Arc::new(move || Ok(Arc::clone(&roots))),
-        mtasts::addresses::Rule::default(),
+        mtasts::network::addresses::Rule::default(),
     );
     let soon = || Instant::now() + Duration::from_secs(10);
     for _ in 0..3 {

@@ -8,8 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use mtasts::lab::{self, Change, Https, Lab, Policy, policy_text};
 use mtasts::{Answer, Context, Domain, Mode, ResultType, Settings, Source};
+use mtasts_lab::{self as lab, Change, Https, Lab, Policy, policy_text};
 
 /// Whom root's helper becomes in these tests.
 const USER: u32 = 65534;

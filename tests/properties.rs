@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
-use mtasts::entry::{FailedFetch, Held, TxtSeen};
+use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
 use mtasts::{Domain, Entry, Policy, PolicyId, ResultType, Roots};
 use proptest::collection::vec;
 use proptest::prelude::*;

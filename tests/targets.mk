@@ -5,9 +5,11 @@
 # Everything. Root, because network namespaces are made.
 test: lint
 	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make test" >&2; exit 1; }
-	cargo build --manifest-path fuzz/Cargo.toml
-	cargo build --lib
-	cargo test --features lab --no-fail-fast
+	cargo build --package mtasts-fuzz
+	cargo build --package mtasts-cli --features lab
+	cargo build --lib --features capi
+	cargo test --no-fail-fast
+	cargo test --package mtasts-cli --package mtasts-lab --package mtasts-survey --features lab --no-fail-fast
 	$(MAKE) arch
 	$(MAKE) node
 	$(MAKE) haraka
@@ -19,20 +21,20 @@ arch:
 
 # The npm package. Its tools come from npm and stay in bindings/node/test.
 node:
-	cargo build --features lab --bin mtasts
+	cargo build --package mtasts-cli --features lab
 	$(MAKE) -C bindings/node test TARGET=$(abspath $(TARGET))
 
 # The Python package: a wheel, and its tests in each Python that is found.
 python:
-	cargo build --features lab --bin mtasts
+	cargo build --package mtasts-cli --features lab
 	$(MAKE) -C bindings/python test CARGO_TARGET_DIR=$(abspath $(TARGET))
 
 lint:
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy -- -D warnings
-	cargo clippy --features cli -- -D warnings
-	cargo clippy --all-targets --features lab -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features lab
+	cargo clippy --package mtasts-cli -- -D warnings
+	cargo clippy --workspace --all-targets --features lab -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked
 	cargo deny check licenses bans sources
 # The advisories are a repository of their own; where it cannot be had, that is no verdict.
@@ -43,7 +45,7 @@ lint:
 soak: SECONDS = 900
 soak:
 	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make soak" >&2; exit 1; }
-	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) cargo test --features lab --test soak
+	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) cargo test --test soak
 
 # A real Haraka with the plugin. Haraka comes from npm and stays in target/.
 haraka:
@@ -57,8 +59,8 @@ packages:
 # A real Exim, a test Internet, one mail to each of a dozen domains, and what became of it.
 demo:
 	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make demo" >&2; exit 1; }
-	@cargo build -q --lib
-	@cargo run -q --features lab --example demo
+	@cargo build -q --lib --features capi
+	@cargo run -q --example demo
 
 bench:
 	benches/run.sh

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use mtasts::dns::{Dns, DnsError, Mx, Txt};
-use mtasts::https::{FetchError, Https};
-use mtasts::lookup::{Ask, Lookup};
-use mtasts::settings::Settings;
-use mtasts::store::Store;
+use mtasts::cache::store::Store;
+use mtasts::network::dns::{Dns, DnsError, Mx, Txt};
+use mtasts::network::https::{FetchError, Https};
+use mtasts::sender::lookup::{Ask, Lookup};
+use mtasts::sender::settings::Settings;
 use mtasts::{Domain, ResultType, Source};
 use serde_json::{Value, json};
 

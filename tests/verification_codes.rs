@@ -11,7 +11,7 @@ use std::slice;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use mtasts::verification_codes::{from_gnutls, from_node, from_openssl};
+use mtasts::protocol::verification_codes::{from_gnutls, from_node, from_openssl};
 use mtasts::{CertificateFailure, Domain, Roots, check_chain};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints,

@@ -7,9 +7,9 @@ use std::io;
 
 /// The user and the group that a process becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Identity {
-    pub(crate) uid: u32,
-    pub(crate) gid: u32,
+pub struct Identity {
+    pub uid: u32,
+    pub gid: u32,
 }
 
 /// Capabilities in the kernel's third version: two structures of 32 each, with what is effective, permitted and
@@ -33,7 +33,7 @@ const SECUREBITS: libc::c_int = libc::SECBIT_NOROOT
 ///
 /// # Errors
 /// What the system says. The process is then neither who it was nor who it should be, and must do nothing more.
-pub(crate) fn become_identity(identity: Identity) -> io::Result<()> {
+pub fn become_identity(identity: Identity) -> io::Result<()> {
     let Identity { uid, gid } = identity;
     if uid == 0 || gid == 0 {
         return Err(io::ErrorKind::PermissionDenied.into());

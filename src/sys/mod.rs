@@ -3,12 +3,10 @@
 use std::io;
 
 pub(crate) mod bell;
-pub(crate) mod identity;
+pub mod identity;
 mod inheritance;
 pub(crate) mod lock;
-#[cfg(feature = "lab")]
-pub(crate) mod namespace;
-pub(crate) mod process;
+pub mod process;
 pub(crate) mod thread;
 
 /// Whether the system had nothing left to give us: descriptors, memory, buffers. That is trouble of this host, and says

@@ -45,7 +45,7 @@ pub(crate) fn user() -> u32 {
 }
 
 /// Whether this process runs as root.
-pub(crate) fn is_root() -> bool {
+pub fn is_root() -> bool {
     user() == 0
 }
 

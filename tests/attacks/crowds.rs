@@ -1,6 +1,7 @@
 //! A stranger with a wildcard in DNS has as many mail domains as he likes, each with a policy; and a file that was once
 //! open to a group must not stay so.
 
+use crate::command::mtasts;
 use std::fs::{Permissions, set_permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -9,10 +10,10 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mtasts::context::unix_now;
-use mtasts::lab::{self, Change, Https, Lab};
-use mtasts::store::Store;
+use mtasts::cache::store::Store;
+use mtasts::sender::context::unix_now;
 use mtasts::{Answer, Context, Domain, Entry, Settings, Source};
+use mtasts_lab::{self as lab, Change, Https, Lab};
 
 /// The owner of the cache.
 const USER: u32 = 65534;
@@ -100,7 +101,7 @@ impl Host {
 
     /// `mtasts cache refresh`: whether it ended well, and what it told.
     fn refresh(&self) -> (bool, String) {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
+        let mut command = Command::new(mtasts());
         command.args(["cache", "refresh"]).current_dir("/").stdin(Stdio::null());
         let ran = command.output().unwrap();
         (ran.status.success(), String::from_utf8(ran.stderr).unwrap())

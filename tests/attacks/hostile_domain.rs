@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
-use mtasts::context::ContextError;
-use mtasts::store::Store;
+use mtasts::cache::store::Store;
+use mtasts::sender::context::ContextError;
 use mtasts::{Answer, Context, Domain, Settings, Source};
 
 use crate::dns_server::{DnsServer, Reply, address, txt};

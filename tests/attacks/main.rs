@@ -1,6 +1,6 @@
 //! What was tried against a host that uses the library, and fails: by a local user, by a member of the cache's group, by
 //! a neighbour that hangs, by a hostile domain, by a hostile network. Each file is one kind of it, on the test Internet; as
-//! root (`cargo test --features lab --test attacks`).
+//! root (`cargo test --test attacks`).
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
@@ -10,9 +10,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::lab::{self, Lab};
 use mtasts::{Answer, Context, Domain, Settings};
+use mtasts_lab::{self as lab, Lab};
 
+#[path = "../kit/command.rs"]
+mod command;
 #[path = "../dns_server/mod.rs"]
 mod dns_server;
 #[allow(dead_code, reason = "each test binary uses its own part")]

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::lab::{Change, Https};
 use mtasts::{Mode, Source};
+use mtasts_lab::{Change, Https};
 use ring::digest::{SHA256, digest};
 
 use crate::{Child, Ground, USER, as_user, become_user, mode, on_the_internet, processes, signal, until};

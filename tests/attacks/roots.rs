@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mtasts::lab::{self, Change, Lab, policy_text};
 use mtasts::{Answer, Context, ContextError, Domain, Mode, Outcome, Queue, Settings, Source};
+use mtasts_lab::{self as lab, Change, Lab, policy_text};
 
 /// The owner of the cache.
 const USER: u32 = 65_534;

@@ -8,14 +8,14 @@ use std::os::unix::fs::chown;
 use std::path::Path;
 use std::ptr;
 
-use mtasts::context::unix_now;
-use mtasts::ffi::{
+use mtasts::capi::{
     mtasts_answer_defer_until, mtasts_answer_detail, mtasts_answer_domain, mtasts_answer_expires,
     mtasts_answer_explanation, mtasts_answer_fetched, mtasts_answer_free, mtasts_answer_id, mtasts_answer_mode,
     mtasts_answer_mx, mtasts_answer_mx_count, mtasts_answer_warning, mtasts_context_free, mtasts_context_new,
     mtasts_lookup_cached, mtasts_settings_free, mtasts_settings_new, mtasts_settings_set,
 };
-use mtasts::policy::MAX_MAX_AGE;
+use mtasts::protocol::policy::MAX_MAX_AGE;
+use mtasts::sender::context::unix_now;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 

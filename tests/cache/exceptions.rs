@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mtasts::lab::Change;
 use mtasts::{Action, Answer, Context, Domain, Mode, Outcome, Queue, Seen, Source, verdict};
+use mtasts_lab::Change;
 use serde_json::json;
 
 use crate::{Host, on_the_internet};

@@ -1,7 +1,7 @@
 //! `mtasts cache list`, `show` and `purge`.
 
-use mtasts::context::unix_now;
-use mtasts::lab::{Change, Https};
+use mtasts::sender::context::unix_now;
+use mtasts_lab::{Change, Https};
 use serde_json::json;
 
 use crate::{DAY, USER, on_the_internet};

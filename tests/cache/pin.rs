@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use mtasts::context::unix_now;
-use mtasts::lab::{Change, policy_text};
+use mtasts::sender::context::unix_now;
 use mtasts::{Mode, Source};
+use mtasts_lab::{Change, policy_text};
 use serde_json::json;
 
 use crate::{DAY, Host, on_the_internet};
@@ -88,14 +88,14 @@ fn no_fetch_replaces_a_pinned_policy_until_its_day_is_over() {
 #[test]
 fn a_fetch_in_flight_does_not_undo_a_pin() {
     on_the_internet("pin-flight", |host| {
-        let store = mtasts::store::Store::new(host.cache.clone());
+        let store = mtasts::cache::store::Store::new(host.cache.clone());
         host.lookup("good.test");
         let before = host.entry("good.test").unwrap();
         let mut fetched = before.clone();
         host.age("good.test", 0);
         fetched.held = host.entry("good.test").unwrap().held;
         fetched.mode_since = Some(1);
-        fetched.txt = Some(mtasts::entry::TxtSeen { at: 5, next: 6 });
+        fetched.txt = Some(mtasts::cache::entry::TxtSeen { at: 5, next: 6 });
         let file = policy(host, "testing", YEAR);
         let ran = host.cache(&format!("pin good.test {} --until {} --json", file.display(), day(1)));
         assert_eq!(

@@ -1,10 +1,11 @@
 //! `mtasts cache refresh`: renews, keeps, alerts, repairs, removes.
 
+use crate::command::mtasts;
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
-use mtasts::context::unix_now;
-use mtasts::lab::{self, Change, Https, Policy, policy_text};
+use mtasts::sender::context::unix_now;
+use mtasts_lab::{self as lab, Change, Https, Policy, policy_text};
 use serde_json::json;
 
 use crate::{DAY, HOUR, Host, USER, command, on_the_internet};
@@ -258,15 +259,15 @@ fn one_run_at_a_time_sixteen_policies_at_once() {
         for domain in domains {
             let mut entry = mtasts::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
             entry.held = host.entry("good.test").unwrap().held;
-            mtasts::store::Store::new(host.cache.clone()).save(&entry).unwrap();
+            mtasts::cache::store::Store::new(host.cache.clone())
+                .save(&entry)
+                .unwrap();
             host.own(&host.cache.join(&domain.name));
             host.lab.set(&domain.name, Change::https(Https::BlackHole)).unwrap();
         }
         host.lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
         let start = Instant::now();
-        let first = command(std::path::Path::new(env!("CARGO_BIN_EXE_mtasts")), "refresh")
-            .spawn()
-            .unwrap();
+        let first = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         std::thread::sleep(Duration::from_millis(1500));
         let second = host.cache("refresh");
         assert_eq!(second.err, "mtasts: another refresh is running\n");
@@ -295,7 +296,9 @@ fn what_expires_first_is_renewed_first_and_not_behind_silent_hosts() {
         for domain in silent {
             let mut entry = mtasts::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
             entry.held = held.clone();
-            mtasts::store::Store::new(host.cache.clone()).save(&entry).unwrap();
+            mtasts::cache::store::Store::new(host.cache.clone())
+                .save(&entry)
+                .unwrap();
             host.own(&host.cache.join(&domain.name));
             host.lab.set(&domain.name, Change::https(Https::BlackHole)).unwrap();
         }
@@ -303,9 +306,7 @@ fn what_expires_first_is_renewed_first_and_not_behind_silent_hosts() {
         host.lookup("wild.test");
         host.age("wild.test", 23 * HOUR + 1800);
         let start = Instant::now();
-        let mut run = command(std::path::Path::new(env!("CARGO_BIN_EXE_mtasts")), "refresh")
-            .spawn()
-            .unwrap();
+        let mut run = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         while host.fetched("wild.test") + HOUR < unix_now() {
             // The first silent ones have ten seconds.
             assert!(start.elapsed() < Duration::from_secs(8), "it waits for the silent ones");
@@ -325,9 +326,7 @@ fn a_slow_policy_host_has_its_whole_time_at_the_end() {
         host.lookup("good.test");
         host.age("good.test", LATE);
         host.lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
-        let run = command(std::path::Path::new(env!("CARGO_BIN_EXE_mtasts")), "refresh")
-            .spawn()
-            .unwrap();
+        let run = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         // In the first attempt it keeps silent, in the second it does not.
         std::thread::sleep(Duration::from_millis(2000));
         host.lab.set("good.test", Change::https(Https::Ok)).unwrap();
@@ -354,9 +353,7 @@ fn a_run_that_takes_longer_than_it_can_is_a_failure() {
         };
         // It tells when it begins, whatever the file said before.
         touch(SystemTime::UNIX_EPOCH);
-        let mut first = command(std::path::Path::new(env!("CARGO_BIN_EXE_mtasts")), "refresh")
-            .spawn()
-            .unwrap();
+        let mut first = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         let asks = Instant::now() + Duration::from_secs(10);
         while host.asked("good.test") < 2 && lock.metadata().unwrap().modified().unwrap() == SystemTime::UNIX_EPOCH {
             assert!(Instant::now() < asks, "it does not begin");
@@ -393,7 +390,7 @@ fn a_bar_shows_how_far_it_is_where_somebody_watches() {
         host.lookup("good.test");
         host.lookup("testing.test");
         let entries = host.cache("list --json").lines().len();
-        let refresh = format!("'{}' cache refresh --all", env!("CARGO_BIN_EXE_mtasts"));
+        let refresh = format!("'{}' cache refresh --all", mtasts());
         let mut script = std::process::Command::new("script");
         script
             .args(["-q", "-e", "-c", &refresh, "/dev/null"])

@@ -1,8 +1,8 @@
 //! `mtasts cache export` and `import`: from one cache to another.
 
-use mtasts::context::unix_now;
-use mtasts::lab::{Change, Https, policy_text};
+use mtasts::sender::context::unix_now;
 use mtasts::{Mode, Source};
+use mtasts_lab::{Change, Https, policy_text};
 use serde_json::{Value, json};
 
 use crate::{DAY, HOUR, Host, USER, on_the_internet};
@@ -112,7 +112,7 @@ fn an_import_never_counts_longer_than_it_would_there() {
         host.lookup("good.test");
         host.change("good.test", |entry| {
             let held = entry.held.as_ref().unwrap();
-            let held = mtasts::entry::Held::new(held.id, unix_now() + 4000 * DAY, held.text.as_str());
+            let held = mtasts::cache::entry::Held::new(held.id, unix_now() + 4000 * DAY, held.text.as_str());
             entry.held = Some(held.unwrap().into());
             (entry.used, entry.mode_since) = (Some(u64::MAX), Some(u64::MAX));
         });

@@ -86,30 +86,40 @@ fn it_needs_the_c_library_alone_and_stays_loaded() {
     assert!(flags.is_some_and(|line| line.contains("NODELETE")), "{flags:?}");
 }
 
-/// The command and the test Internet are faces of the same package. What a mail server loads knows nothing of them.
-/// Without link-time optimisation a little more code is left in; a single face would weigh much more.
-#[cfg(feature = "lab")]
+/// How many packages the library is made of, itself among them.
+const MOST_PACKAGES: usize = 106;
+
+/// What a mail server loads has none of the packages that only a program needs.
 #[test]
-fn features_add_nothing_to_the_shared_library() {
-    let whole = crate::build::make_library("lab");
-    assert_eq!(exported_by(&whole), exported());
-    let directory = Directory::new("features");
-    let size = |library: &Library| {
-        let stripped = directory.path("stripped.so");
-        let mut strip = command("strip", "binutils", directory.root());
-        assert!(
-            strip
-                .arg(&library.shared)
-                .arg("-o")
-                .arg(&stripped)
-                .status()
-                .unwrap()
-                .success()
-        );
-        stripped.metadata().unwrap().len()
-    };
-    let (small, large) = (size(library()), size(&whole));
-    assert!(large < small + small / 20, "{small} octets grow to {large}");
+fn no_package_of_a_program_is_in_the_library() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["tree", "--package", "mtasts", "--edges", "normal", "--features", "capi"])
+        .args(["--prefix", "none", "--format", "{p}"])
+        .output()
+        .unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let tree = String::from_utf8(tree.stdout).unwrap();
+    let packages: BTreeSet<&str> = tree.lines().filter_map(|line| line.split(' ').next()).collect();
+    for own in [
+        "anstyle",
+        "clap",
+        "hickory-server",
+        "hyper",
+        "indicatif",
+        "rcgen",
+        "rusqlite",
+        "serde_json",
+        "tokio-rustls",
+    ] {
+        assert!(!packages.contains(own), "{own} came into the library");
+    }
+    // Grows with each package that the library itself takes: look at what came in, and whether it is worth it.
+    assert!(
+        packages.len() <= MOST_PACKAGES,
+        "{} packages: {packages:?}",
+        packages.len()
+    );
 }
 
 #[test]

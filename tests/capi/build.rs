@@ -34,21 +34,21 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The library with default features.
+/// The library as it is installed, but for its profile.
 pub(crate) fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
-    LIBRARY.get_or_init(|| make_library(""))
+    LIBRARY.get_or_init(|| make_library())
 }
 
 /// Makes the library in the dev profile.
 ///
 /// `cargo test` builds only the Rust library for sure, and another cargo may be at work in the same target directory:
 /// so this asks for the two of C, and copies them.
-pub(crate) fn make_library(features: &str) -> Library {
+fn make_library() -> Library {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
         .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib,staticlib"])
-        .args(["--message-format=json", "--features", features])
+        .args(["--message-format=json", "--features", "capi"])
         .args(["--", "--print", "native-static-libs"])
         .output()
         .unwrap();
@@ -67,7 +67,7 @@ pub(crate) fn make_library(features: &str) -> Library {
         .find_map(|line| line.split_once("native-static-libs: "))
         .expect("the compiler says what to link")
         .1;
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("capi{features}"));
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
     fs::create_dir_all(&directory).unwrap();
     let copy = |name: &str| {
         let copied = directory.join(name);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 
-use mtasts::lab::{self, Lab};
+use mtasts_lab::{self as lab, Lab};
 
 use crate::build::{Link, library, program, root};
 use crate::pki::command;

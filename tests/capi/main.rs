@@ -5,7 +5,6 @@
 
 mod abi;
 mod build;
-#[cfg(feature = "lab")]
 mod internet;
 mod offline;
 #[allow(dead_code, reason = "each test program uses a part of it")]

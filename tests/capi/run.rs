@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use mtasts::entry::{Held, TxtSeen};
-use mtasts::store::Store;
+use mtasts::cache::entry::{Held, TxtSeen};
+use mtasts::cache::store::Store;
 use mtasts::{Domain, Entry};
 
 use crate::build::root;

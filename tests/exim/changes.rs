@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mtasts::lab::{Change, policy_text};
+use mtasts_lab::{Change, policy_text};
 
 use super::host::{self, Config, Fate, Host};
 use super::{BUILDS, World, evidence};

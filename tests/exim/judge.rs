@@ -1,7 +1,7 @@
 //! Did Exim do what the lab's table says a conformant sender must do?
 
 use super::host::{Fate, Outcome};
-use mtasts::lab::{Entry, Expect, Mail};
+use mtasts_lab::{Entry, Expect, Mail};
 
 /// What Exim did with one message, in words, and whether that was right.
 pub(crate) struct Verdict {

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use mtasts::lab::Change;
+use mtasts_lab::Change;
 
 use super::host::{self, Config, Fate, Host, Tls};
 use super::{World, evidence};

@@ -3,7 +3,7 @@
 
 use super::host::{self, Config, Fate, Host};
 use super::{BUILDS, World, evidence, processes};
-use mtasts::lab::{Change, Https};
+use mtasts_lab::{Change, Https};
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -4,7 +4,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use mtasts::lab::Change;
+use mtasts_lab::Change;
 
 use super::host::{self, Config, Fate, Tls};
 use super::{World, evidence};

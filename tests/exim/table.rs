@@ -3,7 +3,7 @@
 use super::host::{self, Config, Tls};
 use super::judge::judge;
 use super::{BUILDS, World, evidence};
-use mtasts::lab;
+use mtasts_lab as lab;
 
 /// Where the table is not followed, and why. One that is gone fails the test.
 const DEVIATIONS: &[(&[Tls], &str, &str)] = &[

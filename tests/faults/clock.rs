@@ -1,17 +1,18 @@
 //! Clocks that jump by a year, forward and back: no policy comes back to life, and none is lost.
 
+use crate::command::mtasts;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mtasts::context::unix_now;
-use mtasts::dns::{Dns, DnsError, Mx, Txt};
-use mtasts::entry::{Held, TxtSeen};
-use mtasts::https::{FetchError, Https};
-use mtasts::lab::Change;
-use mtasts::lookup::{Ask, Lookup};
+use mtasts::cache::entry::{Held, TxtSeen};
+use mtasts::network::dns::{Dns, DnsError, Mx, Txt};
+use mtasts::network::https::{FetchError, Https};
+use mtasts::sender::context::unix_now;
+use mtasts::sender::lookup::{Ask, Lookup};
 use mtasts::{Answer, Domain, Entry, Mode, ResultType, Settings, Source};
+use mtasts_lab::Change;
 
 use crate::{Ground, USER, as_user, name, on_the_internet};
 
@@ -153,7 +154,7 @@ fn jump(ground: &Ground, domain: &str, by: i64) {
 }
 
 fn refresh() -> serde_json::Value {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
+    let mut command = Command::new(mtasts());
     let output = command
         .args(["cache", "refresh", "--json"])
         .stderr(Stdio::null())

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use mtasts::entry::Held;
-use mtasts::store::Store;
+use mtasts::cache::entry::Held;
+use mtasts::cache::store::Store;
 use mtasts::{Domain, Entry};
 
 use crate::Child;

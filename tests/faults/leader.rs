@@ -3,8 +3,8 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::lab::{Change, Https};
 use mtasts::{Mode, Source};
+use mtasts_lab::{Change, Https};
 
 use crate::{Child, Ground, USER, as_user, ask, become_user, on_the_internet};
 

@@ -5,10 +5,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::context::unix_now;
-use mtasts::lab::Change;
-use mtasts::queue::{Outcome, Queue};
+use mtasts::sender::context::unix_now;
+use mtasts::sender::queue::{Outcome, Queue};
 use mtasts::{Context, Mode, Settings, Source};
+use mtasts_lab::Change;
 
 use crate::{Child, Ground, MEMORY, USER, as_user, ask, become_user, name, on_the_internet, run, warns};
 

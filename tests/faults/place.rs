@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use mtasts::context::unix_now;
+use mtasts::sender::context::unix_now;
 use mtasts::{Answer, Domain, Mode, Source};
 
 use crate::{Ground, USER, as_user, name, on_the_internet, run, warns};
@@ -238,7 +238,7 @@ fn names_that_would_lead_out_of_the_directory() {
     assert_eq!(domain.as_str().len(), 253);
     let mut entry = mtasts::Entry::new(domain);
     entry.unlearned_since = Some(unix_now());
-    let store = mtasts::store::Store::new(dir.clone());
+    let store = mtasts::cache::store::Store::new(dir.clone());
     store.save(&entry).unwrap();
     assert_eq!(store.load(&entry.domain).unwrap(), Some(entry));
     assert!(dir.join(longest).is_file());

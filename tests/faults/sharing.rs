@@ -1,17 +1,18 @@
 //! The two ways in which users share a cache: all of a group write, or one writes and the group reads.
 
+use crate::command::mtasts;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
-use mtasts::context::unix_now;
-use mtasts::entry::{FailedFetch, Held, TxtSeen};
-use mtasts::lab::{Change, policy_text};
-use mtasts::lookup::Lookup;
-use mtasts::refresh::run::{Run, RunError};
+use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
+use mtasts::sender::context::unix_now;
+use mtasts::sender::lookup::Lookup;
+use mtasts::sender::refresh::run::{Run, RunError};
 use mtasts::{Answer, Domain, Entry, Mode, ResultType, Source};
+use mtasts_lab::{Change, policy_text};
 
 use crate::{Ground, MEMORY, as_user, ask, name, on_the_internet, warns};
 
@@ -136,10 +137,7 @@ fn the_owner_writes_and_the_group_reads() {
         assert_eq!(ground.lab.counters(), asked);
         // The command tells it to whoever asks for the domain.
         let program = ground.cache.with_file_name("mtasts");
-        let copied = Command::new("cp")
-            .arg(env!("CARGO_BIN_EXE_mtasts"))
-            .arg(&program)
-            .status();
+        let copied = Command::new("cp").arg(mtasts()).arg(&program).status();
         assert!(copied.unwrap().success());
         let shown = as_user(HARAKA, GROUP, || {
             let mut command = Command::new(&program);
@@ -203,7 +201,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         let write = |entry: &Entry| as_user(HARAKA, GROUP, || ground.store().save(entry).unwrap());
         let none = "version: STSv1\nmode: none\nmax_age: 9999999999\n";
         let refresh = || {
-            let ran = Command::new(env!("CARGO_BIN_EXE_mtasts"))
+            let ran = Command::new(mtasts())
                 .args(["cache", "refresh", "--json"])
                 .output()
                 .unwrap();
@@ -262,11 +260,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
                 &["refresh"],
                 &["export"],
             ] {
-                let ran = Command::new(env!("CARGO_BIN_EXE_mtasts"))
-                    .arg("cache")
-                    .args(arguments)
-                    .output()
-                    .unwrap();
+                let ran = Command::new(mtasts()).arg("cache").args(arguments).output().unwrap();
                 let told = String::from_utf8([ran.stdout, ran.stderr].concat()).unwrap();
                 assert!(ran.status.code().is_some_and(|code| code < 2), "{arguments:?}: {told}");
                 assert!(

@@ -1,6 +1,6 @@
 //! The most hostile policy texts that fit into 64 KiB, for tests and benchmarks.
 
-use mtasts::policy::MAX_POLICY;
+use mtasts::protocol::policy::MAX_POLICY;
 
 /// The texts, by name.
 pub(crate) fn policies() -> Vec<(&'static str, String)> {

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use std::str::from_utf8;
 use std::time::{Duration, Instant};
 
-use mtasts::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
-use mtasts::record::MAX_ID;
+use mtasts::protocol::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
+use mtasts::protocol::record::MAX_ID;
 use mtasts::{
     Answer, Domain, Entry, Exceptions, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name,
 };
@@ -164,7 +164,7 @@ fn keeps_its_promises(entry: &Entry) {
 }
 
 /// The answer of a name server.
-#[cfg(feature = "testing")]
+#[cfg(feature = "inside")]
 pub(crate) fn dns(data: &[u8]) {
     let Some((txt, mx)) = mtasts::testing::dns_answer(data, "_mta-sts.example.com") else {
         return;
@@ -188,7 +188,7 @@ pub(crate) fn dns(data: &[u8]) {
 }
 
 /// The answer of a policy host.
-#[cfg(feature = "testing")]
+#[cfg(feature = "inside")]
 pub(crate) fn http(data: &[u8]) {
     match mtasts::testing::http_answer(data) {
         Ok(body) => {
@@ -204,7 +204,7 @@ pub(crate) fn http(data: &[u8]) {
 }
 
 /// A message of a helper: a head, and behind an empty line the body of an entry's file, to which a digest is made.
-#[cfg(feature = "testing")]
+#[cfg(feature = "inside")]
 pub(crate) fn wire(data: &[u8]) {
     let domain = Domain::parse("example.com").expect("a name");
     let split = data

@@ -5,17 +5,25 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-use mtasts::lab::{Change, Https};
+use mtasts_lab::{Change, Https};
 
 use crate::{Internet, USER, on_the_internet};
 
-/// `libmtasts.so` with default features, as it is installed. `cargo test` builds only the Rust library for sure.
+/// `libmtasts.so` as it is installed. `cargo test` builds only the Rust library for sure.
 fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
         let output = Command::new(env!("CARGO"))
             .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib"])
+            .args([
+                "rustc",
+                "--quiet",
+                "--lib",
+                "--features",
+                "capi",
+                "--crate-type",
+                "cdylib",
+            ])
             .args(["--message-format", "json-render-diagnostics"])
             .stderr(Stdio::inherit())
             .output()

@@ -17,8 +17,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
-use mtasts::dns::{Dns, Resolver};
-use mtasts::lab::{self, Change, Https, Lab, Policy};
+use mtasts::network::dns::{Dns, Resolver};
+use mtasts_lab::{self as lab, Change, Https, Lab, Policy};
 
 use dns_server::{DnsServer, Reply, address, txt};
 

@@ -2,9 +2,7 @@
 //!
 //! * A policy is one that its policy host served, at a time when it can have been fetched, and it has not expired. What
 //!   stands behind a broken status or a bad certificate was not served.
-//! * An answer is never older than one that was given before it was asked for: that one came from the same cache. But a
-//!   policy's time is a whole second: of two that were fetched in the same one, because others held the lock, either may
-//!   stand until the next fetch. How often that was so is counted ([`History::same_second`]).
+//! * An answer is never older than one that was given before it was asked for: that one came from the same cache.
 //! * So a domain whose policy was given to anybody never comes back without one, before the policy can have expired.
 //! * Without a policy a domain has none (its record was missing), or it could not be learnt (something was broken).
 //!
@@ -12,7 +10,6 @@
 //!
 //! Only a garbled file excuses: nothing is known from before.
 
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -140,8 +137,6 @@ pub(crate) struct Domain {
     /// When its file was garbled.
     garbled: Vec<Span>,
     bounds: Vec<Bound>,
-    /// How many answers were older than one before, and fetched in the same second.
-    same_second: Cell<u64>,
 }
 
 /// An answer was given: what is given later is not older.
@@ -288,16 +283,12 @@ impl Domain {
         if source == "fresh" && fetched.1 + MEMORY < began {
             return Err("a policy from before that is said to be fresh".to_owned());
         }
-        // Of two that were fetched in the same second either may stand, where the lock was not had.
         let is_older = |bound: &&Bound| youngest < bound.oldest;
         if let Some(bound) = self.bound(began, told.end).filter(is_older) {
             let (ago, second) = ((began - bound.end) / SECOND, bound.second);
-            if held.fetched != second {
-                return Err(format!(
-                    "a younger policy, fetched in {second}, was in the cache already, {ago} s before"
-                ));
-            }
-            self.same_second.set(self.same_second.get() + 1);
+            return Err(format!(
+                "a younger policy, fetched in {second}, was in the cache already, {ago} s before"
+            ));
         }
         if told.call == Call::Calm && self.served.last().is_none_or(|(version, _)| !is_it(version)) {
             return Err("an old policy although all is well".to_owned());
@@ -337,11 +328,6 @@ impl History {
     pub(crate) fn judge(&mut self, told: &Told) -> Result<(), String> {
         let domain = self.domains.get_mut(&told.domain);
         domain.ok_or("not one of our domains")?.judge(told)
-    }
-
-    /// How many answers were older than one before, and fetched in the same second.
-    pub(crate) fn same_second(&self) -> u64 {
-        self.domains.values().map(|domain| domain.same_second.get()).sum()
     }
 }
 

@@ -8,11 +8,14 @@
 //!
 //! `SOAK_SECONDS` and `SOAK_SEED` change the run.
 
+#[path = "../kit/command.rs"]
+mod command;
 mod history;
 mod neighbours;
 mod weather;
 mod worker;
 
+use command::mtasts;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -23,7 +26,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use mtasts::lab::{self, Change, Lab, Policy};
+use mtasts_lab::{self as lab, Change, Lab, Policy};
 
 use history::{Call, History, Told};
 use neighbours::Neighbours;
@@ -263,7 +266,6 @@ impl Soak {
             wrong.push(format!("no answer in the end for {silent:?}"));
         }
         self.report(&judge, &wrong);
-        println!("older ones, fetched in the same second: {}", weather.history.same_second());
         wrong.len()
     }
 
@@ -393,7 +395,7 @@ fn refresh_often(stop: &AtomicBool) -> (u64, Vec<String>) {
     let (mut runs, mut failed) = (0, Vec::new());
     while !stop.load(Ordering::Relaxed) {
         runs += 1;
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
+        let mut command = Command::new(mtasts());
         command.args(["cache", "refresh", "--json"]);
         if runs % 2 == 0 {
             command.arg("--all");

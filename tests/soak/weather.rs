@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 
-use mtasts::lab::{Certificate, Change, Https, Lab, policy_text};
+use mtasts_lab::{Certificate, Change, Https, Lab, policy_text};
 
 use crate::history::{Domain, History, State, Version};
 use crate::{POPULAR, Random, now_us};

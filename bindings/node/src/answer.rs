@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use mtasts::ffi;
+use mtasts::capi;
 use napi_derive::napi;
 
 use crate::certificate::{result_name, result_number};
@@ -13,7 +13,7 @@ use crate::text;
 /// The answer of a lookup.
 #[napi]
 pub struct Answer {
-    answer: *mut ffi::mtasts_answer,
+    answer: *mut capi::mtasts_answer,
 }
 
 /// What the MTA must do with a host.
@@ -34,7 +34,7 @@ impl Answer {
     ///
     /// # Safety
     /// `answer` is alive, and nobody else frees it.
-    pub(crate) unsafe fn take(answer: *mut ffi::mtasts_answer) -> Self {
+    pub(crate) unsafe fn take(answer: *mut capi::mtasts_answer) -> Self {
         Self { answer }
     }
 }
@@ -42,7 +42,7 @@ impl Answer {
 impl Drop for Answer {
     fn drop(&mut self) {
         // SAFETY: it was ours alone.
-        unsafe { ffi::mtasts_answer_free(self.answer) }
+        unsafe { capi::mtasts_answer_free(self.answer) }
     }
 }
 
@@ -58,16 +58,16 @@ impl Answer {
     #[napi(getter)]
     pub fn domain(&self) -> String {
         // SAFETY: as above.
-        unsafe { text::of(ffi::mtasts_answer_domain(self.answer)) }
+        unsafe { text::of(capi::mtasts_answer_domain(self.answer)) }
     }
 
     /// What the domain asks for.
     #[napi(getter)]
     pub fn mode(&self) -> &'static str {
         // SAFETY: as above.
-        match unsafe { ffi::mtasts_answer_mode(self.answer) } {
-            ffi::MTASTS_MODE_ENFORCE => "enforce",
-            ffi::MTASTS_MODE_TESTING => "testing",
+        match unsafe { capi::mtasts_answer_mode(self.answer) } {
+            capi::MTASTS_MODE_ENFORCE => "enforce",
+            capi::MTASTS_MODE_TESTING => "testing",
             _ => "none",
         }
     }
@@ -76,11 +76,11 @@ impl Answer {
     #[napi(getter)]
     pub fn source(&self) -> &'static str {
         // SAFETY: as above.
-        match unsafe { ffi::mtasts_answer_source(self.answer) } {
-            ffi::MTASTS_SOURCE_FRESH => "fresh",
-            ffi::MTASTS_SOURCE_CACHED => "cached",
-            ffi::MTASTS_SOURCE_CACHED_AFTER_FAILURE => "cached-after-failure",
-            ffi::MTASTS_SOURCE_NO_POLICY => "no-policy",
+        match unsafe { capi::mtasts_answer_source(self.answer) } {
+            capi::MTASTS_SOURCE_FRESH => "fresh",
+            capi::MTASTS_SOURCE_CACHED => "cached",
+            capi::MTASTS_SOURCE_CACHED_AFTER_FAILURE => "cached-after-failure",
+            capi::MTASTS_SOURCE_NO_POLICY => "no-policy",
             _ => "could-not-learn",
         }
     }
@@ -89,7 +89,7 @@ impl Answer {
     #[napi(getter)]
     pub fn id(&self) -> Option<String> {
         // SAFETY: as above.
-        let id = unsafe { text::of(ffi::mtasts_answer_id(self.answer)) };
+        let id = unsafe { text::of(capi::mtasts_answer_id(self.answer)) };
         (!id.is_empty()).then_some(id)
     }
 
@@ -97,31 +97,31 @@ impl Answer {
     #[napi(getter)]
     pub fn fetched(&self) -> Option<f64> {
         // SAFETY: as above.
-        time(unsafe { ffi::mtasts_answer_fetched(self.answer) })
+        time(unsafe { capi::mtasts_answer_fetched(self.answer) })
     }
 
     /// Until when the policy counts, in milliseconds.
     #[napi(getter)]
     pub fn expires(&self) -> Option<f64> {
         // SAFETY: as above.
-        time(unsafe { ffi::mtasts_answer_expires(self.answer) })
+        time(unsafe { capi::mtasts_answer_expires(self.answer) })
     }
 
     /// Until when mail must wait, in milliseconds.
     #[napi(getter)]
     pub fn defer_until(&self) -> Option<f64> {
         // SAFETY: as above.
-        time(unsafe { ffi::mtasts_answer_defer_until(self.answer) })
+        time(unsafe { capi::mtasts_answer_defer_until(self.answer) })
     }
 
     /// The MX patterns of the policy.
     #[napi(getter)]
     pub fn mx(&self) -> Vec<String> {
         // SAFETY: as above.
-        let count = unsafe { ffi::mtasts_answer_mx_count(self.answer) };
+        let count = unsafe { capi::mtasts_answer_mx_count(self.answer) };
         let pattern = |index| {
             // SAFETY: as above; there is a text for each index below the count.
-            unsafe { text::of(ffi::mtasts_answer_mx(self.answer, index)) }
+            unsafe { text::of(capi::mtasts_answer_mx(self.answer, index)) }
         };
         (0..count).map(pattern).collect()
     }
@@ -131,7 +131,7 @@ impl Answer {
     pub fn policy_text(&self) -> Option<String> {
         let mut length = 0;
         // SAFETY: as above; a place for the length.
-        let octets = unsafe { ffi::mtasts_answer_policy_text(self.answer, &raw mut length) };
+        let octets = unsafe { capi::mtasts_answer_policy_text(self.answer, &raw mut length) };
         if octets.is_null() {
             return None;
         }
@@ -144,35 +144,35 @@ impl Answer {
     #[napi(getter)]
     pub fn result(&self) -> Option<&'static str> {
         // SAFETY: as above.
-        result_name(unsafe { ffi::mtasts_answer_result(self.answer) })
+        result_name(unsafe { capi::mtasts_answer_result(self.answer) })
     }
 
     /// What stood in the way of a current policy.
     #[napi(getter)]
     pub fn detail(&self) -> String {
         // SAFETY: as above.
-        unsafe { text::of(ffi::mtasts_answer_detail(self.answer)) }
+        unsafe { text::of(capi::mtasts_answer_detail(self.answer)) }
     }
 
     /// What is wrong with the cache on this host.
     #[napi(getter)]
     pub fn warning(&self) -> String {
         // SAFETY: as above.
-        unsafe { text::of(ffi::mtasts_answer_warning(self.answer)) }
+        unsafe { text::of(capi::mtasts_answer_warning(self.answer)) }
     }
 
     /// The whole answer in one sentence.
     #[napi(getter)]
     pub fn explanation(&self) -> String {
         // SAFETY: as above.
-        unsafe { text::of(ffi::mtasts_answer_explanation(self.answer)) }
+        unsafe { text::of(capi::mtasts_answer_explanation(self.answer)) }
     }
 
     /// Whether the policy lists a host.
     #[napi]
     pub fn match_mx(&self, host: String) -> bool {
         // SAFETY: as above; the text has its length. What is no host name is allowed by no pattern.
-        let allows = unsafe { ffi::mtasts_answer_allows(self.answer, host.as_ptr().cast::<c_char>(), host.len()) };
+        let allows = unsafe { capi::mtasts_answer_allows(self.answer, host.as_ptr().cast::<c_char>(), host.len()) };
         allows == 1
     }
 
@@ -180,18 +180,18 @@ impl Answer {
     #[napi]
     pub fn verdict(&self, host: String, kind: String, result: Option<String>, reason: String) -> Result<Verdict> {
         let reason = text::to_c(&reason);
-        let seen = ffi::mtasts_seen {
-            size: size_of::<ffi::mtasts_seen>(),
+        let seen = capi::mtasts_seen {
+            size: size_of::<capi::mtasts_seen>(),
             kind: match kind.as_str() {
-                "name" => ffi::MTASTS_SEEN_NAME,
-                "no-starttls" => ffi::MTASTS_SEEN_NO_STARTTLS,
-                "starttls-refused" => ffi::MTASTS_SEEN_STARTTLS_REFUSED,
-                "handshake-failed" => ffi::MTASTS_SEEN_HANDSHAKE_FAILED,
-                "certificate" => ffi::MTASTS_SEEN_CERTIFICATE,
-                "no-host-left" => ffi::MTASTS_SEEN_NO_HOST_LEFT,
+                "name" => capi::MTASTS_SEEN_NAME,
+                "no-starttls" => capi::MTASTS_SEEN_NO_STARTTLS,
+                "starttls-refused" => capi::MTASTS_SEEN_STARTTLS_REFUSED,
+                "handshake-failed" => capi::MTASTS_SEEN_HANDSHAKE_FAILED,
+                "certificate" => capi::MTASTS_SEEN_CERTIFICATE,
+                "no-host-left" => capi::MTASTS_SEEN_NO_HOST_LEFT,
                 _ => {
                     return Err(failure(
-                        ffi::MTASTS_E_ARGUMENT,
+                        capi::MTASTS_E_ARGUMENT,
                         format!("{kind:?} is no kind of what was seen"),
                     ));
                 }
@@ -199,23 +199,23 @@ impl Answer {
             result: result.map_or(Ok(0), |name| result_number(&name))?,
             reason: reason.as_ptr(),
         };
-        let mut decision = ffi::mtasts_decision {
-            size: size_of::<ffi::mtasts_decision>(),
+        let mut decision = capi::mtasts_decision {
+            size: size_of::<capi::mtasts_decision>(),
             action: 0,
             result: 0,
-            reason_code: [0; ffi::MTASTS_REASON_SIZE],
-            sentence: [0; ffi::MTASTS_SENTENCE_SIZE],
+            reason_code: [0; capi::MTASTS_REASON_SIZE],
+            sentence: [0; capi::MTASTS_SENTENCE_SIZE],
         };
         let (name, length) = (host.as_ptr().cast::<c_char>(), host.len());
         call(|error| {
             // SAFETY: as above; the text has its length, and the structs have their sizes set.
-            unsafe { ffi::mtasts_verdict(self.answer, name, length, &raw const seen, &raw mut decision, error) }
+            unsafe { capi::mtasts_verdict(self.answer, name, length, &raw const seen, &raw mut decision, error) }
         })?;
         Ok(Verdict {
             action: match decision.action {
-                ffi::MTASTS_ACTION_DELIVER => "deliver",
-                ffi::MTASTS_ACTION_DELIVER_AND_REPORT => "deliver-and-report",
-                ffi::MTASTS_ACTION_SKIP_HOST => "skip-host",
+                capi::MTASTS_ACTION_DELIVER => "deliver",
+                capi::MTASTS_ACTION_DELIVER_AND_REPORT => "deliver-and-report",
+                capi::MTASTS_ACTION_SKIP_HOST => "skip-host",
                 _ => "defer",
             },
             result: result_name(decision.result),
@@ -227,7 +227,7 @@ impl Answer {
 
 /// Where the library puts an answer.
 pub(crate) fn asked(
-    question: impl FnOnce(*mut *mut ffi::mtasts_answer, *mut ffi::mtasts_error) -> i32,
+    question: impl FnOnce(*mut *mut capi::mtasts_answer, *mut capi::mtasts_error) -> i32,
 ) -> Result<Answer> {
     let mut answer = ptr::null_mut();
     call(|error| question(&raw mut answer, error))?;

@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use mtasts::ffi;
+use mtasts::capi;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -19,15 +19,15 @@ pub struct Check {
 }
 
 /// Where the library writes the result of a check.
-pub(crate) fn place() -> ffi::mtasts_check {
-    ffi::mtasts_check {
-        size: size_of::<ffi::mtasts_check>(),
+pub(crate) fn place() -> capi::mtasts_check {
+    capi::mtasts_check {
+        size: size_of::<capi::mtasts_check>(),
         result: 0,
-        reason: [0; ffi::MTASTS_REASON_SIZE],
+        reason: [0; capi::MTASTS_REASON_SIZE],
     }
 }
 
-pub(crate) fn told(place: &ffi::mtasts_check) -> Check {
+pub(crate) fn told(place: &capi::mtasts_check) -> Check {
     Check {
         result: result_name(place.result),
         reason: text::in_place(&place.reason),
@@ -39,8 +39,8 @@ pub(crate) fn told(place: &ffi::mtasts_check) -> Check {
 pub fn failure_from_node(code: String) -> Result<Check> {
     let mut place = place();
     // SAFETY: a NUL-terminated text, and a place whose size is set.
-    match unsafe { ffi::mtasts_check_node(text::to_c(&code).as_ptr(), &raw mut place) } {
-        ffi::MTASTS_OK => Ok(told(&place)),
+    match unsafe { capi::mtasts_check_node(text::to_c(&code).as_ptr(), &raw mut place) } {
+        capi::MTASTS_OK => Ok(told(&place)),
         status => Err(meaning(status)),
     }
 }
@@ -50,20 +50,20 @@ pub fn failure_from_node(code: String) -> Result<Check> {
 pub fn check_name(host: String, leaf: Uint8Array) -> Result<Check> {
     let mut place = place();
     let (name, length) = (host.as_ptr().cast(), host.len());
-    let leaf = ffi::mtasts_octets {
+    let leaf = capi::mtasts_octets {
         data: leaf.as_ptr(),
         length: leaf.len(),
     };
     call(|error| {
         // SAFETY: both have their lengths, and the place has its size set.
-        unsafe { ffi::mtasts_check_name(name, length, &raw const leaf, &raw mut place, error) }
+        unsafe { capi::mtasts_check_name(name, length, &raw const leaf, &raw mut place, error) }
     })?;
     Ok(told(&place))
 }
 
 /// The name of a result type; nothing where the number is none.
 pub(crate) fn result_name(result: i32) -> Option<&'static str> {
-    let name = ffi::mtasts_result_name(result);
+    let name = capi::mtasts_result_name(result);
     if name.is_null() {
         return None;
     }
@@ -81,5 +81,5 @@ pub(crate) fn result_number(name: &str) -> Result<i32> {
     let found = results().find(|(_, known)| *known == name);
     found
         .map(|(number, _)| number)
-        .ok_or_else(|| failure(ffi::MTASTS_E_ARGUMENT, format!("{name:?} is no result type")))
+        .ok_or_else(|| failure(capi::MTASTS_E_ARGUMENT, format!("{name:?} is no result type")))
 }

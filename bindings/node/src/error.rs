@@ -1,6 +1,6 @@
 //! Errors of the library as errors of JavaScript: the code is a text, such as `ERR_MTASTS_NAME`.
 
-use mtasts::ffi;
+use mtasts::capi;
 
 use crate::text;
 
@@ -22,13 +22,13 @@ impl From<napi::Status> for Code {
 impl From<i32> for Code {
     fn from(status: i32) -> Self {
         Self(match status {
-            ffi::MTASTS_E_ARGUMENT => "ERR_MTASTS_ARGUMENT",
-            ffi::MTASTS_E_NAME => "ERR_MTASTS_NAME",
-            ffi::MTASTS_E_ADDRESS => "ERR_MTASTS_ADDRESS",
-            ffi::MTASTS_E_SETTINGS => "ERR_MTASTS_SETTINGS",
-            ffi::MTASTS_E_SYSTEM => "ERR_MTASTS_SYSTEM",
-            ffi::MTASTS_E_FORKED => "ERR_MTASTS_FORKED",
-            ffi::MTASTS_E_CANCELLED => "ERR_MTASTS_CANCELLED",
+            capi::MTASTS_E_ARGUMENT => "ERR_MTASTS_ARGUMENT",
+            capi::MTASTS_E_NAME => "ERR_MTASTS_NAME",
+            capi::MTASTS_E_ADDRESS => "ERR_MTASTS_ADDRESS",
+            capi::MTASTS_E_SETTINGS => "ERR_MTASTS_SETTINGS",
+            capi::MTASTS_E_SYSTEM => "ERR_MTASTS_SYSTEM",
+            capi::MTASTS_E_FORKED => "ERR_MTASTS_FORKED",
+            capi::MTASTS_E_CANCELLED => "ERR_MTASTS_CANCELLED",
             _ => "ERR_MTASTS_PANIC",
         })
     }
@@ -45,7 +45,7 @@ pub(crate) fn failure(status: i32, message: impl Into<String>) -> Error {
 /// A failure of a call to the system.
 pub(crate) fn refused(what: &str) -> Error {
     failure(
-        ffi::MTASTS_E_SYSTEM,
+        capi::MTASTS_E_SYSTEM,
         format!("{what}: {}", std::io::Error::last_os_error()),
     )
 }
@@ -53,15 +53,15 @@ pub(crate) fn refused(what: &str) -> Error {
 /// What a status means, for a call that gives no message.
 pub(crate) fn meaning(status: i32) -> Error {
     // SAFETY: a static text.
-    failure(status, unsafe { text::of(ffi::mtasts_strerror(status)) })
+    failure(status, unsafe { text::of(capi::mtasts_strerror(status)) })
 }
 
 /// Calls the library with a place for what went wrong. A status of 0 or more is a result.
-pub(crate) fn call(body: impl FnOnce(*mut ffi::mtasts_error) -> i32) -> Result<i32> {
-    let mut error = ffi::mtasts_error {
-        size: size_of::<ffi::mtasts_error>(),
+pub(crate) fn call(body: impl FnOnce(*mut capi::mtasts_error) -> i32) -> Result<i32> {
+    let mut error = capi::mtasts_error {
+        size: size_of::<capi::mtasts_error>(),
         code: 0,
-        message: [0; ffi::MTASTS_MESSAGE_SIZE],
+        message: [0; capi::MTASTS_MESSAGE_SIZE],
     };
     let status = body(&raw mut error);
     if status >= 0 {

@@ -10,14 +10,14 @@ mod poller;
 mod resolver;
 mod text;
 
-use mtasts::ffi;
+use mtasts::capi;
 use napi_derive::napi;
 
 /// The version of the library.
 #[napi]
 pub fn version() -> String {
     // SAFETY: a static text.
-    unsafe { text::of(ffi::mtasts_version()) }
+    unsafe { text::of(capi::mtasts_version()) }
 }
 
 /// The names of the result types (RFC 8460 4.3).

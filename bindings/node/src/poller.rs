@@ -151,7 +151,7 @@ impl Watch {
     fn end(&self) {
         let one = 1u64;
         // SAFETY: eight octets, as an eventfd takes them.
-        unsafe { libc::write(self.end.as_raw_fd(), (&raw const one).cast(), mem::size_of::<u64>()) };
+        unsafe { libc::write(self.end.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
         if let Some(thread) = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let _ = thread.join();
         }

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 use std::{mem, ptr};
 
-use mtasts::ffi;
+use mtasts::capi;
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -36,9 +36,9 @@ pub fn lines() -> Vec<String> {
 /// A context and its queue.
 #[napi]
 pub struct Resolver {
-    context: *mut ffi::mtasts_context,
+    context: *mut capi::mtasts_context,
     /// NULL before the first lookup.
-    queue: *mut ffi::mtasts_queue,
+    queue: *mut capi::mtasts_queue,
     /// Where its descriptor is watched.
     watch: Option<Arc<Watch>>,
 }
@@ -66,8 +66,8 @@ impl Resolver {
             // SAFETY: places of our own.
             unsafe {
                 match &file {
-                    None => ffi::mtasts_settings_of_host(&raw mut settings, error),
-                    Some(_) => ffi::mtasts_settings_new(&raw mut settings),
+                    None => capi::mtasts_settings_of_host(&raw mut settings, error),
+                    Some(_) => capi::mtasts_settings_new(&raw mut settings),
                 }
             }
         })?;
@@ -75,20 +75,20 @@ impl Resolver {
         if let Some(file) = file.filter(|file| !file.is_empty()) {
             let file = text::to_c(&file);
             // SAFETY: alive settings, a NUL-terminated text.
-            call(|error| unsafe { ffi::mtasts_settings_read_file(settings.0, file.as_ptr(), error) })?;
+            call(|error| unsafe { capi::mtasts_settings_read_file(settings.0, file.as_ptr(), error) })?;
         }
         for (key, value) in entries {
             let (key, value) = (text::to_c(&key), text::to_c(&value));
             // SAFETY: alive settings, NUL-terminated texts.
-            call(|error| unsafe { ffi::mtasts_settings_set(settings.0, key.as_ptr(), value.as_ptr(), error) })?;
+            call(|error| unsafe { capi::mtasts_settings_set(settings.0, key.as_ptr(), value.as_ptr(), error) })?;
         }
         if logs {
             // SAFETY: alive settings, and a function that needs nothing but its thread.
-            unsafe { ffi::mtasts_settings_set_log(settings.0, Some(log), ptr::null_mut()) };
+            unsafe { capi::mtasts_settings_set_log(settings.0, Some(log), ptr::null_mut()) };
         }
         let mut context = ptr::null_mut();
         // SAFETY: alive settings, a place of our own.
-        call(|error| unsafe { ffi::mtasts_context_new(settings.0, &raw mut context, error) })?;
+        call(|error| unsafe { capi::mtasts_context_new(settings.0, &raw mut context, error) })?;
         Ok(Self {
             context,
             queue: ptr::null_mut(),
@@ -100,7 +100,7 @@ impl Resolver {
     #[napi(getter)]
     pub fn ca_file(&self) -> Option<String> {
         // SAFETY: the context is alive or NULL.
-        let path = unsafe { ffi::mtasts_context_ca_file(self.context) };
+        let path = unsafe { capi::mtasts_context_ca_file(self.context) };
         // SAFETY: NULL, or a text of the context.
         (!path.is_null()).then(|| unsafe { text::of(path) })
     }
@@ -110,7 +110,7 @@ impl Resolver {
     pub fn lookup_cached(&self, domain: String) -> Result<Answer> {
         let (name, length) = (domain.as_ptr().cast(), domain.len());
         // SAFETY: the context is alive or NULL, the text has its length.
-        asked(|answer, error| unsafe { ffi::mtasts_lookup_cached(self.context, name, length, answer, error) })
+        asked(|answer, error| unsafe { capi::mtasts_lookup_cached(self.context, name, length, answer, error) })
     }
 
     /// Submits a lookup, or a recheck, and gives its number.
@@ -118,15 +118,15 @@ impl Resolver {
     pub fn submit(&mut self, domain: String, timeout_ms: u32, recheck: bool) -> Result<i64> {
         if self.queue.is_null() {
             // SAFETY: the context is alive or NULL; a place of our own.
-            call(|error| unsafe { ffi::mtasts_queue_new(self.context, &raw mut self.queue, error) })?;
+            call(|error| unsafe { capi::mtasts_queue_new(self.context, &raw mut self.queue, error) })?;
         }
         let (name, length, mut id) = (domain.as_ptr().cast(), domain.len(), 0);
         call(|error| {
             let (id, user) = (&raw mut id, ptr::null_mut());
             let submit = if recheck {
-                ffi::mtasts_queue_recheck
+                capi::mtasts_queue_recheck
             } else {
-                ffi::mtasts_queue_submit
+                capi::mtasts_queue_submit
             };
             // SAFETY: the queue is alive, the text has its length, `id` is ours.
             unsafe { submit(self.queue, name, length, timeout_ms, user, id, error) }
@@ -137,22 +137,22 @@ impl Resolver {
     /// Takes the next completion.
     #[napi]
     pub fn next(&self) -> Result<Option<Completion>> {
-        let mut done = ffi::mtasts_completion {
-            size: size_of::<ffi::mtasts_completion>(),
+        let mut done = capi::mtasts_completion {
+            size: size_of::<capi::mtasts_completion>(),
             id: 0,
             user: ptr::null_mut(),
             answer: ptr::null_mut(),
             status: 0,
-            message: [0; ffi::MTASTS_MESSAGE_SIZE],
+            message: [0; capi::MTASTS_MESSAGE_SIZE],
         };
         // SAFETY: the queue is alive or NULL; a struct whose size is set.
-        match unsafe { ffi::mtasts_queue_next(self.queue, &raw mut done) } {
+        match unsafe { capi::mtasts_queue_next(self.queue, &raw mut done) } {
             1 => {}
             0 => return Ok(None),
             status => return Err(meaning(status)),
         }
         let id = done.id.cast_signed();
-        if done.status == ffi::MTASTS_OK {
+        if done.status == capi::MTASTS_OK {
             // SAFETY: the library has given it to us.
             let answer = unsafe { Answer::take(done.answer) };
             return Ok(Some(Completion {
@@ -181,14 +181,14 @@ impl Resolver {
     #[napi]
     pub fn cancel(&self, id: i64) {
         // SAFETY: the queue is alive or NULL.
-        unsafe { ffi::mtasts_queue_cancel(self.queue, id.cast_unsigned()) };
+        unsafe { capi::mtasts_queue_cancel(self.queue, id.cast_unsigned()) };
     }
 
     /// Has the poller call for this number when there is a completion: once.
     #[napi]
     pub fn watch(&mut self, poller: &Poller, number: u32) -> Result<()> {
         // SAFETY: the queue is alive or NULL.
-        let descriptor = unsafe { ffi::mtasts_queue_fd(self.queue) };
+        let descriptor = unsafe { capi::mtasts_queue_fd(self.queue) };
         if descriptor < 0 {
             return Err(meaning(descriptor));
         }
@@ -204,9 +204,9 @@ impl Resolver {
     /// Checks the certificate chain of a host. A time of 0 stands for now.
     #[napi]
     pub fn verify_certificate(&self, host: String, chain: Vec<Uint8Array>, at: i64) -> Result<Check> {
-        let octets: Vec<ffi::mtasts_octets> = chain
+        let octets: Vec<capi::mtasts_octets> = chain
             .iter()
-            .map(|der| ffi::mtasts_octets {
+            .map(|der| capi::mtasts_octets {
                 data: der.as_ptr(),
                 length: der.len(),
             })
@@ -216,7 +216,7 @@ impl Resolver {
         call(|error| {
             let (chain, count, check) = (octets.as_ptr(), octets.len(), &raw mut check);
             // SAFETY: the context is alive or NULL, the text has its length and the chain its certificates.
-            unsafe { ffi::mtasts_check_certificate(self.context, name, length, chain, count, at, check, error) }
+            unsafe { capi::mtasts_check_certificate(self.context, name, length, chain, count, at, check, error) }
         })?;
         Ok(certificate::told(&check))
     }
@@ -227,10 +227,10 @@ impl Resolver {
         // SAFETY: the queue is alive or NULL; both are not used again.
         unsafe {
             if let Some(watch) = self.watch.take() {
-                watch.remove(ffi::mtasts_queue_fd(self.queue));
+                watch.remove(capi::mtasts_queue_fd(self.queue));
             }
-            ffi::mtasts_queue_free(mem::replace(&mut self.queue, ptr::null_mut()));
-            ffi::mtasts_context_free(mem::replace(&mut self.context, ptr::null_mut()));
+            capi::mtasts_queue_free(mem::replace(&mut self.queue, ptr::null_mut()));
+            capi::mtasts_context_free(mem::replace(&mut self.context, ptr::null_mut()));
         }
     }
 }
@@ -242,11 +242,11 @@ impl Drop for Resolver {
 }
 
 /// Settings on the way to a context.
-struct Settings(*mut ffi::mtasts_settings);
+struct Settings(*mut capi::mtasts_settings);
 
 impl Drop for Settings {
     fn drop(&mut self) {
         // SAFETY: they were ours alone.
-        unsafe { ffi::mtasts_settings_free(self.0) }
+        unsafe { capi::mtasts_settings_free(self.0) }
     }
 }

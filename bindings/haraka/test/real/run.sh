@@ -12,7 +12,7 @@ target=${CARGO_TARGET_DIR:-$root/target}
 work=$target/haraka
 app=$work/app${HARAKA:+-$HARAKA}
 
-(cd "$root" && cargo build --quiet --features lab)
+(cd "$root" && cargo build --quiet --package mtasts-cli --features lab)
 addon=$root/bindings/node/mtasts.node
 if [ ! -e "$addon" ] || find "$root/src" "$root/bindings/node/src" -name '*.rs' -newer "$addon" | grep -q .; then
     make --silent -C "$root/bindings/node" addon

@@ -1,0 +1,93 @@
+//! `mtasts cache`: the policies that this host holds.
+//!
+//! Root works as the owner of the cache directory: nothing in it is read, parsed or written as root.
+
+mod describe;
+mod exceptions;
+mod list;
+mod pin;
+mod purge;
+mod refresh;
+mod show;
+mod transfer;
+
+use clap::Subcommand;
+
+use super::{Found, Trouble};
+use mtasts::cache::store::Store;
+use mtasts::sender::context::owner_of;
+use mtasts::sender::settings::Settings;
+use mtasts::sys::identity::become_identity;
+use mtasts::sys::process;
+
+#[derive(Subcommand)]
+pub(super) enum Cache {
+    List(list::List),
+    Show(show::Show),
+    Refresh(refresh::Refresh),
+    Purge(purge::Purge),
+    Pin(pin::Pin),
+    Export(transfer::Export),
+    Import(transfer::Import),
+    Exceptions(exceptions::Exceptions),
+}
+
+impl Cache {
+    pub(super) fn run(self) -> Result<Found, Trouble> {
+        match self {
+            Self::List(arguments) => arguments.run(),
+            Self::Show(arguments) => arguments.run(),
+            Self::Refresh(arguments) => arguments.run(),
+            Self::Purge(arguments) => arguments.run(),
+            Self::Pin(arguments) => arguments.run(),
+            Self::Export(arguments) => arguments.run(),
+            Self::Import(arguments) => arguments.run(),
+            Self::Exceptions(arguments) => arguments.run(),
+        }
+    }
+}
+
+/// The settings of this host, and its cache. A process of root becomes the owner of the cache directory here, for good:
+/// what only root may read is read before.
+fn open() -> Result<(Settings, Store), Trouble> {
+    let settings = settings()?;
+    let Some(dir) = settings.cache_dir.clone() else {
+        return Err(Trouble("by the setting cache_dir there is no cache on disk".to_owned()));
+    };
+    if process::is_root() {
+        let owner = owner_of(&dir).map_err(|error| Trouble(error.to_string()))?;
+        become_identity(owner).map_err(|error| Trouble(format!("cannot become user {}: {error}", owner.uid)))?;
+    }
+    Ok((settings, Store::new(dir)))
+}
+
+fn settings() -> Result<Settings, Trouble> {
+    Settings::of_process().map_err(|error| Trouble(error.to_string()))
+}
+
+/// Writes in pieces: lists of any length in little memory.
+struct Lines {
+    text: String,
+}
+
+impl Lines {
+    const PIECE: usize = 64 * 1024;
+
+    const fn new() -> Self {
+        Self { text: String::new() }
+    }
+
+    fn push(&mut self, line: &str) -> Result<(), Trouble> {
+        self.text.push_str(line);
+        if self.text.len() >= Self::PIECE {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Trouble> {
+        let printed = super::output::print(&self.text);
+        self.text.clear();
+        printed
+    }
+}

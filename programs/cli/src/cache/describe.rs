@@ -1,0 +1,182 @@
+//! An entry of the cache in words, and as JSON.
+
+use serde_json::{Value, json};
+
+use mtasts::cache::entry::Entry;
+use mtasts::cache::store::{Store, StoreError};
+use mtasts::protocol::calendar;
+use mtasts::protocol::mx::MxPattern;
+use mtasts::protocol::names::Domain;
+use mtasts::protocol::policy::{Mode, Policy};
+use mtasts::sender::exceptions::Exception;
+use mtasts::sender::refresh;
+use mtasts::sender::settings::Settings;
+
+/// A day: what was used within it is in use.
+const DAY: u64 = 86_400;
+
+/// What there is for a domain at a time: the entry or what is wrong with its file, and the exception.
+pub(super) struct Described<'a> {
+    pub(super) domain: &'a Domain,
+    pub(super) entry: Result<Entry, String>,
+    pub(super) exception: Option<&'a Exception>,
+    pub(super) uses_are_noted: bool,
+    pub(super) now: u64,
+}
+
+impl<'a> Described<'a> {
+    /// Reads the entry of a domain; `None` where there is none.
+    pub(super) fn read(store: &Store, settings: &'a Settings, domain: &'a Domain, now: u64) -> Option<Self> {
+        let entry = store.load(domain).transpose()?;
+        Some(Self {
+            domain,
+            entry: entry.map_err(|error: StoreError| error.to_string()),
+            exception: settings.exceptions.find(domain, now).map(|exception| &**exception),
+            uses_are_noted: store.uses_are_noted().unwrap_or(false),
+            now,
+        })
+    }
+
+    /// A time with its distance: `2026-12-31 23:59:59 UTC (in 3 days)`.
+    pub(super) fn at(&self, time: u64) -> String {
+        format!("{} ({})", calendar::date_time(time), self.distance(time))
+    }
+
+    /// `3 days ago` or `in 3 days`.
+    pub(super) fn distance(&self, time: u64) -> String {
+        match self.now.checked_sub(time) {
+            Some(0) => "now".to_owned(),
+            Some(passed) => format!("{} ago", span(passed)),
+            None => format!("in {}", span(time - self.now)),
+        }
+    }
+
+    /// What is out of the ordinary, in a few words each.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        match &self.entry {
+            Err(error) => notes.push(format!("not used: {error}")),
+            Ok(entry) => {
+                match (&entry.held, entry.live(self.now)) {
+                    (None, _) => notes.push("no policy".to_owned()),
+                    (Some(_), None) => notes.push("expired".to_owned()),
+                    _ => {}
+                }
+                if let Some(until) = entry.pinned(self.now) {
+                    notes.push(format!("pinned until {}", calendar::date(until)));
+                }
+                if entry.imported.is_some() {
+                    notes.push("imported, not yet fetched here".to_owned());
+                }
+                if let Some(failed) = &entry.failed {
+                    notes.push(format!("fetch failed {}: {}", self.distance(failed.at), failed.result));
+                }
+                if let Some(since) = self.unused_since(entry) {
+                    notes.push(format!("unused since {}", calendar::date(since)));
+                }
+                if let Some(since) = entry.idle_since {
+                    let removal = since.saturating_add(refresh::GRACE);
+                    notes.push(format!("to be removed {}", self.distance(removal)));
+                }
+            }
+        }
+        if let Some(exception) = self.exception {
+            notes.push(format!("not enforced until {}", calendar::date(exception.until)));
+        }
+        notes
+    }
+
+    /// Since when nobody has asked for the domain, where that is worth a word.
+    pub(super) fn unused_since(&self, entry: &Entry) -> Option<u64> {
+        entry
+            .used
+            .filter(|used| self.uses_are_noted && used.saturating_add(30 * DAY) < self.now)
+    }
+
+    /// The shape is fixed: what there is not is null. Times are Unix seconds.
+    pub(super) fn json(&self) -> Value {
+        let (entry, error) = match &self.entry {
+            Ok(entry) => (Some(entry), None),
+            Err(error) => (None, Some(error)),
+        };
+        let held = entry.and_then(|entry| entry.held.as_ref());
+        let policy = held.map(|held| &held.policy);
+        let txt = entry.and_then(|entry| entry.txt.as_ref());
+        json!({
+            "domain": self.domain.as_str(),
+            "error": error,
+            "counts": entry.is_some_and(|entry| entry.live(self.now).is_some()),
+            "mode": policy.map(|policy| policy.mode().name()),
+            "mode_since": entry.and_then(|entry| entry.mode_since),
+            "mx": policy.map(|policy| policy.mx().map(MxPattern::as_str).collect::<Vec<_>>()),
+            "max_age": policy.map(Policy::max_age),
+            "id": held.map(|held| held.id.as_str()),
+            "fetched": held.map(|held| held.fetched),
+            "expires": held.map(|held| held.expires()),
+            "imported": entry.and_then(|entry| entry.imported),
+            "pinned_until": entry.and_then(|entry| entry.pinned(self.now)),
+            "txt_seen": txt.map(|txt| txt.at),
+            "txt_next": txt.map(|txt| txt.next),
+            "next_refresh": entry.and_then(|entry| self.next_refresh(entry)),
+            "failed": entry.and_then(|entry| entry.failed.as_ref()).map(|failed| json!({
+                "id": failed.id.as_str(),
+                "at": failed.at,
+                "result": failed.result.name(),
+                "detail": &*failed.detail,
+            })),
+            "unlearned_since": entry.and_then(|entry| entry.unlearned_since),
+            "used": entry.and_then(|entry| entry.used),
+            "idle_since": entry.and_then(|entry| entry.idle_since),
+            "exception": self.exception.map(|exception| json!({
+                "until": exception.until,
+                "reason": exception.reason,
+            })),
+        })
+    }
+
+    /// When a refresh will renew the policy; nothing where none will.
+    pub(super) fn next_refresh(&self, entry: &Entry) -> Option<u64> {
+        let next = refresh::next(entry, self.now)?;
+        refresh::idle(entry, self.now, self.uses_are_noted)
+            .is_none()
+            .then_some(next)
+    }
+
+    /// Whether mail for the domain is protected now.
+    pub(super) fn enforced(&self) -> bool {
+        let policy = self.entry.as_ref().ok().and_then(|entry| entry.live(self.now));
+        self.exception.is_none() && policy.is_some_and(|held| held.policy.mode() == Mode::Enforce)
+    }
+}
+
+/// A length of time in words, rounded down: `3 days`, `90 minutes`.
+pub(super) fn span(seconds: u64) -> String {
+    let (count, unit) = match seconds {
+        172_800.. => (seconds / 86_400, "day"),
+        7_200.. => (seconds / 3_600, "hour"),
+        120.. => (seconds / 60, "minute"),
+        _ => (seconds, "second"),
+    };
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans() {
+        for (seconds, words) in [
+            (1, "1 second"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (7_199, "119 minutes"),
+            (7_200, "2 hours"),
+            (172_799, "47 hours"),
+            (172_800, "2 days"),
+            (31_557_600, "365 days"),
+        ] {
+            assert_eq!(span(seconds), words);
+        }
+    }
+}

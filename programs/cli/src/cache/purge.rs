@@ -1,0 +1,82 @@
+//! `mtasts cache purge`.
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+
+use super::super::{Found, Trouble, output};
+use super::open;
+use mtasts::cache::entry::Entry;
+use mtasts::cache::store::Store;
+use mtasts::protocol::names::Domain;
+use mtasts::sender::context::unix_now;
+
+/// How long a removal waits for those who write the same entry.
+const WRITE_TURN: Duration = Duration::from_secs(1);
+
+/// Remove entries from the cache.
+///
+/// Until it is looked up again, mail for such a domain has no protection but a record in DNS that an attacker may forge:
+/// purge what is wrong, not what is old. Exit status: 0, or 1 where there was nothing of a domain.
+#[derive(Args)]
+pub(crate) struct Purge {
+    /// The domains.
+    #[arg(required_unless_present_any = ["expired", "all"], conflicts_with_all = ["expired", "all"])]
+    domain: Vec<Domain>,
+    /// All entries whose policy has expired, and those without one.
+    #[arg(long, conflicts_with = "all")]
+    expired: bool,
+    /// All entries.
+    #[arg(long)]
+    all: bool,
+    /// Print {"removed":COUNT,"missing":[..]}.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Purge {
+    pub(super) fn run(self) -> Result<Found, Trouble> {
+        let (_, store) = open()?;
+        let trouble = |error: mtasts::cache::store::StoreError| Trouble(error.to_string());
+        let (mut removed, mut missing) = (0_usize, Vec::new());
+        for domain in &self.domain {
+            if store.remove(domain).map_err(trouble)? {
+                removed += 1;
+            } else {
+                missing.push(domain.as_str());
+            }
+        }
+        if self.all || self.expired {
+            let now = unix_now();
+            for domain in store.domains().map_err(trouble)? {
+                let gone = if self.all {
+                    store.remove(&domain)
+                } else {
+                    remove_expired(&store, &domain, now)
+                };
+                removed += usize::from(gone.map_err(trouble)?);
+            }
+        }
+        if self.json {
+            output::print_json(&json!({ "removed": removed, "missing": missing }))?;
+        } else {
+            output::print(&format!("{removed} removed\n"))?;
+            for domain in &missing {
+                output::tell(&format!("{domain}: there was nothing in the cache"));
+            }
+        }
+        Ok(if missing.is_empty() { Found::Good } else { Found::Bad })
+    }
+}
+
+/// Removes the entry unless a policy in it counts. A file that cannot be read is another matter.
+fn remove_expired(store: &Store, domain: &Domain, now: u64) -> Result<bool, mtasts::cache::store::StoreError> {
+    let mut gone = false;
+    store.change(domain, Instant::now() + WRITE_TURN, |stored| {
+        let entry = stored.ok()??;
+        gone = entry.live(now).is_none();
+        gone.then(|| Entry::new(domain.clone()))
+    })?;
+    Ok(gone)
+}

@@ -1,0 +1,193 @@
+//! `mtasts cache show`: one domain in sentences.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::super::output::{self, Mark, Page};
+use super::super::{Found, Trouble};
+use super::describe::{Described, span};
+use super::open;
+use mtasts::cache::entry::Entry;
+use mtasts::protocol::calendar;
+use mtasts::protocol::names::Domain;
+use mtasts::protocol::policy::Mode;
+use mtasts::sender::context::unix_now;
+use mtasts::sender::refresh;
+
+/// Explain what the cache holds for a domain. The network is not asked.
+///
+/// Exit status: 0 a policy counts, 1 none does.
+#[derive(Args)]
+pub(crate) struct Show {
+    /// The domain, as in a recipient's address.
+    domain: Domain,
+    /// Print one JSON object; times are Unix seconds. {"domain":..,"entry":null} where nothing is known.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Show {
+    pub(super) fn run(self) -> Result<Found, Trouble> {
+        let (settings, store) = open()?;
+        let described = Described::read(&store, &settings, &self.domain, unix_now());
+        let counts = described.as_ref().is_some_and(|described| {
+            let entry = described.entry.as_ref().ok();
+            entry.is_some_and(|entry| entry.live(described.now).is_some())
+        });
+        if self.json {
+            let nothing = || serde_json::json!({ "domain": self.domain.as_str(), "entry": Value::Null });
+            output::print_json(&described.map_or_else(nothing, |described| described.json()))?;
+        } else {
+            let mut page = Page::new();
+            page.heading(self.domain.as_str());
+            match &described {
+                None => page.line(Mark::Plain, "nothing is known: the next mail for it asks DNS"),
+                Some(described) => sentences(&mut page, described),
+            }
+            if !store.is_writable() {
+                page.line(
+                    Mark::Advice,
+                    &format!(
+                        "this user may not write to {}: what it fetches it keeps in memory alone",
+                        store.dir().display()
+                    ),
+                );
+            }
+            page.print()?;
+        }
+        Ok(if counts { Found::Good } else { Found::Bad })
+    }
+}
+
+fn sentences(page: &mut Page, described: &Described<'_>) {
+    match &described.entry {
+        Err(error) => {
+            page.line(Mark::Bad, error);
+            page.more("nothing in it counts; the next fetch replaces it");
+        }
+        Ok(entry) => {
+            policy(page, described, entry);
+            txt(page, described, entry);
+            renewal(page, described, entry);
+            using(page, described, entry);
+        }
+    }
+    if let Some(exception) = described.exception {
+        page.line(Mark::Advice, &exception.to_string());
+    }
+}
+
+fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
+    let Some(held) = &entry.held else {
+        page.line(Mark::Plain, "no policy is held");
+        return;
+    };
+    let mode = match held.policy.mode() {
+        Mode::Enforce => "enforced",
+        Mode::Testing => "in testing",
+        Mode::None => "of mode none",
+    };
+    let since = entry.mode_since.unwrap_or(held.fetched);
+    let expires = held.expires();
+    if entry.live(described.now).is_some() {
+        let mark = if described.enforced() { Mark::Good } else { Mark::Plain };
+        page.line(mark, &format!("a policy is held, {mode} since {}", described.at(since)));
+    } else {
+        let when = described.at(expires);
+        page.line(
+            Mark::Bad,
+            &format!("the policy that is held ({mode}) expired on {when}: it counts no more"),
+        );
+    }
+    for pattern in held.policy.mx() {
+        page.more(&format!("mx {pattern}"));
+    }
+    match entry.pinned(described.now) {
+        Some(until) => {
+            page.line(
+                Mark::Advice,
+                &format!(
+                    "it is the operator's own, pinned on {} until {}; no fetch replaces it before",
+                    described.at(held.fetched),
+                    described.at(until)
+                ),
+            );
+        }
+        None => {
+            let (fetched, lives) = (described.at(held.fetched), span(u64::from(held.policy.max_age())));
+            page.line(
+                Mark::Plain,
+                &format!("fetched {fetched}, it lives {lives}, until {}", described.at(expires)),
+            );
+        }
+    }
+    if let Some(at) = entry.imported {
+        page.line(
+            Mark::Advice,
+            &format!(
+                "it came from another server's cache, imported {}, and has not been fetched here yet",
+                described.at(at)
+            ),
+        );
+    }
+}
+
+fn txt(page: &mut Page, described: &Described<'_>, entry: &Entry) {
+    let id = entry
+        .held
+        .as_ref()
+        .map_or_else(String::new, |held| format!("TXT id {}, ", held.id));
+    let line = match &entry.txt {
+        Some(txt) => format!(
+            "{id}DNS asked {}, to be asked again for mail from {}",
+            described.at(txt.at),
+            described.at(txt.next)
+        ),
+        None if entry.pinned(described.now).is_some() => "DNS is not asked while the policy is pinned".to_owned(),
+        None => format!("{id}DNS not asked yet: the next mail does"),
+    };
+    page.line(Mark::Plain, &line);
+}
+
+fn renewal(page: &mut Page, described: &Described<'_>, entry: &Entry) {
+    match described.next_refresh(entry) {
+        Some(next) if next <= described.now => page.line(Mark::Plain, "the next refresh renews it: it is due"),
+        Some(next) => page.line(Mark::Plain, &format!("next refresh {}", described.at(next))),
+        None if entry.pinned(described.now).is_some() => {}
+        None => page.line(Mark::Plain, "no refresh renews it"),
+    }
+    if let Some(failed) = &entry.failed {
+        let (at, result, detail) = (described.at(failed.at), failed.result, &failed.detail);
+        page.line(
+            Mark::Bad,
+            &format!("last failure {at}, for id {}: {result}: {detail}", failed.id),
+        );
+    }
+    if let Some(since) = entry.unlearned_since {
+        page.line(Mark::Bad, &format!("DNS has been broken since {}", described.at(since)));
+    }
+}
+
+fn using(page: &mut Page, described: &Described<'_>, entry: &Entry) {
+    match (described.unused_since(entry), entry.used) {
+        (Some(since), _) => {
+            let gone = described.at(since.saturating_add(refresh::UNUSED + refresh::GRACE));
+            page.line(
+                Mark::Advice,
+                &format!("unused since {}; unused it is removed {gone}", described.at(since)),
+            );
+        }
+        (None, Some(used)) => page.line(Mark::Plain, &format!("last used on {}", calendar::date(used))),
+        (None, None) => {}
+    }
+    if let Some(since) = entry.idle_since {
+        let gone = described.at(since.saturating_add(refresh::GRACE));
+        page.line(
+            Mark::Advice,
+            &format!(
+                "not worth keeping since {}: if that stays so, a refresh removes it {gone}",
+                described.at(since)
+            ),
+        );
+    }
+}

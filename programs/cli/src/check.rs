@@ -1,0 +1,96 @@
+//! `mtasts check`: a domain as a sender sees it that enforces MTA-STS.
+
+mod json;
+mod show;
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use rustls_pki_types::UnixTime;
+
+use super::{Found, Trouble, output};
+use mtasts::protocol::names::Domain;
+use mtasts::sender::context::owner_of;
+use mtasts::sender::settings::Settings;
+use mtasts::sys::identity::{Identity, become_identity};
+use mtasts::sys::process;
+use mtasts_survey::{judge, survey};
+
+/// Whom root becomes where no cache directory says otherwise: nobody.
+const NOBODY: Identity = Identity {
+    uid: 65_534,
+    gid: 65_534,
+};
+
+/// Check a domain: its record, its policy, and each of its MX hosts.
+///
+/// Asks DNS, the policy host and the MX hosts as a sending mail server does that enforces MTA-STS, sends no mail, and says
+/// what such a server would do with each host and with the mail, and what to put right. The cache is neither read nor
+/// written. Name servers, roots, allowed addresses and the timeout are those of the settings file,
+/// /etc/mtasts/mtasts.toml. Started by root, it asks the network as the owner of the cache directory or as nobody.
+///
+/// That an MX host has an address which nobody outside can reach is advice and no problem: this machine may reach it.
+///
+/// Exit status: 0 all is good, 1 something is to be put right.
+#[derive(Args)]
+pub(super) struct Check {
+    /// The domain, as in a recipient's address.
+    domain: Domain,
+    /// Print one JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Check {
+    pub(super) fn run(self) -> Result<Found, Trouble> {
+        let settings = Settings::of_process().map_err(|error| Trouble(error.to_string()))?;
+        leave_root(&settings)?;
+        let roots = Arc::new(super::roots(settings.ca_file.as_deref())?);
+        let spinner = spinner(&self.domain);
+        let survey = survey::survey(self.domain, &settings, &roots);
+        let judgement = judge::judge(&survey, &settings.addresses(), &roots, UnixTime::now());
+        spinner.finish_and_clear();
+        if self.json {
+            output::print_json(&json::object(&survey, &judgement))?;
+        } else {
+            show::show(&survey, &judgement).print()?;
+        }
+        Ok(if judgement.problems.is_empty() {
+            Found::Good
+        } else {
+            Found::Bad
+        })
+    }
+}
+
+/// Root never talks to the network. This process has nothing else to do, so it gives up root for good: to the owner of
+/// the cache directory, who asks the network in the name of the mail server too, or to nobody.
+fn leave_root(settings: &Settings) -> Result<(), Trouble> {
+    if !process::is_root() {
+        return Ok(());
+    }
+    let owner = settings.cache_dir.as_deref().and_then(|dir| owner_of(dir).ok());
+    let identity = owner.unwrap_or(NOBODY);
+    become_identity(identity).map_err(|error| {
+        Trouble(format!(
+            "root asks no network, and cannot become user {}: {error}",
+            identity.uid
+        ))
+    })
+}
+
+/// Shows that something goes on, where somebody watches.
+fn spinner(domain: &Domain) -> ProgressBar {
+    if !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner());
+    let spinner = ProgressBar::new_spinner()
+        .with_style(style)
+        .with_message(format!("asking about {domain}"));
+    spinner.enable_steady_tick(Duration::from_millis(100));
+    spinner
+}

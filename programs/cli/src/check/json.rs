@@ -1,0 +1,115 @@
+//! The report as one JSON object: the same facts and judgements.
+
+use serde_json::{Value, json};
+
+use crate::lint;
+use crate::output::bytes_as_text;
+use mtasts::protocol::result_type::ResultType;
+use mtasts::sender::verdict::Action;
+use mtasts_survey::advice;
+use mtasts_survey::judge::{HostJudgement, Judgement, NoRecord, SessionJudgement};
+use mtasts_survey::smtp::{End, Session};
+use mtasts_survey::survey::{Host, Route, Survey};
+
+pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
+    let hosts = survey.hosts.iter().zip(&judgement.hosts);
+    json!({
+        "domain": survey.domain.as_str(),
+        "good": judgement.problems.is_empty(),
+        "record": record(survey, judgement),
+        "policy": policy(survey, judgement),
+        "route": match &survey.route {
+            Route::Records => "mx",
+            Route::Implicit => "implicit",
+            Route::NullMx => "null-mx",
+            Route::Unknown(_) => "unknown",
+        },
+        "hosts": hosts.map(|(host, judged)| of_host(host, judged)).collect::<Vec<_>>(),
+        "action": judgement.action.map(Action::name),
+        "conclusion": judgement.conclusion,
+        "problems": judgement.problems,
+    })
+}
+
+/// As `lint record`, with the records. `unknown` where DNS did not say.
+fn record(survey: &Survey, judgement: &Judgement) -> Value {
+    let mut object = match &judgement.record {
+        Ok(record) => lint::record_as_json(&Ok(record.clone())),
+        Err(NoRecord::Absent(error, _)) => lint::record_as_json(&Err(error.clone())),
+        Err(NoRecord::Unknown(_)) => json!({ "outcome": "unknown", "reason": "dns" }),
+    };
+    if let Err(why) = &judgement.record {
+        object["detail"] = why.to_string().into();
+    }
+    object["txt"] = survey
+        .txt
+        .iter()
+        .flatten()
+        .map(|record| bytes_as_text(record))
+        .collect();
+    object
+}
+
+/// As `lint policy`, with the advice; null where none was to be fetched.
+fn policy(survey: &Survey, judgement: &Judgement) -> Value {
+    match (&survey.body, &judgement.policy) {
+        (Some(Ok(body)), Some(parsed)) => {
+            let mut object = lint::policy_as_json(parsed);
+            if let Ok((policy, _)) = parsed {
+                object["advice"] = advice::on_policy(policy, body).into();
+            }
+            object
+        }
+        (Some(Err(error)), _) => {
+            json!({ "outcome": "unobtainable", "reason": error.result().map(ResultType::name), "detail": error.detail() })
+        }
+        _ => Value::Null,
+    }
+}
+
+fn of_host(host: &Host, judged: &HostJudgement) -> Value {
+    let error = match (&host.domain, &host.sessions) {
+        (Err(error), _) => Some(error.to_string()),
+        (_, Err(error)) => Some(error.to_string()),
+        _ => None,
+    };
+    let sessions = host.sessions.iter().flatten().zip(&judged.sessions);
+    json!({
+        "host": host.name,
+        "preference": host.preference,
+        "listed": judged.listed,
+        "action": judged.action.map(Action::name),
+        "error": error,
+        "advice": judged.advice,
+        "addresses": sessions.map(|((_, session), judged)| of_session(session, judged)).collect::<Vec<_>>(),
+    })
+}
+
+fn of_session(session: &Session, judged: &SessionJudgement) -> Value {
+    let (mut starttls, mut tls, mut error) = (None, None, None::<&str>);
+    match &session.end {
+        End::NoRoute => error = Some("no route from this machine"),
+        End::NoService(why) => error = Some(why.as_str()),
+        End::StarttlsNotOffered => starttls = Some(false),
+        End::StarttlsRefused(why) | End::HandshakeFailed(why) => (starttls, error) = (Some(true), Some(why.as_str())),
+        End::Tls { version, after, .. } => {
+            (starttls, tls, error) = (Some(true), Some(version), after.as_ref().err().map(String::as_str));
+        }
+    }
+    let certificate = judged.certificate.as_ref().map(|checked| match checked {
+        Ok(()) => json!({ "result": "ok" }),
+        Err(failure) => json!({ "result": failure.result.name(), "reason": failure.reason }),
+    });
+    let verdict = judged.verdict.as_ref();
+    json!({
+        "address": judged.address.to_string(),
+        "starttls": starttls,
+        "tls": tls,
+        "certificate": certificate,
+        "error": error,
+        "injected": session.injected,
+        "action": verdict.map(|verdict| verdict.action.name()),
+        "result": verdict.and_then(|verdict| verdict.result).map(|result| result.name()),
+        "sentence": verdict.map(|verdict| verdict.sentence.as_str()),
+    })
+}

@@ -1,0 +1,119 @@
+//! The report, for people.
+
+use crate::lint;
+use crate::output::{Mark, Page, bytes_as_text};
+use mtasts::sender::verdict::Action;
+use mtasts_survey::judge::{HostJudgement, Judgement, SessionJudgement};
+use mtasts_survey::smtp::{End, Session};
+use mtasts_survey::survey::{Host, Route, Survey};
+
+pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
+    let mut page = Page::new();
+    let domain = &survey.domain;
+    page.heading(&format!("Record at _mta-sts.{domain}"));
+    match (&judgement.record, &survey.txt) {
+        (Ok(record), _) => page.line(Mark::Good, &format!("id {}", record.id)),
+        (Err(error), _) => page.line(Mark::Bad, &error.to_string()),
+    }
+    for record in survey.txt.iter().flatten() {
+        page.more(&bytes_as_text(record));
+    }
+    page.heading(&format!("Policy at https://mta-sts.{domain}/.well-known/mta-sts.txt"));
+    match (&survey.body, &judgement.policy) {
+        (Some(Ok(body)), Some(parsed)) => lint::show_policy(&mut page, parsed, body),
+        (Some(Err(error)), _) => page.line(Mark::Bad, &error.to_string()),
+        _ => page.line(Mark::Plain, "not fetched: no record announces it"),
+    }
+    page.heading("MX hosts");
+    match &survey.route {
+        Route::Records => {}
+        Route::Implicit => page.line(Mark::Plain, "there is no MX record: the domain is its own MX host"),
+        Route::NullMx => page.line(Mark::Plain, "null MX: the domain takes no mail (RFC 7505)"),
+        Route::Unknown(error) => page.line(Mark::Bad, &error.to_string()),
+    }
+    for (host, judged) in survey.hosts.iter().zip(&judgement.hosts) {
+        show_host(&mut page, host, judged);
+    }
+    if survey.unasked > 0 {
+        page.line(
+            Mark::Advice,
+            &format!("{} more MX hosts were not asked", survey.unasked),
+        );
+    }
+    page.heading("Result");
+    let mark = if judgement.problems.is_empty() {
+        Mark::Good
+    } else {
+        Mark::Bad
+    };
+    page.line(mark, &judgement.conclusion);
+    if !judgement.problems.is_empty() {
+        page.heading("To put right");
+        for problem in &judgement.problems {
+            page.line(Mark::Plain, problem);
+        }
+    }
+    page
+}
+
+fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
+    let mut text = host.name.clone();
+    if let Some(preference) = host.preference {
+        text += &format!(" (preference {preference})");
+    }
+    text += match judged.listed {
+        Some(true) => ", listed",
+        Some(false) => ", not listed in the policy",
+        None => "",
+    };
+    let (mark, what) = match (judged.action, judged.listed) {
+        (Some(Action::Deliver), Some(_)) => (Mark::Good, "mail is delivered here, over verified TLS"),
+        (Some(Action::Deliver | Action::DeliverAndReport), None) => {
+            (Mark::Plain, "mail is delivered here: no policy asks for more")
+        }
+        (Some(Action::DeliverAndReport), Some(_)) => (Mark::Bad, "mail is delivered here all the same, and reported"),
+        (Some(Action::SkipHost), _) => (Mark::Bad, "no mail is sent here"),
+        (Some(Action::Defer), _) => (Mark::Bad, "mail waits"),
+        (None, _) => (Mark::Bad, "no mail can be sent here"),
+    };
+    page.line(mark, &format!("{text}: {what}"));
+    match (&host.domain, &host.sessions) {
+        (Err(error), _) => page.more(&error.to_string()),
+        (_, Err(error)) => page.more(&error.to_string()),
+        (_, Ok(sessions)) => {
+            for ((_, session), judged) in sessions.iter().zip(&judged.sessions) {
+                page.more(&told(session, judged));
+            }
+        }
+    }
+    for advice in &judged.advice {
+        page.line(Mark::Advice, advice);
+    }
+}
+
+fn told(session: &Session, judged: &SessionJudgement) -> String {
+    let what = match &session.end {
+        End::NoRoute => "not asked: this machine has no way there".to_owned(),
+        End::NoService(why) => format!("not reached: {why}"),
+        End::StarttlsNotOffered => "STARTTLS is not offered".to_owned(),
+        End::StarttlsRefused(reply) => format!("STARTTLS is refused: {reply}"),
+        End::HandshakeFailed(why) => format!("STARTTLS, but the TLS handshake fails: {why}"),
+        End::Tls { version, after, .. } => {
+            let certificate = match &judged.certificate {
+                Some(Err(failure)) => failure.to_string(),
+                _ => "good certificate".to_owned(),
+            };
+            let after = after
+                .as_ref()
+                .err()
+                .map(|why| format!("; then {why}"))
+                .unwrap_or_default();
+            format!("STARTTLS, {version}, {certificate}{after}")
+        }
+    };
+    let injected = match session.injected {
+        0 => String::new(),
+        octets => format!("; {octets} octets in clear behind its answer to STARTTLS, thrown away"),
+    };
+    format!("{}: {what}{injected}", judged.address)
+}

@@ -1,0 +1,87 @@
+//! The `mtasts` command: what an operator asks by hand. Every judgement is the library's; here it is asked and told.
+//!
+//! Exit status: 0 where all is good, 1 where something is bad, 2 where nothing could be judged (wrong usage, a file that
+//! cannot be read). The result is on stdout, everything else on stderr.
+#![forbid(unsafe_code)]
+
+mod cache;
+mod certificate;
+mod check;
+mod input;
+mod lint;
+mod mx_match;
+mod output;
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use mtasts::network::roots::Roots;
+
+/// MTA-STS (RFC 8461): check a domain as a sending mail server sees it, lint a record or a policy before it is published.
+#[derive(Parser)]
+#[command(name = "mtasts", version, max_term_width = 100)]
+#[command(after_help = "Exit status: 0 good, 1 bad, 2 usage or a file that cannot be read.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Check(check::Check),
+    /// Check a TXT record or a policy before it is published.
+    #[command(subcommand)]
+    Lint(lint::Lint),
+    Match(mx_match::Match),
+    Certificate(certificate::Certificate),
+    /// Look at the cache of policies, and tend it.
+    #[command(subcommand)]
+    Cache(cache::Cache),
+    #[cfg(feature = "lab")]
+    Lab(mtasts_lab::command::LabArgs),
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Found {
+    Good,
+    Bad,
+}
+
+/// Why nothing was found out: one sentence for stderr.
+struct Trouble(String);
+
+/// The roots to check certificates with: those of a file, or the system's.
+fn roots(file: Option<&Path>) -> Result<Roots, Trouble> {
+    let roots = match file {
+        Some(file) => Roots::from_file(file),
+        None => Roots::system(),
+    };
+    let roots = roots.map_err(|error| Trouble(error.to_string()))?;
+    if let Some(warning) = roots.warning() {
+        output::tell(&warning);
+    }
+    Ok(roots)
+}
+
+fn main() -> ExitCode {
+    let found = match Arguments::parse().command {
+        Command::Check(arguments) => arguments.run(),
+        Command::Lint(arguments) => arguments.run(),
+        Command::Match(arguments) => arguments.run(),
+        Command::Certificate(arguments) => arguments.run(),
+        Command::Cache(arguments) => arguments.run(),
+        #[cfg(feature = "lab")]
+        Command::Lab(arguments) => return mtasts_lab::command::run(arguments),
+    };
+    match found {
+        Ok(Found::Good) => ExitCode::SUCCESS,
+        Ok(Found::Bad) => ExitCode::from(1),
+        Err(Trouble(sentence)) => {
+            output::tell(&sentence);
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `mtasts match`: whether MX patterns allow a host.
+
+use clap::Args;
+use serde_json::json;
+
+use super::output::{self, Mark, Page};
+use super::{Found, Trouble};
+use mtasts::protocol::mx::{self, MxPattern};
+use mtasts::protocol::names::Domain;
+
+/// Tell whether one of the patterns of a policy allows an MX host (RFC 8461 4.1).
+///
+/// A pattern is the value of an mx field: a host name, or "*." and one, where the star stands for exactly one label. What
+/// is no host name, or no pattern, never matches, and is told on stderr. Exit status: 0 it matches, 1 it does not.
+#[derive(Args)]
+pub(super) struct Match {
+    /// The host, as in the MX record.
+    host: String,
+    /// The patterns, as in the policy.
+    #[arg(required = true)]
+    pattern: Vec<String>,
+    /// Print {"match":true} or {"match":false}.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Match {
+    pub(super) fn run(self) -> Result<Found, Trouble> {
+        let matching = self.matching();
+        if self.json {
+            output::print_json(&json!({ "match": matching.is_some() }))?;
+        } else {
+            let (mark, how) = match matching {
+                Some(_) => (Mark::Good, "matches"),
+                None => (Mark::Bad, "does not match"),
+            };
+            let what = matching.map_or_else(|| self.pattern.join(", "), str::to_owned);
+            let mut page = Page::new();
+            page.line(mark, &format!("{} {how} {what}", self.host));
+            page.print()?;
+        }
+        Ok(if matching.is_some() { Found::Good } else { Found::Bad })
+    }
+
+    /// The first pattern that allows the host.
+    fn matching(&self) -> Option<&str> {
+        let host = Domain::parse(&self.host)
+            .map_err(|error| output::tell(&format!("{:?} is no MX host: {error}", self.host)))
+            .ok();
+        let mut first = None;
+        for pattern in &self.pattern {
+            match mx::normalise(pattern) {
+                Ok((name, _)) => {
+                    let allows = |host| MxPattern::parse(&name).is_ok_and(|pattern| pattern.matches(host));
+                    if first.is_none() && host.as_ref().is_some_and(allows) {
+                        first = Some(pattern.as_str());
+                    }
+                }
+                Err(error) => output::tell(&format!("{pattern:?} is no pattern: {error}")),
+            }
+        }
+        first
+    }
+}

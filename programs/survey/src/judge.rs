@@ -1,0 +1,332 @@
+//! What the facts mean to a sender that enforces MTA-STS. The library's [`verdict`] decides; here its verdicts on the
+//! hosts are put together, in the order in which a sender tries them.
+
+use std::net::IpAddr;
+
+use rustls_pki_types::UnixTime;
+
+use crate::advice;
+use crate::smtp::{End, Session};
+use crate::survey::{Host, Route, Survey};
+use mtasts::network::addresses::Rule;
+use mtasts::network::dns::DnsError;
+use mtasts::network::roots::Roots;
+use mtasts::protocol::certificate::{CertificateFailure, check_chain};
+use mtasts::protocol::names::Domain;
+use mtasts::protocol::policy::{Mode, Policy, PolicyError, Warning};
+use mtasts::protocol::record::{Record, RecordError};
+use mtasts::protocol::result_type::ResultType;
+use mtasts::sender::verdict::{Action, Seen, Verdict, verdict};
+
+/// The whole judgement.
+pub struct Judgement {
+    /// The record, or why there is none.
+    pub record: Result<Record, NoRecord>,
+    /// The policy as published now, or nothing where none could be fetched.
+    pub policy: Option<Result<(Policy, Vec<Warning>), PolicyError>>,
+    /// One for each host of the survey.
+    pub hosts: Vec<HostJudgement>,
+    /// What becomes of mail to the domain, or nothing where there is no mail: a null MX, no such domain.
+    pub action: Option<Action>,
+    /// The same in plain words.
+    pub conclusion: String,
+    /// What is to be put right, a sentence each.
+    pub problems: Vec<String>,
+}
+
+/// Why there is no record.
+pub enum NoRecord {
+    /// There is none, or none that counts. Where DNS has no TXT record at all, what DNS says.
+    Absent(RecordError, Option<DnsError>),
+    /// It could not be learnt.
+    Unknown(DnsError),
+}
+
+impl std::fmt::Display for NoRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Absent(_, Some(error)) => write!(f, "no TXT record: {error}"),
+            Self::Absent(error, None) => error.fmt(f),
+            Self::Unknown(error) => error.fmt(f),
+        }
+    }
+}
+
+/// What a sender does about one host.
+pub struct HostJudgement {
+    /// Whether the policy lists it, where one counts.
+    pub listed: Option<bool>,
+    /// One for each session.
+    pub sessions: Vec<SessionJudgement>,
+    /// What a sender does, or nothing where it can do nothing: the host is not reached, or its name is none.
+    pub action: Option<Action>,
+    /// What could be better although it is no problem for this sender, a sentence each.
+    pub advice: Vec<String>,
+}
+
+/// What a sender makes of one session.
+pub struct SessionJudgement {
+    /// The address that was connected to.
+    pub address: IpAddr,
+    /// Whether the certificate is good, where one came.
+    pub certificate: Option<Result<(), CertificateFailure>>,
+    /// Nothing where there was nothing to see.
+    pub verdict: Option<Verdict>,
+}
+
+/// Judges what was found, with these roots, at this time.
+#[must_use]
+pub fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> Judgement {
+    let record = match &survey.txt {
+        Ok(records) => Record::find(records).map_err(|error| NoRecord::Absent(error, None)),
+        Err(error) if error.is_absence() => Err(NoRecord::Absent(RecordError::NoRecord, Some(error.clone()))),
+        Err(error) => Err(NoRecord::Unknown(error.clone())),
+    };
+    let policy = survey
+        .body
+        .as_ref()
+        .and_then(|body| body.as_ref().ok())
+        .map(|body| Policy::parse(body));
+    let hosts: Vec<_> = survey
+        .hosts
+        .iter()
+        .map(|host| judge_host(survey, host, addresses, roots, at))
+        .collect();
+    let (action, conclusion) = conclude(survey, &hosts);
+    let mut problems = Vec::new();
+    problems.extend(with_record(survey, record.as_ref().err()));
+    problems.extend(with_policy(survey, policy.as_ref()));
+    problems.extend(with_route(survey));
+    for (host, judgement) in survey.hosts.iter().zip(&hosts) {
+        problems.extend(with_host(survey, host, judgement));
+    }
+    Judgement {
+        record,
+        policy,
+        hosts,
+        action,
+        conclusion,
+        problems,
+    }
+}
+
+/// The policy, if it asks for anything.
+fn active(survey: &Survey) -> Option<&Policy> {
+    survey.answer.policy().filter(|policy| policy.mode() != Mode::None)
+}
+
+fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at: UnixTime) -> HostJudgement {
+    let Ok(name) = &host.domain else {
+        return HostJudgement {
+            listed: active(survey).map(|_| false),
+            sessions: Vec::new(),
+            action: None,
+            advice: Vec::new(),
+        };
+    };
+    let sessions: Vec<_> = host
+        .sessions
+        .iter()
+        .flatten()
+        .map(|(address, session)| judge_session(survey, name, *address, session, roots, at))
+        .collect();
+    // A sender tries the addresses of a host until one will do. Where the host hangs up after the handshake none can.
+    let goes_on = |session: &Session| !matches!(session.end, End::Tls { after: Err(_), .. });
+    let usable = host
+        .sessions
+        .iter()
+        .flatten()
+        .zip(&sessions)
+        .filter(|((_, session), _)| goes_on(session));
+    let actions = usable
+        .filter_map(|(_, judged)| judged.verdict.as_ref())
+        .map(|verdict| verdict.action);
+    // Before it tries any it looks at the name, and where that will not do it does not connect.
+    let by_name = verdict(&survey.answer, name, &Seen::Name).action;
+    let action = match by_name {
+        Action::SkipHost | Action::Defer => Some(by_name),
+        _ => actions.min_by_key(|action| *action as i32),
+    };
+    HostJudgement {
+        listed: active(survey).map(|policy| policy.allows(name)),
+        sessions,
+        action,
+        advice: advice::on_addresses(&host.name, host.addresses(), addresses),
+    }
+}
+
+fn judge_session(
+    survey: &Survey,
+    host: &Domain,
+    address: IpAddr,
+    session: &Session,
+    roots: &Roots,
+    at: UnixTime,
+) -> SessionJudgement {
+    let mut certificate = None;
+    let seen = match &session.end {
+        End::NoRoute | End::NoService(_) => None,
+        End::StarttlsNotOffered => Some(Seen::StarttlsNotOffered),
+        End::StarttlsRefused(_) => Some(Seen::StarttlsRefused),
+        End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
+        End::Tls { chain, .. } => {
+            let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
+            let checked = check_chain(&chain, host, roots, at);
+            certificate = Some(checked.clone());
+            Some(Seen::Certificate(checked))
+        }
+    };
+    let verdict = seen.map(|seen| verdict(&survey.answer, host, &seen));
+    SessionJudgement {
+        address,
+        certificate,
+        verdict,
+    }
+}
+
+/// What becomes of the mail.
+fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String) {
+    let domain = &survey.domain;
+    match &survey.route {
+        Route::NullMx => {
+            return (
+                None,
+                format!("{domain} takes no mail: its MX record says so (null MX, RFC 7505)"),
+            );
+        }
+        Route::Unknown(DnsError::NxDomain) => return (None, format!("the domain {domain} does not exist")),
+        Route::Unknown(error) => {
+            let sentence = format!("mail to {domain} waits in the queue: its MX hosts cannot be learnt ({error})");
+            return (Some(Action::Defer), sentence);
+        }
+        Route::Records | Route::Implicit => {}
+    }
+    let of_domain = |seen| verdict(&survey.answer, domain, seen);
+    let named = |wanted: &[Action]| -> Vec<&str> {
+        let judged = survey.hosts.iter().zip(hosts);
+        let wanted = judged.filter(|(_, judged)| judged.action.is_some_and(|action| wanted.contains(&action)));
+        wanted.map(|(host, _)| host.name.as_str()).collect()
+    };
+    if hosts.iter().any(|host| host.action == Some(Action::Defer)) {
+        return (Some(Action::Defer), of_domain(&Seen::Name).sentence);
+    }
+    let receiving = named(&[Action::Deliver, Action::DeliverAndReport]);
+    let Some(first) = receiving.first() else {
+        let sentence = if named(&[Action::SkipHost]).is_empty() {
+            format!("mail to {domain} waits in the queue: no MX host can take it")
+        } else {
+            of_domain(&Seen::NoHostLeft).sentence
+        };
+        return (Some(Action::Defer), sentence);
+    };
+    let action = survey
+        .hosts
+        .iter()
+        .zip(hosts)
+        .find(|(host, _)| host.name == *first)
+        .and_then(|(_, h)| h.action);
+    let sentence = match survey.answer.mode() {
+        Mode::Enforce => {
+            let skipped = survey
+                .hosts
+                .iter()
+                .zip(hosts)
+                .take_while(|(host, _)| host.name != *first);
+            let skipped: Vec<_> = skipped.map(|(host, _)| host.name.as_str()).collect();
+            let over = match &*skipped {
+                [] => String::new(),
+                names => format!("passes over {} and ", names.join(", ")),
+            };
+            format!("a sender that enforces MTA-STS {over}delivers mail to {domain} at {first}, over verified TLS")
+        }
+        Mode::Testing => {
+            let enforced = match named(&[Action::Deliver]).first() {
+                Some(host) => format!("in mode enforce it would be delivered at {host}, over verified TLS"),
+                None => "in mode enforce it would wait in the queue".to_owned(),
+            };
+            format!("the policy is in testing: mail to {domain} is delivered whatever is wrong; {enforced}")
+        }
+        Mode::None => of_domain(&Seen::Name).sentence,
+    };
+    (action, sentence)
+}
+
+fn with_record(survey: &Survey, missing: Option<&NoRecord>) -> Option<String> {
+    let domain = &survey.domain;
+    Some(match missing? {
+        NoRecord::Unknown(error) => {
+            format!("the record at _mta-sts.{domain} could not be looked up: {error}; check the domain's name servers")
+        }
+        absent @ NoRecord::Absent(RecordError::NoRecord, _) => format!(
+            "there is no MTA-STS ({absent}): publish a policy, then a TXT record \"v=STSv1; id=...;\" at _mta-sts.{domain}"
+        ),
+        absent => format!("the record at _mta-sts.{domain} does not count: {absent}"),
+    })
+}
+
+fn with_policy(survey: &Survey, policy: Option<&Result<(Policy, Vec<Warning>), PolicyError>>) -> Option<String> {
+    match (&survey.body, policy) {
+        (Some(Err(error)), _) => Some(format!(
+            "the policy cannot be fetched ({}): {}",
+            error.result().map_or("trouble of this host", ResultType::name),
+            error.detail()
+        )),
+        (_, Some(Err(error))) => Some(format!("the policy is not valid (sts-policy-invalid): {error}")),
+        _ => None,
+    }
+}
+
+fn with_route(survey: &Survey) -> Option<String> {
+    let domain = &survey.domain;
+    match &survey.route {
+        Route::NullMx => Some(format!("{domain} takes no mail (null MX), there is nothing to protect")),
+        Route::Unknown(error) => Some(format!("the MX records of {domain} cannot be looked up: {error}")),
+        Route::Records | Route::Implicit => None,
+    }
+}
+
+fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<String> {
+    let name = &host.name;
+    let mut problems = Vec::new();
+    match (&host.domain, &host.sessions) {
+        (Err(error), _) => problems.push(format!("the MX host {name} is no host name: {error}")),
+        (_, Err(error)) => problems.push(format!("the MX host {name} has no address: {error}")),
+        (Ok(domain), _) if judgement.listed == Some(false) => {
+            problems.push(verdict(&survey.answer, domain, &Seen::Name).sentence);
+        }
+        _ => {}
+    }
+    for ((address, session), judged) in host.sessions.iter().flatten().zip(&judgement.sessions) {
+        if let End::NoService(why) = &session.end {
+            problems.push(format!("{name} [{address}] cannot be reached: {why}"));
+        }
+        if session.injected > 0 {
+            problems.push(format!(
+                "{name} [{address}] sent {} octets in clear behind its answer to STARTTLS: somebody on the way put them \
+                 there, or the server mixes what is encrypted with what is not",
+                session.injected
+            ));
+        }
+        if let End::Tls { after: Err(why), .. } = &session.end {
+            problems.push(format!(
+                "{name} [{address}] does not go on after the TLS handshake: {why}"
+            ));
+        }
+        // Without a policy that asks for something there is nothing to be wrong with the host.
+        let fault = judged
+            .verdict
+            .as_ref()
+            .filter(|verdict| verdict.result.is_some() && active(survey).is_some());
+        if let Some(verdict) = fault
+            && !problems.contains(&verdict.sentence)
+        {
+            problems.push(verdict.sentence.clone());
+        }
+    }
+    if problems.is_empty() && judgement.action.is_none() {
+        problems.push(format!(
+            "{name} could not be asked: this machine has no way to any of its addresses"
+        ));
+    }
+    problems
+}

@@ -1,0 +1,240 @@
+//! The facts about a domain, from DNS, its policy host and its MX hosts. Nothing is judged here.
+
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Instant;
+
+use crate::smtp::{self, Session};
+use mtasts::cache::entry::Entry;
+use mtasts::network::dns::{Dns, DnsError, Mx, Resolver, Txt};
+use mtasts::network::https::{FetchError, Https, PolicyHost};
+use mtasts::network::roots::Roots;
+use mtasts::protocol::names::{Domain, NameError};
+use mtasts::sender::answer::{Answer, Failure};
+use mtasts::sender::context::unix_now;
+use mtasts::sender::lookup::{Ask, Lookup, NotAsked};
+use mtasts::sender::settings::Settings;
+
+/// How many MX hosts are asked. A domain can have any number; senders try a handful.
+const MAX_HOSTS: usize = 16;
+/// How many addresses of an MX host are asked.
+const MAX_ADDRESSES: usize = 4;
+
+/// What was found.
+pub struct Survey {
+    /// The domain that was asked for.
+    pub domain: Domain,
+    /// The TXT records at `_mta-sts`.
+    pub txt: Result<Vec<Vec<u8>>, DnsError>,
+    /// The text of the policy, or nothing where the record announces none.
+    pub body: Option<Result<Vec<u8>, FetchError>>,
+    /// What the lookup makes of both.
+    pub answer: Answer,
+    /// Where its mail goes.
+    pub route: Route,
+    /// In order of preference.
+    pub hosts: Vec<Host>,
+    /// How many more MX hosts there are, which were not asked.
+    pub unasked: usize,
+}
+
+/// How the MX hosts were found (RFC 5321 5.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Route {
+    /// From MX records.
+    Records,
+    /// There is none: the domain is its own MX host.
+    Implicit,
+    /// RFC 7505: the domain takes no mail.
+    NullMx,
+    /// Not at all.
+    Unknown(DnsError),
+}
+
+/// An MX host.
+pub struct Host {
+    /// As in the MX record.
+    pub name: String,
+    /// The same, if it is a host name.
+    pub domain: Result<Domain, NameError>,
+    /// That of the MX record; `None` for the domain itself (RFC 5321 5.1).
+    pub preference: Option<u16>,
+    /// The sessions with it, one for each address.
+    pub sessions: Result<Vec<(IpAddr, Session)>, DnsError>,
+}
+
+impl Host {
+    /// Its addresses, as far as they were asked.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.sessions.iter().flatten().map(|(address, _)| *address)
+    }
+}
+
+/// Asks everybody there is to ask. The policy and the MX hosts are asked at the same time, each within the setting
+/// `timeout`. The cache is neither read nor written: the operator wants to know how it is now.
+pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey {
+    let dns = match &*settings.nameservers {
+        [] => Resolver::system(),
+        servers => Resolver::with_servers(servers),
+    };
+    let deadline = Instant::now() + settings.timeout;
+    let ((txt, body, answer), (route, hosts, unasked)) = thread::scope(|scope| {
+        let policy = scope.spawn(|| policy(&domain, &dns, settings, roots, deadline));
+        let hosts = hosts(&domain, &dns, deadline);
+        (
+            policy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+            hosts,
+        )
+    });
+    Survey {
+        domain,
+        txt,
+        body,
+        answer,
+        route,
+        hosts,
+        unasked,
+    }
+}
+
+type PolicyFacts = (
+    Result<Vec<Vec<u8>>, DnsError>,
+    Option<Result<Vec<u8>, FetchError>>,
+    Answer,
+);
+
+/// The lookup itself, with an ear on what it asks.
+fn policy(domain: &Domain, dns: &Resolver, settings: &Settings, roots: &Arc<Roots>, deadline: Instant) -> PolicyFacts {
+    let roots = Arc::clone(roots);
+    let https = PolicyHost::new(
+        Arc::new(dns.clone()),
+        Arc::new(move || Ok(Arc::clone(&roots))),
+        settings.addresses(),
+    );
+    let (dns, https) = (Overheard::new(dns), Overheard::new(&https));
+    let lookup = Lookup {
+        dns: &dns,
+        https: &https,
+        // What others on this host have learnt is not asked for.
+        flight: &(),
+        settings,
+    };
+    let answer = lookup.run(&mut Entry::new(domain.clone()), Ask::Delivery, unix_now(), deadline);
+    let answer = answer.unwrap_or_else(|NotAsked(detail)| {
+        let failure = Failure {
+            result: None,
+            detail: detail.into(),
+        };
+        Answer::unlearned(domain.clone(), failure, None)
+    });
+    let txt = dns.heard().unwrap_or(Err(DnsError::Timeout));
+    (txt.map(|txt| txt.records), https.heard(), answer)
+}
+
+/// Passes a question on and keeps the answer.
+struct Overheard<'a, Q, A> {
+    asked: &'a Q,
+    answer: Mutex<Option<A>>,
+}
+
+impl<'a, Q, A> Overheard<'a, Q, A> {
+    const fn new(asked: &'a Q) -> Self {
+        Self {
+            asked,
+            answer: Mutex::new(None),
+        }
+    }
+
+    fn keep(&self, answer: A) {
+        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
+    }
+
+    fn heard(self) -> Option<A> {
+        self.answer.into_inner().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dns for Overheard<'_, Resolver, Result<Txt, DnsError>> {
+    fn txt(&self, name: &str, deadline: Instant) -> Result<Txt, DnsError> {
+        let answer = self.asked.txt(name, deadline);
+        self.keep(answer.clone());
+        answer
+    }
+
+    fn addresses(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, DnsError> {
+        self.asked.addresses(host, deadline)
+    }
+
+    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Vec<Mx>, DnsError> {
+        self.asked.mx(domain, deadline)
+    }
+}
+
+impl Https for Overheard<'_, PolicyHost, Result<Vec<u8>, FetchError>> {
+    fn get(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
+        let answer = self.asked.get(domain, deadline);
+        self.keep(answer.clone());
+        answer
+    }
+}
+
+fn hosts(domain: &Domain, dns: &Resolver, deadline: Instant) -> (Route, Vec<Host>, usize) {
+    let (route, mut records) = match dns.mx(domain, deadline) {
+        Ok(records) => match &*records {
+            [only] if only.exchange == "." => return (Route::NullMx, Vec::new(), 0),
+            _ => (
+                Route::Records,
+                records
+                    .into_iter()
+                    .map(|mx| (mx.exchange, Some(mx.preference)))
+                    .collect(),
+            ),
+        },
+        Err(DnsError::NoData) => (Route::Implicit, vec![(domain.to_string(), None)]),
+        Err(error) => return (Route::Unknown(error), Vec::new(), 0),
+    };
+    let mut names = std::collections::HashSet::new();
+    records.retain(|(name, _)| names.insert(name.clone()));
+    let unasked = records.len().saturating_sub(MAX_HOSTS);
+    records.truncate(MAX_HOSTS);
+    let hosts = thread::scope(|scope| {
+        let asked: Vec<_> = records
+            .into_iter()
+            .map(|(name, preference)| scope.spawn(move || host(name, preference, dns, deadline)))
+            .collect();
+        asked.into_iter().map(joined).collect()
+    });
+    (route, hosts, unasked)
+}
+
+fn host(name: String, preference: Option<u16>, dns: &Resolver, deadline: Instant) -> Host {
+    let domain = Domain::parse(&name);
+    let sessions = match &domain {
+        Ok(domain) => dns
+            .addresses(domain.as_str(), deadline)
+            .map(|addresses| sessions(domain, &addresses, deadline)),
+        Err(_) => Ok(Vec::new()),
+    };
+    Host {
+        name,
+        domain,
+        preference,
+        sessions,
+    }
+}
+
+fn sessions(host: &Domain, addresses: &[IpAddr], deadline: Instant) -> Vec<(IpAddr, Session)> {
+    thread::scope(|scope| {
+        let asked: Vec<_> = addresses
+            .iter()
+            .take(MAX_ADDRESSES)
+            .map(|address| scope.spawn(move || (*address, smtp::session(*address, host, deadline))))
+            .collect();
+        asked.into_iter().map(joined).collect()
+    })
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}

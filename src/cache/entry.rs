@@ -1,0 +1,595 @@
+//! What we know of one policy domain, and the readable file that holds it.
+//!
+//! ```text
+//! mtasts 1 <SHA-256 of all that follows this line, in hex>
+//! domain: example.com
+//! policy-id: 20160831085700Z
+//! fetched: 1790000000
+//! mode-since: 1780000000
+//! txt-seen: 1790000000
+//! txt-next: 1790003600
+//! used: 1790000000
+//!
+//! version: STSv1
+//! mode: enforce
+//! ...
+//! ```
+//!
+//! Times are Unix seconds. Behind the blank line stands the policy text as it came, so that what we enforce is always
+//! what the parser makes of the domain's own words. A file that does not read back whole is as good as none.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use crate::protocol::names::Domain;
+use crate::protocol::policy::{MAX_MAX_AGE, MAX_POLICY, Policy, PolicyError};
+use crate::protocol::record::PolicyId;
+use crate::protocol::result_type::ResultType;
+use crate::protocol::text::{Line, one_line};
+
+/// The format's version. A reader that meets another one leaves the file alone and asks the network.
+const FORMAT: &str = "mtasts 1 ";
+/// The longest file in octets: the policy, and a head that is far smaller.
+pub const MAX_FILE: usize = MAX_POLICY + 8192;
+/// The longest detail of a failure that is kept, in octets.
+const MAX_DETAIL: usize = 500;
+/// How exactly it is noted when an entry was used, in seconds: a busy mail server must not write for each mail.
+const USE_NOTED: u64 = 86_400;
+
+/// What we know of one policy domain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The policy domain.
+    pub domain: Domain,
+    /// The policy that we hold, whether or not it has expired.
+    pub held: Option<Arc<Held>>,
+    /// When the TXT record was last asked for, and when it is due again.
+    pub txt: Option<TxtSeen>,
+    /// The last fetch that failed (RFC 8461 3.3: no other for the same id within five minutes).
+    pub failed: Option<FailedFetch>,
+    /// Since when DNS has been broken for a domain of which we know nothing (D-02).
+    pub unlearned_since: Option<u64>,
+    /// Since when there has been a policy of the mode that we hold, without a gap.
+    pub mode_since: Option<u64>,
+    /// When the policy was taken over from another server's cache; nothing once it has been fetched here.
+    pub imported: Option<u64>,
+    /// Until when the policy is the operator's own, which no fetch replaces.
+    pub pinned_until: Option<u64>,
+    /// When a lookup last asked for the domain, to a day.
+    pub used: Option<u64>,
+    /// Since when each refresh has found that there is nothing to keep here.
+    pub idle_since: Option<u64>,
+}
+
+/// A fetched policy. [`Held::new`] makes it of its text, so that the two never differ.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Held {
+    /// The id of the TXT record that announced it.
+    pub id: PolicyId,
+    /// When it was fetched, in Unix seconds. Its lifetime counts from here and from nothing else (D-13).
+    pub fetched: u64,
+    /// The policy text as it came.
+    pub text: String,
+    /// What the text says.
+    pub policy: Policy,
+}
+
+/// The state of the TXT record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TxtSeen {
+    /// When DNS was asked, in Unix seconds.
+    pub at: u64,
+    /// Until when it need not be asked again, in Unix seconds.
+    pub next: u64,
+}
+
+/// A fetch that failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailedFetch {
+    /// The id that was to be fetched.
+    pub id: PolicyId,
+    /// When, in Unix seconds.
+    pub at: u64,
+    /// What it is called in a report.
+    pub result: ResultType,
+    /// What happened, in plain words: at most 500 octets.
+    pub detail: Line,
+}
+
+impl FailedFetch {
+    /// A fetch of the policy of this id that failed at this time. The detail is cut where it is too long.
+    #[must_use]
+    pub fn new(id: PolicyId, at: u64, result: ResultType, detail: &str) -> Self {
+        let detail = Line::cut(detail, MAX_DETAIL);
+        Self { id, at, result, detail }
+    }
+}
+
+/// Why a file does not hold an entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EntryError {
+    /// The first line is not ours, or of another version of the format.
+    Format,
+    /// The digest does not fit: the file was cut, garbled or edited.
+    Digest,
+    /// A line of the head cannot be read.
+    Head(String),
+    /// The entry is of another domain.
+    OtherDomain,
+    /// The policy text is not valid.
+    Policy(String),
+}
+
+impl fmt::Display for EntryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format => f.write_str("not a file of this version of mtasts"),
+            Self::Digest => f.write_str("the digest does not fit: the file was cut or changed"),
+            Self::Head(line) => write!(f, "cannot read the line {line:?}"),
+            Self::OtherDomain => f.write_str("the file is about another domain"),
+            Self::Policy(e) => write!(f, "the stored policy is not valid: {e}"),
+        }
+    }
+}
+
+impl std::error::Error for EntryError {}
+
+impl Held {
+    /// A policy of this text, announced under this id and fetched at this time.
+    ///
+    /// # Errors
+    /// A [`PolicyError`]: the text is no policy.
+    pub fn new(id: PolicyId, fetched: u64, text: impl Into<Vec<u8>>) -> Result<Self, PolicyError> {
+        let text = text.into();
+        let (policy, _) = Policy::parse(&text)?;
+        let text = String::from_utf8(text).map_err(|_| PolicyError::not_utf8())?;
+        Ok(Self {
+            id,
+            fetched,
+            text,
+            policy,
+        })
+    }
+
+    /// The last second, in Unix time, at which the policy counts (RFC 8461 5.1: "has not exceeded max_age").
+    #[must_use]
+    pub fn expires(&self) -> u64 {
+        self.fetched.saturating_add(u64::from(self.policy.max_age()))
+    }
+
+    /// Whether the policy counts at this time. A fetch in the future means that the clock went back, and the policy
+    /// is as good as fetched now (D-21).
+    #[must_use]
+    pub fn is_live(&self, now: u64) -> bool {
+        now <= self.expires()
+    }
+}
+
+impl Entry {
+    /// Nothing is known yet.
+    #[must_use]
+    pub const fn new(domain: Domain) -> Self {
+        Self {
+            domain,
+            held: None,
+            txt: None,
+            failed: None,
+            unlearned_since: None,
+            mode_since: None,
+            imported: None,
+            pinned_until: None,
+            used: None,
+            idle_since: None,
+        }
+    }
+
+    /// Whether there is nothing worth a file.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.held.is_none() && self.failed.is_none() && self.unlearned_since.is_none()
+    }
+
+    /// The policy, where it counts at this time.
+    #[must_use]
+    pub fn live(&self, now: u64) -> Option<&Arc<Held>> {
+        self.held.as_ref().filter(|held| held.is_live(now))
+    }
+
+    /// Until when the operator's own policy stands here, where it does at this time.
+    #[must_use]
+    pub fn pinned(&self, now: u64) -> Option<u64> {
+        self.pinned_until
+            .filter(|until| now <= *until && self.live(now).is_some())
+    }
+
+    /// Takes over the policy of another entry of the same domain, with all that belongs to it.
+    pub(crate) fn take_policy_of(&mut self, other: &Self) {
+        self.held.clone_from(&other.held);
+        self.mode_since = other.mode_since;
+        self.imported = other.imported;
+        self.pinned_until = other.pinned_until;
+    }
+
+    /// Takes over what another source knows better: the disk than a process that could not write to it, or the one who
+    /// had the turn before. The policy that was fetched later counts, and the last word of DNS.
+    pub(crate) fn join(&mut self, other: &Self) {
+        let fetched = |entry: &Self| entry.held.as_ref().map(|held| held.fetched);
+        let at = |entry: &Self| entry.failed.as_ref().map(|failed| failed.at);
+        // What failed before a fetch that succeeded is over.
+        if fetched(other) > fetched(self) || (fetched(other) == fetched(self) && at(other) > at(self)) {
+            self.failed.clone_from(&other.failed);
+        }
+        if fetched(other) >= fetched(self) {
+            self.take_policy_of(other);
+        }
+        if other.txt.as_ref().map(|txt| txt.at) > self.txt.as_ref().map(|txt| txt.at) {
+            self.txt.clone_from(&other.txt);
+            self.unlearned_since = other.unlearned_since;
+        }
+        self.used = self.used.max(other.used);
+        self.idle_since = other.idle_since;
+    }
+
+    /// Notes that a lookup asks for the domain. Says whether there was anything to note.
+    pub fn note_use(&mut self, now: u64) -> bool {
+        // A time in the future means that the clock went back.
+        if self.used.is_some_and(|used| used.abs_diff(now) < USE_NOTED) {
+            return false;
+        }
+        self.used = Some(now);
+        true
+    }
+
+    /// The file.
+    #[must_use]
+    pub fn to_file(&self) -> String {
+        let mut body = format!("domain: {}\n", self.domain);
+        let mut line = |name: &str, value: &dyn fmt::Display| {
+            let _ = writeln!(body, "{name}: {value}");
+        };
+        if let Some(held) = &self.held {
+            line("policy-id", &held.id);
+            line("fetched", &held.fetched);
+        }
+        let times = [
+            ("mode-since", self.mode_since),
+            ("imported", self.imported),
+            ("pinned-until", self.pinned_until),
+        ];
+        for (name, time) in times.into_iter().filter_map(|(name, time)| Some((name, time?))) {
+            line(name, &time);
+        }
+        if let Some(txt) = &self.txt {
+            line("txt-seen", &txt.at);
+            line("txt-next", &txt.next);
+        }
+        if let Some(failed) = &self.failed {
+            line("failed-id", &failed.id);
+            line("failed-at", &failed.at);
+            line("failed-result", &failed.result);
+            line("failed-detail", &failed.detail);
+        }
+        let times = [
+            ("unlearned-since", self.unlearned_since),
+            ("used", self.used),
+            ("idle-since", self.idle_since),
+        ];
+        for (name, time) in times.into_iter().filter_map(|(name, time)| Some((name, time?))) {
+            line(name, &time);
+        }
+        body.push('\n');
+        body.push_str(self.held.as_ref().map_or("", |h| &h.text));
+        format!("{FORMAT}{}\n{body}", digest(&body))
+    }
+
+    /// Reads the file of this domain. Whoever wrote it may be an attacker, so each value has to pass where it would have
+    /// to if it came from DNS or HTTPS now.
+    ///
+    /// `written` is the last moment at which it can have been written, in Unix seconds, by a clock that its writer does
+    /// not set: the file system's for a file, ours for a message. What it says to have happened after that happened
+    /// then, so that no policy lives longer than a year from there, whatever the file says. Our own clock now is no such
+    /// bound for a file: while it is wrong, it would take years from good policies.
+    ///
+    /// # Errors
+    /// An [`EntryError`]; nothing of such a file is used.
+    pub fn from_file(domain: &Domain, file: &[u8], written: u64) -> Result<Self, EntryError> {
+        let text = std::str::from_utf8(file).map_err(|_| EntryError::Digest)?;
+        let (first, body) = text.split_once('\n').ok_or(EntryError::Format)?;
+        let sum = first.strip_prefix(FORMAT).ok_or(EntryError::Format)?;
+        if sum != digest(body) {
+            return Err(EntryError::Digest);
+        }
+        let (head, policy) = body.split_once("\n\n").ok_or(EntryError::Digest)?;
+        let mut lines = Lines {
+            rest: head.split('\n').peekable(),
+            written,
+        };
+        if lines.required("domain")? != domain.as_str() {
+            return Err(EntryError::OtherDomain);
+        }
+        let mut entry = Self::new(domain.clone());
+        if let Some(id) = lines.id("policy-id")? {
+            let fetched = lines.past_time("fetched")?.ok_or_else(|| missing("fetched"))?;
+            let held = Held::new(id, fetched, policy);
+            entry.held = Some(Arc::new(held.map_err(|e| EntryError::Policy(e.to_string()))?));
+        } else if !policy.is_empty() {
+            return Err(missing("policy-id"));
+        }
+        entry.mode_since = lines.past_time("mode-since")?;
+        entry.imported = lines.past_time("imported")?;
+        entry.pinned_until = lines.time("pinned-until", u64::from(MAX_MAX_AGE))?;
+        if let Some(at) = lines.past_time("txt-seen")? {
+            let next = lines.time("txt-next", u64::from(MAX_MAX_AGE))?;
+            entry.txt = Some(TxtSeen {
+                at,
+                next: next.ok_or_else(|| missing("txt-next"))?,
+            });
+        }
+        if let Some(id) = lines.id("failed-id")? {
+            let at = lines.past_time("failed-at")?.ok_or_else(|| missing("failed-at"))?;
+            let name = lines.required("failed-result")?;
+            let result = ResultType::from_name(name).ok_or_else(|| EntryError::Head(one_line(name, 80)))?;
+            entry.failed = Some(FailedFetch::new(id, at, result, lines.required("failed-detail")?));
+        }
+        entry.unlearned_since = lines.past_time("unlearned-since")?;
+        entry.used = lines.past_time("used")?;
+        entry.idle_since = lines.past_time("idle-since")?;
+        match lines.rest.next() {
+            None => Ok(entry),
+            Some(line) => Err(EntryError::Head(one_line(line, 80))),
+        }
+    }
+}
+
+/// The lines of a head, in their one order.
+struct Lines<'a, I: Iterator<Item = &'a str>> {
+    rest: std::iter::Peekable<I>,
+    /// The last moment at which they can have been written.
+    written: u64,
+}
+
+impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
+    fn optional(&mut self, name: &str) -> Option<&'a str> {
+        let value = self.rest.peek()?.strip_prefix(name)?.strip_prefix(": ")?;
+        self.rest.next();
+        Some(value)
+    }
+
+    fn required(&mut self, name: &str) -> Result<&'a str, EntryError> {
+        self.optional(name).ok_or_else(|| missing(name))
+    }
+
+    fn id(&mut self, name: &str) -> Result<Option<PolicyId>, EntryError> {
+        let read = |id: &str| id.parse().map_err(|_| EntryError::Head(one_line(id, 80)));
+        self.optional(name).map(read).transpose()
+    }
+
+    /// A time that cannot be later than so many seconds after the file was written.
+    fn time(&mut self, name: &str, later: u64) -> Result<Option<u64>, EntryError> {
+        let latest = self.written.saturating_add(later);
+        let read = |text: &str| match text.parse::<u64>() {
+            Ok(time) => Ok(time.min(latest)),
+            Err(_) => Err(EntryError::Head(one_line(text, 80))),
+        };
+        self.optional(name).map(read).transpose()
+    }
+
+    /// The time of something that had happened when the file was written.
+    fn past_time(&mut self, name: &str) -> Result<Option<u64>, EntryError> {
+        self.time(name, 0)
+    }
+}
+
+fn missing(name: &str) -> EntryError {
+    EntryError::Head(name.to_owned())
+}
+
+fn digest(body: &str) -> String {
+    let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// When the files were written.
+    const WRITTEN: u64 = 1_000_000;
+
+    fn id(text: &str) -> PolicyId {
+        text.parse().unwrap()
+    }
+
+    /// The file with this body.
+    fn signed(body: &str) -> Vec<u8> {
+        format!("{FORMAT}{}\n{body}", digest(body)).into_bytes()
+    }
+
+    fn body(entry: &Entry) -> String {
+        entry.to_file().split_once('\n').unwrap().1.to_owned()
+    }
+
+    fn full() -> Entry {
+        let text = "version: STSv1\r\nmode: enforce\r\nmx: mx.example.com\r\nmax_age: 1000\r\nx: \n\n: no";
+        let text = text.replace("\r\nx: \n\n: no", "\r\n\r\nx: é\r\n");
+        let failed = FailedFetch::new(id("B"), 300, ResultType::StsWebpkiInvalid, "bad\ncertificate");
+        Entry {
+            domain: Domain::parse("example.com").unwrap(),
+            held: Some(Arc::new(Held::new(id("A"), 100, text).unwrap())),
+            txt: Some(TxtSeen { at: 200, next: 260 }),
+            failed: Some(failed),
+            unlearned_since: Some(7),
+            mode_since: Some(90),
+            imported: Some(95),
+            pinned_until: Some(1000),
+            used: Some(400),
+            idle_since: Some(500),
+        }
+    }
+
+    #[test]
+    fn reads_back_what_it_wrote() {
+        let entry = full();
+        assert_eq!(entry.failed.as_ref().unwrap().detail, "bad certificate");
+        let read = Entry::from_file(&entry.domain, entry.to_file().as_bytes(), WRITTEN).unwrap();
+        assert_eq!(read, entry);
+        let bare = Entry::new(entry.domain.clone());
+        assert_eq!(
+            Entry::from_file(&bare.domain, bare.to_file().as_bytes(), WRITTEN),
+            Ok(bare)
+        );
+    }
+
+    /// What was written before there were these times.
+    #[test]
+    fn reads_a_file_without_the_later_lines() {
+        let later = ["mode-since", "imported", "pinned-until", "used", "idle-since"];
+        let body: String = body(&full())
+            .split_inclusive('\n')
+            .filter(|line| !later.iter().any(|name| line.starts_with(&format!("{name}: "))))
+            .collect();
+        let read = Entry::from_file(&full().domain, &signed(&body), WRITTEN).unwrap();
+        assert_eq!((read.held, read.txt), (full().held, full().txt));
+        assert_eq!((read.used, read.pinned_until, read.mode_since), (None, None, None));
+    }
+
+    #[test]
+    fn a_use_is_noted_once_a_day_whatever_the_clock_does() {
+        let mut entry = full();
+        entry.used = None;
+        for (now, noted) in [
+            (1_000_000, true),
+            (1_000_001, false),
+            (1_086_399, false),
+            (1_086_400, true),
+            (9_000_000, true),
+            (1_000_000, true),
+            (999_000, false),
+        ] {
+            assert_eq!(entry.note_use(now), noted, "at {now}");
+        }
+        assert_eq!(entry.used, Some(1_000_000));
+    }
+
+    #[test]
+    fn a_pin_holds_to_its_last_second_and_needs_a_policy_that_counts() {
+        let mut entry = full();
+        assert_eq!((entry.pinned(1000), entry.pinned(1001)), (Some(1000), None));
+        entry.pinned_until = Some(5000);
+        assert_eq!((entry.pinned(1100), entry.pinned(1101)), (Some(5000), None));
+    }
+
+    #[test]
+    fn one_changed_or_missing_octet_voids_the_file() {
+        let file = full().to_file().into_bytes();
+        let domain = full().domain;
+        for cut in 0..file.len() {
+            assert!(
+                Entry::from_file(&domain, &file[..cut], WRITTEN).is_err(),
+                "cut at {cut}"
+            );
+        }
+        for at in 0..file.len() {
+            let mut changed = file.clone();
+            changed[at] ^= 1;
+            assert!(Entry::from_file(&domain, &changed, WRITTEN).is_err(), "changed at {at}");
+        }
+    }
+
+    /// Whoever can write the file can make its digest fit.
+    #[test]
+    fn a_value_that_dns_or_https_could_not_give_voids_the_file() {
+        let good = body(&full());
+        for (line, hostile) in [
+            ("policy-id: A", "policy-id: x\" ignore=\"net-sqlite;/tmp/x select 1\""),
+            ("policy-id: A", "policy-id: "),
+            ("policy-id: A", "policy-id: a-b"),
+            ("policy-id: A", "policy-id: \u{e9}"),
+            ("policy-id: A", "policy-id: 123456789012345678901234567890123"),
+            ("failed-id: B", "failed-id: b c"),
+            ("fetched: 100", "fetched: -1"),
+            ("fetched: 100", "fetched: 18446744073709551616"),
+            ("failed-result: sts-webpki-invalid", "failed-result: x"),
+            ("used: 400", "used: 400\nused: 400"),
+            ("version: STSv1", "version: STSv2"),
+        ] {
+            let body = good.replace(line, hostile);
+            assert_ne!(body, good, "{line}");
+            let read = Entry::from_file(&full().domain, &signed(&body), WRITTEN);
+            let error = read.expect_err(hostile).to_string();
+            assert!(error.len() < 200 && !error.contains('\n'), "{error}");
+        }
+        let idless = good.replace("policy-id: A\nfetched: 100\n", "");
+        assert!(Entry::from_file(&full().domain, &signed(&idless), WRITTEN).is_err());
+    }
+
+    #[test]
+    fn nothing_happened_after_it_was_written_and_no_life_is_longer_than_a_year() {
+        let mut body = body(&full()).replace("max_age: 1000", "max_age: 9999999999");
+        for name in [
+            "fetched",
+            "mode-since",
+            "imported",
+            "pinned-until",
+            "txt-seen",
+            "txt-next",
+            "failed-at",
+            "unlearned-since",
+            "used",
+            "idle-since",
+        ] {
+            let at = body.find(&format!("\n{name}: ")).unwrap() + name.len() + 3;
+            let end = at + body[at..].find('\n').unwrap();
+            body.replace_range(at..end, &u64::MAX.to_string());
+        }
+        let read = Entry::from_file(&full().domain, &signed(&body), WRITTEN).unwrap();
+        let year = u64::from(MAX_MAX_AGE);
+        let held = read.held.as_ref().unwrap();
+        assert_eq!((held.fetched, held.expires()), (WRITTEN, WRITTEN + year));
+        let past = [
+            read.mode_since,
+            read.imported,
+            read.unlearned_since,
+            read.used,
+            read.idle_since,
+        ];
+        assert_eq!(past, [Some(WRITTEN); 5]);
+        assert_eq!(
+            (read.pinned_until, read.failed.unwrap().at),
+            (Some(WRITTEN + year), WRITTEN)
+        );
+        assert_eq!(read.txt.map(|txt| (txt.at, txt.next)), Some((WRITTEN, WRITTEN + year)));
+    }
+
+    #[test]
+    fn a_text_of_the_file_is_one_clean_line() {
+        let body = body(&full()).replace("bad certificate", "a\u{1b}[31m\u{202e}\u{7}b\tc\r");
+        let read = Entry::from_file(&full().domain, &signed(&body), WRITTEN).unwrap();
+        assert_eq!(read.failed.unwrap().detail, "a [31m  b c");
+    }
+
+    #[test]
+    fn another_domain_or_version_is_not_used() {
+        let file = full().to_file();
+        let other = Domain::parse("example.net").unwrap();
+        let read = Entry::from_file(&other, file.as_bytes(), WRITTEN);
+        assert_eq!(read, Err(EntryError::OtherDomain));
+        let newer = file.replacen("mtasts 1 ", "mtasts 2 ", 1);
+        let read = Entry::from_file(&full().domain, newer.as_bytes(), WRITTEN);
+        assert_eq!(read, Err(EntryError::Format));
+    }
+
+    #[test]
+    fn counts_up_to_its_last_second() {
+        let entry = full();
+        assert!(entry.live(1100).is_some());
+        assert!(entry.live(1101).is_none());
+        assert!(entry.live(0).is_some(), "the clock went back");
+    }
+}

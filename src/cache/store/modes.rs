@@ -1,0 +1,34 @@
+//! Files that more users may write than the directory says, from a time when it said something else.
+
+use std::os::unix::fs::MetadataExt;
+use std::time::Instant;
+
+use super::{Store, StoreError, file_mode};
+use crate::protocol::names::Domain;
+
+impl Store {
+    /// Writes the file of a domain anew if its mode is wider than the directory's, or if it belongs to another user than the
+    /// directory where the owner alone may write: the owner of a file may write to it whatever its mode. A new file,
+    /// because somebody may have the old one open. Says whether it did; what cannot be read stays as it is.
+    ///
+    /// # Errors
+    /// A [`StoreError`].
+    pub(crate) fn mend(&self, domain: &Domain, deadline: Instant) -> Result<bool, StoreError> {
+        let directory = self.directory()?;
+        let Ok(file) = self.path(domain).symlink_metadata() else {
+            return Ok(false);
+        };
+        let wide = file.mode() & 0o777 & !file_mode(&directory) != 0;
+        let foreign = directory.mode() & 0o020 == 0 && file.uid() != directory.uid();
+        if !file.is_file() || !(wide || foreign) {
+            return Ok(false);
+        }
+        let mut mended = false;
+        self.change(domain, deadline, |stored| {
+            let entry = stored.ok().flatten();
+            mended = entry.is_some();
+            entry
+        })?;
+        Ok(mended)
+    }
+}

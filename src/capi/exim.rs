@@ -1,0 +1,398 @@
+//! The exports shaped for Exim's `dlfunc`.
+//!
+//! Exim calls `int f(uschar **yield, int argc, uschar **argv)`. What it makes of a failure depends on the option in
+//! which it calls us, and in most it goes on as if nothing were: so the one decision stands in the router's
+//! `address_data`, where a failure defers, and a failure is what every doubt becomes. We never return FAIL_FORCED:
+//! in `address_data` that bounces the mail.
+//!
+//! What we hand to Exim is untainted, whatever went into it. So it is made here of letters, digits, hyphens and dots
+//! that were looked at, and of our own words.
+
+mod list;
+
+use std::cell::RefCell;
+use std::ffi::{CString, c_int, c_uchar};
+use std::slice;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use once_cell::race::OnceBox;
+
+use super::{c_text, quietly};
+use crate::protocol::certificate;
+use crate::protocol::names::Domain;
+use crate::protocol::policy::Mode;
+use crate::sender::answer::Answer;
+use crate::sender::context::Context;
+use crate::sender::settings::Settings;
+use crate::sender::verdict::{Action, Seen, verdict};
+
+/// Exim's OK: the text in `yield` is the result.
+const OK: c_int = 0;
+/// Exim's DEFER: the expansion fails, and where `address_data` is expanded the address is deferred.
+const DEFER: c_int = 1;
+/// More arguments than seven are never given; with eight Exim's own count of them is garbage.
+const MAX_ARGUMENTS: usize = 7;
+/// The longest argument that is looked at, in octets: a certificate in base64 has room.
+const MAX_ARGUMENT: usize = 1 << 20;
+/// What Exim's `${base64:$tls_out_peercert}` gives where there is no certificate.
+const NO_CERTIFICATE: &str = "dGxzX291dF9wZWVyY2VydA==";
+/// The transports that enforce have this in their name.
+const ENFORCING: &str = "mtasts";
+
+thread_local! {
+    /// The text that Exim was given last. On success Exim copies it at once, on failure it reads it again later, for
+    /// the log: it lives until the next call.
+    static YIELD: RefCell<CString> = RefCell::default();
+}
+
+/// The mode and the allowed MX hosts of a domain, for the router's `address_data`. One argument: the domain; or two, with
+/// the names of its MX hosts, as `${lookup dnsdb{>; mxh=$domain}}` gives them.
+///
+/// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
+/// LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
+/// where none is left. A long LIST is announced by `large=yes` in front of it: it is complete, but Exim reads it for each MX
+/// host and frees nothing, so that it is better to ask again with the names of the MX hosts. LIST then has those alone
+/// that the policy allows, and is never long. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
+/// domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
+/// file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
+///
+/// # Safety
+/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
+    let body = |arguments: &[&str]| {
+        let (domain, hosts) = match arguments {
+            [domain] => (domain, None),
+            [domain, hosts] => (domain, Some(hosts)),
+            _ => return Err("mtasts_exim_lookup takes one argument, the domain, or also its MX hosts".into()),
+        };
+        let Some(answer) = ask(domain)? else {
+            return Ok("mode=none".into());
+        };
+        let Some(held) = answer.held() else {
+            return Ok("mode=none".into());
+        };
+        if let Some(exception) = answer.exception() {
+            let exception = quoted(&exception.to_string());
+            return Ok(format!("mode={} id={} exception={exception}", answer.mode(), held.id));
+        }
+        if answer.mode() != Mode::Enforce {
+            return Ok(format!("mode={} id={}", answer.mode(), held.id));
+        }
+        let wrong = verdict(&answer, answer.domain(), &Seen::NoHostLeft).sentence;
+        let ignore = match hosts {
+            None => list::of_patterns(&held.policy),
+            Some(hosts) => list::of_hosts(&held.policy, answer.domain(), hosts),
+        };
+        let large = if list::is_large(&ignore) { " large=yes" } else { "" };
+        Ok(format!(
+            "mode=enforce id={}{large} ignore=\"{ignore}\" wrong={}",
+            held.id,
+            quoted(&wrong)
+        ))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { call(result, argc, argv, body) }
+}
+
+/// The mode of a domain: yields `enforce`, `testing` or `none`. One argument: the domain. Fails as
+/// `mtasts_exim_lookup` does.
+///
+/// # Safety
+/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_mode(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
+    let body = |arguments: &[&str]| {
+        let [domain] = arguments else {
+            return Err("mtasts_exim_mode takes one argument, the domain".into());
+        };
+        Ok(ask(domain)?.map_or(Mode::None, |answer| answer.mode()).name().into())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { call(result, argc, argv, body) }
+}
+
+/// Whether mail for a domain may go to an MX host as far as its name tells: yields `yes` or `no`. Two arguments: the
+/// domain, and the host as it stands in the MX record. Fails as `mtasts_exim_lookup` does.
+///
+/// # Safety
+/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_check_mx(
+    result: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+) -> c_int {
+    let body = |arguments: &[&str]| {
+        let [domain, host] = arguments else {
+            return Err("mtasts_exim_check_mx takes two arguments, the domain and the MX host".into());
+        };
+        let Some(answer) = ask(domain)? else {
+            return Ok("yes".into());
+        };
+        let allowed = match Domain::parse(host) {
+            Ok(host) => verdict(&answer, &host, &Seen::Name).action != Action::SkipHost,
+            Err(_) => answer.mode() != Mode::Enforce,
+        };
+        Ok(if allowed { "yes" } else { "no" }.into())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { call(result, argc, argv, body) }
+}
+
+/// Whether a domain has a newer policy than the cache knew, asked now whatever the cache says: for the place where mail
+/// would be bounced (RFC 8461 5: "is there a newer policy?"). One argument: the domain. Yields
+/// `changed=yes mode=MODE id=ID` where another policy counts now, so that the mail deserves another attempt, else
+/// `changed=no ...`. Fails as `mtasts_exim_lookup` does.
+///
+/// # Safety
+/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
+    let body = |arguments: &[&str]| {
+        let [domain] = arguments else {
+            return Err("mtasts_exim_recheck takes one argument, the domain".into());
+        };
+        let Ok(domain) = Domain::parse(domain) else {
+            return Ok("changed=no mode=none".into());
+        };
+        let context = context()?;
+        let before = context.lookup_cached(&domain).map_err(|e| e.to_string())?;
+        let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.to_string())?;
+        let policy = |answer: &Answer| answer.held().map(|held| (held.id, held.fetched));
+        let changed = if policy(&before) == policy(&now) { "no" } else { "yes" };
+        let id = now.held().map_or("", |held| held.id.as_str());
+        Ok(format!("changed={changed} mode={} id={id}", now.mode()))
+    };
+    // SAFETY: the caller's promise.
+    unsafe { call(result, argc, argv, body) }
+}
+
+/// For `event_action` of the smtp transports. Seven arguments: `$event_name`, `$domain`, `$host`, `$host_address`,
+/// `$event_data`, `$event_defer_errno`, and the facts as `name=value` pairs: `transport=`, `tlsa=` and `cert=` count.
+///
+/// At `tls:cert`, on a transport whose name contains `mtasts`, it yields a refusal where the host's certificate has no DNS
+/// name in its subjectAltName: Exim's TLS libraries then fall back to the common name, which RFC 8461 4.2 does not know.
+/// Where DANE is in use (`tlsa` is not 0) the certificate is DANE's matter. It yields nothing at every other event.
+///
+/// # Safety
+/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
+    let body = |arguments: &[&str]| {
+        let [event, domain, host, _address, data, _errno, facts] = arguments else {
+            return Err("mtasts_exim_event takes seven arguments".into());
+        };
+        // Depth 0 is the host's own certificate.
+        if *event != "tls:cert" || *data != "0" {
+            return Ok(String::new());
+        }
+        Ok(refusal(domain, host, facts).unwrap_or_default())
+    };
+    // SAFETY: the caller's promise.
+    unsafe { call(result, argc, argv, body) }
+}
+
+/// The version of the library: yields `0.1.0`. No arguments.
+///
+/// # Safety
+/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_exim_version(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
+    // SAFETY: the caller's promise.
+    unsafe { call(result, argc, argv, |_| Ok(env!("CARGO_PKG_VERSION").into())) }
+}
+
+/// Runs the body of an export with its arguments, and gives its text or its error to Exim.
+///
+/// # Safety
+/// As Exim calls it.
+unsafe fn call(
+    result: *mut *mut c_uchar,
+    argc: c_int,
+    argv: *mut *mut c_uchar,
+    body: impl FnOnce(&[&str]) -> Result<String, String>,
+) -> c_int {
+    let done = quietly(|| {
+        // SAFETY: the caller's promise.
+        let arguments = unsafe { arguments(argc, argv) }?;
+        body(&arguments)
+    });
+    let (status, text) = match done {
+        Some(Ok(text)) if text.bytes().all(may_be_yielded) => (OK, text),
+        Some(Ok(_)) => (
+            DEFER,
+            "libmtasts: a defect of libmtasts (a character that must not reach Exim): please report it".into(),
+        ),
+        Some(Err(text)) => (DEFER, format!("libmtasts: {text}")),
+        None => (
+            DEFER,
+            "libmtasts: a defect of libmtasts (a panic): please report it".into(),
+        ),
+    };
+    // SAFETY: the caller's promise.
+    let Some(place) = (unsafe { result.as_mut() }) else {
+        return DEFER;
+    };
+    YIELD.with_borrow_mut(|last| {
+        *last = c_text(&plain(&text));
+        *place = last.as_ptr().cast_mut().cast();
+    });
+    status
+}
+
+/// The octets of which all is made that Exim gets: printable ASCII, without those that quote or expand anything anywhere
+/// in Exim's language. `$` is the end of a regular expression: what we yield is not expanded again.
+const fn may_be_yielded(octet: u8) -> bool {
+    matches!(octet, b' '..=b'~') && !matches!(octet, b'\\' | b'`' | b'{' | b'}')
+}
+
+/// A sentence of such octets, with a question mark in place of each other character.
+fn plain(text: &str) -> String {
+    let plain = |c: char| u8::try_from(c).is_ok_and(may_be_yielded);
+    text.chars().map(|c| if plain(c) { c } else { '?' }).collect()
+}
+
+/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: what would quote or expand has a look-alike.
+fn quoted(text: &str) -> String {
+    let look_alike = |c: char| match c {
+        '"' | '`' => '\'',
+        '\\' => '/',
+        '{' => '(',
+        '}' => ')',
+        other => other,
+    };
+    format!("\"{}\"", plain(&text.chars().map(look_alike).collect::<String>()))
+}
+
+/// # Safety
+/// `argv` has `argc` NUL-terminated texts that nobody changes during the call.
+unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a str>, String> {
+    let count = usize::try_from(argc).ok().filter(|count| *count <= MAX_ARGUMENTS);
+    let count = count.ok_or("never more than 7 arguments: with 8 Exim gives a wrong count")?;
+    if count == 0 || argv.is_null() {
+        return Ok(Vec::new());
+    }
+    // SAFETY: the caller's promise.
+    let given = unsafe { slice::from_raw_parts(argv, count) };
+    let one = |text: &*mut c_uchar| {
+        // SAFETY: the caller's promise; the length is bounded.
+        let text = unsafe { super::text(text.cast_const().cast(), super::MTASTS_NUL_TERMINATED, MAX_ARGUMENT) };
+        text.map_err(|fault| fault.message)
+    };
+    given.iter().map(one).collect()
+}
+
+/// Looks a domain up. Nothing where the name can have no policy.
+fn ask(domain: &str) -> Result<Option<Arc<Answer>>, String> {
+    // A mail domain that is no host name, or an address literal, has no `_mta-sts` below it (RFC 8461 3.4). Whose mail
+    // it is decides what it is called, and not an attacker.
+    let Ok(domain) = Domain::parse(domain) else {
+        return Ok(None);
+    };
+    let answer = context()?.lookup(&domain, Duration::MAX).map_err(|e| e.to_string())?;
+    if answer.defer_until().is_some() {
+        return Err(verdict(&answer, &domain, &Seen::Name).sentence);
+    }
+    Ok(Some(answer))
+}
+
+/// The one context of this process. A bad settings file is looked at again with the next call.
+fn context() -> Result<&'static Context, String> {
+    static CONTEXT: OnceBox<Context> = OnceBox::new();
+    CONTEXT
+        .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Context::new(settings))))
+        .map_err(|e| e.to_string())
+}
+
+/// Why the certificate of a host is refused, or nothing.
+fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
+    let fact = |name: &str| {
+        facts
+            .split(' ')
+            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    };
+    if !fact("transport").is_some_and(|transport| transport.contains(ENFORCING)) {
+        return None;
+    }
+    if fact("tlsa").is_some_and(|usage| !usage.is_empty() && usage != "0") {
+        return None;
+    }
+    // Without a certificate Exim's own check refuses.
+    let der = fact("cert").filter(|text| !text.is_empty() && *text != NO_CERTIFICATE)?;
+    let has_name = STANDARD.decode(der).is_ok_and(|der| certificate::has_dns_name(&der));
+    // `$host` is the target where the MX host is a CNAME, so which name it must be is left to Exim's own check: it falls
+    // back to the common name only where there is no DNS name at all.
+    let who = |text: &str| Domain::parse(text).map_or_else(|_| "the host".to_owned(), |name| name.to_string());
+    (!has_name).then(|| {
+        format!(
+            "the certificate of {} has no DNS name in its subjectAltName, which the MTA-STS policy of {} requires: its \
+             administrator must get one that names the host there",
+            who(host),
+            who(domain)
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_only_where_this_transport_enforces_and_dane_does_not() {
+        let refuses = |facts: &str| refusal("ok.test", "mx.ok.test", facts).is_some();
+        assert!(refuses("cv=1 tlsa=0 transport=remote_smtp_mtasts cert=AAAA"));
+        assert!(!refuses("cv=1 tlsa=0 transport=remote_smtp cert=AAAA"));
+        assert!(!refuses("cv=1 tlsa=8 transport=remote_smtp_mtasts cert=AAAA"));
+        assert!(!refuses("transport=remote_smtp_mtasts cert=dGxzX291dF9wZWVyY2VydA=="));
+        assert!(!refuses("transport=remote_smtp_mtasts cert="));
+    }
+
+    #[test]
+    fn every_odd_call_is_an_error_text_and_no_crash() {
+        let mut out: *mut c_uchar = std::ptr::null_mut();
+        let mut invalid = *b"\xff\xfe\0";
+        let mut arguments = [invalid.as_mut_ptr(), std::ptr::null_mut()];
+        for (argc, argv) in [
+            (0, std::ptr::null_mut()),
+            (16, arguments.as_mut_ptr()),
+            (-1, arguments.as_mut_ptr()),
+        ] {
+            // SAFETY: where the count is sane there are that many texts.
+            assert_eq!(unsafe { mtasts_exim_lookup(&raw mut out, argc, argv) }, DEFER);
+            assert!(!out.is_null());
+        }
+        // SAFETY: one NUL-terminated text; and no place for the result.
+        unsafe {
+            assert_eq!(mtasts_exim_lookup(&raw mut out, 1, arguments.as_mut_ptr()), DEFER);
+            assert_eq!(
+                mtasts_exim_version(std::ptr::null_mut(), 0, std::ptr::null_mut()),
+                DEFER
+            );
+            assert_eq!(mtasts_exim_version(&raw mut out, 0, std::ptr::null_mut()), OK);
+        }
+    }
+
+    #[test]
+    fn exim_gets_no_octet_that_quotes_or_expands_anything() {
+        assert_eq!(quoted("a \"b\" \\c ${d} `e`\n\u{e9}\0"), "\"a 'b' /c $(d) 'e'???\"");
+        // The last look, whatever an export has made of what.
+        for (made, status) in [
+            ("mode=none", OK),
+            ("mode=none id=a\n", DEFER),
+            ("${run", DEFER),
+            ("\u{e9}", DEFER),
+        ] {
+            let mut told = std::ptr::null_mut();
+            // SAFETY: a place for a pointer, and no arguments.
+            let given = unsafe { call(&raw mut told, 0, std::ptr::null_mut(), |_| Ok(made.to_owned())) };
+            assert_eq!(given, status, "{made:?}");
+            // SAFETY: what `call` yields is a text of this thread that ends with a NUL.
+            let told = unsafe { std::ffi::CStr::from_ptr(told.cast_const().cast()) };
+            assert!(told.to_bytes().iter().all(|octet| may_be_yielded(*octet)), "{told:?}");
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The list for Exim's `ignore_target_hosts`: everything but what the patterns allow.
+//!
+//! Exim goes through the list once for each address of each MX host, and all of it stays in memory until the process
+//! ends: some copies of the text, and each item that begins with `^`, compiled anew. So there are few items, and the
+//! list of a large policy has room for the hosts alone that the domain has.
+
+use crate::protocol::names::{Domain, is_ipv4};
+use crate::protocol::policy::Policy;
+
+/// The longest item, in octets. What PCRE makes of it is at most two and a half times as large, and more than 64 KiB are
+/// too many for it: Exim would end with a panic.
+const ITEM: usize = 16 << 10;
+/// The longest list of hosts, in octets: nobody has use for more of them than fit.
+const HOSTS: usize = 2048;
+
+/// The list of all patterns.
+pub(super) fn of_patterns(policy: &Policy) -> String {
+    let pattern = |text: &str| (!is_ipv4(text.trim_start_matches("*."))).then(|| expression(text));
+    list(policy.mx().filter_map(|mx| pattern(mx.as_str())))
+}
+
+/// The list of those of the domain's MX hosts that the policy allows. `hosts` are separated by spaces or semicolons; a
+/// domain without any is its own (RFC 5321 5.1).
+pub(super) fn of_hosts(policy: &Policy, domain: &Domain, hosts: &str) -> String {
+    let hosts = hosts.split([';', ' ', '\n']).filter(|host| !host.is_empty());
+    let named: Vec<&str> = hosts.collect();
+    let named = if named.is_empty() { vec![domain.as_str()] } else { named };
+    let mut room = HOSTS;
+    let allowed = named
+        .into_iter()
+        .filter_map(|host| Domain::parse(host).ok())
+        .filter(|host| policy.allows(host))
+        .map(|host| expression(host.as_str()))
+        .take_while(|host| {
+            let fits = host.len() < room;
+            room = room.saturating_sub(host.len() + 1);
+            fits
+        });
+    list(allowed)
+}
+
+/// Whether a list costs Exim more than it is worth where there are many MX hosts.
+pub(super) const fn is_large(list: &str) -> bool {
+    list.len() > HOSTS + 64
+}
+
+/// An item that begins with `^` is matched against the host's name, whatever its case; a plain name would be resolved and
+/// compared by its address.
+fn list(expressions: impl Iterator<Item = String>) -> String {
+    let mut items: Vec<String> = Vec::new();
+    for expression in expressions {
+        match items.last_mut() {
+            Some(item) if item.len() + expression.len() < ITEM => {
+                item.push('|');
+                item.push_str(&expression);
+            }
+            _ => items.push(expression),
+        }
+    }
+    let item = |item: &String| match item.contains('|') {
+        true => format!("!^({item})$ ; "),
+        false => format!("!^{item}$ ; "),
+    };
+    items.iter().map(item).collect::<String>() + "*"
+}
+
+/// A name is made of LDH labels behind the optional `*.`: the dot is all that needs care.
+fn expression(name: &str) -> String {
+    let (label, name) = name.strip_prefix("*.").map_or(("", name), |name| ("[^.]+[.]", name));
+    format!("{label}{}", name.replace('.', "[.]"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(patterns: &[&str]) -> Policy {
+        let lines: String = patterns.iter().map(|mx| format!("mx:{mx}\n")).collect();
+        let text = format!("version: STSv1\nmode: enforce\nmax_age: 1\n{lines}");
+        Policy::parse(text.as_bytes()).unwrap().0
+    }
+
+    #[test]
+    fn is_made_of_regular_expressions_alone() {
+        assert_eq!(of_patterns(&policy(&["mx1.ok.test"])), "!^mx1[.]ok[.]test$ ; *");
+        assert_eq!(
+            of_patterns(&policy(&["mx1.ok.test", "*.wild.test", "192.0.2.1", "*.1.2.3.4"])),
+            "!^(mx1[.]ok[.]test|[^.]+[.]wild[.]test)$ ; *"
+        );
+        assert_eq!(of_patterns(&policy(&["192.0.2.1"])), "*", "an address allows nothing");
+    }
+
+    /// No item is longer than PCRE takes, and none of the patterns is lost or cut.
+    #[test]
+    fn of_the_largest_policy_has_few_items() {
+        let names: Vec<String> = (0..2600).map(|n| format!("h{n}.example.test")).collect();
+        let list = of_patterns(&policy(&names.iter().map(String::as_str).collect::<Vec<_>>()));
+        let items: Vec<&str> = list.split(" ; ").collect();
+        assert!(
+            items.len() < 8 && items.iter().all(|item| item.len() < ITEM + 16),
+            "{}",
+            items.len()
+        );
+        let found = |item: &str| -> Vec<String> {
+            let item = item
+                .strip_prefix("!^(")
+                .and_then(|item| item.strip_suffix(")$"))
+                .unwrap();
+            item.split('|').map(|name| name.replace("[.]", ".")).collect()
+        };
+        let (last, all) = items.split_last().unwrap();
+        assert_eq!((*last, all.iter().flat_map(|item| found(item)).collect()), ("*", names));
+        assert!(is_large(&list));
+    }
+
+    #[test]
+    fn of_hosts_has_those_that_are_allowed_and_no_others() {
+        let domain = Domain::parse("ok.test").unwrap();
+        let policy = policy(&["mx1.ok.test", "*.wild.test", "ok.test"]);
+        let hosts = |text: &str| of_hosts(&policy, &domain, text);
+        assert_eq!(
+            hosts("MX1.ok.test; a.wild.test\na.b.wild.test;evil.test;x\" ;*"),
+            "!^(mx1[.]ok[.]test|a[.]wild[.]test)$ ; *"
+        );
+        assert_eq!(hosts("evil.test;mx2.ok.test"), "*");
+        assert_eq!(
+            hosts(" "),
+            "!^ok[.]test$ ; *",
+            "without an MX record the domain is its own host"
+        );
+        let many: String = (0..900).map(|n| format!("h{n}.wild.test;")).collect();
+        let list = hosts(&many);
+        assert!(!is_large(&list) && list.matches('|').count() > 80, "{}", list.len());
+    }
+}

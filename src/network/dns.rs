@@ -1,0 +1,506 @@
+//! What a lookup asks of DNS: TXT records, addresses and MX records.
+//!
+//! hickory-resolver speaks the protocol (ids, ports, retransmission, EDNS, TCP after truncation). What an answer
+//! *means* is decided here, because the difference between "there is no record" and "we could not learn" decides
+//! whether a missing policy may be an attack: aliases are followed and counted, a referral is no proof of absence, and
+//! a name server that fails gives the word to the next.
+#![forbid(unsafe_code)]
+
+mod server;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use hickory_resolver::proto::op::{DnsResponse, Query, ResponseCode};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use tokio::task::JoinSet;
+use tokio::time::timeout_at;
+
+use crate::protocol::names::Domain;
+use crate::sys::thread::{ThreadError, on_own_thread};
+
+/// How long a name server may be silent before the next one is asked as well. The first is still listened to.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long one name server may take to answer. One that has not found an answer by then never will, whatever time the
+/// caller has left.
+const ANSWER_TIME: Duration = Duration::from_secs(10);
+/// How long the addresses of one family wait for the other, when that one's name server is silent.
+const FAMILY_PATIENCE: Duration = Duration::from_secs(1);
+/// The longest chain of aliases that is followed, where the answers have it at hand. Resolvers follow no fewer.
+const MAX_ALIASES: usize = 16;
+/// How many aliases cost another question, because the answer ends with them.
+const MAX_QUESTIONS: usize = 8;
+/// How many name servers of `/etc/resolv.conf` count, as in the C library (MAXNS).
+const MAX_SYSTEM_SERVERS: usize = 3;
+
+/// A way to ask DNS. Each question is a whole one: aliases followed, all name servers tried, or the deadline passed.
+pub trait Dns: Send + Sync {
+    /// The TXT records of a name, given without the root dot.
+    ///
+    /// # Errors
+    /// A [`DnsError`]; `Ok` has at least one record.
+    fn txt(&self, name: &str, deadline: Instant) -> Result<Txt, DnsError>;
+
+    /// The IPv6 and IPv4 addresses of a host, the IPv6 ones first. One family is enough if the other one fails.
+    ///
+    /// # Errors
+    /// A [`DnsError`]; `Ok` has at least one address.
+    fn addresses(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, DnsError>;
+
+    /// The MX records of a domain, the most preferred first.
+    ///
+    /// # Errors
+    /// A [`DnsError`]; `Ok` has at least one record.
+    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Vec<Mx>, DnsError>;
+}
+
+/// The TXT records of a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Txt {
+    /// The records. The character-strings of one record are joined with nothing between them (RFC 8461 3.1); records
+    /// are never joined. The bytes are the domain owner's and can be anything.
+    pub records: Vec<Vec<u8>>,
+    /// How long the answer may be kept: the smallest TTL of the records and of the aliases that led to them.
+    pub ttl: Duration,
+}
+
+/// One MX record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mx {
+    /// The smaller, the sooner to be tried (RFC 5321 5.1).
+    pub preference: u16,
+    /// The host: ASCII in lower case without the root dot, what is not printable escaped as in a zone file. `.` alone
+    /// says that the domain takes no mail (RFC 7505).
+    pub exchange: String,
+}
+
+/// Why DNS gave no records.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum DnsError {
+    /// The name does not exist (NXDOMAIN).
+    NxDomain,
+    /// The name exists, but not with records of this type.
+    NoData,
+    /// The name servers failed to find out (SERVFAIL).
+    ServFail,
+    /// The name servers do not answer us (REFUSED).
+    Refused,
+    /// No answer came in time.
+    Timeout,
+    /// Anything else that the network or the name servers did, in words.
+    Other(String),
+    /// Trouble of this host, in words: no thread, no descriptor, no name server to ask. The question was not asked, so
+    /// this says nothing of the domain.
+    Own(String),
+}
+
+impl DnsError {
+    /// Whether there surely are no such records, as far as DNS can tell. Of all other errors [`DnsError::Own`] says that
+    /// nobody was asked, and the rest that we could not learn.
+    #[must_use]
+    pub fn is_absence(&self) -> bool {
+        matches!(self, Self::NxDomain | Self::NoData)
+    }
+
+    /// Of several servers' failures the one that tells most is reported: what was answered, before what was not. Trouble
+    /// of our own comes first: a server that we could not ask might have answered.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Own(_) => 5,
+            Self::NxDomain | Self::NoData => 4,
+            Self::ServFail => 3,
+            Self::Refused => 2,
+            Self::Other(_) => 1,
+            Self::Timeout => 0,
+        }
+    }
+}
+
+impl fmt::Display for DnsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NxDomain => "the name does not exist (NXDOMAIN)",
+            Self::NoData => "the name has no such record (NODATA)",
+            Self::ServFail => "the name servers could not answer (SERVFAIL)",
+            Self::Refused => "the name servers refused to answer (REFUSED)",
+            Self::Timeout => "no name server answered in time",
+            Self::Other(words) | Self::Own(words) => words,
+        })
+    }
+}
+
+impl std::error::Error for DnsError {}
+
+impl From<ThreadError> for DnsError {
+    fn from(error: ThreadError) -> Self {
+        match error {
+            ThreadError::Deadline => Self::Timeout,
+            error => Self::Own(error.to_string()),
+        }
+    }
+}
+
+/// Asks recursive name servers, as any program of the host does.
+///
+/// Creating one does nothing. Each question runs on a thread of its own and leaves nothing behind: no thread, no
+/// descriptor, no cache. `/etc/hosts` and search domains are not consulted: mail is routed by DNS, and names here are
+/// absolute. Answers are not validated with DNSSEC.
+#[derive(Clone, Debug, Default)]
+pub struct Resolver {
+    servers: Option<Arc<[SocketAddr]>>,
+}
+
+impl Resolver {
+    /// The name servers of `/etc/resolv.conf`, read anew for each question; without any, the one on this host (as
+    /// resolv.conf(5) says).
+    #[must_use]
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// These name servers, in this order.
+    #[must_use]
+    pub fn with_servers(servers: &[SocketAddr]) -> Self {
+        Self {
+            servers: Some(servers.into()),
+        }
+    }
+
+    /// Runs one question on a thread and a runtime of its own.
+    fn ask<T, F>(&self, deadline: Instant, question: F) -> Result<T, DnsError>
+    where
+        T: Send + 'static,
+        F: AsyncFnOnce(Servers) -> Result<T, DnsError> + Send + 'static,
+    {
+        let given = self.servers.clone();
+        on_own_thread(deadline, move || {
+            let list = match given {
+                Some(list) => list,
+                None => system_servers()?,
+            };
+            let servers = Servers { list, deadline };
+            // Not `enable_all`: the runtime has no business with signals.
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_io()
+                .enable_time()
+                .build()
+                .map_err(|error| DnsError::Own(format!("the system gives us no descriptor: {error}")))?;
+            runtime.block_on(async {
+                timeout_at(deadline.into(), question(servers))
+                    .await
+                    .unwrap_or(Err(DnsError::Timeout))
+            })
+        })?
+    }
+}
+
+impl Dns for Resolver {
+    fn txt(&self, name: &str, deadline: Instant) -> Result<Txt, DnsError> {
+        let name = absolute(name)?;
+        self.ask(deadline, async |servers: Servers| {
+            servers.resolve(name, RecordType::TXT).await.map(txt_of)
+        })
+    }
+
+    fn addresses(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, DnsError> {
+        let name = absolute(host)?;
+        self.ask(deadline, async |servers: Servers| servers.addresses(name).await)
+    }
+
+    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Vec<Mx>, DnsError> {
+        let name = absolute(domain.as_str())?;
+        self.ask(deadline, async |servers: Servers| {
+            servers.resolve(name, RecordType::MX).await.map(mx_of)
+        })
+    }
+}
+
+/// A name as DNS has it. One that is too long for DNS does not exist there: that is proof, not a failure.
+fn absolute(name: &str) -> Result<Name, DnsError> {
+    let mut name = Name::from_ascii(name).map_err(|_| DnsError::NxDomain)?;
+    name.set_fqdn(true);
+    // hickory counts without the root label; with it there are 255 octets at most (RFC 1035 2.3.4).
+    if name.len() + 1 > 255 {
+        Err(DnsError::NxDomain)
+    } else {
+        Ok(name)
+    }
+}
+
+fn printed(name: &Name) -> String {
+    let text = name.to_lowercase().to_ascii();
+    match text.strip_suffix('.') {
+        Some(host) if !host.is_empty() => host.to_owned(),
+        _ => text,
+    }
+}
+
+/// The name servers of `/etc/resolv.conf`. Of all that can stand there only `nameserver` concerns us.
+fn system_servers() -> Result<Arc<[SocketAddr]>, DnsError> {
+    const FILE: &str = "/etc/resolv.conf";
+    let text = match std::fs::read(FILE) {
+        Ok(text) => text,
+        // resolv.conf(5): no file means the name server on this host.
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        // No descriptor, no right to read it: to ask some other server would not be what the administrator wants.
+        Err(error) => return Err(DnsError::Own(format!("{FILE} cannot be read: {error}"))),
+    };
+    Ok(name_servers(&String::from_utf8_lossy(&text)).into())
+}
+
+fn name_servers(resolv_conf: &str) -> Vec<SocketAddr> {
+    let mut servers: Vec<SocketAddr> = resolv_conf
+        .lines()
+        .filter_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            (words.next()? == "nameserver").then_some(())?;
+            let ip: IpAddr = words.next()?.parse().ok()?;
+            Some(SocketAddr::new(ip, 53))
+        })
+        .take(MAX_SYSTEM_SERVERS)
+        .collect();
+    if servers.is_empty() {
+        servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 53));
+    }
+    servers
+}
+
+/// The name servers for one question.
+#[derive(Clone)]
+struct Servers {
+    list: Arc<[SocketAddr]>,
+    deadline: Instant,
+}
+
+/// Records of the type that was asked for, at least one.
+struct Found {
+    data: Vec<RData>,
+    ttl: u32,
+}
+
+impl Servers {
+    /// Both families at once.
+    async fn addresses(self, name: Name) -> Result<Vec<IpAddr>, DnsError> {
+        let mut lookups = JoinSet::new();
+        for family in [RecordType::AAAA, RecordType::A] {
+            let (servers, name) = (self.clone(), name.clone());
+            lookups.spawn(async move { servers.resolve(name, family).await });
+        }
+        let mut addresses: Vec<IpAddr> = Vec::new();
+        let mut failures: Vec<DnsError> = Vec::new();
+        let mut until = self.deadline;
+        while let Ok(Some(lookup)) = timeout_at(until.into(), lookups.join_next()).await {
+            match lookup.unwrap_or_else(|_| Err(DnsError::Own("the resolver failed".into()))) {
+                Ok(found) => {
+                    addresses.extend(found.data.iter().filter_map(|data| match data {
+                        RData::A(ip) => Some(IpAddr::V4(ip.0)),
+                        RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
+                        _ => None,
+                    }));
+                    // Some name servers never answer for AAAA: what we have is enough.
+                    until = until.min(Instant::now() + FAMILY_PATIENCE);
+                }
+                Err(error) => failures.push(error),
+            }
+        }
+        if !addresses.is_empty() {
+            addresses.sort_by_key(IpAddr::is_ipv4);
+            return Ok(addresses);
+        }
+        // Absence needs both proofs; NXDOMAIN speaks for all types.
+        if failures.len() < 2 && !failures.contains(&DnsError::NxDomain) {
+            return Err(DnsError::Timeout);
+        }
+        Err(failures
+            .into_iter()
+            .min_by_key(|e| (e.is_absence(), *e != DnsError::NxDomain, !matches!(e, DnsError::Own(_))))
+            .unwrap_or(DnsError::Timeout))
+    }
+
+    /// One type of records, aliases followed (RFC 8461 3.1 asks for it, RFC 1034 3.6.2 says how).
+    async fn resolve(&self, name: Name, kind: RecordType) -> Result<Found, DnsError> {
+        let mut chain = Chain::from(name);
+        for _ in 0..=MAX_QUESTIONS {
+            let response = self.query(Query::query(chain.name.clone(), kind)).await?;
+            if let Some(found) = chain.follow(&response, kind) {
+                return found;
+            }
+        }
+        Err(too_many_aliases())
+    }
+
+    /// One query, answered by the first server that can. A server that fails is followed by the next at once, one that
+    /// is silent after a while and without being given up.
+    async fn query(&self, query: Query) -> Result<DnsResponse, DnsError> {
+        let mut waiting = self.list.iter();
+        let mut asked = JoinSet::new();
+        let mut worst: Option<DnsError> = None;
+        loop {
+            let next = waiting.next();
+            if let Some(server) = next {
+                let deadline = self.deadline.min(Instant::now() + ANSWER_TIME);
+                asked.spawn(server::ask(*server, query.clone(), deadline));
+            }
+            let until = if waiting.len() == 0 {
+                self.deadline
+            } else {
+                self.deadline.min(Instant::now() + PATIENCE)
+            };
+            match timeout_at(until.into(), asked.join_next()).await {
+                Ok(Some(Ok(Ok(response)))) => return Ok(response),
+                Ok(Some(Ok(Err(error)))) if error.is_absence() => return Err(error),
+                Ok(Some(result)) => {
+                    let error = match result {
+                        Ok(Err(error)) => error,
+                        _ => DnsError::Own("the resolver failed".into()),
+                    };
+                    if worst.as_ref().is_none_or(|known| known.rank() < error.rank()) {
+                        worst = Some(error);
+                    }
+                }
+                Ok(None) if next.is_none() => {
+                    return Err(worst.unwrap_or_else(|| DnsError::Own("no name server is configured".into())));
+                }
+                Ok(None) => {}
+                Err(_) if Instant::now() >= self.deadline => return Err(worst.unwrap_or(DnsError::Timeout)),
+                Err(_) => {}
+            }
+        }
+    }
+}
+
+/// The way from the name that was asked for over its aliases.
+struct Chain {
+    /// Where it has come.
+    name: Name,
+    /// The least TTL on the way.
+    ttl: u32,
+    aliases: usize,
+}
+
+impl Chain {
+    const fn from(name: Name) -> Self {
+        Self {
+            name,
+            ttl: u32::MAX,
+            aliases: 0,
+        }
+    }
+
+    /// Goes on by what a server has answered about the name where the chain is: to the records, to an error, or to
+    /// another name, about which nothing was said.
+    fn follow(&mut self, response: &DnsResponse, kind: RecordType) -> Option<Result<Found, DnsError>> {
+        let asked = self.name.clone();
+        loop {
+            let at_name = |r: &&Record| r.name == self.name && r.record_type() == kind;
+            let records: Vec<&Record> = response.answers.iter().filter(at_name).collect();
+            if let Some(least) = records.iter().map(|r| r.ttl).min() {
+                return Some(Ok(Found {
+                    data: records.into_iter().map(|r| r.data.clone()).collect(),
+                    ttl: self.ttl.min(least),
+                }));
+            }
+            let alias = response.answers.iter().find_map(|r| match &r.data {
+                RData::CNAME(target) if r.name == self.name => Some((target.0.clone(), r.ttl)),
+                _ => None,
+            });
+            let Some((target, ttl)) = alias else { break };
+            self.aliases += 1;
+            if self.aliases > MAX_ALIASES {
+                return Some(Err(too_many_aliases()));
+            }
+            self.name = target;
+            self.name.set_fqdn(true);
+            self.ttl = self.ttl.min(ttl);
+        }
+        // What the answer says of the end of the chain (RFC 6604 3), if it knows; else we ask for that name.
+        match response.response_code {
+            ResponseCode::NXDomain => Some(Err(DnsError::NxDomain)),
+            ResponseCode::NoError if self.name == asked || response.soa().is_some() => Some(Err(DnsError::NoData)),
+            ResponseCode::NoError => None,
+            code => Some(Err(server::refusal(code))),
+        }
+    }
+}
+
+/// What TXT records say.
+fn txt_of(found: Found) -> Txt {
+    let records = found.data.into_iter().filter_map(|data| match data {
+        RData::TXT(txt) => Some(txt.txt_data.concat()),
+        _ => None,
+    });
+    Txt {
+        records: records.collect(),
+        ttl: Duration::from_secs(found.ttl.into()),
+    }
+}
+
+/// The hosts of MX records, the most preferred first.
+fn mx_of(found: Found) -> Vec<Mx> {
+    let records = found.data.into_iter().filter_map(|data| match data {
+        RData::MX(mx) => Some(Mx {
+            preference: mx.preference,
+            exchange: printed(&mx.exchange),
+        }),
+        _ => None,
+    });
+    let mut records: Vec<Mx> = records.collect();
+    records.sort();
+    records
+}
+
+/// What is made of the octets of an answer to a question for the TXT, or the MX records of a name.
+#[cfg(feature = "inside")]
+pub(crate) fn of_message(message: &[u8], name: &str) -> Option<crate::testing::Answers> {
+    let response = DnsResponse::from_buffer(message.to_vec()).ok()?;
+    let follow = |kind| {
+        let mut chain = Chain::from(absolute(name)?);
+        chain.follow(&response, kind).unwrap_or(Err(DnsError::Timeout))
+    };
+    Some((follow(RecordType::TXT).map(txt_of), follow(RecordType::MX).map(mx_of)))
+}
+
+fn too_many_aliases() -> DnsError {
+    DnsError::Other(format!(
+        "more than {MAX_ALIASES} aliases (CNAME) or {MAX_QUESTIONS} questions for them, or a loop"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolv_conf_names_three_servers_at_most() {
+        let text = "# nameserver 192.0.2.9\nsearch bad..domain\n  nameserver\t192.0.2.1\nnameserver 2001:db8::1 # mine\n\
+                    nameserver fe80::1%eth0\nnameserver nonsense\nnameserver\nnameservers 192.0.2.8\n\
+                    options edns0\nnameserver 192.0.2.2\nnameserver 192.0.2.3\n";
+        let servers: Vec<String> = name_servers(text).iter().map(ToString::to_string).collect();
+        assert_eq!(servers, ["192.0.2.1:53", "[2001:db8::1]:53", "192.0.2.2:53"]);
+        assert_eq!(
+            name_servers("options edns0\n"),
+            ["127.0.0.1:53".parse().expect("an address")]
+        );
+    }
+
+    #[test]
+    fn a_name_too_long_for_dns_does_not_exist() {
+        let domain = ["a".repeat(60), "b".repeat(60), "c".repeat(60), "d".repeat(61)].join(".");
+        assert!(absolute(&format!("_mta-sts.{domain}")).is_ok_and(|name| name.len() == 254));
+        assert_eq!(absolute(&format!("_mta-sts.e{domain}")), Err(DnsError::NxDomain));
+    }
+
+    #[test]
+    fn exchanges_are_printed_in_one_spelling() {
+        let name = |labels: &[&[u8]]| Name::from_labels(labels.iter().copied()).expect("labels");
+        assert_eq!(printed(&name(&[b"MX", b"Example", b"COM"])), "mx.example.com");
+        assert_eq!(printed(&Name::root()), ".");
+        assert_eq!(
+            printed(&name(&[b"a b\n\xff.", b"example"])),
+            "a\\040b\\012\\377\\..example"
+        );
+    }
+}

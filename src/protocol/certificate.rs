@@ -1,0 +1,260 @@
+//! Whether a certificate chain is good for an MX host or a policy host (RFC 8461 3.3, 4.2), and if not, why.
+//!
+//! The chain and the names in it come from a stranger: the work is bounded whatever he sends, and what goes into a
+//! reason is printable ASCII of bounded length.
+#![forbid(unsafe_code)]
+
+mod path;
+
+use std::fmt;
+
+use rustls_pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
+use webpki::{EndEntityCert, Error};
+
+use crate::network::roots::Roots;
+use crate::protocol::names::Domain;
+use crate::protocol::result_type::ResultType;
+use path::NoPath;
+
+/// How much of a reason is made of the names in the certificate.
+const MAX_NAMES: usize = 160;
+/// What is wrong with a certificate chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFailure {
+    /// The word for it in a report (RFC 8460 4.3.1).
+    pub result: ResultType,
+    /// The same in plain words, fit for a log and for the `failure-reason-code` of a report: printable ASCII, at most
+    /// 512 octets, and always the same for the same chain, so that reports can count it.
+    pub reason: String,
+}
+
+impl CertificateFailure {
+    pub fn new(result: ResultType, reason: impl Into<String>) -> Self {
+        Self {
+            result,
+            reason: reason.into(),
+        }
+    }
+
+    fn untrusted(reason: impl Into<String>) -> Self {
+        Self::new(ResultType::CertificateNotTrusted, reason)
+    }
+}
+
+impl fmt::Display for CertificateFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.result, self.reason)
+    }
+}
+
+impl std::error::Error for CertificateFailure {}
+
+/// Checks the chain that a host has sent: DER certificates, the host's own first, the others in any order and with
+/// or without strangers and the root among them. It is good if a path leads from the host's certificate to one of
+/// the roots at the time `at`, for use by a server, and if that certificate names the host ([`check_name`]).
+///
+/// Revocation is not checked (RFC 8461 4.2 leaves it open). The strength of the host's own key is its TLS library's
+/// to settle in the handshake; a signature by SHA-1 or by an RSA key below 2048 bits counts for nothing.
+///
+/// # Errors
+/// What is wrong with the host's own certificate comes before what is wrong with its issuers, and the name comes last
+/// (RFC 8460 4.3.1):
+/// - `validation-failure`: there is no certificate, or it cannot be read;
+/// - `certificate-expired`: it, or one that it depends on, has expired;
+/// - `certificate-not-trusted`: it is not valid yet, is not meant for a server, or no path leads to a root;
+/// - `certificate-host-mismatch`: it does not name the host.
+pub fn check_chain(chain: &[&[u8]], host: &Domain, roots: &Roots, at: UnixTime) -> Result<(), CertificateFailure> {
+    let Some((leaf, others)) = chain.split_first() else {
+        return Err(CertificateFailure::new(
+            ResultType::ValidationFailure,
+            "no certificate was sent",
+        ));
+    };
+    let leaf = CertificateDer::from(*leaf);
+    let leaf = read(&leaf)?;
+    path::find(&leaf, others, roots, at).map_err(|error| match error {
+        NoPath::Ends(reason) => CertificateFailure::untrusted(reason),
+        NoPath::Leaf(error) => failure(&error, "the certificate"),
+        NoPath::Issuer(error) => failure(&error, "a certificate of an issuer"),
+    })?;
+    named(&leaf, host)
+}
+
+/// Checks that a certificate names the host: a DNS name among its subject alternative names, equal label by label in
+/// any letter case, or with `*` in place of the whole left-most label (RFC 8461 4.1, RFC 9525 6.3). The common name,
+/// IP addresses and all other names never count (RFC 9525 1.3); a name that is no host name is passed over.
+///
+/// # Errors
+/// `certificate-host-mismatch`, or `validation-failure` if the certificate cannot be read
+/// (`certificate-not-trusted` if it is a kind of certificate that we do not support).
+pub fn check_name(leaf: &[u8], host: &Domain) -> Result<(), CertificateFailure> {
+    named(&read(&CertificateDer::from(leaf))?, host)
+}
+
+/// Whether a certificate has a DNS name at all among its subject alternative names. A TLS library that falls back to the
+/// common name does so where there is none. A certificate that cannot be read has none.
+#[must_use]
+pub fn has_dns_name(leaf: &[u8]) -> bool {
+    read(&CertificateDer::from(leaf)).is_ok_and(|leaf| leaf.valid_dns_names().next().is_some())
+}
+
+fn read<'a>(der: &'a CertificateDer<'a>) -> Result<EndEntityCert<'a>, CertificateFailure> {
+    EndEntityCert::try_from(der).map_err(|error| failure(&error, "the certificate"))
+}
+
+fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailure> {
+    let mismatch = |reason| Err(CertificateFailure::new(ResultType::CertificateHostMismatch, reason));
+    // A host name whose last label is a number is a Domain for us, and an address for everybody who issues names.
+    let Ok(name) = DnsName::try_from(host.as_str()) else {
+        return mismatch(format!("no certificate can name {host}"));
+    };
+    if leaf
+        .verify_is_valid_for_subject_name(&ServerName::DnsName(name))
+        .is_ok()
+    {
+        return Ok(());
+    }
+    let (mut shown, mut more) = (String::new(), 0);
+    for name in leaf.valid_dns_names() {
+        if more == 0 && shown.len() + name.len() <= MAX_NAMES {
+            shown += if shown.is_empty() { "" } else { ", " };
+            shown += name;
+        } else {
+            more += 1;
+        }
+    }
+    mismatch(match (shown.as_str(), more) {
+        ("", 0) => format!("names no host in its subjectAltName (a common name does not count); expected {host}"),
+        ("", _) => format!("names other hosts, not {host}"),
+        (_, 0) => format!("names {shown}; not {host}"),
+        _ => format!("names {shown} and {more} more; not {host}"),
+    })
+}
+
+/// RFC 8460's word and ours for an error of webpki about `whose` certificate.
+fn failure(error: &Error, whose: &str) -> CertificateFailure {
+    use Error::*;
+    let untrusted = |what: &str| CertificateFailure::untrusted(format!("{whose} {what}"));
+    match error {
+        CertExpired { not_after, .. } => CertificateFailure::new(
+            ResultType::CertificateExpired,
+            format!("{whose} expired on {}", Date::of(*not_after)),
+        ),
+        CertNotValidYet { not_before, .. } => untrusted(&format!("is not valid before {}", Date::of(*not_before))),
+        InvalidCertValidity => untrusted("ends before it begins"),
+        CaUsedAsEndEntity => untrusted("is a CA's, not a host's"),
+        EndEntityUsedAsCa => untrusted("is a host's, not a CA's"),
+        EmptyEkuExtension | RequiredEkuNotFoundContext(_) => untrusted("is not meant for servers"),
+        PathLenConstraintViolated => untrusted("must not have that many CAs beneath it"),
+        NameConstraintViolation | MalformedNameConstraint | InvalidNetworkMaskConstraint => {
+            CertificateFailure::untrusted("names hosts that its CA must not issue for")
+        }
+        InvalidSignatureForPublicKey => {
+            CertificateFailure::untrusted("a signature does not verify with the key of its issuer, or that key is weak")
+        }
+        UnsupportedSignatureAlgorithmContext(it) => unsupported(&it.signature_algorithm_id, &[]),
+        UnsupportedSignatureAlgorithmForPublicKeyContext(it) => {
+            unsupported(&it.signature_algorithm_id, &it.public_key_algorithm_id)
+        }
+        SignatureAlgorithmMismatch => CertificateFailure::untrusted("a signature is of two kinds at once"),
+        UnsupportedCriticalExtension => untrusted("has an unknown critical extension"),
+        UnsupportedCertVersion => untrusted("is not of X.509 version 3"),
+        MaximumPathDepthExceeded
+        | MaximumPathBuildCallsExceeded
+        | MaximumSignatureChecksExceeded
+        | MaximumNameConstraintComparisonsExceeded => {
+            CertificateFailure::untrusted("the path to a root is too long or too complicated")
+        }
+        CertRevoked => untrusted("is revoked"),
+        CertDistrusted => untrusted("is distrusted"),
+        _ => CertificateFailure::new(ResultType::ValidationFailure, format!("{whose} cannot be read")),
+    }
+}
+
+/// Kinds of signatures and keys that are good and that rustls cannot check with ring, by how their algorithm identifier
+/// begins (RFC 5758, 8410, 4055, 5639).
+const UNSUPPORTED: [(&[u8], &str); 8] = [
+    (b"\x06\x05\x2b\x81\x04\x00\x23", "keys on the curve P-521"),
+    (b"\x06\x09\x2b\x24\x03\x03\x02\x08\x01\x01", "keys on a Brainpool curve"),
+    (b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x04", "ECDSA with SHA-512"),
+    (b"\x06\x08\x2a\x86\x48\xce\x3d\x04\x03", "this kind of ECDSA"),
+    (b"\x06\x03\x2b\x65\x71", "Ed448"),
+    (
+        b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0a",
+        "RSA-PSS with these parameters",
+    ),
+    (b"\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0e", "RSA with SHA-224"),
+    (b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03", "this kind of signature"),
+];
+
+/// A signature that was not checked: the fault is the certificate's where the kind is one that nobody should take any more,
+/// and otherwise our library's.
+fn unsupported(signature: &[u8], key: &[u8]) -> CertificateFailure {
+    let curve = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
+    let key = key.strip_prefix(&curve).unwrap_or(key);
+    let known = |id: &[u8]| UNSUPPORTED.iter().find(|(known, _)| id.starts_with(known));
+    CertificateFailure::untrusted(match known(key).or_else(|| known(signature)) {
+        Some((_, what)) => format!("a signature cannot be checked: our TLS library does not support {what}"),
+        None => "a signature is of a kind that is obsolete or unknown".to_owned(),
+    })
+}
+
+/// A day in UTC.
+struct Date {
+    year: u64,
+    month: u64,
+    day: u64,
+}
+
+impl Date {
+    /// Counts from 0000-03-01, so that the leap day is a year's last (the calendar repeats every 146097 days).
+    fn of(time: UnixTime) -> Self {
+        let days = time.as_secs() / 86_400 + 719_468;
+        let (era, day_of_era) = (days / 146_097, days % 146_097);
+        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let month_from_march = (5 * day_of_year + 2) / 153;
+        let month = if month_from_march < 10 {
+            month_from_march + 3
+        } else {
+            month_from_march - 9
+        };
+        Self {
+            year: 400 * era + year_of_era + u64::from(month <= 2),
+            month,
+            day: day_of_year - (153 * month_from_march + 2) / 5 + 1,
+        }
+    }
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn days_of_the_calendar() {
+        for (seconds, date) in [
+            (0, "1970-01-01"),
+            (86_399, "1970-01-01"),
+            (951_782_399, "2000-02-28"),
+            (951_782_400, "2000-02-29"),
+            (1_767_225_599, "2025-12-31"),
+            (1_767_225_600, "2026-01-01"),
+            (4_107_542_400, "2100-03-01"),
+            (253_402_300_799, "9999-12-31"),
+        ] {
+            assert_eq!(
+                Date::of(UnixTime::since_unix_epoch(Duration::from_secs(seconds))).to_string(),
+                date
+            );
+        }
+    }
+}

@@ -1,0 +1,13 @@
+//! What the RFCs say, as values and functions: names, records, policies, certificates, result types. No I/O.
+#![forbid(unsafe_code)]
+
+pub mod calendar;
+pub mod certificate;
+pub mod der;
+pub mod mx;
+pub mod names;
+pub mod policy;
+pub mod record;
+pub mod result_type;
+pub mod text;
+pub mod verification_codes;

@@ -1,0 +1,103 @@
+//! Text of strangers, and of our own made from it, fit for a log, a file and a message.
+#![forbid(unsafe_code)]
+
+use std::fmt;
+use std::ops::Deref;
+
+/// One line of text: no control characters, nothing that hides or turns other text, at most [`Line::LONGEST`] octets,
+/// and no white space at its ends. There is no other way to make one than to have it cleaned.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Line(Box<str>);
+
+impl Line {
+    /// The longest line, in octets.
+    pub const LONGEST: usize = 1000;
+
+    /// Cleans a text: what may not be in a line becomes a space, and what is too long is cut at a character's end.
+    #[must_use]
+    pub fn new(text: &str) -> Self {
+        Self::cut(text, Self::LONGEST)
+    }
+
+    /// The same, cut at `longest` octets or earlier.
+    pub(crate) fn cut(text: &str, longest: usize) -> Self {
+        Self(one_line(text, longest.min(Self::LONGEST)).into())
+    }
+}
+
+impl Deref for Line {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl From<&str> for Line {
+    fn from(text: &str) -> Self {
+        Self::new(text)
+    }
+}
+
+impl From<String> for Line {
+    fn from(text: String) -> Self {
+        Self::new(&text)
+    }
+}
+
+impl PartialEq<str> for Line {
+    fn eq(&self, text: &str) -> bool {
+        &*self.0 == text
+    }
+}
+
+impl PartialEq<&str> for Line {
+    fn eq(&self, text: &&str) -> bool {
+        &*self.0 == *text
+    }
+}
+
+/// The text on one line, without characters that act or hide, and cut at a character's end.
+#[must_use]
+pub fn one_line(text: &str, longest: usize) -> String {
+    // Besides control characters: joiners, line separators, and what turns the direction of writing.
+    let acts = |c: char| {
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+    };
+    let clean: String = text.chars().map(|c| if acts(c) { ' ' } else { c }).collect();
+    let clean = clean.trim();
+    let end = (0..=longest.min(clean.len()))
+        .rev()
+        .find(|i| clean.is_char_boundary(*i))
+        .unwrap_or(0);
+    clean[..end].trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_one_line_and_shows_all_there_is() {
+        assert_eq!(one_line(" a\r\nb\0c\x1b[31m ", 99), "a  b c [31m");
+        assert_eq!(one_line("a\u{202e}b\u{2028}c\u{feff}", 99), "a b c");
+        assert_eq!(one_line("a\u{e9}", 2), "a");
+        assert_eq!(one_line("ab cd", 3), "ab");
+        assert_eq!(one_line("", 0), "");
+    }
+
+    #[test]
+    fn a_line_is_bounded_and_stays_as_it_is() {
+        let line = Line::new(&"\u{e9} ".repeat(5000));
+        assert!(line.len() <= Line::LONGEST && line.len() > Line::LONGEST - 3);
+        assert_eq!(Line::new(&line), line);
+        assert_eq!(Line::cut("abc", 2), "ab");
+    }
+}

@@ -1,0 +1,287 @@
+//! The explainable answer of a lookup: the policy or its absence, where it came from, and what went wrong.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+
+use crate::cache::entry::Held;
+use crate::protocol::calendar;
+use crate::protocol::names::Domain;
+use crate::protocol::policy::{Mode, Policy};
+use crate::protocol::result_type::ResultType;
+use crate::protocol::text::Line;
+use crate::sender::exceptions::Exception;
+
+/// Where an answer came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum Source {
+    /// The policy was fetched for this answer.
+    Fresh = 1,
+    /// The policy was in the cache, and DNS says that it is current or need not be asked yet.
+    Cached = 2,
+    /// The policy was in the cache, and it could not be learnt whether there is a newer one: it counts (RFC 8461 3.3).
+    CachedAfterFailure = 3,
+    /// The domain has no policy: there is no record, or none that is valid.
+    NoPolicy = 4,
+    /// It could not be learnt whether the domain has a policy, or what it says, and none is in the cache. Mail flows as
+    /// if there were none (RFC 8461 3.3), unless the answer says until when to wait.
+    CouldNotLearn = 5,
+}
+
+impl Source {
+    /// A short stable name, the same in every output of ours.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Cached => "cached",
+            Self::CachedAfterFailure => "cached-after-failure",
+            Self::NoPolicy => "no-policy",
+            Self::CouldNotLearn => "could-not-learn",
+        }
+    }
+
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Fresh,
+        Self::Cached,
+        Self::CachedAfterFailure,
+        Self::NoPolicy,
+        Self::CouldNotLearn,
+    ];
+}
+
+/// What stood in the way of a current policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What it is called in a report, or nothing where it is not to be reported: no valid record, and no policy in
+    /// the cache whose refresh it spoilt (RFC 8461 6).
+    pub result: Option<ResultType>,
+    /// What happened, in plain words.
+    pub detail: Line,
+}
+
+/// The answer of a lookup. It never changes; clones are cheap where it stands behind an [`Arc`].
+///
+/// Thousands are kept in memory, so what a cached lookup reads stands together at the front, in one line of the
+/// processor's cache.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Answer {
+    /// Until when memory may repeat it, in Unix seconds.
+    good_until: u64,
+    /// The policy's, or what an exception makes of it: the most frequent question needs no look at them.
+    mode: Mode,
+    source: Source,
+    trouble: Option<Box<Trouble>>,
+    domain: Domain,
+    held: Option<Arc<Held>>,
+}
+
+/// What most answers do not have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Trouble {
+    failure: Option<Failure>,
+    defer_until: Option<u64>,
+    warning: Option<Line>,
+    alert: Option<Line>,
+    pinned_until: Option<u64>,
+    exception: Option<Arc<Exception>>,
+}
+
+impl Answer {
+    fn new(domain: Domain, source: Source, held: Option<Arc<Held>>, failure: Option<Failure>) -> Self {
+        let mode = held.as_ref().map_or(Mode::None, |held| held.policy.mode());
+        let trouble = failure.map(|failure| {
+            Box::new(Trouble {
+                failure: Some(failure),
+                ..Trouble::default()
+            })
+        });
+        Self {
+            good_until: 0,
+            mode,
+            source,
+            trouble,
+            domain,
+            held,
+        }
+    }
+
+    pub(crate) fn policy_held(domain: Domain, source: Source, held: Arc<Held>, failure: Option<Failure>) -> Self {
+        Self::new(domain, source, Some(held), failure)
+    }
+
+    pub(crate) fn none(domain: Domain, why: Failure) -> Self {
+        Self::new(domain, Source::NoPolicy, None, Some(why))
+    }
+
+    pub fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
+        let mut answer = Self::new(domain, Source::CouldNotLearn, None, Some(why));
+        answer.trouble.get_or_insert_default().defer_until = defer_until;
+        answer
+    }
+
+    pub(crate) fn with_warning(mut self, warning: Option<Line>) -> Self {
+        if self.warning() != warning.as_deref() {
+            self.trouble.get_or_insert_default().warning = warning;
+        }
+        self
+    }
+
+    pub(crate) fn with_alert(mut self, alert: Option<Line>) -> Self {
+        if self.alert() != alert.as_deref() {
+            self.trouble.get_or_insert_default().alert = alert;
+        }
+        self
+    }
+
+    pub(crate) fn with_good_until(mut self, time: u64) -> Self {
+        self.good_until = time;
+        self
+    }
+
+    pub(crate) const fn good_until(&self) -> u64 {
+        self.good_until
+    }
+
+    pub(crate) fn with_pin(mut self, until: Option<u64>) -> Self {
+        if self.pinned_until() != until {
+            self.trouble.get_or_insert_default().pinned_until = until;
+        }
+        self
+    }
+
+    /// The operator's exception, where it changes anything: it switches off enforcement, and a wait for DNS with it.
+    pub(crate) fn with_exception(mut self, exception: Option<Arc<Exception>>) -> Self {
+        if exception.is_some() && (self.mode == Mode::Enforce || self.defer_until().is_some()) {
+            if self.mode == Mode::Enforce {
+                self.mode = Mode::Testing;
+            }
+            self.trouble.get_or_insert_default().exception = exception;
+        }
+        self
+    }
+
+    /// The policy domain, in A-labels.
+    #[must_use]
+    pub const fn domain(&self) -> &Domain {
+        &self.domain
+    }
+
+    /// Where the answer came from.
+    #[must_use]
+    pub const fn source(&self) -> Source {
+        self.source
+    }
+
+    /// The policy that counts, or nothing.
+    #[must_use]
+    pub fn policy(&self) -> Option<&Policy> {
+        self.held.as_ref().map(|h| &h.policy)
+    }
+
+    /// The policy with its id, its times and its text, or nothing.
+    #[must_use]
+    pub fn held(&self) -> Option<&Held> {
+        self.held.as_deref()
+    }
+
+    pub(crate) const fn held_shared(&self) -> Option<&Arc<Held>> {
+        self.held.as_ref()
+    }
+
+    /// The mode that the MTA has to mind; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
+    ///
+    /// It is that of the policy, but for one case: while the operator has made an exception for the domain, a policy of
+    /// mode enforce is treated as one of mode testing. Nothing is refused, and what fails is reported.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The operator's exception that switches enforcement off, where there is something to switch off.
+    #[must_use]
+    pub fn exception(&self) -> Option<&Exception> {
+        self.trouble.as_ref()?.exception.as_deref()
+    }
+
+    /// Until when the policy is the operator's own, pinned by him, in Unix seconds; nothing where it was fetched.
+    #[must_use]
+    pub fn pinned_until(&self) -> Option<u64> {
+        self.trouble.as_ref()?.pinned_until
+    }
+
+    /// What stood in the way of a current policy; where there is no policy, why there is none.
+    #[must_use]
+    pub fn failure(&self) -> Option<&Failure> {
+        self.trouble.as_ref()?.failure.as_ref()
+    }
+
+    /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).
+    #[must_use]
+    pub fn defer_until(&self) -> Option<u64> {
+        self.defer_until_by_rule().filter(|_| self.exception().is_none())
+    }
+
+    /// The wait as it would be without an exception.
+    pub(crate) fn defer_until_by_rule(&self) -> Option<u64> {
+        self.trouble.as_ref()?.defer_until
+    }
+
+    /// What is wrong on this host, where it kept us from using or writing the cache, in plain words on one line.
+    #[must_use]
+    pub fn warning(&self) -> Option<&str> {
+        self.trouble.as_ref()?.warning.as_deref()
+    }
+
+    /// What the administrator is to be told now: the refresh of a policy that counts has failed, or a policy has become
+    /// weaker (RFC 8461 3.3, 10.2).
+    #[must_use]
+    pub fn alert(&self) -> Option<&str> {
+        self.trouble.as_ref()?.alert.as_deref()
+    }
+
+    /// What the administrator is to be told now, a line each.
+    pub(crate) fn to_tell(&self) -> impl Iterator<Item = &str> {
+        [self.alert(), self.warning()].into_iter().flatten()
+    }
+
+    /// The answer in one sentence for a log.
+    #[must_use]
+    pub fn explain(&self) -> String {
+        let domain = &self.domain;
+        let mut text = match (&self.held, self.source) {
+            (Some(held), source) => {
+                let how = match (source, self.pinned_until()) {
+                    (_, Some(until)) => &*format!("pinned by the operator until {}", calendar::date_time(until)),
+                    (Source::Fresh, _) => "just fetched",
+                    (Source::CachedAfterFailure, _) => "from the cache, its refresh failed",
+                    _ => "from the cache",
+                };
+                format!(
+                    "{domain} has a policy in mode {}, id {} ({how})",
+                    held.policy.mode(),
+                    held.id
+                )
+            }
+            (None, Source::CouldNotLearn) => format!("it could not be learnt whether {domain} has a policy"),
+            (None, _) => format!("{domain} has no policy"),
+        };
+        if let Some(failure) = self.failure() {
+            let _ = write!(text, ": {}", failure.detail);
+        }
+        if let Some(exception) = self.exception() {
+            let _ = write!(text, "; {exception}");
+        }
+        if let Some(warning) = self.warning() {
+            let _ = write!(text, "; {warning}");
+        }
+        text
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.explain())
+    }
+}

@@ -1,0 +1,694 @@
+//! A context: the settings of a host, its cache, and the way to the network. Every face asks here and nowhere else.
+//!
+//! Making one does nothing: no file is opened, no thread is started. It may be shared by any number of threads and
+//! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
+
+mod holdings;
+mod known;
+mod network;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock, TryLockError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustls_pki_types::UnixTime;
+
+use crate::cache::crowd::{Worth, excess, parent};
+use crate::cache::entry::Entry;
+use crate::cache::store::{Store, StoreError};
+use crate::network::roots::RootsError;
+use crate::protocol::certificate::{CertificateFailure, check_chain};
+use crate::protocol::names::Domain;
+use crate::protocol::text::Line;
+use crate::sender::answer::{Answer, Source};
+use crate::sender::exceptions::Watched;
+use crate::sender::lookup::{Ask, Lookup, NotAsked};
+use crate::sender::settings::Settings;
+use crate::sender::silence::{Share, Silence};
+use crate::sender::wire::{self, MAX_MESSAGE, Told};
+use crate::sys::identity::Identity;
+use crate::sys::process::{self, HelperError};
+use known::Known;
+use network::LazyRoots;
+
+/// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
+/// have learnt more, or an operator may have removed the file.
+const MEMORY_LIFE: u64 = 5;
+/// How many domains are kept in memory.
+const MEMORY_SIZE: usize = 10_000;
+/// The longest policy text that is kept in memory, in octets, where the disk has it too; most have 200.
+const MEMORY_TEXT: usize = 4096;
+/// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
+const HELPER_GRACE: Duration = Duration::from_secs(5);
+
+/// Who is told what the administrator should know now, a line at a time.
+type Log = Box<dyn Fn(&str) + Send + Sync>;
+
+/// The settings of a host, its cache, and the way to the network. Clones share it.
+#[derive(Clone)]
+pub struct Context {
+    /// On the heap, wherever the context itself stands. A helper starts threads after its fork, and glibc then unmaps
+    /// the stacks of the parent's other threads: what lay there is gone in the child.
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    settings: Settings,
+    exceptions: Watched,
+    log: Log,
+    roots: Arc<LazyRoots>,
+    /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
+    /// a parent process, which does not exist here: a lock that is taken only means that the disk is read.
+    memory: RwLock<HashMap<Domain, Remembered>>,
+    silence: Silence,
+}
+
+/// How far a question goes.
+#[derive(Clone, Copy, Debug)]
+enum Question {
+    Cache,
+    Network(Ask),
+}
+
+/// What came of a question.
+struct Asked {
+    answer: Answer,
+    entry: Entry,
+    saved: Result<(), StoreError>,
+}
+
+/// What a lookup has learnt, as it stands before the caller's process decides about it.
+struct Learnt {
+    answer: Answer,
+    entry: Entry,
+    /// Whether the disk has all of it.
+    is_saved: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Remembered {
+    answer: Arc<Answer>,
+    /// What could not be written to disk. In a box because there is hardly ever any: memory is kept small.
+    unsaved: Option<Box<Entry>>,
+}
+
+/// Why there is no answer at all. Nothing is known of the domain then, so mail for it must wait.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ContextError {
+    /// The process runs as root and there is no other user for the network's part: what is wrong with the cache
+    /// directory, whose owner that is.
+    NoHelper(PathBuf, String),
+    /// What the cache holds for the domain could not be read, and the network did not say either.
+    Unread(StoreError),
+    /// The helper process failed.
+    Helper(String),
+    /// The cache directory, or the file of a domain, cannot be used.
+    Store(String),
+    /// No thread could be started, or a defect of this library (a panic).
+    Thread(String),
+    /// Nobody was asked, because of trouble of this host: no thread, no descriptor, no roots, no time.
+    NotAsked(String),
+}
+
+impl fmt::Display for ContextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoHelper(dir, why) => write!(
+                f,
+                "root asks no network, and the cache directory {} {why}: \
+                 install -d -m 2770 -o USER -g GROUP {} with the user and group of the mail server",
+                dir.display(),
+                dir.display()
+            ),
+            Self::Unread(e) => write!(
+                f,
+                "whether there is a policy is not known: {e}, and the network did not say either"
+            ),
+            Self::Helper(why) | Self::Store(why) | Self::Thread(why) => f.write_str(why),
+            Self::NotAsked(why) => write!(f, "this host could not ask whether there is a policy: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for ContextError {}
+
+impl From<NotAsked> for ContextError {
+    fn from(NotAsked(why): NotAsked) -> Self {
+        Self::NotAsked(why)
+    }
+}
+
+impl From<HelperError> for ContextError {
+    fn from(error: HelperError) -> Self {
+        Self::Helper(error.to_string())
+    }
+}
+
+impl fmt::Debug for Context {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("settings", &self.shared.settings)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// A context of these settings. Nothing is opened, read or started before the first question. What the
+    /// administrator should know becomes a warning of the `log` facade.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self::with_log(settings, |line| log::warn!("{line}"))
+    }
+
+    /// The same with another receiver for what the administrator should know: a line at a time, on the thread that
+    /// asks.
+    #[must_use]
+    pub fn with_log(settings: Settings, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let roots = Arc::new(LazyRoots::of(&settings));
+        let shared = Shared {
+            exceptions: Watched::new(settings.exceptions.clone()),
+            settings,
+            log: Box::new(log),
+            roots,
+            memory: RwLock::default(),
+            silence: Silence::new(),
+        };
+        Self {
+            shared: Arc::new(shared),
+        }
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// The policy of a domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the
+    /// setting `timeout`, whichever is shorter (RFC 8461 5.1).
+    ///
+    /// In a process of root the work is done by a child that has become the owner of the cache directory.
+    ///
+    /// # Errors
+    /// A [`ContextError`] where not even a failure could be learnt.
+    pub fn lookup(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        match self.remembered(domain.as_str(), unix_now()) {
+            Some(answer) => Ok(answer),
+            None => self.ask(domain, Question::Network(Ask::Delivery), patience),
+        }
+    }
+
+    /// Whether there is a newer policy now: DNS is asked whatever is remembered. For an MTA that is about to bounce a
+    /// mail because of a policy (RFC 8461 5).
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn recheck(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        self.ask(domain, Question::Network(Ask::Recheck), patience)
+    }
+
+    /// Renews a policy before it expires (RFC 8461 10.2): the policy host is asked whatever DNS says, unless the policy is
+    /// the operator's own, and unless there is neither a policy nor a record. It does not count as use of the domain.
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn refresh(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        self.ask(domain, Question::Network(Ask::Refresh), patience)
+    }
+
+    /// What the cache says. The network is not touched, whatever is missing.
+    ///
+    /// # Errors
+    /// As [`Context::lookup`].
+    pub fn lookup_cached(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
+        match self.remembered(domain.as_str(), unix_now()) {
+            Some(answer) => Ok(answer),
+            None => self.ask(domain, Question::Cache, Duration::MAX),
+        }
+    }
+
+    /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
+    #[must_use]
+    pub(crate) fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
+        let answer = self.shared.remembered(name, now)?;
+        self.shared.tell_exception(&answer);
+        Some(answer)
+    }
+
+    /// Checks the certificate chain of an MX host (RFC 8461 4.2): DER, the host's own first, against the setting
+    /// `ca_file` or the system's roots.
+    ///
+    /// # Errors
+    /// A [`RootsError`] where the roots cannot be read: no verdict is possible. Otherwise the inner result.
+    pub fn check_certificate(
+        &self,
+        chain: &[&[u8]],
+        host: &Domain,
+        at: UnixTime,
+    ) -> Result<Result<(), CertificateFailure>, RootsError> {
+        let roots = self.shared.roots.get()?;
+        if let Some(warning) = self.shared.roots.warning() {
+            self.tell(&warning);
+        }
+        Ok(check_chain(chain, host, &roots, at))
+    }
+
+    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        if let Some(line) = self.watch() {
+            self.tell(&line);
+        }
+        // Our own, on this thread's stack and on the heap: see `Context::shared`.
+        let (shared, domain, begun) = (self.shared.clone(), domain.clone(), Instant::now());
+        let (settings, silence) = (&shared.settings, &shared.silence);
+        // A refresh asks many at once and is nobody's delivery.
+        let is_bounded = matches!(question, Question::Network(Ask::Delivery | Ask::Recheck));
+        let share = if is_bounded {
+            silence.share(&domain, patience.min(settings.timeout), settings)
+        } else {
+            Share::default()
+        };
+        let result = shared.ask(&domain, question, patience, share);
+        if is_bounded && !learnt(&result) {
+            silence.charge(begun, settings);
+            silence.remember(&domain, begun, settings);
+        }
+        let answer = result?;
+        answer.to_tell().for_each(|line| self.tell(line));
+        shared.tell_exception(&answer);
+        Ok(answer)
+    }
+
+    /// Looks whether the operator has changed the exceptions, where it is time to, and gives what he should know of
+    /// that. This is for the process that asks: a helper of root inherits what was found, for it may not read what root
+    /// can.
+    pub(crate) fn watch(&self) -> Option<String> {
+        self.shared.exceptions.look()
+    }
+
+    /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
+    /// [`Context::tell`] and [`Context::tell_exception`].
+    pub(crate) fn learn(&self, domain: &Domain, ask: Ask, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+        let (shared, domain, begun) = (self.shared.clone(), domain.clone(), Instant::now());
+        // The queue has bounds of its own, so that a silent name holds up no other.
+        let share = shared.silence.share_by_name(&domain);
+        let result = shared.ask(&domain, Question::Network(ask), patience, share);
+        if !learnt(&result) {
+            shared.silence.remember(&domain, begun, &shared.settings);
+        }
+        result
+    }
+
+    /// Tells the administrator, on a thread of the host.
+    pub(crate) fn tell(&self, line: &str) {
+        (self.shared.log)(line);
+    }
+
+    /// Tells of the exception to which a caller owes this answer, if there is one.
+    pub(crate) fn tell_exception(&self, answer: &Answer) {
+        self.shared.tell_exception(answer);
+    }
+
+    /// The answer where the caller need not wait: a hit in memory or on disk. A process of root does not read the disk,
+    /// and the first use of a day, which is written down, is none.
+    pub(crate) fn at_hand(&self, domain: &Domain) -> Option<Arc<Answer>> {
+        let (shared, now) = (&self.shared, unix_now());
+        let remembered = shared.remembered(domain.as_str(), now);
+        if remembered.is_some() || process::is_root() {
+            return remembered;
+        }
+        let known = shared.load(domain, now);
+        let entry = known.entry;
+        let answer = Lookup::hit(&entry, &shared.settings, now)?;
+        // What memory alone knows is to be written by somebody who may wait.
+        if known.unread.is_some() || known.in_memory_alone || entry.clone().note_use(now) {
+            return None;
+        }
+        let answer = shared.decide(answer, &entry, now);
+        shared.remember(Remembered {
+            answer: answer.clone(),
+            unsaved: shared.unsaved(domain),
+        });
+        Some(answer)
+    }
+
+    /// The answer where the caller's time is over and nobody was asked, for this reason: the policy that counts.
+    ///
+    /// # Errors
+    /// [`ContextError::NotAsked`]: there is none, or it is not for this process to see (root does not read the disk).
+    pub(crate) fn not_asked(&self, domain: &Domain, why: &str) -> Result<Arc<Answer>, ContextError> {
+        let now = unix_now();
+        if process::is_root() {
+            return Err(ContextError::NotAsked(why.to_owned()));
+        }
+        let entry = self.shared.load(domain, now).entry;
+        let answer = Lookup::not_asked(&entry, why.to_owned(), now)?;
+        let exception = self.shared.exceptions.now().find(domain, now).cloned();
+        Ok(Arc::new(answer.with_exception(exception)))
+    }
+
+    /// The answer where the caller's time is over: see [`Lookup::out_of_time`].
+    ///
+    /// # Errors
+    /// A process of root does not read the disk, so that it does not know whether a policy counts.
+    pub(crate) fn out_of_time(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
+        if process::is_root() {
+            return Err(HelperError::Deadline.into());
+        }
+        let (shared, now) = (&self.shared, unix_now());
+        let known = shared.load(domain, now);
+        let mut entry = known.entry.clone();
+        let answer = Lookup::out_of_time(&mut entry, &shared.settings, now);
+        let asked = Asked {
+            saved: shared.write_down(&known, &entry),
+            answer,
+            entry,
+        };
+        let Learnt {
+            answer,
+            entry,
+            is_saved,
+        } = shared.conclude(known, asked, now)?;
+        let known = shared.remembered_as(answer, entry, is_saved, now);
+        let answer = known.answer.clone();
+        if known.unsaved.is_some() {
+            shared.remember(known);
+        }
+        Ok(answer)
+    }
+}
+
+impl Shared {
+    /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
+    fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
+        let memory = self.memory.try_read().ok()?;
+        memory
+            .get(name)
+            .filter(|known| now < known.answer.good_until())
+            .map(|known| known.answer.clone())
+    }
+
+    fn ask(
+        &self,
+        domain: &Domain,
+        question: Question,
+        patience: Duration,
+        share: Share,
+    ) -> Result<Arc<Answer>, ContextError> {
+        let deadline = Instant::now() + patience.min(self.settings.timeout);
+        let known = if process::is_root() {
+            let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
+            let asked = unix_now();
+            let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
+                // The host's logger is not for a child of it: what is worth telling comes back with the answer.
+                log::set_max_level(log::LevelFilter::Off);
+                let known = self
+                    .answer(domain, question, deadline, share)
+                    .map_err(|e| e.to_string());
+                wire::write(known.as_ref().map(|known| (&known.answer, &known.entry))).into_bytes()
+            })?;
+            let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
+            let told = wire::read(domain, &message, (asked, now), longest_wait).ok_or(HelperError::Died)?;
+            let Told { answer, entry } = told.map_err(|why| ContextError::Helper(why.to_string()))?;
+            let answer = self.decide(answer, &entry, now);
+            Remembered { answer, unsaved: None }
+        } else {
+            let Learnt {
+                answer,
+                entry,
+                is_saved,
+            } = self.answer(domain, question, deadline, share)?;
+            self.remembered_as(answer, entry, is_saved, unix_now())
+        };
+        let answer = known.answer.clone();
+        self.remember(known);
+        Ok(answer)
+    }
+
+    /// Each use of an exception is told: whoever made it should not forget it.
+    fn tell_exception(&self, answer: &Answer) {
+        if let Some(exception) = answer.exception() {
+            (self.log)(&format!("{}: {exception}", answer.domain()));
+        }
+    }
+
+    /// Reads the cache, asks the network as far as the question goes, and writes the cache.
+    fn answer(
+        &self,
+        domain: &Domain,
+        question: Question,
+        deadline: Instant,
+        share: Share,
+    ) -> Result<Learnt, ContextError> {
+        let now = unix_now();
+        let known = self.load(domain, now);
+        let unasked = |answer| Asked {
+            answer,
+            entry: known.entry.clone(),
+            // There may be room again, or the directory may be writable now.
+            saved: if known.in_memory_alone {
+                self.write_down(&known, &known.entry)
+            } else {
+                Ok(())
+            },
+        };
+        let asked = match question {
+            Question::Cache => unasked(Lookup::from_cache(&known.entry, now)),
+            Question::Network(ask) => {
+                match Lookup::hit(&known.entry, &self.settings, now).filter(|_| ask == Ask::Delivery) {
+                    // A hit needs neither a thread nor the roots.
+                    Some(answer) => unasked(answer),
+                    None => self.ask_network(&known, ask, now, deadline, share)?,
+                }
+            }
+        };
+        if !matches!(question, Question::Network(Ask::Refresh)) {
+            self.note_use(asked.entry.clone(), now);
+        }
+        self.conclude(known, asked, now)
+    }
+
+    /// Says with an answer what is wrong with the cache, or refuses it where the cache may know better.
+    fn conclude(&self, known: Known, asked: Asked, now: u64) -> Result<Learnt, ContextError> {
+        let Asked { answer, entry, saved } = asked;
+        let warning = match (&saved, &known.unread) {
+            // An attempt to write what was told before, when it was learnt, is not told each time.
+            (Err(e), _) if entry != known.entry => Some(if known.stored.held == entry.held {
+                e.to_string()
+            } else {
+                format!("{e}; the policy is kept in memory alone")
+            }),
+            (_, unread) => unread.as_ref().map(ToString::to_string),
+        };
+        // What the lookup has to say itself is told with it.
+        let warning = match (warning, answer.warning()) {
+            (Some(here), Some(there)) => Some(format!("{here}; {there}")),
+            (here, there) => here.or_else(|| there.map(str::to_owned)),
+        };
+        let warning = warning.or_else(|| self.roots.warning());
+        // There may be a policy in that file.
+        if let Some(unread @ StoreError::File(..)) = known.unread
+            && answer.source() == Source::CouldNotLearn
+            && self.exceptions.now().find(&entry.domain, now).is_none()
+        {
+            return Err(ContextError::Unread(unread));
+        }
+        Ok(Learnt {
+            answer: answer.with_warning(warning.map(Line::from)),
+            entry,
+            is_saved: self.settings.cache_dir.is_some() && saved.is_ok(),
+        })
+    }
+
+    /// What the process of the caller decides, and no helper of it: a pin and an exception, which are the operator's, and
+    /// for how long the answer is repeated.
+    fn decide(&self, answer: Answer, entry: &Entry, now: u64) -> Arc<Answer> {
+        let exception = self.exceptions.now().find(&entry.domain, now).cloned();
+        let answer = answer.with_pin(entry.pinned(now)).with_exception(exception);
+        let until = good_until(entry, &answer, &self.settings, now);
+        Arc::new(answer.with_good_until(until))
+    }
+
+    fn remembered_as(&self, answer: Answer, entry: Entry, is_saved: bool, now: u64) -> Remembered {
+        Remembered {
+            answer: self.decide(answer, &entry, now),
+            unsaved: (!is_saved).then(|| Box::new(entry)),
+        }
+    }
+
+    /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
+    fn note_use(&self, mut entry: Entry, now: u64) {
+        if let Some(dir) = &self.settings.cache_dir
+            && entry.held.is_some()
+            && entry.note_use(now)
+        {
+            Store::new(dir.clone()).touch(&entry.domain, now);
+        }
+    }
+
+    fn remember(&self, known: Remembered) {
+        // A stranger's policy may have 64 KiB, and ten thousand of those are too much for a guest. It is on disk.
+        if known.unsaved.is_none() && known.answer.held().is_some_and(|held| held.text.len() > MEMORY_TEXT) {
+            return;
+        }
+        let mut memory = match self.memory.try_write() {
+            Ok(memory) => memory,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return,
+        };
+        if memory.len() >= MEMORY_SIZE && !memory.contains_key(known.answer.domain()) {
+            memory.retain(|_, old| old.unsaved.is_some());
+            // Only a host that can write nothing at all comes here, and memory is all that its policies have.
+            if memory.len() >= MEMORY_SIZE {
+                make_room(&mut memory, self.settings.cache_max_per_parent);
+            }
+        }
+        memory.insert(known.answer.domain().clone(), known);
+    }
+}
+
+/// Lets go of an eighth of what cannot be written: what is worth least.
+fn make_room(memory: &mut HashMap<Domain, Remembered>, per_parent: usize) {
+    let now = unix_now();
+    let unsaved: Vec<&Entry> = memory.values().filter_map(|known| known.unsaved.as_deref()).collect();
+    let worth: Vec<_> = unsaved
+        .iter()
+        .map(|entry| (parent(&entry.domain), Worth::of(entry, now)))
+        .collect();
+    let gone = excess(&worth, per_parent, MEMORY_SIZE - MEMORY_SIZE / 8);
+    let gone: Vec<Domain> = gone.into_iter().map(|place| unsaved[place].domain.clone()).collect();
+    for domain in gone {
+        memory.remove(&domain);
+    }
+}
+
+/// Whether the network told what there is. Where it did not, and took long for it, it was silent.
+fn learnt(result: &Result<Arc<Answer>, ContextError>) -> bool {
+    let source = result.as_ref().map(|answer| answer.source());
+    source.is_ok_and(|source| !matches!(source, Source::CachedAfterFailure | Source::CouldNotLearn))
+}
+
+/// The owner and the group of the cache directory: whom root becomes for all that touches the cache or the network.
+///
+/// # Errors
+/// [`ContextError::NoHelper`].
+pub fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
+    let no_helper = |why: String| ContextError::NoHelper(dir.to_owned(), why);
+    let about = std::fs::metadata(dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
+    if !about.is_dir() {
+        return Err(no_helper("is no directory".into()));
+    }
+    if about.uid() == 0 {
+        return Err(no_helper("belongs to root".into()));
+    }
+    if about.gid() == 0 {
+        return Err(no_helper("belongs to the group of root".into()));
+    }
+    Ok(Identity {
+        uid: about.uid(),
+        gid: about.gid(),
+    })
+}
+
+/// Until when an answer may be repeated from memory.
+fn good_until(entry: &Entry, answer: &Answer, settings: &Settings, now: u64) -> u64 {
+    let due = entry.txt.as_ref().map_or(now, |txt| txt.next);
+    let due = due.min(now.saturating_add(settings.txt_life_max.as_secs()));
+    let due = entry.pinned(now).unwrap_or(due);
+    let until = match answer.source() {
+        Source::CouldNotLearn => now,
+        Source::NoPolicy => due,
+        _ => due
+            .min(answer.held().map_or(now, |h| h.expires().saturating_add(1)))
+            .min(now + MEMORY_LIFE),
+    };
+    answer
+        .exception()
+        .map_or(until, |exception| until.min(exception.until + 1))
+}
+
+/// The time, in Unix seconds.
+#[must_use]
+pub fn unix_now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::entry::{Held, TxtSeen};
+
+    /// What a stranger's names fill memory with where nothing can be written pushes out nobody else's policy.
+    #[test]
+    fn a_crowd_of_what_cannot_be_written_pushes_out_itself() {
+        let mut settings = Settings::default();
+        settings.set("cache_dir", "/proc/mtasts-cannot-be-made").unwrap();
+        let context = Context::new(settings);
+        let now = unix_now();
+        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
+        let held = Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap());
+        let remember = |name: &str, used: u64| {
+            let mut entry = Entry::new(Domain::parse(name).unwrap());
+            entry.held = Some(held.clone());
+            entry.used = Some(used);
+            context.shared.remember(Remembered {
+                answer: Arc::new(Lookup::from_cache(&entry, now)),
+                unsaved: Some(Box::new(entry)),
+            });
+        };
+        remember("victim.test", now - 5 * 86_400);
+        for number in 0..3 * MEMORY_SIZE {
+            remember(&format!("x{number}.crowd.test"), now);
+        }
+        let known = |name: &str| context.shared.unsaved(&Domain::parse(name).unwrap()).is_some();
+        assert!(known("victim.test") && known(&format!("x{}.crowd.test", 3 * MEMORY_SIZE - 1)));
+        assert!(context.shared.memory.read().unwrap().len() <= MEMORY_SIZE);
+    }
+
+    /// A directory that may not be written to leaves the policy in memory alone, and no hit may take it from there.
+    #[test]
+    fn what_only_memory_knows_survives_each_hit() {
+        let mut settings = Settings::default();
+        settings.set("cache_dir", "/proc/mtasts-cannot-be-made").unwrap();
+        let context = Context::new(settings);
+        let (domain, now) = (Domain::parse("example.com").unwrap(), unix_now());
+        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
+        let mut entry = Entry::new(domain.clone());
+        entry.held = Some(Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap()));
+        entry.txt = Some(TxtSeen {
+            at: now,
+            next: now + 3600,
+        });
+        let answer = Lookup::hit(&entry, context.settings(), now).unwrap();
+        // Not to be repeated from memory: the next question looks at what is known again.
+        let known = Remembered {
+            answer: Arc::new(answer),
+            unsaved: Some(Box::new(entry)),
+        };
+        context.shared.remember(known);
+        for _ in 0..3 {
+            let question = Question::Network(Ask::Delivery);
+            let learnt = context
+                .shared
+                .answer(
+                    &domain,
+                    question,
+                    Instant::now() + Duration::from_secs(1),
+                    Share::default(),
+                )
+                .unwrap();
+            assert_eq!(learnt.answer.source(), Source::Cached, "{}", learnt.answer);
+            assert!(!learnt.is_saved);
+            let Learnt {
+                answer,
+                entry,
+                is_saved,
+            } = learnt;
+            let known = context.shared.remembered_as(answer, entry, is_saved, now);
+            context.shared.remember(known);
+        }
+    }
+}

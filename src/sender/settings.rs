@@ -1,0 +1,476 @@
+//! The settings: where they come from, and what each may be.
+//!
+//! The file is `/etc/mtasts/mtasts.toml`. One table of keys serves the file and the C boundary alike, so that a value
+//! means the same wherever it is set.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cache::store::bounds::Bounds;
+use crate::network::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
+use crate::protocol::text::one_line;
+use crate::sender::exceptions::{self, Exceptions};
+use crate::sys::process;
+
+/// The settings file of the host.
+pub const FILE: &str = "/etc/mtasts/mtasts.toml";
+/// The cache of the host: state that must survive, not a throw-away cache.
+pub const CACHE_DIR: &str = "/var/lib/mtasts";
+/// The longest file of settings or exceptions that is read, in octets.
+const MAX_FILE: u64 = 1024 * 1024;
+
+/// The settings of a context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// `cache_dir`: the directory of the policies, or nothing to keep them in memory alone. An absolute path.
+    pub cache_dir: Option<PathBuf>,
+    /// `cache_max`: how many domains the cache may hold, in all; those that are worth least go.
+    pub cache_max: usize,
+    /// `cache_max_per_parent`: how many domains the cache may hold below one that somebody had to register.
+    pub cache_max_per_parent: usize,
+    /// `ca_file`: a PEM file of the roots to trust in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `nameservers`: asked in place of those of /etc/resolv.conf; an address, or an address and a port.
+    pub nameservers: Vec<SocketAddr>,
+    /// `timeout`: how long a lookup may take in all, 1 s to 10 min. A caller's shorter deadline wins (RFC 8461 3.3
+    /// suggests one minute).
+    pub timeout: Duration,
+    /// `allow_addresses`: addresses or networks in which a policy host may be although they are not public.
+    pub allow_addresses: Vec<Network>,
+    /// `nat64_prefixes`: the prefixes of this network's translators (RFC 6052); an address below one is judged by the IPv4
+    /// address that it carries.
+    pub nat64_prefixes: Vec<Nat64Prefix>,
+    /// `first_contact_defer`: how long mail waits, from the first failure, where DNS or the policy host is broken
+    /// for a domain of which
+    /// nothing is known; zero, the default, lets it flow (D-02).
+    pub first_contact_defer: Duration,
+    /// `silence_budget`: how long this process waits in all for hosts that are silent, before each further one must let
+    /// itself be heard within little more than a second, or its mail waits.
+    pub silence_budget: Duration,
+    /// `txt_life_min`: a TXT record is not asked for again within this time, whatever its TTL.
+    pub txt_life_min: Duration,
+    /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
+    pub txt_life_max: Duration,
+    /// `exceptions`: the domains for which nothing is enforced. The setting is the absolute path of a file, which is read
+    /// when it is set; a context reads it again when it changes.
+    pub exceptions: Exceptions,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            cache_dir: Some(PathBuf::from(CACHE_DIR)),
+            cache_max: 100_000,
+            cache_max_per_parent: 1000,
+            ca_file: None,
+            nameservers: Vec::new(),
+            timeout: Duration::from_secs(60),
+            allow_addresses: Vec::new(),
+            nat64_prefixes: Vec::new(),
+            first_contact_defer: Duration::ZERO,
+            silence_budget: Duration::from_secs(60),
+            txt_life_min: Duration::from_secs(60),
+            txt_life_max: Duration::from_secs(3600),
+            exceptions: Exceptions::default(),
+        }
+    }
+}
+
+/// What is wrong with a setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingsError {
+    /// The file, where the setting stands in one.
+    pub file: Option<PathBuf>,
+    /// The key, where the fault is in one.
+    pub key: Option<String>,
+    /// What is wrong, in plain words.
+    pub reason: String,
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, "{}: ", file.display())?;
+        }
+        if let Some(key) = &self.key {
+            write!(f, "{key}: ")?;
+        }
+        f.write_str(&self.reason)
+    }
+}
+
+impl std::error::Error for SettingsError {}
+
+impl SettingsError {
+    fn new(key: &str, reason: impl Into<String>) -> Self {
+        Self {
+            file: None,
+            key: Some(one_line(key, 80)),
+            reason: reason.into(),
+        }
+    }
+}
+
+impl Settings {
+    pub(crate) const fn bounds(&self) -> Bounds {
+        Bounds {
+            per_parent: self.cache_max_per_parent,
+            in_all: self.cache_max,
+        }
+    }
+
+    /// Sets one key from its text. Lists are separated by spaces or commas, times are `30`, `30s`, `5m`, `1h` or `1d`.
+    /// The file that `exceptions` names is read.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] that names the key, or the file of exceptions, and the reason; the settings are then as before.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
+        let fail = |reason: String| SettingsError::new(key, reason);
+        match key {
+            "cache_dir" if value.is_empty() => self.cache_dir = None,
+            "cache_dir" => self.cache_dir = Some(absolute(value).map_err(fail)?),
+            "cache_max" => self.cache_max = count(value).map_err(fail)?,
+            "cache_max_per_parent" => self.cache_max_per_parent = count(value).map_err(fail)?,
+            "ca_file" => self.ca_file = Some(absolute(value).map_err(fail)?),
+            "nameservers" => self.nameservers = list(value, nameserver).map_err(fail)?,
+            "timeout" => {
+                let timeout = duration(value).map_err(fail)?;
+                if !(Duration::from_secs(1)..=Duration::from_secs(600)).contains(&timeout) {
+                    return Err(fail("must be between 1s and 10m".into()));
+                }
+                self.timeout = timeout;
+            }
+            "allow_addresses" => self.allow_addresses = list(value, network).map_err(fail)?,
+            "nat64_prefixes" => self.nat64_prefixes = list(value, nat64_prefix).map_err(fail)?,
+            "first_contact_defer" => self.first_contact_defer = duration(value).map_err(fail)?,
+            "silence_budget" => {
+                let budget = duration(value).map_err(fail)?;
+                if !(Duration::from_secs(5)..=Duration::from_secs(3600)).contains(&budget) {
+                    return Err(fail("must be between 5s and 1h".into()));
+                }
+                self.silence_budget = budget;
+            }
+            "txt_life_min" => self.txt_life_min = duration(value).map_err(fail)?,
+            "txt_life_max" => self.txt_life_max = duration(value).map_err(fail)?,
+            "exceptions" if value.is_empty() => self.exceptions = Exceptions::default(),
+            "exceptions" => {
+                let file = absolute(value).map_err(fail)?;
+                self.exceptions = Exceptions::read_file(&file).map_err(|reason| SettingsError {
+                    file: Some(file),
+                    key: None,
+                    reason,
+                })?;
+            }
+            _ => return Err(fail("there is no such setting".into())),
+        }
+        Ok(())
+    }
+
+    /// Which addresses policy hosts and MX hosts may have.
+    #[must_use]
+    pub fn addresses(&self) -> Rule {
+        Rule {
+            allowed: self.allow_addresses.clone(),
+            nat64: self.nat64_prefixes.clone(),
+        }
+    }
+
+    /// Reads the text of a settings file: TOML, each key at most once and at the top level.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] with the key and the reason; the settings are then as before.
+    pub fn read(&mut self, text: &str) -> Result<(), SettingsError> {
+        let table: toml::Table = toml::from_str(text).map_err(|e: toml::de::Error| SettingsError {
+            file: None,
+            key: None,
+            reason: format!("not TOML: {}", one_line(&e.to_string(), 300)),
+        })?;
+        let mut read = self.clone();
+        for (key, value) in table {
+            let text = match value {
+                toml::Value::String(text) => text,
+                toml::Value::Integer(number) => number.to_string(),
+                toml::Value::Array(items) => {
+                    let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
+                    texts
+                        .ok_or_else(|| SettingsError::new(&key, "must be a list of texts"))?
+                        .join(" ")
+                }
+                _ => return Err(SettingsError::new(&key, "must be a text, a number or a list of texts")),
+            };
+            read.set(&key, &text)?;
+        }
+        *self = read;
+        Ok(())
+    }
+
+    /// Reads a settings file.
+    ///
+    /// # Errors
+    /// A [`SettingsError`] with the file, the key and the reason; the settings are then as before.
+    pub fn read_file(&mut self, file: &Path) -> Result<(), SettingsError> {
+        let unreadable = |reason: String| SettingsError {
+            file: Some(file.to_owned()),
+            key: None,
+            reason,
+        };
+        let text = read_text(file).map_err(unreadable)?;
+        self.read(&text).map_err(|e| SettingsError {
+            // A file of exceptions is named already.
+            file: e.file.or_else(|| Some(file.to_owned())),
+            ..e
+        })
+    }
+
+    /// The settings of this host for the process that asks: as [`Settings::of_host`], and its environment counts unless
+    /// the process is privileged (root, or a set-uid program), because then it may be another user's.
+    ///
+    /// # Errors
+    /// A [`SettingsError`].
+    pub fn of_process() -> Result<Self, SettingsError> {
+        let privileged = process::is_privileged();
+        Self::of_host(|name| {
+            if privileged {
+                None
+            } else {
+                std::env::var_os(name).map(PathBuf::from)
+            }
+        })
+    }
+
+    /// The settings of this host: the settings file where there is one, over the defaults.
+    ///
+    /// `environment` gives the value of an environment variable. In a privileged process it must give nothing: any
+    /// local user can start Exim as root with an environment of his own.
+    ///
+    /// # Errors
+    /// A [`SettingsError`]. No file at all is no error, unless the environment named one.
+    pub fn of_host(environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
+        let unread = Exceptions::unread(Path::new(exceptions::FILE));
+        let mut settings = Self {
+            cache_dir: None,
+            exceptions: unread.clone(),
+            ..Self::default()
+        };
+        match environment("MTASTS_CONFIG") {
+            Some(file) => settings.read_file(&file)?,
+            None if Path::new(FILE).symlink_metadata().is_ok() => settings.read_file(Path::new(FILE))?,
+            None => {}
+        }
+        if let Some(dir) = environment("MTASTS_CACHE_DIR") {
+            settings.set("cache_dir", &dir.to_string_lossy())?;
+        }
+        if settings.cache_dir.is_none() {
+            settings.cache_dir = Some(default_cache_dir(environment));
+        }
+        if settings.exceptions == unread {
+            settings.exceptions = Exceptions::of_host().map_err(|reason| SettingsError {
+                file: Some(exceptions::FILE.into()),
+                key: None,
+                reason,
+            })?;
+        }
+        Ok(settings)
+    }
+}
+
+/// The cache of the host; for an ordinary user of a host without one, his own.
+fn default_cache_dir(environment: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
+    let host = PathBuf::from(CACHE_DIR);
+    if host.is_dir() {
+        return host;
+    }
+    let state = environment("XDG_STATE_HOME").or_else(|| environment("HOME").map(|home| home.join(".local/state")));
+    state
+        .filter(|dir| dir.is_absolute())
+        .map_or(host, |dir| dir.join("mtasts"))
+}
+
+/// The text of a file of the administrator.
+pub(crate) fn read_text(file: &Path) -> Result<String, String> {
+    let about = std::fs::metadata(file).map_err(|e| e.to_string())?;
+    if !about.is_file() {
+        return Err("is no regular file".into());
+    }
+    if about.len() > MAX_FILE {
+        return Err(format!("longer than {MAX_FILE} octets"));
+    }
+    std::fs::read_to_string(file).map_err(|e| e.to_string())
+}
+
+fn absolute(value: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(value);
+    if path.is_absolute() {
+        Ok(path)
+    } else {
+        Err(format!("{:?} is not an absolute path", one_line(value, 200)))
+    }
+}
+
+fn list<T>(value: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
+    value
+        .split([' ', ',', '\t'])
+        .filter(|s| !s.is_empty())
+        .map(item)
+        .collect()
+}
+
+fn nameserver(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
+        .map_err(|_| {
+            format!(
+                "{:?} is neither an address nor an address and a port",
+                one_line(text, 80)
+            )
+        })
+}
+
+fn network(text: &str) -> Result<Network, String> {
+    text.parse().map_err(|_| {
+        format!(
+            "{:?} is neither an address nor a network like 192.0.2.0/24",
+            one_line(text, 80)
+        )
+    })
+}
+
+fn count(text: &str) -> Result<usize, String> {
+    let digits = text.bytes().all(|c| c.is_ascii_digit()) && text.len() <= 9;
+    let number = digits.then(|| text.parse().ok()).flatten().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("{:?} is no number from 1 to 999999999", one_line(text, 40)))
+}
+
+fn nat64_prefix(text: &str) -> Result<Nat64Prefix, String> {
+    text.parse()
+        .map_err(|e: Nat64PrefixError| format!("{:?}: {e}", one_line(text, 80)))
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => 0,
+    };
+    let count: Option<u64> = (unit > 0 && digits.len() <= 9).then(|| digits.parse().ok()).flatten();
+    count
+        .map(|count| Duration::from_secs(count * unit))
+        .ok_or_else(|| format!("{:?} is no time: 30s, 5m, 1h or 1d", one_line(text, 40)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_every_key() {
+        let mut settings = Settings::default();
+        settings
+            .read(
+                "cache_dir = '/srv/mtasts'\nca_file = '/srv/ca.pem'\nnameservers = ['192.0.2.1', '[2001:db8::1]:5353']\n\
+                 timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\n\
+                 nat64_prefixes = ['fd64::/96', '2001:db8::/32']\nfirst_contact_defer = '1h'\n\
+                 silence_budget = '2m'\ntxt_life_min = '5m'\ntxt_life_max = '1d'\n\
+                 cache_max = 50000\ncache_max_per_parent = '500'\n",
+            )
+            .unwrap();
+        assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
+        assert_eq!(settings.nameservers[1], "[2001:db8::1]:5353".parse().unwrap());
+        assert_eq!(settings.timeout, Duration::from_secs(30));
+        assert_eq!(settings.allow_addresses.len(), 2);
+        assert_eq!(settings.nat64_prefixes.len(), 2);
+        assert_eq!(settings.first_contact_defer, Duration::from_secs(3600));
+        assert_eq!(settings.silence_budget, Duration::from_secs(120));
+        assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
+        assert_eq!((settings.cache_max, settings.cache_max_per_parent), (50_000, 500));
+    }
+
+    #[test]
+    fn exceptions_are_read_when_they_are_set() {
+        let file = std::env::temp_dir().join(format!("mtasts-exceptions-{}", std::process::id()));
+        std::fs::write(&file, "a.example 2026-12-31 moves\n").unwrap();
+        let mut settings = Settings::default();
+        settings.set("exceptions", file.to_str().unwrap()).unwrap();
+        assert_eq!(settings.exceptions.iter().len(), 1);
+        // A bad line names the file of exceptions, whichever file names that.
+        std::fs::write(&file, "a.example 2026-12-31\n").unwrap();
+        let (before, toml) = (settings.clone(), file.with_extension("toml"));
+        std::fs::write(&toml, format!("exceptions = {:?}\n", file.to_str().unwrap())).unwrap();
+        let error = settings.read_file(&toml).unwrap_err().to_string();
+        let expected = format!(
+            "{}: line 1: the reason is missing: it stands behind the day",
+            file.display()
+        );
+        assert_eq!((error, &settings), (expected, &before));
+        settings.set("exceptions", "").unwrap();
+        assert_eq!(settings, Settings::default());
+        for (value, reason) in [
+            ("/nowhere", "No such file"),
+            ("/dev/null", "no regular file"),
+            ("x", "\"x\" is not"),
+        ] {
+            let error = settings.set("exceptions", value).unwrap_err().to_string();
+            assert!(error.contains(reason), "{error}");
+        }
+        for file in [file, toml] {
+            std::fs::remove_file(file).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_bad_value_names_its_key_and_changes_nothing() {
+        for (text, error) in [
+            ("timeout = '1y'", "timeout: \"1y\" is no time: 30s, 5m, 1h or 1d"),
+            ("timeout = '0s'", "timeout: must be between 1s and 10m"),
+            ("cache_max = 0", "cache_max: \"0\" is no number from 1 to 999999999"),
+            ("cache_max = '1k'", "cache_max: \"1k\" is no number from 1 to 999999999"),
+            ("silence_budget = '0s'", "silence_budget: must be between 5s and 1h"),
+            ("cachedir = '/x'", "cachedir: there is no such setting"),
+            ("cache_dir = 'x'", "cache_dir: \"x\" is not an absolute path"),
+            ("nameservers = [1]", "nameservers: must be a list of texts"),
+            (
+                "nameservers = 'dns.example'",
+                "nameservers: \"dns.example\" is neither an address nor an address and a port",
+            ),
+            (
+                "nat64_prefixes = 'fd64::/95'",
+                "nat64_prefixes: \"fd64::/95\": a prefix of NAT64 has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 2.2)",
+            ),
+            (
+                "allow_addresses = '1.2.3.4/40'",
+                "allow_addresses: \"1.2.3.4/40\" is neither an address nor a network like 192.0.2.0/24",
+            ),
+            (
+                "[section]\nx = 1",
+                "section: must be a text, a number or a list of texts",
+            ),
+        ] {
+            let mut settings = Settings::default();
+            let text = format!("first_contact_defer = '1h'\n{text}");
+            assert_eq!(settings.read(&text).unwrap_err().to_string(), error);
+            assert_eq!(settings, Settings::default());
+        }
+        assert!(
+            Settings::default()
+                .read("a b c")
+                .unwrap_err()
+                .to_string()
+                .starts_with("not TOML: ")
+        );
+    }
+
+    #[test]
+    fn the_environment_counts_only_where_it_is_given() {
+        let hostile = |name: &str| (name == "MTASTS_CACHE_DIR").then(|| PathBuf::from("/evil"));
+        assert_eq!(Settings::of_host(hostile).unwrap().cache_dir, Some("/evil".into()));
+        assert_ne!(Settings::of_host(|_| None).unwrap().cache_dir, Some("/evil".into()));
+        let missing = |name: &str| (name == "MTASTS_CONFIG").then(|| PathBuf::from("/nowhere/mtasts.toml"));
+        let error = Settings::of_host(missing).unwrap_err().to_string();
+        assert!(error.starts_with("/nowhere/mtasts.toml: "), "{error}");
+    }
+}

@@ -1,0 +1,305 @@
+//! Every combination of an answer, a host and a sight, against a table that was written from RFC 8461 4 and 5, RFC 8460
+//! 4.3 and section 6 of the same, and not from the code.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::cache::entry::Held;
+use Action::{Defer, Deliver, DeliverAndReport, SkipHost};
+use ResultType::*;
+
+/// The answers, by name.
+fn answers() -> Vec<(&'static str, Answer)> {
+    let domain = || Domain::parse("example.com").unwrap();
+    let held = |mode: &str| {
+        let text = format!("version: STSv1\nmode: {mode}\nmx: mx.example.com\nmx: *.example.net\nmax_age: 9\n");
+        Arc::new(Held::new("20260101".parse().unwrap(), 1, text).unwrap())
+    };
+    let failure = |result| Failure {
+        result,
+        detail: "HTTP status 500".into(),
+    };
+    let mut all = vec![
+        ("no-policy", Answer::none(domain(), failure(None))),
+        ("dns-broken", Answer::unlearned(domain(), failure(None), None)),
+        (
+            "fetch-error",
+            Answer::unlearned(domain(), failure(Some(StsPolicyFetchError)), None),
+        ),
+        (
+            "policy-invalid",
+            Answer::unlearned(domain(), failure(Some(StsPolicyInvalid)), None),
+        ),
+        (
+            "webpki-invalid",
+            Answer::unlearned(domain(), failure(Some(StsWebpkiInvalid)), None),
+        ),
+        ("first-contact", Answer::unlearned(domain(), failure(None), Some(99))),
+    ];
+    for mode in ["none", "testing", "enforce"] {
+        let name = |suffix: &str| -> &'static str { format!("{mode}{suffix}").leak() };
+        all.push((
+            name("/fresh"),
+            Answer::policy_held(domain(), Source::Fresh, held(mode), None),
+        ));
+        all.push((
+            name("/cached"),
+            Answer::policy_held(domain(), Source::Cached, held(mode), None),
+        ));
+        let result = (mode != "none").then_some(StsWebpkiInvalid);
+        let stale = Answer::policy_held(domain(), Source::CachedAfterFailure, held(mode), Some(failure(result)));
+        all.push((name("/stale"), stale));
+    }
+    all
+}
+
+/// The sights, by name.
+fn sights() -> Vec<(&'static str, Seen)> {
+    let bad = |result| {
+        Seen::Certificate(Err(CertificateFailure::new(
+            result,
+            "the certificate expired on 2026-01-02",
+        )))
+    };
+    vec![
+        ("name", Seen::Name),
+        ("no-starttls", Seen::StarttlsNotOffered),
+        ("starttls-refused", Seen::StarttlsRefused),
+        ("handshake", Seen::HandshakeFailed("alert protocol_version".into())),
+        ("good", Seen::Certificate(Ok(()))),
+        ("mismatch", bad(CertificateHostMismatch)),
+        ("untrusted", bad(CertificateNotTrusted)),
+        ("expired", bad(CertificateExpired)),
+        ("no-certificate", bad(ValidationFailure)),
+        ("none-left", Seen::NoHostLeft),
+    ]
+}
+
+const HOSTS: [(&str, &str); 3] = [
+    ("listed", "mx.example.com"),
+    ("wildcard", "a.example.net"),
+    ("other", "mx.example.org"),
+];
+
+/// What must come out: the first row that fits counts. `*` fits all, and `enforce/` all that begin so.
+const TABLE: &[(&str, &str, &str, Action, Option<ResultType>)] = &[
+    // Nothing is known, and the operator asked to wait (D-02).
+    ("first-contact", "*", "*", Defer, None),
+    // Nothing is asked for: no host is refused, whatever is wrong with it (RFC 8461 3.3, 5).
+    ("no-policy", "*", "*", Deliver, None),
+    ("dns-broken", "*", "*", Deliver, None),
+    ("none/", "*", "*", Deliver, None),
+    // The policy could not be had: mail flows, and that is reported (RFC 8461 6).
+    ("fetch-error", "*", "*", DeliverAndReport, Some(StsPolicyFetchError)),
+    ("policy-invalid", "*", "*", DeliverAndReport, Some(StsPolicyInvalid)),
+    ("webpki-invalid", "*", "*", DeliverAndReport, Some(StsWebpkiInvalid)),
+    // Nobody is left to deliver to (RFC 8461 5: a policy failure is temporary).
+    ("enforce/", "*", "none-left", Defer, Some(ValidationFailure)),
+    ("testing/", "*", "none-left", DeliverAndReport, Some(ValidationFailure)),
+    // The host is not listed, however good its certificate is (RFC 8461 4.1, D-16).
+    ("enforce/", "other", "*", SkipHost, Some(ValidationFailure)),
+    ("testing/", "other", "*", DeliverAndReport, Some(ValidationFailure)),
+    // The host is listed, and it fails (RFC 8461 4.2, RFC 8460 4.3.1).
+    ("enforce/", "*", "no-starttls", SkipHost, Some(StarttlsNotSupported)),
+    (
+        "enforce/",
+        "*",
+        "starttls-refused",
+        SkipHost,
+        Some(StarttlsNotSupported),
+    ),
+    ("enforce/", "*", "handshake", SkipHost, Some(ValidationFailure)),
+    ("enforce/", "*", "mismatch", SkipHost, Some(CertificateHostMismatch)),
+    ("enforce/", "*", "untrusted", SkipHost, Some(CertificateNotTrusted)),
+    ("enforce/", "*", "expired", SkipHost, Some(CertificateExpired)),
+    ("enforce/", "*", "no-certificate", SkipHost, Some(ValidationFailure)),
+    (
+        "testing/",
+        "*",
+        "no-starttls",
+        DeliverAndReport,
+        Some(StarttlsNotSupported),
+    ),
+    (
+        "testing/",
+        "*",
+        "starttls-refused",
+        DeliverAndReport,
+        Some(StarttlsNotSupported),
+    ),
+    ("testing/", "*", "handshake", DeliverAndReport, Some(ValidationFailure)),
+    (
+        "testing/",
+        "*",
+        "mismatch",
+        DeliverAndReport,
+        Some(CertificateHostMismatch),
+    ),
+    (
+        "testing/",
+        "*",
+        "untrusted",
+        DeliverAndReport,
+        Some(CertificateNotTrusted),
+    ),
+    ("testing/", "*", "expired", DeliverAndReport, Some(CertificateExpired)),
+    (
+        "testing/",
+        "*",
+        "no-certificate",
+        DeliverAndReport,
+        Some(ValidationFailure),
+    ),
+    // The host passes; that the policy could not be refreshed is reported while mail flows (RFC 8461 6).
+    ("enforce/stale", "*", "*", DeliverAndReport, Some(StsWebpkiInvalid)),
+    ("testing/stale", "*", "*", DeliverAndReport, Some(StsWebpkiInvalid)),
+    ("enforce/", "*", "*", Deliver, None),
+    ("testing/", "*", "*", Deliver, None),
+];
+
+fn fits(pattern: &str, name: &str) -> bool {
+    pattern == "*" || pattern == name || (pattern.ends_with('/') && name.starts_with(pattern))
+}
+
+#[test]
+fn every_combination() {
+    let mut used = vec![0; TABLE.len()];
+    for (answer_name, answer) in answers() {
+        for (host_name, host) in HOSTS {
+            for (seen_name, seen) in sights() {
+                let at = format!("{answer_name}, {host_name}, {seen_name}");
+                let row = TABLE
+                    .iter()
+                    .position(|(a, h, s, ..)| fits(a, answer_name) && fits(h, host_name) && fits(s, seen_name));
+                let row = row.unwrap_or_else(|| panic!("no row for {at}"));
+                used[row] += 1;
+                let got = verdict(&answer, &Domain::parse(host).unwrap(), &seen);
+                assert_eq!(
+                    (got.action, got.result),
+                    (TABLE[row].3, TABLE[row].4),
+                    "{at}: {}",
+                    got.sentence
+                );
+                // What is reported has a reason, and what is not has none; the log has always something to say.
+                assert_eq!(got.result.is_some(), !got.reason_code.is_empty(), "{at}");
+                assert!(
+                    got.sentence.contains("example.com") && !got.sentence.contains('\n'),
+                    "{at}: {}",
+                    got.sentence
+                );
+            }
+        }
+    }
+    assert!(!used.contains(&0), "rows that nothing fits: {used:?}");
+}
+
+/// An exception makes of enforce what testing is, and of a wait for DNS none; nothing else changes.
+#[test]
+fn an_exception_refuses_nothing_and_is_named() {
+    let exception = Arc::new(crate::sender::exceptions::Exception {
+        domain: Domain::parse("example.com").unwrap(),
+        until: 1_798_761_599,
+        reason: "ticket 4711".into(),
+    });
+    let answers = answers();
+    for (name, answer) in &answers {
+        let exempt = answer.clone().with_exception(Some(exception.clone()));
+        let like = match *name {
+            "first-contact" => "dns-broken".to_owned(),
+            name => name.replace("enforce/", "testing/"),
+        };
+        assert_eq!(exempt.exception().is_some(), like != *name, "{name}");
+        assert_eq!(exempt.defer_until(), None);
+        let (_, like) = answers.iter().find(|(name, _)| *name == like).unwrap();
+        assert_eq!(exempt.mode(), like.mode(), "{name}");
+        for (_, host) in HOSTS {
+            let host = Domain::parse(host).unwrap();
+            for (seen_name, seen) in sights() {
+                let (got, want) = (verdict(&exempt, &host, &seen), verdict(like, &host, &seen));
+                assert_eq!(
+                    (got.action, got.result),
+                    (want.action, want.result),
+                    "{name}, {host}, {seen_name}"
+                );
+                let refused = matches!(verdict(answer, &host, &seen).action, SkipHost | Defer);
+                let named = "by an exception nothing is enforced until 2026-12-31: ticket 4711";
+                assert!(!refused || got.sentence.contains(named), "{}", got.sentence);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_sentence_says_what_is_wrong_and_what_to_do() {
+    let (_, answer) = answers()
+        .into_iter()
+        .find(|(name, _)| *name == "enforce/stale")
+        .unwrap();
+    let sentence = |host: &str, seen: Seen| verdict(&answer, &Domain::parse(host).unwrap(), &seen).sentence;
+    assert_eq!(
+        sentence("mx1.example.com", Seen::Name),
+        "mx1.example.com is not in the MTA-STS policy of example.com (mode enforce, id 20260101, from the cache; listed: \
+         mx.example.com, *.example.net); nothing is sent to this host; if the domain has moved, its policy must be updated"
+    );
+    assert_eq!(
+        sentence("mx.example.com", sights()[7].1.clone()),
+        "the certificate of mx.example.com does not pass for example.com: the certificate expired on 2026-01-02 (mode \
+         enforce, id 20260101, from the cache; listed: mx.example.com, *.example.net); nothing is sent to this host; its \
+         administrator must renew it"
+    );
+}
+
+#[test]
+fn strangers_text_stays_on_one_bounded_line() {
+    let (_, answer) = answers()
+        .into_iter()
+        .find(|(name, _)| *name == "enforce/fresh")
+        .unwrap();
+    let evil = format!("x\r\n250 ok\0\x1b[31m{}", "y".repeat(10_000));
+    let host = Domain::parse("mx.example.com").unwrap();
+    let certificate = CertificateFailure::new(CertificateNotTrusted, evil.clone());
+    for seen in [Seen::HandshakeFailed(evil), Seen::Certificate(Err(certificate))] {
+        let got = verdict(&answer, &host, &seen);
+        for text in [got.sentence, got.reason_code] {
+            assert!(text.len() < 800 && !text.chars().any(char::is_control), "{text:?}");
+        }
+    }
+}
+
+/// The words of RFC 8460 for events, as `tests/vectors/rfc8461.json` has them.
+#[test]
+fn result_map() {
+    let all: serde_json::Value = serde_json::from_str(include_str!("../../../tests/vectors/rfc8461.json")).unwrap();
+    let answers = answers();
+    let answer = |name: &str| &answers.iter().find(|(n, _)| *n == name).unwrap().1;
+    let seen = |name: &str| sights().into_iter().find(|(n, _)| *n == name).unwrap().1;
+    let word = |a: &str, host: &str, s: &str| {
+        verdict(answer(a), &Domain::parse(host).unwrap(), &seen(s))
+            .result
+            .map(ResultType::name)
+    };
+    let mx = "mx.example.com";
+    for vector in all["result_map"].as_array().unwrap() {
+        let name = vector["name"].as_str().unwrap();
+        let got = match name {
+            "txt-valid-https-unreachable" | "policy-http-status-not-200" => word("fetch-error", mx, "name"),
+            "policy-host-certificate-invalid" => word("webpki-invalid", mx, "name"),
+            "policy-body-invalid" => word("policy-invalid", mx, "name"),
+            "mx-not-in-policy" => word("enforce/fresh", "mx.example.org", "good"),
+            "starttls-not-advertised" => word("enforce/fresh", mx, "no-starttls"),
+            "starttls-command-refused-454-or-5xx" => word("enforce/fresh", mx, "starttls-refused"),
+            "mx-cert-expired" => word("enforce/fresh", mx, "expired"),
+            "mx-cert-not-yet-valid" | "mx-cert-unknown-ca-or-self-signed" => word("enforce/fresh", mx, "untrusted"),
+            "mx-cert-name-mismatch" | "mx-cert-without-san" => word("enforce/fresh", mx, "mismatch"),
+            "tls-handshake-alert-or-version" => word("enforce/fresh", mx, "handshake"),
+            // A host that cannot be reached at all is not asked about (RFC 8460 4.3.4), and DANE is not ours.
+            "tcp-timeout-or-421" => None,
+            other => {
+                assert!(other.starts_with("dane-") || other.starts_with("tlsa-"), "{other}");
+                assert!(ResultType::from_name(vector["expected"].as_str().unwrap()).is_some());
+                continue;
+            }
+        };
+        assert_eq!(got, vector["expected"].as_str(), "{name}");
+    }
+}
