@@ -37,7 +37,7 @@ pub(crate) fn root() -> &'static Path {
 /// The library as it is installed, but for its profile.
 pub(crate) fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
-    LIBRARY.get_or_init(|| make_library())
+    LIBRARY.get_or_init(make_library)
 }
 
 /// Makes the library in the dev profile.

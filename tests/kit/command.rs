@@ -6,7 +6,7 @@ use std::process::Command;
 use std::sync::OnceLock;
 
 /// Where the command is, with the test Internet in it.
-pub fn mtasts() -> &'static str {
+pub(crate) fn mtasts() -> &'static str {
     static MADE: OnceLock<String> = OnceLock::new();
     MADE.get_or_init(|| {
         let here = std::env::current_exe().unwrap();

@@ -9,7 +9,7 @@
 //! taken the completions. So a busy JavaScript is not told twice.
 
 use std::io;
-use std::mem::{self, MaybeUninit};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
