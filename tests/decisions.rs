@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const DIRECTORIES: &[&str] = &["src", "tests", "include", "bindings", "docs", "examples"];
-const FILES: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md"];
+const FILES: &[&str] = &["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"];
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
