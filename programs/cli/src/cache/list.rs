@@ -6,6 +6,7 @@ use super::super::output::{json_line, shown};
 use super::super::{Found, Trouble};
 use super::describe::Described;
 use super::{Lines, open};
+use mtasts::cache::Cache as _;
 use mtasts::protocol::names::Domain;
 use mtasts::sender::context::unix_now;
 
