@@ -7,7 +7,6 @@
 
 #[cfg(feature = "inside")]
 mod canned;
-mod tls;
 mod transport;
 
 use std::fmt;
@@ -28,6 +27,8 @@ use ureq::{Agent, Body, Error, Timeout};
 use crate::network::addresses::Rule;
 use crate::network::dns::{Dns, DnsError};
 use crate::network::roots::Roots;
+use crate::network::tls;
+use crate::protocol::certificate::check_chain;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::MAX_POLICY;
 use crate::protocol::text::one_line;
@@ -159,7 +160,11 @@ impl PolicyHost {
         // First of all: without roots nobody is asked, whatever DNS would say.
         let roots =
             (self.roots)().map_err(|error| FetchError::Own(format!("no certificate can be checked: {error}")))?;
-        let tls = tls::config(host.clone(), roots).map_err(|error| FetchError::Own(error.to_string()))?;
+        // The reference identity is the name of the policy host and nothing that DNS said on the way to its address
+        // (RFC 8461 3.3, RFC 9525 6.1.1).
+        let identity = host.clone();
+        let judge = move |chain: &[&[u8]], now| check_chain(chain, &identity, roots.anchors(), now);
+        let tls = tls::config(judge).map_err(|error| FetchError::Own(error.to_string()))?;
         let addresses = self.addresses(&host, deadline)?;
         let tls = Arc::new(tls);
         let until = self.until.unwrap_or(Until {

@@ -5,3 +5,4 @@ pub mod addresses;
 pub mod dns;
 pub mod https;
 pub mod roots;
+pub mod tls;

@@ -2,12 +2,12 @@
 
 use std::io;
 
-pub(crate) mod bell;
 pub mod identity;
 mod inheritance;
 pub(crate) mod lock;
 pub mod process;
 pub(crate) mod thread;
+pub(crate) mod wake_up;
 
 /// Whether the system had nothing left to give us: descriptors, memory, buffers. That is trouble of this host, and says
 /// nothing of the peer.

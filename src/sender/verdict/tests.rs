@@ -196,7 +196,7 @@ fn every_combination() {
 /// An exception makes of enforce what testing is, and of a wait for DNS none; nothing else changes.
 #[test]
 fn an_exception_refuses_nothing_and_is_named() {
-    let exception = Arc::new(crate::sender::exceptions::Exception {
+    let exception = Arc::new(crate::sender::exception::Exception {
         domain: Domain::parse("example.com").unwrap(),
         until: 1_798_761_599,
         reason: "ticket 4711".into(),

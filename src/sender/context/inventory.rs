@@ -1,23 +1,11 @@
-//! What a context holds: the domains in its cache, and the removal of one.
-//!
-//! As in a lookup, a process of root leaves the disk to a child that has become the owner of the cache directory.
+//! The inventory of a context: the domains in its cache, and the removal of one.
 
 use std::path::Path;
-use std::thread;
-use std::time::{Duration, Instant};
 
-use super::{Context, ContextError, owner_of};
+use super::helper::on_disk;
+use super::{Context, ContextError};
 use crate::cache::store::{Store, StoreError};
 use crate::protocol::names::Domain;
-use crate::sys::process::{self, HelperError};
-
-/// How long root's helper may take for a directory of any size.
-const HELPER_TIME: Duration = Duration::from_secs(60);
-/// The longest list that it may give, in octets: some million domains.
-const LONGEST_LIST: usize = 64 << 20;
-/// How long a removal tries to get the memory for itself. Where it cannot in this time, its lock belonged to a thread of
-/// a parent process: then nothing is read from memory here either.
-const MEMORY_TRIES: u32 = 100;
 
 impl From<StoreError> for ContextError {
     fn from(error: StoreError) -> Self {
@@ -33,7 +21,7 @@ impl Context {
     /// A [`ContextError`].
     pub fn domains(&self) -> Result<Vec<Domain>, ContextError> {
         let Some(dir) = self.settings().cache_dir.clone() else {
-            return Ok(self.domains_in_memory());
+            return Ok(self.shared.memory.domains());
         };
         let list = move |dir: &Path| -> Result<String, StoreError> {
             let domains = Store::new(dir.to_owned()).domains()?;
@@ -62,50 +50,8 @@ impl Context {
             }
             None => None,
         };
-        let forgotten = self.forget(domain);
+        let forgotten = self.shared.memory.forget(domain);
         Ok(removed.unwrap_or(forgotten))
-    }
-
-    fn domains_in_memory(&self) -> Vec<Domain> {
-        let Ok(memory) = self.shared.memory.try_read() else {
-            return Vec::new();
-        };
-        let held = memory.values().filter(|known| known.answer.held().is_some());
-        let mut domains: Vec<Domain> = held.map(|known| known.answer.domain().clone()).collect();
-        domains.sort_unstable();
-        domains
-    }
-
-    fn forget(&self, domain: &Domain) -> bool {
-        for _ in 0..MEMORY_TRIES {
-            if let Ok(mut memory) = self.shared.memory.try_write() {
-                return memory.remove(domain.as_str()).is_some();
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
-        false
-    }
-}
-
-/// Works on the cache directory, in a process of root as its owner.
-fn on_disk(dir: &Path, work: impl FnOnce(&Path) -> Result<String, StoreError>) -> Result<String, ContextError> {
-    if !process::is_root() {
-        return Ok(work(dir)?);
-    }
-    let owner = owner_of(dir)?;
-    // The first letter says how it went: a message is never empty.
-    let message = process::in_helper(owner, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
-        match work(dir) {
-            Ok(done) => format!("+{done}"),
-            Err(error) => format!("-{error}"),
-        }
-        .into_bytes()
-    })?;
-    let message = String::from_utf8(message).map_err(|_| HelperError::Died)?;
-    match (message.strip_prefix('+'), message.strip_prefix('-')) {
-        (Some(done), _) => Ok(done.to_owned()),
-        (_, Some(error)) => Err(ContextError::Store(error.to_owned())),
-        _ => Err(HelperError::Died.into()),
     }
 }
 
@@ -116,13 +62,14 @@ mod tests {
 
     use super::*;
     use crate::sender::settings::Settings;
+    use crate::sys::process;
 
     const NOBODY: u32 = 65_534;
 
     /// As root (CI is) this goes through the helper, else it does not.
     #[test]
     fn lists_and_forgets_what_is_on_disk() {
-        let dir = std::env::temp_dir().join(format!("mtasts-holdings-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("mtasts-inventory-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).unwrap();
         if process::is_root() {
