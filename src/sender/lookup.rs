@@ -224,7 +224,7 @@ impl Lookup<'_> {
             next: now.saturating_add(life),
         });
         match answer {
-            Ok(txt) => Record::find(&txt.records).map_err(|e| NoRecord::Absent(e.to_string())),
+            Ok(txt) => Record::find(&txt.data).map_err(|e| NoRecord::Absent(e.to_string())),
             Err(e) if e.is_absence() => Err(NoRecord::Absent(format!("no TXT record: {e}"))),
             Err(DnsError::Own(why)) => Err(NoRecord::Own(why)),
             Err(e) => Err(NoRecord::Unlearned(e)),

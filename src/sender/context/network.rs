@@ -115,7 +115,7 @@ impl Shared {
             };
             let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share, waits.clone()));
             let roots: RootSource = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
-            let https = PolicyHost::new(dns.clone(), roots.clone(), settings.addresses()).within(&share);
+            let https = PolicyHost::new(dns.clone(), roots.clone(), settings.addresses()).within(share.limits());
             let lease = FetchLease {
                 store: settings.cache_dir.clone().map(Store::new),
                 lock: RefCell::default(),
