@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::{Answer, Context, Domain, Entry, Settings};
 use mtasts_lab::{self as lab, Lab};
