@@ -1,14 +1,13 @@
 //! The resolver against name servers on real sockets.
 
-mod dns_server;
-
 use std::time::{Duration, Instant};
 
-use dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::Domain;
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx, Resolver};
+use mtasts_kit::dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
+use mtasts_kit::{Child, give_up_root};
 
 const RECORD: &[u8] = b"v=STSv1; id=20260101T000000;";
 
@@ -493,26 +492,19 @@ fn the_servers_of_the_system_are_asked() {
 #[test]
 fn without_a_thread_there_is_an_error() {
     let (server, resolver) = server(|asked| Reply::answers(vec![txt(&asked.name, 60, &[RECORD])]));
-    // SAFETY: the child calls nothing but system calls and code that works in a forked child by design, and ends
-    // without coming back here.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
+    let child = Child::start(|| {
         let none = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,
         };
-        // SAFETY: a valid pointer; the others take numbers.
-        let ready = unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) == 0 && libc::setuid(65534) == 0 };
+        // SAFETY: a valid pointer.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) }, 0);
+        give_up_root();
         let result = resolver.txt("_mta-sts.example.com", soon());
-        let told = matches!(result, Err(DnsError::Own(words)) if words.starts_with("the system gives us no thread"));
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(if ready && told { 0 } else { 1 }) };
-    }
-    assert!(child > 0, "fork: {}", std::io::Error::last_os_error());
-    let mut status = -1;
-    // SAFETY: a valid pointer and a child of ours.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0);
+        let told = matches!(&result, Err(DnsError::Own(words)) if words.starts_with("the system gives us no thread"));
+        assert!(told, "{result:?}");
+    });
+    child.ends_well(Duration::from_secs(10));
     assert_eq!(server.asked().len(), 0);
     resolver
         .txt("_mta-sts.example.com", soon())
