@@ -2,7 +2,10 @@
 
 // The wings are private. The programs and the tests of this workspace see them by the feature `inside`; that is no
 // interface, and changes as the library does.
-#![cfg_attr(not(all(feature = "capi", feature = "inside")), allow(dead_code, unused_imports))]
+#![cfg_attr(
+    not(all(feature = "capi", feature = "inside")),
+    allow(dead_code, unused_imports, unreachable_pub)
+)]
 
 #[cfg(feature = "capi")]
 pub mod capi;
@@ -38,6 +41,8 @@ pub mod testing;
 
 pub use cache::entry::Entry;
 pub use network::roots::{Roots, RootsError};
+pub use rustls_pki_types::UnixTime;
+
 pub use protocol::certificate::{CertificateFailure, check_chain, check_name};
 pub use protocol::mx::MxPattern;
 pub use protocol::names::{Domain, NameError};

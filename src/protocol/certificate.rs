@@ -29,6 +29,7 @@ pub struct CertificateFailure {
 }
 
 impl CertificateFailure {
+    /// A failure as a report names it, and its reason.
     pub fn new(result: ResultType, reason: impl Into<String>) -> Self {
         Self {
             result,

@@ -77,6 +77,7 @@ impl Answer {
         Self::new(domain, Source::NoPolicy, None, Some(why))
     }
 
+    /// The answer for a domain of which nothing could be learned and no policy is cached.
     pub fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
         let mut answer = Self::new(domain, Source::CouldNotLearn, None, Some(why));
         answer.trouble.get_or_insert_default().defer_until = defer_until;

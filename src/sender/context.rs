@@ -17,7 +17,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::UnixTime;
 
 use crate::cache::entry::Entry;
-use crate::cache::store::{Store, StoreError};
+use crate::cache::memory::Memory;
+use crate::cache::store::Store;
+use crate::cache::{Cache, CacheError};
 use crate::network::roots::RootsError;
 use crate::protocol::certificate::{CertificateFailure, check_chain};
 use crate::protocol::names::Domain;
@@ -29,7 +31,7 @@ use crate::sender::settings::Settings;
 use crate::sender::silence::{Share, Silence};
 use crate::sys::process::{self, HelperError};
 pub use helper::{leave_root, owner_of};
-use memory::{Known, Memory, Remembered, good_until};
+use memory::{Answers, Known, Remembered, good_until};
 use network::LazyRoots;
 
 /// Who is told what the administrator should know now, a line at a time.
@@ -47,8 +49,9 @@ struct Shared {
     settings: Settings,
     exceptions: Watched,
     log: Log,
+    cache: Arc<dyn Cache>,
     roots: Arc<LazyRoots>,
-    memory: Memory,
+    memory: Answers,
     silence: Silence,
 }
 
@@ -63,7 +66,7 @@ enum Question {
 struct Asked {
     answer: Answer,
     entry: Entry,
-    saved: Result<(), StoreError>,
+    saved: Result<(), CacheError>,
 }
 
 /// What a lookup has learnt, as it stands before the caller's process decides about it.
@@ -82,7 +85,7 @@ pub enum ContextError {
     /// directory, whose owner that is.
     NoHelper(PathBuf, String),
     /// What the cache holds for the domain could not be read, and the network did not say either.
-    Unread(StoreError),
+    Unread(CacheError),
     /// The helper process failed.
     Helper(String),
     /// The cache directory, or the file of a domain, cannot be used.
@@ -150,10 +153,14 @@ impl Context {
         let roots = Arc::new(LazyRoots::of(&settings));
         let shared = Shared {
             exceptions: Watched::new(settings.exceptions.clone()),
+            cache: match &settings.cache_dir {
+                Some(dir) => Arc::new(Store::new(dir.clone())),
+                None => Arc::new(Memory::default()),
+            },
             settings,
             log: Box::new(log),
             roots,
-            memory: Memory::default(),
+            memory: Answers::default(),
             silence: Silence::new(),
         };
         Self {
@@ -446,8 +453,7 @@ impl Shared {
             (here, there) => here.or_else(|| there.map(str::to_owned)),
         };
         let warning = warning.or_else(|| self.roots.warning());
-        // There may be a policy in that file.
-        if let Some(unread @ StoreError::File(..)) = known.unread
+        if let Some(unread @ CacheError::Unread(_)) = known.unread
             && answer.source() == Source::CouldNotLearn
             && self.exceptions.now().find(&entry.domain, now).is_none()
         {
@@ -456,7 +462,7 @@ impl Shared {
         Ok(Learnt {
             answer: answer.with_warning(warning.map(Line::from)),
             entry,
-            is_saved: self.settings.cache_dir.is_some() && saved.is_ok(),
+            is_saved: saved.is_ok(),
         })
     }
 
@@ -478,11 +484,8 @@ impl Shared {
 
     /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
     fn note_use(&self, mut entry: Entry, now: u64) {
-        if let Some(dir) = &self.settings.cache_dir
-            && entry.held.is_some()
-            && entry.note_use(now)
-        {
-            Store::new(dir.clone()).touch(&entry.domain, now);
+        if entry.held.is_some() && entry.note_use(now) {
+            self.cache.touch(&entry.domain, now);
         }
     }
 }

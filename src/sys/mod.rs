@@ -4,5 +4,6 @@ pub mod identity;
 mod inheritance;
 pub(crate) mod lock;
 pub mod process;
+pub mod quiet;
 pub(crate) mod thread;
 pub(crate) mod wake_up;

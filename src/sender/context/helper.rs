@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::memory::Remembered;
 use super::{ContextError, Question, Shared, unix_now};
-use crate::cache::store::StoreError;
+use crate::cache::{Cache, CacheError};
 use crate::protocol::names::Domain;
 use crate::sender::silence::Share;
 use crate::sender::wire::{self, MAX_MESSAGE, Told};
@@ -48,30 +48,31 @@ impl Shared {
         let answer = self.decide(answer, &entry, now);
         Ok(Remembered { answer, unsaved: None })
     }
-}
 
-/// Works on the cache directory, in a process of root as its owner.
-pub(super) fn on_disk(
-    dir: &Path,
-    work: impl FnOnce(&Path) -> Result<String, StoreError>,
-) -> Result<String, ContextError> {
-    if !process::is_root() {
-        return Ok(work(dir)?);
-    }
-    let owner = owner_of(dir)?;
-    // The first letter says how it went: a message is never empty.
-    let message = process::in_helper(owner, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
-        match work(dir) {
-            Ok(done) => format!("+{done}"),
-            Err(error) => format!("-{error}"),
+    /// Works on the cache. If it is a directory, a process of root leaves that to its helper.
+    pub(super) fn in_cache(
+        &self,
+        work: impl FnOnce(&dyn Cache) -> Result<String, CacheError>,
+    ) -> Result<String, ContextError> {
+        let cache = &*self.cache;
+        let Some(dir) = self.settings.cache_dir.as_deref().filter(|_| process::is_root()) else {
+            return Ok(work(cache)?);
+        };
+        let owner = owner_of(dir)?;
+        // The first letter says how it went: a message is never empty.
+        let message = process::in_helper(owner, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
+            match work(cache) {
+                Ok(done) => format!("+{done}"),
+                Err(error) => format!("-{error}"),
+            }
+            .into_bytes()
+        })?;
+        let message = String::from_utf8(message).map_err(|_| HelperError::Died)?;
+        match (message.strip_prefix('+'), message.strip_prefix('-')) {
+            (Some(done), _) => Ok(done.to_owned()),
+            (_, Some(error)) => Err(ContextError::Store(error.to_owned())),
+            _ => Err(HelperError::Died.into()),
         }
-        .into_bytes()
-    })?;
-    let message = String::from_utf8(message).map_err(|_| HelperError::Died)?;
-    match (message.strip_prefix('+'), message.strip_prefix('-')) {
-        (Some(done), _) => Ok(done.to_owned()),
-        (_, Some(error)) => Err(ContextError::Store(error.to_owned())),
-        _ => Err(HelperError::Died.into()),
     }
 }
 

@@ -1,38 +1,31 @@
 //! The inventory of a context: the domains in its cache, and the removal of one.
 
-use std::path::Path;
-
-use super::helper::on_disk;
 use super::{Context, ContextError};
-use crate::cache::store::{Store, StoreError};
+use crate::cache::CacheError;
 use crate::protocol::names::Domain;
 
-impl From<StoreError> for ContextError {
-    fn from(error: StoreError) -> Self {
+impl From<CacheError> for ContextError {
+    fn from(error: CacheError) -> Self {
         Self::Store(error.to_string())
     }
 }
 
 impl Context {
     /// The domains that the cache holds something of, in alphabetical order; whether that can be read and still counts is
-    /// another matter. Without a cache directory, those that memory holds.
+    /// another matter.
     ///
     /// # Errors
     /// A [`ContextError`].
     pub fn domains(&self) -> Result<Vec<Domain>, ContextError> {
-        let Some(dir) = self.settings().cache_dir.clone() else {
-            return Ok(self.shared.memory.domains());
-        };
-        let list = move |dir: &Path| -> Result<String, StoreError> {
-            let domains = Store::new(dir.to_owned()).domains()?;
+        let list = self.shared.in_cache(|cache| {
+            let domains = cache.domains()?;
             Ok(domains.iter().map(|domain| format!("{domain}\n")).collect())
-        };
-        let list = on_disk(&dir, list)?;
+        })?;
         Ok(list.lines().filter_map(|name| Domain::parse(name).ok()).collect())
     }
 
-    /// Forgets a domain, on disk and in the memory of this process; another process may repeat its answer for some
-    /// seconds more. Says whether there was anything on disk, or in memory where there is no cache directory.
+    /// Forgets a domain, in the cache and in the memory of this process; another process may repeat its answer for some
+    /// seconds more. Says whether there was anything in the cache.
     ///
     /// Until it is looked up again, mail for the domain has no protection but a record in DNS that an attacker may forge:
     /// this is for what is wrong, not for what is old.
@@ -40,18 +33,12 @@ impl Context {
     /// # Errors
     /// A [`ContextError`].
     pub fn purge(&self, domain: &Domain) -> Result<bool, ContextError> {
-        let removed = match self.settings().cache_dir.clone() {
-            Some(dir) => {
-                let remove = |dir: &Path| -> Result<String, StoreError> {
-                    let removed = Store::new(dir.to_owned()).remove(domain)?;
-                    Ok(if removed { "removed".into() } else { String::new() })
-                };
-                Some(!on_disk(&dir, remove)?.is_empty())
-            }
-            None => None,
-        };
-        let forgotten = self.shared.memory.forget(domain);
-        Ok(removed.unwrap_or(forgotten))
+        let removed = self.shared.in_cache(|cache| {
+            let removed = cache.remove(domain)?;
+            Ok(if removed { "removed".into() } else { String::new() })
+        })?;
+        self.shared.memory.forget(domain);
+        Ok(!removed.is_empty())
     }
 }
 

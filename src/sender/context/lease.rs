@@ -1,20 +1,17 @@
 //! One fetch at a time for each domain, among all processes that share the cache: who fetches holds a lock.
 
 use std::cell::RefCell;
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use crate::cache::contract::{Cache, Lease};
 use crate::cache::entry::Entry;
-use crate::cache::store::Store;
 use crate::network::https::RootSource;
 use crate::protocol::names::Domain;
 use crate::protocol::record::PolicyId;
 use crate::sender::lookup::SingleFlight;
-use crate::sys::lock::Lock;
 
 /// How long a fetch waits for its lease at most, and no longer than a quarter of the time that there is: whoever holds the
 /// lock and does not go on (a process that was stopped, a slow policy host) must not take the domain from the others.
@@ -22,9 +19,9 @@ const LEASE_WAIT: Duration = Duration::from_secs(2);
 
 /// A fetch's lease among all processes and threads that share the cache. It lasts until what was fetched is written.
 pub(super) struct FetchLease {
-    pub(super) store: Option<Store>,
-    pub(super) lock: RefCell<Option<Lock>>,
-    /// Why the lock was not had.
+    pub(super) cache: Arc<dyn Cache>,
+    pub(super) lease: RefCell<Option<Lease>>,
+    /// Why the lease was not had.
     pub(super) without: RefCell<Option<String>>,
     pub(super) roots: RootSource,
     /// Whether it is DNS or a policy host for which the lookup waits now, and nothing of this host's own.
@@ -37,15 +34,14 @@ pub(super) type Begun = (Entry, PolicyId, Instant);
 
 impl SingleFlight for FetchLease {
     fn lease(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
-        let store = self.store.as_ref()?;
-        // Without the lock it is better to fetch twice than not at all.
+        // Without the lease it is better to fetch twice than not at all.
         let now = Instant::now();
         let patience = LEASE_WAIT.min(deadline.saturating_duration_since(now) / 4);
-        match store.lock(domain, now + patience) {
-            Ok(lock) => *self.lock.borrow_mut() = Some(lock),
-            Err(e) => *self.without.borrow_mut() = without_lock(domain, &store.locks(), patience, &e),
+        match self.cache.lease(domain, now + patience) {
+            Ok(lease) => *self.lease.borrow_mut() = lease,
+            Err(why) => *self.without.borrow_mut() = Some(format!("{domain} was looked up without its lock: {why}")),
         }
-        store.load(domain).ok().flatten()
+        self.cache.load(domain).ok().flatten()
     }
 
     fn fetch_begins(&self, entry: &Entry, id: PolicyId) {
@@ -55,21 +51,5 @@ impl SingleFlight for FetchLease {
         self.waits_for_others.store(true, Ordering::Relaxed);
         // The first one is what the caller waits for, and there is no other.
         let _ = self.begun.try_send((entry.clone(), id, Instant::now()));
-    }
-}
-
-/// What the administrator should know of a lock that was not had. Who may not write to the directory has none, and that is
-/// told with what could not be written.
-fn without_lock(domain: &Domain, locks: &Path, patience: Duration, error: &io::Error) -> Option<String> {
-    use io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, TimedOut};
-    let locks = locks.display();
-    match error.kind() {
-        PermissionDenied | NotFound | ReadOnlyFilesystem | QuotaExceeded => None,
-        TimedOut => Some(format!(
-            "{domain} was looked up without its lock in {locks}, which another process has held for {:.1} s: if that is said \
-             again, see which process is stopped or hangs (fuser -v {locks})",
-            patience.as_secs_f64()
-        )),
-        _ => Some(format!("{domain} was looked up without its lock in {locks}: {error}")),
     }
 }

@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use super::{Shared, unix_now};
+use crate::cache::CacheError;
 use crate::cache::crowd::{Worth, excess, parent};
 use crate::cache::entry::Entry;
-use crate::cache::store::{Store, StoreError};
 use crate::protocol::names::Domain;
 use crate::sender::answer::{Answer, Source};
 use crate::sender::settings::Settings;
@@ -29,7 +29,7 @@ const MEMORY_TRIES: u32 = 100;
 /// Answers that may be repeated. The lock is never waited for, because the thread that holds it may be one of a parent
 /// process, which does not exist here: a lock that is taken only means that the disk is read.
 #[derive(Default)]
-pub(super) struct Memory(RwLock<HashMap<Domain, Remembered>>);
+pub(super) struct Answers(RwLock<HashMap<Domain, Remembered>>);
 
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
@@ -47,10 +47,10 @@ pub(super) struct Known {
     /// Memory has something that could not be written.
     pub(super) in_memory_alone: bool,
     /// Why the disk does not say what it holds.
-    pub(super) unread: Option<StoreError>,
+    pub(super) unread: Option<CacheError>,
 }
 
-impl Memory {
+impl Answers {
     /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
     pub(super) fn get(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
         let memory = self.0.try_read().ok()?;
@@ -97,26 +97,15 @@ impl Memory {
         memory.get(domain.as_str())?.unsaved.clone()
     }
 
-    /// The domains with a policy, in alphabetical order.
-    pub(super) fn domains(&self) -> Vec<Domain> {
-        let Ok(memory) = self.0.try_read() else {
-            return Vec::new();
-        };
-        let held = memory.values().filter(|known| known.answer.held().is_some());
-        let mut domains: Vec<Domain> = held.map(|known| known.answer.domain().clone()).collect();
-        domains.sort_unstable();
-        domains
-    }
-
-    /// Forgets a domain. Says whether there was anything to forget.
-    pub(super) fn forget(&self, domain: &Domain) -> bool {
+    /// Forgets a domain.
+    pub(super) fn forget(&self, domain: &Domain) {
         for _ in 0..MEMORY_TRIES {
             if let Ok(mut memory) = self.0.try_write() {
-                return memory.remove(domain.as_str()).is_some();
+                memory.remove(domain.as_str());
+                return;
             }
             thread::sleep(Duration::from_millis(1));
         }
-        false
     }
 }
 
@@ -138,10 +127,9 @@ fn make_room(memory: &mut HashMap<Domain, Remembered>, per_parent: usize) {
 impl Shared {
     /// What is known of the domain: on disk, and in memory where it could not be written.
     pub(super) fn load(&self, domain: &Domain, now: u64) -> Known {
-        let (stored, unread) = match self.settings.cache_dir.clone().map(|dir| Store::new(dir).load(domain)) {
-            None => (None, None),
-            Some(Ok(stored)) => (stored, None),
-            Some(Err(e)) => (None, Some(e)),
+        let (stored, unread) = match self.cache.load(domain) {
+            Ok(stored) => (stored, None),
+            Err(e) => (None, Some(e)),
         };
         if let Some(mut entry) = self.memory.unsaved(domain).map(|entry| *entry) {
             if let Some(stored) = &stored {
@@ -149,7 +137,7 @@ impl Shared {
             }
             let stored = stored.unwrap_or_else(|| Entry::new(domain.clone()));
             return Known {
-                in_memory_alone: self.settings.cache_dir.is_some() && entry != stored,
+                in_memory_alone: entry != stored,
                 entry,
                 stored,
                 unread,
@@ -157,8 +145,8 @@ impl Shared {
         }
         let entry = match (stored, &unread) {
             (Some(stored), _) => Some(stored),
-            // No descriptor, no memory, no right to read: the file is as good as it was.
-            (None, Some(StoreError::File(..))) => self.memory.last_seen(domain, now),
+            // The entry is as good as it was.
+            (None, Some(CacheError::Unread(_))) => self.memory.last_seen(domain, now),
             (None, _) => None,
         };
         let entry = entry.unwrap_or_else(|| Entry::new(domain.clone()));

@@ -3,7 +3,6 @@
 //! of a queue.
 
 use std::cell::RefCell;
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,9 +14,9 @@ use once_cell::race::OnceBox;
 use super::lease::{Begun, FetchLease};
 use super::memory::Known;
 use super::{Asked, ContextError, Shared, unix_now};
+use crate::cache::contract::{Cache, CacheError};
+use crate::cache::crowd::Bounds;
 use crate::cache::entry::Entry;
-use crate::cache::store::bounds::Bounds;
-use crate::cache::store::{Store, StoreError};
 use crate::network::dns::{Dns, Resolver};
 use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
@@ -77,18 +76,15 @@ impl LazyRoots {
 
 impl Shared {
     /// Writes what is known now. A disk that hangs is not waited for: the caller's time may be over already.
-    pub(super) fn write_down(&self, known: &Known, entry: &Entry) -> Result<(), StoreError> {
-        let Some(dir) = self.settings.cache_dir.clone() else {
-            return Ok(());
-        };
-        let (store, stored, entry) = (Store::new(dir.clone()), known.stored.clone(), entry.clone());
+    pub(super) fn write_down(&self, known: &Known, entry: &Entry) -> Result<(), CacheError> {
+        let (cache, stored, entry) = (self.cache.clone(), known.stored.clone(), entry.clone());
         let bounds = self.settings.bounds();
         on_own_thread(Instant::now() + WRITE_TIME, move || {
-            write(&store, &stored, &entry, bounds)
+            write(&*cache, &stored, &entry, bounds)
         })
         .unwrap_or_else(|e| match e {
-            ThreadError::Deadline => Err(StoreError::Slow(dir)),
-            e => Err(StoreError::Directory(dir, io::Error::other(e.to_string()))),
+            ThreadError::Deadline => Err(CacheError::slow(&*self.cache)),
+            e => Err(CacheError::Unwritten(format!("{} cannot be used: {e}", self.cache))),
         })
     }
 
@@ -101,7 +97,7 @@ impl Shared {
         deadline: Instant,
         share: Share,
     ) -> Result<Asked, ContextError> {
-        let (settings, roots) = (self.settings.clone(), self.roots.clone());
+        let (settings, roots, cache) = (self.settings.clone(), self.roots.clone(), self.cache.clone());
         let (before, stored) = (known.entry.clone(), known.stored.clone());
         let (learnt, heard) = sync_channel(1);
         let (wrote, written) = sync_channel(1);
@@ -117,8 +113,8 @@ impl Shared {
             let roots: RootSource = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
             let https = PolicyHost::new(dns.clone(), roots.clone(), settings.addresses()).within(share.limits());
             let lease = FetchLease {
-                store: settings.cache_dir.clone().map(Store::new),
-                lock: RefCell::default(),
+                cache,
+                lease: RefCell::default(),
                 without: RefCell::default(),
                 roots,
                 waits_for_others: waits,
@@ -141,8 +137,7 @@ impl Shared {
             let answer = answer.map(|answer| answer.with_warning(lease.without.take().map(Line::from)));
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((answer, entry.clone()));
-            let store = lease.store.as_ref();
-            let _ = wrote.send(store.map_or(Ok(()), |store| write(store, &stored, &entry, settings.bounds())));
+            let _ = wrote.send(write(&*lease.cache, &stored, &entry, settings.bounds()));
         });
         match asked {
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
@@ -181,8 +176,8 @@ impl Shared {
             let saved = self.write_down(known, &entry);
             return Ok(Asked { answer, entry, saved });
         };
-        let slow = || StoreError::Slow(self.settings.cache_dir.clone().unwrap_or_default());
-        let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(|_| Err(slow()));
+        let slow = |_| Err(CacheError::slow(&*self.cache));
+        let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(slow);
         Ok(Asked {
             answer: answer?,
             entry,
@@ -192,13 +187,13 @@ impl Shared {
 }
 
 /// Writes what was learnt beyond what is on the disk. Most domains have no policy: they leave no trace there.
-fn write(store: &Store, stored: &Entry, entry: &Entry, bounds: Bounds) -> Result<(), StoreError> {
+fn write(cache: &dyn Cache, stored: &Entry, entry: &Entry, bounds: Bounds) -> Result<(), CacheError> {
     if entry == stored || (entry.is_empty() && stored.is_empty()) {
         return Ok(());
     }
-    store.update(stored, entry)?;
+    cache.update(stored, entry)?;
     if stored.is_empty() {
-        store.make_room(&entry.domain, bounds, unix_now());
+        cache.make_room(&entry.domain, bounds, unix_now());
     }
     Ok(())
 }
