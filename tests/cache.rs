@@ -9,9 +9,10 @@ use std::thread;
 use std::time::Duration;
 
 use mtasts::cache::Cache as _;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::store::Store;
 use mtasts::sender::context::unix_now;
-use mtasts::{Context, Domain, Entry, Settings};
+use mtasts::{Context, Domain, Settings};
 use mtasts_lab::{self as lab, Lab};
 use serde_json::Value;
 

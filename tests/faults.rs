@@ -10,8 +10,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::Cache as _;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::store::Store;
-use mtasts::{Answer, Context, Domain, Entry, Settings};
+use mtasts::{Answer, Context, Domain, Settings};
 use mtasts_lab::{self as lab, Lab};
 
 #[path = "faults/clock.rs"]

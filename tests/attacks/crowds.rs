@@ -11,9 +11,10 @@ use std::thread;
 use std::time::Duration;
 
 use mtasts::cache::Cache as _;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::store::Store;
 use mtasts::sender::context::unix_now;
-use mtasts::{Answer, Context, Domain, Entry, Settings, Source};
+use mtasts::{Answer, Context, Domain, Settings, Source};
 use mtasts_lab::{self as lab, Change, Https, Lab};
 
 /// The owner of the cache.

@@ -4,9 +4,10 @@ use crate::command::mtasts;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use mtasts::Domain;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::Held;
 use mtasts::sender::context::unix_now;
-use mtasts::{Domain, Entry};
 
 use crate::{USER, command, on_the_internet};
 
