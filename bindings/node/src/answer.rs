@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use mtasts::{CertificateFailure, Failure, MxName, NoHost, Seen, SeenKind, verdict, verdict_without_host};
+use mtasts::protocol::words::SeenKind;
+use mtasts::{CertificateFailure, Failure, MxName, NoHost, Seen, verdict, verdict_without_host};
 use napi_derive::napi;
 
 use crate::certificate::result_type;

@@ -3,8 +3,9 @@
 use std::fmt::Display;
 
 use mtasts::protocol::text::one_line;
+use mtasts::queue::QueueError;
 use mtasts::sys::quiet::quietly;
-use mtasts::{ContextError, Domain, NameError, QueueError, RootsError, SettingsError};
+use mtasts::{ContextError, Domain, NameError, RootsError, SettingsError};
 
 /// The `code` of an error.
 pub struct Code(&'static str);

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtasts::{Context, Domain, Outcome, Queue, Settings, UnixTime};
+use mtasts::queue::{Outcome, Queue};
+use mtasts::{Context, Domain, Settings, UnixTime};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
