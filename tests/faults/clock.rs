@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::{Held, TxtSeen};
-use mtasts::network::dns::{Dns, DnsError, Mx, Txt};
+use mtasts::network::dns::{Answered, Dns, DnsError, Mx};
 use mtasts::network::https::{FetchError, Https};
 use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::{Ask, Lookup};
@@ -26,19 +26,20 @@ const T: u64 = 1_800_000_000;
 struct Network(bool);
 
 impl Dns for Network {
-    fn txt(&self, _: &str, _: Instant) -> Result<Txt, DnsError> {
-        let there = Txt {
-            records: vec![b"v=STSv1; id=one;".to_vec()],
+    fn txt(&self, _: &str, _: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
+        let there = Answered {
+            data: vec![b"v=STSv1; id=one;".to_vec()],
             ttl: Duration::from_secs(300),
+            authenticated: false,
         };
         if self.0 { Ok(there) } else { Err(DnsError::ServFail) }
     }
 
-    fn addresses(&self, _: &str, _: Instant) -> Result<Vec<IpAddr>, DnsError> {
+    fn addresses(&self, _: &str, _: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         unreachable!()
     }
 
-    fn mx(&self, _: &Domain, _: Instant) -> Result<Vec<Mx>, DnsError> {
+    fn mx(&self, _: &Domain, _: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
         unreachable!()
     }
 }

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use mtasts::{Action, Answer, Context, Domain, Mode, Seen, Settings, verdict};
+use mtasts::{Action, Answer, Context, Domain, Mode, MxName, NoHost, Seen, Settings, Verdict};
+use mtasts::{verdict, verdict_without_host};
 use mtasts_kit::give_up_root;
 use mtasts_kit::walk::{self, May, Saw};
 use mtasts_lab::judge::{End, Fate};
@@ -57,8 +58,7 @@ fn send(context: &Context, domain: &str) -> Fate {
 fn judge(context: &Context, answer: &Answer, host: &str, saw: Saw) -> (Action, Option<String>, String) {
     let seen = match saw {
         // A policy in force lists hosts, the DNS denies them: one of the two may be forged.
-        Saw::NoMx if answer.mode() == Mode::Enforce => return (Action::Defer, None, "MX records denied".to_owned()),
-        Saw::NoMx => return (Action::Deliver, None, "no MX host".to_owned()),
+        Saw::NoMx => return told(verdict_without_host(answer, NoHost::NxDomain)),
         Saw::Name => Seen::Name,
         Saw::NoStarttls => Seen::StarttlsNotOffered,
         Saw::StarttlsRefused => Seen::StarttlsRefused,
@@ -75,16 +75,12 @@ fn judge(context: &Context, answer: &Answer, host: &str, saw: Saw) -> (Action, O
             }
         }
     };
-    match Domain::parse(host) {
-        Ok(host) => {
-            let verdict = verdict(answer, &host, &seen);
-            let result = verdict.result.map(|result| result.name().to_owned());
-            (verdict.action, result, verdict.sentence)
-        }
-        // Not a host name: no policy lists it.
-        Err(error) if answer.mode() == Mode::Enforce => (Action::SkipHost, None, error.to_string()),
-        Err(error) => (Action::Deliver, None, error.to_string()),
-    }
+    told(verdict(answer, &MxName::from_mx(host), &seen))
+}
+
+fn told(verdict: Verdict) -> (Action, Option<String>, String) {
+    let result = verdict.result.map(|result| result.name().to_owned());
+    (verdict.action, result, verdict.sentence)
 }
 
 fn waits(domain: &str, words: String) -> Fate {

@@ -66,7 +66,7 @@ fn good_domains() -> Vec<String> {
 fn many_slow_domains() -> DnsServer {
     let soon = Instant::now() + Duration::from_secs(20);
     let lab = Resolver::with_servers(&[(lab::DNS_ADDRESS, 53).into()]);
-    let good = lab.addresses("mta-sts.good.test", soon).unwrap()[0].to_string();
+    let good = lab.addresses("mta-sts.good.test", soon).unwrap().data[0].to_string();
     let listener = TcpListener::bind((BLACK_HOLE.parse::<Ipv4Addr>().unwrap(), 443)).unwrap();
     thread::spawn(move || listener.incoming().collect::<Vec<_>>());
     DnsServer::start(move |asked| match asked.kind {
@@ -230,7 +230,12 @@ fn a_silent_crowd_starves_nobody() {
             .iter()
             .filter_map(|name| {
                 let host = format!("mta-sts.{name}");
-                let at = lab.addresses(&host, soon).ok()?.into_iter().find(IpAddr::is_ipv4)?;
+                let at = lab
+                    .addresses(&host, soon)
+                    .ok()?
+                    .data
+                    .into_iter()
+                    .find(IpAddr::is_ipv4)?;
                 Some((host, at.to_string()))
             })
             .collect();
