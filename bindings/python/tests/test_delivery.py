@@ -32,7 +32,7 @@ SENDER = "ann@sender.test"
 PATIENCE = 4.0
 
 # Where the table is not followed, and why. One that is gone fails the test.
-DEVIATIONS = {"nullmx.test": "a null MX against an enforced policy that lists hosts may be forged: mail waits"}
+DEVIATIONS = {"testing-mxdenied-nodata.test": "a domain without MX record and address is an MX host that is down: mail waits"}
 
 
 def letter() -> EmailMessage:
