@@ -30,7 +30,7 @@ use crate::network::dns::{Dns, DnsError};
 use crate::network::roots::Roots;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::MAX_POLICY;
-use crate::protocol::result_type::ResultType;
+use crate::protocol::words::ResultType;
 use crate::sender::silence::{Share, Until};
 use crate::sys::is_exhausted;
 use crate::sys::thread::{ThreadError, on_own_thread};

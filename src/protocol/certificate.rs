@@ -13,7 +13,7 @@ use webpki::{EndEntityCert, Error};
 
 use crate::network::roots::Roots;
 use crate::protocol::names::Domain;
-use crate::protocol::result_type::ResultType;
+use crate::protocol::words::ResultType;
 use path::NoPath;
 
 /// How much of a reason is made of the names in the certificate.

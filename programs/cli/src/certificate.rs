@@ -12,7 +12,7 @@ use super::{Found, Trouble, input};
 use mtasts::network::roots::{Roots, pem};
 use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::names::Domain;
-use mtasts::protocol::result_type::ResultType;
+use mtasts::protocol::words::ResultType;
 use mtasts::sender::context::unix_now;
 
 /// A chain of a hundred certificates has some 200 KiB.

@@ -15,7 +15,7 @@ use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{Mode, Policy, PolicyError, Warning};
 use mtasts::protocol::record::{Record, RecordError};
-use mtasts::protocol::result_type::ResultType;
+use mtasts::protocol::words::ResultType;
 use mtasts::sender::verdict::{Action, Seen, Verdict, verdict};
 
 /// The whole judgement.
