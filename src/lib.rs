@@ -41,6 +41,8 @@ pub mod testing;
 
 pub use cache::entry::Entry;
 pub use network::roots::{Roots, RootsError};
+pub use rustls_pki_types::UnixTime;
+
 pub use protocol::certificate::{CertificateFailure, check_chain, check_name};
 pub use protocol::mx::MxPattern;
 pub use protocol::names::{Domain, NameError};

@@ -10,11 +10,10 @@ use std::fs::{self, DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use crate::cache::entry::{Entry, EntryError, Held, MAX_FILE};
+use crate::cache::entry::{Entry, EntryError, MAX_FILE};
 use crate::protocol::names::Domain;
 use crate::sys::lock::{Lock, OWNER_ALONE};
 use crate::sys::process;
@@ -24,7 +23,7 @@ const UNFINISHED: &str = ".tmp-";
 /// The file in which fetches and writes are locked.
 const LOCKS: &str = ".lock";
 /// How long a write waits for its turn; each takes less than a millisecond.
-const WRITE_TURN: Duration = Duration::from_secs(1);
+pub const WRITE_TURN: Duration = Duration::from_secs(1);
 /// How often a write that finds the file changed begins again before it writes anyway.
 const MOST_REWRITES: usize = 3;
 
@@ -149,37 +148,6 @@ impl Store {
     /// # Errors
     /// As [`Store::save`].
     pub fn update(&self, before: &Entry, after: &Entry) -> Result<(), StoreError> {
-        fn merge<T: Clone + PartialEq>(before: &T, after: &T, stored: T) -> T {
-            if after == before { stored } else { after.clone() }
-        }
-        let merged = |stored: Result<Option<Entry>, StoreError>| -> Entry {
-            let stored = match stored {
-                Ok(stored) => stored.unwrap_or_else(|| Entry::new(before.domain.clone())),
-                // What cannot be read is replaced.
-                Err(_) => before.clone(),
-            };
-            let mut entry = Entry {
-                domain: before.domain.clone(),
-                held: merge(&before.held, &after.held, stored.held.clone()),
-                txt: merge(&before.txt, &after.txt, stored.txt.clone()),
-                failed: merge(&before.failed, &after.failed, stored.failed.clone()),
-                unlearned_since: merge(&before.unlearned_since, &after.unlearned_since, stored.unlearned_since),
-                mode_since: merge(&before.mode_since, &after.mode_since, stored.mode_since),
-                imported: merge(&before.imported, &after.imported, stored.imported),
-                pinned_until: merge(&before.pinned_until, &after.pinned_until, stored.pinned_until),
-                used: merge(&before.used, &after.used, stored.used),
-                idle_since: merge(&before.idle_since, &after.idle_since, stored.idle_since),
-            };
-            // The operator has pinned a policy of his own meanwhile, or another lookup, which had its turn where we had
-            // none, has fetched later than we did.
-            let pinned = stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until;
-            let fetched = |held: &Option<Arc<Held>>| held.as_ref().map(|held| held.fetched);
-            let later = stored.held != before.held && fetched(&stored.held) > fetched(&after.held);
-            if pinned || later {
-                entry.take_policy_of(&stored);
-            }
-            entry
-        };
         let turn = self.write_turn(&before.domain, Instant::now() + WRITE_TURN);
         // Whoever has the turn and takes so long (a slow disk) may be writing a new policy. Without one of our own we would
         // put back the one that stands there still.
@@ -187,7 +155,14 @@ impl Store {
         if is_slow && after.held == before.held {
             return Ok(());
         }
-        self.rewrite(&before.domain, |stored| Some(merged(stored)))
+        self.rewrite(&before.domain, |stored| {
+            let stored = match stored {
+                Ok(stored) => stored.unwrap_or_else(|| Entry::new(before.domain.clone())),
+                // What cannot be read is replaced.
+                Err(_) => before.clone(),
+            };
+            Some(Entry::merge(before, after, &stored))
+        })
     }
 
     /// Notes that a lookup asks for the domain. It waits for nobody, and where the file cannot be written it does without:
@@ -396,7 +371,9 @@ fn lock_mode(directory: &Metadata) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cache::entry::TxtSeen;
+    use std::sync::Arc;
+
+    use crate::cache::entry::{Held, TxtSeen};
 
     /// Two lookups that fetch at once, because the lock was not had: the later fetch stands, whoever writes last. And what
     /// was there from the beginning is replaced although its time, by a clock that was wrong then, is later.

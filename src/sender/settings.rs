@@ -302,7 +302,8 @@ pub(crate) fn read_text(file: &Path) -> Result<String, String> {
 
 fn absolute(value: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(value);
-    if path.is_absolute() {
+    // No file has a NUL in its name.
+    if path.is_absolute() && !value.contains('\0') {
         Ok(path)
     } else {
         Err(format!("{:?} is not an absolute path", one_line(value, 200)))

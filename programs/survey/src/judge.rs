@@ -171,7 +171,7 @@ fn judge_session(
         End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
         End::Tls { chain, .. } => {
             let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
-            let checked = check_chain(&chain, host, roots, at);
+            let checked = check_chain(&chain, host, roots.anchors(), at);
             certificate = Some(checked.clone());
             Some(Seen::Certificate(checked))
         }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 use super::{Idle, Plan, idle, plan};
 use crate::cache::crowd::{Worth, excess, parent};
 use crate::cache::entry::{Entry, EntryError};
-use crate::cache::store::{Store, StoreError};
+use crate::cache::store::{Store, StoreError, WRITE_TURN};
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
@@ -41,8 +41,6 @@ const BEGIN: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// What an entry may take beyond the setting `timeout`: an overrun, and its write.
 const OVERRUN: Duration = Duration::from_secs(5);
-/// How long a mark waits for those who write the same entry.
-const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// A run that has begun. While it lives there is no other for this cache.
 pub struct Run<'a> {

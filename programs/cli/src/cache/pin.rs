@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
@@ -10,6 +10,7 @@ use serde_json::json;
 use super::super::{Found, Trouble, input, output};
 use super::open;
 use mtasts::cache::entry::{Entry, Held};
+use mtasts::cache::store::WRITE_TURN;
 use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{MAX_POLICY, Mode};
@@ -18,7 +19,6 @@ use mtasts::sender::context::unix_now;
 
 /// The id of a pinned policy. No record announces it, so the first lookup after the pin's end fetches.
 const ID: &[u8] = b"pinned";
-const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// Put a policy of your own into the cache, which no fetch replaces until a day.
 ///

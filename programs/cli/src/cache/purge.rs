@@ -1,6 +1,6 @@
 //! `mtasts cache purge`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
@@ -8,12 +8,9 @@ use serde_json::json;
 use super::super::{Found, Trouble, output};
 use super::open;
 use mtasts::cache::entry::Entry;
-use mtasts::cache::store::Store;
+use mtasts::cache::store::{Store, StoreError, WRITE_TURN};
 use mtasts::protocol::names::Domain;
 use mtasts::sender::context::unix_now;
-
-/// How long a removal waits for those who write the same entry.
-const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// Remove entries from the cache.
 ///
@@ -38,7 +35,7 @@ pub(crate) struct Purge {
 impl Purge {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let (_, store) = open()?;
-        let trouble = |error: mtasts::cache::store::StoreError| Trouble(error.to_string());
+        let trouble = |error: StoreError| Trouble(error.to_string());
         let (mut removed, mut missing) = (0_usize, Vec::new());
         for domain in &self.domain {
             if store.remove(domain).map_err(trouble)? {
@@ -71,7 +68,7 @@ impl Purge {
 }
 
 /// Removes the entry unless a policy in it counts. A file that cannot be read is another matter.
-fn remove_expired(store: &Store, domain: &Domain, now: u64) -> Result<bool, mtasts::cache::store::StoreError> {
+fn remove_expired(store: &Store, domain: &Domain, now: u64) -> Result<bool, StoreError> {
     let mut gone = false;
     store.change(domain, Instant::now() + WRITE_TURN, |stored| {
         let entry = stored.ok()??;

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde::Deserialize;
@@ -16,13 +16,12 @@ use super::super::output::{self, json_line};
 use super::super::{Found, Trouble};
 use super::{Lines, open};
 use mtasts::cache::entry::{Entry, MAX_FILE};
-use mtasts::cache::store::{Store, StoreError};
+use mtasts::cache::store::{Store, StoreError, WRITE_TURN};
 use mtasts::protocol::names::Domain;
 use mtasts::sender::context::unix_now;
 
 /// The longest line of a stream, in octets: in JSON an octet of a file takes six at most.
 const MAX_LINE: u64 = 6 * MAX_FILE as u64 + 1024;
-const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// Write all policies of the cache to stdout, for `mtasts cache import` on another server.
 ///
