@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::store::bounds::Bounds;
+use crate::cache::crowd::Bounds;
 use crate::network::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
 use crate::protocol::text::one_line;
 use crate::sender::exceptions::{self, Exceptions};

@@ -20,5 +20,5 @@ pub fn version() -> &'static str {
 /// The names of the result types (RFC 8460 4.3).
 #[napi]
 pub fn result_names() -> Vec<&'static str> {
-    mtasts::ResultType::ALL.map(mtasts::ResultType::name).to_vec()
+    mtasts::ResultType::ALL.iter().map(|result| result.name()).collect()
 }

@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
+use mtasts::cache::contract::{Cache, CacheError};
 use mtasts::cache::entry::Entry;
-use mtasts::cache::store::{Store, StoreError};
+use mtasts::cache::store::Store;
 use mtasts::protocol::calendar;
 use mtasts::protocol::mx::MxPattern;
 use mtasts::protocol::names::Domain;
@@ -30,7 +31,7 @@ impl<'a> Described<'a> {
         let entry = store.load(domain).transpose()?;
         Some(Self {
             domain,
-            entry: entry.map_err(|error: StoreError| error.to_string()),
+            entry: entry.map_err(|error: CacheError| error.to_string()),
             exception: settings.exceptions.find(domain, now).map(|exception| &**exception),
             uses_are_noted: store.uses_are_noted().unwrap_or(false),
             now,

@@ -6,6 +6,7 @@ use super::super::output::json_line;
 use super::super::{Found, Trouble};
 use super::describe::Described;
 use super::{Lines, open};
+use mtasts::cache::Cache as _;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::text::for_terminal;
 use mtasts::sender::context::unix_now;

@@ -9,8 +9,8 @@ use serde_json::json;
 
 use super::super::{Found, Trouble, input, output};
 use super::open;
+use mtasts::cache::contract::{Cache, WRITE_TURN};
 use mtasts::cache::entry::{Entry, Held};
-use mtasts::cache::store::WRITE_TURN;
 use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{MAX_POLICY, Mode};
@@ -64,7 +64,7 @@ impl Pin {
         let (_, store) = open()?;
         let mode = policy.mode();
         let (held, mut before) = (Arc::new(held), None);
-        let pinned = store.change(&domain, Instant::now() + WRITE_TURN, |stored| {
+        let pinned = store.change(&domain, Instant::now() + WRITE_TURN, &mut |stored| {
             let mut entry = stored.ok().flatten().unwrap_or_else(|| Entry::new(domain.clone()));
             before = entry.live(now).map(|held| held.policy.mode());
             if before != Some(mode) {

@@ -15,8 +15,9 @@ use serde_json::json;
 use super::super::output::{self, json_line};
 use super::super::{Found, Trouble};
 use super::{Lines, open};
+use mtasts::cache::contract::{Cache, CacheError, WRITE_TURN};
 use mtasts::cache::entry::{Entry, MAX_FILE};
-use mtasts::cache::store::{Store, StoreError, WRITE_TURN};
+use mtasts::cache::store::Store;
 use mtasts::protocol::names::Domain;
 use mtasts::sender::context::unix_now;
 
@@ -147,7 +148,7 @@ fn read_line(line: &[u8]) -> Result<Entry, String> {
 }
 
 impl Counts {
-    fn take(&mut self, store: &Store, theirs: Entry) -> Result<(), StoreError> {
+    fn take(&mut self, store: &Store, theirs: Entry) -> Result<(), CacheError> {
         let now = unix_now();
         let pinned = theirs.pinned(now).is_some();
         let Some(entry) = adopted(theirs, now).filter(|_| !pinned) else {
@@ -155,7 +156,7 @@ impl Counts {
             return Ok(());
         };
         let (domain, mut written) = (entry.domain.clone(), false);
-        store.change(&domain, Instant::now() + WRITE_TURN, |stored| {
+        store.change(&domain, Instant::now() + WRITE_TURN, &mut |stored| {
             let ours = stored.ok().flatten();
             let fetched = |entry: &Entry| entry.held.as_ref().map(|held| held.fetched);
             let keep = ours.as_ref().is_some_and(|ours| {
