@@ -45,6 +45,16 @@ class Action(IntEnum):
     DEFER = 4
     """Keep the mail in the queue and try again later. Never a bounce."""
 
+    @property
+    def delivers(self) -> bool:
+        """Whether mail may go to this host."""
+        return bool(lib.mtasts_action_delivers(self.value))
+
+    @property
+    def defers(self) -> bool:
+        """Whether the mail waits: no other host of the domain is to be tried now."""
+        return bool(lib.mtasts_action_defers(self.value))
+
 
 class Seen(IntEnum):
     """What was seen at an MX host."""
@@ -61,6 +71,39 @@ class Seen(IntEnum):
     """The certificate was checked for the name of this host."""
     NO_HOST_LEFT = 5
     """Every host was tried or skipped."""
+
+
+class NoHost(IntEnum):
+    """Why there is no MX host to deliver to."""
+
+    LEFT = 0
+    """There are MX hosts, and each was tried or passed over."""
+    NXDOMAIN = 1
+    """The MX lookup says that the domain does not exist."""
+    NODATA = 2
+    """The MX lookup says that the domain has no MX record."""
+    NULL_MX = 3
+    """The one MX record is `.`: the domain takes no mail (RFC 7505)."""
+
+
+class Channel(IntEnum):
+    """How far a session with an MX host came."""
+
+    NONE = 0
+    """There was no session: the host was passed over by its name, or did not answer."""
+    CLEAR = 1
+    """The session went on in clear."""
+    TLS = 2
+    """The session went on under TLS, whether or not the certificate is good."""
+
+
+class PolicyType(IntEnum):
+    """What a report counts a session under (RFC 8460 4.4)."""
+
+    STS = 2
+    """An MTA-STS policy."""
+    NONE = 9
+    """No policy, or one of mode none: `no-policy-found`."""
 
 
 class ResultType(IntEnum):
