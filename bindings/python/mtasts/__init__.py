@@ -20,7 +20,7 @@ from ._library import lib, text
 from .answer import Answer, Check, Verdict
 from .attempt import Attempt, ReportEvent
 from .errors import AddressRefused, ArgumentError, Defect, Error, InvalidName, IsAddress, SettingsError, Unavailable
-from .resolver import Resolver, check_openssl
+from .resolver import Resolver, from_openssl
 from .words import Action, Channel, Mode, NoHost, PolicyType, ResultType, Seen, Source
 
 __all__ = [
@@ -46,8 +46,8 @@ __all__ = [
     "Source",
     "Unavailable",
     "Verdict",
-    "check_openssl",
     "default_resolver",
+    "from_openssl",
     "lookup",
     "lookup_cached",
     "recheck",
@@ -87,6 +87,6 @@ def recheck(domain: str, *, timeout: float | None = None) -> Answer:
     return default_resolver().recheck(domain, timeout=timeout)
 
 
-def verify_certificate(chain: Sequence[bytes], mx: str, *, at: int | None = None) -> Check:
+def verify_certificate(host: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
     """`Resolver.verify_certificate` with the settings of this host."""
-    return default_resolver().verify_certificate(chain, mx, at=at)
+    return default_resolver().verify_certificate(host, chain, at=at)

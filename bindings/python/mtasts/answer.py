@@ -116,16 +116,16 @@ class Answer(_Owner):
         """Whether a policy asks anything of the MX hosts, in mode enforce or testing."""
         return bool(lib.mtasts_answer_applies(self._asked()))
 
-    def allows_mx(self, mx: str) -> bool:
+    def allows_mx(self, host: str) -> bool:
         """Whether a pattern of the policy allows this MX host (RFC 8461 4.1). None allows what is not a host name.
 
         Args:
-            mx: The name in the MX record, before any CNAME; the domain itself if it has no MX record.
+            host: The name in the MX record, before any CNAME; the domain itself if it has no MX record.
 
         Raises:
             TypeError: The answer comes out of a pickle.
         """
-        name = octets_of(mx)
+        name = octets_of(host)
         return bool(lib.mtasts_answer_allows(self._asked(), name, len(name)) == 1)
 
     def verdict_without_host(self, why: NoHost = NoHost.LEFT) -> Verdict:

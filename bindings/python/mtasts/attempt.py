@@ -49,8 +49,8 @@ class Attempt:
 
     Args:
         answer: The policy of the recipient's domain.
-        mx: The name in the MX record, before any CNAME; the domain itself if it has no MX record. The verdicts also say
-            what happens with a name that is not a host name.
+        host: The name in the MX record, before any CNAME; the domain itself if it has no MX record. It need not be a
+            host name: the verdicts say what happens with such a host.
 
     Raises:
         TypeError: The answer comes out of a pickle.
@@ -59,8 +59,8 @@ class Attempt:
     verdict: Verdict | None = None
     """The last verdict."""
 
-    def __init__(self, answer: Answer, mx: str) -> None:
-        name, error, place = octets_of(mx), new_error(), ffi.new("mtasts_attempt **")
+    def __init__(self, answer: Answer, host: str) -> None:
+        name, error, place = octets_of(host), new_error(), ffi.new("mtasts_attempt **")
         check(lib.mtasts_attempt_new(answer._asked(), name, len(name), place, error), error)
         self._handle = ffi.gc(place[0], lib.mtasts_attempt_free)
 

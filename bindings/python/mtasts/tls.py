@@ -8,7 +8,7 @@ from typing import Any
 from ._library import lib
 from .delivery import Sight, Tls, TlsFailed, one_line
 from .errors import Unavailable
-from .resolver import Resolver, check_openssl
+from .resolver import Resolver, from_openssl
 from .words import Seen
 
 
@@ -42,20 +42,20 @@ class Contexts:
                 context.load_default_certs()
             else:
                 # The library's reader says what is wrong with the file; OpenSSL passes over what it cannot read.
-                self._resolver.verify_certificate([], "example.com")
+                self._resolver.verify_certificate("example.com", [])
                 context.load_verify_locations(roots)
         except OSError as error:
             # That is not the host's fault.
             raise Unavailable(lib.MTASTS_E_SYSTEM, f"the roots in {roots} cannot be used: {error}") from error
         return context
 
-    def sight(self, tls: Tls, connection: ssl.SSLSocket | ssl.SSLObject | None, mx: str) -> Sight:
+    def sight(self, tls: Tls, connection: ssl.SSLSocket | ssl.SSLObject | None, host: str) -> Sight:
         """What was seen of a host with whom the handshake came about."""
         if tls is not Tls.VERIFIED:
             return Sight()
         # Python 3.13 shows the chain: then the library's own eyes see it too, after OpenSSL has let it pass.
         chain: Any = getattr(connection, "get_unverified_chain", None)
-        check = check_openssl(0) if chain is None else self._resolver.verify_certificate(chain(), mx)
+        check = from_openssl(0) if chain is None else self._resolver.verify_certificate(host, chain())
         return Sight(Seen.CERTIFICATE, check)
 
 
@@ -70,7 +70,7 @@ def not_offered(tls: Tls) -> Sight:
 def failed(error: OSError) -> TlsFailed:
     """What a failed handshake means."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailed(Sight(Seen.CERTIFICATE, check_openssl(error.verify_code)))
+        return TlsFailed(Sight(Seen.CERTIFICATE, from_openssl(error.verify_code)))
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     said = one_line(str(reason).replace("_", " ").lower()).decode()
     return TlsFailed(Sight(Seen.HANDSHAKE_FAILED, reason=said))

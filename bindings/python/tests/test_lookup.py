@@ -74,15 +74,15 @@ def test_verdicts(lab: Lab, cache: str) -> None:
         verdict = Attempt(answer, "mx.good.test").saw(seen, reason="a\0b\r\nc")
         assert (verdict.action, verdict.result) == (Action.SKIP_HOST, result)
         assert verdict.sentence.isprintable()
-    bad = mtasts.check_openssl(10)
+    bad = mtasts.from_openssl(10)
     assert not bad and bad.result is ResultType.CERTIFICATE_EXPIRED and bad.reason
-    assert mtasts.check_openssl(0)
+    assert mtasts.from_openssl(0)
     attempt = Attempt(answer, "mx.good.test")
     with pytest.raises(mtasts.ArgumentError):
         attempt.saw(Seen.CERTIFICATE)
     assert attempt.saw(Seen.CERTIFICATE, check=bad).result is ResultType.CERTIFICATE_EXPIRED
     # A refusal stays, whatever a second connection shows.
-    assert attempt.saw(Seen.CERTIFICATE, check=mtasts.check_openssl(0)).action is Action.SKIP_HOST
+    assert attempt.saw(Seen.CERTIFICATE, check=mtasts.from_openssl(0)).action is Action.SKIP_HOST
     assert {action for action in Action if action.delivers} == {Action.DELIVER, Action.DELIVER_AND_REPORT}
     assert [action for action in Action if action.defers] == [Action.DEFER]
 
@@ -92,7 +92,7 @@ def test_an_attempt_counts_once(lab: Lab, cache: str) -> None:
     answer = resolver.lookup("testing.test")
     attempt = Attempt(answer, "MX.testing.test")
     assert attempt.saw().action is Action.DELIVER
-    assert attempt.saw(Seen.CERTIFICATE, check=mtasts.check_openssl(10)).action is Action.DELIVER_AND_REPORT
+    assert attempt.saw(Seen.CERTIFICATE, check=mtasts.from_openssl(10)).action is Action.DELIVER_AND_REPORT
     assert attempt.verdict == attempt.saw()
     with pytest.raises(mtasts.ArgumentError):
         attempt.finish(address="localhost")
@@ -103,12 +103,12 @@ def test_an_attempt_counts_once(lab: Lab, cache: str) -> None:
         "2001:db8::1",
         "192.0.2.1",
         ResultType.CERTIFICATE_EXPIRED,
-        mtasts.check_openssl(10).reason,
+        mtasts.from_openssl(10).reason,
     )
     assert pickle.loads(pickle.dumps(event)) == event
     assert attempt.finish() is None
     good = Attempt(answer, "mx.testing.test")
-    good.saw(Seen.CERTIFICATE, check=mtasts.check_openssl(0))
+    good.saw(Seen.CERTIFICATE, check=mtasts.from_openssl(0))
     event = good.finish(channel=Channel.TLS)
     assert event and event.result is None and event.address is None
     assert Attempt(answer, "mx.testing.test").finish() is None
@@ -140,8 +140,8 @@ def chain_of(host: str) -> list[bytes]:
 def test_certificates(lab: Lab) -> None:
     resolver = mtasts.Resolver()
     good = chain_of("mx.good.test")
-    assert resolver.verify_certificate(good, "mx.good.test")
-    assert mtasts.verify_certificate([good[0], *reversed(good[1:])], "mx.good.test.") == mtasts.Check(None, "")
+    assert resolver.verify_certificate("mx.good.test", good)
+    assert mtasts.verify_certificate("mx.good.test.", [good[0], *reversed(good[1:])]) == mtasts.Check(None, "")
     for chain, host, result in [
         (good, "mx2.good.test", ResultType.CERTIFICATE_HOST_MISMATCH),
         (good[:1], "mx.good.test", ResultType.CERTIFICATE_NOT_TRUSTED),
@@ -150,11 +150,11 @@ def test_certificates(lab: Lab) -> None:
         ([b"no certificate"], "mx.good.test", ResultType.VALIDATION_FAILURE),
         ([], "mx.good.test", ResultType.VALIDATION_FAILURE),
     ]:
-        check = resolver.verify_certificate(chain, host)
+        check = resolver.verify_certificate(host, chain)
         assert check.result is result and check.reason, (host, check)
-    assert resolver.verify_certificate(good, "mx.good.test", at=4_000_000_000).result is ResultType.CERTIFICATE_EXPIRED
+    assert resolver.verify_certificate("mx.good.test", good, at=4_000_000_000).result is ResultType.CERTIFICATE_EXPIRED
     with pytest.raises(mtasts.IsAddress):
-        resolver.verify_certificate(good, "192.0.2.1")
+        resolver.verify_certificate("192.0.2.1", good)
 
 
 def test_the_cache_is_read_and_purged(lab: Lab, cache: str) -> None:
