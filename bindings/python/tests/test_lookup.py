@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,13 @@ def test_an_answer_says_all(lab: Lab, cache: str) -> None:
     assert again.source is Source.CACHED and again.is_same_policy(answer)
     copy = pickle.loads(pickle.dumps(answer))
     assert copy == answer and repr(copy) == repr(answer)
-    for other in ["good.test", "testing.test", "nopolicy.test"]:
-        now = resolver.lookup(other)
-        assert (
-            now.is_same_policy(answer) is now.is_same_policy(copy) is copy.is_same_policy(now) is (other == "good.test")
-        )
+    # A fetch of the unchanged policy makes no new one.
+    time.sleep(1.1)
+    assert resolver.purge("good.test")
+    fetched = resolver.lookup("good.test")
+    assert fetched.fetched and fetched.fetched > answer.fetched
+    for now in [fetched, *map(resolver.lookup, ["testing.test", "nopolicy.test"])]:
+        assert now.is_same_policy(answer) is now.is_same_policy(copy) is copy.is_same_policy(now) is (now is fetched)
     with pytest.raises(TypeError):
         Attempt(copy, "mx.good.test")
     with pytest.raises(TypeError):
