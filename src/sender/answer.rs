@@ -10,7 +10,7 @@ use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::text::Line;
 use crate::protocol::words::ResultType;
 pub use crate::protocol::words::Source;
-use crate::sender::exceptions::Exception;
+use crate::sender::exception::Exception;
 
 /// What stood in the way of a current policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
