@@ -74,6 +74,8 @@ describe('every domain of the test Internet', { timeout: 600_000 }, () => {
               return
             case 'defer':
               return assert.strictEqual(fate, 'deferred', err)
+            case 'bounce':
+              return assert.strictEqual(fate, 'bounced', err)
             case 'deliver':
               // No policy that asks for anything: not the plugin's business.
               return assert.strictEqual(fate, control.fates[entry.name].fate, err)
