@@ -14,14 +14,12 @@ use mtasts::protocol::certificate::check_chain;
 use mtasts::protocol::record::Record;
 use mtasts::sender::context::unix_now;
 use mtasts::{Domain, Policy};
+use mtasts_kit::pki;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 #[path = "../tests/properties/hostile.rs"]
 mod hostile;
-#[path = "../tests/pki/mod.rs"]
-#[allow(dead_code, reason = "tests use the rest")]
-mod pki;
 
 const SIX_LINES: &str = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\n\
                          mx: backupmx.example.com\r\nmax_age: 604800\r\n";

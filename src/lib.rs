@@ -9,42 +9,47 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use mtasts::{Action, Context, Domain, Mode, Seen, Settings, UnixTime, verdict};
+//! use mtasts::{Attempt, Channel, Context, Domain, MxName, NoHost, Peer, Seen, Settings, UnixTime, verdict_without_host};
 //!
-//! # fn connect(_: &Domain) -> Option<Vec<Vec<u8>>> { None }
+//! # fn connect(_: &str) -> Option<Vec<Vec<u8>>> { None }
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     // One context for the process. Making it opens nothing and starts nothing.
 //!     let context = Context::new(Settings::of_process()?);
 //!
-//!     // The policy of the recipient's domain: an error means that the mail waits.
+//!     // The policy of the recipient's domain. An error means that the mail waits.
 //!     let domain: Domain = "example.com".parse()?;
 //!     let answer = context.lookup(&domain, Duration::from_secs(60))?;
 //!     println!("{answer}");
 //!
+//!     // The MX hosts as DNS gave them, the most preferred first.
 //!     for host in ["mx1.example.com", "mx2.example.com"] {
-//!         let host: Domain = host.parse()?;
+//!         let mut attempt = Attempt::new(&answer, MxName::from_mx(host));
 //!
 //!         // May mail go to a host of this name?
-//!         if verdict(&answer, &host, &Seen::Name).action == Action::SkipHost {
-//!             continue;
+//!         let mut verdict = attempt.saw(Seen::Name);
+//!         let mut peer = Peer::default();
+//!         if verdict.action.delivers() {
+//!             // `connect` is the mail server's: it gives the certificates that the host has sent, in DER.
+//!             let seen = match connect(host) {
+//!                 Some(chain) => {
+//!                     peer.channel = Channel::Tls;
+//!                     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
+//!                     Seen::Certificate(context.check_certificate(&chain, &host.parse()?, UnixTime::now())?)
+//!                 }
+//!                 None => Seen::StarttlsNotOffered,
+//!             };
+//!             verdict = attempt.saw(seen);
 //!         }
-//!         // `connect` is the mail server's: it gives the certificates that the host has sent, in DER.
-//!         let Some(chain) = connect(&host) else {
-//!             println!("{}", verdict(&answer, &host, &Seen::StarttlsNotOffered).sentence);
-//!             continue;
-//!         };
-//!         let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-//!         let now = UnixTime::now();
-//!         let checked = context.check_certificate(&chain, &host, now)?;
-//!         let verdict = verdict(&answer, &host, &Seen::Certificate(checked));
-//!         if verdict.action != Action::SkipHost {
+//!         // What a report counts of this session (RFC 8460), at most one event.
+//!         let _event = attempt.finish(peer);
+//!         if verdict.action.delivers() {
 //!             println!("deliver to {host}");
 //!             return Ok(());
 //!         }
+//!         println!("{}", verdict.sentence);
 //!     }
 //!     // No host is left: the mail waits. It is never bounced because of a policy that is still in force.
-//!     assert_ne!(answer.mode(), Mode::None);
-//!     println!("{}", verdict(&answer, &domain, &Seen::NoHostLeft).sentence);
+//!     println!("{}", verdict_without_host(&answer, NoHost::Left).sentence);
 //!     Ok(())
 //! }
 //! ```
@@ -53,10 +58,14 @@
 //!
 //! * [`Settings`]: where the cache is, which name servers and root certificates are used, how long a lookup may take.
 //! * [`Context`] looks up and checks certificates. Clones share it, and any thread and any forked child may use it.
-//! * [`Answer`]: the [`Policy`] or its absence, where it came from ([`Source`]), and what went wrong ([`Failure`]).
-//! * [`verdict`] judges one MX host by what the mail server has [`Seen`] of it, and gives the [`Action`], the
-//!   [`ResultType`] for a report, and a sentence for the log.
+//! * [`Answer`]: the [`Policy`] or its absence, and where it came from ([`Source`]).
+//! * [`Attempt`] judges one MX host by what the mail server has [`Seen`] of it. Each [`Verdict`] has the [`Action`], the
+//!   [`ResultType`] and a sentence for the log; at the end there is at most one [`ReportEvent`].
+//! * [`verdict_without_host`] says what happens to the mail if there is no MX host to deliver to.
 //! * [`Queue`] makes lookups for an event loop: a descriptor becomes readable when there is a [`Completion`].
+//!
+//! An error that a program has to tell apart has a name here. Every other one is a [`std::error::Error`] that prints as one
+//! line.
 //!
 //! # What it does in a process
 //!
@@ -103,15 +112,16 @@ pub mod sys;
 #[doc(hidden)]
 pub mod testing;
 
-pub use network::roots::RootsError;
 pub use protocol::certificate::CertificateFailure;
-pub use protocol::names::{Domain, NameError};
+pub use protocol::mx_name::MxName;
+pub use protocol::names::Domain;
 pub use protocol::policy::{Mode, Policy};
+pub use protocol::report::ReportEvent;
 pub use protocol::words::ResultType;
-pub use sender::answer::{Answer, Failure, Source};
+pub use rustls_pki_types::UnixTime;
+pub use sender::answer::{Answer, Source};
+pub use sender::attempt::{Attempt, Channel, Peer};
 pub use sender::context::{Context, ContextError};
 pub use sender::queue::{Completion, Outcome, Queue, QueueError};
-pub use sender::settings::{Settings, SettingsError};
-pub use sender::verdict::{Action, Seen, Verdict, verdict};
-
-pub use rustls_pki_types::UnixTime;
+pub use sender::settings::Settings;
+pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict_without_host};

@@ -1,14 +1,13 @@
 //! The resolver against name servers on real sockets.
 
-mod dns_server;
-
 use std::time::{Duration, Instant};
 
-use dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx, Resolver};
 use mtasts::{Context, ContextError, Domain, Settings};
+use mtasts_kit::dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
+use mtasts_kit::{Child, give_up_root};
 
 const RECORD: &[u8] = b"v=STSv1; id=20260101T000000;";
 
@@ -489,8 +488,8 @@ fn the_servers_of_the_system_are_asked() {
     std::fs::remove_file(&file).expect("the file");
 }
 
-/// DNS runs on the thread that it is given. A lookup in a program that is not ours starts one: a user whose limit of
-/// processes is used up gets an error, nobody is asked, and the process lives on.
+/// DNS runs on the thread that it is given, and a lookup starts one: a user whose limit of processes is used up gets an
+/// error, nobody is asked, and the process lives on.
 #[test]
 fn a_lookup_starts_a_thread_and_a_question_does_not() {
     let (server, resolver) = server(|asked| Reply::answers(vec![txt(&asked.name, 60, &[RECORD])]));
@@ -499,29 +498,22 @@ fn a_lookup_starts_a_thread_and_a_question_does_not() {
         ..Settings::default()
     };
     settings.set("cache_dir", "").expect("memory alone");
-    // SAFETY: the child calls nothing but system calls and code that works in a forked child by design, and ends
-    // without coming back here.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
+    let child = Child::start(|| {
         let none = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,
         };
-        // SAFETY: a valid pointer; the others take numbers.
-        let ready = unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) == 0 && libc::setuid(65534) == 0 };
+        // SAFETY: a valid pointer.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) }, 0);
+        give_up_root();
         let domain = Domain::parse("lookup.example").expect("a name");
         let result = Context::new(settings).lookup(&domain, Duration::from_secs(20));
         let told =
-            matches!(result, Err(ContextError::Thread(words)) if words.starts_with("the system gives us no thread"));
-        let answered = resolver.txt("_mta-sts.example.com", soon()).is_ok();
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(if ready && told && answered { 0 } else { 1 }) };
-    }
-    assert!(child > 0, "fork: {}", std::io::Error::last_os_error());
-    let mut status = -1;
-    // SAFETY: a valid pointer and a child of ours.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0);
+            matches!(&result, Err(ContextError::Thread(words)) if words.starts_with("the system gives us no thread"));
+        assert!(told, "{result:?}");
+        resolver.txt("_mta-sts.example.com", soon()).expect("an answer");
+    });
+    child.ends_well(Duration::from_secs(30));
     let asked: Vec<String> = server.asked().into_iter().map(|asked| asked.name).collect();
     assert_eq!(asked, ["_mta-sts.example.com"]);
     resolver

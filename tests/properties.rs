@@ -10,6 +10,7 @@ use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
 use mtasts::network::roots::Roots;
 use mtasts::protocol::record::PolicyId;
 use mtasts::{Domain, Policy, ResultType};
+use mtasts_kit::pki;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -18,9 +19,6 @@ use proptest::sample::select;
 mod hostile;
 #[path = "properties/invariants.rs"]
 mod invariants;
-#[path = "pki/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod pki;
 
 /// Pieces of good texts and arbitrary ones between them.
 fn pieces(good: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<u8>> {

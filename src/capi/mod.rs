@@ -6,6 +6,7 @@
 #![allow(non_camel_case_types, reason = "the types are named as C names them")]
 
 mod answer;
+mod attempt;
 mod cache;
 mod check;
 mod context;
@@ -15,6 +16,7 @@ mod queue;
 mod settings;
 
 pub use answer::*;
+pub use attempt::*;
 pub use cache::*;
 pub use check::*;
 pub use context::*;

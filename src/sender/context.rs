@@ -17,7 +17,6 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use rustls_pki_types::UnixTime;
 
 use crate::cache::entry::Entry;
-use crate::cache::memory::Memory;
 use crate::cache::store::Store;
 use crate::cache::{Cache, CacheError};
 use crate::network::roots::RootsError;
@@ -155,7 +154,7 @@ impl Context {
             exceptions: Watched::new(settings.exceptions.clone()),
             cache: match &settings.cache_dir {
                 Some(dir) => Arc::new(Store::new(dir.clone())),
-                None => Arc::new(Memory::default()),
+                None => Arc::new(crate::cache::memory::Memory::default()),
             },
             settings,
             log: Box::new(log),

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use mtasts::{CertificateFailure, Failure, Seen, verdict};
+use mtasts::protocol::words::SeenKind;
+use mtasts::sender::answer::Failure;
+use mtasts::sender::verdict::verdict;
+use mtasts::{CertificateFailure, MxName, NoHost, Seen, verdict_without_host};
 use napi_derive::napi;
 
 use crate::certificate::result_type;
@@ -158,8 +161,11 @@ impl Answer {
     #[napi]
     pub fn verdict(&self, host: String, kind: String, result: Option<String>, reason: String) -> Result<Verdict> {
         guarded(|| {
+            if kind == SeenKind::NoHostLeft.name() {
+                return Ok(verdict_without_host(&self.answer, NoHost::Left).into());
+            }
             let seen = seen(&kind, result.as_deref(), reason)?;
-            Ok(verdict(&self.answer, &name(&host)?, &seen).into())
+            Ok(verdict(&self.answer, &MxName::from_mx(&host), &seen).into())
         })
     }
 }
@@ -175,7 +181,6 @@ fn seen(kind: &str, result: Option<&str>, reason: String) -> Result<Seen> {
             None => Ok(()),
             Some(result) => Err(CertificateFailure::new(result_type(result)?, reason)),
         }),
-        "no-host-left" => Seen::NoHostLeft,
         _ => return Err(Error::new(ARGUMENT, format!("{kind:?} is not a kind of what was seen"))),
     })
 }

@@ -2,9 +2,12 @@
 
 use std::fmt::Display;
 
+use mtasts::network::roots::RootsError;
+use mtasts::protocol::names::NameError;
 use mtasts::protocol::text::one_line;
+use mtasts::sender::settings::SettingsError;
 use mtasts::sys::quiet::quietly;
-use mtasts::{ContextError, Domain, NameError, QueueError, RootsError, SettingsError};
+use mtasts::{ContextError, Domain, QueueError};
 
 /// The `code` of an error.
 pub struct Code(&'static str);

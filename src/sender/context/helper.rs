@@ -54,14 +54,13 @@ impl Shared {
         &self,
         work: impl FnOnce(&dyn Cache) -> Result<String, CacheError>,
     ) -> Result<String, ContextError> {
-        let cache = &*self.cache;
         let Some(dir) = self.settings.cache_dir.as_deref().filter(|_| process::is_root()) else {
-            return Ok(work(cache)?);
+            return Ok(work(&*self.cache)?);
         };
         let owner = owner_of(dir)?;
         // The first letter says how it went: a message is never empty.
         let message = process::in_helper(owner, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
-            match work(cache) {
+            match work(&*self.cache) {
                 Ok(done) => format!("+{done}"),
                 Err(error) => format!("-{error}"),
             }

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
-use crate::cache::contract::{Cache, Lease};
+use crate::cache::Cache;
+use crate::cache::contract::Lease;
 use crate::cache::entry::Entry;
 use crate::network::https::RootSource;
 use crate::protocol::names::Domain;
@@ -21,7 +22,7 @@ const LEASE_WAIT: Duration = Duration::from_secs(2);
 pub(super) struct FetchLease {
     pub(super) cache: Arc<dyn Cache>,
     pub(super) lease: RefCell<Option<Lease>>,
-    /// Why the lease was not had.
+    /// Why the fetch has no lease.
     pub(super) without: RefCell<Option<String>>,
     pub(super) roots: RootSource,
     /// Whether it is DNS or a policy host for which the lookup waits now, and nothing of this host's own.
