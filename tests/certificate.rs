@@ -44,7 +44,7 @@ fn told(result: Result<(), mtasts::CertificateFailure>) -> String {
 }
 
 fn verdict(chain: &[&[u8]], roots: &Roots) -> String {
-    told(check_chain(chain, &domain(MX), roots, today()))
+    told(check_chain(&domain(MX), chain, roots, today()))
 }
 
 #[test]
@@ -338,8 +338,8 @@ fn obsolete_certificates() {
         let roots = Roots::from_file(&here.path(&certificate)).expect("a root");
         // Not `today()`: openssl's certificates begin now.
         told(check_chain(
-            &[&here.read_der("mx.pem")],
             &domain(MX),
+            &[&here.read_der("mx.pem")],
             &roots,
             UnixTime::now(),
         ))
@@ -439,8 +439,8 @@ fn vectors_of_names() {
         let reference = vector["reference"].as_str().expect("a name");
         let result = match Domain::parse(reference) {
             Ok(host) => {
-                let result = check_name(&certificate, &host);
-                assert_eq!(check_chain(&[&certificate], &host, &roots(&[&root]), today()), result);
+                let result = check_name(&host, &certificate);
+                assert_eq!(check_chain(&host, &[&certificate], &roots(&[&root]), today()), result);
                 if let Err(failure) = &result {
                     assert_eq!(failure.result.name(), "certificate-host-mismatch", "{vector}");
                 }
@@ -459,8 +459,8 @@ fn names_and_what_is_said_of_them() {
     let of = |host: &str, names: &[&str]| {
         let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         told(check_name(
-            &host_with_names(&root, &names, &[], Some(host)),
             &domain(host),
+            &host_with_names(&root, &names, &[], Some(host)),
         ))
     };
     assert_eq!(of(MX, &["mx1.example.com"]), "ok");
@@ -596,7 +596,7 @@ fn unreadable() {
         b"-----BEGIN",
     ] {
         assert_eq!(verdict(&[bad], &roots), unreadable);
-        assert_eq!(told(check_name(bad, &domain(MX))), unreadable);
+        assert_eq!(told(check_name(&domain(MX), bad)), unreadable);
     }
 }
 
@@ -786,8 +786,8 @@ fn what_our_library_does_not_support() {
         );
         let roots = Roots::from_file(&here.path("ca.pem")).expect("a root");
         told(check_chain(
-            &[&here.read_der("mx.pem")],
             &domain(MX),
+            &[&here.read_der("mx.pem")],
             &roots,
             UnixTime::now(),
         ))
@@ -870,6 +870,6 @@ proptest! {
         if chain != CHAIN.1 {
             prop_assert_ne!(verdict(&[&chain[0], &chain[1]], roots), "ok");
         }
-        let _ = check_name(&chain[0], &domain(MX));
+        let _ = check_name(&domain(MX), &chain[0]);
     }
 }

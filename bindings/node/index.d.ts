@@ -26,7 +26,7 @@ export type Seen =
   /** Nothing yet but its name: before connecting. */
   | { kind: 'name' }
   /** STARTTLS stands not in its answer to EHLO. */
-  | { kind: 'no-starttls' }
+  | { kind: 'starttls-not-offered' }
   /** It refused the STARTTLS command. */
   | { kind: 'starttls-refused' }
   /** The handshake failed, but not over the certificate. */
@@ -119,7 +119,7 @@ export interface Settings {
 export interface LookupOptions {
   /**
    * Milliseconds from now; then the answer is what the cache knows (root, which does not read it itself, gets
-   * ERR_MTASTS_SYSTEM). At most the setting `timeout`, which is the default.
+   * ERR_MTASTS_UNAVAILABLE). At most the setting `timeout`, which is the default.
    */
   deadline?: number
   /** Rejects the promise with its reason. What is still learnt goes to the cache. */
@@ -172,7 +172,7 @@ export function failureFromNode(code: string): CertificateCheck
 /** For tls.connect: only DNS names of the subjectAltName count (RFC 8461 4.2), where Node also takes the common name. */
 export function checkServerIdentity(hostname: string, cert: { raw: Uint8Array }): Error | undefined
 
-/** `code` says what went wrong; under ERR_MTASTS_SYSTEM and ERR_MTASTS_PANIC nothing is known: let the mail wait. */
+/** `code` says what went wrong; under ERR_MTASTS_UNAVAILABLE and ERR_MTASTS_DEFECT nothing is known: let the mail wait. */
 export class MtaStsError extends Error {
   private constructor()
   readonly code:
@@ -183,7 +183,7 @@ export class MtaStsError extends Error {
     /** A setting is wrong. */
     | 'ERR_MTASTS_SETTINGS'
     /** The system refused what the lookup needs: no process, no thread, no roots, no usable cache directory. */
-    | 'ERR_MTASTS_SYSTEM'
+    | 'ERR_MTASTS_UNAVAILABLE'
     /** The resolver was closed while the lookup was under way. */
     | 'ERR_MTASTS_CANCELLED'
     /** The resolver was closed before. */
@@ -191,7 +191,7 @@ export class MtaStsError extends Error {
     /** An argument is out of its range. */
     | 'ERR_MTASTS_ARGUMENT'
     /** A defect of the library. */
-    | 'ERR_MTASTS_PANIC'
+    | 'ERR_MTASTS_DEFECT'
 }
 
 export const Mode: Readonly<{ ENFORCE: 'enforce'; TESTING: 'testing'; NONE: 'none' }>

@@ -63,7 +63,7 @@ impl std::error::Error for CertificateFailure {}
 /// - `certificate-expired`: it, or one that it depends on, has expired;
 /// - `certificate-not-trusted`: it is not valid yet, is not meant for a server, or no path leads to a root;
 /// - `certificate-host-mismatch`: it does not name the host.
-pub fn check_chain(chain: &[&[u8]], host: &Domain, roots: &Roots, at: UnixTime) -> Result<(), CertificateFailure> {
+pub fn check_chain(host: &Domain, chain: &[&[u8]], roots: &Roots, at: UnixTime) -> Result<(), CertificateFailure> {
     let Some((leaf, others)) = chain.split_first() else {
         return Err(CertificateFailure::new(
             ResultType::ValidationFailure,
@@ -87,7 +87,7 @@ pub fn check_chain(chain: &[&[u8]], host: &Domain, roots: &Roots, at: UnixTime) 
 /// # Errors
 /// `certificate-host-mismatch`, or `validation-failure` if the certificate cannot be read
 /// (`certificate-not-trusted` if it is a kind of certificate that we do not support).
-pub fn check_name(leaf: &[u8], host: &Domain) -> Result<(), CertificateFailure> {
+pub fn check_name(host: &Domain, leaf: &[u8]) -> Result<(), CertificateFailure> {
     named(&read(&CertificateDer::from(leaf))?, host)
 }
 

@@ -133,15 +133,15 @@ words! {
     Ok = 0, "ok";
     /// An argument is NULL or out of range.
     Argument = -1, "argument";
-    /// Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot have a
-    /// policy: deliver as usual.
+    /// Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot
+    /// have a policy: deliver as usual.
     Name = -2, "name";
     /// The name is an IP address or an address literal, which cannot have a policy (RFC 8461 3.4): deliver as usual.
     Address = -3, "address";
     /// A setting or a settings file is wrong. The message names the key and the reason.
     Settings = -4, "settings";
-    /// No answer is possible: this host refused what the call needs (a process, a thread, a descriptor, root certificates,
-    /// a usable cache directory). This says nothing about the domain: defer its mail.
+    /// No answer is possible: this host refused what the call needs (a process, a thread, a descriptor, root
+    /// certificates, a usable cache directory). This says nothing about the domain: defer its mail.
     Unavailable = -5, "unavailable";
     /// A defect of this library. This says nothing about the domain: defer its mail, and report the defect.
     Defect = -6, "defect";

@@ -173,7 +173,7 @@ fn fault(
         ));
     }
     // The name comes first: a host that the policy does not list is wrong however good its certificate is.
-    if !policy.allows(host) {
+    if !policy.allows_mx(host) {
         return Some((
             ResultType::ValidationFailure,
             MX_NOT_IN_POLICY.into(),

@@ -5,6 +5,7 @@
 
 mod abi;
 mod build;
+mod extensible;
 mod internet;
 mod offline;
 #[allow(dead_code, reason = "each test program uses a part of it")]

@@ -46,7 +46,7 @@ impl Internet {
     /// Compiles a program without mercy, in a place where the ordinary user can run it.
     fn compile(&self, source: &str) -> PathBuf {
         let place = self.lab.directory();
-        std::fs::copy(library(), place.join("libmtasts.so.0")).unwrap();
+        std::fs::copy(library(), place.join("libmtasts.so.1")).unwrap();
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let program = place.join(Path::new(source).file_stem().unwrap());
         let output = Command::new("gcc")
@@ -62,7 +62,7 @@ impl Internet {
                 "-I",
             ])
             .args([&root.join("include"), Path::new("-o"), &program, &root.join(source)])
-            .arg(place.join("libmtasts.so.0"))
+            .arg(place.join("libmtasts.so.1"))
             .arg("-Wl,-rpath,$ORIGIN")
             .output()
             .expect("gcc is missing: apt-get install gcc libc6-dev");

@@ -67,7 +67,7 @@ class Session {
     if (!good && code?.startsWith('5') !== true) return this.#refuse(line)
     if (good && this.#starttls) return true
     this.#stage = 'clear'
-    return this.#passes({ kind: 'no-starttls' })
+    return this.#passes({ kind: 'starttls-not-offered' })
   }
 
   #after_starttls(good, line) {

@@ -136,7 +136,7 @@ describe('the hook', () => {
   it('never denies, whatever happens', async () => {
     register()
     for (const lookup of [
-      async () => Promise.reject(error('ERR_MTASTS_SYSTEM')),
+      async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE')),
       () => {
         throw new Error('a defect')
       },
@@ -157,7 +157,7 @@ describe('the hook', () => {
 
   it('lets mail wait where nothing is known of the domain', async () => {
     register()
-    for (const code of ['ERR_MTASTS_SYSTEM', 'ERR_MTASTS_PANIC', 'ERR_MTASTS_CLOSED', undefined]) {
+    for (const code of ['ERR_MTASTS_UNAVAILABLE', 'ERR_MTASTS_DEFECT', 'ERR_MTASTS_CLOSED', undefined]) {
       plugin.resolver.lookup = async () => Promise.reject(error(code, 'no process can be made'))
       const hmail = new HMailItem('example.com')
       await ask(hmail)
@@ -180,7 +180,7 @@ describe('the hook', () => {
 
   it('leaves the routes of other plugins alone, also where nothing is known', async () => {
     register()
-    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_SYSTEM'))
+    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE'))
     const hmail = new HMailItem('example.com')
     await ask(hmail)
     const route = [{ exchange: 'relay.example.net' }]
@@ -190,7 +190,7 @@ describe('the hook', () => {
 
   it('lets go of the items when it is switched off', async () => {
     register()
-    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_SYSTEM'))
+    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE'))
     const hmail = new HMailItem('example.com')
     await ask(hmail)
     plugin.cfg.enabled = false

@@ -3,7 +3,7 @@
 use std::ffi::c_char;
 use std::ptr;
 
-use mtasts::capi;
+use mtasts::{Action, Mode, SeenKind, Source, Status, capi};
 use napi_derive::napi;
 
 use crate::certificate::{result_name, result_number};
@@ -65,24 +65,16 @@ impl Answer {
     #[napi(getter)]
     pub fn mode(&self) -> &'static str {
         // SAFETY: as above.
-        match unsafe { capi::mtasts_answer_mode(self.answer) } {
-            capi::MTASTS_MODE_ENFORCE => "enforce",
-            capi::MTASTS_MODE_TESTING => "testing",
-            _ => "none",
-        }
+        let mode = unsafe { capi::mtasts_answer_mode(self.answer) };
+        Mode::from_number(mode).map_or("none", Mode::name)
     }
 
     /// Where the answer came from.
     #[napi(getter)]
     pub fn source(&self) -> &'static str {
         // SAFETY: as above.
-        match unsafe { capi::mtasts_answer_source(self.answer) } {
-            capi::MTASTS_SOURCE_FRESH => "fresh",
-            capi::MTASTS_SOURCE_CACHED => "cached",
-            capi::MTASTS_SOURCE_CACHED_AFTER_FAILURE => "cached-after-failure",
-            capi::MTASTS_SOURCE_NO_POLICY => "no-policy",
-            _ => "could-not-learn",
-        }
+        let source = unsafe { capi::mtasts_answer_source(self.answer) };
+        Source::from_number(source).map_or("could-not-learn", Source::name)
     }
 
     /// The id of the policy.
@@ -172,7 +164,7 @@ impl Answer {
     #[napi]
     pub fn match_mx(&self, host: String) -> bool {
         // SAFETY: as above; the text has its length. What is no host name is allowed by no pattern.
-        let allows = unsafe { capi::mtasts_answer_allows(self.answer, host.as_ptr().cast::<c_char>(), host.len()) };
+        let allows = unsafe { capi::mtasts_answer_allows_mx(self.answer, host.as_ptr().cast::<c_char>(), host.len()) };
         allows == 1
     }
 
@@ -182,20 +174,15 @@ impl Answer {
         let reason = text::to_c(&reason);
         let seen = capi::mtasts_seen {
             size: size_of::<capi::mtasts_seen>(),
-            kind: match kind.as_str() {
-                "name" => capi::MTASTS_SEEN_NAME,
-                "no-starttls" => capi::MTASTS_SEEN_NO_STARTTLS,
-                "starttls-refused" => capi::MTASTS_SEEN_STARTTLS_REFUSED,
-                "handshake-failed" => capi::MTASTS_SEEN_HANDSHAKE_FAILED,
-                "certificate" => capi::MTASTS_SEEN_CERTIFICATE,
-                "no-host-left" => capi::MTASTS_SEEN_NO_HOST_LEFT,
-                _ => {
-                    return Err(failure(
-                        capi::MTASTS_E_ARGUMENT,
+            kind: SeenKind::from_name(&kind).map_or_else(
+                || {
+                    Err(failure(
+                        Status::Argument,
                         format!("{kind:?} is no kind of what was seen"),
-                    ));
-                }
-            },
+                    ))
+                },
+                |kind| Ok(kind.number()),
+            )?,
             result: result.map_or(Ok(0), |name| result_number(&name))?,
             reason: reason.as_ptr(),
         };
@@ -212,12 +199,7 @@ impl Answer {
             unsafe { capi::mtasts_verdict(self.answer, name, length, &raw const seen, &raw mut decision, error) }
         })?;
         Ok(Verdict {
-            action: match decision.action {
-                capi::MTASTS_ACTION_DELIVER => "deliver",
-                capi::MTASTS_ACTION_DELIVER_AND_REPORT => "deliver-and-report",
-                capi::MTASTS_ACTION_SKIP_HOST => "skip-host",
-                _ => "defer",
-            },
+            action: Action::from_number(decision.action).unwrap_or(Action::Defer).name(),
             result: result_name(decision.result),
             reason_code: text::in_place(&decision.reason_code),
             sentence: text::in_place(&decision.sentence),

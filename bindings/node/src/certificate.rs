@@ -2,7 +2,7 @@
 
 use std::ffi::CStr;
 
-use mtasts::capi;
+use mtasts::{Status, capi};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -39,8 +39,8 @@ pub(crate) fn told(place: &capi::mtasts_check) -> Check {
 pub fn failure_from_node(code: String) -> Result<Check> {
     let mut place = place();
     // SAFETY: a NUL-terminated text, and a place whose size is set.
-    match unsafe { capi::mtasts_check_node(text::to_c(&code).as_ptr(), &raw mut place) } {
-        capi::MTASTS_OK => Ok(told(&place)),
+    match unsafe { capi::mtasts_from_node(text::to_c(&code).as_ptr(), &raw mut place) } {
+        0 => Ok(told(&place)),
         status => Err(meaning(status)),
     }
 }
@@ -81,5 +81,5 @@ pub(crate) fn result_number(name: &str) -> Result<i32> {
     let found = results().find(|(_, known)| *known == name);
     found
         .map(|(number, _)| number)
-        .ok_or_else(|| failure(capi::MTASTS_E_ARGUMENT, format!("{name:?} is no result type")))
+        .ok_or_else(|| failure(Status::Argument, format!("{name:?} is no result type")))
 }

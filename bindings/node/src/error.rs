@@ -1,6 +1,6 @@
 //! Errors of the library as errors of JavaScript: the code is a text, such as `ERR_MTASTS_NAME`.
 
-use mtasts::capi;
+use mtasts::{Status, capi};
 
 use crate::text;
 
@@ -19,17 +19,23 @@ impl From<napi::Status> for Code {
     }
 }
 
+impl From<Status> for Code {
+    fn from(status: Status) -> Self {
+        status.number().into()
+    }
+}
+
 impl From<i32> for Code {
     fn from(status: i32) -> Self {
-        Self(match status {
-            capi::MTASTS_E_ARGUMENT => "ERR_MTASTS_ARGUMENT",
-            capi::MTASTS_E_NAME => "ERR_MTASTS_NAME",
-            capi::MTASTS_E_ADDRESS => "ERR_MTASTS_ADDRESS",
-            capi::MTASTS_E_SETTINGS => "ERR_MTASTS_SETTINGS",
-            capi::MTASTS_E_SYSTEM => "ERR_MTASTS_SYSTEM",
-            capi::MTASTS_E_FORKED => "ERR_MTASTS_FORKED",
-            capi::MTASTS_E_CANCELLED => "ERR_MTASTS_CANCELLED",
-            _ => "ERR_MTASTS_PANIC",
+        Self(match Status::from_number(status) {
+            Some(Status::Argument) => "ERR_MTASTS_ARGUMENT",
+            Some(Status::Name) => "ERR_MTASTS_NAME",
+            Some(Status::Address) => "ERR_MTASTS_ADDRESS",
+            Some(Status::Settings) => "ERR_MTASTS_SETTINGS",
+            Some(Status::Unavailable) => "ERR_MTASTS_UNAVAILABLE",
+            Some(Status::Forked) => "ERR_MTASTS_FORKED",
+            Some(Status::Cancelled) => "ERR_MTASTS_CANCELLED",
+            _ => "ERR_MTASTS_DEFECT",
         })
     }
 }
@@ -38,14 +44,14 @@ pub type Error = napi::Error<Code>;
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// A failure with a status of the library.
-pub(crate) fn failure(status: i32, message: impl Into<String>) -> Error {
+pub(crate) fn failure(status: impl Into<Code>, message: impl Into<String>) -> Error {
     Error::new(status.into(), message.into())
 }
 
 /// A failure of a call to the system.
 pub(crate) fn refused(what: &str) -> Error {
     failure(
-        capi::MTASTS_E_SYSTEM,
+        Status::Unavailable,
         format!("{what}: {}", std::io::Error::last_os_error()),
     )
 }

@@ -152,7 +152,7 @@ impl Resolver {
             status => return Err(meaning(status)),
         }
         let id = done.id.cast_signed();
-        if done.status == capi::MTASTS_OK {
+        if done.status == 0 {
             // SAFETY: the library has given it to us.
             let answer = unsafe { Answer::take(done.answer) };
             return Ok(Some(Completion {
@@ -216,7 +216,7 @@ impl Resolver {
         call(|error| {
             let (chain, count, check) = (octets.as_ptr(), octets.len(), &raw mut check);
             // SAFETY: the context is alive or NULL, the text has its length and the chain its certificates.
-            unsafe { capi::mtasts_check_certificate(self.context, name, length, chain, count, at, check, error) }
+            unsafe { capi::mtasts_verify_certificate(self.context, name, length, chain, count, at, check, error) }
         })?;
         Ok(certificate::told(&check))
     }

@@ -116,7 +116,7 @@ class Answer(_Owner):
             TypeError: The answer comes out of a pickle.
         """
         name = octets_of(mx)
-        return bool(lib.mtasts_answer_allows(self._asked(), name, len(name)) == 1)
+        return bool(lib.mtasts_answer_allows_mx(self._asked(), name, len(name)) == 1)
 
     def verdict(self, mx: str, seen: Seen = Seen.NAME, *, check: Check | None = None, reason: str = "") -> Verdict:
         """What to do with this MX host (RFC 8461 4, 5). Ask before connecting, again after EHLO or the TLS handshake,

@@ -67,7 +67,7 @@ console.log(
   version,
   failureFromNode('CERT_HAS_EXPIRED').reason,
   matchMx(await lookup('example.com'), 'mx.example.com'),
-  verdict(lookupCached('example.com'), 'mx.example.com', { kind: 'no-starttls' }).reasonCode,
+  verdict(lookupCached('example.com'), 'mx.example.com', { kind: 'starttls-not-offered' }).reasonCode,
   verifyCertificate('mx.example.com', []).result,
   all.version,
   answer.toJSON(),
