@@ -23,15 +23,23 @@
  *     else if (status != MTASTS_OK) ...                                    // defer the mail; log error.message
  *
  *     // For each MX host in order of preference: before you connect ...
+ *     mtasts_attempt *attempt;
  *     mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
  *     mtasts_decision decision = {.size = sizeof decision};
- *     mtasts_verdict(answer, mx_host, MTASTS_NUL_TERMINATED, &seen, &decision, &error);
+ *     mtasts_attempt_new(answer, mx_host, MTASTS_NUL_TERMINATED, &attempt, &error);
+ *     mtasts_attempt_saw(attempt, &seen, &decision, &error);
  *     // ... and after EHLO or the TLS handshake, with the chain that the host sent:
  *     mtasts_check check = {.size = sizeof check};
  *     mtasts_verify_certificate(context, mx_host, MTASTS_NUL_TERMINATED, chain, count, 0, &check, &error);
  *     seen.kind = MTASTS_SEEN_CERTIFICATE, seen.result = check.result, seen.reason = check.reason;
- *     mtasts_verdict(answer, mx_host, MTASTS_NUL_TERMINATED, &seen, &decision, &error);
+ *     mtasts_attempt_saw(attempt, &seen, &decision, &error);
  *     // decision.action says what to do. decision.sentence is for the log.
+ *     // At the end of the session: what a TLS report counts of it.
+ *     mtasts_event event = {.size = sizeof event};
+ *     if (mtasts_attempt_finish(attempt, NULL, &event, &error) == 1) ...
+ *     mtasts_attempt_free(attempt);
+ *     // No host was left, or there was none:
+ *     mtasts_verdict_without_host(answer, MTASTS_NO_HOST_LEFT, &decision, &error);
  *
  *     mtasts_answer_free(answer);
  *
@@ -120,6 +128,11 @@ typedef struct mtasts_context mtasts_context;
 // The answer of a lookup. It never changes, any number of threads may read it at the same time, and it may outlive its
 // context. All texts that it lends are valid as long as the answer.
 typedef struct mtasts_answer mtasts_answer;
+
+// An attempt to deliver to one MX host. It remembers what was seen there. For one thread at a time; different attempts
+// are independent. The answer may be freed before it. It has no descriptor, no thread and no lock: a child that the
+// program forks may continue with its copy and has to free it.
+typedef struct mtasts_attempt mtasts_attempt;
 
 // A queue of lookups for an event loop. For any number of threads at the same time, but only in the process that
 // created it.
@@ -358,7 +371,7 @@ typedef enum mtasts_source {
 } mtasts_source;
 
 // What a TLS report calls a failure (RFC 8460 4.3). The numbers are those of libtlsrpt, which Postfix uses too.
-typedef enum mtasts_result {
+typedef enum mtasts_result_type {
     // The MX host did not offer STARTTLS, or refused it (RFC 8460 4.3.1).
     MTASTS_RESULT_STARTTLS_NOT_SUPPORTED = 201,
     // The certificate does not name the MX host (RFC 8460 4.3.1).
@@ -381,7 +394,7 @@ typedef enum mtasts_result {
     MTASTS_RESULT_DNSSEC_INVALID = 305,
     // DANE: the sender requires it, and the host has no TLSA records (RFC 8460 4.3.2.1).
     MTASTS_RESULT_DANE_REQUIRED = 306,
-} mtasts_result;
+} mtasts_result_type;
 
 // What the domain asks for: one of `MTASTS_MODE_*`. `MTASTS_MODE_NONE` also if there is no policy or if `answer` is
 // NULL.
@@ -442,6 +455,21 @@ const char *mtasts_answer_explanation(const mtasts_answer *answer);
 // Returns 1 or 0 (0 also if there is no policy), `MTASTS_E_ARGUMENT`, or `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if
 // `host` is not a host name: no pattern matches it.
 int32_t mtasts_answer_allows_mx(const mtasts_answer *answer, const char *host, size_t length);
+
+// 1 if a host that fails the policy gets no mail (the mode is `MTASTS_MODE_ENFORCE`), otherwise 0. If it is 1, a
+// session with an MX host needs TLS with a certificate that passes. 0 also if `answer` is NULL.
+int32_t mtasts_answer_enforces(const mtasts_answer *answer);
+
+// 1 if a policy asks anything of the MX hosts (the mode is `MTASTS_MODE_ENFORCE` or `MTASTS_MODE_TESTING`), otherwise
+// 0. If it is 0, no host is judged. 0 also if `answer` is NULL.
+int32_t mtasts_answer_applies(const mtasts_answer *answer);
+
+// Compares two answers for a domain, such as one from before and that of `mtasts_recheck`, by mode, id and MX
+// patterns. The fetch time does not count: each refresh changes it. If the policies differ, try to deliver mail that
+// was refused under one of them again before you bounce it (RFC 8461 5).
+//
+// Returns 1 if they are the same, otherwise 0; or `MTASTS_E_ARGUMENT` if one of them is NULL.
+int32_t mtasts_answer_is_same_policy(const mtasts_answer *answer, const mtasts_answer *other);
 
 // Frees an answer and the texts that it lent. NULL is allowed.
 void mtasts_answer_free(mtasts_answer *answer);
@@ -514,7 +542,14 @@ typedef struct mtasts_decision {
     char sentence[MTASTS_SENTENCE_SIZE];
 } mtasts_decision;
 
-// Decides what the MTA must do with an MX host, by the policy and by what the MTA saw there (RFC 8461 4, 5).
+// 1 if mail may go to the host (`MTASTS_ACTION_DELIVER`, `MTASTS_ACTION_DELIVER_AND_REPORT`), otherwise 0.
+int32_t mtasts_action_delivers(int32_t action);
+
+// 1 if the mail has to wait and no other host of the domain may be tried now (`MTASTS_ACTION_DEFER`), otherwise 0.
+int32_t mtasts_action_defers(int32_t action);
+
+// Decides what the MTA must do with an MX host, by the policy and by one sight only (RFC 8461 4, 5). An
+// `mtasts_attempt` decides by all that was seen of a host.
 //
 // Call it before you connect (`MTASTS_SEEN_NAME`), and again after EHLO or the TLS handshake. If no host is left, call
 // it once more for the sentence (`MTASTS_SEEN_NO_HOST_LEFT`).
@@ -529,6 +564,149 @@ int32_t mtasts_verdict(const mtasts_answer *answer,
                        const mtasts_seen *seen,
                        mtasts_decision *out,
                        mtasts_error *error);
+
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Attempt: one MX host, and what a report counts of it
+// ---------------------------------------------------------------------------------------------------------------------
+
+// Why there is no MX host to deliver to.
+typedef enum mtasts_no_host {
+    // There are MX hosts, and each was tried or skipped.
+    MTASTS_NO_HOST_LEFT = 0,
+    // The MX lookup says that the domain does not exist (NXDOMAIN).
+    MTASTS_NO_HOST_NXDOMAIN = 1,
+    // The MX lookup says that the domain has no MX record (NODATA). Its only MX host would be the domain itself
+    // (RFC 5321 5.1).
+    MTASTS_NO_HOST_NODATA = 2,
+    // The only MX record is `.`: the domain accepts no mail (RFC 7505).
+    MTASTS_NO_HOST_NULL_MX = 3,
+} mtasts_no_host;
+
+// How far the session with an MX host came.
+typedef enum mtasts_channel {
+    // There was no session: the host was skipped by its name, or did not answer.
+    MTASTS_CHANNEL_NONE = 0,
+    // The session continued in clear text.
+    MTASTS_CHANNEL_CLEAR = 1,
+    // The session continued under TLS, whether or not the certificate is good.
+    MTASTS_CHANNEL_TLS = 2,
+} mtasts_channel;
+
+// The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
+// libtlsrpt.
+typedef enum mtasts_policy_type {
+    // An MTA-STS policy. Its text is empty if the domain announces a policy that could not be fetched.
+    MTASTS_POLICY_STS = 2,
+    // The domain has no policy, or a policy in mode none.
+    MTASTS_POLICY_NO_POLICY_FOUND = 9,
+} mtasts_policy_type;
+
+// The size of `host` in `mtasts_event`, in octets. The closing NUL is included.
+#define MTASTS_HOST_SIZE 256
+
+// The size of an address in `mtasts_event`, in octets. The closing NUL is included.
+#define MTASTS_ADDRESS_SIZE 46
+
+// The other side of a session, for the report. An extensible struct: set `size`, and set fields that you do not use to
+// zero.
+typedef struct mtasts_peer {
+    // `sizeof(mtasts_peer)`, set by the caller.
+    size_t size;
+    // How far the session came: one of `MTASTS_CHANNEL_*`.
+    int32_t channel;
+    // The IP address of the host as text, closed by a NUL, without brackets and without a zone. May be NULL.
+    const char *address;
+    // The IP address that the connection came from, likewise. May be NULL.
+    const char *local_address;
+} mtasts_peer;
+
+// What a TLS report counts of one session (RFC 8460 4.4). An extensible struct: set `size` before the call.
+//
+// The policy text and the MX patterns for the report are those of the answer, if its mode is not `MTASTS_MODE_NONE`.
+typedef struct mtasts_event {
+    // `sizeof(mtasts_event)`, set by the caller.
+    size_t size;
+    // One of `MTASTS_POLICY_*`.
+    int32_t policy_type;
+    // 0 for a success, otherwise one of `MTASTS_RESULT_*`.
+    int32_t result;
+    // The MX host, closed by a NUL: a host name in A-labels and lower case, or one clean line if the MX record names
+    // something else.
+    char host[MTASTS_HOST_SIZE];
+    // The address of the host, closed by a NUL; empty if there is none.
+    char address[MTASTS_ADDRESS_SIZE];
+    // The address that the connection came from, closed by a NUL; empty if there is none.
+    char local_address[MTASTS_ADDRESS_SIZE];
+    // The failure-reason-code, closed by a NUL; empty for a success.
+    char reason_code[MTASTS_REASON_SIZE];
+} mtasts_event;
+
+// Begins an attempt to deliver to one MX host. Create one for each host, and a new one for each further session with
+// the same host, such as at another of its addresses.
+//
+// `host` is the name in the MX record, before any CNAME is followed, with or without a root dot. For a domain without
+// MX records it is the domain. A name that is not a host name (an IP address, an underscore, octets that are not
+// UTF-8) is not an error: the verdicts say what happens with such a host.
+//
+// `out` receives the attempt. Free it with `mtasts_attempt_free`.
+//
+// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
+int32_t mtasts_attempt_new(const mtasts_answer *answer,
+                           const char *host,
+                           size_t length,
+                           mtasts_attempt **out,
+                           mtasts_error *error);
+
+// Decides what the MTA must do after this sight and all sights before it (RFC 8461 4, 5). Call it with
+// `MTASTS_SEEN_NAME` before you connect, then with what the EHLO reply, the STARTTLS reply or the TLS handshake
+// showed. Obey each verdict.
+//
+// After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
+// enforced, mail is delivered, and the verdict keeps naming the first failure.
+//
+// `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
+//
+// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
+int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
+                           const mtasts_seen *seen,
+                           mtasts_decision *out,
+                           mtasts_error *error);
+
+// Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each attempt, a failure
+// or a success. Call it when the session is over or the host was skipped. A second call returns nothing.
+//
+// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good; nothing
+//   for a host that did not answer.
+// * If the policy could not be fetched or renewed: a session with a host that did not fail is a failure of the policy.
+// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the handshake
+//   failed.
+//
+// `peer` may be NULL if there was no session.
+//
+// Returns 1 with the event in `out`; 0 if there is nothing to count; or `MTASTS_E_ARGUMENT`, and the attempt
+// continues.
+int32_t mtasts_attempt_finish(mtasts_attempt *attempt,
+                              const mtasts_peer *peer,
+                              mtasts_event *out,
+                              mtasts_error *error);
+
+// Frees an attempt. NULL is allowed. An attempt that was not finished is not counted.
+void mtasts_attempt_free(mtasts_attempt *attempt);
+
+// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
+//
+// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
+// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
+// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
+// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
+// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
+//
+// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
+int32_t mtasts_verdict_without_host(const mtasts_answer *answer,
+                                    int32_t why,
+                                    mtasts_decision *out,
+                                    mtasts_error *error);
 
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ use std::process::{Command, Output, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::sender::context::unix_now;
 use mtasts::{Context, Domain, Entry, Settings};

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::{Answer, Context, Domain, Entry, Settings};
 use mtasts_lab::{self as lab, Lab};

@@ -9,7 +9,7 @@ use mtasts::protocol::words::{self, Vocabulary};
 /// A part of the header: its title, its enums, its module.
 type Section = (&'static str, &'static [Vocabulary], &'static str);
 
-const SECTIONS: [Section; 10] = [
+const SECTIONS: [Section; 11] = [
     ("Status and errors", &[words::Status::VOCABULARY], "error"),
     ("Settings", &[], "settings"),
     ("Context and lookup", &[], "context"),
@@ -26,6 +26,15 @@ const SECTIONS: [Section; 10] = [
         "Verdict on an MX host",
         &[words::SeenKind::VOCABULARY, words::Action::VOCABULARY],
         "verdict",
+    ),
+    (
+        "Attempt: one MX host, and what a report counts of it",
+        &[
+            words::NoHost::VOCABULARY,
+            words::Channel::VOCABULARY,
+            words::PolicyType::VOCABULARY,
+        ],
+        "attempt",
     ),
     ("Checks: certificates and addresses", &[], "check"),
     ("Queue: lookups in an event loop", &[], "queue"),
@@ -67,11 +76,13 @@ fn enumeration(vocabulary: &Vocabulary) -> String {
     for line in vocabulary.about {
         writeln!(text, "//{line}").unwrap();
     }
-    let tag = match vocabulary.name {
-        "ResultType" => "mtasts_result".to_owned(),
-        "SeenKind" => "mtasts_seen_kind".to_owned(),
-        name => format!("mtasts_{}", name.to_lowercase()),
-    };
+    let mut tag = "mtasts".to_owned();
+    for letter in vocabulary.name.chars() {
+        if letter.is_uppercase() {
+            tag.push('_');
+        }
+        tag.push(letter.to_ascii_lowercase());
+    }
     writeln!(text, "typedef enum {tag} {{").unwrap();
     for word in vocabulary.words {
         for line in word.meaning {

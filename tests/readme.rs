@@ -39,13 +39,16 @@ fn the_settings_are_read_and_none_is_missing() {
 
 #[test]
 fn links_lead_somewhere() {
-    for name in ["README.md", "ARCHITECTURE.md", "CHANGELOG.md"] {
-        for target in file(name)
+    let docs = ["cache", "decisions", "fork", "glossary", "root"].map(|name| format!("docs/{name}.md"));
+    let pages = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(str::to_owned);
+    for name in pages.into_iter().chain(docs) {
+        let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
+        for target in file(&name)
             .split("](")
             .skip(1)
             .map(|rest| rest.split(')').next().unwrap().to_owned())
         {
-            let there = target.starts_with("https://") || Path::new(env!("CARGO_MANIFEST_DIR")).join(&target).exists();
+            let there = target.starts_with("https://") || page.with_file_name(&target).exists();
             assert!(there, "{name}: {target}");
         }
     }

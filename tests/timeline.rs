@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::network::dns::{Dns, DnsError, Mx, Txt};
 use mtasts::network::https::{FetchError, Https};
@@ -197,7 +198,7 @@ fn first_contact_waits_for_the_policy_host_too() {
             (Source::CouldNotLearn, Some(T + HOUR)),
             "{first}"
         );
-        let verdict = mtasts::verdict(&first, &domain, &mtasts::Seen::Name);
+        let verdict = mtasts::verdict(&first, &domain.clone().into(), &mtasts::Seen::Name);
         assert_eq!(verdict.action, mtasts::Action::Defer);
         assert!(
             verdict.sentence.contains("https://mta-sts.example.com"),

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use once_cell::race::OnceBox;
 
-use super::error::{guard, quietly};
+use super::error::guard;
 use super::{c_text, free, handle, name};
 use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::words::ResultType;
 use crate::sender::answer::Answer;
+use crate::sys::quiet::quietly;
 
 /// The answer of a lookup. It never changes, any number of threads may read it at the same time, and it may outlive its
 /// context. All texts that it lends are valid as long as the answer.
@@ -233,6 +234,41 @@ pub unsafe extern "C" fn mtasts_answer_allows_mx(
         Ok(i32::from(
             answer.answer.policy().is_some_and(|policy| policy.allows_mx(&host)),
         ))
+    };
+    // SAFETY: there is no error struct.
+    unsafe { guard(ptr::null_mut(), body) }
+}
+
+/// 1 if a host that fails the policy gets no mail (the mode is `MTASTS_MODE_ENFORCE`), otherwise 0. If it is 1, a
+/// session with an MX host needs TLS with a certificate that passes. 0 also if `answer` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_answer_enforces(answer: *const mtasts_answer) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { number(answer, 0, |answer| i32::from(answer.enforces())) }
+}
+
+/// 1 if a policy asks anything of the MX hosts (the mode is `MTASTS_MODE_ENFORCE` or `MTASTS_MODE_TESTING`), otherwise
+/// 0. If it is 0, no host is judged. 0 also if `answer` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_answer_applies(answer: *const mtasts_answer) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { number(answer, 0, |answer| i32::from(answer.applies())) }
+}
+
+/// Compares two answers for a domain, such as one from before and that of `mtasts_recheck`, by mode, id and MX
+/// patterns. The fetch time does not count: each refresh changes it. If the policies differ, try to deliver mail that
+/// was refused under one of them again before you bounce it (RFC 8461 5).
+///
+/// Returns 1 if they are the same, otherwise 0; or `MTASTS_E_ARGUMENT` if one of them is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_answer_is_same_policy(
+    answer: *const mtasts_answer,
+    other: *const mtasts_answer,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (answer, other) = unsafe { (handle(answer)?, handle(other)?) };
+        Ok(i32::from(answer.answer.is_same_policy(&other.answer)))
     };
     // SAFETY: there is no error struct.
     unsafe { guard(ptr::null_mut(), body) }

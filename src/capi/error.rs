@@ -1,14 +1,11 @@
 //! What goes wrong with a call, told to C; and the guard around each export.
 
-use std::cell::Cell;
 use std::ffi::c_char;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::copy_text;
 use super::extensible::{Extensible, Place, zeroed};
 use crate::protocol::words::Status;
-use crate::sys::thread;
+use crate::sys::quiet::quietly;
 
 /// The size of `message` in `mtasts_error` and `mtasts_completion`, in octets. The closing NUL is included.
 pub const MTASTS_MESSAGE_SIZE: usize = 508;
@@ -51,11 +48,6 @@ impl Fault {
     }
 }
 
-thread_local! {
-    /// Whether this thread is inside the library, where a panic is ours to report.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Runs the body of an export: an error goes to `error` and becomes the status, a panic becomes [`Status::Defect`].
 ///
 /// # Safety
@@ -74,28 +66,4 @@ pub(super) unsafe fn guard(error: *mut mtasts_error, body: impl FnOnce() -> Resu
         place.write(&told);
     }
     fault.status.number()
-}
-
-/// Runs `body`; nothing where it panicked.
-pub(super) fn quietly<T>(body: impl FnOnce() -> T) -> Option<T> {
-    silence_panics();
-    let outer = INSIDE.replace(true);
-    let done = catch_unwind(AssertUnwindSafe(body));
-    INSIDE.set(outer);
-    done.ok()
-}
-
-/// Makes panics inside the library silent: stderr is the SMTP client or the cron mail of the host. Other panics of a
-/// Rust host that links us go to the hook that was there.
-fn silence_panics() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.load(Ordering::Relaxed) || DONE.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !INSIDE.get() && !thread::is_own() {
-            before(panic);
-        }
-    }));
 }

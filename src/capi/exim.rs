@@ -21,14 +21,16 @@ use base64::engine::general_purpose::STANDARD;
 use once_cell::race::OnceBox;
 
 use super::c_text;
-use super::error::quietly;
 use crate::protocol::certificate;
+use crate::protocol::mx_name::MxName;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::sender::answer::Answer;
+use crate::sender::attempt::Attempt;
 use crate::sender::context::Context;
 use crate::sender::settings::Settings;
-use crate::sender::verdict::{Action, Seen, verdict};
+use crate::sender::verdict::{NoHost, Seen, verdict_without_host};
+use crate::sys::quiet::quietly;
 
 /// Exim's OK: the text in `yield` is the result.
 const OK: c_int = 0;
@@ -85,10 +87,10 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
             let exception = quoted(&exception.to_string());
             return Ok(format!("mode={} id={} exception={exception}", answer.mode(), held.id));
         }
-        if answer.mode() != Mode::Enforce {
+        if !answer.enforces() {
             return Ok(format!("mode={} id={}", answer.mode(), held.id));
         }
-        let wrong = verdict(&answer, answer.domain(), &Seen::NoHostLeft).sentence;
+        let wrong = verdict_without_host(&answer, NoHost::Left).sentence;
         let ignore = match hosts {
             None => list::of_patterns(&held.policy),
             Some(hosts) => list::of_hosts(&held.policy, answer.domain(), hosts),
@@ -133,11 +135,8 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
         let Some(answer) = ask(domain)? else {
             return Ok("yes".into());
         };
-        let allowed = match Domain::parse(host) {
-            Ok(host) => verdict(&answer, &host, &Seen::Name).action != Action::SkipHost,
-            Err(_) => answer.mode() != Mode::Enforce,
-        };
-        Ok(if allowed { "yes" } else { "no" }.into())
+        let verdict = Attempt::new(&answer, MxName::from_mx(host)).saw(Seen::Name);
+        Ok(if verdict.action.delivers() { "yes" } else { "no" }.into())
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
@@ -160,8 +159,7 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
         let context = context()?;
         let before = context.lookup_cached(&domain).map_err(|e| e.to_string())?;
         let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.to_string())?;
-        let policy = |answer: &Answer| answer.held().map(|held| (held.id, held.fetched));
-        let changed = if policy(&before) == policy(&now) { "no" } else { "yes" };
+        let changed = if now.is_same_policy(&before) { "no" } else { "yes" };
         let id = now.held().map_or("", |held| held.id.as_str());
         Ok(format!("changed={changed} mode={} id={id}", now.mode()))
     };
@@ -289,7 +287,7 @@ fn ask(domain: &str) -> Result<Option<Arc<Answer>>, String> {
     };
     let answer = context()?.lookup(&domain, Duration::MAX).map_err(|e| e.to_string())?;
     if answer.defer_until().is_some() {
-        return Err(verdict(&answer, &domain, &Seen::Name).sentence);
+        return Err(verdict_without_host(&answer, NoHost::Left).sentence);
     }
     Ok(Some(answer))
 }

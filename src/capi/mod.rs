@@ -12,6 +12,7 @@
 )]
 
 mod answer;
+mod attempt;
 mod cache;
 mod check;
 mod context;
@@ -24,6 +25,7 @@ mod verdict;
 mod version;
 
 pub use answer::*;
+pub use attempt::*;
 pub use cache::*;
 pub use check::*;
 pub use context::*;
@@ -39,7 +41,8 @@ use std::ffi::{CString, c_char};
 use crate::protocol::names::{Domain, NameError};
 use crate::protocol::text::one_line;
 use crate::protocol::words::Status;
-use error::{Fault, quietly};
+use crate::sys::quiet::quietly;
+use error::Fault;
 
 /// What a call returns that has nothing else to say.
 const OK: i32 = Status::Ok.number();

@@ -7,8 +7,8 @@ use super::error::{Fault, guard, mtasts_error};
 use super::extensible::{Extensible, Place, read, zeroed};
 use super::{MTASTS_NUL_TERMINATED, OK, copy_text, handle, name, text};
 use crate::protocol::certificate::CertificateFailure;
-use crate::protocol::words::{ResultType, SeenKind};
-use crate::sender::verdict::{Seen, verdict};
+use crate::protocol::words::{Action, ResultType, SeenKind};
+use crate::sender::verdict::{NoHost, Seen, Verdict, verdict, verdict_without_host};
 
 /// The size of a reason in `mtasts_decision` and `mtasts_check`, in octets. The closing NUL is included.
 pub const MTASTS_REASON_SIZE: usize = 508;
@@ -57,7 +57,20 @@ unsafe impl Extensible for mtasts_decision {
     const FIRST: usize = size_of::<usize>() + 4 + 4 + MTASTS_REASON_SIZE + MTASTS_SENTENCE_SIZE;
 }
 
-/// Decides what the MTA must do with an MX host, by the policy and by what the MTA saw there (RFC 8461 4, 5).
+/// 1 if mail may go to the host (`MTASTS_ACTION_DELIVER`, `MTASTS_ACTION_DELIVER_AND_REPORT`), otherwise 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn mtasts_action_delivers(action: i32) -> i32 {
+    i32::from(Action::from_number(action).is_some_and(Action::delivers))
+}
+
+/// 1 if the mail has to wait and no other host of the domain may be tried now (`MTASTS_ACTION_DEFER`), otherwise 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn mtasts_action_defers(action: i32) -> i32 {
+    i32::from(Action::from_number(action).is_some_and(Action::defers))
+}
+
+/// Decides what the MTA must do with an MX host, by the policy and by one sight only (RFC 8461 4, 5). An
+/// `mtasts_attempt` decides by all that was seen of a host.
 ///
 /// Call it before you connect (`MTASTS_SEEN_NAME`), and again after EHLO or the TLS handshake. If no host is left, call
 /// it once more for the sentence (`MTASTS_SEEN_NO_HOST_LEFT`).
@@ -77,25 +90,33 @@ pub unsafe extern "C" fn mtasts_verdict(
 ) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
-        let (answer, host, seen) = unsafe { (handle(answer)?, name(host, length)?, what_was_seen(seen)?) };
+        let (answer, host, sight) = unsafe { (handle(answer)?, name(host, length)?, read(seen, "seen")?) };
         // SAFETY: the caller's promise.
         let place = unsafe { Place::new(out, "out")? };
-        let decided = verdict(&answer.answer, &host, &seen);
-        let mut told: mtasts_decision = zeroed();
-        told.action = decided.action.number();
-        told.result = decided.result.map_or(0, ResultType::number);
-        copy_text(&mut told.reason_code, &decided.reason_code);
-        copy_text(&mut told.sentence, &decided.sentence);
-        place.write(&told);
+        let decided = match SeenKind::from_number(sight.kind) {
+            Some(SeenKind::NoHostLeft) => verdict_without_host(&answer.answer, NoHost::Left),
+            // SAFETY: the caller's promise.
+            _ => verdict(&answer.answer, &host.into(), &unsafe { what_was_seen(seen)? }),
+        };
+        write_decision(place, &decided);
         Ok(OK)
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }
 }
 
+pub(super) fn write_decision(place: Place<mtasts_decision>, decided: &Verdict) {
+    let mut told: mtasts_decision = zeroed();
+    told.action = decided.action.number();
+    told.result = decided.result.map_or(0, ResultType::number);
+    copy_text(&mut told.reason_code, &decided.reason_code);
+    copy_text(&mut told.sentence, &decided.sentence);
+    place.write(&told);
+}
+
 /// # Safety
 /// `seen` is NULL or points to an `mtasts_seen` whose size is set.
-unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
+pub(super) unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
     // SAFETY: the caller's promise.
     let seen = unsafe { read(seen, "seen")? };
     let reason = if seen.reason.is_null() {
@@ -117,7 +138,7 @@ unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
                 let result = result.ok_or_else(|| Fault::argument("seen.result is none of MTASTS_RESULT_*"))?;
                 Seen::Certificate(Err(CertificateFailure::new(result, reason)))
             }
-            SeenKind::NoHostLeft => Seen::NoHostLeft,
+            SeenKind::NoHostLeft => return Err(Fault::argument("seen.kind is not about a host")),
         },
     )
 }

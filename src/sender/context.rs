@@ -18,7 +18,9 @@ use rustls_pki_types::UnixTime;
 
 use crate::cache::crowd::{Worth, excess, parent};
 use crate::cache::entry::Entry;
-use crate::cache::store::{Store, StoreError};
+use crate::cache::memory::Memory;
+use crate::cache::store::Store;
+use crate::cache::{Cache, CacheError};
 use crate::network::roots::RootsError;
 use crate::protocol::certificate::{CertificateFailure, check_chain};
 use crate::protocol::names::Domain;
@@ -59,6 +61,7 @@ struct Shared {
     settings: Settings,
     exceptions: Watched,
     log: Log,
+    cache: Arc<dyn Cache>,
     roots: Arc<LazyRoots>,
     /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
     /// a parent process, which does not exist here: a lock that is taken only means that the disk is read.
@@ -77,7 +80,7 @@ enum Question {
 struct Asked {
     answer: Answer,
     entry: Entry,
-    saved: Result<(), StoreError>,
+    saved: Result<(), CacheError>,
 }
 
 /// What a lookup has learnt, as it stands before the caller's process decides about it.
@@ -103,7 +106,7 @@ pub enum ContextError {
     /// directory, whose owner that is.
     NoHelper(PathBuf, String),
     /// What the cache holds for the domain could not be read, and the network did not say either.
-    Unread(StoreError),
+    Unread(CacheError),
     /// The helper process failed.
     Helper(String),
     /// The cache directory, or the file of a domain, cannot be used.
@@ -171,6 +174,10 @@ impl Context {
         let roots = Arc::new(LazyRoots::of(&settings));
         let shared = Shared {
             exceptions: Watched::new(settings.exceptions.clone()),
+            cache: match &settings.cache_dir {
+                Some(dir) => Arc::new(Store::new(dir.clone())),
+                None => Arc::new(Memory::default()),
+            },
             settings,
             log: Box::new(log),
             roots,
@@ -254,7 +261,7 @@ impl Context {
         if let Some(warning) = self.shared.roots.warning() {
             self.tell(&warning);
         }
-        Ok(check_chain(host, chain, &roots, at))
+        Ok(check_chain(host, chain, roots.anchors(), at))
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
@@ -489,8 +496,7 @@ impl Shared {
             (here, there) => here.or_else(|| there.map(str::to_owned)),
         };
         let warning = warning.or_else(|| self.roots.warning());
-        // There may be a policy in that file.
-        if let Some(unread @ StoreError::File(..)) = known.unread
+        if let Some(unread @ CacheError::Unread(_)) = known.unread
             && answer.source() == Source::CouldNotLearn
             && self.exceptions.now().find(&entry.domain, now).is_none()
         {
@@ -499,7 +505,7 @@ impl Shared {
         Ok(Learnt {
             answer: answer.with_warning(warning.map(Line::from)),
             entry,
-            is_saved: self.settings.cache_dir.is_some() && saved.is_ok(),
+            is_saved: saved.is_ok(),
         })
     }
 
@@ -521,11 +527,8 @@ impl Shared {
 
     /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
     fn note_use(&self, mut entry: Entry, now: u64) {
-        if let Some(dir) = &self.settings.cache_dir
-            && entry.held.is_some()
-            && entry.note_use(now)
-        {
-            Store::new(dir.clone()).touch(&entry.domain, now);
+        if entry.held.is_some() && entry.note_use(now) {
+            self.cache.touch(&entry.domain, now);
         }
     }
 

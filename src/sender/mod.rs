@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod attempt;
 pub mod context;
 pub mod exceptions;
 pub mod lookup;

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::store::bounds::Bounds;
+use crate::cache::crowd::Bounds;
 use crate::network::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
 use crate::protocol::text::one_line;
 use crate::sender::exceptions::{self, Exceptions};
@@ -302,7 +302,8 @@ pub(crate) fn read_text(file: &Path) -> Result<String, String> {
 
 fn absolute(value: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(value);
-    if path.is_absolute() {
+    // No file has a NUL in its name.
+    if path.is_absolute() && !value.contains('\0') {
         Ok(path)
     } else {
         Err(format!("{:?} is not an absolute path", one_line(value, 200)))

@@ -7,6 +7,7 @@ pub mod identity;
 mod inheritance;
 pub(crate) mod lock;
 pub mod process;
+pub mod quiet;
 pub(crate) mod thread;
 
 /// Whether the system had nothing left to give us: descriptors, memory, buffers. That is trouble of this host, and says

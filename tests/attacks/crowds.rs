@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::sender::context::unix_now;
 use mtasts::{Answer, Context, Domain, Entry, Settings, Source};

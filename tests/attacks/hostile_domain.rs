@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::sender::context::ContextError;
 use mtasts::{Answer, Context, Domain, Settings, Source};

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use mtasts::cache::Cache as _;
 use mtasts::sender::context::unix_now;
 use mtasts::{Mode, Source};
 use mtasts_lab::{Change, policy_text};

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::entry::Held;
 use mtasts::cache::store::Store;
 use mtasts::{Domain, Entry};
@@ -62,7 +63,7 @@ fn entry(domain: &Domain, number: u64) -> Entry {
 fn writer(store: &Store, counts: &Counts) {
     for n in std::process::id() as usize.. {
         let (number, domain) = (n % DOMAINS, domain(n % DOMAINS));
-        let next = |stored: Result<Option<Entry>, _>| {
+        let mut next = |stored: Result<Option<Entry>, _>| {
             counts.begun[number].fetch_add(1, Ordering::SeqCst);
             let stored = stored
                 .expect("a whole file")
@@ -70,7 +71,7 @@ fn writer(store: &Store, counts: &Counts) {
             Some(entry(&domain, stored + 1))
         };
         store
-            .change(&domain, Instant::now() + Duration::from_secs(20), next)
+            .change(&domain, Instant::now() + Duration::from_secs(20), &mut next)
             .unwrap();
         counts.done[number].fetch_add(1, Ordering::SeqCst);
     }

@@ -5,6 +5,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::Cache as _;
 use mtasts::sender::context::unix_now;
 use mtasts::sender::queue::{Outcome, Queue};
 use mtasts::{Context, Mode, Settings, Source};

@@ -7,6 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 use std::thread;
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
 use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::Lookup;

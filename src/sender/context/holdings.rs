@@ -2,12 +2,11 @@
 //!
 //! As in a lookup, a process of root leaves the disk to a child that has become the owner of the cache directory.
 
-use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{Context, ContextError, owner_of};
-use crate::cache::store::{Store, StoreError};
+use crate::cache::{Cache, CacheError};
 use crate::protocol::names::Domain;
 use crate::sys::process::{self, HelperError};
 
@@ -19,32 +18,28 @@ const LONGEST_LIST: usize = 64 << 20;
 /// a parent process: then nothing is read from memory here either.
 const MEMORY_TRIES: u32 = 100;
 
-impl From<StoreError> for ContextError {
-    fn from(error: StoreError) -> Self {
+impl From<CacheError> for ContextError {
+    fn from(error: CacheError) -> Self {
         Self::Store(error.to_string())
     }
 }
 
 impl Context {
     /// The domains that the cache holds something of, in alphabetical order; whether that can be read and still counts is
-    /// another matter. Without a cache directory, those that memory holds.
+    /// another matter.
     ///
     /// # Errors
     /// A [`ContextError`].
     pub fn domains(&self) -> Result<Vec<Domain>, ContextError> {
-        let Some(dir) = self.settings().cache_dir.clone() else {
-            return Ok(self.domains_in_memory());
-        };
-        let list = move |dir: &Path| -> Result<String, StoreError> {
-            let domains = Store::new(dir.to_owned()).domains()?;
+        let list = self.in_cache(|cache| {
+            let domains = cache.domains()?;
             Ok(domains.iter().map(|domain| format!("{domain}\n")).collect())
-        };
-        let list = on_disk(&dir, list)?;
+        })?;
         Ok(list.lines().filter_map(|name| Domain::parse(name).ok()).collect())
     }
 
-    /// Forgets a domain, on disk and in the memory of this process; another process may repeat its answer for some
-    /// seconds more. Says whether there was anything on disk, or in memory where there is no cache directory.
+    /// Forgets a domain, in the cache and in the memory of this process; another process may repeat its answer for some
+    /// seconds more. Says whether there was anything in the cache.
     ///
     /// Until it is looked up again, mail for the domain has no protection but a record in DNS that an attacker may forge:
     /// this is for what is wrong, not for what is old.
@@ -52,60 +47,45 @@ impl Context {
     /// # Errors
     /// A [`ContextError`].
     pub fn purge(&self, domain: &Domain) -> Result<bool, ContextError> {
-        let removed = match self.settings().cache_dir.clone() {
-            Some(dir) => {
-                let remove = |dir: &Path| -> Result<String, StoreError> {
-                    let removed = Store::new(dir.to_owned()).remove(domain)?;
-                    Ok(if removed { "removed".into() } else { String::new() })
-                };
-                Some(!on_disk(&dir, remove)?.is_empty())
+        let removed = self.in_cache(|cache| {
+            let removed = cache.remove(domain)?;
+            Ok(if removed { "removed".into() } else { String::new() })
+        })?;
+        self.forget(domain);
+        Ok(!removed.is_empty())
+    }
+
+    /// Works on the cache. If it is a directory, a process of root leaves that to its helper.
+    fn in_cache(&self, work: impl FnOnce(&dyn Cache) -> Result<String, CacheError>) -> Result<String, ContextError> {
+        let cache = &*self.shared.cache;
+        let Some(dir) = self.settings().cache_dir.as_deref().filter(|_| process::is_root()) else {
+            return Ok(work(cache)?);
+        };
+        let owner = owner_of(dir)?;
+        // The first letter says how it went: a message is never empty.
+        let message = process::in_helper(owner, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
+            match work(cache) {
+                Ok(done) => format!("+{done}"),
+                Err(error) => format!("-{error}"),
             }
-            None => None,
-        };
-        let forgotten = self.forget(domain);
-        Ok(removed.unwrap_or(forgotten))
+            .into_bytes()
+        })?;
+        let message = String::from_utf8(message).map_err(|_| HelperError::Died)?;
+        match (message.strip_prefix('+'), message.strip_prefix('-')) {
+            (Some(done), _) => Ok(done.to_owned()),
+            (_, Some(error)) => Err(ContextError::Store(error.to_owned())),
+            _ => Err(HelperError::Died.into()),
+        }
     }
 
-    fn domains_in_memory(&self) -> Vec<Domain> {
-        let Ok(memory) = self.shared.memory.try_read() else {
-            return Vec::new();
-        };
-        let held = memory.values().filter(|known| known.answer.held().is_some());
-        let mut domains: Vec<Domain> = held.map(|known| known.answer.domain().clone()).collect();
-        domains.sort_unstable();
-        domains
-    }
-
-    fn forget(&self, domain: &Domain) -> bool {
+    fn forget(&self, domain: &Domain) {
         for _ in 0..MEMORY_TRIES {
             if let Ok(mut memory) = self.shared.memory.try_write() {
-                return memory.remove(domain.as_str()).is_some();
+                memory.remove(domain.as_str());
+                return;
             }
             thread::sleep(Duration::from_millis(1));
         }
-        false
-    }
-}
-
-/// Works on the cache directory, in a process of root as its owner.
-fn on_disk(dir: &Path, work: impl FnOnce(&Path) -> Result<String, StoreError>) -> Result<String, ContextError> {
-    if !process::is_root() {
-        return Ok(work(dir)?);
-    }
-    let owner = owner_of(dir)?;
-    // The first letter says how it went: a message is never empty.
-    let message = process::in_helper(owner, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
-        match work(dir) {
-            Ok(done) => format!("+{done}"),
-            Err(error) => format!("-{error}"),
-        }
-        .into_bytes()
-    })?;
-    let message = String::from_utf8(message).map_err(|_| HelperError::Died)?;
-    match (message.strip_prefix('+'), message.strip_prefix('-')) {
-        (Some(done), _) => Ok(done.to_owned()),
-        (_, Some(error)) => Err(ContextError::Store(error.to_owned())),
-        _ => Err(HelperError::Died.into()),
     }
 }
 

@@ -1,12 +1,11 @@
 //! What is known of a domain, on disk and in memory together, and how what memory alone knows gets to the disk.
 
-use std::io;
 use std::time::{Duration, Instant};
 
 use super::{Shared, unix_now};
+use crate::cache::crowd::Bounds;
 use crate::cache::entry::Entry;
-use crate::cache::store::bounds::Bounds;
-use crate::cache::store::{Store, StoreError};
+use crate::cache::{Cache, CacheError};
 use crate::protocol::names::Domain;
 use crate::sys::thread::{ThreadError, on_own_thread};
 
@@ -22,32 +21,28 @@ pub(super) struct Known {
     /// Memory has something that could not be written.
     pub(super) in_memory_alone: bool,
     /// Why the disk does not say what it holds.
-    pub(super) unread: Option<StoreError>,
+    pub(super) unread: Option<CacheError>,
 }
 
 impl Shared {
     /// Writes what is known now. A disk that hangs is not waited for: the caller's time may be over already.
-    pub(super) fn write_down(&self, known: &Known, entry: &Entry) -> Result<(), StoreError> {
-        let Some(dir) = self.settings.cache_dir.clone() else {
-            return Ok(());
-        };
-        let (store, stored, entry) = (Store::new(dir.clone()), known.stored.clone(), entry.clone());
+    pub(super) fn write_down(&self, known: &Known, entry: &Entry) -> Result<(), CacheError> {
+        let (cache, stored, entry) = (self.cache.clone(), known.stored.clone(), entry.clone());
         let bounds = self.settings.bounds();
         on_own_thread(Instant::now() + WRITE_TIME, move || {
-            write(&store, &stored, &entry, bounds)
+            write(&*cache, &stored, &entry, bounds)
         })
         .unwrap_or_else(|e| match e {
-            ThreadError::Deadline => Err(StoreError::Slow(dir)),
-            e => Err(StoreError::Directory(dir, io::Error::other(e.to_string()))),
+            ThreadError::Deadline => Err(CacheError::slow(&*self.cache)),
+            e => Err(CacheError::Unwritten(format!("{} cannot be used: {e}", self.cache))),
         })
     }
 
     /// What is known of the domain: on disk, and in memory where it could not be written.
     pub(super) fn load(&self, domain: &Domain, now: u64) -> Known {
-        let (stored, unread) = match self.settings.cache_dir.clone().map(|dir| Store::new(dir).load(domain)) {
-            None => (None, None),
-            Some(Ok(stored)) => (stored, None),
-            Some(Err(e)) => (None, Some(e)),
+        let (stored, unread) = match self.cache.load(domain) {
+            Ok(stored) => (stored, None),
+            Err(e) => (None, Some(e)),
         };
         if let Some(mut entry) = self.unsaved(domain).map(|entry| *entry) {
             if let Some(stored) = &stored {
@@ -55,7 +50,7 @@ impl Shared {
             }
             let stored = stored.unwrap_or_else(|| Entry::new(domain.clone()));
             return Known {
-                in_memory_alone: self.settings.cache_dir.is_some() && entry != stored,
+                in_memory_alone: entry != stored,
                 entry,
                 stored,
                 unread,
@@ -63,8 +58,8 @@ impl Shared {
         }
         let entry = match (stored, &unread) {
             (Some(stored), _) => Some(stored),
-            // No descriptor, no memory, no right to read: the file is as good as it was.
-            (None, Some(StoreError::File(..))) => self.last_seen(domain, now),
+            // The entry is as good as it was.
+            (None, Some(CacheError::Unread(_))) => self.last_seen(domain, now),
             (None, _) => None,
         };
         let entry = entry.unwrap_or_else(|| Entry::new(domain.clone()));
@@ -94,13 +89,13 @@ impl Shared {
 }
 
 /// Writes what was learnt beyond what is on the disk. Most domains have no policy: they leave no trace there.
-pub(super) fn write(store: &Store, stored: &Entry, entry: &Entry, bounds: Bounds) -> Result<(), StoreError> {
+pub(super) fn write(cache: &dyn Cache, stored: &Entry, entry: &Entry, bounds: Bounds) -> Result<(), CacheError> {
     if entry == stored || (entry.is_empty() && stored.is_empty()) {
         return Ok(());
     }
-    store.update(stored, entry)?;
+    cache.update(stored, entry)?;
     if stored.is_empty() {
-        store.make_room(&entry.domain, bounds, unix_now());
+        cache.make_room(&entry.domain, bounds, unix_now());
     }
     Ok(())
 }

@@ -2,8 +2,7 @@
 //! waits for in sight of its caller.
 
 use std::cell::RefCell;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
@@ -13,8 +12,8 @@ use once_cell::race::OnceBox;
 
 use super::known::{Known, WRITE_TIME, write};
 use super::{Asked, ContextError, Shared};
+use crate::cache::contract::{Cache, CacheError, Lease};
 use crate::cache::entry::Entry;
-use crate::cache::store::{Store, StoreError};
 use crate::network::dns::{Dns, Resolver};
 use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
@@ -24,7 +23,6 @@ use crate::protocol::text::Line;
 use crate::sender::lookup::{Ask, Flight, Lookup, NotAsked, fair_time};
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Hurried, Share};
-use crate::sys::lock::Lock;
 use crate::sys::thread::{ThreadError, on_own_thread};
 
 /// How long a fetch waits for its turn at most, and no longer than a quarter of the time that there is: whoever holds the
@@ -78,9 +76,9 @@ impl LazyRoots {
 
 /// A fetch's turn among all processes and threads that share the cache. It lasts until what was fetched is written.
 struct Turn {
-    store: Option<Store>,
-    lock: RefCell<Option<Lock>>,
-    /// Why the lock was not had.
+    cache: Arc<dyn Cache>,
+    lease: RefCell<Option<Lease>>,
+    /// Why the lease was not had.
     without: RefCell<Option<String>>,
     roots: RootSource,
     /// Whether it is DNS or a policy host for which the lookup waits now, and nothing of this host's own.
@@ -93,15 +91,14 @@ type Departed = (Entry, PolicyId, Instant);
 
 impl Flight for Turn {
     fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
-        let store = self.store.as_ref()?;
-        // Without the lock it is better to fetch twice than not at all.
+        // Without the lease it is better to fetch twice than not at all.
         let begun = Instant::now();
         let patience = TURN.min(deadline.saturating_duration_since(begun) / 4);
-        match store.lock(domain, begun + patience) {
-            Ok(lock) => *self.lock.borrow_mut() = Some(lock),
-            Err(e) => *self.without.borrow_mut() = without_lock(domain, &store.locks(), patience, &e),
+        match self.cache.lease(domain, begun + patience) {
+            Ok(lease) => *self.lease.borrow_mut() = lease,
+            Err(why) => *self.without.borrow_mut() = Some(format!("{domain} was looked up without its lock: {why}")),
         }
-        store.load(domain).ok().flatten()
+        self.cache.load(domain).ok().flatten()
     }
 
     fn takes_off(&self, entry: &Entry, id: PolicyId) {
@@ -111,22 +108,6 @@ impl Flight for Turn {
         self.waits_for_others.store(true, Ordering::Relaxed);
         // The first one is what the caller waits for, and there is no other.
         let _ = self.departed.try_send((entry.clone(), id, Instant::now()));
-    }
-}
-
-/// What the administrator should know of a lock that was not had. Who may not write to the directory has none, and that is
-/// told with what could not be written.
-fn without_lock(domain: &Domain, locks: &Path, patience: Duration, error: &io::Error) -> Option<String> {
-    use io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, TimedOut};
-    let locks = locks.display();
-    match error.kind() {
-        PermissionDenied | NotFound | ReadOnlyFilesystem | QuotaExceeded => None,
-        TimedOut => Some(format!(
-            "{domain} was looked up without its lock in {locks}, which another process has held for {:.1} s: if that is said \
-             again, see which process is stopped or hangs (fuser -v {locks})",
-            patience.as_secs_f64()
-        )),
-        _ => Some(format!("{domain} was looked up without its lock in {locks}: {error}")),
     }
 }
 
@@ -140,7 +121,7 @@ impl Shared {
         deadline: Instant,
         share: Share,
     ) -> Result<Asked, ContextError> {
-        let (settings, roots) = (self.settings.clone(), self.roots.clone());
+        let (settings, roots, cache) = (self.settings.clone(), self.roots.clone(), self.cache.clone());
         let (before, stored) = (known.entry.clone(), known.stored.clone());
         let (learnt, heard) = sync_channel(1);
         let (wrote, written) = sync_channel(1);
@@ -156,8 +137,8 @@ impl Shared {
             let roots: RootSource = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
             let https = PolicyHost::new(dns.clone(), roots.clone(), settings.addresses()).within(&share);
             let turn = Turn {
-                store: settings.cache_dir.clone().map(Store::new),
-                lock: RefCell::default(),
+                cache,
+                lease: RefCell::default(),
                 without: RefCell::default(),
                 roots,
                 waits_for_others: waits,
@@ -180,8 +161,7 @@ impl Shared {
             let answer = answer.map(|answer| answer.with_warning(turn.without.take().map(Line::from)));
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((answer, entry.clone()));
-            let store = turn.store.as_ref();
-            let _ = wrote.send(store.map_or(Ok(()), |store| write(store, &stored, &entry, settings.bounds())));
+            let _ = wrote.send(write(&*turn.cache, &stored, &entry, settings.bounds()));
         });
         match asked {
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
@@ -220,8 +200,8 @@ impl Shared {
             let saved = self.write_down(known, &entry);
             return Ok(Asked { answer, entry, saved });
         };
-        let slow = || StoreError::Slow(self.settings.cache_dir.clone().unwrap_or_default());
-        let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(|_| Err(slow()));
+        let slow = |_| Err(CacheError::slow(&*self.cache));
+        let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(slow);
         Ok(Asked {
             answer: answer?,
             entry,

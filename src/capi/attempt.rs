@@ -1,0 +1,268 @@
+//! Attempts for C: one MX host, what was seen there, and what a report counts of it.
+
+use std::borrow::Cow;
+use std::ffi::c_char;
+use std::net::IpAddr;
+
+use super::answer::mtasts_answer;
+use super::error::{Fault, guard, mtasts_error};
+use super::extensible::{Extensible, Place, read, zeroed};
+use super::verdict::{MTASTS_REASON_SIZE, mtasts_decision, mtasts_seen, what_was_seen, write_decision};
+use super::{MAX_NAME_TEXT, MTASTS_NUL_TERMINATED, OK, copy_text, free, handle, place, text};
+use crate::protocol::mx_name::MxName;
+use crate::protocol::report::ReportEvent;
+use crate::protocol::words::{Channel, NoHost, ResultType};
+use crate::sender::attempt::{Attempt, Peer};
+use crate::sender::verdict::verdict_without_host;
+
+/// The size of `host` in `mtasts_event`, in octets. The closing NUL is included.
+pub const MTASTS_HOST_SIZE: usize = 256;
+/// The size of an address in `mtasts_event`, in octets. The closing NUL is included.
+pub const MTASTS_ADDRESS_SIZE: usize = 46;
+
+/// An attempt to deliver to one MX host. It remembers what was seen there. For one thread at a time; different attempts
+/// are independent. The answer may be freed before it. It has no descriptor, no thread and no lock: a child that the
+/// program forks may continue with its copy and has to free it.
+pub struct mtasts_attempt {
+    attempt: Attempt,
+}
+
+/// The other side of a session, for the report. An extensible struct: set `size`, and set fields that you do not use to
+/// zero.
+#[repr(C)]
+pub struct mtasts_peer {
+    /// `sizeof(mtasts_peer)`, set by the caller.
+    pub size: usize,
+    /// How far the session came: one of `MTASTS_CHANNEL_*`.
+    pub channel: i32,
+    /// The IP address of the host as text, closed by a NUL, without brackets and without a zone. May be NULL.
+    pub address: *const c_char,
+    /// The IP address that the connection came from, likewise. May be NULL.
+    pub local_address: *const c_char,
+}
+
+// SAFETY: `repr(C)`, `size` first, pointers that may be NULL.
+unsafe impl Extensible for mtasts_peer {
+    const FIRST: usize = std::mem::offset_of!(Self, local_address) + size_of::<usize>();
+}
+
+/// What a TLS report counts of one session (RFC 8460 4.4). An extensible struct: set `size` before the call.
+///
+/// The policy text and the MX patterns for the report are those of the answer, if its mode is not `MTASTS_MODE_NONE`.
+#[repr(C)]
+pub struct mtasts_event {
+    /// `sizeof(mtasts_event)`, set by the caller.
+    pub size: usize,
+    /// One of `MTASTS_POLICY_*`.
+    pub policy_type: i32,
+    /// 0 for a success, otherwise one of `MTASTS_RESULT_*`.
+    pub result: i32,
+    /// The MX host, closed by a NUL: a host name in A-labels and lower case, or one clean line if the MX record names
+    /// something else.
+    pub host: [c_char; MTASTS_HOST_SIZE],
+    /// The address of the host, closed by a NUL; empty if there is none.
+    pub address: [c_char; MTASTS_ADDRESS_SIZE],
+    /// The address that the connection came from, closed by a NUL; empty if there is none.
+    pub local_address: [c_char; MTASTS_ADDRESS_SIZE],
+    /// The failure-reason-code, closed by a NUL; empty for a success.
+    pub reason_code: [c_char; MTASTS_REASON_SIZE],
+}
+
+// SAFETY: `repr(C)`, `size` first, no pointer.
+unsafe impl Extensible for mtasts_event {
+    const FIRST: usize = size_of::<usize>() + 4 + 4 + MTASTS_HOST_SIZE + 2 * MTASTS_ADDRESS_SIZE + MTASTS_REASON_SIZE;
+}
+
+/// Begins an attempt to deliver to one MX host. Create one for each host, and a new one for each further session with
+/// the same host, such as at another of its addresses.
+///
+/// `host` is the name in the MX record, before any CNAME is followed, with or without a root dot. For a domain without
+/// MX records it is the domain. A name that is not a host name (an IP address, an underscore, octets that are not
+/// UTF-8) is not an error: the verdicts say what happens with such a host.
+///
+/// `out` receives the attempt. Free it with `mtasts_attempt_free`.
+///
+/// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_attempt_new(
+    answer: *const mtasts_answer,
+    host: *const c_char,
+    length: usize,
+    out: *mut *mut mtasts_attempt,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (answer, host, out) = unsafe { (handle(answer)?, mx_name(host, length)?, place(out)?) };
+        let attempt = Attempt::new(&answer.answer, host);
+        *out = Box::into_raw(Box::new(mtasts_attempt { attempt }));
+        Ok(OK)
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// Decides what the MTA must do after this sight and all sights before it (RFC 8461 4, 5). Call it with
+/// `MTASTS_SEEN_NAME` before you connect, then with what the EHLO reply, the STARTTLS reply or the TLS handshake
+/// showed. Obey each verdict.
+///
+/// After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
+/// enforced, mail is delivered, and the verdict keeps naming the first failure.
+///
+/// `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
+///
+/// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_attempt_saw(
+    attempt: *mut mtasts_attempt,
+    seen: *const mtasts_seen,
+    out: *mut mtasts_decision,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (attempt, seen, out) = unsafe { (alive(attempt)?, what_was_seen(seen)?, Place::new(out, "out")?) };
+        write_decision(out, &attempt.attempt.saw(seen));
+        Ok(OK)
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each attempt, a failure
+/// or a success. Call it when the session is over or the host was skipped. A second call returns nothing.
+///
+/// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good; nothing
+///   for a host that did not answer.
+/// * If the policy could not be fetched or renewed: a session with a host that did not fail is a failure of the policy.
+/// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the handshake
+///   failed.
+///
+/// `peer` may be NULL if there was no session.
+///
+/// Returns 1 with the event in `out`; 0 if there is nothing to count; or `MTASTS_E_ARGUMENT`, and the attempt
+/// continues.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_attempt_finish(
+    attempt: *mut mtasts_attempt,
+    peer: *const mtasts_peer,
+    out: *mut mtasts_event,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (attempt, peer, out) = unsafe { (alive(attempt)?, other_side(peer)?, Place::new(out, "out")?) };
+        let event = attempt.attempt.finish(peer);
+        if let Some(event) = &event {
+            write_event(out, event);
+        }
+        Ok(i32::from(event.is_some()))
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// Frees an attempt. NULL is allowed. An attempt that was not finished is not counted.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_attempt_free(attempt: *mut mtasts_attempt) {
+    // SAFETY: the caller gives it up.
+    unsafe { free(attempt) }
+}
+
+/// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
+///
+/// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
+/// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
+/// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
+/// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
+/// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
+///
+/// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_verdict_without_host(
+    answer: *const mtasts_answer,
+    why: i32,
+    out: *mut mtasts_decision,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (answer, out) = unsafe { (handle(answer)?, Place::new(out, "out")?) };
+        let why = NoHost::from_number(why);
+        let why = why.ok_or_else(|| Fault::argument("why is none of MTASTS_NO_HOST_*"))?;
+        write_decision(out, &verdict_without_host(&answer.answer, why));
+        Ok(OK)
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// Reads the name of an MX host, whatever it is.
+///
+/// # Safety
+/// As `text`.
+unsafe fn mx_name(host: *const c_char, length: usize) -> Result<MxName, Fault> {
+    if host.is_null() {
+        return Err(Fault::argument("host is NULL"));
+    }
+    let length = match length {
+        // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
+        MTASTS_NUL_TERMINATED => unsafe { libc::strnlen(host, MAX_NAME_TEXT) },
+        length => length.min(MAX_NAME_TEXT),
+    };
+    // SAFETY: `length` octets are there, by the caller's promise or because strnlen has seen them.
+    let octets = unsafe { std::slice::from_raw_parts(host.cast::<u8>(), length) };
+    let name: Cow<'_, str> = String::from_utf8_lossy(octets);
+    Ok(MxName::from_mx(&name))
+}
+
+/// # Safety
+/// `attempt` is NULL, or one that was given out, that has not been freed and that no other thread uses.
+unsafe fn alive<'a>(attempt: *mut mtasts_attempt) -> Result<&'a mut mtasts_attempt, Fault> {
+    // SAFETY: the caller's promise.
+    unsafe { attempt.as_mut() }.ok_or_else(|| Fault::argument("a handle is NULL"))
+}
+
+/// # Safety
+/// `peer` is NULL or points to an `mtasts_peer` whose size is set and whose texts are NULL or NUL-terminated.
+unsafe fn other_side(peer: *const mtasts_peer) -> Result<Peer, Fault> {
+    if peer.is_null() {
+        return Ok(Peer::default());
+    }
+    // SAFETY: the caller's promise.
+    let peer = unsafe { read(peer, "peer")? };
+    let channel = Channel::from_number(peer.channel);
+    Ok(Peer {
+        channel: channel.ok_or_else(|| Fault::argument("peer.channel is none of MTASTS_CHANNEL_*"))?,
+        // SAFETY: the caller's promise.
+        address: unsafe { address(peer.address)? },
+        // SAFETY: the caller's promise.
+        local_address: unsafe { address(peer.local_address)? },
+    })
+}
+
+/// # Safety
+/// `address` is NULL or NUL-terminated.
+unsafe fn address(address: *const c_char) -> Result<Option<IpAddr>, Fault> {
+    if address.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's promise.
+    let written = unsafe { text(address, MTASTS_NUL_TERMINATED, MTASTS_ADDRESS_SIZE)? };
+    let address = written.parse();
+    address
+        .map(Some)
+        .map_err(|_| Fault::argument("an address of peer is not an IP address"))
+}
+
+fn write_event(out: Place<mtasts_event>, event: &ReportEvent) {
+    let address = |address: Option<IpAddr>| address.map_or_else(String::new, |address| address.to_string());
+    let mut told: mtasts_event = zeroed();
+    told.policy_type = event.policy_type.number();
+    told.result = event.result.map_or(0, ResultType::number);
+    copy_text(&mut told.host, event.host.as_str());
+    copy_text(&mut told.address, &address(event.address));
+    copy_text(&mut told.local_address, &address(event.local_address));
+    copy_text(&mut told.reason_code, &event.reason_code);
+    out.write(&told);
+}
