@@ -146,13 +146,13 @@ fn matches() {
             black_box(black_box(first.as_str()) == black_box(&*equal));
         }),
         case("MX match, the first of 3", None, || {
-            black_box(black_box(&six).allows(black_box(&first)));
+            black_box(black_box(&six).allows_mx(black_box(&first)));
         }),
         case("MX match, a wildcard, the second of 3", None, || {
-            black_box(black_box(&six).allows(black_box(&wildcard)));
+            black_box(black_box(&six).allows_mx(black_box(&wildcard)));
         }),
         case("MX match, none of 100", None, || {
-            black_box(black_box(&hundred).allows(black_box(&none)));
+            black_box(black_box(&hundred).allows_mx(black_box(&none)));
         }),
         case("a name, ASCII", None, || {
             let _ = black_box(Domain::parse(black_box("Mail.Example.COM.")));
@@ -190,7 +190,7 @@ fn chain() {
     compare(vec![
         case("the path alone, by webpki, its one root given", None, webpki_alone),
         case("certificate chain, 3 deep, 141 roots", 120_000.0, || {
-            assert_eq!(check_chain(black_box(&sent), &host, roots.anchors(), at), Ok(()));
+            assert_eq!(check_chain(&host, black_box(&sent), roots.anchors(), at), Ok(()));
         }),
     ]);
 }
@@ -203,7 +203,7 @@ fn worst_chains() {
         let sent: Vec<&[u8]> = worst.chain.iter().map(Vec::as_slice).collect();
         let took = (0..3).map(|_| {
             let start = Instant::now();
-            assert!(check_chain(black_box(&sent), &host, worst.roots.anchors(), at).is_err());
+            assert!(check_chain(&host, black_box(&sent), worst.roots.anchors(), at).is_err());
             start.elapsed().as_nanos()
         });
         let (took, target) = (took.min().unwrap_or_default(), 50_000_000);

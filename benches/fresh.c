@@ -55,7 +55,7 @@ static int lookup(const char *path, const char *cache_dir) {
     int32_t (*look)(const mtasts_context *, const char *, size_t, uint32_t, mtasts_answer **, mtasts_error *) =
         symbol(library, "mtasts_lookup");
     int32_t (*mode)(const mtasts_answer *) = symbol(library, "mtasts_answer_mode");
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     mtasts_settings *settings;
     mtasts_context *context;
     mtasts_answer *answer;

@@ -9,8 +9,8 @@ chmod 755 "$work"
 
 # By itself: cargo does no link-time optimisation of a library that is built for Rust in the same go.
 cargo rustc --quiet --release --lib --features capi --crate-type cdylib
-cp target/release/libmtasts.so "$work/libmtasts.so.0"
-strip "$work/libmtasts.so.0"
+cp target/release/libmtasts.so "$work/libmtasts.so.1"
+strip "$work/libmtasts.so.1"
 bench() {
     cargo bench --quiet --no-run --bench "$1" --message-format=json |
         sed -n 's/.*"name":"'"$1"'".*"executable":"\([^"]*\)".*/\1/p'
@@ -21,7 +21,7 @@ cp "$(bench cache)" "$work/cached"
 fetch=$(bench fetch)
 
 echo 'void nothing(void) {}' | cc -O2 -shared -fPIC -x c - -o "$work/empty.so"
-cc -O2 -std=c99 -D_POSIX_C_SOURCE=200809L -Iinclude benches/warm.c "$work/libmtasts.so.0" -Wl,-rpath,"$work" -o "$work/warm"
+cc -O2 -std=c99 -D_POSIX_C_SOURCE=200809L -Iinclude benches/warm.c "$work/libmtasts.so.1" -Wl,-rpath,"$work" -o "$work/warm"
 cc -O2 -std=c99 -Iinclude benches/fresh.c -ldl -o "$work/fresh"
 mkdir -m 700 "$work/cache"
 "$core" make-cache "$work/cache" 10000
@@ -63,9 +63,9 @@ processor time, \`RSS\` of the peak of memory. As root a child asks, which has b
 | case | p50 | p10 | added | processor | RSS | target | met |
 | --- | --- | --- | --- | --- | --- | --- | --- |
 END
-$as_user "$work/fresh" run "$work/libmtasts.so.0" "$work/empty.so" "$work/cache" 1000
+$as_user "$work/fresh" run "$work/libmtasts.so.1" "$work/empty.so" "$work/cache" 1000
 if [ "$(id -u)" = 0 ]; then
-    "$work/fresh" run "$work/libmtasts.so.0" "$work/empty.so" "$work/cache" 1000
+    "$work/fresh" run "$work/libmtasts.so.1" "$work/empty.so" "$work/cache" 1000
 fi
 cat <<END
 
@@ -105,7 +105,7 @@ END
     sleep 40
     unshare --net sh -c 'ip link set lo up && "$1" run "$2"' sh "$fetch" "$work"
 fi
-size=$(wc -c < "$work/libmtasts.so.0")
+size=$(wc -c < "$work/libmtasts.so.1")
 cat <<END
 
 ## Size
@@ -115,4 +115,4 @@ cat <<END
 | libmtasts.so, stripped | $size | <= 3500000 | $([ "$size" -le 3500000 ] && echo yes || echo '**no**') |
 END
 echo
-echo "It needs: $(objdump -p "$work/libmtasts.so.0" | sed -n 's/ *NEEDED *//p' | tr '\n' ' ')"
+echo "It needs: $(objdump -p "$work/libmtasts.so.1" | sed -n 's/ *NEEDED *//p' | tr '\n' ' ')"

@@ -64,7 +64,7 @@ static void mx_of(size_t i) {
 
 static void allowed_by(size_t i) {
     mtasts_answer *answer = lookup(i);
-    if (mtasts_answer_allows(answer, "mail.example.com", 16) != 1) fail("not allowed");
+    if (mtasts_answer_allows_mx(answer, "mail.example.com", 16) != 1) fail("not allowed");
     mtasts_answer_free(answer);
 }
 

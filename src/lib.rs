@@ -36,7 +36,7 @@
 //!                 Some(chain) => {
 //!                     peer.channel = Channel::Tls;
 //!                     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-//!                     Seen::Certificate(context.check_certificate(&chain, &host.parse()?, UnixTime::now())?)
+//!                     Seen::Certificate(context.verify_certificate(&host.parse()?, &chain, UnixTime::now())?)
 //!                 }
 //!             };
 //!             verdict = attempt.saw(seen);

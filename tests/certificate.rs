@@ -45,7 +45,7 @@ fn told(result: Result<(), mtasts::CertificateFailure>) -> String {
 }
 
 fn verdict(chain: &[&[u8]], roots: &Roots) -> String {
-    told(check_chain(chain, &domain(MX), roots.anchors(), today()))
+    told(check_chain(&domain(MX), chain, roots.anchors(), today()))
 }
 
 #[test]
@@ -339,8 +339,8 @@ fn obsolete_certificates() {
         let roots = Roots::from_file(&here.path(&certificate)).expect("a root");
         // Not `today()`: openssl's certificates begin now.
         told(check_chain(
-            &[&here.read_der("mx.pem")],
             &domain(MX),
+            &[&here.read_der("mx.pem")],
             roots.anchors(),
             UnixTime::now(),
         ))
@@ -440,9 +440,9 @@ fn vectors_of_names() {
         let reference = vector["reference"].as_str().expect("a name");
         let result = match Domain::parse(reference) {
             Ok(host) => {
-                let result = check_name(&certificate, &host);
+                let result = check_name(&host, &certificate);
                 assert_eq!(
-                    check_chain(&[&certificate], &host, roots(&[&root]).anchors(), today()),
+                    check_chain(&host, &[&certificate], roots(&[&root]).anchors(), today()),
                     result
                 );
                 if let Err(failure) = &result {
@@ -463,8 +463,8 @@ fn names_and_what_is_said_of_them() {
     let of = |host: &str, names: &[&str]| {
         let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
         told(check_name(
-            &host_with_names(&root, &names, &[], Some(host)),
             &domain(host),
+            &host_with_names(&root, &names, &[], Some(host)),
         ))
     };
     assert_eq!(of(MX, &["mx1.example.com"]), "ok");
@@ -600,7 +600,7 @@ fn unreadable() {
         b"-----BEGIN",
     ] {
         assert_eq!(verdict(&[bad], &roots), unreadable);
-        assert_eq!(told(check_name(bad, &domain(MX))), unreadable);
+        assert_eq!(told(check_name(&domain(MX), bad)), unreadable);
     }
 }
 
@@ -773,8 +773,8 @@ fn what_our_library_does_not_support() {
         made_by_openssl(&here, curve, digest);
         let roots = Roots::from_file(&here.path("ca.pem")).expect("a root");
         told(check_chain(
-            &[&here.read_der("mx.pem")],
             &domain(MX),
+            &[&here.read_der("mx.pem")],
             roots.anchors(),
             UnixTime::now(),
         ))
@@ -857,7 +857,7 @@ proptest! {
         if chain != CHAIN.1 {
             prop_assert_ne!(verdict(&[&chain[0], &chain[1]], roots), "ok");
         }
-        let _ = check_name(&chain[0], &domain(MX));
+        let _ = check_name(&domain(MX), &chain[0]);
     }
 }
 
@@ -892,8 +892,8 @@ fn trust_data_of_openssl() {
         match Roots::from_file(&here.path("trusted.pem")) {
             Ok(roots) => {
                 let checked = check_chain(
-                    &[&here.read_der("mx.pem")],
                     &domain(MX),
+                    &[&here.read_der("mx.pem")],
                     roots.anchors(),
                     UnixTime::now(),
                 );

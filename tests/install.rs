@@ -27,8 +27,8 @@ const INSTALLED: &str = "\
 bin/mtasts 755
 include/mtasts.h 644
 lib/multiarch/libmtasts.a 644
-lib/multiarch/libmtasts.so -> libmtasts.so.0
-lib/multiarch/libmtasts.so.0 -> libmtasts.so.VERSION
+lib/multiarch/libmtasts.so -> libmtasts.so.1
+lib/multiarch/libmtasts.so.1 -> libmtasts.so.VERSION
 lib/multiarch/libmtasts.so.VERSION 644
 lib/multiarch/pkgconfig/mtasts.pc 644
 share/doc/libmtasts/LICENSE 644
@@ -101,7 +101,7 @@ fn a_stranger_installs_it_and_builds_a_program() {
     names_no_builder(&stage.join("usr"));
     let pc = fs::read_to_string(stage.join("usr/lib/multiarch/pkgconfig/mtasts.pc")).unwrap();
     assert!(pc.contains("\nlibdir=${prefix}/lib/multiarch\n"), "{pc}");
-    is_small_and_closed(&stage.join("usr/lib/multiarch/libmtasts.so.0"));
+    is_small_and_closed(&stage.join("usr/lib/multiarch/libmtasts.so.1"));
     systemd_understands(&stage);
 
     let prefix = bench.root().join("prefix");
@@ -173,7 +173,7 @@ fn is_small_and_closed(shared: &Path) {
             .args(["--dynamic", "--wide"])
             .arg(shared),
     );
-    assert!(dynamic.contains("Library soname: [libmtasts.so.0]"), "{dynamic}");
+    assert!(dynamic.contains("Library soname: [libmtasts.so.1]"), "{dynamic}");
     assert!(dynamic.contains("NODELETE"), "{dynamic}");
     let stripped = here.join("stripped");
     said(command("strip", "binutils", here).arg(shared).arg("-o").arg(&stripped));
@@ -189,7 +189,7 @@ fn names_no_builder(usr: &Path) {
     files(usr, &mut found);
     let binaries = found.iter().filter(|path| {
         let path = path.to_str().unwrap();
-        ["/bin/mtasts", ".so.0", ".a"].iter().any(|end| path.ends_with(end))
+        ["/bin/mtasts", ".so.1", ".a"].iter().any(|end| path.ends_with(end))
     });
     let mut looked = 0;
     for path in binaries {

@@ -135,8 +135,8 @@ impl Bench {
         let roots = Roots::from_file(&self.roots).expect("a root");
         let chain: Vec<&[u8]> = self.chain(name).certificates.iter().map(Vec::as_slice).collect();
         check_chain(
-            &chain,
             &Domain::parse(MX).expect("a name"),
+            &chain,
             roots.anchors(),
             UnixTime::now(),
         )

@@ -25,7 +25,7 @@ static void log_line(const char *line, void *program) {
 
 /* Once, at the start. */
 static mtasts_context *start(char *program) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     mtasts_settings *settings = NULL;
     mtasts_context *context = NULL;
 
@@ -63,8 +63,8 @@ static int read_file(const char *name, mtasts_octets *octets) {
 
 /* May mail go to this host, as far as it was seen? Prints the sentence for the log. */
 static int may_deliver(const mtasts_answer *answer, const char *host, const mtasts_seen *seen) {
-    mtasts_error error = {sizeof error, 0, ""};
-    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+    mtasts_error error = {.size = sizeof error};
+    mtasts_decision decision = {.size = sizeof decision};
 
     if (mtasts_verdict(answer, host, MTASTS_NUL_TERMINATED, seen, &decision, &error) != MTASTS_OK) {
         /* No host name at all. Nothing goes there where a policy is enforced. */
@@ -80,9 +80,9 @@ static int may_deliver(const mtasts_answer *answer, const char *host, const mtas
 /* Judges the certificates that the host has sent. */
 static int may_deliver_over_tls(mtasts_context *context, const mtasts_answer *answer, const char *host,
                                 char **files, size_t count) {
-    mtasts_error error = {sizeof error, 0, ""};
-    mtasts_check check = {sizeof check, 0, ""};
-    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_CERTIFICATE, 0, NULL};
+    mtasts_error error = {.size = sizeof error};
+    mtasts_check check = {.size = sizeof check};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_CERTIFICATE};
     mtasts_octets *chain = calloc(count, sizeof *chain);
     size_t read = 0;
     int may = 0;
@@ -90,7 +90,7 @@ static int may_deliver_over_tls(mtasts_context *context, const mtasts_answer *an
     while (chain && read < count && read_file(files[read], &chain[read]))
         read++;
     if (chain && read == count) {
-        if (mtasts_check_certificate(context, host, MTASTS_NUL_TERMINATED, chain, count, 0, &check, &error) == MTASTS_OK) {
+        if (mtasts_verify_certificate(context, host, MTASTS_NUL_TERMINATED, chain, count, 0, &check, &error) == MTASTS_OK) {
             seen.result = check.result;
             seen.reason = check.reason;
             may = may_deliver(answer, host, &seen);
@@ -106,8 +106,8 @@ static int may_deliver_over_tls(mtasts_context *context, const mtasts_answer *an
 
 /* For each recipient's domain, and then for each of its MX hosts. */
 static int deliver(mtasts_context *context, const char *domain, const char *host, char **files, size_t count) {
-    mtasts_error error = {sizeof error, 0, ""};
-    mtasts_seen by_name = {sizeof by_name, MTASTS_SEEN_NAME, 0, NULL};
+    mtasts_error error = {.size = sizeof error};
+    mtasts_seen by_name = {.size = sizeof by_name, .kind = MTASTS_SEEN_NAME};
     mtasts_answer *answer = NULL;
     int32_t status = mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error);
     int may;

@@ -32,7 +32,7 @@ static void log_line(const char *line, void *program) {
 }
 
 static mtasts_queue *start(char *program) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     mtasts_settings *settings = NULL;
     mtasts_context *context = NULL;
     mtasts_queue *queue = NULL;
@@ -56,7 +56,7 @@ static mtasts_queue *start(char *program) {
 /* Begins a lookup for a mail. Returns how many were begun: one, or none. */
 static int submit(mtasts_queue *queue, const char *domain) {
     static unsigned long mails = 0;
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     struct mail *mail = calloc(1, sizeof *mail);
 
     if (!mail)
@@ -79,7 +79,7 @@ static int submit(mtasts_queue *queue, const char *domain) {
 
 /* Takes what is complete. Returns how many lookups that were. */
 static int complete(mtasts_queue *queue) {
-    mtasts_completion done = {sizeof done, 0, NULL, NULL, 0, ""};
+    mtasts_completion done = {.size = sizeof done};
     int count = 0;
 
     for (; mtasts_queue_next(queue, &done) == 1; count++) {

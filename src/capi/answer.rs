@@ -7,32 +7,15 @@ use std::sync::Arc;
 
 use once_cell::race::OnceBox;
 
-use super::{c_text, guard, handle, name};
+use super::error::guard;
+use super::{c_text, free, handle, name};
 use crate::protocol::policy::{Mode, Policy};
-use crate::sender::answer::{Answer, Source};
+use crate::protocol::words::ResultType;
+use crate::sender::answer::Answer;
+use crate::sys::quiet::quietly;
 
-/// The domain asks for nothing: it has no policy that counts, or one of mode none.
-pub const MTASTS_MODE_NONE: i32 = 0;
-/// A host that fails the policy is used all the same, and reported. Also where the policy says enforce, but the operator
-/// has made an exception for the domain (the setting `exceptions`).
-pub const MTASTS_MODE_TESTING: i32 = 1;
-/// A host that fails the policy is not used.
-pub const MTASTS_MODE_ENFORCE: i32 = 2;
-
-/// The policy was fetched for this answer.
-pub const MTASTS_SOURCE_FRESH: i32 = 1;
-/// The policy was in the cache, and is current as far as it must be known.
-pub const MTASTS_SOURCE_CACHED: i32 = 2;
-/// The policy was in the cache, and its refresh failed: it counts all the same.
-pub const MTASTS_SOURCE_CACHED_AFTER_FAILURE: i32 = 3;
-/// The domain has no policy.
-pub const MTASTS_SOURCE_NO_POLICY: i32 = 4;
-/// It could not be learnt whether the domain has a policy or what it says, and the cache holds none. Mail flows, unless
-/// `mtasts_answer_defer_until` says until when it waits.
-pub const MTASTS_SOURCE_COULD_NOT_LEARN: i32 = 5;
-
-/// The answer of a lookup. It never changes, and any number of threads may read it at once. All texts that it lends are
-/// UTF-8 on one line, closed by a NUL, free of control characters, and live as long as it does.
+/// The answer of a lookup. It never changes, any number of threads may read it at the same time, and it may outlive its
+/// context. All texts that it lends are valid as long as the answer.
 pub struct mtasts_answer {
     pub(super) answer: Arc<Answer>,
     texts: Texts,
@@ -64,7 +47,7 @@ impl mtasts_answer {
 unsafe fn number<T>(answer: *const mtasts_answer, missing: T, read: impl FnOnce(&Answer) -> T) -> T {
     // SAFETY: the caller's promise.
     match unsafe { answer.as_ref() } {
-        Some(answer) => super::quietly(|| read(&answer.answer)).unwrap_or(missing),
+        Some(answer) => quietly(|| read(&answer.answer)).unwrap_or(missing),
         None => missing,
     }
 }
@@ -83,49 +66,33 @@ unsafe fn lent(
         place(&answer.texts).get_or_init(make).as_ptr()
     };
     // SAFETY: the caller's promise.
-    let text = unsafe { answer.as_ref() }.and_then(|answer| super::quietly(|| lend(answer)));
+    let text = unsafe { answer.as_ref() }.and_then(|answer| quietly(|| lend(answer)));
     text.unwrap_or(c"".as_ptr())
 }
 
-/// What the domain asks for: one of `MTASTS_MODE_*`. `MTASTS_MODE_NONE` also where there is no policy or `answer` is NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// What the domain asks for: one of `MTASTS_MODE_*`. `MTASTS_MODE_NONE` also if there is no policy or if `answer` is
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_mode(answer: *const mtasts_answer) -> i32 {
-    let mode = |answer: &Answer| match answer.mode() {
-        Mode::None => MTASTS_MODE_NONE,
-        Mode::Testing => MTASTS_MODE_TESTING,
-        Mode::Enforce => MTASTS_MODE_ENFORCE,
-    };
     // SAFETY: the caller's promise.
-    unsafe { number(answer, MTASTS_MODE_NONE, mode) }
+    unsafe { number(answer, Mode::None, Answer::mode) }.number()
 }
 
-/// Where the answer came from: one of `MTASTS_SOURCE_*`; 0 where `answer` is NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// Where the answer came from: one of `MTASTS_SOURCE_*`, or 0 if `answer` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_source(answer: *const mtasts_answer) -> i32 {
     // SAFETY: the caller's promise.
-    unsafe { number(answer, 0, |answer| answer.source() as i32) }
+    unsafe { number(answer, 0, |answer| answer.source().number()) }
 }
 
 /// The policy domain, in A-labels and lower case. Never NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_domain(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
     unsafe { lent(answer, |texts| &texts.domain, |answer| answer.domain().as_str().into()) }
 }
 
-/// The id of the policy: 1 to 32 letters and digits, or an empty text where there is no policy. Never NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// The id of the policy: 1 to 32 letters and digits, or an empty text if there is no policy. Never NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_id(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
@@ -138,41 +105,29 @@ pub unsafe extern "C" fn mtasts_answer_id(answer: *const mtasts_answer) -> *cons
     }
 }
 
-/// When the policy was fetched, in Unix seconds; 0 where there is none.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// When the policy was fetched, in Unix seconds; 0 if there is no policy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_fetched(answer: *const mtasts_answer) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { number(answer, 0, |answer| answer.held().map_or(0, |held| held.fetched)) }
 }
 
-/// The last second at which the policy counts, in Unix seconds; 0 where there is none.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// The last second at which the policy is in force, in Unix seconds; 0 if there is no policy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_expires(answer: *const mtasts_answer) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { number(answer, 0, |answer| answer.held().map_or(0, |held| held.expires())) }
 }
 
-/// Until when mail must wait, in Unix seconds, because nothing could be learnt of the domain and the setting
-/// `first_contact_defer` asks for patience; 0 where it need not. `mtasts_verdict` minds it.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// Until when mail has to wait, in Unix seconds, or 0 if it need not wait. It has to wait if the policy could not be
+/// determined and the setting `first_contact_defer` says so. `mtasts_verdict` takes this into account.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_defer_until(answer: *const mtasts_answer) -> u64 {
     // SAFETY: the caller's promise.
     unsafe { number(answer, 0, |answer| answer.defer_until().unwrap_or(0)) }
 }
 
-/// How many MX patterns the policy has; 0 where there is none.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// The number of MX patterns in the policy; 0 if there is no policy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_mx_count(answer: *const mtasts_answer) -> usize {
     // SAFETY: the caller's promise.
@@ -183,10 +138,8 @@ pub unsafe extern "C" fn mtasts_answer_mx_count(answer: *const mtasts_answer) ->
     }
 }
 
-/// The MX pattern of this index, counted from 0: a host name, or `*.` and one, in lower case. NULL past the last.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// The MX pattern with this index, counted from 0: a host name, or `*.` and a host name, in lower case. NULL past the
+/// last.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_mx(answer: *const mtasts_answer, index: usize) -> *const c_char {
     let pattern = |policy: &Policy| {
@@ -202,11 +155,11 @@ pub unsafe extern "C" fn mtasts_answer_mx(answer: *const mtasts_answer, index: u
     }
 }
 
-/// The policy text as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). Not closed by a NUL: its
-/// octets are counted in `length`. Attacker's text: escape it before it goes anywhere. NULL where there is no policy.
+/// The policy text as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). NULL if there is no
+/// policy.
 ///
-/// # Safety
-/// `answer` is NULL or alive; `length` is NULL or points to a size_t.
+/// It is not closed by a NUL: `length` receives the number of octets. It is unchecked text of a stranger. Escape it
+/// before you print it or pass it on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_policy_text(answer: *const mtasts_answer, length: *mut usize) -> *const c_char {
     let text = |answer: &Answer| answer.held().map(|held| (held.text.as_ptr().cast(), held.text.len()));
@@ -219,22 +172,18 @@ pub unsafe extern "C" fn mtasts_answer_policy_text(answer: *const mtasts_answer,
     text
 }
 
-/// The result type of what stood in the way of a current policy (`sts-policy-fetch-error` 301, `sts-policy-invalid` 302,
-/// `sts-webpki-invalid` 303), or 0 where nothing did or it is not to be reported.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// The result type of what prevented a current policy (`MTASTS_RESULT_STS_POLICY_FETCH_ERROR`,
+/// `MTASTS_RESULT_STS_POLICY_INVALID` or `MTASTS_RESULT_STS_WEBPKI_INVALID`), or 0 if nothing did or it is not
+/// reported.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_result(answer: *const mtasts_answer) -> i32 {
-    let result = |answer: &Answer| answer.failure().and_then(|f| f.result).map_or(0, |r| r as i32);
+    let result = |answer: &Answer| answer.failure().and_then(|f| f.result).map_or(0, ResultType::number);
     // SAFETY: the caller's promise.
     unsafe { number(answer, 0, result) }
 }
 
-/// What stood in the way of a current policy, or why there is none, in plain words; empty where nothing did. Never NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// What prevented a current policy, or why there is no policy, in plain words. Empty if there is nothing to say. Never
+/// NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_detail(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
@@ -247,10 +196,7 @@ pub unsafe extern "C" fn mtasts_answer_detail(answer: *const mtasts_answer) -> *
     }
 }
 
-/// What is wrong with the cache on this host, in plain words; empty where nothing is. Never NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// What is wrong with the cache on this host, in plain words. Empty if nothing is wrong. Never NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_warning(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
@@ -263,67 +209,57 @@ pub unsafe extern "C" fn mtasts_answer_warning(answer: *const mtasts_answer) -> 
     }
 }
 
-/// The whole answer in one sentence for a log. Never NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// The whole answer in one sentence for the log. Never NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_explanation(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
     unsafe { lent(answer, |texts| &texts.explanation, |answer| answer.explain().into()) }
 }
 
-/// Whether a pattern of the policy allows this MX host (RFC 8461 4.1): the name in the MX record, before any CNAME; the
-/// domain itself where it has no MX record. `length` counts the octets of `host`, or is `MTASTS_NUL_TERMINATED`.
+/// Checks whether a pattern of the policy matches an MX host (RFC 8461 4.1).
 ///
-/// Returns 1 or 0 (0 also where there is no policy), `MTASTS_E_ARGUMENT`, or `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` for
-/// what is no host name: no pattern allows that.
+/// `host` is the name in the MX record, before any CNAME is followed. For a domain without MX records it is the domain.
 ///
-/// # Safety
-/// `answer` is NULL or alive; `host` is NULL or has `length` octets.
+/// Returns 1 or 0 (0 also if there is no policy), `MTASTS_E_ARGUMENT`, or `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if
+/// `host` is not a host name: no pattern matches it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mtasts_answer_allows(answer: *const mtasts_answer, host: *const c_char, length: usize) -> i32 {
+pub unsafe extern "C" fn mtasts_answer_allows_mx(
+    answer: *const mtasts_answer,
+    host: *const c_char,
+    length: usize,
+) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
         let (answer, host) = unsafe { (handle(answer)?, name(host, length)?) };
         Ok(i32::from(
-            answer.answer.policy().is_some_and(|policy| policy.allows(&host)),
+            answer.answer.policy().is_some_and(|policy| policy.allows_mx(&host)),
         ))
     };
     // SAFETY: there is no error struct.
     unsafe { guard(ptr::null_mut(), body) }
 }
 
-/// Whether a host that fails the policy gets no mail: 1 if the mode is `MTASTS_MODE_ENFORCE`, else 0. A session with an MX
-/// host then needs TLS with a certificate that passes. 0 also if `answer` is NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// 1 if a host that fails the policy gets no mail (the mode is `MTASTS_MODE_ENFORCE`), otherwise 0. If it is 1, a
+/// session with an MX host needs TLS with a certificate that passes. 0 also if `answer` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_enforces(answer: *const mtasts_answer) -> i32 {
     // SAFETY: the caller's promise.
     unsafe { number(answer, 0, |answer| i32::from(answer.enforces())) }
 }
 
-/// Whether a policy asks anything of the MX hosts: 1 if the mode is `MTASTS_MODE_ENFORCE` or `MTASTS_MODE_TESTING`, else 0.
-/// If not, no host is judged. 0 also if `answer` is NULL.
-///
-/// # Safety
-/// `answer` is NULL or alive.
+/// 1 if a policy asks anything of the MX hosts (the mode is `MTASTS_MODE_ENFORCE` or `MTASTS_MODE_TESTING`), otherwise
+/// 0. If it is 0, no host is judged. 0 also if `answer` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_applies(answer: *const mtasts_answer) -> i32 {
     // SAFETY: the caller's promise.
     unsafe { number(answer, 0, |answer| i32::from(answer.applies())) }
 }
 
-/// Whether two answers for a domain, such as one before and one of `mtasts_recheck`, say the same: the mode, the id and the
-/// MX patterns. When the policy was fetched does not count, because a refresh changes that each day. If they differ, mail
-/// that was refused under one of them deserves another attempt before it is bounced (RFC 8461 5).
+/// Compares two answers for a domain, such as one from before and that of `mtasts_recheck`, by mode, id and MX
+/// patterns. The fetch time does not count: each refresh changes it. If the policies differ, try to deliver mail that
+/// was refused under one of them again before you bounce it (RFC 8461 5).
 ///
-/// Returns 1 or 0, or `MTASTS_E_ARGUMENT` if one of them is NULL.
-///
-/// # Safety
-/// `answer` and `other` are NULL or alive.
+/// Returns 1 if they are the same, otherwise 0; or `MTASTS_E_ARGUMENT` if one of them is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_is_same_policy(
     answer: *const mtasts_answer,
@@ -338,20 +274,9 @@ pub unsafe extern "C" fn mtasts_answer_is_same_policy(
     unsafe { guard(ptr::null_mut(), body) }
 }
 
-/// Frees an answer and all that it lent. NULL is fine.
-///
-/// # Safety
-/// `answer` is NULL or alive, and is not used again.
+/// Frees an answer and the texts that it lent. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_free(answer: *mut mtasts_answer) {
-    if !answer.is_null() {
-        // SAFETY: it came from Box::into_raw, and the caller gives it up.
-        drop(unsafe { Box::from_raw(answer) });
-    }
+    // SAFETY: the caller gives it up.
+    unsafe { free(answer) }
 }
-
-const _: () = assert!(MTASTS_SOURCE_FRESH == Source::Fresh as i32);
-const _: () = assert!(MTASTS_SOURCE_CACHED == Source::Cached as i32);
-const _: () = assert!(MTASTS_SOURCE_CACHED_AFTER_FAILURE == Source::CachedAfterFailure as i32);
-const _: () = assert!(MTASTS_SOURCE_NO_POLICY == Source::NoPolicy as i32);
-const _: () = assert!(MTASTS_SOURCE_COULD_NOT_LEARN == Source::CouldNotLearn as i32);

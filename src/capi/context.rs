@@ -2,19 +2,22 @@
 
 use std::ffi::{CStr, CString, c_char};
 use std::os::unix::ffi::OsStrExt;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::answer::mtasts_answer;
+use super::error::{Fault, guard, mtasts_error};
 use super::settings::mtasts_settings;
-use super::{Fault, MTASTS_E_SYSTEM, MTASTS_OK, c_text, guard, handle, mtasts_error, name, text};
-use crate::protocol::names::Domain;
+use super::{OK, c_text, free, handle, name, place, text};
+use crate::protocol::names::{Domain, MAX_NAME};
+use crate::protocol::words::Status;
 use crate::sender::answer::Answer;
 use crate::sender::context::{Context, ContextError, unix_now};
 use crate::sender::settings::Settings;
 
-/// A context: settings, the cache, and the way to the network. For any number of threads at once, and for any child of
-/// the process that made it.
+/// A context: the settings, the cache, and the access to the network. For any number of threads at the same time, and
+/// for every child of the process that created it.
 pub struct mtasts_context {
     pub(super) context: Context,
     /// The setting `ca_file`, as C reads it.
@@ -23,20 +26,16 @@ pub struct mtasts_context {
 
 impl From<ContextError> for Fault {
     fn from(error: ContextError) -> Self {
-        Self::new(MTASTS_E_SYSTEM, error.to_string())
+        Self::new(Status::Unavailable, error.to_string())
     }
 }
 
-/// Makes a context of these settings, which it copies; NULL stands for the defaults of `mtasts_settings_new`. Nothing is
-/// opened, read or started: that happens at the first lookup. A program needs one, made at its start.
+/// Creates a context with a copy of these settings. NULL means the defaults of `mtasts_settings_new`. Nothing is
+/// opened, read or started before the first lookup. A program needs one context, created at its start.
 ///
-/// `out` receives a context to be freed with `mtasts_context_free`.
+/// `out` receives the context. Free it with `mtasts_context_free`.
 ///
 /// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
-///
-/// # Safety
-/// `settings` is NULL or alive; `out` is NULL or points to a pointer; `error` is NULL or points to an `mtasts_error` whose
-/// size is set.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_context_new(
     settings: *const mtasts_settings,
@@ -44,10 +43,8 @@ pub unsafe extern "C" fn mtasts_context_new(
     error: *mut mtasts_error,
 ) -> i32 {
     let body = || {
-        // SAFETY: the caller's promise.
-        let out = unsafe { out.as_mut() }.ok_or_else(|| Fault::argument("out is NULL"))?;
-        // SAFETY: the caller's promise.
-        let settings = unsafe { settings.as_ref() };
+        // SAFETY: the caller's promises.
+        let (settings, out) = unsafe { (settings.as_ref(), place(out)?) };
         let values = settings.map_or_else(Settings::default, |s| s.settings.clone());
         let ca_file = values.ca_file.as_ref();
         let ca_file = ca_file.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
@@ -60,25 +57,31 @@ pub unsafe extern "C" fn mtasts_context_new(
             None => Context::new(values),
         };
         *out = Box::into_raw(Box::new(mtasts_context { context, ca_file }));
-        Ok(MTASTS_OK)
+        Ok(OK)
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }
 }
 
-/// The roots that count in this context: the setting `ca_file`, an absolute path, or NULL for those of the system. It is
-/// for programs whose own TLS library verifies the chain of an MX host and is to judge as `mtasts_check_certificate` does.
+/// The trust anchors of this context: the setting `ca_file`, an absolute path, or NULL for those of the system. It is
+/// for a program whose own TLS library verifies the chain of an MX host and should judge as `mtasts_verify_certificate`
+/// does.
 ///
-/// The text lives as long as the context. NULL where `context` is NULL.
-///
-/// # Safety
-/// `context` is NULL or alive.
+/// The text is valid as long as the context. NULL if `context` is NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_context_ca_file(context: *const mtasts_context) -> *const c_char {
     // SAFETY: the caller's promise.
     let context = unsafe { context.as_ref() };
     let path = context.and_then(|context| context.ca_file.as_deref());
-    path.map_or(std::ptr::null(), CStr::as_ptr)
+    path.map_or(ptr::null(), CStr::as_ptr)
+}
+
+/// Frees a context. NULL is allowed. Answers and queues that were made with it stay valid. No thread may be inside a
+/// call with the context. In a child process it frees the child's copy only.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_context_free(context: *mut mtasts_context) {
+    // SAFETY: the caller gives it up.
+    unsafe { free(context) }
 }
 
 /// C's log function in the hands of several threads.
@@ -97,23 +100,22 @@ impl SharedLog {
     }
 }
 
-/// Looks the policy of a domain up, as a delivery needs it: in the cache, and where that does not do in DNS and over
-/// HTTPS (RFC 8461 5.1). Blocks up to `timeout_ms` or the setting `timeout`, whichever is shorter; 0 stands for the
-/// setting. A hit in the cache touches no network.
+/// Looks up the policy of a domain for a delivery: in the cache, and if that is not enough in DNS and at the policy
+/// host (RFC 8461 3, 5.1). A hit in the cache does not touch the network.
 ///
-/// `domain` is the recipient's domain, or the smart host's where there is one (RFC 8461 3.4): UTF-8, any letter case,
-/// U-labels or A-labels; `length` counts its octets, or is `MTASTS_NUL_TERMINATED`. `out` receives an answer to be freed
-/// with `mtasts_answer_free`. That there is no policy, or that none could be learnt, is an answer and not an error.
+/// The call blocks for at most `timeout_ms` or the setting `timeout`, whichever is shorter. 0 means the setting.
 ///
-/// In a process of root the work is done by a child that has become the owner of the cache directory; root itself never
-/// touches the network.
+/// `domain` is the domain of the recipient, or of the smart host if all mail goes there (RFC 8461 3.4). It may have any
+/// letter case, U-labels or A-labels.
 ///
-/// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` (no such name can have a policy),
-/// `MTASTS_E_SYSTEM` or `MTASTS_E_PANIC` (nothing is known: let the mail wait).
+/// `out` receives the answer. Free it with `mtasts_answer_free`. "The domain has no policy" and "the policy could not
+/// be determined" are answers, not errors.
 ///
-/// # Safety
-/// `context` is NULL or alive; `domain` is NULL or has `length` octets; `out` is NULL or points to a pointer; `error` is
-/// NULL or points to an `mtasts_error` whose size is set.
+/// In a process of root a child does the work after it has become the owner of the cache directory. Root itself does
+/// not touch the network.
+///
+/// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if the name cannot have a policy;
+/// `MTASTS_E_UNAVAILABLE` or `MTASTS_E_DEFECT` if no answer is possible: then defer the mail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_lookup(
     context: *const mtasts_context,
@@ -128,28 +130,25 @@ pub unsafe extern "C" fn mtasts_lookup(
         let (context, place) = unsafe { (handle(context)?, place(out)?) };
         // A name in its one spelling is found in memory as it stands, without a copy.
         // SAFETY: the caller's promise about `domain`.
-        if let Ok(name) = unsafe { text(domain, length, crate::protocol::names::MAX_NAME) }
+        if let Ok(name) = unsafe { text(domain, length, MAX_NAME) }
             && let Some(answer) = context.context.remembered(name, coarse_now())
         {
             *place = mtasts_answer::give(answer);
-            return Ok(MTASTS_OK);
+            return Ok(OK);
         }
         // SAFETY: the caller's promise about `domain`.
         let domain = unsafe { name(domain, length)? };
         *place = mtasts_answer::give(context.context.lookup(&domain, patience(timeout_ms))?);
-        Ok(MTASTS_OK)
+        Ok(OK)
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }
 }
 
-/// Answers from the cache alone; the network is not touched, whatever is missing. Where no policy that counts is there,
-/// the answer is `MTASTS_SOURCE_COULD_NOT_LEARN`.
+/// Answers from the cache only and does not touch the network. If the cache has no policy in force, the source of the
+/// answer is `MTASTS_SOURCE_COULD_NOT_LEARN`.
 ///
 /// Arguments, ownership and return values are those of `mtasts_lookup`.
-///
-/// # Safety
-/// As `mtasts_lookup`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_lookup_cached(
     context: *const mtasts_context,
@@ -166,14 +165,11 @@ pub unsafe extern "C" fn mtasts_lookup_cached(
     }
 }
 
-/// Asks whether there is a newer policy now, whatever the cache says: for an MTA that is about to bounce a mail because
-/// of a policy (RFC 8461 5). Compare id and fetch time of the answer with those of the answer at hand; where they
-/// differ, the mail deserves another attempt.
+/// Checks now whether the domain has a newer policy, whatever the cache says. It is for an MTA that is about to bounce
+/// a mail because of a policy (RFC 8461 5). Compare id and fetch time with those of the answer at hand. If they differ,
+/// try to deliver the mail again.
 ///
 /// Arguments, ownership and return values are those of `mtasts_lookup`.
-///
-/// # Safety
-/// As `mtasts_lookup`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_recheck(
     context: *const mtasts_context,
@@ -202,21 +198,14 @@ unsafe fn ask(
         // SAFETY: the caller's promises.
         let (context, place, domain) = unsafe { (handle(context)?, place(out)?, name(domain, length)?) };
         *place = mtasts_answer::give(question(&context.context, &domain)?);
-        Ok(MTASTS_OK)
+        Ok(OK)
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }
 }
 
-/// # Safety
-/// `out` is NULL or points to a pointer.
-unsafe fn place<'a>(out: *mut *mut mtasts_answer) -> Result<&'a mut *mut mtasts_answer, Fault> {
-    // SAFETY: the caller's promise.
-    unsafe { out.as_mut() }.ok_or_else(|| Fault::argument("out is NULL"))
-}
-
-/// The time in Unix seconds as of the kernel's last tick: a few milliseconds late, and three times as cheap as the exact
-/// one, which would be a third of a lookup in memory.
+/// The time in Unix seconds as of the kernel's last tick: a few milliseconds late, and three times as cheap as the
+/// exact one, which would be a third of a lookup in memory.
 fn coarse_now() -> u64 {
     let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: a valid place of our own.
@@ -230,18 +219,5 @@ pub(super) const fn patience(timeout_ms: u32) -> Duration {
     match timeout_ms {
         0 => Duration::MAX,
         ms => Duration::from_millis(ms as u64),
-    }
-}
-
-/// Frees a context. Answers that it gave stay valid. No thread may be inside a call with it. NULL is fine. In a child
-/// process it frees the child's copy alone.
-///
-/// # Safety
-/// `context` is NULL or alive, and is not used again.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mtasts_context_free(context: *mut mtasts_context) {
-    if !context.is_null() {
-        // SAFETY: it came from Box::into_raw, and the caller gives it up.
-        drop(unsafe { Box::from_raw(context) });
     }
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use once_cell::race::OnceBox;
 
-use super::{c_text, quietly};
+use super::c_text;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
@@ -26,6 +26,7 @@ use crate::sender::context::Context;
 use crate::sender::mta::exim::{is_large, may_be_yielded, of_hosts, of_patterns, plain, quoted, refusal};
 use crate::sender::settings::Settings;
 use crate::sender::verdict::{NoHost, Seen, verdict_without_host};
+use crate::sys::quiet::quietly;
 
 /// Exim's OK: the text in `yield` is the result.
 const OK: c_int = 0;
@@ -41,19 +42,24 @@ thread_local! {
     static YIELD: RefCell<CString> = RefCell::default();
 }
 
-/// The mode and the allowed MX hosts of a domain, for the router's `address_data`. One argument: the domain; or two, with
-/// the names of its MX hosts, as `${lookup dnsdb{>; mxh=$domain}}` gives them.
+/// For the router's `address_data`: the mode of a domain and the MX hosts that it allows.
 ///
-/// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
-/// LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-/// where none is left. A long LIST is announced by `large=yes` in front of it: it is complete, but Exim reads it for each MX
-/// host and frees nothing, so that it is better to ask again with the names of the MX hosts. LIST then has those alone
-/// that the policy allows, and is never long. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
-/// domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
-/// file, no cache directory, `first_contact_defer`) the expansion fails with a sentence, and the address is deferred.
+/// One argument: the domain. Or two: the domain, and the names of its MX hosts as `${lookup dnsdb{>; mxh=$domain}}`
+/// gives them.
 ///
-/// # Safety
-/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+/// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
+/// the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
+/// the log if no host is left. Under `mode=testing` and `mode=none` there is neither.
+///
+/// If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
+/// free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
+/// that the policy allows, and is never long.
+///
+/// While an operator's exception for a domain with an enforced policy is in force, it yields
+/// `mode=testing id=ID exception="SENTENCE"`.
+///
+/// If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
+/// with a sentence, and Exim defers the address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
@@ -91,11 +97,8 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
     unsafe { call(result, argc, argv, body) }
 }
 
-/// The mode of a domain: yields `enforce`, `testing` or `none`. One argument: the domain. Fails as
-/// `mtasts_exim_lookup` does.
-///
-/// # Safety
-/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+/// The mode of a domain. One argument: the domain. Yields `enforce`, `testing` or `none`. Fails as `mtasts_exim_lookup`
+/// does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_mode(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
@@ -108,11 +111,8 @@ pub unsafe extern "C" fn mtasts_exim_mode(result: *mut *mut c_uchar, argc: c_int
     unsafe { call(result, argc, argv, body) }
 }
 
-/// Whether mail for a domain may go to an MX host as far as its name tells: yields `yes` or `no`. Two arguments: the
-/// domain, and the host as it stands in the MX record. Fails as `mtasts_exim_lookup` does.
-///
-/// # Safety
-/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+/// Checks whether mail for a domain may go to an MX host, by its name only. Two arguments: the domain, and the host as
+/// the MX record has it. Yields `yes` or `no`. Fails as `mtasts_exim_lookup` does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_check_mx(
     result: *mut *mut c_uchar,
@@ -133,13 +133,11 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
     unsafe { call(result, argc, argv, body) }
 }
 
-/// Whether a domain has a newer policy than the cache knew, asked now whatever the cache says: for the place where mail
-/// would be bounced (RFC 8461 5: "is there a newer policy?"). One argument: the domain. Yields
-/// `changed=yes mode=MODE id=ID` where another policy counts now, so that the mail deserves another attempt, else
-/// `changed=no ...`. Fails as `mtasts_exim_lookup` does.
+/// Checks now whether a domain has a newer policy, whatever the cache says. It is for the place where mail would be
+/// bounced (RFC 8461 5). One argument: the domain.
 ///
-/// # Safety
-/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+/// Yields `changed=yes mode=MODE id=ID` if another policy is in force now: then try to deliver the mail again.
+/// Otherwise `changed=no mode=MODE id=ID`. Fails as `mtasts_exim_lookup` does.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
@@ -161,14 +159,13 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 }
 
 /// For `event_action` of the smtp transports. Seven arguments: `$event_name`, `$domain`, `$host`, `$host_address`,
-/// `$event_data`, `$event_defer_errno`, and the facts as `name=value` pairs: `transport=`, `tlsa=` and `cert=` count.
+/// `$event_data`, `$event_defer_errno`, and facts as `name=value` pairs, of which it reads `transport=`, `tlsa=` and
+/// `cert=`.
 ///
-/// At `tls:cert`, on a transport whose name contains `mtasts`, it yields a refusal where the host's certificate has no DNS
-/// name in its subjectAltName: Exim's TLS libraries then fall back to the common name, which RFC 8461 4.2 does not know.
-/// Where DANE is in use (`tlsa` is not 0) the certificate is DANE's matter. It yields nothing at every other event.
-///
-/// # Safety
-/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+/// At `tls:cert`, on a transport whose name contains `mtasts`, it yields a refusal if the host's certificate has no DNS
+/// name in its subjectAltName. Exim's TLS libraries would then accept the common name, which RFC 8461 4.2 does not
+/// allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. At every other event it yields
+/// nothing.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
@@ -185,10 +182,7 @@ pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_in
     unsafe { call(result, argc, argv, body) }
 }
 
-/// The version of the library: yields `0.1.0`. No arguments.
-///
-/// # Safety
-/// As Exim calls it: `result` points to a pointer, `argv` has `argc` NUL-terminated texts.
+/// The version of the library. No arguments. Yields `0.1.0`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_version(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     // SAFETY: the caller's promise.

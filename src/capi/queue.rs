@@ -5,14 +5,15 @@ use std::ptr;
 
 use super::answer::mtasts_answer;
 use super::context::{mtasts_context, patience};
-use super::{
-    Fault, MTASTS_E_CANCELLED, MTASTS_E_FORKED, MTASTS_E_SYSTEM, MTASTS_MESSAGE_SIZE, MTASTS_OK, copy_text, guard,
-    handle, mtasts_error, name,
-};
+use super::error::{Fault, MTASTS_MESSAGE_SIZE, guard, mtasts_error};
+use super::extensible::{Extensible, Place, zeroed};
+use super::{OK, copy_text, free, handle, name, place};
 use crate::protocol::names::Domain;
+use crate::protocol::words::Status;
 use crate::sender::queue::{Outcome, Queue, QueueError};
 
-/// A queue of lookups for an event loop. For any number of threads at once, but only in the process that made it.
+/// A queue of lookups for an event loop. For any number of threads at the same time, but only in the process that
+/// created it.
 pub struct mtasts_queue {
     queue: Queue<User>,
 }
@@ -23,43 +24,44 @@ struct User(*mut c_void);
 // SAFETY: the pointer is never followed here; what it points to is between the caller's own threads.
 unsafe impl Send for User {}
 
-/// A lookup that is complete. The caller's own; set `size` to `sizeof(mtasts_completion)` before the call.
+/// A completed lookup. An extensible struct: set `size` before the call.
 #[repr(C)]
 pub struct mtasts_completion {
     /// `sizeof(mtasts_completion)`, set by the caller.
     pub size: usize,
     /// The number that `mtasts_queue_submit` or `mtasts_queue_recheck` gave.
     pub id: u64,
-    /// What the caller gave with it.
+    /// The `user` that was passed to it.
     pub user: *mut c_void,
-    /// The answer where `status` is `MTASTS_OK`, to be freed with `mtasts_answer_free`; else NULL.
+    /// If `status` is `MTASTS_OK`, the answer; free it with `mtasts_answer_free`. Otherwise NULL.
     pub answer: *mut mtasts_answer,
-    /// `MTASTS_OK`; `MTASTS_E_CANCELLED`; `MTASTS_E_SYSTEM`: nothing is known of the domain, let its mail wait.
+    /// `MTASTS_OK`, `MTASTS_E_CANCELLED`, or `MTASTS_E_UNAVAILABLE`: no answer is possible, defer the mail.
     pub status: i32,
-    /// Where `status` is `MTASTS_E_SYSTEM`, what is wrong in plain words; closed by a NUL.
+    /// If `status` is `MTASTS_E_UNAVAILABLE`, what is wrong, closed by a NUL.
     pub message: [c_char; MTASTS_MESSAGE_SIZE],
+}
+
+// SAFETY: `repr(C)`, `size` first, pointers that may be NULL.
+unsafe impl Extensible for mtasts_completion {
+    const FIRST: usize = std::mem::offset_of!(Self, message) + MTASTS_MESSAGE_SIZE;
 }
 
 impl From<QueueError> for Fault {
     fn from(error: QueueError) -> Self {
-        let code = match error {
-            QueueError::Forked => MTASTS_E_FORKED,
-            QueueError::System(_) => MTASTS_E_SYSTEM,
+        let status = match error {
+            QueueError::Forked => Status::Forked,
+            QueueError::System(_) => Status::Unavailable,
         };
-        Self::new(code, error.to_string())
+        Self::new(status, error.to_string())
     }
 }
 
-/// Makes a queue of lookups with this context, which may be freed before the queue. It opens one descriptor, and starts
-/// no thread before the first lookup that needs one.
+/// Creates a queue of lookups with this context, which may be freed before the queue. This opens one descriptor.
+/// Threads are started by the first lookup that needs them.
 ///
-/// `out` receives a queue to be freed with `mtasts_queue_free`.
+/// `out` receives the queue. Free it with `mtasts_queue_free`.
 ///
-/// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, or `MTASTS_E_SYSTEM`: no descriptor.
-///
-/// # Safety
-/// `context` is NULL or alive; `out` is NULL or points to a pointer; `error` is NULL or points to an `mtasts_error` whose
-/// size is set.
+/// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, or `MTASTS_E_UNAVAILABLE` if there is no descriptor.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_new(
     context: *const mtasts_context,
@@ -68,23 +70,19 @@ pub unsafe extern "C" fn mtasts_queue_new(
 ) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
-        let (context, out) = unsafe { (handle(context)?, out.as_mut()) };
-        let out = out.ok_or_else(|| Fault::argument("out is NULL"))?;
+        let (context, out) = unsafe { (handle(context)?, place(out)?) };
         let queue = Queue::new(&context.context)?;
         *out = Box::into_raw(Box::new(mtasts_queue { queue }));
-        Ok(MTASTS_OK)
+        Ok(OK)
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }
 }
 
-/// The descriptor to wait for, with poll(2), epoll(7) or any event loop: it is readable as long as `mtasts_queue_next` has
-/// something to do. It is not for reading or writing, and the queue closes it; take it out of an epoll before that.
+/// The descriptor to wait for, with poll(2), epoll(7) or any event loop. It is readable as long as `mtasts_queue_next`
+/// has something to do. Do not read, write or close it: the queue closes it. Remove it from an epoll set before that.
 ///
 /// Returns the descriptor (0 or more), `MTASTS_E_ARGUMENT` or `MTASTS_E_FORKED`.
-///
-/// # Safety
-/// `queue` is NULL or alive.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_fd(queue: *const mtasts_queue) -> i32 {
     // SAFETY: the caller's promise.
@@ -93,24 +91,23 @@ pub unsafe extern "C" fn mtasts_queue_fd(queue: *const mtasts_queue) -> i32 {
     unsafe { guard(ptr::null_mut(), body) }
 }
 
-/// Submits a lookup as `mtasts_lookup` does it: the same domain, the same time limit (from now on), the same answer. It
-/// does not wait. A hit in the cache is complete when it returns; else a thread of the queue asks the network, one for
-/// all lookups of a domain that are under way, and at most 256 for a queue.
+/// Submits a lookup and returns at once. The lookup is that of `mtasts_lookup`: the same domain, the same time limit
+/// (from now on), the same answer. A hit in the cache is complete when the call returns. Otherwise a thread of the
+/// queue asks the network: one thread for all pending lookups of a domain, at most 256 threads for a queue.
 ///
-/// Each lookup completes once, at most a second after its time limit; then the answer is what the cache knows.
-/// `user` comes back with the completion and is not looked at. `id` receives the number of the lookup, never 0; NULL is
-/// fine. A lookup under way takes less than 1 KiB of memory and the text of its domain, beside what the 256 threads use.
+/// Each lookup completes once, at most a second after its time limit; the answer is then what the cache knows. `user`
+/// comes back with the completion; the library does not use it. `id` receives the number of the lookup, which is never
+/// 0; it may be NULL. A pending lookup takes less than 1 KiB of memory and the text of its domain, beside what the
+/// threads use.
 ///
-/// In a process of root a lookup whose time is over before anything was learnt completes with `MTASTS_E_SYSTEM`, because
-/// root does not read the cache itself. So does, in any process, one that was never begun because all threads that its
-/// parent domain may have are busy with silent names, unless a policy of the domain is in the cache.
+/// A lookup that ran out of time before anything was known completes with `MTASTS_E_UNAVAILABLE` in a process of root,
+/// because root does not read the cache itself. The same is true in every process for a lookup that was never started
+/// because silent names keep all threads busy that its parent domain may use, unless the cache has a policy of the
+/// domain.
 ///
-/// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` (no such name can have a policy),
-/// `MTASTS_E_SYSTEM` (no thread), `MTASTS_E_FORKED` or `MTASTS_E_PANIC`. Only after `MTASTS_OK` there is a completion.
-///
-/// # Safety
-/// `queue` is NULL or alive; `domain` is NULL or has `length` octets; `id` is NULL or points to a number; `error` is NULL or
-/// points to an `mtasts_error` whose size is set.
+/// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if the name cannot have a policy;
+/// `MTASTS_E_UNAVAILABLE` if there is no thread; `MTASTS_E_FORKED` or `MTASTS_E_DEFECT`. Only after `MTASTS_OK` there
+/// is a completion.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_submit(
     queue: *const mtasts_queue,
@@ -126,11 +123,8 @@ pub unsafe extern "C" fn mtasts_queue_submit(
     unsafe { guard(error, || begin(queue, domain, length, id, submit)) }
 }
 
-/// Submits a recheck as `mtasts_recheck` does it: whether there is a newer policy is asked now, whatever the cache says.
-/// Time limit, completion, arguments and return values are those of `mtasts_queue_submit`.
-///
-/// # Safety
-/// As `mtasts_queue_submit`.
+/// Submits a check for a newer policy, which is that of `mtasts_recheck`. Time limit, completion, arguments and return
+/// values are those of `mtasts_queue_submit`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_recheck(
     queue: *const mtasts_queue,
@@ -161,52 +155,47 @@ unsafe fn begin(
     if let Some(id) = id {
         *id = given;
     }
-    Ok(MTASTS_OK)
+    Ok(OK)
 }
 
 /// Takes the next completion. When the descriptor is readable, call this until it returns 0. The log function of the
-/// settings is called in here, and on no thread of the queue.
+/// settings is called from here, and never on a thread of the queue.
 ///
-/// Returns 1 and writes `completion`, 0 when there is none now, `MTASTS_E_ARGUMENT` (also where its size is not set) or
-/// `MTASTS_E_FORKED`.
-///
-/// # Safety
-/// `queue` is NULL or alive; `completion` is NULL or points to an `mtasts_completion` whose size is set.
+/// Returns 1 with the completion in `completion`, 0 if there is none now, `MTASTS_E_ARGUMENT` or `MTASTS_E_FORKED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_next(queue: *const mtasts_queue, completion: *mut mtasts_completion) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
-        let (queue, place) = unsafe { (handle(queue)?, completion.as_mut()) };
-        let place = place.filter(|place| place.size == size_of::<mtasts_completion>());
-        let place = place.ok_or_else(|| Fault::argument("completion is NULL or of another size"))?;
+        let (queue, place) = unsafe { (handle(queue)?, Place::new(completion, "completion")?) };
         let Some(done) = queue.queue.next()? else {
             return Ok(0);
         };
-        (place.id, place.user) = (done.id, done.user.0);
-        let mut message = String::new();
-        (place.status, place.answer) = match done.outcome {
-            Outcome::Answer(answer) => (MTASTS_OK, mtasts_answer::give(answer)),
-            Outcome::Cancelled => (MTASTS_E_CANCELLED, ptr::null_mut()),
+        let mut told: mtasts_completion = zeroed();
+        (told.id, told.user) = (done.id, done.user.0);
+        let status = match done.outcome {
+            Outcome::Answer(answer) => {
+                told.answer = mtasts_answer::give(answer);
+                Status::Ok
+            }
+            Outcome::Cancelled => Status::Cancelled,
             Outcome::Failed(error) => {
-                message = error.to_string();
-                (MTASTS_E_SYSTEM, ptr::null_mut())
+                copy_text(&mut told.message, &error.to_string());
+                Status::Unavailable
             }
         };
-        copy_text(&mut place.message, &message);
+        told.status = status.number();
+        place.write(&told);
         Ok(1)
     };
     // SAFETY: there is no error struct.
     unsafe { guard(ptr::null_mut(), body) }
 }
 
-/// Cancels a lookup: it completes at once with `MTASTS_E_CANCELLED`, and `mtasts_queue_next` gives that completion. What
-/// its thread still learns goes to the cache.
+/// Cancels a lookup. It completes at once with `MTASTS_E_CANCELLED`; take that completion with `mtasts_queue_next`. Its
+/// thread goes on, and what it finds goes to the cache.
 ///
-/// Returns 1, or 0 where no such lookup is under way: it is complete, and its completion waits or was taken. Else
-/// `MTASTS_E_ARGUMENT` or `MTASTS_E_FORKED`.
-///
-/// # Safety
-/// `queue` is NULL or alive.
+/// Returns 1; 0 if no such lookup is pending, because its completion is ready or was taken; `MTASTS_E_ARGUMENT` or
+/// `MTASTS_E_FORKED`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_cancel(queue: *const mtasts_queue, id: u64) -> i32 {
     // SAFETY: the caller's promise.
@@ -215,18 +204,12 @@ pub unsafe extern "C" fn mtasts_queue_cancel(queue: *const mtasts_queue, id: u64
     unsafe { guard(ptr::null_mut(), body) }
 }
 
-/// Frees a queue and closes its descriptor, without waiting for anything. Lookups under way and completions that were not
-/// taken are dropped; their `user` does not come back. Threads that still ask the network finish for the cache and end,
-/// at the latest at the time limit, and touch nothing of the caller's. No thread may be inside a call with the queue.
-/// NULL is fine. In a child process it frees the child's copy alone.
-///
-/// # Safety
-/// `queue` is NULL or alive, and is not used again.
+/// Frees a queue and closes its descriptor. NULL is allowed. It does not wait: pending lookups and completions that
+/// were not taken are dropped, and their `user` does not come back. Threads that still ask the network finish for the
+/// cache, end at the time limit at the latest, and touch nothing of the program. No thread may be inside a call with
+/// the queue. In a child process it frees the child's copy only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_free(queue: *mut mtasts_queue) {
-    if !queue.is_null() {
-        // SAFETY: it came from Box::into_raw, and the caller gives it up.
-        let queue = unsafe { Box::from_raw(queue) };
-        super::quietly(|| drop(queue));
-    }
+    // SAFETY: the caller gives it up.
+    unsafe { free(queue) }
 }

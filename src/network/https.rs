@@ -170,7 +170,7 @@ impl PolicyHost {
         // The reference identity is the name of the policy host and nothing that DNS said on the way to its address
         // (RFC 8461 3.3, RFC 9525 6.1.1).
         let identity = host.clone();
-        let judge = move |chain: &[&[u8]], now| check_chain(chain, &identity, roots.anchors(), now);
+        let judge = move |chain: &[&[u8]], now| check_chain(&identity, chain, roots.anchors(), now);
         let tls = tls::config(judge).map_err(|error| FetchError::Own(error.to_string()))?;
         let addresses = self.addresses(&host, deadline)?;
         let tls = Arc::new(tls);

@@ -65,8 +65,8 @@ impl std::error::Error for CertificateFailure {}
 /// - `certificate-not-trusted`: it is not valid yet, is not meant for a server, or no path leads to a root;
 /// - `certificate-host-mismatch`: it does not name the host.
 pub fn check_chain(
-    chain: &[&[u8]],
     host: &Domain,
+    chain: &[&[u8]],
     anchors: &[TrustAnchor<'_>],
     at: UnixTime,
 ) -> Result<(), CertificateFailure> {
@@ -93,7 +93,7 @@ pub fn check_chain(
 /// # Errors
 /// `certificate-host-mismatch`, or `validation-failure` if the certificate cannot be read
 /// (`certificate-not-trusted` if it is a kind of certificate that we do not support).
-pub fn check_name(leaf: &[u8], host: &Domain) -> Result<(), CertificateFailure> {
+pub fn check_name(host: &Domain, leaf: &[u8]) -> Result<(), CertificateFailure> {
     named(&read(&CertificateDer::from(leaf))?, host)
 }
 

@@ -109,7 +109,7 @@ impl Policy {
 
     /// Whether a pattern allows this MX host (RFC 8461 4.1).
     #[must_use]
-    pub fn allows(&self, host: &Domain) -> bool {
+    pub fn allows_mx(&self, host: &Domain) -> bool {
         self.mx().any(|pattern| pattern.matches(host))
     }
 

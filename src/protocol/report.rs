@@ -5,29 +5,8 @@ use std::net::IpAddr;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::names::Domain;
 use crate::protocol::text::Line;
+pub use crate::protocol::words::PolicyType;
 use crate::protocol::words::ResultType;
-
-/// The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
-/// libtlsrpt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum PolicyType {
-    /// An MTA-STS policy. Its text is empty if the domain announces one that could not be fetched (D-24).
-    Sts = 2,
-    /// The domain has no policy, or one of mode none.
-    NoPolicyFound = 9,
-}
-
-impl PolicyType {
-    /// The name as it stands in a report.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Sts => "sts",
-            Self::NoPolicyFound => "no-policy-found",
-        }
-    }
-}
 
 /// One session with one MX host: a success or a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -45,13 +45,16 @@ impl Vocabulary {
 }
 
 /// The whole table.
-pub const VOCABULARIES: [Vocabulary; 6] = [
+pub const VOCABULARIES: [Vocabulary; 9] = [
     Status::VOCABULARY,
     Mode::VOCABULARY,
     Source::VOCABULARY,
     ResultType::VOCABULARY,
     SeenKind::VOCABULARY,
     Action::VOCABULARY,
+    NoHost::VOCABULARY,
+    Channel::VOCABULARY,
+    PolicyType::VOCABULARY,
 ];
 
 /// Declares one vocabulary: the enum, and what it is called elsewhere.
@@ -133,15 +136,15 @@ words! {
     Ok = 0, "ok";
     /// An argument is NULL or out of range.
     Argument = -1, "argument";
-    /// Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot have a
-    /// policy: deliver as usual.
+    /// Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot
+    /// have a policy: deliver as usual.
     Name = -2, "name";
     /// The name is an IP address or an address literal, which cannot have a policy (RFC 8461 3.4): deliver as usual.
     Address = -3, "address";
     /// A setting or a settings file is wrong. The message names the key and the reason.
     Settings = -4, "settings";
-    /// No answer is possible: this host refused what the call needs (a process, a thread, a descriptor, root certificates,
-    /// a usable cache directory). This says nothing about the domain: defer its mail.
+    /// No answer is possible: this host refused what the call needs (a process, a thread, a descriptor, root
+    /// certificates, a usable cache directory). This says nothing about the domain: defer its mail.
     Unavailable = -5, "unavailable";
     /// A defect of this library. This says nothing about the domain: defer its mail, and report the defect.
     Defect = -6, "defect";
@@ -239,6 +242,41 @@ words! {
     SkipHost = 3, "skip-host";
     /// Keep the mail in the queue and try again later. Never bounce it for this.
     Defer = 4, "defer";
+}
+
+words! {
+    /// Why there is no MX host to deliver to.
+    NoHost, "MTASTS_NO_HOST_";
+    /// There are MX hosts, and each was tried or skipped.
+    Left = 0, "left";
+    /// The MX lookup says that the domain does not exist (NXDOMAIN).
+    NxDomain = 1, "nxdomain";
+    /// The MX lookup says that the domain has no MX record (NODATA). Its only MX host would be the domain itself
+    /// (RFC 5321 5.1).
+    NoData = 2, "nodata";
+    /// The only MX record is `.`: the domain accepts no mail (RFC 7505).
+    NullMx = 3, "null-mx";
+}
+
+words! {
+    /// How far the session with an MX host came.
+    Channel, "MTASTS_CHANNEL_";
+    /// There was no session: the host was skipped by its name, or did not answer.
+    None = 0, "none";
+    /// The session continued in clear text.
+    Clear = 1, "clear";
+    /// The session continued under TLS, whether or not the certificate is good.
+    Tls = 2, "tls";
+}
+
+words! {
+    /// The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
+    /// libtlsrpt.
+    PolicyType, "MTASTS_POLICY_";
+    /// An MTA-STS policy. Its text is empty if the domain announces a policy that could not be fetched.
+    Sts = 2, "sts";
+    /// The domain has no policy, or a policy in mode none.
+    NoPolicyFound = 9, "no-policy-found";
 }
 
 #[cfg(test)]

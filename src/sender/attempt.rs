@@ -9,25 +9,13 @@ use std::sync::Arc;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::report::{PolicyType, ReportEvent};
 use crate::protocol::text::Line;
+pub use crate::protocol::words::Channel;
 use crate::protocol::words::ResultType;
 use crate::sender::answer::Answer;
 use crate::sender::verdict::{Seen, Verdict, found, is_host_failure, verdict};
 
-/// How far the session with the host came.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Channel {
-    /// There was no session: the host was passed over by its name, or did not answer.
-    #[default]
-    None = 0,
-    /// The session went on in clear.
-    Clear = 1,
-    /// The session went on under TLS, whether or not the certificate is good.
-    Tls = 2,
-}
-
 /// The other side of the session, for the report.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
     /// How far the session came. Under a policy only what was seen counts; without one, this says whether TLS came about.
     pub channel: Channel,
@@ -35,6 +23,16 @@ pub struct Peer {
     pub address: Option<IpAddr>,
     /// The address that the connection came from.
     pub local_address: Option<IpAddr>,
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self {
+            channel: Channel::None,
+            address: None,
+            local_address: None,
+        }
+    }
 }
 
 /// One MX host in one attempt to deliver.

@@ -229,17 +229,17 @@ impl Context {
     ///
     /// # Errors
     /// A [`RootsError`] where the roots cannot be read: no verdict is possible. Otherwise the inner result.
-    pub fn check_certificate(
+    pub fn verify_certificate(
         &self,
-        chain: &[&[u8]],
         host: &Domain,
+        chain: &[&[u8]],
         at: UnixTime,
     ) -> Result<Result<(), CertificateFailure>, RootsError> {
         let roots = self.shared.roots.get()?;
         if let Some(warning) = self.shared.roots.warning() {
             self.tell(&warning);
         }
-        Ok(check_chain(chain, host, roots.anchors(), at))
+        Ok(check_chain(host, chain, roots.anchors(), at))
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {

@@ -10,7 +10,7 @@ use crate::protocol::mx_name::MxName;
 use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::text::one_line;
 use crate::protocol::words::ResultType;
-pub use crate::protocol::words::{Action, SeenKind};
+pub use crate::protocol::words::{Action, NoHost, SeenKind};
 use crate::sender::answer::{Answer, Source};
 
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
@@ -48,21 +48,6 @@ pub enum Seen {
     HandshakeFailed(String),
     /// The certificate was checked, by this library or by the MTA's own TLS library, for the name of this MX host.
     Certificate(Result<(), CertificateFailure>),
-}
-
-/// Why there is no MX host to deliver to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum NoHost {
-    /// There are MX hosts, and each was tried or passed over.
-    Left = 0,
-    /// The MX lookup says that the domain does not exist (NXDOMAIN).
-    NxDomain = 1,
-    /// The MX lookup says that the domain has no MX record (NODATA). Its only MX host would be the domain itself
-    /// (RFC 5321 5.1).
-    NoData = 2,
-    /// The one MX record is `.`: the domain takes no mail (RFC 7505).
-    NullMx = 3,
 }
 
 impl Seen {
@@ -149,7 +134,7 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
             };
             return failed(answer, policy, left, WAITS);
         }
-        NoHost::NoData if policy.allows(domain) => None,
+        NoHost::NoData if policy.allows_mx(domain) => None,
         NoHost::NxDomain => Some(("mx-lookup-nxdomain", "the domain does not exist (NXDOMAIN)")),
         NoHost::NoData => Some(("mx-lookup-nodata", "the domain has no MX record (NODATA)")),
         NoHost::NullMx => Some(("null-mx", "the domain takes no mail (null MX, RFC 7505)")),
@@ -289,7 +274,7 @@ fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option
             );
         }
     };
-    if !policy.allows(host) {
+    if !policy.allows_mx(host) {
         return fault(
             ResultType::ValidationFailure,
             MX_NOT_IN_POLICY,

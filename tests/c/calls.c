@@ -34,10 +34,10 @@ static void names(void) {
 }
 
 static void verdicts(const mtasts_answer *answer) {
-    mtasts_error error = {sizeof error, 0, ""};
-    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
-    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
-    mtasts_check check = {sizeof check, 0, ""};
+    mtasts_error error = {.size = sizeof error};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
+    mtasts_decision decision = {.size = sizeof decision};
+    mtasts_check check = {.size = sizeof check};
     const size_t nul = MTASTS_NUL_TERMINATED;
 
     WORKS(mtasts_verdict(answer, "MX.Enforced.Example.", nul, &seen, &decision, &error));
@@ -49,14 +49,14 @@ static void verdicts(const mtasts_answer *answer) {
     CHECK(strcmp(decision.reason_code, "mx-host-not-in-policy") == 0);
     CHECK(strstr(decision.sentence, "evil.example is not in the MTA-STS policy of enforced.example") != NULL);
 
-    seen.kind = MTASTS_SEEN_NO_STARTTLS;
+    seen.kind = MTASTS_SEEN_STARTTLS_NOT_OFFERED;
     WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_SKIP_HOST && decision.result == 201);
 
     seen.kind = MTASTS_SEEN_CERTIFICATE;
     WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_DELIVER && decision.result == 0);
-    WORKS(mtasts_check_openssl(10, &check));
+    WORKS(mtasts_from_openssl(10, &check));
     seen.result = check.result;
     seen.reason = check.reason;
     WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
@@ -70,11 +70,11 @@ static void verdicts(const mtasts_answer *answer) {
 
 /* What was seen is not forgotten, and a session counts once. */
 static void attempts(mtasts_answer *answer) {
-    mtasts_error error = {sizeof error, 0, ""};
-    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
-    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
-    mtasts_peer peer = {sizeof peer, MTASTS_CHANNEL_TLS, "192.0.2.1", NULL};
-    mtasts_event event = {sizeof event, 0, 0, "", "", "", ""};
+    mtasts_error error = {.size = sizeof error};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
+    mtasts_decision decision = {.size = sizeof decision};
+    mtasts_peer peer = {.size = sizeof peer, .channel = MTASTS_CHANNEL_TLS, .address = "192.0.2.1"};
+    mtasts_event event = {.size = sizeof event};
     mtasts_attempt *attempt = NULL;
     const size_t nul = MTASTS_NUL_TERMINATED;
 
@@ -112,7 +112,7 @@ static void attempts(mtasts_answer *answer) {
 }
 
 static void cached(const char *cache_dir) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     mtasts_context *context = new_context(cache_dir, NULL);
     mtasts_answer *answer = NULL, *again = NULL;
     uint64_t now = (uint64_t)time(NULL);
@@ -138,8 +138,8 @@ static void cached(const char *cache_dir) {
     CHECK(strcmp(mtasts_answer_mx(answer, 1), "*.backup.example") == 0);
     CHECK(strncmp(mtasts_answer_policy_text(answer, &length), "version: STSv1", 14) == 0 && length > 14);
     CHECK(strstr(mtasts_answer_explanation(answer), "enforced.example") != NULL);
-    GIVES(1, mtasts_answer_allows(answer, "a.backup.example", MTASTS_NUL_TERMINATED));
-    GIVES(0, mtasts_answer_allows(answer, "a.b.backup.example", MTASTS_NUL_TERMINATED));
+    GIVES(1, mtasts_answer_allows_mx(answer, "a.backup.example", MTASTS_NUL_TERMINATED));
+    GIVES(0, mtasts_answer_allows_mx(answer, "a.b.backup.example", MTASTS_NUL_TERMINATED));
     GIVES(1, mtasts_answer_enforces(answer));
     GIVES(1, mtasts_answer_applies(answer));
     verdicts(answer);
@@ -147,11 +147,11 @@ static void cached(const char *cache_dir) {
 }
 
 static void unknown(const char *cache_dir) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     mtasts_context *context = new_context(cache_dir, NULL);
     mtasts_answer *answer = NULL;
-    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
-    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
+    mtasts_decision decision = {.size = sizeof decision};
 
     WORKS(mtasts_lookup_cached(context, "b\xc3\xbc" "cher.example", MTASTS_NUL_TERMINATED, &answer, &error));
     CHECK(mtasts_answer_source(answer) == MTASTS_SOURCE_COULD_NOT_LEARN);
@@ -180,7 +180,7 @@ static void tell(const char *line, void *user) {
 
 /* A line for the administrator, on this thread and with the `user` that was given; none once it is taken back. */
 static void logs(const char *open_dir) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     mtasts_settings *settings = NULL;
     struct told told = {0, ""};
 

@@ -40,7 +40,7 @@
 
 /* A context with this cache directory and these settings, as pairs of key and value up to a NULL. */
 static inline mtasts_context *new_context(const char *cache_dir, const char *const *pairs) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     mtasts_settings *settings = NULL;
     mtasts_context *context = NULL;
     WORKS(mtasts_settings_new(&settings));
@@ -60,7 +60,7 @@ static inline mtasts_context *on_the_internet(const char *cache_dir) {
 
 /* Looks a domain of the test Internet up, or asks DNS again; the mode has to be this. */
 static inline void expect(const mtasts_context *context, const char *domain, int again, int32_t mode) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     mtasts_answer *answer = NULL;
     if (again)
         WORKS(mtasts_recheck(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error));

@@ -82,7 +82,7 @@ static void *fork_often(void *argument) {
 }
 
 int main(int argc, char **argv) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     static char *domains[MOST] = {"wild.test", "twomx.test", "good.test", "good.test"};
     pthread_t threads[MOST], forker;
     int forks, of_thread, others;

@@ -21,7 +21,7 @@ static mtasts_answer *answer;
 static char *endless;
 
 static void prepare(const char *cache_dir) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     size_t page = (size_t)sysconf(_SC_PAGESIZE);
     char *memory = mmap(NULL, MANY + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED);
@@ -58,8 +58,8 @@ static bool untouched(const mtasts_error *error, size_t size) {
 #define FAILS(status, call_with_error)                                                                                 \
     do {                                                                                                               \
         mtasts_error *error = NULL;                                                                                    \
-        mtasts_error good = blank_error(sizeof good), small = blank_error(sizeof small - 1),                           \
-                     large = blank_error(sizeof large + 1), zero = blank_error(0), huge = blank_error(SIZE_MAX);       \
+        mtasts_error good = blank_error(sizeof good), small = blank_error(sizeof small - 1), zero = blank_error(0),    \
+                     huge = blank_error(SIZE_MAX);                                                                     \
         GIVES(status, call_with_error);                                                                                \
         error = &good;                                                                                                 \
         GIVES(status, call_with_error);                                                                                \
@@ -70,9 +70,6 @@ static bool untouched(const mtasts_error *error, size_t size) {
         error = &small;                                                                                                \
         GIVES(status, call_with_error);                                                                                \
         CHECK(untouched(&small, sizeof small - 1));                                                                    \
-        error = &large;                                                                                                \
-        GIVES(status, call_with_error);                                                                                \
-        CHECK(untouched(&large, sizeof large + 1));                                                                    \
         error = &zero;                                                                                                 \
         GIVES(status, call_with_error);                                                                                \
         CHECK(untouched(&zero, 0));                                                                                    \
@@ -338,7 +335,7 @@ static void answer_policy_text(void) {
 
 /* It has no error struct: `error` keeps the tries of FAILS alike. */
 static int32_t allows(const mtasts_answer *of, const char *name, size_t length, mtasts_error *error) {
-    int32_t status = mtasts_answer_allows(of, name, length);
+    int32_t status = mtasts_answer_allows_mx(of, name, length);
     if (error && error->size == sizeof *error) {
         error->code = status;
         strcpy(error->message, mtasts_strerror(status));
@@ -346,12 +343,12 @@ static int32_t allows(const mtasts_answer *of, const char *name, size_t length, 
     return status;
 }
 
-static void answer_allows(void) {
+static void answer_allows_mx(void) {
     REFUSES_BAD_NAMES(allows(answer, name, length, error));
-    GIVES(MTASTS_E_ARGUMENT, mtasts_answer_allows(NULL, "mx.enforced.example", MTASTS_NUL_TERMINATED));
-    GIVES(MTASTS_E_ARGUMENT, mtasts_answer_allows(NULL, NULL, SIZE_MAX - 1));
-    GIVES(1, mtasts_answer_allows(answer, "mx.enforced.example", MTASTS_NUL_TERMINATED));
-    GIVES(0, mtasts_answer_allows(answer, "mx.enforced.example.org", MTASTS_NUL_TERMINATED));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_answer_allows_mx(NULL, "mx.enforced.example", MTASTS_NUL_TERMINATED));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_answer_allows_mx(NULL, NULL, SIZE_MAX - 1));
+    GIVES(1, mtasts_answer_allows_mx(answer, "mx.enforced.example", MTASTS_NUL_TERMINATED));
+    GIVES(0, mtasts_answer_allows_mx(answer, "mx.enforced.example.org", MTASTS_NUL_TERMINATED));
 }
 
 /* ---- certificates ---- */
@@ -368,9 +365,9 @@ static void check_untouched(const mtasts_check *check, size_t size) {
     CHECK(memcmp(check, &blank, sizeof blank) == 0);
 }
 
-static const size_t wrong_check_sizes[] = {0, 1, sizeof(mtasts_check) - 1, sizeof(mtasts_check) + 1, SIZE_MAX};
+static const size_t wrong_check_sizes[] = {0, 1, sizeof(mtasts_check) - 1, 8193, SIZE_MAX};
 
-static void check_certificate(void) {
+static void verify_certificate(void) {
     static const uint8_t junk[] = {0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 0x30};
     const char *host = "mx.enforced.example";
     mtasts_octets chain[] = {{junk, sizeof junk}, {(const uint8_t *)endless, MANY}, {junk, 0}};
@@ -381,21 +378,21 @@ static void check_certificate(void) {
     mtasts_check out = blank_check(sizeof out);
     const size_t nul = MTASTS_NUL_TERMINATED;
 
-    REFUSES_BAD_NAMES(mtasts_check_certificate(context, name, length, chain, 1, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(NULL, host, nul, chain, 1, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, NULL, 1, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, NULL, SIZE_MAX, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, chain, SIZE_MAX, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, chain, 10001, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, none, 1, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, long_none, 1, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, too_long, 1, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, longer, 1, 0, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, chain, 1, 0, NULL, error));
+    REFUSES_BAD_NAMES(mtasts_verify_certificate(context, name, length, chain, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(NULL, host, nul, chain, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, NULL, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, NULL, SIZE_MAX, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, chain, SIZE_MAX, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, chain, 10001, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, none, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, long_none, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, too_long, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, longer, 1, 0, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, chain, 1, 0, NULL, error));
     check_untouched(&out, sizeof out);
     for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
         out = blank_check(wrong_check_sizes[i]);
-        FAILS(MTASTS_E_ARGUMENT, mtasts_check_certificate(context, host, nul, chain, 1, 0, &out, error));
+        FAILS(MTASTS_E_ARGUMENT, mtasts_verify_certificate(context, host, nul, chain, 1, 0, &out, error));
         check_untouched(&out, wrong_check_sizes[i]);
     }
     /* Rubbish of any size, at any time, is a bad certificate and no error. */
@@ -403,12 +400,12 @@ static void check_certificate(void) {
     for (size_t i = 0; i < sizeof times / sizeof *times; i++) {
         for (size_t count = 0; count <= 3; count++) {
             out = blank_check(sizeof out);
-            GIVES(MTASTS_OK, mtasts_check_certificate(context, host, nul, chain, count, times[i], &out, NULL));
+            GIVES(MTASTS_OK, mtasts_verify_certificate(context, host, nul, chain, count, times[i], &out, NULL));
             CHECK(mtasts_result_name(out.result) != NULL && out.reason[0]);
             CHECK(memchr(out.reason, 0, sizeof out.reason) != NULL);
         }
     }
-    GIVES(MTASTS_OK, mtasts_check_certificate(context, host, nul, NULL, 0, 0, &out, NULL));
+    GIVES(MTASTS_OK, mtasts_verify_certificate(context, host, nul, NULL, 0, 0, &out, NULL));
     CHECK(out.result != 0);
 }
 
@@ -470,58 +467,58 @@ static void check_address(void) {
     mtasts_settings_free(settings);
 }
 
-static void check_openssl(void) {
+static void from_openssl(void) {
     const int64_t codes[] = {INT64_MIN, -1, 0, 10, 62, 9999, INT64_MAX};
     mtasts_check out = blank_check(sizeof out);
-    GIVES(MTASTS_E_ARGUMENT, mtasts_check_openssl(0, NULL));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_from_openssl(0, NULL));
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
-        GIVES(MTASTS_OK, mtasts_check_openssl(codes[i], &out));
+        GIVES(MTASTS_OK, mtasts_from_openssl(codes[i], &out));
         CHECK((out.result == 0) == (codes[i] == 0));
         CHECK(out.result == 0 || mtasts_result_name(out.result) != NULL);
     }
     for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
         out = blank_check(wrong_check_sizes[i]);
-        GIVES(MTASTS_E_ARGUMENT, mtasts_check_openssl(10, &out));
+        GIVES(MTASTS_E_ARGUMENT, mtasts_from_openssl(10, &out));
         check_untouched(&out, wrong_check_sizes[i]);
     }
 }
 
-static void check_gnutls(void) {
+static void from_gnutls(void) {
     mtasts_check out = blank_check(sizeof out);
-    GIVES(MTASTS_E_ARGUMENT, mtasts_check_gnutls(0, NULL));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_from_gnutls(0, NULL));
     for (uint32_t bit = 0; bit < 32; bit++) {
-        GIVES(MTASTS_OK, mtasts_check_gnutls((uint32_t)1 << bit, &out));
+        GIVES(MTASTS_OK, mtasts_from_gnutls((uint32_t)1 << bit, &out));
         CHECK(mtasts_result_name(out.result) != NULL);
     }
-    GIVES(MTASTS_OK, mtasts_check_gnutls(UINT32_MAX, &out));
+    GIVES(MTASTS_OK, mtasts_from_gnutls(UINT32_MAX, &out));
     CHECK(mtasts_result_name(out.result) != NULL);
-    GIVES(MTASTS_OK, mtasts_check_gnutls(0, &out));
+    GIVES(MTASTS_OK, mtasts_from_gnutls(0, &out));
     CHECK(out.result == 0);
     for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
         out = blank_check(wrong_check_sizes[i]);
-        GIVES(MTASTS_E_ARGUMENT, mtasts_check_gnutls(2, &out));
+        GIVES(MTASTS_E_ARGUMENT, mtasts_from_gnutls(2, &out));
         check_untouched(&out, wrong_check_sizes[i]);
     }
 }
 
-static void check_node(void) {
+static void from_node(void) {
     const char *const codes[] = {"", "CERT_HAS_EXPIRED", "cert_has_expired", "no such code", "\x01\x1b[31m\n"};
     mtasts_check out = blank_check(sizeof out);
-    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node(NULL, &out));
-    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node("CERT_HAS_EXPIRED", NULL));
-    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node(NULL, NULL));
-    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node("\xff", &out));
-    GIVES(MTASTS_E_ARGUMENT, mtasts_check_node(endless, &out));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_from_node(NULL, &out));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_from_node("CERT_HAS_EXPIRED", NULL));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_from_node(NULL, NULL));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_from_node("\xff", &out));
+    GIVES(MTASTS_E_ARGUMENT, mtasts_from_node(endless, &out));
     check_untouched(&out, sizeof out);
     for (size_t i = 0; i < sizeof codes / sizeof *codes; i++) {
-        GIVES(MTASTS_OK, mtasts_check_node(codes[i], &out));
+        GIVES(MTASTS_OK, mtasts_from_node(codes[i], &out));
         CHECK(mtasts_result_name(out.result) != NULL);
         for (const char *c = out.reason; *c; c++)
             CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
     }
     for (size_t i = 0; i < sizeof wrong_check_sizes / sizeof *wrong_check_sizes; i++) {
         out = blank_check(wrong_check_sizes[i]);
-        GIVES(MTASTS_E_ARGUMENT, mtasts_check_node("CERT_HAS_EXPIRED", &out));
+        GIVES(MTASTS_E_ARGUMENT, mtasts_from_node("CERT_HAS_EXPIRED", &out));
         check_untouched(&out, wrong_check_sizes[i]);
     }
 }
@@ -543,7 +540,7 @@ static void decision_untouched(const mtasts_decision *decision, size_t size) {
 static void verdict(void) {
     const char *host = "mx.enforced.example";
     const size_t nul = MTASTS_NUL_TERMINATED;
-    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
     mtasts_decision out = blank_decision(sizeof out);
 
     REFUSES_BAD_NAMES(mtasts_verdict(answer, name, length, &seen, &out, error));
@@ -570,14 +567,14 @@ static void verdict(void) {
         FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
     }
     seen.reason = NULL;
-    const size_t seen_sizes[] = {0, 1, sizeof seen - 1, sizeof seen + 1, SIZE_MAX};
+    const size_t seen_sizes[] = {0, 1, sizeof seen - 1, 8193, SIZE_MAX};
     for (size_t i = 0; i < sizeof seen_sizes / sizeof *seen_sizes; i++) {
         seen.size = seen_sizes[i];
         FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
     }
     seen.size = sizeof seen;
     decision_untouched(&out, sizeof out);
-    const size_t sizes[] = {0, 1, sizeof out - 1, sizeof out + 1, SIZE_MAX};
+    const size_t sizes[] = {0, 1, sizeof out - 1, 8193, SIZE_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         out = blank_decision(sizes[i]);
         FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
@@ -626,8 +623,8 @@ static void attempt_new(void) {
     for (size_t i = 0; i <= tries + 1; i++) {
         const char *name = i < tries ? bad_names[i].text : endless;
         size_t length = i < tries ? bad_names[i].length : i == tries ? nul : MANY;
-        mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
-        mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+        mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
+        mtasts_decision decision = {.size = sizeof decision};
         mtasts_event event;
         memset(&event, 0x5a, sizeof event);
         event.size = sizeof event;
@@ -645,7 +642,7 @@ static void attempt_new(void) {
 
 static void attempt_saw(void) {
     mtasts_attempt *attempt = new_attempt("mx.enforced.example");
-    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_CERTIFICATE, 204, NULL};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_CERTIFICATE, .result = 204};
     mtasts_decision out = blank_decision(sizeof out);
 
     FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_saw(NULL, &seen, &out, error));
@@ -670,14 +667,14 @@ static void attempt_saw(void) {
         FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_saw(attempt, &seen, &out, error));
     }
     seen.reason = NULL;
-    const size_t seen_sizes[] = {0, 1, sizeof seen - 1, sizeof seen + 1, SIZE_MAX};
+    const size_t seen_sizes[] = {0, 1, sizeof seen - 1, 8193, SIZE_MAX};
     for (size_t i = 0; i < sizeof seen_sizes / sizeof *seen_sizes; i++) {
         seen.size = seen_sizes[i];
         FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_saw(attempt, &seen, &out, error));
     }
     seen.size = sizeof seen;
     decision_untouched(&out, sizeof out);
-    const size_t sizes[] = {0, 1, sizeof out - 1, sizeof out + 1, SIZE_MAX};
+    const size_t sizes[] = {0, 1, sizeof out - 1, 8193, SIZE_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         out = blank_decision(sizes[i]);
         FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_saw(attempt, &seen, &out, error));
@@ -693,9 +690,9 @@ static void attempt_saw(void) {
 
 static void attempt_finish(void) {
     mtasts_attempt *attempt = new_attempt("evil.example");
-    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
-    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
-    mtasts_peer peer = {sizeof peer, MTASTS_CHANNEL_NONE, NULL, NULL};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
+    mtasts_decision decision = {.size = sizeof decision};
+    mtasts_peer peer = {.size = sizeof peer, .channel = MTASTS_CHANNEL_NONE};
     mtasts_event out, blank;
     memset(&blank, 0x5a, sizeof blank);
     blank.size = sizeof blank;
@@ -719,14 +716,14 @@ static void attempt_finish(void) {
         FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_finish(attempt, &peer, &out, error));
         peer.local_address = NULL;
     }
-    const size_t peer_sizes[] = {0, 1, sizeof peer - 1, sizeof peer + 1, SIZE_MAX};
+    const size_t peer_sizes[] = {0, 1, sizeof peer - 1, 8193, SIZE_MAX};
     for (size_t i = 0; i < sizeof peer_sizes / sizeof *peer_sizes; i++) {
         peer.size = peer_sizes[i];
         FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_finish(attempt, &peer, &out, error));
     }
     peer.size = sizeof peer;
     CHECK(memcmp(&out, &blank, sizeof blank) == 0);
-    const size_t sizes[] = {0, 1, sizeof out - 1, sizeof out + 1, SIZE_MAX};
+    const size_t sizes[] = {0, 1, sizeof out - 1, 8193, SIZE_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         out.size = blank.size = sizes[i];
         FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_finish(attempt, &peer, &out, error));
@@ -756,7 +753,7 @@ static void verdict_without_host(void) {
     for (size_t i = 0; i < sizeof whys / sizeof *whys; i++)
         FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host(answer, whys[i], &out, error));
     decision_untouched(&out, sizeof out);
-    const size_t sizes[] = {0, 1, sizeof out - 1, sizeof out + 1, SIZE_MAX};
+    const size_t sizes[] = {0, 1, sizeof out - 1, 8193, SIZE_MAX};
     for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         out = blank_decision(sizes[i]);
         FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host(answer, MTASTS_NO_HOST_NXDOMAIN, &out, error));
@@ -810,10 +807,10 @@ static void version_number(void) { CHECK(mtasts_version_number() != 0); }
 int32_t mtasts_test_panic(void);
 
 static void test_panic(void) {
-    GIVES(MTASTS_E_PANIC, mtasts_test_panic());
+    GIVES(MTASTS_E_DEFECT, mtasts_test_panic());
     /* And the library goes on. */
-    GIVES(MTASTS_E_PANIC, mtasts_test_panic());
-    GIVES(1, mtasts_answer_allows(answer, "mx.enforced.example", MTASTS_NUL_TERMINATED));
+    GIVES(MTASTS_E_DEFECT, mtasts_test_panic());
+    GIVES(1, mtasts_answer_allows_mx(answer, "mx.enforced.example", MTASTS_NUL_TERMINATED));
 }
 
 static void abi_check(void) {
@@ -873,8 +870,8 @@ static void queue_recheck(void) {
 }
 
 static void queue_next(void) {
-    mtasts_completion done = {sizeof done, 77, NULL, NULL, 77, ""};
-    const size_t sizes[] = {0, sizeof done - 1, sizeof done + 1, SIZE_MAX};
+    mtasts_completion done = {.size = sizeof done, .id = 77, .status = 77};
+    const size_t sizes[] = {0, sizeof done - 1, 8193, SIZE_MAX};
     mtasts_queue *queue = new_queue();
     GIVES(MTASTS_E_ARGUMENT, mtasts_queue_next(NULL, &done));
     GIVES(MTASTS_E_ARGUMENT, mtasts_queue_next(queue, NULL));
@@ -956,7 +953,7 @@ static const struct {
     {"mtasts_abi_check", abi_check},
     {"mtasts_action_defers", action_defers},
     {"mtasts_action_delivers", action_delivers},
-    {"mtasts_answer_allows", answer_allows},
+    {"mtasts_answer_allows_mx", answer_allows_mx},
     {"mtasts_answer_applies", answer_applies},
     {"mtasts_answer_defer_until", answer_defer_until},
     {"mtasts_answer_detail", answer_detail},
@@ -980,11 +977,11 @@ static const struct {
     {"mtasts_attempt_new", attempt_new},
     {"mtasts_attempt_saw", attempt_saw},
     {"mtasts_check_address", check_address},
-    {"mtasts_check_certificate", check_certificate},
-    {"mtasts_check_gnutls", check_gnutls},
+    {"mtasts_verify_certificate", verify_certificate},
+    {"mtasts_from_gnutls", from_gnutls},
     {"mtasts_check_name", check_name},
-    {"mtasts_check_node", check_node},
-    {"mtasts_check_openssl", check_openssl},
+    {"mtasts_from_node", from_node},
+    {"mtasts_from_openssl", from_openssl},
     {"mtasts_context_free", context_free},
     {"mtasts_context_ca_file", context_ca_file},
     {"mtasts_context_new", context_new},

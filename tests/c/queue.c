@@ -28,7 +28,7 @@
 
 static const char GOOD[] = "good.test", SLOW[] = "downfirst.test";
 
-static mtasts_error error = {sizeof error, 0, ""};
+static mtasts_error error = {.size = sizeof error};
 
 static mtasts_context *new_context(const char *cache_dir) {
     mtasts_settings *settings = NULL;
@@ -79,7 +79,7 @@ static uint64_t submit(mtasts_queue *queue, const char *domain, uint32_t timeout
 
 /* Waits for a completion as an event loop does. */
 static mtasts_completion next(mtasts_queue *queue) {
-    mtasts_completion done = {sizeof done, 0, NULL, NULL, 0, ""};
+    mtasts_completion done = {.size = sizeof done};
 
     for (;;) {
         struct pollfd wait = {mtasts_queue_fd(queue), POLLIN, 0};
@@ -92,7 +92,7 @@ static mtasts_completion next(mtasts_queue *queue) {
 }
 
 static void hostile(const mtasts_context *context) {
-    mtasts_completion done = {sizeof done, 7, &done, NULL, 7, "untouched"};
+    mtasts_completion done = {.size = sizeof done, .id = 7, .user = &done, .status = 7, .message = "untouched"};
     mtasts_queue *queue = NULL;
     uint64_t id = 7;
     char long_name[4000];
@@ -185,7 +185,7 @@ static void shared(const mtasts_context *context) {
 }
 
 static void forked(const mtasts_context *context) {
-    mtasts_completion done = {sizeof done, 0, NULL, NULL, 0, ""};
+    mtasts_completion done = {.size = sizeof done};
     mtasts_queue *queue = NULL;
     pid_t child;
     int status;

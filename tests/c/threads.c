@@ -26,8 +26,8 @@ static pthread_barrier_t start;
 
 static void *ask(void *argument) {
     size_t first = (size_t)argument;
-    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
-    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
+    mtasts_decision decision = {.size = sizeof decision};
 
     pthread_barrier_wait(&start);
     for (int round = 0; round < rounds; round++) {
@@ -49,7 +49,7 @@ static void *ask(void *argument) {
 }
 
 int main(int argc, char **argv) {
-    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_error error = {.size = sizeof error};
     pthread_t threads[MOST];
 
     CHECK(argc == 4);

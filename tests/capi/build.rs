@@ -34,22 +34,29 @@ pub(crate) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The library as it is installed, but for its profile.
+/// The library as it is installed, but for its profile and for `mtasts_test_panic`.
 pub(crate) fn library() -> &'static Library {
     static LIBRARY: OnceLock<Library> = OnceLock::new();
-    LIBRARY.get_or_init(make_library)
+    LIBRARY.get_or_init(|| make_library("capi", &["mtasts_test"]))
+}
+
+/// The same as a later version of it: each extensible struct has one more field (src/capi/extensible.rs).
+pub(crate) fn later_library() -> &'static Library {
+    static LIBRARY: OnceLock<Library> = OnceLock::new();
+    LIBRARY.get_or_init(|| make_library("capi-later", &["mtasts_test", "mtasts_grown"]))
 }
 
 /// Makes the library in the dev profile.
 ///
 /// `cargo test` builds only the Rust library for sure, and another cargo may be at work in the same target directory:
 /// so this asks for the two of C, and copies them.
-fn make_library() -> Library {
+fn make_library(name: &str, cfgs: &[&str]) -> Library {
     let output = Command::new(env!("CARGO"))
         .current_dir(root())
         .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib,staticlib"])
         .args(["--message-format=json", "--features", "capi"])
         .args(["--", "--print", "native-static-libs"])
+        .args(cfgs.iter().flat_map(|cfg| ["--cfg", cfg]))
         .output()
         .unwrap();
     let messages: Vec<Value> = String::from_utf8_lossy(&output.stdout)
@@ -67,7 +74,7 @@ fn make_library() -> Library {
         .find_map(|line| line.split_once("native-static-libs: "))
         .expect("the compiler says what to link")
         .1;
-    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("capi");
+    let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
     fs::create_dir_all(&directory).unwrap();
     let copy = |name: &str| {
         let copied = directory.join(name);
@@ -119,10 +126,14 @@ pub(crate) fn compile(mut compiler: Command) {
 
 /// Compiles `source`, below `tests/c` or absolute, into `directory`, and gives the program.
 pub(crate) fn program(source: &str, link: Link, directory: &Path) -> PathBuf {
+    program_with(library(), source, link, directory)
+}
+
+/// The same against another library. In one directory all programs have the same `libmtasts.so`.
+pub(crate) fn program_with(library: &Library, source: &str, link: Link, directory: &Path) -> PathBuf {
     let source = root().join("tests/c").join(source);
     let name = format!("{}-{link:?}", source.file_stem().unwrap().to_str().unwrap());
     let program = directory.join(name.to_lowercase());
-    let library = library();
     // Of the two it is clang's AddressSanitizer whose allocator works in the child of a process with several threads, from
     // version 18 on: GCC 12's is left locked there, and the child hangs. Root's helper is such a child.
     let name = if link == Link::Sanitized { "clang-19" } else { "gcc" };
@@ -133,7 +144,7 @@ pub(crate) fn program(source: &str, link: Link, directory: &Path) -> PathBuf {
     match link {
         Link::Shared => {
             // It may be run by a user who cannot look into the target directory.
-            let here = directory.join("libmtasts.so.0");
+            let here = directory.join("libmtasts.so.1");
             if !here.exists() {
                 copy_whole(&library.shared, &here);
             }

@@ -5,6 +5,7 @@
 
 mod abi;
 mod build;
+mod extensible;
 mod internet;
 mod offline;
 mod run;

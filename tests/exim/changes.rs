@@ -64,7 +64,7 @@ pub(crate) fn recheck(world: &World) {
         let asks = |domain: &str| {
             expanded(
                 &host,
-                &format!("${{dlfunc{{libmtasts.so.0}}{{mtasts_exim_recheck}}{{{domain}}}}}"),
+                &format!("${{dlfunc{{libmtasts.so.1}}{{mtasts_exim_recheck}}{{{domain}}}}}"),
             )
         };
         let unknown = asks("good.test");

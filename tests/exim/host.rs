@@ -158,14 +158,14 @@ impl Host {
         host
     }
 
-    /// Puts a shared library where the dynamic loader finds `libmtasts.so.0`.
+    /// Puts a shared library where the dynamic loader finds `libmtasts.so.1`.
     pub(crate) fn install(&self, library: &Path) {
         let folder = format!("/usr/lib/{}-linux-gnu", std::env::consts::ARCH);
         run(self
             .command("install")
             .args(["-m", "644"])
             .arg(library)
-            .arg(format!("{folder}/libmtasts.so.0")));
+            .arg(format!("{folder}/libmtasts.so.1")));
     }
 
     /// Writes the configuration as an operator does.
@@ -190,7 +190,7 @@ impl Host {
     pub(crate) fn uninstall(&self) {
         run(self
             .command("sh")
-            .args(["-c", "rm /usr/lib/*-linux-gnu/libmtasts.so.0"]));
+            .args(["-c", "rm /usr/lib/*-linux-gnu/libmtasts.so.1"]));
     }
 
     /// A file of the host's /etc/exim4 or /etc/mtasts.

@@ -36,7 +36,7 @@ begin retry
 fn call(status: &str) -> String {
     match status {
         "missing" => "${dlfunc{/nowhere/libmtasts.so}{status}{0}}".to_owned(),
-        _ => format!("${{dlfunc{{libmtasts.so.0}}{{status}}{{{status}}}}}"),
+        _ => format!("${{dlfunc{{libmtasts.so.1}}{{status}}{{{status}}}}}"),
     }
 }
 

@@ -18,7 +18,7 @@ begin routers
 all:
   driver = dnslookup
   domains = ! +local_domains
-  address_data = ${{dlfunc{{libmtasts.so.0}}{{mtasts_exim_lookup}}{{$domain}}}}
+  address_data = ${{dlfunc{{libmtasts.so.1}}{{mtasts_exim_lookup}}{{$domain}}}}
   ignore_target_hosts = <; 0.0.0.0 ; ${{extract{{ignore}}{{$address_data}}}}
   fail_defer_domains = *
   transport = all
@@ -37,7 +37,7 @@ begin retry
     ))
 }
 
-const ASK: &str = "${dlfunc{libmtasts.so.0}{mtasts_exim_mode}{$domain}}";
+const ASK: &str = "${dlfunc{libmtasts.so.1}{mtasts_exim_mode}{$domain}}";
 const REMEMBER: &str = "${extract{mode}{$address_data}}";
 
 /// Our configurations, with the queue run in order.
@@ -225,7 +225,7 @@ begin routers
 enforce:
   driver = dnslookup
   domains = ! +local_domains
-  condition = ${if eq{${dlfunc{libmtasts.so.0}{mtasts_exim_mode}{$domain}}}{enforce}}
+  condition = ${if eq{${dlfunc{libmtasts.so.1}{mtasts_exim_mode}{$domain}}}{enforce}}
   transport = enforce
   no_more
 begin transports

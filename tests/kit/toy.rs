@@ -88,7 +88,7 @@ fn seen(context: &Context, host: &str, saw: Saw) -> Result<Seen, String> {
         Saw::Certificates(chain) => {
             let host = Domain::parse(host).map_err(|error| error.to_string())?;
             let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-            let checked = context.check_certificate(&chain, &host, UnixTime::now());
+            let checked = context.verify_certificate(&host, &chain, UnixTime::now());
             Seen::Certificate(checked.map_err(|error| error.to_string())?)
         }
         Saw::Name | Saw::NoMx(_) => Seen::Name,

@@ -44,7 +44,7 @@ fn library() -> &'static Path {
 /// Compiles a program without mercy, in a place where the ordinary user can run it.
 fn compile(internet: &Internet, source: &str) -> PathBuf {
     let place = internet.lab.directory();
-    std::fs::copy(library(), place.join("libmtasts.so.0")).unwrap();
+    std::fs::copy(library(), place.join("libmtasts.so.1")).unwrap();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let program = place.join(Path::new(source).file_stem().unwrap());
     let output = Command::new("gcc")
@@ -60,7 +60,7 @@ fn compile(internet: &Internet, source: &str) -> PathBuf {
             "-I",
         ])
         .args([&root.join("include"), Path::new("-o"), &program, &root.join(source)])
-        .arg(place.join("libmtasts.so.0"))
+        .arg(place.join("libmtasts.so.1"))
         .arg("-Wl,-rpath,$ORIGIN")
         .output()
         .expect("gcc is missing: apt-get install gcc libc6-dev");

@@ -160,7 +160,7 @@ impl Answer {
     pub fn allows_mx(&self, host: String) -> Result<bool> {
         self.read(|answer| {
             let policy = answer.policy();
-            policy.is_some_and(|policy| name(&host).is_ok_and(|host| policy.allows(&host)))
+            policy.is_some_and(|policy| name(&host).is_ok_and(|host| policy.allows_mx(&host)))
         })
     }
 

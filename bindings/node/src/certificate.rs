@@ -35,5 +35,5 @@ pub fn from_node(code: String) -> Result<Check> {
 /// Whether a certificate names a host.
 #[napi]
 pub fn check_name(host: String, leaf: Uint8Array) -> Result<Check> {
-    guarded(|| Ok(mtasts::protocol::certificate::check_name(&leaf, &name(&host)?).into()))
+    guarded(|| Ok(mtasts::protocol::certificate::check_name(&name(&host)?, &leaf).into()))
 }

@@ -157,7 +157,7 @@ impl Resolver {
             let at = at.map_or_else(UnixTime::now, |seconds| {
                 UnixTime::since_unix_epoch(Duration::from_secs(seconds.cast_unsigned()))
             });
-            let checked = self.context()?.check_certificate(&chain, &name(&host)?, at);
+            let checked = self.context()?.verify_certificate(&name(&host)?, &chain, at);
             Ok(checked.map_err(failure)?.into())
         })
     }

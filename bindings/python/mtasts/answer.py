@@ -126,7 +126,7 @@ class Answer(_Owner):
             TypeError: The answer comes out of a pickle.
         """
         name = octets_of(host)
-        return bool(lib.mtasts_answer_allows(self._asked(), name, len(name)) == 1)
+        return bool(lib.mtasts_answer_allows_mx(self._asked(), name, len(name)) == 1)
 
     def verdict_without_host(self, why: NoHost = NoHost.LEFT) -> Verdict:
         """What to do with a mail for which there is no MX host. If every host was passed over and the policy is

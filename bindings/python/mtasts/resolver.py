@@ -147,7 +147,7 @@ class Resolver:
             place.data, place.length = ffi.cast("uint8_t *", certificate), len(certificate)
 
         def fill(out: Any) -> None:
-            status = lib.mtasts_check_certificate(
+            status = lib.mtasts_verify_certificate(
                 self._context, name, len(name), octets, len(kept), at or 0, out, error
             )
             check(status, error)
@@ -212,6 +212,6 @@ def from_openssl(code: int) -> Check:
     0 for success, with `check_hostname` on."""
 
     def fill(out: Any) -> None:
-        lib.mtasts_check_openssl(code, out)
+        lib.mtasts_from_openssl(code, out)
 
     return check_of(fill)

@@ -46,7 +46,7 @@ class Contexts:
                 context.load_verify_locations(roots)
         except OSError as error:
             # That is not the host's fault.
-            raise Unavailable(lib.MTASTS_E_SYSTEM, f"the roots in {roots} cannot be used: {error}") from error
+            raise Unavailable(lib.MTASTS_E_UNAVAILABLE, f"the roots in {roots} cannot be used: {error}") from error
         return context
 
     def sight(self, tls: Tls, connection: ssl.SSLSocket | ssl.SSLObject | None, host: str) -> Sight:

@@ -74,7 +74,7 @@ fn check(host: &str, file: &Path, pem: &[u8], roots: &Roots, at: UnixTime) -> Re
     match pem::certificates(pem) {
         Ok(chain) if !chain.is_empty() => {
             let chain: Vec<&[u8]> = chain.iter().map(|section| &*section.der).collect();
-            check_chain(&chain, &host, roots.anchors(), at)
+            check_chain(&host, &chain, roots.anchors(), at)
         }
         Ok(_) => failure(
             ResultType::ValidationFailure,

@@ -148,7 +148,7 @@ fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at:
         _ => actions.min_by_key(|action| *action as i32),
     };
     HostJudgement {
-        listed: active(survey).map(|policy| policy.allows(name)),
+        listed: active(survey).map(|policy| policy.allows_mx(name)),
         sessions,
         action,
         advice: advice::on_addresses(&host.name, host.addresses(), addresses),
@@ -171,7 +171,7 @@ fn judge_session(
         End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
         End::Tls { chain, .. } => {
             let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
-            let checked = check_chain(&chain, host, roots.anchors(), at);
+            let checked = check_chain(host, &chain, roots.anchors(), at);
             certificate = Some(checked.clone());
             Some(Seen::Certificate(checked))
         }

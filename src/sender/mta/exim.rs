@@ -39,7 +39,7 @@ pub(crate) fn of_hosts(policy: &Policy, domain: &Domain, hosts: &str) -> String 
     let allowed = named
         .into_iter()
         .filter_map(|host| Domain::parse(host).ok())
-        .filter(|host| policy.allows(host))
+        .filter(|host| policy.allows_mx(host))
         .map(|host| expression(host.as_str()))
         .take_while(|host| {
             let fits = host.len() < room;
