@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from ._library import lib, text
 from .answer import Answer, Check, Verdict
 from .errors import AddressRefused, ArgumentError, Defect, Error, InvalidName, IsAddress, SettingsError, Unavailable
-from .resolver import Resolver, check_openssl
+from .resolver import Resolver, from_openssl
 from .words import Action, Mode, ResultType, Seen, Source
 
 __all__ = [
@@ -40,11 +40,11 @@ __all__ = [
     "Source",
     "Unavailable",
     "Verdict",
-    "check_openssl",
+    "from_openssl",
     "default_resolver",
     "lookup",
     "lookup_cached",
-    "match_mx",
+    "allows_mx",
     "recheck",
     "verdict",
     "verify_certificate",
@@ -83,14 +83,14 @@ def recheck(domain: str, *, timeout: float | None = None) -> Answer:
     return default_resolver().recheck(domain, timeout=timeout)
 
 
-def verify_certificate(chain: Sequence[bytes], mx: str, *, at: int | None = None) -> Check:
+def verify_certificate(mx: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
     """`Resolver.verify_certificate` with the settings of this host."""
-    return default_resolver().verify_certificate(chain, mx, at=at)
+    return default_resolver().verify_certificate(mx, chain, at=at)
 
 
-def match_mx(answer: Answer, mx: str) -> bool:
-    """`Answer.allows`: whether the policy lists this MX host (RFC 8461 4.1)."""
-    return answer.allows(mx)
+def allows_mx(answer: Answer, mx: str) -> bool:
+    """`Answer.allows_mx`: whether the policy lists this MX host (RFC 8461 4.1)."""
+    return answer.allows_mx(mx)
 
 
 def verdict(

@@ -119,7 +119,7 @@ class _Door:
         await _greet(connection)
         offered = connection.supports_extension("starttls")
         if tls is Tls.VERIFIED and not offered:
-            raise TlsFailed(Seen.NO_STARTTLS)
+            raise TlsFailed(Seen.STARTTLS_NOT_OFFERED)
         if tls is Tls.NONE or not offered:
             return None
         try:

@@ -106,7 +106,7 @@ class Answer(_Owner):
     policy_text: bytes | None
     """The policy as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). A stranger's text."""
 
-    def allows(self, mx: str) -> bool:
+    def allows_mx(self, mx: str) -> bool:
         """Whether a pattern of the policy allows this MX host (RFC 8461 4.1). What is no host name is allowed by none.
 
         Args:

@@ -127,13 +127,13 @@ class Resolver:
         """
         return self._ask(lib.mtasts_recheck, domain, milliseconds(timeout))
 
-    def verify_certificate(self, chain: Sequence[bytes], mx: str, *, at: int | None = None) -> Check:
+    def verify_certificate(self, mx: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
         """Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root, and the host's name
         among the DNS names of the subjectAltName; never the common name, never an IP address.
 
         Args:
-            chain: The certificates in DER, the host's own first.
             mx: The name in the MX record, before any CNAME.
+            chain: The certificates in DER, the host's own first.
             at: The time in Unix seconds; now by default.
 
         Raises:
@@ -207,7 +207,7 @@ def _callback(log: Log) -> Any:
     return ffi.callback("mtasts_log", tell)
 
 
-def check_openssl(code: int) -> Check:
+def from_openssl(code: int) -> Check:
     """What OpenSSL's verdict on a certificate is called: pass the `verify_code` of an
     `ssl.SSLCertVerificationError`, or 0, with `check_hostname` on."""
 

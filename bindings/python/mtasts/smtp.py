@@ -128,7 +128,7 @@ class _Door:
         _greet(connection)
         offered = connection.has_extn("starttls")
         if tls is Tls.VERIFIED and not offered:
-            raise TlsFailed(Seen.NO_STARTTLS)
+            raise TlsFailed(Seen.STARTTLS_NOT_OFFERED)
         if tls is Tls.NONE or not offered:
             return None
         try:

@@ -9,7 +9,7 @@ from ._library import lib
 from .answer import Check
 from .delivery import Tls, TlsFailed, one_line
 from .errors import Unavailable
-from .resolver import Resolver, check_openssl
+from .resolver import Resolver, from_openssl
 from .words import Seen
 
 
@@ -43,7 +43,7 @@ class Contexts:
                 context.load_default_certs()
             else:
                 # The library's reader says what is wrong with the file; OpenSSL passes over what it cannot read.
-                self._resolver.verify_certificate([], "example.com")
+                self._resolver.verify_certificate("example.com", [])
                 context.load_verify_locations(roots)
         except OSError as error:
             # That is not the host's fault.
@@ -57,14 +57,14 @@ class Contexts:
         # Python 3.13 shows the chain: then the library's own eyes see it too, after OpenSSL has let it pass.
         chain: Any = getattr(connection, "get_unverified_chain", None)
         if chain is None:
-            return check_openssl(0)
-        return self._resolver.verify_certificate(chain(), mx)
+            return from_openssl(0)
+        return self._resolver.verify_certificate(mx, chain())
 
 
 def failed(error: OSError) -> TlsFailed:
     """What a failed handshake means."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailed(Seen.CERTIFICATE, check=check_openssl(error.verify_code))
+        return TlsFailed(Seen.CERTIFICATE, check=from_openssl(error.verify_code))
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     return TlsFailed(Seen.HANDSHAKE_FAILED, reason=one_line(str(reason).replace("_", " ").lower()).decode())
 

@@ -51,7 +51,7 @@ class Seen(IntEnum):
 
     NAME = 0
     """Nothing yet but its name: before connecting."""
-    NO_STARTTLS = 1
+    STARTTLS_NOT_OFFERED = 1
     """STARTTLS stands not in its answer to EHLO."""
     STARTTLS_REFUSED = 2
     """It refused the STARTTLS command."""
