@@ -61,7 +61,7 @@ class Contexts:
 
 def not_offered(tls: Tls) -> Sight:
     """What was seen of a host that offers no TLS: a failure if it is required."""
-    sight = Sight(Seen.NO_STARTTLS)
+    sight = Sight(Seen.STARTTLS_NOT_OFFERED)
     if tls is Tls.VERIFIED:
         raise TlsFailed(sight)
     return sight

@@ -63,7 +63,7 @@ class Seen(IntEnum):
 
     NAME = 0
     """Only the name of the host so far: the sender has not connected yet."""
-    NO_STARTTLS = 1
+    STARTTLS_NOT_OFFERED = 1
     """The host's EHLO reply does not offer STARTTLS."""
     STARTTLS_REFUSED = 2
     """The host refused the STARTTLS command, with whatever code."""

@@ -70,7 +70,7 @@ def test_verdicts(lab: Lab, cache: str) -> None:
         assert (verdict.action, verdict.reason_code) == (Action.SKIP_HOST, "mx-not-a-host-name")
         assert verdict.sentence.isprintable()
     for seen, result in [
-        (Seen.NO_STARTTLS, ResultType.STARTTLS_NOT_SUPPORTED),
+        (Seen.STARTTLS_NOT_OFFERED, ResultType.STARTTLS_NOT_SUPPORTED),
         (Seen.STARTTLS_REFUSED, ResultType.STARTTLS_NOT_SUPPORTED),
         (Seen.HANDSHAKE_FAILED, ResultType.VALIDATION_FAILURE),
     ]:
@@ -116,7 +116,7 @@ def test_an_attempt_counts_once(lab: Lab, cache: str) -> None:
     assert event and event.result is None and event.address is None
     assert Attempt(answer, "mx.testing.test").finish() is None
     plain = Attempt(resolver.lookup("nopolicy.test"), "mx.nopolicy.test")
-    assert plain.saw(Seen.NO_STARTTLS).action is Action.DELIVER
+    assert plain.saw(Seen.STARTTLS_NOT_OFFERED).action is Action.DELIVER
     event = plain.finish(channel=Channel.CLEAR)
     assert event and (event.policy_type, event.result) == (PolicyType.NONE, ResultType.STARTTLS_NOT_SUPPORTED)
 
