@@ -20,17 +20,27 @@
  *     if (status == MTASTS_E_NAME || status == MTASTS_E_ADDRESS) ...       // can have no policy: deliver as ever
  *     else if (status != MTASTS_OK) ...                                    // let the mail wait; log error.message
  *
- *     // For each MX host in order of preference: before connecting ...
+ *     // For each MX host in order of preference, before connecting ...
+ *     mtasts_attempt *attempt;
  *     mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
  *     mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
- *     mtasts_verdict(answer, mx_host, MTASTS_NUL_TERMINATED, &seen, &decision, &error);
+ *     mtasts_attempt_new(answer, mx_host, MTASTS_NUL_TERMINATED, &attempt, &error);
+ *     mtasts_attempt_saw(attempt, &seen, &decision, &error);
  *     // ... and after EHLO or the TLS handshake, with the chain that the host sent:
  *     mtasts_check check = {sizeof check, 0, ""};
  *     mtasts_check_certificate(context, mx_host, MTASTS_NUL_TERMINATED, chain, count, 0, &check, &error);
  *     seen.kind = MTASTS_SEEN_CERTIFICATE, seen.result = check.result, seen.reason = check.reason;
- *     mtasts_verdict(answer, mx_host, MTASTS_NUL_TERMINATED, &seen, &decision, &error);
- *     // decision.action says what to do: deliver, deliver and report, skip this host, defer.
+ *     mtasts_attempt_saw(attempt, &seen, &decision, &error);
+ *     // Each time decision.action says what to do: deliver, deliver and report, skip this host, defer.
  *     // decision.sentence is for the log.
+ *     // At the end, what a TLS report counts: 1 with an event, or 0.
+ *     mtasts_peer peer = {sizeof peer, MTASTS_CHANNEL_TLS, "192.0.2.1", NULL};
+ *     mtasts_event event = {sizeof event, 0, 0, "", "", "", ""};
+ *     mtasts_attempt_finish(attempt, &peer, &event, &error);
+ *     mtasts_attempt_free(attempt);
+ *
+ *     // If the MX lookup gives no host, or each was passed over:
+ *     mtasts_verdict_without_host(answer, MTASTS_NO_HOST_NXDOMAIN, &decision, &error);
  *
  *     mtasts_answer_free(answer);
  *
@@ -52,7 +62,7 @@
  * MTASTS_E_PANIC, prints nothing, and leaves the process alive. The one function of the program that the library calls,
  * that of mtasts_settings_set_log, must return: no C++ exception and no longjmp may leave it.
  *
- * Threads. A context and an answer may be used by any number of threads at once; settings by one at a time. No thread
+ * Threads. A context and an answer may be used by any number of threads at once; settings and an attempt by one at a time. No thread
  * outlives a call, but for those of a queue: they begin with a lookup that needs the network, and end when they have been
  * idle for some seconds. No signal handler of the program and no function of it ever runs on a thread of ours.
  *
@@ -168,6 +178,10 @@
 
 // The one MX record is `.`: the domain takes no mail (RFC 7505).
 #define MTASTS_NO_HOST_NULL_MX 3
+
+// The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot tell
+// which of the two it is.
+#define MTASTS_NO_HOST_NOT_LISTED 4
 
 // The size of the name of an MX host in an `mtasts_event`, with its NUL.
 #define MTASTS_HOST_SIZE 256
@@ -827,7 +841,7 @@ void mtasts_context_free(struct mtasts_context *context);
 //
 // Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
 // LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-// where none is left. A long LIST is announced by `large=yes` in front of it: it is complete, but Exim reads it for each MX
+// if none is left, and says that DNS and the policy contradict each other. A long LIST is announced by `large=yes` in front of it: it is complete, but Exim reads it for each MX
 // host and frees nothing, so that it is better to ask again with the names of the MX hosts. LIST then has those alone
 // that the policy allows, and is never long. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
 // domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings

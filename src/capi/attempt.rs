@@ -35,6 +35,9 @@ pub const MTASTS_NO_HOST_NXDOMAIN: i32 = 1;
 pub const MTASTS_NO_HOST_NODATA: i32 = 2;
 /// The one MX record is `.`: the domain takes no mail (RFC 7505).
 pub const MTASTS_NO_HOST_NULL_MX: i32 = 3;
+/// The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot tell
+/// which of the two it is.
+pub const MTASTS_NO_HOST_NOT_LISTED: i32 = 4;
 
 /// The size of the name of an MX host in an `mtasts_event`, with its NUL.
 pub const MTASTS_HOST_SIZE: usize = 256;
@@ -91,6 +94,7 @@ const _: () = assert!(MTASTS_NO_HOST_LEFT == NoHost::Left as i32);
 const _: () = assert!(MTASTS_NO_HOST_NXDOMAIN == NoHost::NxDomain as i32);
 const _: () = assert!(MTASTS_NO_HOST_NODATA == NoHost::NoData as i32);
 const _: () = assert!(MTASTS_NO_HOST_NULL_MX == NoHost::NullMx as i32);
+const _: () = assert!(MTASTS_NO_HOST_NOT_LISTED == NoHost::NotListed as i32);
 
 /// Begins an attempt to deliver to one MX host. Make one for each host, and a new one for each further session with the
 /// same host, such as at another of its addresses.
@@ -231,8 +235,7 @@ pub unsafe extern "C" fn mtasts_verdict_without_host(
     let body = || {
         // SAFETY: the caller's promises.
         let (answer, out) = unsafe { (handle(answer)?, decision(out)?) };
-        let all = [NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx];
-        let why = all.into_iter().find(|known| *known as i32 == why);
+        let why = NoHost::ALL.into_iter().find(|known| *known as i32 == why);
         let why = why.ok_or_else(|| Fault::argument("why is none of MTASTS_NO_HOST_*"))?;
         write_decision(out, &verdict_without_host(&answer.answer, why));
         Ok(MTASTS_OK)

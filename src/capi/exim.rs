@@ -55,7 +55,7 @@ thread_local! {
 ///
 /// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, made for `${extract{mode}{$address_data}}` and its like:
 /// LIST is for `ignore_target_hosts` and drops every MX host that the policy does not list, SENTENCE is for the log
-/// where none is left. A long LIST is announced by `large=yes` in front of it: it is complete, but Exim reads it for each MX
+/// if none is left, and says that DNS and the policy contradict each other. A long LIST is announced by `large=yes` in front of it: it is complete, but Exim reads it for each MX
 /// host and frees nothing, so that it is better to ask again with the names of the MX hosts. LIST then has those alone
 /// that the policy allows, and is never long. Under `mode=testing` and `mode=none` there is neither. While the operator has made an exception for a
 /// domain that enforces, it is `mode=testing id=ID exception="SENTENCE"`. Where nothing can be known (a bad settings
@@ -84,7 +84,8 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         if !answer.enforces() {
             return Ok(format!("mode={} id={}", answer.mode(), held.id));
         }
-        let wrong = verdict_without_host(&answer, NoHost::Left).sentence;
+        // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
+        let wrong = verdict_without_host(&answer, NoHost::NotListed).sentence;
         let ignore = match hosts {
             None => list::of_patterns(&held.policy),
             Some(hosts) => list::of_hosts(&held.policy, answer.domain(), hosts),

@@ -20,8 +20,8 @@ pub const MX_NOT_A_HOST_NAME: &str = "mx-not-a-host-name";
 /// How many patterns a sentence lists before it counts the rest.
 const LISTED: usize = 5;
 
-/// What an MTA must do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+/// What an MTA must do now, from the best for the mail to the worst.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(i32)]
 pub enum Action {
     /// Deliver to this host (or go on with it), by whatever other rules the MTA has.
@@ -94,6 +94,14 @@ pub enum NoHost {
     NoData = 2,
     /// The one MX record is `.`: the domain takes no mail (RFC 7505).
     NullMx = 3,
+    /// The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For an MTA that cannot tell
+    /// which of the two it is.
+    NotListed = 4,
+}
+
+impl NoHost {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Self; 5] = [Self::Left, Self::NxDomain, Self::NoData, Self::NullMx, Self::NotListed];
 }
 
 /// The verdict on one MX host.
@@ -167,18 +175,26 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
             return failed(answer, policy, left, WAITS);
         }
         NoHost::NoData if policy.allows(domain) => None,
-        NoHost::NxDomain => Some(("mx-lookup-nxdomain", "the domain does not exist (NXDOMAIN)")),
-        NoHost::NoData => Some(("mx-lookup-nodata", "the domain has no MX record (NODATA)")),
-        NoHost::NullMx => Some(("null-mx", "the domain takes no mail (null MX, RFC 7505)")),
+        NoHost::NxDomain => Some((
+            "mx-lookup-nxdomain",
+            "DNS says that the domain does not exist (NXDOMAIN), and the policy lists its MX hosts",
+        )),
+        NoHost::NoData => Some((
+            "mx-lookup-nodata",
+            "DNS says that the domain has no MX record (NODATA), and the policy lists other MX hosts than the domain itself",
+        )),
+        NoHost::NullMx => Some((
+            "null-mx",
+            "DNS says that the domain takes no mail (null MX, RFC 7505), and the policy lists its MX hosts",
+        )),
+        NoHost::NotListed => Some(("no-mx-host-in-policy", "DNS gives no MX host that the policy lists")),
     };
     match denied.filter(|_| answer.enforces()) {
         Some((reason_code, says)) => {
             let fault = Fault {
                 result: ResultType::ValidationFailure,
                 reason_code: reason_code.into(),
-                wrong: format!(
-                    "DNS contradicts the MTA-STS policy of {domain}: DNS says that {says}, the policy lists MX hosts"
-                ),
+                wrong: format!("DNS contradicts the MTA-STS policy of {domain}: {says}"),
                 remedy: "compare with another resolver; if the domain has given up mail, its policy must be withdrawn",
             };
             failed(answer, policy, fault, WAITS)
