@@ -14,8 +14,8 @@ use super::{
     name, text,
 };
 use crate::protocol::certificate::{CertificateFailure, check_name};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::verification_codes;
+use crate::protocol::words::ResultType;
 use crate::sender::context::unix_now;
 use crate::sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
 
@@ -83,13 +83,13 @@ pub struct mtasts_seen {
 /// Whether mail may go to the host: 1 for `MTASTS_ACTION_DELIVER` and `MTASTS_ACTION_DELIVER_AND_REPORT`, else 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn mtasts_action_delivers(action: i32) -> i32 {
-    i32::from(Action::from_code(action).is_some_and(Action::delivers))
+    i32::from(Action::from_number(action).is_some_and(Action::delivers))
 }
 
 /// Whether the mail waits, and no other host of the domain is to be tried now: 1 for `MTASTS_ACTION_DEFER`, else 0.
 #[unsafe(no_mangle)]
 pub extern "C" fn mtasts_action_defers(action: i32) -> i32 {
-    i32::from(Action::from_code(action).is_some_and(Action::defers))
+    i32::from(Action::from_number(action).is_some_and(Action::defers))
 }
 
 /// A verdict. The caller's own; set `size` to `sizeof(mtasts_decision)` before the call.
@@ -403,7 +403,7 @@ pub(super) unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fau
         MTASTS_SEEN_HANDSHAKE_FAILED => Seen::HandshakeFailed(reason.to_owned()),
         MTASTS_SEEN_CERTIFICATE if seen.result == 0 => Seen::Certificate(Ok(())),
         MTASTS_SEEN_CERTIFICATE => {
-            let result = ResultType::from_code(seen.result);
+            let result = ResultType::from_number(seen.result);
             let result = result.ok_or_else(|| Fault::argument("seen.result is no result type"))?;
             Seen::Certificate(Err(CertificateFailure::new(result, reason)))
         }

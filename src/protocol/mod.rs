@@ -10,6 +10,6 @@ pub mod names;
 pub mod policy;
 pub mod record;
 pub mod report;
-pub mod result_type;
 pub mod text;
 pub mod verification_codes;
+pub mod words;

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use crate::protocol::mx_name::MxName;
 use crate::protocol::names::Domain;
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::Line;
+use crate::protocol::words::ResultType;
 
 /// The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
 /// libtlsrpt.

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use crate::protocol::mx_name::MxName;
 use crate::protocol::report::{PolicyType, ReportEvent};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::Line;
+use crate::protocol::words::ResultType;
 use crate::sender::answer::Answer;
 use crate::sender::verdict::{Seen, Verdict, found, is_host_failure, verdict};
 

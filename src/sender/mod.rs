@@ -4,11 +4,14 @@
 pub mod answer;
 pub mod attempt;
 pub mod context;
+pub mod exception;
 pub mod exceptions;
 pub mod lookup;
+pub(crate) mod mta;
 pub mod queue;
 pub mod refresh;
 pub mod settings;
+mod settings_file;
 pub mod silence;
 pub mod verdict;
 pub mod wire;

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use crate::protocol::certificate::CertificateFailure;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::policy::{Mode, Policy};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::one_line;
+use crate::protocol::words::ResultType;
+pub use crate::protocol::words::{Action, SeenKind};
 use crate::sender::answer::{Answer, Source};
 
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
@@ -20,39 +21,7 @@ pub const MX_NOT_A_HOST_NAME: &str = "mx-not-a-host-name";
 /// How many patterns a sentence lists before it counts the rest.
 const LISTED: usize = 5;
 
-/// What an MTA must do now, from the best for the mail to the worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(i32)]
-pub enum Action {
-    /// Deliver to this host (or go on with it), by whatever other rules the MTA has.
-    Deliver = 1,
-    /// Deliver to this host, and report the failure.
-    DeliverAndReport = 2,
-    /// Send nothing to this host; try the next one, and where none is left defer the mail (RFC 8461 5).
-    SkipHost = 3,
-    /// Keep the mail in the queue and try again later. Never a bounce.
-    Defer = 4,
-}
-
 impl Action {
-    /// A short stable name, the same in every output of ours.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Deliver => "deliver",
-            Self::DeliverAndReport => "deliver-and-report",
-            Self::SkipHost => "skip-host",
-            Self::Defer => "defer",
-        }
-    }
-
-    /// The action of a number.
-    #[must_use]
-    pub fn from_code(code: i32) -> Option<Self> {
-        let all = [Self::Deliver, Self::DeliverAndReport, Self::SkipHost, Self::Defer];
-        all.into_iter().find(|action| *action as i32 == code)
-    }
-
     /// Whether mail may go to this host.
     #[must_use]
     pub const fn delivers(self) -> bool {
@@ -102,6 +71,20 @@ pub enum NoHost {
 impl NoHost {
     /// All of them, in the order of their numbers.
     pub const ALL: [Self; 5] = [Self::Left, Self::NxDomain, Self::NoData, Self::NullMx, Self::NotListed];
+}
+
+impl Seen {
+    /// What it is called in every language.
+    #[must_use]
+    pub const fn kind(&self) -> SeenKind {
+        match self {
+            Self::Name => SeenKind::Name,
+            Self::StarttlsNotOffered => SeenKind::StarttlsNotOffered,
+            Self::StarttlsRefused => SeenKind::StarttlsRefused,
+            Self::HandshakeFailed(_) => SeenKind::HandshakeFailed,
+            Self::Certificate(_) => SeenKind::Certificate,
+        }
+    }
 }
 
 /// The verdict on one MX host.

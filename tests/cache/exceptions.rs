@@ -11,7 +11,7 @@ use mtasts::{
 use mtasts_lab::Change;
 use serde_json::json;
 
-use crate::{Host, on_the_internet};
+use mtasts_kit::{Internet, on_the_internet};
 
 const FILE: &str = "/etc/mtasts/exceptions";
 
@@ -39,7 +39,7 @@ fn exim_asks(export: Export, domain: &str) -> (c_int, String) {
 }
 
 /// A context whose log is kept.
-fn listening(host: &Host) -> (Context, Arc<Mutex<Vec<String>>>) {
+fn listening(host: &Internet) -> (Context, Arc<Mutex<Vec<String>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = lines.clone();
     let context = Context::with_log(host.settings(), move |line| kept.lock().unwrap().push(line.to_owned()));

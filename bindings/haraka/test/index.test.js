@@ -8,6 +8,7 @@ const path = require('node:path')
 const { beforeEach, describe, it } = require('node:test')
 
 const { makePlugin } = require('haraka-test-fixtures')
+const { Resolver } = require('mtasts')
 
 const { methods } = require('../lib/item')
 
@@ -103,17 +104,17 @@ describe('mta-sts.ini', () => {
 
   it('keeps the lookup shorter than the hook', () => {
     register()
-    assert.strictEqual(plugin.deadline(), 10_000)
-    for (const [hook, deadline] of [
+    assert.strictEqual(plugin.time_for_lookup(), 10_000)
+    for (const [hook, time] of [
       [1, 500],
       [4, 2000],
       [10, 8000],
     ]) {
       plugin.timeout = hook
-      assert.strictEqual(plugin.deadline(), deadline)
+      assert.strictEqual(plugin.time_for_lookup(), time)
     }
     plugin.timeout = 0
-    assert.strictEqual(plugin.deadline(), 10_000)
+    assert.strictEqual(plugin.time_for_lookup(), 10_000)
   })
 })
 
@@ -136,7 +137,7 @@ describe('the hook', () => {
   it('never denies, whatever happens', async () => {
     register()
     for (const lookup of [
-      async () => Promise.reject(error('ERR_MTASTS_SYSTEM')),
+      async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE')),
       () => {
         throw new Error('a defect')
       },
@@ -157,7 +158,7 @@ describe('the hook', () => {
 
   it('lets mail wait where nothing is known of the domain', async () => {
     register()
-    for (const code of ['ERR_MTASTS_SYSTEM', 'ERR_MTASTS_PANIC', 'ERR_MTASTS_CLOSED', undefined]) {
+    for (const code of ['ERR_MTASTS_UNAVAILABLE', 'ERR_MTASTS_DEFECT', 'ERR_MTASTS_CLOSED', undefined]) {
       plugin.resolver.lookup = async () => Promise.reject(error(code, 'no process can be made'))
       const hmail = new HMailItem('example.com')
       await ask(hmail)
@@ -166,6 +167,27 @@ describe('the hook', () => {
       assert.strictEqual(name, 'temp_fail')
       assert.match(text, /example\.com: no process can be made/)
     }
+  })
+
+  it('lets mail wait where the roots cannot be read', async () => {
+    register()
+    const roots = path.join(process.env.MTASTS_LAB_DIR, 'roots.pem')
+    fs.writeFileSync(roots, '')
+    for (const [caFile, why] of [
+      ['/nowhere', /No such file/],
+      [roots, /no CA certificate/],
+    ]) {
+      plugin.resolver = new Resolver({ caFile })
+      const hmail = new HMailItem('good.test')
+      await ask(hmail)
+      await hmail.found_mx([{ exchange: 'mx.good.test', priority: 10, from_dns: 'good.test' }])
+      const [name, text] = hmail.done.at(-1)
+      assert.strictEqual(name, 'temp_fail')
+      assert.match(text, /^nothing is known of the MTA-STS policy of good\.test: /)
+      assert.match(text, why)
+      assert.ok(text.includes(caFile), text)
+    }
+    fs.rmSync(roots)
   })
 
   it('has no business with what can have no policy', async () => {
@@ -180,7 +202,7 @@ describe('the hook', () => {
 
   it('leaves the routes of other plugins alone, also where nothing is known', async () => {
     register()
-    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_SYSTEM'))
+    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE'))
     const hmail = new HMailItem('example.com')
     await ask(hmail)
     const route = [{ exchange: 'relay.example.net' }]
@@ -190,7 +212,7 @@ describe('the hook', () => {
 
   it('lets go of the items when it is switched off', async () => {
     register()
-    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_SYSTEM'))
+    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE'))
     const hmail = new HMailItem('example.com')
     await ask(hmail)
     plugin.cfg.enabled = false

@@ -9,7 +9,7 @@ const fs = require('node:fs')
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads')
 const { setTimeout: sleep } = require('node:timers/promises')
 
-const { silence } = require('./lab')
+const { counters, silence } = require('./lab')
 
 const NOBODY = 65_534
 
@@ -59,10 +59,29 @@ const programs = {
     const { Resolver } = require('..')
     const lines = []
     const resolver = new Resolver({ log: (line) => lines.push(line) })
-    const answers = await Promise.all(
-      JSON.parse(domains).map((domain) => resolver.lookup(domain, { deadline: 10_000 })),
-    )
+    const answers = await Promise.all(JSON.parse(domains).map((domain) => resolver.lookup(domain, { timeout: 10_000 })))
     say({ answers, lines })
+  },
+
+  // What becomes of mail by a settings file whose roots cannot be read, and when they can.
+  async rootless(config, ca) {
+    const { Resolver } = require('..')
+    const resolver = new Resolver({ config })
+    const failed = ({ name, code, message }) => ({ name, code, message })
+    const lookup = (domain) => resolver.lookup(domain).then(({ mode, source }) => ({ mode, source }), failed)
+    const check = () => {
+      try {
+        return resolver.verifyCertificate('mx.good.test', [])
+      } catch (error) {
+        return failed(error)
+      }
+    }
+    say({ lookups: [await lookup('good.test'), await lookup('good.test')], check: check() })
+    say({ other: await lookup('nopolicy.test'), questions: Object.keys(counters().dns) })
+    // That takes a user who may write.
+    if (process.getuid() !== 0) return
+    fs.writeFileSync(resolver.caFile, fs.readFileSync(ca), { mode: 0o644 })
+    say({ lookup: await lookup('good.test'), check: check() })
   },
 
   // Leaves while lookups are under way and complete.
@@ -90,7 +109,7 @@ const programs = {
     const resolver = new Resolver({ nameservers: [await silence()] })
     const begun = Date.now()
     // Not awaited: a pending promise alone does not keep Node alive.
-    resolver.lookup('never.test', { deadline: 2000 }).then(
+    resolver.lookup('never.test', { timeout: 2000 }).then(
       ({ source }) => say({ source, after: Date.now() - begun }),
       ({ code }) => say({ code, after: Date.now() - begun }),
     )
@@ -228,7 +247,7 @@ const programs = {
     const begun = performance.now()
     const lookups = Array.from({ length: Number(many) }, async (_, n) => {
       underWay += 1
-      await resolver.lookup(`d${n}.test`, { deadline: 6000 })
+      await resolver.lookup(`d${n}.test`, { timeout: 6000 })
       underWay -= 1
     })
     const submitted = performance.now() - begun

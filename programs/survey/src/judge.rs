@@ -15,7 +15,7 @@ use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::mx_name::MxName;
 use mtasts::protocol::policy::{Policy, PolicyError, Warning};
 use mtasts::protocol::record::{Record, RecordError};
-use mtasts::protocol::result_type::ResultType;
+use mtasts::protocol::words::ResultType;
 use mtasts::sender::attempt::Attempt;
 use mtasts::sender::verdict::{Action, NoHost, Seen, Verdict, verdict_without_host};
 
@@ -158,7 +158,7 @@ fn judge_session(
         End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
         End::Tls { chain, .. } => host.host().ok().map(|host| {
             let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
-            let checked = check_chain(&chain, host, roots, at);
+            let checked = check_chain(&chain, host, roots.anchors(), at);
             certificate = Some(checked.clone());
             Seen::Certificate(checked)
         }),

@@ -181,7 +181,7 @@ fn in_testing_the_first_failure_is_reported_and_each_has_its_sentence() {
 
 #[test]
 fn an_exception_delivers_and_reports() {
-    let exception = Arc::new(crate::sender::exceptions::Exception {
+    let exception = Arc::new(crate::sender::exception::Exception {
         domain: Domain::parse("example.com").unwrap(),
         until: 1_798_761_599,
         reason: "ticket 4711".into(),

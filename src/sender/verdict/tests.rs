@@ -207,7 +207,7 @@ fn every_combination() {
 /// An exception makes of enforce what testing is, and of a wait for DNS none; nothing else changes.
 #[test]
 fn an_exception_refuses_nothing_and_is_named() {
-    let exception = Arc::new(crate::sender::exceptions::Exception {
+    let exception = Arc::new(crate::sender::exception::Exception {
         domain: Domain::parse("example.com").unwrap(),
         until: 1_798_761_599,
         reason: "ticket 4711".into(),
@@ -307,7 +307,7 @@ fn every_reason_for_no_host() {
             let got = verdict_without_host(answer, why);
             assert_eq!(got.action, table[row].2, "{name}, {why:?}: {}", got.sentence);
             assert_eq!(got.result.is_some(), !got.reason_code.is_empty(), "{name}, {why:?}");
-            let exception = Arc::new(crate::sender::exceptions::Exception {
+            let exception = Arc::new(crate::sender::exception::Exception {
                 domain: answer.domain().clone(),
                 until: 1_798_761_599,
                 reason: "ticket 4711".into(),
