@@ -15,8 +15,7 @@ struct Face {
     forbidden: &'static [&'static str],
 }
 
-/// A language is added here when its face asks the library: in JavaScript `action === '*`, `mode !== '*`, in Python
-/// `action is Action.*`, `mode in (*`.
+/// A new face is added here.
 const FACES: &[Face] = &[
     Face {
         places: &[
@@ -50,6 +49,56 @@ const FACES: &[Face] = &[
             "MTASTS_MODE_",
             "mtasts_answer_fetched",
             "strcmp(*mtasts_answer_id",
+        ],
+    },
+    Face {
+        places: &["bindings/node/src"],
+        suffix: ".rs",
+        forbidden: &[
+            "== Action::",
+            "!= Action::",
+            "== Mode::",
+            "!= Mode::",
+            "matches!(*Action::",
+            "matches!(*Mode::",
+        ],
+    },
+    Face {
+        places: &[
+            "bindings/node/index.js",
+            "bindings/node/lib",
+            "bindings/haraka/index.js",
+            "bindings/haraka/lib",
+        ],
+        suffix: ".js",
+        forbidden: &[
+            "action === ",
+            "action !== ",
+            "mode === ",
+            "mode !== ",
+            ".id === ",
+            ".id !== ",
+            "[mode, id",
+            ".fetched",
+        ],
+    },
+    Face {
+        places: &[
+            "bindings/python/mtasts/delivery.py",
+            "bindings/python/mtasts/smtp.py",
+            "bindings/python/mtasts/aiosmtp.py",
+        ],
+        suffix: ".py",
+        forbidden: &[
+            "is Action.",
+            "is not Action.",
+            "== Action.",
+            "in (Action.",
+            "is Mode.",
+            "is not Mode.",
+            "== Mode.",
+            "in (Mode.",
+            ".fetched",
         ],
     },
 ];
@@ -133,5 +182,17 @@ fn what_faces_did_before_is_found() {
         "return decision.action == MTASTS_ACTION_DELIVER || decision.action == MTASTS_ACTION_DELIVER_AND_REPORT;",
     ] {
         assert_eq!(deciding(&FACES[1], line).len(), 1, "{line}");
+    }
+    for line in [
+        "if (verdict.action === 'skip-host') continue",
+        "return this.answer?.mode === 'enforce'",
+    ] {
+        assert_eq!(deciding(&FACES[3], line).len(), 1, "{line}");
+    }
+    for line in [
+        "if verdict.action is Action.DEFER:",
+        "refused = verdict.action in (Action.SKIP_HOST, Action.DEFER)",
+    ] {
+        assert_eq!(deciding(&FACES[4], line).len(), 1, "{line}");
     }
 }
