@@ -44,6 +44,8 @@ export type NoHost =
   | 'nodata'
   /** The one MX record is `.`: the domain takes no mail (RFC 7505). */
   | 'null-mx'
+  /** The MX lookup gives no host that the policy lists: it denies all hosts, or names others. */
+  | 'not-listed'
 
 /** What to do with an MX host, and why. */
 export interface Verdict {

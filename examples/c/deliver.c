@@ -61,28 +61,22 @@ static int read_file(const char *name, mtasts_octets *octets) {
     return data != NULL;
 }
 
-/* May mail go to this host, as far as it was seen? Prints the sentence for the log. */
-static int may_deliver(const mtasts_answer *answer, const char *host, const mtasts_seen *seen) {
-    mtasts_error error = {.size = sizeof error};
-    mtasts_decision decision = {.size = sizeof decision};
+/* May mail go to this host, after all that was seen there? Prints the sentence for the log. */
+static int may_deliver(mtasts_attempt *attempt, const mtasts_seen *seen) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+    int known = mtasts_attempt_saw(attempt, seen, &decision, &error) == MTASTS_OK;
 
-    if (mtasts_verdict(answer, host, MTASTS_NUL_TERMINATED, seen, &decision, &error) != MTASTS_OK) {
-        /* No host name at all. Nothing goes there where a policy is enforced. */
-        printf("%s\n", error.message);
-        return mtasts_answer_mode(answer) != MTASTS_MODE_ENFORCE;
-    }
-    printf("%s\n", decision.sentence);
-    if (decision.result != 0)
-        printf("to be reported as %s: %s\n", mtasts_result_name(decision.result), decision.reason_code);
-    return decision.action == MTASTS_ACTION_DELIVER || decision.action == MTASTS_ACTION_DELIVER_AND_REPORT;
+    printf("%s\n", known ? decision.sentence : error.message);
+    return known && mtasts_action_delivers(decision.action);
 }
 
 /* Judges the certificates that the host has sent. */
-static int may_deliver_over_tls(mtasts_context *context, const mtasts_answer *answer, const char *host,
-                                char **files, size_t count) {
-    mtasts_error error = {.size = sizeof error};
-    mtasts_check check = {.size = sizeof check};
-    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_CERTIFICATE};
+static int may_deliver_over_tls(mtasts_context *context, mtasts_attempt *attempt, const char *host, char **files,
+                                size_t count) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_check check = {sizeof check, 0, ""};
+    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_CERTIFICATE, 0, NULL};
     mtasts_octets *chain = calloc(count, sizeof *chain);
     size_t read = 0;
     int may = 0;
@@ -93,7 +87,7 @@ static int may_deliver_over_tls(mtasts_context *context, const mtasts_answer *an
         if (mtasts_verify_certificate(context, host, MTASTS_NUL_TERMINATED, chain, count, 0, &check, &error) == MTASTS_OK) {
             seen.result = check.result;
             seen.reason = check.reason;
-            may = may_deliver(answer, host, &seen);
+            may = may_deliver(attempt, &seen);
         } else {
             printf("%s\n", error.message);
         }
@@ -104,10 +98,38 @@ static int may_deliver_over_tls(mtasts_context *context, const mtasts_answer *an
     return may;
 }
 
-/* For each recipient's domain, and then for each of its MX hosts. */
+/* For each MX host of the domain. */
+static int try_host(mtasts_context *context, const mtasts_answer *answer, const char *host, char **files, size_t count) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_seen by_name = {sizeof by_name, MTASTS_SEEN_NAME, 0, NULL};
+    mtasts_peer peer = {sizeof peer, count > 0 ? MTASTS_CHANNEL_TLS : MTASTS_CHANNEL_NONE, NULL, NULL};
+    mtasts_event event = {sizeof event, 0, 0, "", "", "", ""};
+    mtasts_attempt *attempt = NULL;
+    int may;
+
+    if (mtasts_attempt_new(answer, host, MTASTS_NUL_TERMINATED, &attempt, &error) != MTASTS_OK) {
+        printf("%s\n", error.message);
+        return 0;
+    }
+    /* Before connecting ... */
+    may = may_deliver(attempt, &by_name);
+    /* ... and after the TLS handshake. */
+    if (may && count > 0)
+        may = may_deliver_over_tls(context, attempt, host, files, count);
+    /* What a TLS report counts: at most one event for each session, a success too. */
+    if (mtasts_attempt_finish(attempt, &peer, &event, &error) == 1) {
+        if (event.result != 0)
+            printf("to be reported as %s: %s\n", mtasts_result_name(event.result), event.reason_code);
+        else
+            printf("to be reported as a success\n");
+    }
+    mtasts_attempt_free(attempt);
+    return may;
+}
+
+/* For each recipient's domain. */
 static int deliver(mtasts_context *context, const char *domain, const char *host, char **files, size_t count) {
-    mtasts_error error = {.size = sizeof error};
-    mtasts_seen by_name = {.size = sizeof by_name, .kind = MTASTS_SEEN_NAME};
+    mtasts_error error = {sizeof error, 0, ""};
     mtasts_answer *answer = NULL;
     int32_t status = mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error);
     int may;
@@ -121,11 +143,7 @@ static int deliver(mtasts_context *context, const char *domain, const char *host
         return TRY_LATER;
     }
     printf("%s\n", mtasts_answer_explanation(answer));
-    /* Before connecting ... */
-    may = may_deliver(answer, host, &by_name);
-    /* ... and after the TLS handshake. */
-    if (may && count > 0)
-        may = may_deliver_over_tls(context, answer, host, files, count);
+    may = try_host(context, answer, host, files, count);
     mtasts_answer_free(answer);
     return may ? DELIVER : TRY_LATER;
 }

@@ -84,7 +84,7 @@ static int complete(mtasts_queue *queue) {
 
     for (; mtasts_queue_next(queue, &done) == 1; count++) {
         struct mail *mail = done.user;
-        if (done.status == MTASTS_OK) /* go on with mtasts_verdict for each MX host, as in deliver.c */
+        if (done.status == MTASTS_OK) /* go on with an attempt for each MX host, as in deliver.c */
             printf("mail %lu: %s\n", mail->number, mtasts_answer_explanation(done.answer));
         else
             printf("mail %lu: wait, nothing is known of %s: %s\n", mail->number, mail->domain, done.message);

@@ -49,7 +49,7 @@ thread_local! {
 ///
 /// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
 /// the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
-/// the log if no host is left. Under `mode=testing` and `mode=none` there is neither.
+/// the log if no host is left: it says that DNS and the policy contradict each other. Under `mode=testing` and `mode=none` there is neither.
 ///
 /// If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 /// free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
@@ -81,7 +81,8 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         if !answer.enforces() {
             return Ok(format!("mode={} id={}", answer.mode(), held.id));
         }
-        let wrong = verdict_without_host(&answer, NoHost::Left).sentence;
+        // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
+        let wrong = verdict_without_host(&answer, NoHost::NotListed).sentence;
         let ignore = match hosts {
             None => of_patterns(&held.policy),
             Some(hosts) => of_hosts(&held.policy, answer.domain(), hosts),

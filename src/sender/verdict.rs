@@ -135,18 +135,26 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
             return failed(answer, policy, left, WAITS);
         }
         NoHost::NoData if policy.allows_mx(domain) => None,
-        NoHost::NxDomain => Some(("mx-lookup-nxdomain", "the domain does not exist (NXDOMAIN)")),
-        NoHost::NoData => Some(("mx-lookup-nodata", "the domain has no MX record (NODATA)")),
-        NoHost::NullMx => Some(("null-mx", "the domain takes no mail (null MX, RFC 7505)")),
+        NoHost::NxDomain => Some((
+            "mx-lookup-nxdomain",
+            "DNS says that the domain does not exist (NXDOMAIN), and the policy lists its MX hosts",
+        )),
+        NoHost::NoData => Some((
+            "mx-lookup-nodata",
+            "DNS says that the domain has no MX record (NODATA), and the policy lists other MX hosts than the domain itself",
+        )),
+        NoHost::NullMx => Some((
+            "null-mx",
+            "DNS says that the domain takes no mail (null MX, RFC 7505), and the policy lists its MX hosts",
+        )),
+        NoHost::NotListed => Some(("no-mx-host-in-policy", "DNS gives no MX host that the policy lists")),
     };
     match denied.filter(|_| answer.enforces()) {
         Some((reason_code, says)) => {
             let fault = Fault {
                 result: ResultType::ValidationFailure,
                 reason_code: reason_code.into(),
-                wrong: format!(
-                    "DNS contradicts the MTA-STS policy of {domain}: DNS says that {says}, the policy lists MX hosts"
-                ),
+                wrong: format!("DNS contradicts the MTA-STS policy of {domain}: {says}"),
                 remedy: "compare with another resolver; if the domain has given up mail, its policy must be withdrawn",
             };
             failed(answer, policy, fault, WAITS)

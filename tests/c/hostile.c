@@ -749,7 +749,7 @@ static void verdict_without_host(void) {
     mtasts_decision out = blank_decision(sizeof out);
     FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host(NULL, MTASTS_NO_HOST_LEFT, &out, error));
     FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host(answer, MTASTS_NO_HOST_LEFT, NULL, error));
-    const int32_t whys[] = {INT32_MIN, -1, MTASTS_NO_HOST_NULL_MX + 1, INT32_MAX};
+    const int32_t whys[] = {INT32_MIN, -1, MTASTS_NO_HOST_NOT_LISTED + 1, INT32_MAX};
     for (size_t i = 0; i < sizeof whys / sizeof *whys; i++)
         FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host(answer, whys[i], &out, error));
     decision_untouched(&out, sizeof out);
@@ -759,7 +759,7 @@ static void verdict_without_host(void) {
         FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host(answer, MTASTS_NO_HOST_NXDOMAIN, &out, error));
         decision_untouched(&out, sizes[i]);
     }
-    for (int32_t why = MTASTS_NO_HOST_LEFT; why <= MTASTS_NO_HOST_NULL_MX; why++) {
+    for (int32_t why = MTASTS_NO_HOST_LEFT; why <= MTASTS_NO_HOST_NOT_LISTED; why++) {
         out = blank_decision(sizeof out);
         GIVES(MTASTS_OK, mtasts_verdict_without_host(answer, why, &out, NULL));
         CHECK(out.action == MTASTS_ACTION_DEFER && out.sentence[0] && out.reason_code[0]);

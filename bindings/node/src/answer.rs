@@ -196,13 +196,7 @@ impl Answer {
     #[napi]
     pub fn verdict_without_host(&self, why: String) -> Result<Verdict> {
         guarded(|| {
-            let why = match why.as_str() {
-                "left" => NoHost::Left,
-                "nxdomain" => NoHost::NxDomain,
-                "nodata" => NoHost::NoData,
-                "null-mx" => NoHost::NullMx,
-                _ => return Err(argument(&why, "a reason why there is no host")),
-            };
+            let why = NoHost::from_name(&why).ok_or_else(|| argument(&why, "a reason why there is no host"))?;
             Ok(verdict_without_host(&self.answer, why).into())
         })
     }

@@ -87,6 +87,8 @@ class NoHost(IntEnum):
     """The MX lookup says that the domain has no MX record."""
     NULL_MX = 3
     """The one MX record is `.`: the domain takes no mail (RFC 7505)."""
+    NOT_LISTED = 4
+    """The MX lookup gives no host that the policy lists: it denies all hosts, or names others."""
 
 
 class Channel(IntEnum):
@@ -105,8 +107,8 @@ class PolicyType(IntEnum):
 
     STS = 2
     """An MTA-STS policy."""
-    NONE = 9
-    """No policy, or one of mode none: `no-policy-found`."""
+    NO_POLICY_FOUND = 9
+    """No policy, or one of mode none."""
 
 
 class ResultType(IntEnum):

@@ -333,7 +333,7 @@ def test_before_giving_up_the_domain_is_asked_again(lab: Lab, cache: str) -> Non
 
 def test_each_session_counts_once(lab: Lab, cache: str) -> None:
     """A failure, a success, and the TLS of a domain without a policy (RFC 8460 4.3.1)."""
-    sts, none = mtasts.PolicyType.STS, mtasts.PolicyType.NONE
+    sts, none = mtasts.PolicyType.STS, mtasts.PolicyType.NO_POLICY_FOUND
     not_supported = mtasts.ResultType.STARTTLS_NOT_SUPPORTED
     lab.reset()
     try:

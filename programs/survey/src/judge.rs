@@ -12,11 +12,12 @@ use mtasts::network::addresses::Rule;
 use mtasts::network::dns::DnsError;
 use mtasts::network::roots::Roots;
 use mtasts::protocol::certificate::{CertificateFailure, check_chain};
-use mtasts::protocol::names::Domain;
-use mtasts::protocol::policy::{Mode, Policy, PolicyError, Warning};
+use mtasts::protocol::mx_name::MxName;
+use mtasts::protocol::policy::{Policy, PolicyError, Warning};
 use mtasts::protocol::record::{Record, RecordError};
 use mtasts::protocol::words::ResultType;
-use mtasts::sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
+use mtasts::sender::attempt::Attempt;
+use mtasts::sender::verdict::{Action, NoHost, Seen, Verdict, verdict_without_host};
 
 /// The whole judgement.
 pub struct Judgement {
@@ -58,8 +59,10 @@ pub struct HostJudgement {
     pub listed: Option<bool>,
     /// One for each session.
     pub sessions: Vec<SessionJudgement>,
-    /// What a sender does, or nothing where it can do nothing: the host is not reached, or its name is none.
-    pub action: Option<Action>,
+    /// What a sender makes of its name, before it connects.
+    pub by_name: Verdict,
+    /// What a sender does in the end, or nothing if it can do nothing: the host is not reached, or has no host name.
+    pub verdict: Option<Verdict>,
     /// What could be better although it is no problem for this sender, a sentence each.
     pub advice: Vec<String>,
 }
@@ -112,52 +115,36 @@ pub fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> 
 
 /// The policy, if it asks for anything.
 fn active(survey: &Survey) -> Option<&Policy> {
-    survey.answer.policy().filter(|policy| policy.mode() != Mode::None)
+    survey.answer.policy().filter(|_| survey.answer.applies())
 }
 
 fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at: UnixTime) -> HostJudgement {
-    let Ok(name) = &host.domain else {
-        return HostJudgement {
-            listed: active(survey).map(|_| false),
-            sessions: Vec::new(),
-            action: None,
-            advice: Vec::new(),
-        };
-    };
-    let sessions: Vec<_> = host
-        .sessions
-        .iter()
-        .flatten()
-        .map(|(address, session)| judge_session(survey, name, *address, session, roots, at))
+    let by_name = Attempt::new(&survey.answer, host.name.clone()).saw(Seen::Name);
+    let asked = || host.sessions.iter().flatten();
+    let sessions: Vec<_> = asked()
+        .map(|(address, session)| judge_session(survey, &host.name, *address, session, roots, at))
         .collect();
-    // A sender tries the addresses of a host until one will do. Where the host hangs up after the handshake none can.
+    // A sender tries the addresses of a host until one will do. If the host hangs up after the handshake none can. Before
+    // it tries any it looks at the name, and if that will not do it does not connect.
     let goes_on = |session: &Session| !matches!(session.end, End::Tls { after: Err(_), .. });
-    let usable = host
-        .sessions
-        .iter()
-        .flatten()
-        .zip(&sessions)
-        .filter(|((_, session), _)| goes_on(session));
-    let actions = usable
-        .filter_map(|(_, judged)| judged.verdict.as_ref())
-        .map(|verdict| verdict.action);
-    // Before it tries any it looks at the name, and where that will not do it does not connect.
-    let by_name = verdict(&survey.answer, &name.clone().into(), &Seen::Name).action;
-    let action = match by_name {
-        Action::SkipHost | Action::Defer => Some(by_name),
-        _ => actions.min_by_key(|action| *action as i32),
+    let usable = asked().zip(&sessions).filter(|((_, session), _)| goes_on(session));
+    let verdicts = usable.filter_map(|(_, judged)| judged.verdict.as_ref());
+    let verdict = match by_name.action.delivers() {
+        true => verdicts.min_by_key(|verdict| verdict.action).cloned(),
+        false => Some(by_name.clone()),
     };
     HostJudgement {
-        listed: active(survey).map(|policy| policy.allows_mx(name)),
+        listed: active(survey).map(|policy| host.name.host().is_ok_and(|host| policy.allows_mx(host))),
         sessions,
-        action,
-        advice: advice::on_addresses(&host.name, host.addresses(), addresses),
+        by_name,
+        verdict,
+        advice: advice::on_addresses(host.name.as_str(), host.addresses(), addresses),
     }
 }
 
 fn judge_session(
     survey: &Survey,
-    host: &Domain,
+    host: &MxName,
     address: IpAddr,
     session: &Session,
     roots: &Roots,
@@ -169,88 +156,88 @@ fn judge_session(
         End::StarttlsNotOffered => Some(Seen::StarttlsNotOffered),
         End::StarttlsRefused(_) => Some(Seen::StarttlsRefused),
         End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
-        End::Tls { chain, .. } => {
+        End::Tls { chain, .. } => host.host().ok().map(|host| {
             let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
             let checked = check_chain(host, &chain, roots.anchors(), at);
             certificate = Some(checked.clone());
-            Some(Seen::Certificate(checked))
-        }
+            Seen::Certificate(checked)
+        }),
     };
-    let verdict = seen.map(|seen| verdict(&survey.answer, &host.clone().into(), &seen));
+    let mut attempt = Attempt::new(&survey.answer, host.clone());
+    attempt.saw(Seen::Name);
     SessionJudgement {
         address,
         certificate,
-        verdict,
+        verdict: seen.map(|seen| attempt.saw(seen)),
     }
+}
+
+/// The verdict on the mail if DNS denies the MX hosts that the policy lists.
+fn denied(survey: &Survey) -> Option<Verdict> {
+    let why = match survey.route {
+        Route::Unknown(DnsError::NxDomain) => NoHost::NxDomain,
+        Route::NullMx => NoHost::NullMx,
+        Route::Implicit => NoHost::NoData,
+        Route::Records | Route::Unknown(_) => return None,
+    };
+    Some(verdict_without_host(&survey.answer, why)).filter(|verdict| verdict.action.defers())
 }
 
 /// What becomes of the mail.
 fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String) {
-    let domain = &survey.domain;
+    let (domain, answer) = (&survey.domain, &survey.answer);
+    let of_mail = |verdict: &Verdict| (Some(verdict.action), verdict.sentence.clone());
+    if let Some(verdict) = denied(survey) {
+        return of_mail(&verdict);
+    }
     match &survey.route {
+        Route::Unknown(DnsError::NxDomain) => return (None, format!("the domain {domain} does not exist")),
         Route::NullMx => {
             return (
                 None,
                 format!("{domain} takes no mail: its MX record says so (null MX, RFC 7505)"),
             );
         }
-        Route::Unknown(DnsError::NxDomain) => return (None, format!("the domain {domain} does not exist")),
         Route::Unknown(error) => {
             let sentence = format!("mail to {domain} waits in the queue: its MX hosts cannot be learnt ({error})");
             return (Some(Action::Defer), sentence);
         }
         Route::Records | Route::Implicit => {}
     }
-    let named = |wanted: &[Action]| -> Vec<&str> {
-        let judged = survey.hosts.iter().zip(hosts);
-        let wanted = judged.filter(|(_, judged)| judged.action.is_some_and(|action| wanted.contains(&action)));
-        wanted.map(|(host, _)| host.name.as_str()).collect()
+    let judged = || {
+        let hosts = survey.hosts.iter().zip(hosts);
+        hosts.filter_map(|(host, judged)| Some((host.name.as_str(), judged.verdict.as_ref()?)))
     };
-    if hosts.iter().any(|host| host.action == Some(Action::Defer)) {
-        return (
-            Some(Action::Defer),
-            verdict(&survey.answer, &domain.clone().into(), &Seen::Name).sentence,
-        );
+    if let Some((_, verdict)) = judged().find(|(_, verdict)| verdict.action.defers()) {
+        return of_mail(verdict);
     }
-    let receiving = named(&[Action::Deliver, Action::DeliverAndReport]);
-    let Some(first) = receiving.first() else {
-        let sentence = if named(&[Action::SkipHost]).is_empty() {
-            format!("mail to {domain} waits in the queue: no MX host can take it")
-        } else {
-            verdict_without_host(&survey.answer, NoHost::Left).sentence
+    let Some((first, verdict)) = judged().find(|(_, verdict)| verdict.action.delivers()) else {
+        return match judged().next() {
+            Some(_) => of_mail(&verdict_without_host(answer, NoHost::Left)),
+            None => (
+                Some(Action::Defer),
+                format!("mail to {domain} waits in the queue: no MX host can take it"),
+            ),
         };
-        return (Some(Action::Defer), sentence);
     };
-    let action = survey
-        .hosts
-        .iter()
-        .zip(hosts)
-        .find(|(host, _)| host.name == *first)
-        .and_then(|(_, h)| h.action);
-    let sentence = match survey.answer.mode() {
-        Mode::Enforce => {
-            let skipped = survey
-                .hosts
-                .iter()
-                .zip(hosts)
-                .take_while(|(host, _)| host.name != *first);
-            let skipped: Vec<_> = skipped.map(|(host, _)| host.name.as_str()).collect();
-            let over = match &*skipped {
-                [] => String::new(),
-                names => format!("passes over {} and ", names.join(", ")),
-            };
-            format!("a sender that enforces MTA-STS {over}delivers mail to {domain} at {first}, over verified TLS")
-        }
-        Mode::Testing => {
-            let enforced = match named(&[Action::Deliver]).first() {
-                Some(host) => format!("in mode enforce it would be delivered at {host}, over verified TLS"),
-                None => "in mode enforce it would wait in the queue".to_owned(),
-            };
-            format!("the policy is in testing: mail to {domain} is delivered whatever is wrong; {enforced}")
-        }
-        Mode::None => verdict(&survey.answer, &domain.clone().into(), &Seen::Name).sentence,
+    let sentence = if answer.enforces() {
+        let skipped = survey.hosts.iter().map(|host| host.name.as_str());
+        let skipped: Vec<_> = skipped.take_while(|host| *host != first).collect();
+        let over = match &*skipped {
+            [] => String::new(),
+            names => format!("passes over {} and ", names.join(", ")),
+        };
+        format!("a sender that enforces MTA-STS {over}delivers mail to {domain} at {first}, over verified TLS")
+    } else if answer.applies() {
+        let enforced = match judged().find(|(_, verdict)| verdict.result.is_none()) {
+            Some((host, _)) => format!("in mode enforce it would be delivered at {host}, over verified TLS"),
+            None => "in mode enforce it would wait in the queue".to_owned(),
+        };
+        format!("the policy is in testing: mail to {domain} is delivered whatever is wrong; {enforced}")
+    } else {
+        verdict.sentence.clone()
     };
-    (action, sentence)
+    (Some(verdict.action), sentence)
 }
 
 fn with_record(survey: &Survey, missing: Option<&NoRecord>) -> Option<String> {
@@ -280,6 +267,9 @@ fn with_policy(survey: &Survey, policy: Option<&Result<(Policy, Vec<Warning>), P
 
 fn with_route(survey: &Survey) -> Option<String> {
     let domain = &survey.domain;
+    if let Some(verdict) = denied(survey) {
+        return Some(verdict.sentence);
+    }
     match &survey.route {
         Route::NullMx => Some(format!("{domain} takes no mail (null MX), there is nothing to protect")),
         Route::Unknown(error) => Some(format!("the MX records of {domain} cannot be looked up: {error}")),
@@ -290,12 +280,10 @@ fn with_route(survey: &Survey) -> Option<String> {
 fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<String> {
     let name = &host.name;
     let mut problems = Vec::new();
-    match (&host.domain, &host.sessions) {
+    match (name.host(), &host.sessions) {
         (Err(error), _) => problems.push(format!("the MX host {name} is no host name: {error}")),
         (_, Err(error)) => problems.push(format!("the MX host {name} has no address: {error}")),
-        (Ok(domain), _) if judgement.listed == Some(false) => {
-            problems.push(verdict(&survey.answer, &domain.clone().into(), &Seen::Name).sentence);
-        }
+        _ if judgement.listed == Some(false) => problems.push(judgement.by_name.sentence.clone()),
         _ => {}
     }
     for ((address, session), judged) in host.sessions.iter().flatten().zip(&judgement.sessions) {
@@ -318,14 +306,14 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
         let fault = judged
             .verdict
             .as_ref()
-            .filter(|verdict| verdict.result.is_some() && active(survey).is_some());
+            .filter(|verdict| verdict.result.is_some() && survey.answer.applies());
         if let Some(verdict) = fault
             && !problems.contains(&verdict.sentence)
         {
             problems.push(verdict.sentence.clone());
         }
     }
-    if problems.is_empty() && judgement.action.is_none() {
+    if problems.is_empty() && judgement.verdict.is_none() {
         problems.push(format!(
             "{name} could not be asked: this machine has no way to any of its addresses"
         ));

@@ -10,7 +10,8 @@ use mtasts::cache::entry::Entry;
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx, Resolver};
 use mtasts::network::https::{FetchError, Https, PolicyHost};
 use mtasts::network::roots::Roots;
-use mtasts::protocol::names::{Domain, NameError};
+use mtasts::protocol::mx_name::MxName;
+use mtasts::protocol::names::Domain;
 use mtasts::sender::answer::{Answer, Failure};
 use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::{Ask, Lookup, NotAsked};
@@ -30,7 +31,7 @@ pub struct Survey {
     /// The text of the policy, or nothing where the record announces none.
     pub body: Option<Result<Vec<u8>, FetchError>>,
     /// What the lookup makes of both.
-    pub answer: Answer,
+    pub answer: Arc<Answer>,
     /// Where its mail goes.
     pub route: Route,
     /// In order of preference.
@@ -55,9 +56,7 @@ pub enum Route {
 /// An MX host.
 pub struct Host {
     /// As in the MX record.
-    pub name: String,
-    /// The same, if it is a host name.
-    pub domain: Result<Domain, NameError>,
+    pub name: MxName,
     /// That of the MX record; `None` for the domain itself (RFC 5321 5.1).
     pub preference: Option<u16>,
     /// The sessions with it, one for each address.
@@ -91,7 +90,7 @@ pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey
         domain,
         txt,
         body,
-        answer,
+        answer: Arc::new(answer),
         route,
         hosts,
         unasked,
@@ -201,24 +200,23 @@ fn hosts(domain: &Domain, dns: &Resolver, deadline: Instant) -> (Route, Vec<Host
     let hosts = thread::scope(|scope| {
         let asked: Vec<_> = records
             .into_iter()
-            .map(|(name, preference)| scope.spawn(move || host(name, preference, dns, deadline)))
+            .map(|(name, preference)| scope.spawn(move || host(&name, preference, dns, deadline)))
             .collect();
         asked.into_iter().map(joined).collect()
     });
     (route, hosts, unasked)
 }
 
-fn host(name: String, preference: Option<u16>, dns: &Resolver, deadline: Instant) -> Host {
-    let domain = Domain::parse(&name);
-    let sessions = match &domain {
-        Ok(domain) => dns
-            .addresses(domain.as_str(), deadline)
-            .map(|addresses| sessions(domain, &addresses.data, deadline)),
+fn host(name: &str, preference: Option<u16>, dns: &Resolver, deadline: Instant) -> Host {
+    let name = MxName::from_mx(name);
+    let sessions = match name.host() {
+        Ok(host) => dns
+            .addresses(host.as_str(), deadline)
+            .map(|addresses| sessions(host, &addresses.data, deadline)),
         Err(_) => Ok(Vec::new()),
     };
     Host {
         name,
-        domain,
         preference,
         sessions,
     }

@@ -284,45 +284,21 @@ fn every_reason_for_no_host() {
     all.push(("itself", Answer::policy_held(domain, Source::Fresh, held, None)));
     // The first row that fits counts.
     let table: &[(&str, &[NoHost], Action)] = &[
-        (
-            "first-contact",
-            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
-            Defer,
-        ),
+        ("first-contact", &NoHost::ALL, Defer),
         ("itself", &[NoHost::NoData], Deliver),
-        ("itself", &[NoHost::Left, NoHost::NxDomain, NoHost::NullMx], Defer),
-        (
-            "enforce/",
-            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
-            Defer,
-        ),
+        ("itself", &NoHost::ALL, Defer),
+        ("enforce/", &NoHost::ALL, Defer),
         ("testing/", &[NoHost::Left], DeliverAndReport),
         // A bounce as without MTA-STS. A policy that could not be had is reported with a session, and there is none.
-        ("testing/", &[NoHost::NxDomain, NoHost::NoData, NoHost::NullMx], Deliver),
-        (
-            "fetch-error",
-            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
-            DeliverAndReport,
-        ),
-        (
-            "policy-invalid",
-            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
-            DeliverAndReport,
-        ),
-        (
-            "webpki-invalid",
-            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
-            DeliverAndReport,
-        ),
-        (
-            "*",
-            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
-            Deliver,
-        ),
+        ("testing/", &NoHost::ALL, Deliver),
+        ("fetch-error", &NoHost::ALL, DeliverAndReport),
+        ("policy-invalid", &NoHost::ALL, DeliverAndReport),
+        ("webpki-invalid", &NoHost::ALL, DeliverAndReport),
+        ("*", &NoHost::ALL, Deliver),
     ];
     let mut used = vec![0; table.len()];
     for (name, answer) in &all {
-        for why in [NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx] {
+        for why in NoHost::ALL.iter().copied() {
             let row = table
                 .iter()
                 .position(|(a, whys, _)| fits(a, name) && whys.contains(&why))
@@ -349,13 +325,27 @@ fn the_sentence_says_which_contradicts_which() {
     let (_, answer) = answers.iter().find(|(name, _)| *name == "enforce/fresh").unwrap();
     assert_eq!(
         verdict_without_host(answer, NoHost::NxDomain).sentence,
-        "DNS contradicts the MTA-STS policy of example.com: DNS says that the domain does not exist (NXDOMAIN), the policy \
-         lists MX hosts (mode enforce, id 20260101; listed: mx.example.com, *.example.net); the mail waits in the queue; \
-         compare with another resolver; if the domain has given up mail, its policy must be withdrawn"
+        "DNS contradicts the MTA-STS policy of example.com: DNS says that the domain does not exist (NXDOMAIN), and the \
+         policy lists its MX hosts (mode enforce, id 20260101; listed: mx.example.com, *.example.net); the mail waits in \
+         the queue; compare with another resolver; if the domain has given up mail, its policy must be withdrawn"
     );
-    let says = |why| verdict_without_host(answer, why).sentence;
-    assert!(says(NoHost::NoData).contains("DNS says that the domain has no MX record (NODATA)"));
-    assert!(says(NoHost::NullMx).contains("DNS says that the domain takes no mail (null MX, RFC 7505)"));
+    for (why, says) in [
+        (
+            NoHost::NoData,
+            "DNS says that the domain has no MX record (NODATA), and the policy lists other",
+        ),
+        (
+            NoHost::NullMx,
+            "DNS says that the domain takes no mail (null MX, RFC 7505), and the policy lists",
+        ),
+        (
+            NoHost::NotListed,
+            "DNS gives no MX host that the policy lists (mode enforce, id 20260101; listed: mx.example.com",
+        ),
+    ] {
+        let sentence = verdict_without_host(answer, why).sentence;
+        assert!(sentence.contains(says), "{sentence}");
+    }
 }
 
 #[test]

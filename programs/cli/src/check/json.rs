@@ -68,17 +68,17 @@ fn policy(survey: &Survey, judgement: &Judgement) -> Value {
 }
 
 fn of_host(host: &Host, judged: &HostJudgement) -> Value {
-    let error = match (&host.domain, &host.sessions) {
+    let error = match (host.name.host(), &host.sessions) {
         (Err(error), _) => Some(error.to_string()),
         (_, Err(error)) => Some(error.to_string()),
         _ => None,
     };
     let sessions = host.sessions.iter().flatten().zip(&judged.sessions);
     json!({
-        "host": host.name,
+        "host": host.name.as_str(),
         "preference": host.preference,
         "listed": judged.listed,
-        "action": judged.action.map(Action::name),
+        "action": judged.verdict.as_ref().map(|verdict| verdict.action.name()),
         "error": error,
         "advice": judged.advice,
         "addresses": sessions.map(|((_, session), judged)| of_session(session, judged)).collect::<Vec<_>>(),

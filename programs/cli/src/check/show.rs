@@ -2,7 +2,6 @@
 
 use crate::lint;
 use crate::output::{Mark, Page, bytes_as_text};
-use mtasts::sender::verdict::Action;
 use mtasts_survey::judge::{HostJudgement, Judgement, SessionJudgement};
 use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Route, Survey};
@@ -57,7 +56,7 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
 }
 
 fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
-    let mut text = host.name.clone();
+    let mut text = host.name.to_string();
     if let Some(preference) = host.preference {
         text += &format!(" (preference {preference})");
     }
@@ -66,18 +65,16 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
         Some(false) => ", not listed in the policy",
         None => "",
     };
-    let (mark, what) = match (judged.action, judged.listed) {
-        (Some(Action::Deliver), Some(_)) => (Mark::Good, "mail is delivered here, over verified TLS"),
-        (Some(Action::Deliver | Action::DeliverAndReport), None) => {
-            (Mark::Plain, "mail is delivered here: no policy asks for more")
-        }
-        (Some(Action::DeliverAndReport), Some(_)) => (Mark::Bad, "mail is delivered here all the same, and reported"),
-        (Some(Action::SkipHost), _) => (Mark::Bad, "no mail is sent here"),
-        (Some(Action::Defer), _) => (Mark::Bad, "mail waits"),
-        (None, _) => (Mark::Bad, "no mail can be sent here"),
+    let (mark, what) = match &judged.verdict {
+        None => (Mark::Bad, "no mail can be sent here"),
+        Some(verdict) if verdict.action.defers() => (Mark::Bad, "mail waits"),
+        Some(verdict) if !verdict.action.delivers() => (Mark::Bad, "no mail is sent here"),
+        Some(_) if judged.listed.is_none() => (Mark::Plain, "mail is delivered here: no policy asks for more"),
+        Some(verdict) if verdict.result.is_some() => (Mark::Bad, "mail is delivered here all the same, and reported"),
+        Some(_) => (Mark::Good, "mail is delivered here, over verified TLS"),
     };
     page.line(mark, &format!("{text}: {what}"));
-    match (&host.domain, &host.sessions) {
+    match (host.name.host(), &host.sessions) {
         (Err(error), _) => page.more(&error.to_string()),
         (_, Err(error)) => page.more(&error.to_string()),
         (_, Ok(sessions)) => {
