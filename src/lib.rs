@@ -2,7 +2,10 @@
 
 // The wings are private. The programs and the tests of this workspace see them by the feature `inside`; that is no
 // interface, and changes as the library does.
-#![cfg_attr(not(all(feature = "capi", feature = "inside")), allow(dead_code, unused_imports))]
+#![cfg_attr(
+    not(all(feature = "capi", feature = "inside")),
+    allow(dead_code, unused_imports, unreachable_pub)
+)]
 
 #[cfg(feature = "capi")]
 pub mod capi;
@@ -43,8 +46,8 @@ pub use protocol::mx::MxPattern;
 pub use protocol::names::{Domain, NameError};
 pub use protocol::policy::{Mode, Policy};
 pub use protocol::record::{PolicyId, Record};
-pub use protocol::result_type::ResultType;
 pub use protocol::text::Line;
+pub use protocol::words::{ResultType, SeenKind, Status};
 pub use sender::answer::{Answer, Failure, Source};
 pub use sender::context::{Context, ContextError};
 pub use sender::exceptions::{Exception, Exceptions};

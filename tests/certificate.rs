@@ -44,7 +44,7 @@ fn told(result: Result<(), mtasts::CertificateFailure>) -> String {
 }
 
 fn verdict(chain: &[&[u8]], roots: &Roots) -> String {
-    told(check_chain(chain, &domain(MX), roots, today()))
+    told(check_chain(chain, &domain(MX), roots.anchors(), today()))
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn no_path_to_a_root() {
     let roots = roots(&[&known]);
     for (chain, reason) in [
         (&[&self_signed_host(&[MX]).der[..]][..], "self-signed certificate"),
-        (&[&leaf.der], "issued by an unknown CA: CN=CA ?1?"),
+        (&[&leaf.der], "issued by an unknown CA: CN=CA \"1\""),
         (&[&leaf.der, ca.der()], "issued by an unknown CA: CN=Somebody's Root"),
         (
             &[&leaf.der, ca.der(), unknown.der()],
@@ -340,7 +340,7 @@ fn obsolete_certificates() {
         told(check_chain(
             &[&here.read_der("mx.pem")],
             &domain(MX),
-            &roots,
+            roots.anchors(),
             UnixTime::now(),
         ))
     };
@@ -440,7 +440,10 @@ fn vectors_of_names() {
         let result = match Domain::parse(reference) {
             Ok(host) => {
                 let result = check_name(&certificate, &host);
-                assert_eq!(check_chain(&[&certificate], &host, &roots(&[&root]), today()), result);
+                assert_eq!(
+                    check_chain(&[&certificate], &host, roots(&[&root]).anchors(), today()),
+                    result
+                );
                 if let Err(failure) = &result {
                     assert_eq!(failure.result.name(), "certificate-host-mismatch", "{vector}");
                 }
@@ -747,48 +750,31 @@ fn key_usage_of_issuers() {
     );
 }
 
+/// A root (`ca.pem`) and a host below it (`mx.pem`), both made by OpenSSL, with keys of this curve.
+fn made_by_openssl(here: &Directory, curve: &str, digest: &str) {
+    here.write("san", "subjectAltName=DNS:mx1.example.com\n");
+    let of_curve = format!("ec_paramgen_curve:{curve}");
+    let request = ["req", "-newkey", "ec", "-pkeyopt", &of_curve, "-nodes"];
+    let root = "-x509 -subj /CN=Root -days 30000 -keyout ca.key -out ca.pem";
+    let host = "-subj /CN=mx1.example.com -keyout mx.key -out mx.csr";
+    for more in [root, host] {
+        here.openssl(&request.into_iter().chain(more.split(' ')).collect::<Vec<_>>());
+    }
+    let sign = "x509 -req -in mx.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 30000 -extfile san -out mx.pem";
+    here.openssl(&sign.split(' ').chain([digest]).collect::<Vec<_>>());
+}
+
 /// Good kinds of signatures that ring cannot check: that is no fault of the host's, and the reason says so.
 #[test]
 fn what_our_library_does_not_support() {
     let here = Directory::new("unsupported");
-    here.write("san", "subjectAltName=DNS:mx1.example.com\n");
     let said = |curve: &str, digest: &str| {
-        let of_curve = format!("ec_paramgen_curve:{curve}");
-        let request = ["req", "-newkey", "ec", "-pkeyopt", &of_curve, "-nodes"];
-        let root = [
-            "-x509", "-subj", "/CN=Root", "-days", "30000", "-keyout", "ca.key", "-out", "ca.pem",
-        ];
-        here.openssl(&[&request[..], &root].concat());
-        here.openssl(
-            &[
-                &request[..],
-                &["-subj", "/CN=mx1.example.com", "-keyout", "mx.key", "-out", "mx.csr"],
-            ]
-            .concat(),
-        );
-        let sign = [
-            "x509",
-            "-req",
-            "-in",
-            "mx.csr",
-            "-CA",
-            "ca.pem",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-        ];
-        here.openssl(
-            &[
-                &sign[..],
-                &["-days", "30000", "-extfile", "san", digest, "-out", "mx.pem"],
-            ]
-            .concat(),
-        );
+        made_by_openssl(&here, curve, digest);
         let roots = Roots::from_file(&here.path("ca.pem")).expect("a root");
         told(check_chain(
             &[&here.read_der("mx.pem")],
             &domain(MX),
-            &roots,
+            roots.anchors(),
             UnixTime::now(),
         ))
     };
@@ -871,5 +857,51 @@ proptest! {
             prop_assert_ne!(verdict(&[&chain[0], &chain[1]], roots), "ok");
         }
         let _ = check_name(&chain[0], &domain(MX));
+    }
+}
+
+/// OpenSSL's own trust data, made by OpenSSL and judged by it too: what it does not take for a root of servers is none for
+/// us, and does not vanish without a word.
+#[test]
+fn trust_data_of_openssl() {
+    let here = Directory::new("trust-data");
+    made_by_openssl(&here, "P-256", "-sha256");
+    for (trust, is_root) in [
+        ("-setalias Root", true),
+        ("-addtrust serverAuth", true),
+        ("-addtrust anyExtendedKeyUsage", true),
+        ("-addtrust serverAuth -addreject clientAuth", true),
+        ("-addreject serverAuth", false),
+        ("-addreject anyExtendedKeyUsage", false),
+        ("-addtrust serverAuth -addreject serverAuth", false),
+        ("-addtrust clientAuth", false),
+    ] {
+        let make = "x509 -in ca.pem -trustout -out trusted.pem";
+        here.openssl(&make.split(' ').chain(trust.split(' ')).collect::<Vec<_>>());
+        assert!(
+            here.read("trusted.pem").contains("BEGIN TRUSTED CERTIFICATE"),
+            "{trust}"
+        );
+        let verify = "verify -no-CApath -no-CAstore -purpose sslserver -CAfile trusted.pem mx.pem";
+        let openssl = pki::command("openssl", "openssl", &here.path(""))
+            .args(verify.split(' '))
+            .output()
+            .expect("openssl");
+        assert_eq!(openssl.status.success(), is_root, "{trust}: {openssl:?}");
+        match Roots::from_file(&here.path("trusted.pem")) {
+            Ok(roots) => {
+                let checked = check_chain(
+                    &[&here.read_der("mx.pem")],
+                    &domain(MX),
+                    roots.anchors(),
+                    UnixTime::now(),
+                );
+                assert_eq!((told(checked).as_str(), is_root), ("ok", true), "{trust}");
+            }
+            Err(refused) => {
+                let why = "line 1: OpenSSL's trust data do not trust this certificate for servers; remove it";
+                assert!(!is_root && refused.to_string().contains(why), "{trust}: {refused}");
+            }
+        }
     }
 }

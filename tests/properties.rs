@@ -220,8 +220,9 @@ fn entry() -> impl Strategy<Value = Entry> {
     });
     let txt = (any::<u64>(), any::<u64>()).prop_map(|(at, next)| TxtSeen { at, next });
     let failed = (id(), any::<u64>(), 301..=303, any::<String>());
-    let failed = failed
-        .prop_map(|(id, at, result, detail)| FailedFetch::new(id, at, ResultType::from_code(result).unwrap(), &detail));
+    let failed = failed.prop_map(|(id, at, result, detail)| {
+        FailedFetch::new(id, at, ResultType::from_number(result).unwrap(), &detail)
+    });
     let times: [_; 6] = std::array::from_fn(|_| prop::option::of(any::<u64>()));
     let parts = (
         prop::option::of(held),

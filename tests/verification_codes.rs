@@ -135,7 +135,12 @@ impl Bench {
     fn own(&self, name: &str) -> Result<(), CertificateFailure> {
         let roots = Roots::from_file(&self.roots).expect("a root");
         let chain: Vec<&[u8]> = self.chain(name).certificates.iter().map(Vec::as_slice).collect();
-        check_chain(&chain, &Domain::parse(MX).expect("a name"), &roots, UnixTime::now())
+        check_chain(
+            &chain,
+            &Domain::parse(MX).expect("a name"),
+            roots.anchors(),
+            UnixTime::now(),
+        )
     }
 
     /// Serves each chain of [`SAID`], asks the client, and tells where its code is not the one that is pinned, or

@@ -13,7 +13,7 @@ use super::entry::{Entry, FailedFetch, Held, TxtSeen};
 use super::memory::Memory;
 use super::store::Store;
 use crate::protocol::names::Domain;
-use crate::protocol::result_type::ResultType;
+use crate::protocol::words::ResultType;
 
 const NOW: u64 = 1_700_000_000;
 /// How many write or fetch at once, and how often each of them.

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::{MAX_MAX_AGE, MAX_POLICY, Policy, PolicyError};
 use crate::protocol::record::PolicyId;
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::{Line, one_line};
+use crate::protocol::words::ResultType;
 
 /// The format's version. A reader that meets another one leaves the file alone and asks the network.
 const FORMAT: &str = "mtasts 1 ";

@@ -14,8 +14,8 @@ use super::{
     name, text,
 };
 use crate::protocol::certificate::{CertificateFailure, check_name};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::verification_codes;
+use crate::protocol::words::ResultType;
 use crate::sender::context::unix_now;
 use crate::sender::verdict::{Action, Seen, verdict};
 
@@ -372,7 +372,7 @@ unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
         MTASTS_SEEN_HANDSHAKE_FAILED => Seen::HandshakeFailed(reason.to_owned()),
         MTASTS_SEEN_CERTIFICATE if seen.result == 0 => Seen::Certificate(Ok(())),
         MTASTS_SEEN_CERTIFICATE => {
-            let result = ResultType::from_code(seen.result);
+            let result = ResultType::from_number(seen.result);
             let result = result.ok_or_else(|| Fault::argument("seen.result is no result type"))?;
             Seen::Certificate(Err(CertificateFailure::new(result, reason)))
         }

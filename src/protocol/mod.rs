@@ -8,6 +8,6 @@ pub mod mx;
 pub mod names;
 pub mod policy;
 pub mod record;
-pub mod result_type;
 pub mod text;
 pub mod verification_codes;
+pub mod words;

@@ -6,48 +6,12 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::protocol::mx::{self, Leniency, MxPattern};
 use crate::protocol::names::{Domain, NameError};
+pub use crate::protocol::words::Mode;
 
 /// The longest policy text in octets (RFC 8461 3.3). A longer one is refused, never cut.
 pub const MAX_POLICY: usize = 65_536;
 /// The longest lifetime in seconds, about a year (RFC 8461 3.2).
 pub const MAX_MAX_AGE: u32 = 31_557_600;
-
-/// What a sender must do when an MX host fails the policy (RFC 8461 3.2, 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Do not deliver to a host that fails.
-    Enforce,
-    /// Deliver as if there were no policy, and report.
-    Testing,
-    /// The domain has no active policy.
-    None,
-}
-
-impl Mode {
-    /// The word that stands in the policy.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Testing => "testing",
-            Self::None => "none",
-        }
-    }
-
-    /// The mode of a word; the words are case-sensitive.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Enforce, Self::Testing, Self::None]
-            .into_iter()
-            .find(|m| m.name() == name)
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A valid policy.
 #[derive(Clone, PartialEq, Eq)]

@@ -7,48 +7,10 @@ use crate::cache::entry::Held;
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::{Mode, Policy};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::Line;
+use crate::protocol::words::ResultType;
+pub use crate::protocol::words::Source;
 use crate::sender::exceptions::Exception;
-
-/// Where an answer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Source {
-    /// The policy was fetched for this answer.
-    Fresh = 1,
-    /// The policy was in the cache, and DNS says that it is current or need not be asked yet.
-    Cached = 2,
-    /// The policy was in the cache, and it could not be learnt whether there is a newer one: it counts (RFC 8461 3.3).
-    CachedAfterFailure = 3,
-    /// The domain has no policy: there is no record, or none that is valid.
-    NoPolicy = 4,
-    /// It could not be learnt whether the domain has a policy, or what it says, and none is in the cache. Mail flows as
-    /// if there were none (RFC 8461 3.3), unless the answer says until when to wait.
-    CouldNotLearn = 5,
-}
-
-impl Source {
-    /// A short stable name, the same in every output of ours.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Cached => "cached",
-            Self::CachedAfterFailure => "cached-after-failure",
-            Self::NoPolicy => "no-policy",
-            Self::CouldNotLearn => "could-not-learn",
-        }
-    }
-
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Fresh,
-        Self::Cached,
-        Self::CachedAfterFailure,
-        Self::NoPolicy,
-        Self::CouldNotLearn,
-    ];
-}
 
 /// What stood in the way of a current policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,6 +77,7 @@ impl Answer {
         Self::new(domain, Source::NoPolicy, None, Some(why))
     }
 
+    /// The answer for a domain of which nothing could be learned and no policy is cached.
     pub fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
         let mut answer = Self::new(domain, Source::CouldNotLearn, None, Some(why));
         answer.trouble.get_or_insert_default().defer_until = defer_until;

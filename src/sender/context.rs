@@ -261,7 +261,7 @@ impl Context {
         if let Some(warning) = self.shared.roots.warning() {
             self.tell(&warning);
         }
-        Ok(check_chain(chain, host, &roots, at))
+        Ok(check_chain(chain, host, roots.anchors(), at))
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {

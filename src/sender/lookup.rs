@@ -13,8 +13,8 @@ use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::protocol::record::{PolicyId, Record};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::Line;
+use crate::protocol::words::ResultType;
 use crate::sender::answer::{Answer, Failure, Source};
 use crate::sender::settings::Settings;
 

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 use crate::protocol::certificate::CertificateFailure;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::{Mode, Policy};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::one_line;
+use crate::protocol::words::ResultType;
+pub use crate::protocol::words::{Action, SeenKind};
 use crate::sender::answer::{Answer, Failure, Source};
 
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
@@ -17,33 +18,6 @@ use crate::sender::answer::{Answer, Failure, Source};
 pub const MX_NOT_IN_POLICY: &str = "mx-host-not-in-policy";
 /// How many patterns a sentence lists before it counts the rest.
 const LISTED: usize = 5;
-
-/// What an MTA must do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Action {
-    /// Deliver to this host (or go on with it), by whatever other rules the MTA has.
-    Deliver = 1,
-    /// Deliver to this host, and report the failure.
-    DeliverAndReport = 2,
-    /// Send nothing to this host; try the next one, and where none is left defer the mail (RFC 8461 5).
-    SkipHost = 3,
-    /// Keep the mail in the queue and try again later. Never a bounce.
-    Defer = 4,
-}
-
-impl Action {
-    /// A short stable name, the same in every output of ours.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Deliver => "deliver",
-            Self::DeliverAndReport => "deliver-and-report",
-            Self::SkipHost => "skip-host",
-            Self::Defer => "defer",
-        }
-    }
-}
 
 /// What the MTA saw at an MX host so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +34,21 @@ pub enum Seen {
     Certificate(Result<(), CertificateFailure>),
     /// Every host was tried or skipped and none is left.
     NoHostLeft,
+}
+
+impl Seen {
+    /// What it is called in every language.
+    #[must_use]
+    pub const fn kind(&self) -> SeenKind {
+        match self {
+            Self::Name => SeenKind::Name,
+            Self::StarttlsNotOffered => SeenKind::StarttlsNotOffered,
+            Self::StarttlsRefused => SeenKind::StarttlsRefused,
+            Self::HandshakeFailed(_) => SeenKind::HandshakeFailed,
+            Self::Certificate(_) => SeenKind::Certificate,
+            Self::NoHostLeft => SeenKind::NoHostLeft,
+        }
+    }
 }
 
 /// The verdict on one MX host.

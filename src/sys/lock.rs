@@ -277,6 +277,24 @@ mod tests {
         fs::remove_file(&file).unwrap();
     }
 
+    /// A name that was computed to be locked with another one, when the octet was one of FNV-1a: whoever registered it
+    /// could have kept the other one's lock.
+    #[test]
+    fn nobody_can_compute_a_name_on_the_octet_of_another_one() {
+        let (name, victim) = ("blygokboeqrilfkjzjmuihlzaz.example", "a.example");
+        let fnv_1a = |name: &str| {
+            name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, octet| {
+                (hash ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3)
+            })
+        };
+        assert_eq!(fnv_1a(name), fnv_1a(victim));
+        assert_ne!(range(name).l_start, range(victim).l_start);
+        let file = file("computed");
+        let _held = at_once(&file, name).unwrap();
+        at_once(&file, victim).unwrap();
+        fs::remove_file(&file).unwrap();
+    }
+
     /// Who may lock is who may write, whatever was the case before.
     #[test]
     fn the_mode_is_as_it_is_asked_for() {

@@ -37,6 +37,16 @@ fn value() -> impl Strategy<Value = String> {
     ]
 }
 
+/// The id of a policy: often one that the parser would refuse only for its characters, since it is short enough.
+fn id() -> impl Strategy<Value = String> {
+    prop_oneof![
+        12 => "[A-Za-z0-9]{1,32}",
+        1 => Just("x\" ignore=\"net-sqlite;/tmp/x".to_owned()),
+        1 => "[\\x20-\\x7e]{1,32}",
+        1 => "\\PC{1,8}",
+    ]
+}
+
 /// The body of a file: the lines in their order, each there or not.
 fn body() -> impl Strategy<Value = String> {
     const LINES: [&str; 14] = [
@@ -55,8 +65,8 @@ fn body() -> impl Strategy<Value = String> {
         "used",
         "idle-since",
     ];
-    let lines = proptest::collection::vec((prop::bool::weighted(0.3), value()), LINES.len());
-    let good = (prop::bool::weighted(0.7), "[A-Za-z0-9]{1,32}", any::<u32>());
+    let lines = proptest::collection::vec((prop::bool::weighted(0.2), value()), LINES.len());
+    let good = (prop::bool::weighted(0.7), id(), any::<u32>());
     (lines, good, "(enforce|testing|none)").prop_map(|(lines, (is_good, id, time), mode)| {
         let mut body = format!("domain: {DOMAIN}\n");
         for (name, (is_there, value)) in LINES.iter().zip(lines) {

@@ -1,6 +1,7 @@
 //! `mtasts cache refresh`: renews, keeps, alerts, repairs, removes.
 
 use crate::command::mtasts;
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -315,6 +316,48 @@ fn what_expires_first_is_renewed_first_and_not_behind_silent_hosts() {
         println!("renewed after {:?}", start.elapsed());
         run.kill().unwrap();
         run.wait().unwrap();
+    });
+}
+
+/// Whoever has a domain has as many slow hosts below it as he likes. After 32 of them (and those that are asked at the same
+/// time) the others below it wait until everybody else has been asked.
+#[test]
+fn below_a_domain_of_slow_hosts_the_others_wait_until_the_end() {
+    const NAMES: usize = 64;
+    on_the_internet("parent", |host| {
+        host.set("timeout = \"2s\"");
+        host.lookup("good.test");
+        host.age("good.test", LATE);
+        let held = host.entry("good.test").unwrap().held;
+        std::fs::remove_file(host.cache.join("good.test")).unwrap();
+        let silent = Change {
+            every_name: Some(true),
+            ..Change::https(Https::BlackHole)
+        };
+        host.lab.set("good.test", silent).unwrap();
+        for number in 0..NAMES {
+            let name = format!("n{number}.good.test");
+            let mut entry = mtasts::Entry::new(mtasts::Domain::parse(&name).unwrap());
+            entry.held = held.clone();
+            mtasts::cache::store::Store::new(host.cache.clone())
+                .save(&entry)
+                .unwrap();
+            host.own(&host.cache.join(&name));
+        }
+        let asked = || {
+            let questions = host.lab.counters().dns;
+            let questions = questions.keys().filter(|key| key.starts_with("_mta-sts.n"));
+            questions.filter(|key| key.contains(".good.test")).count()
+        };
+        let mut run = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
+        let mut told = BufReader::new(run.stderr.take().unwrap()).lines();
+        // A host is told when it was slow at the end too, so by then all others have had their turn.
+        let first = told.next().unwrap().unwrap();
+        let before = asked();
+        println!("{before} of {NAMES} hosts were asked before the end: {first}");
+        assert!((32..32 + 16).contains(&before), "{before}");
+        assert_eq!((told.count(), asked()), (NAMES - 1, NAMES));
+        assert_eq!(run.wait().unwrap().code(), Some(1));
     });
 }
 

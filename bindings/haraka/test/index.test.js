@@ -8,6 +8,7 @@ const path = require('node:path')
 const { beforeEach, describe, it } = require('node:test')
 
 const { makePlugin } = require('haraka-test-fixtures')
+const { Resolver } = require('mtasts')
 
 const { methods } = require('../lib/item')
 
@@ -166,6 +167,27 @@ describe('the hook', () => {
       assert.strictEqual(name, 'temp_fail')
       assert.match(text, /example\.com: no process can be made/)
     }
+  })
+
+  it('lets mail wait where the roots cannot be read', async () => {
+    register()
+    const roots = path.join(process.env.MTASTS_LAB_DIR, 'roots.pem')
+    fs.writeFileSync(roots, '')
+    for (const [caFile, why] of [
+      ['/nowhere', /No such file/],
+      [roots, /no CA certificate/],
+    ]) {
+      plugin.resolver = new Resolver({ caFile })
+      const hmail = new HMailItem('good.test')
+      await ask(hmail)
+      await hmail.found_mx([{ exchange: 'mx.good.test', priority: 10, from_dns: 'good.test' }])
+      const [name, text] = hmail.done.at(-1)
+      assert.strictEqual(name, 'temp_fail')
+      assert.match(text, /^nothing is known of the MTA-STS policy of good\.test: /)
+      assert.match(text, why)
+      assert.ok(text.includes(caFile), text)
+    }
+    fs.rmSync(roots)
   })
 
   it('has no business with what can have no policy', async () => {

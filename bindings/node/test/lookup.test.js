@@ -3,6 +3,7 @@
 // Lookups on the test Internet.
 
 const assert = require('node:assert/strict')
+const fs = require('node:fs')
 const path = require('node:path')
 const { afterEach, beforeEach, test } = require('node:test')
 const { setTimeout: sleep } = require('node:timers/promises')
@@ -219,6 +220,41 @@ test('an AbortSignal', async () => {
   assert.equal(listeners, 0)
   late.abort()
 })
+
+for (const user of ['nobody', 'root']) {
+  test(`without readable roots mail waits, as ${user}`, async (t) => {
+    const [roots, config] = ['roots.pem', 'rootless.toml'].map((name) => path.join(process.env.MTASTS_LAB_DIR, name))
+    t.after(() => [roots, config].forEach((file) => fs.rmSync(file, { force: true })))
+    fs.writeFileSync(config, `${fs.readFileSync('/etc/mtasts/mtasts.toml', 'utf8')}ca_file = "${roots}"\n`)
+    for (const [content, why] of [
+      [null, /No such file.*ca_file/],
+      ['', /no CA certificate in .*ca_file/],
+    ]) {
+      reset()
+      emptyCache()
+      fs.rmSync(roots, { force: true })
+      if (content !== null) fs.writeFileSync(roots, content)
+      const program = [path.join(__dirname, 'programs.js'), 'rootless', user, config, process.env.MTASTS_LAB_CA]
+      const { code, stdout, stderr } = await run(process.execPath, program)
+      assert.equal(code, 0, stderr)
+      const [without, asked, repaired] = stdout.trim().split('\n').map(JSON.parse)
+      for (const { name, code, message } of [...without.lookups, without.check]) {
+        assert.deepEqual([name, code], ['MtaStsError', 'ERR_MTASTS_SYSTEM'], message)
+        assert.ok(message.includes(roots), message)
+      }
+      for (const { message } of without.lookups) assert.match(message, why)
+      // Not the fault of the domain: its policy host was not even looked for, and nothing is noted.
+      assert.deepEqual(
+        asked.questions.filter((question) => question.startsWith('mta-sts.')),
+        [],
+      )
+      assert.equal(asked.other.source, 'no-policy', 'a domain without a record needs no roots')
+      if (user !== 'root') continue
+      assert.deepEqual(repaired.lookup, { mode: 'enforce', source: 'fresh' })
+      assert.equal(repaired.check.result, 'validation-failure')
+    }
+  })
+}
 
 test('close rejects what is under way', async () => {
   resolver = new Resolver({ nameservers: [await silence()] })

@@ -9,7 +9,7 @@ const fs = require('node:fs')
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads')
 const { setTimeout: sleep } = require('node:timers/promises')
 
-const { silence } = require('./lab')
+const { counters, silence } = require('./lab')
 
 const NOBODY = 65_534
 
@@ -63,6 +63,27 @@ const programs = {
       JSON.parse(domains).map((domain) => resolver.lookup(domain, { deadline: 10_000 })),
     )
     say({ answers, lines })
+  },
+
+  // What becomes of mail by a settings file whose roots cannot be read, and when they can.
+  async rootless(config, ca) {
+    const { Resolver } = require('..')
+    const resolver = new Resolver({ config })
+    const failed = ({ name, code, message }) => ({ name, code, message })
+    const lookup = (domain) => resolver.lookup(domain).then(({ mode, source }) => ({ mode, source }), failed)
+    const check = () => {
+      try {
+        return resolver.verifyCertificate('mx.good.test', [])
+      } catch (error) {
+        return failed(error)
+      }
+    }
+    say({ lookups: [await lookup('good.test'), await lookup('good.test')], check: check() })
+    say({ other: await lookup('nopolicy.test'), questions: Object.keys(counters().dns) })
+    // That takes a user who may write.
+    if (process.getuid() !== 0) return
+    fs.writeFileSync(resolver.caFile, fs.readFileSync(ca), { mode: 0o644 })
+    say({ lookup: await lookup('good.test'), check: check() })
   },
 
   // Leaves while lookups are under way and complete.

@@ -15,7 +15,7 @@ use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{Mode, Policy, PolicyError, Warning};
 use mtasts::protocol::record::{Record, RecordError};
-use mtasts::protocol::result_type::ResultType;
+use mtasts::protocol::words::ResultType;
 use mtasts::sender::verdict::{Action, Seen, Verdict, verdict};
 
 /// The whole judgement.
@@ -171,7 +171,7 @@ fn judge_session(
         End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
         End::Tls { chain, .. } => {
             let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
-            let checked = check_chain(&chain, host, roots, at);
+            let checked = check_chain(&chain, host, roots.anchors(), at);
             certificate = Some(checked.clone());
             Some(Seen::Certificate(checked))
         }

@@ -65,7 +65,7 @@ impl ServerCertVerifier for Check {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain: Vec<&[u8]> = std::iter::once(leaf).chain(others).map(AsRef::as_ref).collect();
-        match check_chain(&chain, &self.host, &self.roots, now) {
+        match check_chain(&chain, &self.host, self.roots.anchors(), now) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(failure) => Err(CertificateError::Other(OtherError(Arc::new(failure))).into()),
         }

@@ -447,6 +447,15 @@ describe('Haraka does not start', { timeout: 60_000 }, () => {
     return refuses({}, {}, /timeot/)
   })
 
+  it('where the roots that the settings of the host name cannot be read', async () => {
+    const empty = path.join(process.env.MTASTS_LAB_DIR, 'empty.pem')
+    fs.writeFileSync(empty, '')
+    for (const file of ['/nowhere', empty]) {
+      fresh_library(`ca_file = "${file}"\n`)
+      await refuses({ 'mta-sts.ini': { main: {} } }, {}, new RegExp(file))
+    }
+  })
+
   it('where its own settings are wrong', () =>
     refuses({ 'mta-sts.ini': { main: { ca_file: '/nowhere' } } }, {}, /\/nowhere/))
 })
