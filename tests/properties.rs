@@ -115,6 +115,7 @@ const ROOTS: &[&str] = &[
 ];
 const SETTINGS: &[&str] = &[
     "cache_dir",
+    "user",
     "nameservers",
     "allow_addresses",
     "nat64_prefixes",

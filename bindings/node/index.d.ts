@@ -96,6 +96,8 @@ export interface Settings {
   config?: string | null
   /** Where the policies are kept; null: in memory alone. */
   cacheDir?: string | null
+  /** Whom a process of root becomes to use the cache and the network; by default the owner of `cacheDir`. */
+  user?: string
   /** Roots to trust in place of the system's: a PEM file. */
   caFile?: string
   /** Name servers in place of those of /etc/resolv.conf. */

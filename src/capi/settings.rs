@@ -77,6 +77,8 @@ unsafe fn give(out: *mut *mut mtasts_settings, settings: Settings) -> Result<i32
 }
 
 /// Sets one setting. The keys are those of the settings file: `cache_dir` (absolute path; empty: memory alone),
+/// `user` (a name or number of /etc/passwd: whom a process of root becomes to use the cache and the network; empty: the
+/// owner of `cache_dir`),
 /// `cache_max` and `cache_max_per_parent` (how many domains the cache may hold, in all and below one registered domain),
 /// `ca_file` (absolute path of a PEM file), `nameservers` (addresses, with or without a port, separated by spaces),
 /// `timeout` (1s to 10m), `allow_addresses` (addresses or networks in which a policy host may be although they are not

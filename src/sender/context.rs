@@ -9,8 +9,7 @@ mod network;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock, TryLockError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -30,10 +29,10 @@ use crate::sender::exceptions::Watched;
 use crate::sender::lookup::{Ask, Lookup, NotAsked};
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Share, Silence};
+use crate::sender::user::{NoUser, whom_root_becomes};
 use crate::sender::wire::{self, MAX_MESSAGE, Told};
-use crate::sys::identity::Identity;
 use crate::sys::process::{self, HelperError};
-use known::Known;
+use known::{Known, write};
 use network::LazyRoots;
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
@@ -43,6 +42,9 @@ const MEMORY_LIFE: u64 = 5;
 const MEMORY_SIZE: usize = 10_000;
 /// The longest policy text that is kept in memory, in octets, where the disk has it too; most have 200.
 const MEMORY_TEXT: usize = 4096;
+/// What the administrator is told once of the setting `cache_dir = ""`.
+const MEMORY_ALONE: &str = "policies are kept in memory alone, because cache_dir is empty: this process forgets them when it ends, \
+    and no other process learns them";
 /// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
 const HELPER_GRACE: Duration = Duration::from_secs(5);
 
@@ -66,6 +68,8 @@ struct Shared {
     /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
     /// a parent process, which does not exist here: a lock that is taken only means that the disk is read.
     memory: RwLock<HashMap<Domain, Remembered>>,
+    /// Whether the administrator was told that there is memory alone.
+    told: AtomicBool,
     silence: Silence,
 }
 
@@ -102,9 +106,8 @@ struct Remembered {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ContextError {
-    /// The process runs as root and there is no other user for the network's part: what is wrong with the cache
-    /// directory, whose owner that is.
-    NoHelper(PathBuf, String),
+    /// The process runs as root and there is no other user for the network's part.
+    NoHelper(NoUser),
     /// What the cache holds for the domain could not be read, and the network did not say either.
     Unread(CacheError),
     /// The helper process failed.
@@ -120,13 +123,7 @@ pub enum ContextError {
 impl fmt::Display for ContextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoHelper(dir, why) => write!(
-                f,
-                "root asks no network, and the cache directory {} {why}: \
-                 install -d -m 2770 -o USER -g GROUP {} with the user and group of the mail server",
-                dir.display(),
-                dir.display()
-            ),
+            Self::NoHelper(why) => why.fmt(f),
             Self::Unread(e) => write!(
                 f,
                 "whether there is a policy is not known: {e}, and the network did not say either"
@@ -142,6 +139,12 @@ impl std::error::Error for ContextError {}
 impl From<NotAsked> for ContextError {
     fn from(NotAsked(why): NotAsked) -> Self {
         Self::NotAsked(why)
+    }
+}
+
+impl From<NoUser> for ContextError {
+    fn from(why: NoUser) -> Self {
+        Self::NoHelper(why)
     }
 }
 
@@ -182,6 +185,7 @@ impl Context {
             log: Box::new(log),
             roots,
             memory: RwLock::default(),
+            told: AtomicBool::new(false),
             silence: Silence::new(),
         };
         Self {
@@ -198,7 +202,8 @@ impl Context {
     /// The policy of a domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the
     /// setting `timeout`, whichever is shorter (RFC 8461 5.1).
     ///
-    /// In a process of root the work is done by a child that has become the owner of the cache directory.
+    /// In a process of root the work is done by a child that has become another user: the setting `user`, or the owner of
+    /// the cache directory.
     ///
     /// # Errors
     /// A [`ContextError`] where not even a failure could be learnt.
@@ -290,10 +295,14 @@ impl Context {
     }
 
     /// Looks whether the operator has changed the exceptions, where it is time to, and gives what he should know of
-    /// that. This is for the process that asks: a helper of root inherits what was found, for it may not read what root
+    /// that; and once that there is memory alone. This is for the process that asks: a helper of root inherits what was found, for it may not read what root
     /// can.
     pub(crate) fn watch(&self) -> Option<String> {
-        self.shared.exceptions.look()
+        let memory_alone = || {
+            let is_new = self.shared.is_memory_alone() && !self.shared.told.swap(true, Ordering::Relaxed);
+            is_new.then(|| MEMORY_ALONE.to_owned())
+        };
+        self.shared.exceptions.look().or_else(memory_alone)
     }
 
     /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
@@ -324,7 +333,7 @@ impl Context {
     pub(crate) fn at_hand(&self, domain: &Domain) -> Option<Arc<Answer>> {
         let (shared, now) = (&self.shared, unix_now());
         let remembered = shared.remembered(domain.as_str(), now);
-        if remembered.is_some() || process::is_root() {
+        if remembered.is_some() || shared.leaves_the_cache() {
             return remembered;
         }
         let known = shared.load(domain, now);
@@ -348,7 +357,7 @@ impl Context {
     /// [`ContextError::NotAsked`]: there is none, or it is not for this process to see (root does not read the disk).
     pub(crate) fn not_asked(&self, domain: &Domain, why: &str) -> Result<Arc<Answer>, ContextError> {
         let now = unix_now();
-        if process::is_root() {
+        if self.shared.leaves_the_cache() {
             return Err(ContextError::NotAsked(why.to_owned()));
         }
         let entry = self.shared.load(domain, now).entry;
@@ -362,7 +371,7 @@ impl Context {
     /// # Errors
     /// A process of root does not read the disk, so that it does not know whether a policy counts.
     pub(crate) fn out_of_time(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
-        if process::is_root() {
+        if self.shared.leaves_the_cache() {
             return Err(HelperError::Deadline.into());
         }
         let (shared, now) = (&self.shared, unix_now());
@@ -407,9 +416,10 @@ impl Shared {
     ) -> Result<Arc<Answer>, ContextError> {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
         let known = if process::is_root() {
-            let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
+            let user = whom_root_becomes(&self.settings)?;
             let asked = unix_now();
-            let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
+            let before = self.is_memory_alone().then(|| self.load(domain, asked).stored);
+            let message = process::in_helper(user, deadline + HELPER_GRACE, MAX_MESSAGE, || {
                 // The host's logger is not for a child of it: what is worth telling comes back with the answer.
                 log::set_max_level(log::LevelFilter::Off);
                 let known = self
@@ -420,6 +430,12 @@ impl Shared {
             let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
             let told = wire::read(domain, &message, (asked, now), longest_wait).ok_or(HelperError::Died)?;
             let Told { answer, entry } = told.map_err(|why| ContextError::Helper(why.to_string()))?;
+            // What the helper has stored there, it has stored in its copy of our memory.
+            if let Some(before) = before
+                && write(&*self.cache, &before, &entry, self.settings.bounds()).is_ok()
+            {
+                self.note_use(entry.clone(), now);
+            }
             let answer = self.decide(answer, &entry, now);
             Remembered { answer, unsaved: None }
         } else {
@@ -433,6 +449,16 @@ impl Shared {
         let answer = known.answer.clone();
         self.remember(known);
         Ok(answer)
+    }
+
+    /// Whether each process keeps policies for itself, until it ends.
+    fn is_memory_alone(&self) -> bool {
+        self.settings.cache_dir.is_none()
+    }
+
+    /// Whether this process leaves the cache to a helper: root does not read the disk.
+    fn leaves_the_cache(&self) -> bool {
+        process::is_root() && !self.is_memory_alone()
     }
 
     /// Each use of an exception is told: whoever made it should not forget it.
@@ -572,28 +598,6 @@ fn make_room(memory: &mut HashMap<Domain, Remembered>, per_parent: usize) {
 fn learnt(result: &Result<Arc<Answer>, ContextError>) -> bool {
     let source = result.as_ref().map(|answer| answer.source());
     source.is_ok_and(|source| !matches!(source, Source::CachedAfterFailure | Source::CouldNotLearn))
-}
-
-/// The owner and the group of the cache directory: whom root becomes for all that touches the cache or the network.
-///
-/// # Errors
-/// [`ContextError::NoHelper`].
-pub fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
-    let no_helper = |why: String| ContextError::NoHelper(dir.to_owned(), why);
-    let about = std::fs::metadata(dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
-    if !about.is_dir() {
-        return Err(no_helper("is no directory".into()));
-    }
-    if about.uid() == 0 {
-        return Err(no_helper("belongs to root".into()));
-    }
-    if about.gid() == 0 {
-        return Err(no_helper("belongs to the group of root".into()));
-    }
-    Ok(Identity {
-        uid: about.uid(),
-        gid: about.gid(),
-    })
 }
 
 /// Until when an answer may be repeated from memory.

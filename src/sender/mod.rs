@@ -9,5 +9,6 @@ pub mod queue;
 pub mod refresh;
 pub mod settings;
 pub mod silence;
+pub mod user;
 pub mod verdict;
 pub mod wire;

@@ -1,6 +1,6 @@
 //! `mtasts cache`: the policies that this host holds.
 //!
-//! Root works as the owner of the cache directory: nothing in it is read, parsed or written as root.
+//! Root works as the setting `user` or as the owner of the cache directory: nothing in it is read, parsed or written as root.
 
 mod describe;
 mod exceptions;
@@ -15,8 +15,8 @@ use clap::Subcommand;
 
 use super::{Found, Trouble};
 use mtasts::cache::store::Store;
-use mtasts::sender::context::owner_of;
 use mtasts::sender::settings::Settings;
+use mtasts::sender::user::whom_root_becomes;
 use mtasts::sys::identity::become_identity;
 use mtasts::sys::process;
 
@@ -47,16 +47,19 @@ impl Cache {
     }
 }
 
-/// The settings of this host, and its cache. A process of root becomes the owner of the cache directory here, for good:
+/// The settings of this host, and its cache. A process of root becomes another user here, for good:
 /// what only root may read is read before.
 fn open() -> Result<(Settings, Store), Trouble> {
     let settings = settings()?;
     let Some(dir) = settings.cache_dir.clone() else {
-        return Err(Trouble("by the setting cache_dir there is no cache on disk".to_owned()));
+        return Err(Trouble("policies are kept in memory alone, because cache_dir is empty: each mail server process has its own, and there is \
+             no cache to look into"
+                .to_owned(),
+        ));
     };
     if process::is_root() {
-        let owner = owner_of(&dir).map_err(|error| Trouble(error.to_string()))?;
-        become_identity(owner).map_err(|error| Trouble(format!("cannot become user {}: {error}", owner.uid)))?;
+        let user = whom_root_becomes(&settings).map_err(|error| Trouble(error.to_string()))?;
+        become_identity(user).map_err(|error| Trouble(format!("cannot become user {}: {error}", user.uid)))?;
     }
     Ok((settings, Store::new(dir)))
 }

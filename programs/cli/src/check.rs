@@ -13,8 +13,8 @@ use rustls_pki_types::UnixTime;
 
 use super::{Found, Trouble, output};
 use mtasts::protocol::names::Domain;
-use mtasts::sender::context::owner_of;
 use mtasts::sender::settings::Settings;
+use mtasts::sender::user::whom_root_becomes;
 use mtasts::sys::identity::{Identity, become_identity};
 use mtasts::sys::process;
 use mtasts_survey::{judge, survey};
@@ -66,14 +66,13 @@ impl Check {
     }
 }
 
-/// Root never talks to the network. This process has nothing else to do, so it gives up root for good: to the owner of
-/// the cache directory, who asks the network in the name of the mail server too, or to nobody.
+/// Root never talks to the network. This process has nothing else to do, so it gives up root for good: to the user
+/// who asks the network in the name of the mail server too, or to nobody.
 fn leave_root(settings: &Settings) -> Result<(), Trouble> {
     if !process::is_root() {
         return Ok(());
     }
-    let owner = settings.cache_dir.as_deref().and_then(|dir| owner_of(dir).ok());
-    let identity = owner.unwrap_or(NOBODY);
+    let identity = whom_root_becomes(settings).unwrap_or(NOBODY);
     become_identity(identity).map_err(|error| {
         Trouble(format!(
             "root asks no network, and cannot become user {}: {error}",

@@ -1,13 +1,14 @@
 //! What a context holds: the domains in its cache, and the removal of one.
 //!
-//! As in a lookup, a process of root leaves the disk to a child that has become the owner of the cache directory.
+//! As in a lookup, a process of root leaves the disk to a child that has become another user.
 
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Context, ContextError, owner_of};
+use super::{Context, ContextError};
 use crate::cache::{Cache, CacheError};
 use crate::protocol::names::Domain;
+use crate::sender::user::whom_root_becomes;
 use crate::sys::process::{self, HelperError};
 
 /// How long root's helper may take for a directory of any size.
@@ -58,12 +59,12 @@ impl Context {
     /// Works on the cache. If it is a directory, a process of root leaves that to its helper.
     fn in_cache(&self, work: impl FnOnce(&dyn Cache) -> Result<String, CacheError>) -> Result<String, ContextError> {
         let cache = &*self.shared.cache;
-        let Some(dir) = self.settings().cache_dir.as_deref().filter(|_| process::is_root()) else {
+        if !self.shared.leaves_the_cache() {
             return Ok(work(cache)?);
-        };
-        let owner = owner_of(dir)?;
+        }
+        let user = whom_root_becomes(self.settings())?;
         // The first letter says how it went: a message is never empty.
-        let message = process::in_helper(owner, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
+        let message = process::in_helper(user, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
             match work(cache) {
                 Ok(done) => format!("+{done}"),
                 Err(error) => format!("-{error}"),

@@ -37,7 +37,6 @@ impl Purge {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let (_, store) = open()?;
         let trouble = |error: CacheError| Trouble(error.to_string());
-        let trouble = |error: CacheError| Trouble(error.to_string());
         let (mut removed, mut missing) = (0_usize, Vec::new());
         for domain in &self.domain {
             if store.remove(domain).map_err(trouble)? {
