@@ -11,14 +11,12 @@ use std::time::{Duration, Instant};
 use mtasts::cache::entry::{Held, TxtSeen};
 use mtasts::sender::context::unix_now;
 use mtasts::{Domain, Entry, Policy, Record, check_chain};
+use mtasts_kit::pki;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};
 
 #[path = "../tests/properties/hostile.rs"]
 mod hostile;
-#[path = "../tests/pki/mod.rs"]
-#[allow(dead_code, reason = "tests use the rest")]
-mod pki;
 
 const SIX_LINES: &str = "version: STSv1\r\nmode: enforce\r\nmx: mail.example.com\r\nmx: *.example.net\r\n\
                          mx: backupmx.example.com\r\nmax_age: 604800\r\n";

@@ -11,11 +11,9 @@ use rcgen::{
 };
 use rustls_pki_types::UnixTime;
 
-#[allow(dead_code, reason = "each test program uses a part of it")]
-mod pki;
-
-use pki::{
-    Authority, Directory, host, host_with_names, intermediate, intermediate_with_key, root, roots, self_signed_host,
+use mtasts_kit::pki::{
+    self, Authority, Directory, host, host_with_names, intermediate, intermediate_with_key, root, roots,
+    self_signed_host,
 };
 
 const MX: &str = "mx1.example.com";

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
 use mtasts::{Domain, Entry, Policy, PolicyId, ResultType, Roots};
+use mtasts_kit::pki;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -15,9 +16,6 @@ use proptest::sample::select;
 mod hostile;
 #[path = "properties/invariants.rs"]
 mod invariants;
-#[path = "pki/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod pki;
 
 /// Pieces of good texts and arbitrary ones between them.
 fn pieces(good: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<u8>> {

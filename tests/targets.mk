@@ -33,7 +33,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy -- -D warnings
 	cargo clippy --package mtasts-cli -- -D warnings
-	cargo clippy --workspace --all-targets --features lab -- -D warnings
+	cargo clippy --workspace --exclude mtasts-node --all-targets --features lab -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked
 	cargo deny --workspace --exclude mtasts-fuzz check licenses bans sources

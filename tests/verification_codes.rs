@@ -19,10 +19,7 @@ use rcgen::{
 };
 use rustls_pki_types::UnixTime;
 
-#[allow(dead_code, reason = "each test program uses a part of it")]
-mod pki;
-
-use pki::{Authority, Directory, Host, command, host, intermediate, root, self_signed_host};
+use mtasts_kit::pki::{self, Authority, Directory, Host, command, host, intermediate, root, self_signed_host};
 
 const MX: &str = "mx1.example.com";
 

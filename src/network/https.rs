@@ -7,7 +7,6 @@
 
 #[cfg(feature = "inside")]
 mod canned;
-mod tls;
 mod transport;
 
 use std::fmt;
@@ -26,15 +25,15 @@ use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
 use ureq::{Agent, Body, Error, Timeout};
 
 use crate::network::addresses::Rule;
-use crate::network::dns::{Dns, DnsError};
+use crate::network::dns::{Answered, Dns, DnsError};
+use crate::network::is_exhausted;
 use crate::network::roots::Roots;
+use crate::network::tls;
+use crate::protocol::certificate::check_chain;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::MAX_POLICY;
-use crate::protocol::text::one_line;
+use crate::protocol::text::ascii_line;
 use crate::protocol::words::ResultType;
-use crate::sender::silence::{Share, Until};
-use crate::sys::is_exhausted;
-use crate::sys::thread::{ThreadError, on_own_thread};
 use transport::{Meter, Stopped, Tls};
 
 /// The longest that a fetch may take, whatever time the caller has (RFC 8461 3.3: one minute).
@@ -67,7 +66,7 @@ pub enum FetchError {
         /// `sts-webpki-invalid` if the certificate of the policy host is at fault, otherwise `sts-policy-fetch-error`
         /// (RFC 8460 4.3.2.2).
         result: ResultType,
-        /// The same in plain words: one line, bounded.
+        /// The same in plain words: one line of printable ASCII, bounded.
         detail: String,
     },
     /// Trouble of this host, in plain words: no thread, no descriptor, no roots to check a certificate with. The policy
@@ -121,8 +120,19 @@ pub struct PolicyHost {
     dns: Arc<dyn Dns>,
     roots: RootSource,
     addresses: Arc<Rule>,
-    /// By when a host must let itself be heard, where that is before the deadline.
-    until: Option<Until>,
+    limits: Option<Limits>,
+}
+
+/// The limits of one fetch, where they are narrower than its deadline.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// By when a policy host must have proved its name.
+    pub heard: Instant,
+    /// By when a policy host that has must have answered.
+    pub answered: Instant,
+    /// What a fetch that these limits end is called, if that is trouble of this host ([`FetchError::Own`]) and not the
+    /// policy host's failure.
+    pub own: Option<String>,
 }
 
 impl fmt::Debug for PolicyHost {
@@ -141,16 +151,14 @@ impl PolicyHost {
             dns,
             roots,
             addresses: Arc::new(addresses),
-            until: None,
+            limits: None,
         }
     }
 
-    /// The same for a lookup that has only this share of its process's time for silent hosts.
-    pub(crate) fn within(self, share: &Share) -> Self {
-        Self {
-            until: share.https,
-            ..self
-        }
+    /// The same for a fetch with these limits.
+    #[must_use]
+    pub fn within(self, limits: Option<Limits>) -> Self {
+        Self { limits, ..self }
     }
 
     fn fetch(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
@@ -159,13 +167,17 @@ impl PolicyHost {
         // First of all: without roots nobody is asked, whatever DNS would say.
         let roots =
             (self.roots)().map_err(|error| FetchError::Own(format!("no certificate can be checked: {error}")))?;
-        let tls = tls::config(host.clone(), roots).map_err(|error| FetchError::Own(error.to_string()))?;
+        // The reference identity is the name of the policy host and nothing that DNS said on the way to its address
+        // (RFC 8461 3.3, RFC 9525 6.1.1).
+        let identity = host.clone();
+        let judge = move |chain: &[&[u8]], now| check_chain(chain, &identity, roots.anchors(), now);
+        let tls = tls::config(judge).map_err(|error| FetchError::Own(error.to_string()))?;
         let addresses = self.addresses(&host, deadline)?;
         let tls = Arc::new(tls);
-        let until = self.until.unwrap_or(Until {
+        let limits = self.limits.clone().unwrap_or(Limits {
             heard: deadline,
             answered: deadline,
-            is_ours: false,
+            own: None,
         });
         let proved = Arc::new(AtomicBool::new(false));
         let mut worst: Option<(ResultType, String)> = None;
@@ -175,8 +187,8 @@ impl PolicyHost {
                 host: &host,
                 address: *address,
                 left,
-                heard_by: until.heard.min(deadline),
-                deadline: until.answered.min(deadline),
+                heard_by: limits.heard.min(deadline),
+                deadline: limits.answered.min(deadline),
                 proved: &proved,
             };
             let (result, detail) = match attempt.run(Arc::clone(&tls)) {
@@ -192,12 +204,12 @@ impl PolicyHost {
         }
         // It had no time of its own. If it was heard, the longer time is what it did not keep.
         let cut = if proved.load(Ordering::Relaxed) {
-            until.answered == until.heard && Instant::now() >= until.answered
+            limits.answered == limits.heard && Instant::now() >= limits.answered
         } else {
-            Instant::now() >= until.heard
+            Instant::now() >= limits.heard
         };
-        if until.is_ours && cut {
-            return Err(FetchError::Own(Until::used_up()));
+        if let (true, Some(why)) = (cut, limits.own) {
+            return Err(FetchError::Own(why));
         }
         let (result, mut detail) =
             worst.unwrap_or_else(|| (ResultType::StsPolicyFetchError, format!("{host} has no address")));
@@ -216,6 +228,7 @@ impl PolicyHost {
                 DnsError::Own(why) => FetchError::Own(why),
                 error => FetchError::fetch(quote(&format!("{host}: {error}"))),
             })?;
+        let Answered { data: found, .. } = found;
         let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) =
             found.into_iter().partition(|ip| self.addresses.refusal(*ip).is_none());
         if let (true, Some(ip)) = (good.is_empty(), bad.first()) {
@@ -233,13 +246,7 @@ impl PolicyHost {
 impl Https for PolicyHost {
     fn get(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
         let deadline = deadline.min(Instant::now() + MAX_TIME);
-        let (this, domain) = (self.clone(), domain.clone());
-        on_own_thread(deadline, move || this.fetch(&domain, deadline)).unwrap_or_else(|error| {
-            Err(match error {
-                ThreadError::Deadline => FetchError::fetch(error.to_string()),
-                error => FetchError::Own(error.to_string()),
-            })
-        })
+        self.fetch(domain, deadline)
     }
 }
 
@@ -459,7 +466,7 @@ fn rustls_error_in(error: &io::Error) -> Option<&rustls::Error> {
 
 /// A stranger's text, as much of it as a detail has room for.
 fn quote(text: &str) -> String {
-    one_line(text, MAX_QUOTE)
+    ascii_line(text, MAX_QUOTE)
 }
 
 /// What is made of the octets that a policy host sends inside TLS.

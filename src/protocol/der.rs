@@ -2,7 +2,7 @@
 //! OpenSSL puts behind a certificate that it trusts.
 #![forbid(unsafe_code)]
 
-use crate::protocol::text::one_line;
+use crate::protocol::text::ascii_line;
 
 const BOOLEAN: u8 = 0x01;
 const BIT_STRING: u8 = 0x03;
@@ -36,9 +36,7 @@ pub(crate) fn authority(name: &[u8]) -> String {
     let Some((label, text)) = attribute else {
         return "(without a name)".to_owned();
     };
-    // A reason goes into replies of SMTP and into reports: it is ASCII.
-    let ascii = String::from_utf8_lossy(text).replace(|c: char| !c.is_ascii(), "?");
-    format!("{label}={}", one_line(&ascii, MAX_AUTHORITY))
+    format!("{label}={}", ascii_line(&String::from_utf8_lossy(text), MAX_AUTHORITY))
 }
 
 /// The value of an attribute of an X.501 name: `SEQUENCE OF SET OF SEQUENCE { type, value }`, the outermost header

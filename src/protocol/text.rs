@@ -1,5 +1,5 @@
-//! Text of strangers, and of our own made from it: as one line for a log, a file or a message ([`one_line`], [`Line`]),
-//! and as it is for a terminal ([`for_terminal`]).
+//! Text of strangers, and of our own made from it: as one line for a log, a file or a message ([`one_line`], [`Line`],
+//! [`ascii_line`]), and escaped for a terminal ([`for_terminal`]).
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -81,6 +81,13 @@ pub fn one_line(text: &str, longest: usize) -> String {
     clean[..end].trim_end().to_owned()
 }
 
+/// The same of printable ASCII alone, for what may go into a reply of SMTP or into a report: any other character becomes
+/// `?`.
+#[must_use]
+pub fn ascii_line(text: &str, longest: usize) -> String {
+    one_line(&text.replace(|c: char| !c.is_ascii(), "?"), longest)
+}
+
 /// The text with everything escaped that a terminal does not show as itself: control characters, the beginnings of
 /// escape sequences, marks that turn the direction of writing, characters without a width.
 #[must_use]
@@ -106,6 +113,7 @@ mod tests {
         assert_eq!(one_line("a\u{e9}", 2), "a");
         assert_eq!(one_line("ab cd", 3), "ab");
         assert_eq!(one_line("", 0), "");
+        assert_eq!(ascii_line("J\u{f6}rg\u{202e}\n\x1b[31m x", 10), "J?rg?  [31");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::text::Line;
 use crate::protocol::words::ResultType;
 pub use crate::protocol::words::Source;
-use crate::sender::exceptions::Exception;
+use crate::sender::exception::Exception;
 
 /// What stood in the way of a current policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,6 +162,31 @@ impl Answer {
         self.mode
     }
 
+    /// Whether a host that fails the policy gets no mail, so that a session with one needs verified TLS: the mode is
+    /// enforce, and the operator has made no exception.
+    #[must_use]
+    pub const fn enforces(&self) -> bool {
+        matches!(self.mode, Mode::Enforce)
+    }
+
+    /// Whether a policy asks anything of the MX hosts: the mode is enforce or testing. If not, no host is judged.
+    #[must_use]
+    pub const fn applies(&self) -> bool {
+        !matches!(self.mode, Mode::None)
+    }
+
+    /// Whether another answer, such as that of a recheck, says the same: the mode that the MTA has to mind, the id and
+    /// the MX patterns. When the policy was fetched does not count, because a refresh changes that each day. If the
+    /// answers differ, mail that was refused under one of them deserves another attempt (RFC 8461 5).
+    #[must_use]
+    pub fn is_same_policy(&self, other: &Self) -> bool {
+        let policies = match (self.held(), other.held()) {
+            (Some(one), Some(other)) => one.id == other.id && one.policy.mx().eq(other.policy.mx()),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.mode == other.mode && policies
+    }
+
     /// The operator's exception that switches enforcement off, where there is something to switch off.
     #[must_use]
     pub fn exception(&self) -> Option<&Exception> {
@@ -178,6 +203,17 @@ impl Answer {
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         self.trouble.as_ref()?.failure.as_ref()
+    }
+
+    /// What stood in the way of a current policy, if a report counts it: mail flows under an older policy that applies, or
+    /// without one that the domain announces (RFC 8461 3.3, 6). A domain that has opted out is not reported.
+    pub(crate) fn policy_failure(&self) -> Option<(ResultType, &Line)> {
+        let failure = self.failure()?;
+        let counts = self.applies() || self.source == Source::CouldNotLearn;
+        failure
+            .result
+            .filter(|_| counts)
+            .map(|result| (result, &failure.detail))
     }
 
     /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).

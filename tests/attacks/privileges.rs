@@ -7,7 +7,10 @@ use std::os::fd::IntoRawFd;
 
 use mtasts::{Context, Domain, Settings, Source};
 
-use crate::{Child, Ground, PATIENCE, USER, on_the_internet, processes, until};
+use mtasts_kit::process::is_bare;
+use mtasts_kit::{Child, Internet, USER, until};
+
+use crate::{PATIENCE, on_the_internet};
 
 /// The capabilities that a careless host has made ambient: those to read all files, and to bind any port.
 const AMBIENT: [c_int; 2] = [2, 10];
@@ -60,7 +63,7 @@ fn hostile_host(closed: bool) {
     }
 }
 
-fn looks_into_the_helper(ground: &Ground, closed: bool) {
+fn looks_into_the_helper(ground: &Internet, closed: bool) {
     let asked = ground.questions("txt-silent.test");
     let host = Child::start(|| {
         hostile_host(closed);
@@ -68,7 +71,7 @@ fn looks_into_the_helper(ground: &Ground, closed: bool) {
     });
     let helper = host.helper();
     until("a question to DNS", || ground.questions("txt-silent.test") > asked);
-    processes::is_bare(helper, USER, USER);
+    is_bare(helper, USER, USER);
 }
 
 #[test]
@@ -102,10 +105,9 @@ fn a_hostile_host_gets_its_answers() {
 #[test]
 fn a_directory_of_roots_group_is_refused() {
     on_the_internet("group", |ground| {
-        ground.share(USER, 0, 0o2770);
-        let mut settings = Settings::default();
-        settings.set("cache_dir", ground.cache.to_str().unwrap()).unwrap();
-        let context = Context::new(settings);
+        ground.own(USER, 0);
+        ground.mode(0o2770);
+        let context = ground.context();
         let refused = context.lookup(&Domain::parse("good.test").unwrap(), PATIENCE);
         let refused = refused.unwrap_err().to_string();
         assert!(
@@ -140,18 +142,21 @@ fn the_helper_is_the_user_of_the_settings() {
     on_the_internet("user", |ground| {
         let dir = ground.cache.to_str().unwrap();
         for (user, cache_dir) in [("mail", dir), ("8", dir), ("mail", "")] {
-            ground.share(MAIL, MAIL, 0o2770);
+            ground.own(MAIL, MAIL);
+            ground.mode(0o2770);
             let asked = ground.questions("txt-silent.test");
             let host = Child::start(|| {
                 let _ = of_root(cache_dir, Some(user)).lookup(&name("txt-silent.test"), PATIENCE);
             });
             let helper = host.helper();
-            until(&format!("a question to DNS as {user} in {cache_dir:?}"), || ground.questions("txt-silent.test") > asked);
-            processes::is_bare(helper, MAIL, MAIL);
+            until(&format!("a question to DNS as {user} in {cache_dir:?}"), || {
+                ground.questions("txt-silent.test") > asked
+            });
+            is_bare(helper, MAIL, MAIL);
         }
         let answer = of_root(dir, Some("mail")).lookup(&name("good.test"), PATIENCE).unwrap();
         assert_eq!((answer.source(), answer.warning()), (Source::Fresh, None), "{answer}");
-        ground.share(USER, USER, 0o2770);
+        ground.own(USER, USER);
         let refused = of_root(dir, Some("mail")).lookup(&name("wild.test"), PATIENCE);
         let refused = refused.unwrap_err().to_string();
         assert!(

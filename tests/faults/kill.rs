@@ -13,7 +13,7 @@ use mtasts::cache::entry::Held;
 use mtasts::cache::store::Store;
 use mtasts::{Domain, Entry};
 
-use crate::Child;
+use mtasts_kit::Child;
 
 const WRITES: u64 = 1000;
 const WRITERS: usize = 4;
@@ -108,7 +108,7 @@ fn killed_writers_leave_whole_files_and_what_they_leave_besides_is_swept() {
             .unwrap()
             .subsec_nanos();
         thread::sleep(Duration::from_micros(u64::from(nanos / 7 % 9000)));
-        writers.remove(kills % WRITERS).kill();
+        drop(writers.remove(kills % WRITERS));
         kills += 1;
         all_is_well(&store, counts);
         writers.insert((kills - 1) % WRITERS, start());

@@ -171,13 +171,14 @@ pub(crate) fn dns(data: &[u8]) {
     };
     match txt {
         Ok(txt) => {
-            assert!(!txt.records.is_empty());
-            txt.records.iter().for_each(|found| record(found));
+            assert!(!txt.data.is_empty());
+            txt.data.iter().for_each(|found| record(found));
         }
         Err(error) => says_something(&error),
     }
     match mx {
         Ok(mx) => {
+            let mx = mx.data;
             assert!(!mx.is_empty() && mx.is_sorted());
             for host in mx {
                 assert!(host.exchange.bytes().all(|c| (b'!'..=b'~').contains(&c)) && host.exchange.len() <= 1020);

@@ -81,7 +81,7 @@ class Item {
 
   async learn() {
     try {
-      this.answer = await this.#plugin.resolver.lookup(this.#domain, { deadline: this.#plugin.deadline() })
+      this.answer = await this.#plugin.resolver.lookup(this.#domain, { timeout: this.#plugin.time_for_lookup() })
       this.trouble = ''
       this.#plugin.warn_of_cache(this.answer.warning)
     } catch (err) {
@@ -142,7 +142,7 @@ class Item {
   async #has_changed() {
     this.#rechecked = true
     try {
-      const now = await this.#plugin.resolver.recheck(this.#domain, { deadline: this.#plugin.deadline() })
+      const now = await this.#plugin.resolver.recheck(this.#domain, { timeout: this.#plugin.time_for_lookup() })
       const asks = ({ mode, id, mx }) => JSON.stringify([mode, id, mx])
       if (asks(now) === asks(this.answer)) return false
       this.#plugin.lognotice(`${now.explanation}; the policy is new, the mail is tried once more`, this.#hmail)

@@ -15,10 +15,8 @@ use clap::Subcommand;
 
 use super::{Found, Trouble};
 use mtasts::cache::store::Store;
+use mtasts::sender::context::leave_root;
 use mtasts::sender::settings::Settings;
-use mtasts::sender::user::whom_root_becomes;
-use mtasts::sys::identity::become_identity;
-use mtasts::sys::process;
 
 #[derive(Subcommand)]
 pub(super) enum Cache {
@@ -47,20 +45,18 @@ impl Cache {
     }
 }
 
-/// The settings of this host, and its cache. A process of root becomes another user here, for good:
+/// The settings of this host, and its cache. A process of root becomes the owner of the cache directory here, for good:
 /// what only root may read is read before.
 fn open() -> Result<(Settings, Store), Trouble> {
     let settings = settings()?;
     let Some(dir) = settings.cache_dir.clone() else {
-        return Err(Trouble("policies are kept in memory alone, because cache_dir is empty: each mail server process has its own, and there is \
-             no cache to look into"
+        return Err(Trouble(
+            "policies are kept in memory alone, because cache_dir is empty: each mail server process has its own, and there \
+             is no cache to look into"
                 .to_owned(),
         ));
     };
-    if process::is_root() {
-        let user = whom_root_becomes(&settings).map_err(|error| Trouble(error.to_string()))?;
-        become_identity(user).map_err(|error| Trouble(format!("cannot become user {}: {error}", user.uid)))?;
-    }
+    leave_root(&settings, None).map_err(|error| Trouble(error.to_string()))?;
     Ok((settings, Store::new(dir)))
 }
 

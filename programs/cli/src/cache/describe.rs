@@ -9,7 +9,7 @@ use mtasts::protocol::calendar;
 use mtasts::protocol::mx::MxPattern;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{Mode, Policy};
-use mtasts::sender::exceptions::Exception;
+use mtasts::sender::exception::Exception;
 use mtasts::sender::refresh;
 use mtasts::sender::settings::Settings;
 

@@ -1,23 +1,8 @@
-//! What a context holds: the domains in its cache, and the removal of one.
-//!
-//! As in a lookup, a process of root leaves the disk to a child that has become another user.
-
-use std::thread;
-use std::time::{Duration, Instant};
+//! The inventory of a context: the domains in its cache, and the removal of one.
 
 use super::{Context, ContextError};
-use crate::cache::{Cache, CacheError};
+use crate::cache::CacheError;
 use crate::protocol::names::Domain;
-use crate::sender::user::whom_root_becomes;
-use crate::sys::process::{self, HelperError};
-
-/// How long root's helper may take for a directory of any size.
-const HELPER_TIME: Duration = Duration::from_secs(60);
-/// The longest list that it may give, in octets: some million domains.
-const LONGEST_LIST: usize = 64 << 20;
-/// How long a removal tries to get the memory for itself. Where it cannot in this time, its lock belonged to a thread of
-/// a parent process: then nothing is read from memory here either.
-const MEMORY_TRIES: u32 = 100;
 
 impl From<CacheError> for ContextError {
     fn from(error: CacheError) -> Self {
@@ -32,7 +17,7 @@ impl Context {
     /// # Errors
     /// A [`ContextError`].
     pub fn domains(&self) -> Result<Vec<Domain>, ContextError> {
-        let list = self.in_cache(|cache| {
+        let list = self.shared.in_cache(|cache| {
             let domains = cache.domains()?;
             Ok(domains.iter().map(|domain| format!("{domain}\n")).collect())
         })?;
@@ -48,45 +33,12 @@ impl Context {
     /// # Errors
     /// A [`ContextError`].
     pub fn purge(&self, domain: &Domain) -> Result<bool, ContextError> {
-        let removed = self.in_cache(|cache| {
+        let removed = self.shared.in_cache(|cache| {
             let removed = cache.remove(domain)?;
             Ok(if removed { "removed".into() } else { String::new() })
         })?;
-        self.forget(domain);
+        self.shared.memory.forget(domain);
         Ok(!removed.is_empty())
-    }
-
-    /// Works on the cache. If it is a directory, a process of root leaves that to its helper.
-    fn in_cache(&self, work: impl FnOnce(&dyn Cache) -> Result<String, CacheError>) -> Result<String, ContextError> {
-        let cache = &*self.shared.cache;
-        if !self.shared.leaves_the_cache() {
-            return Ok(work(cache)?);
-        }
-        let user = whom_root_becomes(self.settings())?;
-        // The first letter says how it went: a message is never empty.
-        let message = process::in_helper(user, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
-            match work(cache) {
-                Ok(done) => format!("+{done}"),
-                Err(error) => format!("-{error}"),
-            }
-            .into_bytes()
-        })?;
-        let message = String::from_utf8(message).map_err(|_| HelperError::Died)?;
-        match (message.strip_prefix('+'), message.strip_prefix('-')) {
-            (Some(done), _) => Ok(done.to_owned()),
-            (_, Some(error)) => Err(ContextError::Store(error.to_owned())),
-            _ => Err(HelperError::Died.into()),
-        }
-    }
-
-    fn forget(&self, domain: &Domain) {
-        for _ in 0..MEMORY_TRIES {
-            if let Ok(mut memory) = self.shared.memory.try_write() {
-                memory.remove(domain.as_str());
-                return;
-            }
-            thread::sleep(Duration::from_millis(1));
-        }
     }
 }
 
@@ -97,13 +49,14 @@ mod tests {
 
     use super::*;
     use crate::sender::settings::Settings;
+    use crate::sys::process;
 
     const NOBODY: u32 = 65_534;
 
     /// As root (CI is) this goes through the helper, else it does not.
     #[test]
     fn lists_and_forgets_what_is_on_disk() {
-        let dir = std::env::temp_dir().join(format!("mtasts-holdings-{}", std::process::id()));
+        let dir = std::env::temp_dir().join(format!("mtasts-inventory-{}", std::process::id()));
         let _ = fs::remove_dir_all(&dir);
         fs::create_dir(&dir).unwrap();
         if process::is_root() {
