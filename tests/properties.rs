@@ -116,6 +116,7 @@ const ROOTS: &[&str] = &[
 ];
 const SETTINGS: &[&str] = &[
     "cache_dir",
+    "user",
     "nameservers",
     "allow_addresses",
     "nat64_prefixes",

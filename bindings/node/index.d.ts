@@ -177,6 +177,8 @@ export interface Settings {
   config?: string | null
   /** The directory of the cache. Null: keep policies in memory only. */
   cacheDir?: string | null
+  /** Whom a process of root becomes to use the cache and the network. The default is the owner of `cacheDir`. */
+  user?: string
   /** How many domains the cache may hold. */
   cacheMax?: number
   /** How many domains the cache may hold below one registered domain. */

@@ -113,6 +113,8 @@ pub unsafe extern "C" fn mtasts_settings_read_file(
 /// Changes one setting. The keys are those of the settings file; mtasts.toml(5) describes each of them:
 ///
 /// `cache_dir`                absolute path; empty: keep the cache in memory only
+/// `user`                     whom a process of root becomes to use the cache and the network: a name or number of
+///                            /etc/passwd; empty: the owner of `cache_dir`
 /// `cache_max`                how many domains the cache may hold
 /// `cache_max_per_parent`     how many of them below one registered domain
 /// `ca_file`                  absolute path of a PEM file with trust anchors

@@ -10,8 +10,8 @@ mod memory;
 mod network;
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
@@ -28,10 +28,15 @@ use crate::sender::exceptions::Watched;
 use crate::sender::lookup::{Ask, Lookup, NotAsked};
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Share, Silence};
+use crate::sender::user::NoUser;
 use crate::sys::process::{self, HelperError};
-pub use helper::{leave_root, owner_of};
+pub use helper::leave_root;
 use memory::{Answers, Known, Remembered, good_until};
 use network::LazyRoots;
+
+/// What the administrator is told once of the setting `cache_dir = ""`.
+const MEMORY_ALONE: &str = "policies are kept in memory alone, because cache_dir is empty: this process forgets them when it ends, \
+    and no other process learns them";
 
 /// Who is told what the administrator should know now, a line at a time.
 type Log = Box<dyn Fn(&str) + Send + Sync>;
@@ -51,6 +56,8 @@ struct Shared {
     cache: Arc<dyn Cache>,
     roots: Arc<LazyRoots>,
     memory: Answers,
+    /// Whether the administrator was told that there is memory alone.
+    told: AtomicBool,
     silence: Silence,
 }
 
@@ -80,9 +87,8 @@ struct Learnt {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum ContextError {
-    /// The process runs as root and there is no other user for the network's part: what is wrong with the cache
-    /// directory, whose owner that is.
-    NoHelper(PathBuf, String),
+    /// The process runs as root and there is no other user for the network's part.
+    NoHelper(NoUser),
     /// What the cache holds for the domain could not be read, and the network did not say either.
     Unread(CacheError),
     /// The helper process failed.
@@ -98,13 +104,7 @@ pub enum ContextError {
 impl fmt::Display for ContextError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoHelper(dir, why) => write!(
-                f,
-                "root asks no network, and the cache directory {} {why}: \
-                 install -d -m 2770 -o USER -g GROUP {} with the user and group of the mail server",
-                dir.display(),
-                dir.display()
-            ),
+            Self::NoHelper(why) => why.fmt(f),
             Self::Unread(e) => write!(
                 f,
                 "whether there is a policy is not known: {e}, and the network did not say either"
@@ -120,6 +120,12 @@ impl std::error::Error for ContextError {}
 impl From<NotAsked> for ContextError {
     fn from(NotAsked(why): NotAsked) -> Self {
         Self::NotAsked(why)
+    }
+}
+
+impl From<NoUser> for ContextError {
+    fn from(why: NoUser) -> Self {
+        Self::NoHelper(why)
     }
 }
 
@@ -160,6 +166,7 @@ impl Context {
             log: Box::new(log),
             roots,
             memory: Answers::default(),
+            told: AtomicBool::new(false),
             silence: Silence::new(),
         };
         Self {
@@ -176,7 +183,8 @@ impl Context {
     /// The policy of a domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the
     /// setting `timeout`, whichever is shorter (RFC 8461 5.1).
     ///
-    /// In a process of root the work is done by a child that has become the owner of the cache directory.
+    /// In a process of root the work is done by a child that has become another user: the setting `user`, or the owner of
+    /// the cache directory.
     ///
     /// # Errors
     /// A [`ContextError`] where not even a failure could be learnt.
@@ -271,7 +279,11 @@ impl Context {
     /// that. This is for the process that asks: a helper of root inherits what was found, for it may not read what root
     /// can.
     pub(crate) fn watch(&self) -> Option<String> {
-        self.shared.exceptions.look()
+        let memory_alone = || {
+            let is_new = self.shared.is_memory_alone() && !self.shared.told.swap(true, Ordering::Relaxed);
+            is_new.then(|| MEMORY_ALONE.to_owned())
+        };
+        self.shared.exceptions.look().or_else(memory_alone)
     }
 
     /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
@@ -302,7 +314,7 @@ impl Context {
     pub(crate) fn at_hand(&self, domain: &Domain) -> Option<Arc<Answer>> {
         let (shared, now) = (&self.shared, unix_now());
         let remembered = shared.memory.get(domain.as_str(), now);
-        if remembered.is_some() || process::is_root() {
+        if remembered.is_some() || shared.leaves_the_cache() {
             return remembered;
         }
         let known = shared.load(domain, now);
@@ -327,7 +339,7 @@ impl Context {
     /// [`ContextError::NotAsked`]: there is none, or it is not for this process to see (root does not read the disk).
     pub(crate) fn not_asked(&self, domain: &Domain, why: &str) -> Result<Arc<Answer>, ContextError> {
         let now = unix_now();
-        if process::is_root() {
+        if self.shared.leaves_the_cache() {
             return Err(ContextError::NotAsked(why.to_owned()));
         }
         let entry = self.shared.load(domain, now).entry;
@@ -341,7 +353,7 @@ impl Context {
     /// # Errors
     /// A process of root does not read the disk, so that it does not know whether a policy counts.
     pub(crate) fn out_of_time(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
-        if process::is_root() {
+        if self.shared.leaves_the_cache() {
             return Err(HelperError::Deadline.into());
         }
         let (shared, now) = (&self.shared, unix_now());
@@ -389,6 +401,16 @@ impl Shared {
         let answer = known.answer.clone();
         self.memory.put(known, self.settings.cache_max_per_parent);
         Ok(answer)
+    }
+
+    /// Whether each process keeps policies for itself, until it ends.
+    fn is_memory_alone(&self) -> bool {
+        self.settings.cache_dir.is_none()
+    }
+
+    /// Whether this process leaves the cache to a helper: root does not read the disk.
+    fn leaves_the_cache(&self) -> bool {
+        process::is_root() && !self.is_memory_alone()
     }
 
     /// Each use of an exception is told: whoever made it should not forget it.

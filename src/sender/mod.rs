@@ -13,5 +13,6 @@ pub mod refresh;
 pub mod settings;
 mod settings_file;
 pub mod silence;
+pub mod user;
 pub mod verdict;
 pub mod wire;

@@ -13,6 +13,7 @@ use crate::network::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
 use crate::protocol::text::one_line;
 use crate::sender::exceptions::{self, Exceptions};
 use crate::sender::settings_file;
+use crate::sender::user::User;
 use crate::sys::process;
 
 /// The settings file of the host.
@@ -25,6 +26,9 @@ pub const CACHE_DIR: &str = "/var/lib/mtasts";
 pub struct Settings {
     /// `cache_dir`: the directory of the policies, or nothing to keep them in memory alone. An absolute path.
     pub cache_dir: Option<PathBuf>,
+    /// `user`: whom a process of root becomes to use the cache and the network; `None` for the owner of the cache
+    /// directory. A name or number of /etc/passwd, which is looked up when it is set.
+    pub user: Option<User>,
     /// `cache_max`: how many domains the cache may hold, in all; those that are worth least go.
     pub cache_max: usize,
     /// `cache_max_per_parent`: how many domains the cache may hold below one that somebody had to register.
@@ -61,6 +65,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             cache_dir: Some(PathBuf::from(CACHE_DIR)),
+            user: None,
             cache_max: 100_000,
             cache_max_per_parent: 1000,
             ca_file: None,
@@ -130,6 +135,8 @@ impl Settings {
         match key {
             "cache_dir" if value.is_empty() => self.cache_dir = None,
             "cache_dir" => self.cache_dir = Some(absolute(value).map_err(fail)?),
+            "user" if value.is_empty() => self.user = None,
+            "user" => self.user = Some(User::of_host(value).map_err(fail)?),
             "cache_max" => self.cache_max = count(value).map_err(fail)?,
             "cache_max_per_parent" => self.cache_max_per_parent = count(value).map_err(fail)?,
             "ca_file" => self.ca_file = Some(absolute(value).map_err(fail)?),
@@ -420,6 +427,8 @@ mod tests {
             ("silence_budget = '0s'", "silence_budget: must be between 5s and 1h"),
             ("cachedir = '/x'", "cachedir: there is no such setting"),
             ("cache_dir = 'x'", "cache_dir: \"x\" is not an absolute path"),
+            ("user = 0", "user: root is root: name the user of the mail server"),
+            ("user = 'x y'", "user: \"x y\" is not a user in /etc/passwd"),
             ("nameservers = [1]", "nameservers: must be a list of texts"),
             (
                 "nameservers = 'dns.example'",

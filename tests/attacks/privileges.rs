@@ -5,12 +5,12 @@ use std::ffi::c_int;
 use std::fs::File;
 use std::os::fd::IntoRawFd;
 
-use mtasts::Source;
+use mtasts::{Context, Domain, Settings, Source};
 
 use mtasts_kit::process::is_bare;
 use mtasts_kit::{Child, Internet, USER, until};
 
-use crate::on_the_internet;
+use crate::{PATIENCE, on_the_internet};
 
 /// The capabilities that a careless host has made ambient: those to read all files, and to bind any port.
 const AMBIENT: [c_int; 2] = [2, 10];
@@ -108,12 +108,93 @@ fn a_directory_of_roots_group_is_refused() {
         ground.own(USER, 0);
         ground.mode(0o2770);
         let context = ground.context();
-        let refused = context.lookup(&mtasts::Domain::parse("good.test").unwrap(), crate::PATIENCE);
+        let refused = context.lookup(&Domain::parse("good.test").unwrap(), PATIENCE);
         let refused = refused.unwrap_err().to_string();
         assert!(
             refused.contains("belongs to the group of root") && refused.contains("install -d -m 2770 -o USER -g GROUP"),
             "{refused}"
         );
         assert_eq!(ground.questions("good.test"), 0);
+    });
+}
+
+/// A user whom each Debian has, with a group of the same number.
+const MAIL: u32 = 8;
+
+/// A context of root with this cache directory, and this user if there is one.
+fn of_root(cache_dir: &str, user: Option<&str>) -> Context {
+    let mut settings = Settings::default();
+    settings.set("cache_dir", cache_dir).unwrap();
+    settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
+    if let Some(user) = user {
+        settings.set("user", user).unwrap();
+    }
+    Context::new(settings)
+}
+
+fn name(domain: &str) -> Domain {
+    Domain::parse(domain).unwrap()
+}
+
+/// The setting `user` names whom root becomes, by name or number; he must be able to write to the directory.
+#[test]
+fn the_helper_is_the_user_of_the_settings() {
+    on_the_internet("user", |ground| {
+        let dir = ground.cache.to_str().unwrap();
+        for (user, cache_dir) in [("mail", dir), ("8", dir), ("mail", "")] {
+            ground.own(MAIL, MAIL);
+            ground.mode(0o2770);
+            let asked = ground.questions("txt-silent.test");
+            let host = Child::start(|| {
+                let _ = of_root(cache_dir, Some(user)).lookup(&name("txt-silent.test"), PATIENCE);
+            });
+            let helper = host.helper();
+            until(&format!("a question to DNS as {user} in {cache_dir:?}"), || {
+                ground.questions("txt-silent.test") > asked
+            });
+            is_bare(helper, MAIL, MAIL);
+        }
+        let answer = of_root(dir, Some("mail")).lookup(&name("good.test"), PATIENCE).unwrap();
+        assert_eq!((answer.source(), answer.warning()), (Source::Fresh, None), "{answer}");
+        ground.own(USER, USER);
+        let refused = of_root(dir, Some("mail")).lookup(&name("wild.test"), PATIENCE);
+        let refused = refused.unwrap_err().to_string();
+        assert!(
+            refused.contains("cannot be written by the user mail") && refused.contains("install -d -m 2770 -o mail"),
+            "{refused}"
+        );
+        assert_eq!(ground.questions("wild.test"), 0);
+    });
+}
+
+/// Memory alone: the helper has a copy of it, and what the helper learns is kept by its parent.
+#[test]
+fn memory_alone_is_roots_only_with_a_user() {
+    on_the_internet("memory", |ground| {
+        let without = of_root("", None);
+        let refused = without.lookup(&name("good.test"), PATIENCE).unwrap_err().to_string();
+        assert!(
+            refused.contains("set user to the name of the mail server's user"),
+            "{refused}"
+        );
+        assert_eq!(ground.questions("good.test"), 0);
+
+        let context = of_root("", Some("mail"));
+        let answer = context.lookup(&name("good.test"), PATIENCE).unwrap();
+        assert_eq!(answer.source(), Source::Fresh, "{answer}");
+        // Longer than an answer is repeated: the next helper goes by what the first has learnt.
+        std::thread::sleep(std::time::Duration::from_secs(6));
+        let again = context.lookup(&name("good.test"), PATIENCE).unwrap();
+        assert_eq!((again.source(), again.warning()), (Source::Cached, None), "{again}");
+        assert_eq!((ground.questions("good.test"), ground.fetches("good.test")), (1, 1));
+        assert_eq!(context.domains().unwrap(), [name("good.test")]);
+        assert!(context.purge(&name("good.test")).unwrap() && !context.purge(&name("good.test")).unwrap());
+        let anew = context.lookup(&name("good.test"), PATIENCE).unwrap();
+        assert_eq!(
+            (anew.source(), ground.fetches("good.test")),
+            (Source::Fresh, 2),
+            "{anew}"
+        );
+        assert!(!ground.cache.join("good.test").exists());
     });
 }

@@ -47,7 +47,9 @@ impl Child {
     pub fn helper(&self) -> i32 {
         let mut helper = None;
         until("a helper", || {
-            helper = children(self.0).into_iter().find(|pid| uid(*pid) == Some(crate::USER));
+            helper = children(self.0)
+                .into_iter()
+                .find(|pid| uid(*pid).is_some_and(|uid| uid != 0));
             helper.is_some()
         });
         helper.unwrap()

@@ -28,6 +28,7 @@ class Resolver:
 
     Args:
         cache_dir: Where the policies are kept; empty for memory alone.
+        user: Whom a process of root becomes to use the cache and the network; the owner of `cache_dir` by default.
         ca_file: Roots to trust in place of the system's, as PEM.
         nameservers: Name servers in place of those of `/etc/resolv.conf`.
         timeout: The longest time for one lookup, such as `30s`.
@@ -48,6 +49,7 @@ class Resolver:
         self,
         *,
         cache_dir: StrPath | None = None,
+        user: str | None = None,
         ca_file: StrPath | None = None,
         nameservers: Iterable[str] | None = None,
         timeout: str | None = None,
@@ -60,6 +62,7 @@ class Resolver:
     ) -> None:
         values = {
             "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
+            "user": user,
             "ca_file": None if ca_file is None else os.fspath(ca_file),
             "nameservers": None if nameservers is None else " ".join(nameservers),
             "timeout": timeout,

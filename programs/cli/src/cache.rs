@@ -1,6 +1,6 @@
 //! `mtasts cache`: the policies that this host holds.
 //!
-//! Root works as the owner of the cache directory: nothing in it is read, parsed or written as root.
+//! Root works as the setting `user` or as the owner of the cache directory: nothing in it is read, parsed or written as root.
 
 mod describe;
 mod exceptions;
@@ -50,9 +50,13 @@ impl Cache {
 fn open() -> Result<(Settings, Store), Trouble> {
     let settings = settings()?;
     let Some(dir) = settings.cache_dir.clone() else {
-        return Err(Trouble("by the setting cache_dir there is no cache on disk".to_owned()));
+        return Err(Trouble(
+            "policies are kept in memory alone, because cache_dir is empty: each mail server process has its own, and there \
+             is no cache to look into"
+                .to_owned(),
+        ));
     };
-    leave_root(Some(&dir), None).map_err(|error| Trouble(error.to_string()))?;
+    leave_root(&settings, None).map_err(|error| Trouble(error.to_string()))?;
     Ok((settings, Store::new(dir)))
 }
 

@@ -41,7 +41,7 @@ impl Check {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let settings = Settings::of_process().map_err(|error| Trouble(error.to_string()))?;
         // Root never talks to the network, and this process has nothing to do as root.
-        leave_root(settings.cache_dir.as_deref(), Some(NOBODY)).map_err(|error| Trouble(error.to_string()))?;
+        leave_root(&settings, Some(NOBODY)).map_err(|error| Trouble(error.to_string()))?;
         let roots = Arc::new(super::roots(settings.ca_file.as_deref())?);
         let spinner = spinner(&self.domain);
         let survey = survey::survey(self.domain, &settings, &roots);

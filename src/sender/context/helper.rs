@@ -1,15 +1,16 @@
-//! What root does not do itself: a child that has become the owner of the cache directory reads and writes the cache, asks
+//! What root does not do itself: a child that has become another user reads and writes the cache, asks
 //! the network, and answers over a pipe.
 
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::memory::Remembered;
+use super::network::write;
 use super::{ContextError, Question, Shared, unix_now};
 use crate::cache::{Cache, CacheError};
 use crate::protocol::names::Domain;
+use crate::sender::settings::Settings;
 use crate::sender::silence::Share;
+use crate::sender::user::whom_root_becomes;
 use crate::sender::wire::{self, MAX_MESSAGE, Told};
 use crate::sys::identity::{Identity, become_identity};
 use crate::sys::process::{self, HelperError};
@@ -32,9 +33,10 @@ impl Shared {
         deadline: Instant,
         share: Share,
     ) -> Result<Remembered, ContextError> {
-        let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
+        let user = whom_root_becomes(&self.settings)?;
         let asked = unix_now();
-        let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
+        let before = self.is_memory_alone().then(|| self.load(domain, asked).stored);
+        let message = process::in_helper(user, deadline + HELPER_GRACE, MAX_MESSAGE, || {
             // The host's logger is not for a child of it: what is worth telling comes back with the answer.
             log::set_max_level(log::LevelFilter::Off);
             let known = self
@@ -45,6 +47,12 @@ impl Shared {
         let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
         let told = wire::read(domain, &message, (asked, now), longest_wait).ok_or(HelperError::Died)?;
         let Told { answer, entry } = told.map_err(|why| ContextError::Helper(why.to_string()))?;
+        // What the helper has stored there, it has stored in its copy of our memory.
+        if let Some(before) = before
+            && write(&*self.cache, &before, &entry, self.settings.bounds()).is_ok()
+        {
+            self.note_use(entry.clone(), now);
+        }
         let answer = self.decide(answer, &entry, now);
         Ok(Remembered { answer, unsaved: None })
     }
@@ -54,12 +62,12 @@ impl Shared {
         &self,
         work: impl FnOnce(&dyn Cache) -> Result<String, CacheError>,
     ) -> Result<String, ContextError> {
-        let Some(dir) = self.settings.cache_dir.as_deref().filter(|_| process::is_root()) else {
+        if !self.leaves_the_cache() {
             return Ok(work(&*self.cache)?);
-        };
-        let owner = owner_of(dir)?;
+        }
+        let user = whom_root_becomes(&self.settings)?;
         // The first letter says how it went: a message is never empty.
-        let message = process::in_helper(owner, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
+        let message = process::in_helper(user, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
             match work(&*self.cache) {
                 Ok(done) => format!("+{done}"),
                 Err(error) => format!("-{error}"),
@@ -75,40 +83,18 @@ impl Shared {
     }
 }
 
-/// The owner and the group of the cache directory: whom root becomes for all that touches the cache or the network.
-///
-/// # Errors
-/// [`ContextError::NoHelper`].
-pub fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
-    let no_helper = |why: String| ContextError::NoHelper(dir.to_owned(), why);
-    let about = std::fs::metadata(dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
-    if !about.is_dir() {
-        return Err(no_helper("is no directory".into()));
-    }
-    if about.uid() == 0 {
-        return Err(no_helper("belongs to root".into()));
-    }
-    if about.gid() == 0 {
-        return Err(no_helper("belongs to the group of root".into()));
-    }
-    Ok(Identity {
-        uid: about.uid(),
-        gid: about.gid(),
-    })
-}
-
-/// Makes a process of root the owner of the cache directory, for good; another process stays as it is. This is for a
-/// program that has nothing to do as root. Where the directory names no other user, it becomes `otherwise`.
+/// Makes a process of root the user of these settings, for good; another process stays as it is. This is for a program that
+/// has nothing to do as root. Without such a user it becomes `otherwise`.
 ///
 /// # Errors
 /// [`ContextError::NoHelper`] without an `otherwise`; [`ContextError::Helper`] where the system refuses: the process must
 /// then do nothing more.
-pub fn leave_root(dir: Option<&Path>, otherwise: Option<Identity>) -> Result<(), ContextError> {
+pub fn leave_root(settings: &Settings, otherwise: Option<Identity>) -> Result<(), ContextError> {
     if !process::is_root() {
         return Ok(());
     }
-    let owner = owner_of(dir.unwrap_or_else(|| Path::new("")));
-    let identity = owner.or_else(|error| otherwise.ok_or(error))?;
+    let user = whom_root_becomes(settings);
+    let identity = user.or_else(|error| otherwise.ok_or(error))?;
     become_identity(identity).map_err(|error| {
         ContextError::Helper(format!(
             "root asks no network, and cannot become user {}: {error}",

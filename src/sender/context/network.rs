@@ -187,7 +187,7 @@ impl Shared {
 }
 
 /// Writes what was learnt beyond what is on the disk. Most domains have no policy: they leave no trace there.
-fn write(cache: &dyn Cache, stored: &Entry, entry: &Entry, bounds: Bounds) -> Result<(), CacheError> {
+pub(super) fn write(cache: &dyn Cache, stored: &Entry, entry: &Entry, bounds: Bounds) -> Result<(), CacheError> {
     if entry == stored || (entry.is_empty() && stored.is_empty()) {
         return Ok(());
     }
