@@ -12,6 +12,7 @@ import logging
 import random
 import re
 import smtplib
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Container, Iterator, Sequence
@@ -320,11 +321,24 @@ async def mx_hosts(door: Door, domain: str, answer: Answer | None = None) -> lis
         verdict = answer.verdict_without_host(why)
         if verdict.action.defers:
             raise PolicyError(answer, verdict, {})
-    if why is NoHost.NODATA:
-        return [domain]
+    if why is NoHost.NULL_MX:
+        raise PermanentError(556, one_line(f"5.1.10 {domain} takes no mail (RFC 7505)"))
     if why is NoHost.NXDOMAIN:
         raise PermanentError(550, one_line(f"5.1.2 there is no domain {domain}"))
-    raise PermanentError(556, one_line(f"5.1.10 {domain} takes no mail (RFC 7505)"))
+    if (answer is None or not answer.enforces) and await _has_no_address(door, domain):
+        raise PermanentError(550, one_line(f"5.1.2 {domain} has no MX record and no address"))
+    return [domain]
+
+
+async def _has_no_address(door: Door, domain: str) -> bool:
+    try:
+        await door.addresses(domain)
+    except socket.gaierror as error:
+        # NXDOMAIN or NODATA, as the C library calls them; not each has the second. Other errors may pass.
+        return error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None))
+    except (OSError, UnicodeError):
+        pass
+    return False
 
 
 class _Skipped(Exception):

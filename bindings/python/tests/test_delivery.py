@@ -32,9 +32,6 @@ SLOW = {"https-silent.test", "https-blackhole.test", "https-drip.test", "https-d
 SENDER = "ann@sender.test"
 PATIENCE = 4.0
 
-# Where the table is not followed, and why. One that is gone fails the test.
-DEVIATIONS = {"testing-mxdenied-nodata.test": "a domain without MX record and address is an MX host that is down: mail waits"}
-
 
 def letter() -> EmailMessage:
     message = EmailMessage()
@@ -69,8 +66,6 @@ def wrong_with(entry: dict[str, Any], error: Exception | None, mail: list[Any], 
         "defer": waits,
         "bounce": isinstance(error, smtp.PermanentError) and error.smtp_code >= 500 and not mail,
     }[word]
-    if entry["name"] in DEVIATIONS:
-        right = not right and waits
     if not right:
         return f"{entry['name']} ({entry['wrong']}): {expect}, but {error!r}, {mail}"
     # What a report is to say of it (RFC 8460 4.3). A failure of the fetch that leaves no policy is found before any
