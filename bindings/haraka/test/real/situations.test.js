@@ -337,11 +337,11 @@ describe('many domains', { timeout: 180_000 }, () => {
   it('do not wait for those whose policy host never answers', async () => {
     const domains = domains_of(40)
     const slow = domains.slice(0, 4)
-    const { delivered, delay_longest, first_slow_delay } = await run({}, 120, domains, slow, { timeout: '20s' })
+    const { delivered, delay_longest, last_slow_delay } = await run({}, 120, domains, slow, { timeout: '20s' })
     assert.strictEqual(delivered, 120)
-    // Ten seconds are the time for a lookup.
-    assert.ok(first_slow_delay >= 9, `${first_slow_delay} s`)
-    assert.ok(delay_longest < first_slow_delay, `${delay_longest} s`)
+    // Ten seconds are the time for a lookup. A later mail to the domain shares it, and waits for the rest of it.
+    assert.ok(last_slow_delay >= 9, `${last_slow_delay} s`)
+    assert.ok(delay_longest < last_slow_delay, `${delay_longest} s`)
   })
 })
 
