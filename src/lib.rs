@@ -9,7 +9,7 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use mtasts::report::Peer;
+//! use mtasts::report::{Channel, Peer};
 //! use mtasts::{Attempt, Context, Domain, MxName, NoHost, Seen, Settings, UnixTime, verdict_without_host};
 //!
 //! # fn connect(_: &str) -> Option<Vec<Vec<u8>>> { None }
@@ -22,16 +22,19 @@
 //!     let answer = context.lookup(&domain, Duration::from_secs(60))?;
 //!     println!("{answer}");
 //!
+//!     // The MX hosts as DNS gave them, the most preferred first.
 //!     for host in ["mx1.example.com", "mx2.example.com"] {
 //!         let mut attempt = Attempt::new(&answer, MxName::from_mx(host));
 //!
 //!         // May mail go to a host of this name?
 //!         let mut verdict = attempt.saw(Seen::Name);
+//!         let mut peer = Peer::default();
 //!         if verdict.action.delivers() {
 //!             // `connect` is the mail server's: it gives the certificates that the host has sent, in DER.
 //!             let seen = match connect(host) {
 //!                 None => Seen::StarttlsNotOffered,
 //!                 Some(chain) => {
+//!                     peer.channel = Channel::Tls;
 //!                     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
 //!                     Seen::Certificate(context.check_certificate(&chain, &host.parse()?, UnixTime::now())?)
 //!                 }
@@ -39,12 +42,13 @@
 //!             verdict = attempt.saw(seen);
 //!         }
 //!         // At most one for each session, for a TLS report (RFC 8460).
-//!         let event = attempt.finish(Peer::default());
+//!         let event = attempt.finish(peer);
 //!         println!("{} {event:?}", verdict.sentence);
 //!         if verdict.action.delivers() {
 //!             println!("deliver to {host}");
 //!             return Ok(());
 //!         }
+//!         println!("{}", verdict.sentence);
 //!     }
 //!     // No host is left: the mail waits. It is never bounced because of a policy that is still in force.
 //!     println!("{}", verdict_without_host(&answer, NoHost::Left).sentence);
@@ -59,7 +63,11 @@
 //! * [`Answer`]: the [`Policy`] or its absence, where it came from ([`Source`]), and what went wrong ([`Failure`]).
 //! * [`Attempt`] judges one MX host by all that the mail server has [`Seen`] of it. Each [`Verdict`] has the [`Action`], the
 //!   [`ResultType`] and a sentence for the log; at the end there is at most one [`report::ReportEvent`].
+//! * [`verdict_without_host`] says what happens to the mail if there is no MX host to deliver to.
 //! * [`queue`] makes lookups for an event loop: a descriptor becomes readable when one is complete.
+//!
+//! An error that a program has to tell apart has a name here. Every other one is a [`std::error::Error`] that prints as one
+//! line.
 //!
 //! # What it does in a process
 //!

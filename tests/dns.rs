@@ -488,8 +488,8 @@ fn the_servers_of_the_system_are_asked() {
     std::fs::remove_file(&file).expect("the file");
 }
 
-/// DNS runs on the thread that it is given. A lookup in a program that is not ours starts one: a user whose limit of
-/// processes is used up gets an error, nobody is asked, and the process lives on.
+/// DNS runs on the thread that it is given, and a lookup starts one: a user whose limit of processes is used up gets an
+/// error, nobody is asked, and the process lives on.
 #[test]
 fn a_lookup_starts_a_thread_and_a_question_does_not() {
     let (server, resolver) = server(|asked| Reply::answers(vec![txt(&asked.name, 60, &[RECORD])]));

@@ -199,7 +199,7 @@ fn first_contact_waits_for_the_policy_host_too() {
             (Source::CouldNotLearn, Some(T + HOUR)),
             "{first}"
         );
-        let verdict = mtasts::verdict(&first, &domain.clone().into(), &mtasts::Seen::Name);
+        let verdict = mtasts::sender::verdict::verdict(&first, &domain.clone().into(), &mtasts::Seen::Name);
         assert_eq!(verdict.action, mtasts::Action::Defer);
         assert!(
             verdict.sentence.contains("https://mta-sts.example.com"),

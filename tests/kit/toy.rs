@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use mtasts::{Action, Attempt, Channel, Context, Domain, MxName, Peer, PolicyType, Seen, Settings, UnixTime};
+use mtasts::report::{Channel, Peer, PolicyType};
+use mtasts::{Action, Attempt, Context, Domain, MxName, Seen, Settings, UnixTime};
 use mtasts_kit::give_up_root;
 use mtasts_kit::walk::{self, May, Saw};
 use mtasts_lab::judge::{End, Fate};

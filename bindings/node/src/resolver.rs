@@ -209,7 +209,7 @@ fn closed() -> Error {
 fn settings(
     file: Option<String>,
     entries: &[(String, String)],
-) -> std::result::Result<Settings, mtasts::SettingsError> {
+) -> std::result::Result<Settings, mtasts::sender::settings::SettingsError> {
     let mut settings = match file {
         None => Settings::of_process()?,
         Some(_) => Settings::default(),
