@@ -152,10 +152,10 @@ test('the types name all that there is', () => {
   const mtasts = require('..')
   const exported = [...types.matchAll(/^export (?:class|function|const) (\w+)/gm)].map(([, name]) => name)
   assert.deepEqual([...new Set(exported)].sort(), Object.keys(mtasts).sort())
-  for (const words of [mtasts.ResultType, mtasts.Mode, mtasts.Action]) {
+  for (const words of [mtasts.ResultType, mtasts.Mode, mtasts.Action, mtasts.Source]) {
     for (const [name, word] of Object.entries(words)) assert.ok(types.includes(`${name}: '${word}'`), name)
   }
-  for (const { prototype, name } of [mtasts.Answer, mtasts.Resolver]) {
+  for (const { prototype, name } of [mtasts.Answer, mtasts.Attempt, mtasts.Resolver]) {
     const body = types.slice(
       types.indexOf(`export class ${name}`),
       types.indexOf('\n}', types.indexOf(`export class ${name}`)),
