@@ -9,7 +9,8 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use mtasts::{Attempt, Channel, Context, Domain, MxName, NoHost, Peer, Seen, Settings, UnixTime, verdict_without_host};
+//! use mtasts::report::{Channel, Peer};
+//! use mtasts::{Attempt, Context, Domain, MxName, NoHost, Seen, Settings, UnixTime, verdict_without_host};
 //!
 //! # fn connect(_: &str) -> Option<Vec<Vec<u8>>> { None }
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -31,17 +32,18 @@
 //!         if verdict.action.delivers() {
 //!             // `connect` is the mail server's: it gives the certificates that the host has sent, in DER.
 //!             let seen = match connect(host) {
+//!                 None => Seen::StarttlsNotOffered,
 //!                 Some(chain) => {
 //!                     peer.channel = Channel::Tls;
 //!                     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
 //!                     Seen::Certificate(context.check_certificate(&chain, &host.parse()?, UnixTime::now())?)
 //!                 }
-//!                 None => Seen::StarttlsNotOffered,
 //!             };
 //!             verdict = attempt.saw(seen);
 //!         }
-//!         // What a report counts of this session (RFC 8460), at most one event.
-//!         let _event = attempt.finish(peer);
+//!         // At most one for each session, for a TLS report (RFC 8460).
+//!         let event = attempt.finish(peer);
+//!         println!("{} {event:?}", verdict.sentence);
 //!         if verdict.action.delivers() {
 //!             println!("deliver to {host}");
 //!             return Ok(());
@@ -58,11 +60,11 @@
 //!
 //! * [`Settings`]: where the cache is, which name servers and root certificates are used, how long a lookup may take.
 //! * [`Context`] looks up and checks certificates. Clones share it, and any thread and any forked child may use it.
-//! * [`Answer`]: the [`Policy`] or its absence, and where it came from ([`Source`]).
-//! * [`Attempt`] judges one MX host by what the mail server has [`Seen`] of it. Each [`Verdict`] has the [`Action`], the
-//!   [`ResultType`] and a sentence for the log; at the end there is at most one [`ReportEvent`].
+//! * [`Answer`]: the [`Policy`] or its absence, where it came from ([`Source`]), and what went wrong ([`Failure`]).
+//! * [`Attempt`] judges one MX host by all that the mail server has [`Seen`] of it. Each [`Verdict`] has the [`Action`], the
+//!   [`ResultType`] and a sentence for the log; at the end there is at most one [`report::ReportEvent`].
 //! * [`verdict_without_host`] says what happens to the mail if there is no MX host to deliver to.
-//! * [`Queue`] makes lookups for an event loop: a descriptor becomes readable when there is a [`Completion`].
+//! * [`queue`] makes lookups for an event loop: a descriptor becomes readable when one is complete.
 //!
 //! An error that a program has to tell apart has a name here. Every other one is a [`std::error::Error`] that prints as one
 //! line.
@@ -112,16 +114,27 @@ pub mod sys;
 #[doc(hidden)]
 pub mod testing;
 
+/// What a TLS report counts (RFC 8460).
+pub mod report {
+    pub use crate::protocol::report::{PolicyType, ReportEvent};
+    pub use crate::sender::attempt::{Channel, Peer};
+}
+
+/// Lookups for programs with an event loop.
+pub mod queue {
+    pub use crate::sender::queue::{Completion, Outcome, Queue, QueueError};
+}
+
+pub use network::roots::RootsError;
 pub use protocol::certificate::CertificateFailure;
 pub use protocol::mx_name::MxName;
-pub use protocol::names::Domain;
+pub use protocol::names::{Domain, NameError};
 pub use protocol::policy::{Mode, Policy};
-pub use protocol::report::ReportEvent;
 pub use protocol::words::ResultType;
-pub use rustls_pki_types::UnixTime;
-pub use sender::answer::{Answer, Source};
-pub use sender::attempt::{Attempt, Channel, Peer};
+pub use sender::answer::{Answer, Failure, Source};
+pub use sender::attempt::Attempt;
 pub use sender::context::{Context, ContextError};
-pub use sender::queue::{Completion, Outcome, Queue, QueueError};
-pub use sender::settings::Settings;
-pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict_without_host};
+pub use sender::settings::{Settings, SettingsError};
+pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
+
+pub use rustls_pki_types::UnixTime;

@@ -320,17 +320,25 @@ fn modules_are_short() {
 #[test]
 fn the_front_door_is_small() {
     let (code, _) = code("src/lib.rs");
-    let exports = code
-        .split("pub use ")
+    let items = |begin| {
+        code.split(begin)
+            .skip(1)
+            .map(|rest| rest.split([';', ' ']).next().unwrap())
+    };
+    let mut names: Vec<&str> = Vec::new();
+    for path in code
+        .split("\npub use ")
         .skip(1)
-        .map(|rest| rest.split(';').next().unwrap());
-    let names: Vec<&str> = exports
-        .flat_map(|path| match path.split_once('{') {
-            Some((_, list)) => list.trim_end_matches('}').split(',').map(str::trim).collect(),
-            None => vec![path.rsplit("::").next().unwrap()],
-        })
-        .filter(|name| !name.is_empty())
-        .collect();
+        .map(|rest| rest.split(';').next().unwrap())
+    {
+        match path.split_once('{') {
+            Some((_, list)) => names.extend(list.trim_end_matches('}').split(',').map(str::trim)),
+            None => names.extend(path.rsplit("::").next()),
+        }
+    }
+    // A module that is written here is a name, and what it has belongs to it. The wings are hidden, or behind a feature.
+    names.extend(items("\npub mod ").filter(|name| code.contains(&format!("\npub mod {name} {{"))));
+    names.retain(|name| !name.is_empty());
     assert!(names.contains(&"Context") && !names.contains(&"*"), "{names:?}");
     assert!(names.len() <= FRONT_DOOR, "{} names: {names:?}", names.len());
 }
