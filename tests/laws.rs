@@ -178,14 +178,15 @@ fn rooms() -> Graph {
         let depth = parts.len() - 1 - usize::from(parts.last() == Some(&"mod"));
         let up = "super::".repeat(depth);
         for import in code.split(&up).skip(1).filter(|_| depth > 0) {
-            let items = import.strip_prefix('{').map_or(vec![name(import)], |list| {
-                let list = list.split('}').next().unwrap();
-                list.split(',').map(|item| name(item.trim())).collect()
-            });
-            items
-                .into_iter()
-                .filter(|item| *item != "super")
-                .for_each(|item| imports(here, item));
+            let items = import
+                .strip_prefix('{')
+                .map_or(import, |list| list.split('}').next().unwrap());
+            let end = if items == import { 1 } else { usize::MAX };
+            for item in items.split(',').take(end).map(|item| name(item.trim())) {
+                if item != "super" {
+                    imports(here, item);
+                }
+            }
         }
         if let [_, "mod"] | ["lib"] = parts[..] {
             continue;
