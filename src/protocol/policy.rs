@@ -33,7 +33,7 @@ impl Policy {
     /// Reads the body of a policy file, at most 64 KiB of UTF-8.
     ///
     /// # Errors
-    /// A [`PolicyError`] with the line, the field and the reason. One bad line makes the whole text invalid (D-25).
+    /// A `PolicyError` with the line, the field and the reason. One bad line makes the whole text invalid (D-25).
     pub fn parse(body: &[u8]) -> Result<(Self, Vec<Warning>), PolicyError> {
         if body.len() > MAX_POLICY {
             return Err(PolicyError::whole(Reason::TooLarge));
@@ -68,8 +68,8 @@ impl Policy {
     /// a reader would only warn of is refused: a policy of ours follows the grammar.
     ///
     /// # Errors
-    /// A [`PolicyError`] without a line: a pattern is no host name or `*.` and one, there is none and the mode is not
-    /// `none`, `max_age` is over [`MAX_MAX_AGE`], or the text would be longer than [`MAX_POLICY`].
+    /// A `PolicyError` without a line: a pattern is no host name or `*.` and one, there is none and the mode is not
+    /// `none`, `max_age` is over `MAX_MAX_AGE`, or the text would be longer than `MAX_POLICY`.
     pub fn new<'a>(mode: Mode, max_age: u32, mx: impl IntoIterator<Item = &'a str>) -> Result<Self, PolicyError> {
         let fail = |field, reason| PolicyError {
             line: 0,
