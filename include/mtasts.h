@@ -238,6 +238,8 @@ int32_t mtasts_settings_read_file(mtasts_settings *settings, const char *path, m
 // Changes one setting. The keys are those of the settings file; mtasts.toml(5) describes each of them:
 //
 // `cache_dir`                absolute path; empty: keep the cache in memory only
+// `user`                     whom a process of root becomes to use the cache and the network: a name or number of
+//                            /etc/passwd; empty: the owner of `cache_dir`
 // `cache_max`                how many domains the cache may hold
 // `cache_max_per_parent`     how many of them below one registered domain
 // `ca_file`                  absolute path of a PEM file with trust anchors
@@ -581,6 +583,9 @@ typedef enum mtasts_no_host {
     MTASTS_NO_HOST_NODATA = 2,
     // The only MX record is `.`: the domain accepts no mail (RFC 7505).
     MTASTS_NO_HOST_NULL_MX = 3,
+    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot
+    // tell which of the two it is.
+    MTASTS_NO_HOST_NOT_LISTED = 4,
 } mtasts_no_host;
 
 // How far the session with an MX host came.
@@ -935,7 +940,7 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 //
 // Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
 // the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
-// the log if no host is left. Under `mode=testing` and `mode=none` there is neither.
+// the log if no host is left: it says that DNS and the policy contradict each other. Under `mode=testing` and `mode=none` there is neither.
 //
 // If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 // free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
@@ -946,7 +951,9 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 //
 // If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 // with a sentence, and Exim defers the address.
-int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
+int mtasts_exim_lookup(unsigned char **result,
+                       int argc,
+                       unsigned char **argv);
 
 // The mode of a domain. One argument: the domain. Yields `enforce`, `testing` or `none`. Fails as `mtasts_exim_lookup`
 // does.

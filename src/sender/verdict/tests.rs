@@ -284,17 +284,17 @@ fn every_reason_for_no_host() {
     all.push(("itself", Answer::policy_held(domain, Source::Fresh, held, None)));
     // The first row that fits counts.
     let table: &[(&str, &[NoHost], Action)] = &[
-        ("first-contact", &NoHost::ALL, Defer),
+        ("first-contact", NoHost::ALL, Defer),
         ("itself", &[NoHost::NoData], Deliver),
-        ("itself", &NoHost::ALL, Defer),
-        ("enforce/", &NoHost::ALL, Defer),
+        ("itself", NoHost::ALL, Defer),
+        ("enforce/", NoHost::ALL, Defer),
         ("testing/", &[NoHost::Left], DeliverAndReport),
         // A bounce as without MTA-STS. A policy that could not be had is reported with a session, and there is none.
-        ("testing/", &NoHost::ALL, Deliver),
-        ("fetch-error", &NoHost::ALL, DeliverAndReport),
-        ("policy-invalid", &NoHost::ALL, DeliverAndReport),
-        ("webpki-invalid", &NoHost::ALL, DeliverAndReport),
-        ("*", &NoHost::ALL, Deliver),
+        ("testing/", NoHost::ALL, Deliver),
+        ("fetch-error", NoHost::ALL, DeliverAndReport),
+        ("policy-invalid", NoHost::ALL, DeliverAndReport),
+        ("webpki-invalid", NoHost::ALL, DeliverAndReport),
+        ("*", NoHost::ALL, Deliver),
     ];
     let mut used = vec![0; table.len()];
     for (name, answer) in &all {
