@@ -4,6 +4,7 @@ use std::ffi::c_char;
 
 use super::copy_text;
 use super::extensible::{Extensible, Place, zeroed};
+pub(super) use super::fault::Fault;
 use crate::protocol::words::Status;
 use crate::sys::quiet::quietly;
 
@@ -27,25 +28,6 @@ pub struct mtasts_error {
 // SAFETY: `repr(C)`, `size` first, no pointer that may not be NULL.
 unsafe impl Extensible for mtasts_error {
     const FIRST: usize = size_of::<usize>() + 4 + MTASTS_MESSAGE_SIZE;
-}
-
-/// A failing call inside the boundary.
-pub(super) struct Fault {
-    status: Status,
-    pub(super) message: String,
-}
-
-impl Fault {
-    pub(super) fn new(status: Status, message: impl Into<String>) -> Self {
-        Self {
-            status,
-            message: message.into(),
-        }
-    }
-
-    pub(super) fn argument(message: &str) -> Self {
-        Self::new(Status::Argument, message)
-    }
 }
 
 /// Runs the body of an export: an error goes to `error` and becomes the status, a panic becomes [`Status::Defect`].

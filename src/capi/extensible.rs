@@ -11,7 +11,7 @@
 
 use std::ptr;
 
-use super::error::Fault;
+use super::fault::Fault;
 
 /// The largest size that is believed. A size beyond it is memory that was never set.
 const LARGEST: usize = 8192;

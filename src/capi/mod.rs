@@ -19,6 +19,7 @@ mod context;
 mod error;
 mod exim;
 mod extensible;
+mod fault;
 mod queue;
 mod settings;
 mod verdict;

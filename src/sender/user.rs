@@ -9,7 +9,6 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use super::settings::Settings;
 use crate::protocol::text::one_line;
 use crate::sys::identity::Identity;
 
@@ -99,14 +98,14 @@ impl User {
     }
 }
 
-/// Whom a process of root becomes with these settings.
+/// Whom a process of root becomes, by the settings `cache_dir` and `user`.
 ///
 /// # Errors
 /// [`NoUser`]: the cache directory cannot be used, or belongs to root, or the user may not write there; or policies are kept
 /// in memory alone and no user is set.
-pub fn whom_root_becomes(settings: &Settings) -> Result<Identity, NoUser> {
-    match (&settings.cache_dir, &settings.user) {
-        (Some(dir), user) => in_directory(dir, user.as_ref()),
+pub fn whom_root_becomes(cache_dir: Option<&Path>, user: Option<&User>) -> Result<Identity, NoUser> {
+    match (cache_dir, user) {
+        (Some(dir), user) => in_directory(dir, user),
         (None, Some(user)) => Ok(Identity {
             uid: user.uid,
             gid: user.gid,
@@ -199,11 +198,7 @@ mod tests {
         }
         let dir = std::env::temp_dir().join(format!("mtasts-user-{}", std::process::id()));
         fs::create_dir(&dir).unwrap();
-        let settings = Settings {
-            cache_dir: Some(dir.clone()),
-            user: User::find("mail", USERS, GROUPS),
-            ..Settings::default()
-        };
+        let user = User::find("mail", USERS, GROUPS);
         for (owner, group, mode, expected) in [
             (8, 12, 0o2770, Some(12)),
             (8, 900, 0o2770, Some(900)),
@@ -218,7 +213,7 @@ mod tests {
         ] {
             std::os::unix::fs::chown(&dir, Some(owner), Some(group)).unwrap();
             fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
-            let becomes = whom_root_becomes(&settings);
+            let becomes = whom_root_becomes(Some(&dir), user.as_ref());
             assert_eq!(
                 becomes.clone().ok(),
                 expected.map(|gid| Identity { uid: 8, gid }),

@@ -33,7 +33,7 @@ impl Shared {
         deadline: Instant,
         share: Share,
     ) -> Result<Remembered, ContextError> {
-        let user = whom_root_becomes(&self.settings)?;
+        let user = whom_root_becomes(self.settings.cache_dir.as_deref(), self.settings.user.as_ref())?;
         let asked = unix_now();
         let before = self.is_memory_alone().then(|| self.load(domain, asked).stored);
         let message = process::in_helper(user, deadline + HELPER_GRACE, MAX_MESSAGE, || {
@@ -65,7 +65,7 @@ impl Shared {
         if !self.leaves_the_cache() {
             return Ok(work(&*self.cache)?);
         }
-        let user = whom_root_becomes(&self.settings)?;
+        let user = whom_root_becomes(self.settings.cache_dir.as_deref(), self.settings.user.as_ref())?;
         // The first letter says how it went: a message is never empty.
         let message = process::in_helper(user, Instant::now() + HELPER_TIME, LONGEST_LIST, || {
             match work(&*self.cache) {
@@ -93,7 +93,7 @@ pub fn leave_root(settings: &Settings, otherwise: Option<Identity>) -> Result<()
     if !process::is_root() {
         return Ok(());
     }
-    let user = whom_root_becomes(settings);
+    let user = whom_root_becomes(settings.cache_dir.as_deref(), settings.user.as_ref());
     let identity = user.or_else(|error| otherwise.ok_or(error))?;
     become_identity(identity).map_err(|error| {
         ContextError::Helper(format!(
