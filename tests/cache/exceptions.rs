@@ -41,7 +41,9 @@ fn exim_asks(export: Export, domain: &str) -> (c_int, String) {
 fn listening(host: &Internet) -> (Context, Arc<Mutex<Vec<String>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = lines.clone();
-    let context = Context::with_log(host.settings(), move |line| kept.lock().unwrap().push(line.to_owned()));
+    let context = Context::with_log(mtasts::Settings::of_host(|_| None).unwrap(), move |line| {
+        kept.lock().unwrap().push(line.to_owned())
+    });
     (context, lines)
 }
 

@@ -66,7 +66,7 @@ test('on the command line', async () => {
   assert.match(deferred.stderr, /mx\.expired\.test.*expired/)
   const denied = await send('nullmx.test')
   assert.equal(denied.code, 75, denied.stderr)
-  assert.match(denied.stderr, /null MX.*the policy lists MX hosts/)
+  assert.match(denied.stderr, /null MX.*the policy lists its MX hosts/)
   const bounced = await send('nothing.good.test')
   assert.equal(bounced.code, 69, bounced.stderr)
 })

@@ -127,9 +127,9 @@ describe('an MX host', { timeout: 120_000 }, () => {
 
 describe('DNS that denies the MX hosts', { timeout: 120_000 }, () => {
   const denied = {
-    'mxdenied-nxdomain.test': /DNS says .*NXDOMAIN.*the policy lists MX hosts/,
-    'mxdenied-nodata.test': /DNS says .*NODATA.*the policy lists MX hosts/,
-    'nullmx.test': /DNS says .*null MX.*the policy lists MX hosts/,
+    'mxdenied-nxdomain.test': /DNS says .*NXDOMAIN.*the policy lists its MX hosts/,
+    'mxdenied-nodata.test': /DNS says .*NODATA.*the policy lists other MX hosts/,
+    'nullmx.test': /DNS says .*null MX.*the policy lists its MX hosts/,
   }
 
   it('of an enforced policy makes mail wait, and says which contradicts which', async () => {
