@@ -1,5 +1,6 @@
 //! A mail host with a real Exim, alone in its own mount, process and host-name namespaces (see `host.sh`).
 
+use mtasts_kit::command::library;
 use std::cell::Cell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -64,18 +65,6 @@ dc_localdelivery='mail_spool'
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The libmtasts.so that cargo built along with the running program.
-pub(crate) fn library() -> PathBuf {
-    let program = std::env::current_exe().unwrap();
-    let folders = program
-        .ancestors()
-        .skip(1)
-        .take(2)
-        .flat_map(|dir| [dir.to_owned(), dir.join("deps")]);
-    let found = folders.map(|dir| dir.join("libmtasts.so")).find(|path| path.exists());
-    found.unwrap_or_else(|| panic!("no libmtasts.so beside or above {}", program.display()))
 }
 
 /// Gets the private Exim, if it is not there yet: the folders to be laid over the machine's, the upper first.
@@ -152,7 +141,7 @@ impl Host {
             keeper,
             read: Cell::new(0),
         };
-        host.install(&library());
+        host.install(library());
         fs::write(host.etc("mtasts/mtasts.toml"), SETTINGS).unwrap();
         host.configure(config);
         host

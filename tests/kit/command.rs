@@ -40,6 +40,34 @@ pub fn built(package: &str, program: &str, more: &[&str]) -> PathBuf {
     folder.join(program)
 }
 
+/// `libmtasts.so` with the C interface, as it is installed but for its profile. In the target directory another cargo may
+/// replace it by one without: so cargo is asked for it, and it is copied.
+pub fn library() -> &'static Path {
+    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
+    LIBRARY.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let output = Command::new(cargo)
+            .current_dir(crate::repository())
+            .args(["rustc", "--quiet", "--package", "mtasts", "--lib", "--features", "capi"])
+            .args(["--crate-type", "cdylib", "--message-format", "json-render-diagnostics"])
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success());
+        let messages = String::from_utf8(output.stdout).unwrap();
+        let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
+        let files: Vec<PathBuf> = messages
+            .flat_map(|message: Value| message["filenames"].as_array().cloned().unwrap_or_default())
+            .filter_map(|file| file.as_str().map(PathBuf::from))
+            .collect();
+        let made = files.iter().find(|file| file.ends_with("libmtasts.so"));
+        let made = made.expect("cargo has made it");
+        let kept = made.with_file_name(format!("libmtasts-{}.so", std::process::id()));
+        std::fs::copy(made, &kept).unwrap();
+        kept
+    })
+}
+
 /// How a run of a command ended.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Ran {

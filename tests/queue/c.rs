@@ -3,43 +3,10 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 
+use mtasts_kit::command::library;
 use mtasts_kit::{Internet, USER, on_the_internet};
 use mtasts_lab::{Change, Https};
-
-/// `libmtasts.so` as it is installed. `cargo test` builds only the Rust library for sure.
-fn library() -> &'static Path {
-    static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
-    LIBRARY.get_or_init(|| {
-        let output = Command::new(env!("CARGO"))
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .args([
-                "rustc",
-                "--quiet",
-                "--lib",
-                "--features",
-                "capi",
-                "--crate-type",
-                "cdylib",
-            ])
-            .args(["--message-format", "json-render-diagnostics"])
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success());
-        let messages = String::from_utf8(output.stdout).unwrap();
-        let messages = messages.lines().filter_map(|line| serde_json::from_str(line).ok());
-        let files: Vec<PathBuf> = messages
-            .flat_map(|message: serde_json::Value| message["filenames"].as_array().cloned().unwrap_or_default())
-            .filter_map(|file| file.as_str().map(PathBuf::from))
-            .collect();
-        let made = files.iter().find(|file| file.ends_with("libmtasts.so"));
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("libmtasts-{}.so", std::process::id()));
-        std::fs::copy(made.expect("cargo has made it"), &kept).unwrap();
-        kept
-    })
-}
 
 /// Compiles a program without mercy, in a place where the ordinary user can run it.
 fn compile(internet: &Internet, source: &str) -> PathBuf {

@@ -118,7 +118,8 @@ def test_an_attempt_counts_once(lab: Lab, cache: str) -> None:
     plain = Attempt(resolver.lookup("nopolicy.test"), "mx.nopolicy.test")
     assert plain.saw(Seen.STARTTLS_NOT_OFFERED).action is Action.DELIVER
     event = plain.finish(channel=Channel.CLEAR)
-    assert event and (event.policy_type, event.result) == (PolicyType.NO_POLICY_FOUND, ResultType.STARTTLS_NOT_SUPPORTED)
+    assert event and event.policy_type is PolicyType.NO_POLICY_FOUND
+    assert event.result is ResultType.STARTTLS_NOT_SUPPORTED
 
 
 def test_mail_without_a_host(lab: Lab, cache: str) -> None:
