@@ -10,7 +10,7 @@ use mtasts::{Action, Answer, Context, Domain, Mode, MxName, NoHost, Seen, Source
 use mtasts_lab::Change;
 use serde_json::json;
 
-use mtasts_kit::{Internet, on_the_internet};
+use mtasts_kit::on_the_internet;
 
 const FILE: &str = "/etc/mtasts/exceptions";
 
@@ -38,7 +38,7 @@ fn exim_asks(export: Export, domain: &str) -> (c_int, String) {
 }
 
 /// A context whose log is kept.
-fn listening(host: &Internet) -> (Context, Arc<Mutex<Vec<String>>>) {
+fn listening() -> (Context, Arc<Mutex<Vec<String>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = lines.clone();
     let context = Context::with_log(mtasts::Settings::of_host(|_| None).unwrap(), move |line| {
@@ -79,7 +79,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
         .unwrap();
         let named = "by an exception nothing is enforced until 2099-12-31: ticket \"4711\": moves";
         // We are root here: the answer comes from a helper, over a pipe. Then from memory.
-        let (context, log) = listening(host);
+        let (context, log) = listening();
         for source in [Source::Fresh, Source::Fresh] {
             let answer = ask(&context, "good.test");
             assert_eq!((answer.source(), answer.mode()), (source, Mode::Testing));
@@ -154,12 +154,12 @@ fn an_exception_ends_a_wait_for_dns() {
     on_the_internet("exception-dns", |host| {
         host.set("first_contact_defer = \"1h\"");
         host.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
-        let (context, log) = listening(host);
+        let (context, log) = listening();
         let waiting = ask(&context, "good.test");
         assert!(waiting.defer_until().is_some());
         assert_eq!(action(&waiting, &Seen::Name), Action::Defer);
         std::fs::write(FILE, "good.test 2099-12-31 their DNS is broken\n").unwrap();
-        let (context, log_of_exception) = listening(host);
+        let (context, log_of_exception) = listening();
         let flows = ask(&context, "good.test");
         assert_eq!((flows.defer_until(), flows.source()), (None, Source::CouldNotLearn));
         assert_eq!(action(&flows, &Seen::Name), Action::Deliver);
@@ -173,8 +173,8 @@ fn an_exception_ends_a_wait_for_dns() {
 /// A process that lives on, of root and so by a helper: what the operator changes counts within seconds.
 #[test]
 fn exceptions_that_change_need_no_restart() {
-    on_the_internet("exceptions-change", |host| {
-        let (context, log) = listening(host);
+    on_the_internet("exceptions-change", |_| {
+        let (context, log) = listening();
         let told = |text: &str| {
             let log = log.lock().unwrap();
             log.iter().filter(|line| line.contains(text)).count()

@@ -2,7 +2,7 @@
 
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use mtasts_kit::command::library;
 use mtasts_kit::{Internet, USER, on_the_internet};
