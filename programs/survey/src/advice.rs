@@ -121,7 +121,7 @@ mod tests {
         for (text, expected) in [
             (
                 "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 604799\n",
-                vec!["max_age 604799 is 167 hours"],
+                vec!["max_age 604799 is 6 days"],
             ),
             (
                 "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 0\n",
