@@ -16,7 +16,7 @@ const LONGEST_CHAIN = 16
 class Session {
   // Where the dialogue is: greeting, ehlo, starttls, handshake.
   #stage = 'greeting'
-  // All is seen that counts, and the rest is between the host and Haraka.
+  // Everything that the policy asks about was seen. The rest is between the host and Haraka.
   #settled = false
   #starttls = false
   #mismatch
@@ -99,7 +99,7 @@ class Session {
     )
   }
 
-  // Whether the session may go on, in clear or under TLS, after the last sight that counts.
+  // Whether the session may go on, in clear or under TLS, after all that was seen so far.
   #passes(seen, channel) {
     const verdict = this.#saw(seen)
     this.#end(channel)
