@@ -44,7 +44,7 @@ pub enum StoreError {
     WorldWritable(PathBuf),
     /// A file cannot be read or written.
     File(PathBuf, io::Error),
-    /// What stands in the place of the file is no regular file of a sane size.
+    /// What stands in the place of the file is ignored: it is not a regular file, or is too large.
     NotAFile(PathBuf),
     /// A directory with something in it stands in the place of the file.
     Occupied(PathBuf),
@@ -57,29 +57,30 @@ pub enum StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Directory(path, e) => write!(f, "the cache directory {} cannot be used: {e}", path.display()),
+            Self::Directory(path, e) => write!(f, "cannot use the cache directory {}: {e}", path.display()),
             Self::WorldWritable(path) => {
                 write!(
                     f,
-                    "the cache directory {} is writable by everyone and is not used: chmod o-w it",
+                    "the cache directory {} is writable by everyone and is not used. Run: chmod o-w {}",
+                    path.display(),
                     path.display()
                 )
             }
-            Self::File(path, e) => write!(f, "the cache file {}: {e}", path.display()),
+            Self::File(path, e) => write!(f, "cannot use the cache file {}: {e}", path.display()),
             Self::NotAFile(path) => write!(
                 f,
-                "{} is no regular file of a sane size and is not used",
+                "{} is ignored: it is not a regular file, or is too large",
                 path.display()
             ),
             Self::Occupied(path) => write!(
                 f,
-                "{} is a directory with something in it, where the cache needs a file: remove it",
+                "{} is a directory that is not empty; the cache needs a file of that name. Remove the directory.",
                 path.display()
             ),
-            Self::Entry(path, e) => write!(f, "the cache file {} is not used: {e}", path.display()),
+            Self::Entry(path, e) => write!(f, "the cache file {} is ignored: {e}", path.display()),
             Self::Slow(path) => write!(
                 f,
-                "writing to the cache directory {} takes too long: is its disk slow, or too busy?",
+                "writing to the cache directory {} takes too long. Check whether its disk is slow or overloaded.",
                 path.display()
             ),
         }
