@@ -52,7 +52,9 @@ impl Cache {
 fn open() -> Result<(Settings, Store), Trouble> {
     let settings = settings()?;
     let Some(dir) = settings.cache_dir.clone() else {
-        return Err(Trouble("by the setting cache_dir there is no cache on disk".to_owned()));
+        return Err(Trouble(
+            "the cache is in memory only (the setting cache_dir is empty)".to_owned(),
+        ));
     };
     if process::is_root() {
         let owner = owner_of(&dir).map_err(|error| Trouble(error.to_string()))?;

@@ -76,7 +76,7 @@ fn leave_root(settings: &Settings) -> Result<(), Trouble> {
     let identity = owner.unwrap_or(NOBODY);
     become_identity(identity).map_err(|error| {
         Trouble(format!(
-            "root asks no network, and cannot become user {}: {error}",
+            "cannot look up policies as root, and cannot become user {}: {error}",
             identity.uid
         ))
     })

@@ -196,7 +196,7 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
         }
         Route::Unknown(DnsError::NxDomain) => return (None, format!("the domain {domain} does not exist")),
         Route::Unknown(error) => {
-            let sentence = format!("mail to {domain} waits in the queue: its MX hosts cannot be learnt ({error})");
+            let sentence = format!("mail to {domain} is deferred: its MX hosts cannot be looked up ({error})");
             return (Some(Action::Defer), sentence);
         }
         Route::Records | Route::Implicit => {}
@@ -213,7 +213,7 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
     let receiving = named(&[Action::Deliver, Action::DeliverAndReport]);
     let Some(first) = receiving.first() else {
         let sentence = if named(&[Action::SkipHost]).is_empty() {
-            format!("mail to {domain} waits in the queue: no MX host can take it")
+            format!("mail to {domain} is deferred: no MX host can take it")
         } else {
             of_domain(&Seen::NoHostLeft).sentence
         };
@@ -242,9 +242,9 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
         Mode::Testing => {
             let enforced = match named(&[Action::Deliver]).first() {
                 Some(host) => format!("in mode enforce it would be delivered at {host}, over verified TLS"),
-                None => "in mode enforce it would wait in the queue".to_owned(),
+                None => "in mode enforce it would be deferred".to_owned(),
             };
-            format!("the policy is in testing: mail to {domain} is delivered whatever is wrong; {enforced}")
+            format!("the policy is in testing: mail to {domain} is delivered even if a host fails; {enforced}")
         }
         Mode::None => of_domain(&Seen::Name).sentence,
     };
@@ -260,7 +260,7 @@ fn with_record(survey: &Survey, missing: Option<&NoRecord>) -> Option<String> {
         absent @ NoRecord::Absent(RecordError::NoRecord, _) => format!(
             "there is no MTA-STS ({absent}): publish a policy, then a TXT record \"v=STSv1; id=...;\" at _mta-sts.{domain}"
         ),
-        absent => format!("the record at _mta-sts.{domain} does not count: {absent}"),
+        absent => format!("the record at _mta-sts.{domain} is ignored: {absent}"),
     })
 }
 
@@ -268,7 +268,7 @@ fn with_policy(survey: &Survey, policy: Option<&Result<(Policy, Vec<Warning>), P
     match (&survey.body, policy) {
         (Some(Err(error)), _) => Some(format!(
             "the policy cannot be fetched ({}): {}",
-            error.result().map_or("trouble of this host", ResultType::name),
+            error.result().map_or("error on this host", ResultType::name),
             error.detail()
         )),
         (_, Some(Err(error))) => Some(format!("the policy is not valid (sts-policy-invalid): {error}")),
@@ -279,7 +279,9 @@ fn with_policy(survey: &Survey, policy: Option<&Result<(Policy, Vec<Warning>), P
 fn with_route(survey: &Survey) -> Option<String> {
     let domain = &survey.domain;
     match &survey.route {
-        Route::NullMx => Some(format!("{domain} takes no mail (null MX), there is nothing to protect")),
+        Route::NullMx => Some(format!(
+            "{domain} takes no mail (null MX), so there is nothing to protect"
+        )),
         Route::Unknown(error) => Some(format!("the MX records of {domain} cannot be looked up: {error}")),
         Route::Records | Route::Implicit => None,
     }
@@ -289,7 +291,7 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
     let name = &host.name;
     let mut problems = Vec::new();
     match (&host.domain, &host.sessions) {
-        (Err(error), _) => problems.push(format!("the MX host {name} is no host name: {error}")),
+        (Err(error), _) => problems.push(format!("the MX record {name} is not a host name: {error}")),
         (_, Err(error)) => problems.push(format!("the MX host {name} has no address: {error}")),
         (Ok(domain), _) if judgement.listed == Some(false) => {
             problems.push(verdict(&survey.answer, domain, &Seen::Name).sentence);
@@ -302,7 +304,7 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
         }
         if session.injected > 0 {
             problems.push(format!(
-                "{name} [{address}] sent {} octets in clear behind its answer to STARTTLS: somebody on the way put them \
+                "{name} [{address}] sent {} octets in cleartext after its reply to STARTTLS: an attacker on the path may have put them \
                  there, or the server mixes what is encrypted with what is not",
                 session.injected
             ));
@@ -325,7 +327,7 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
     }
     if problems.is_empty() && judgement.action.is_none() {
         problems.push(format!(
-            "{name} could not be asked: this machine has no way to any of its addresses"
+            "{name} could not be contacted: this machine has no route to any of its addresses"
         ));
     }
     problems

@@ -37,7 +37,7 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
     if survey.unasked > 0 {
         page.line(
             Mark::Advice,
-            &format!("{} more MX hosts were not asked", survey.unasked),
+            &format!("{} more MX hosts were not contacted", survey.unasked),
         );
     }
     page.heading("Result");
@@ -48,7 +48,7 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
     };
     page.line(mark, &judgement.conclusion);
     if !judgement.problems.is_empty() {
-        page.heading("To put right");
+        page.heading("To fix");
         for problem in &judgement.problems {
             page.line(Mark::Plain, problem);
         }
@@ -71,7 +71,9 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
         (Some(Action::Deliver | Action::DeliverAndReport), None) => {
             (Mark::Plain, "mail is delivered here: no policy asks for more")
         }
-        (Some(Action::DeliverAndReport), Some(_)) => (Mark::Bad, "mail is delivered here all the same, and reported"),
+        (Some(Action::DeliverAndReport), Some(_)) => {
+            (Mark::Bad, "mail is delivered here anyway, and the failure is reported")
+        }
         (Some(Action::SkipHost), _) => (Mark::Bad, "no mail is sent here"),
         (Some(Action::Defer), _) => (Mark::Bad, "mail waits"),
         (None, _) => (Mark::Bad, "no mail can be sent here"),
@@ -93,7 +95,7 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
 
 fn told(session: &Session, judged: &SessionJudgement) -> String {
     let what = match &session.end {
-        End::NoRoute => "not asked: this machine has no way there".to_owned(),
+        End::NoRoute => "not contacted: this machine has no route to it".to_owned(),
         End::NoService(why) => format!("not reached: {why}"),
         End::StarttlsNotOffered => "STARTTLS is not offered".to_owned(),
         End::StarttlsRefused(reply) => format!("STARTTLS is refused: {reply}"),
@@ -113,7 +115,7 @@ fn told(session: &Session, judged: &SessionJudgement) -> String {
     };
     let injected = match session.injected {
         0 => String::new(),
-        octets => format!("; {octets} octets in clear behind its answer to STARTTLS, thrown away"),
+        octets => format!("; {octets} octets in cleartext after its reply to STARTTLS, ignored"),
     };
     format!("{}: {what}{injected}", judged.address)
 }
