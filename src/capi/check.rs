@@ -205,8 +205,8 @@ pub unsafe extern "C" fn mtasts_check_address(
             Some(words) => Err(Fault::new(
                 MTASTS_E_REFUSED,
                 format!(
-                    "{ip} is {words}, and hosts at such addresses are not contacted; if this is your own host, allow its \
-                     network in the settings (allow_addresses)"
+                    "{ip} is {words}, and hosts at such addresses are not contacted; if this is your own host, add its \
+                     network to allow_addresses"
                 ),
             )),
         }
@@ -373,7 +373,7 @@ unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
         MTASTS_SEEN_CERTIFICATE if seen.result == 0 => Seen::Certificate(Ok(())),
         MTASTS_SEEN_CERTIFICATE => {
             let result = ResultType::from_code(seen.result);
-            let result = result.ok_or_else(|| Fault::argument("seen.result is no result type"))?;
+            let result = result.ok_or_else(|| Fault::argument("seen.result is not a result type"))?;
             Seen::Certificate(Err(CertificateFailure::new(result, reason)))
         }
         MTASTS_SEEN_NO_HOST_LEFT => Seen::NoHostLeft,

@@ -107,7 +107,7 @@ unsafe fn guard(error: *mut mtasts_error, body: impl FnOnce() -> Result<i32, Fau
     let fault = match quietly(body) {
         Some(Ok(status)) => return status,
         Some(Err(fault)) => fault,
-        None => Fault::new(MTASTS_E_PANIC, "a defect of libmtasts (a panic): please report it"),
+        None => Fault::new(MTASTS_E_PANIC, "libmtasts has a defect (a panic). Please report it."),
     };
     // SAFETY: the caller's promise; a struct of another size is left alone.
     if let Some(error) = unsafe { error.as_mut() }.filter(|e| e.size == size_of::<mtasts_error>()) {

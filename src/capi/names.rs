@@ -52,7 +52,7 @@ pub extern "C" fn mtasts_strerror(status: i32) -> *const c_char {
         MTASTS_E_SETTINGS => c"a setting is wrong",
         MTASTS_E_SYSTEM => c"the system refused what the call needs",
         MTASTS_E_PANIC => c"a defect of libmtasts",
-        MTASTS_E_ABI => c"header and library do not fit each other",
+        MTASTS_E_ABI => c"header and library are of different versions",
         MTASTS_E_FORKED => c"the queue belongs to a parent of this process",
         MTASTS_E_CANCELLED => c"the lookup was cancelled",
         MTASTS_E_REFUSED => c"the address is not public",

@@ -5,6 +5,7 @@ pub mod answer;
 pub mod context;
 pub mod exceptions;
 pub mod lookup;
+pub mod notice;
 pub mod queue;
 pub mod refresh;
 pub mod settings;

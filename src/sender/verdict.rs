@@ -5,12 +5,14 @@
 
 use std::fmt::Write as _;
 
+use crate::protocol::calendar;
 use crate::protocol::certificate::CertificateFailure;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::result_type::ResultType;
 use crate::protocol::text::one_line;
 use crate::sender::answer::{Answer, Failure, Source};
+use crate::sender::notice::{self, Token};
 
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
 /// it (D-16).
@@ -69,10 +71,28 @@ pub struct Verdict {
     pub action: Action,
     /// What the failure is called in a report, or nothing where there is none to report.
     pub result: Option<ResultType>,
-    /// The failure-reason-code for the report (RFC 8460 4.4), free of anything personal; empty where there is none.
+    /// The failure-reason-code for the report (RFC 8460 4.4), free of anything personal; empty where there is none. It is
+    /// a token of the log (`docs/log.md`), and may go on with a colon and the details.
     pub reason_code: String,
     /// One line for the log: what is wrong, where, and what to do about it.
     pub sentence: String,
+}
+
+impl Verdict {
+    /// The word by which a log watcher knows the verdict: what `reason_code` begins with, or the action if it is empty.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        match self.reason_code.split(':').next() {
+            None | Some("") => self.action.name(),
+            Some(token) => token,
+        }
+    }
+
+    /// The verdict as a line of the log.
+    #[must_use]
+    pub fn log_line(&self) -> String {
+        notice::line(self.token(), &self.sentence)
+    }
 }
 
 /// Decides about one MX host. `host` is the name in the MX record, before any CNAME; where the domain has no MX record
@@ -89,18 +109,18 @@ pub fn verdict(answer: &Answer, host: &Domain, seen: &Seen) -> Verdict {
         return passed(answer, host, seen);
     };
     let (action, so) = match (answer.mode(), seen, answer.exception()) {
-        (Mode::Enforce, Seen::NoHostLeft, _) => (Action::Defer, "the mail waits in the queue"),
-        (Mode::Enforce, _, _) => (Action::SkipHost, "nothing is sent to this host"),
+        (Mode::Enforce, Seen::NoHostLeft, _) => (Action::Defer, "no mail can be delivered now"),
+        (Mode::Enforce, _, _) => (Action::SkipHost, "no mail is sent to this host"),
         (_, _, Some(exception)) => (
             Action::DeliverAndReport,
-            &*format!("the mail is delivered all the same: {exception}"),
+            &*format!("the mail is delivered anyway: {exception}"),
         ),
         (_, _, None) => (
             Action::DeliverAndReport,
-            "the mail is delivered all the same: the policy is in testing",
+            "the mail is delivered anyway: the policy is in testing",
         ),
     };
-    let sentence = format!("{wrong} ({}); {so}; {remedy}", about(answer, policy));
+    let sentence = format!("{wrong} ({}); {so}. {remedy}", about(answer, policy));
     Verdict {
         action,
         result: Some(result),
@@ -114,15 +134,16 @@ fn unprotected(answer: &Answer) -> Verdict {
     // RFC 8461 6: a policy host that cannot be reached is reported although there is no policy to apply; a domain
     // that has opted out is not reported.
     let failure = answer.failure().filter(|_| answer.source() == Source::CouldNotLearn);
-    let sentence = format!("{}; no host is refused", answer.explain());
+    let sentence = format!("{}; mail is delivered as usual", answer.explain());
     with_policy_failure(failure, sentence)
 }
 
 fn waiting(answer: &Answer, until: u64) -> Verdict {
     let sentence = format!(
-        "{}; by first_contact_defer the mail waits until that can be learnt, and no longer than until Unix time {until}; \
-         check the resolver, the domain's name servers and the way to https://mta-sts.{}",
+        "{}; mail is deferred until that is known, at the latest until {} (first_contact_defer). Check the resolver, the \
+         domain's name servers and the connection to https://mta-sts.{}",
         answer.explain(),
+        calendar::date_time(until),
         answer.domain()
     );
     Verdict {
@@ -144,7 +165,7 @@ fn passed(answer: &Answer, host: &Domain, seen: &Seen) -> Verdict {
         // The mail flows under the old policy while its refresh fails: that is to be told (RFC 8461 3.3, 6).
         Some(failure) => with_policy_failure(
             Some(failure),
-            format!("{sentence}; the policy could not be refreshed: {}", failure.detail),
+            format!("{sentence}; the policy could not be renewed: {}", failure.detail),
         ),
         None => with_policy_failure(None, sentence),
     }
@@ -155,7 +176,7 @@ fn with_policy_failure(failure: Option<&Failure>, sentence: String) -> Verdict {
         Some((result, failure)) => Verdict {
             action: Action::DeliverAndReport,
             result: Some(result),
-            reason_code: failure.detail.to_string(),
+            reason_code: format!("{}: {}", policy_token(result).name(), failure.detail),
             sentence,
         },
         None => Verdict {
@@ -180,7 +201,7 @@ fn fault(
             ResultType::ValidationFailure,
             "no-mx-host-left".into(),
             format!("no MX host of {domain} meets its MTA-STS policy"),
-            "see the lines about each host; if the domain has moved, its policy must be updated",
+            "If the domain's mail has moved, its administrator must update the policy.",
         ));
     }
     // The name comes first: a host that the policy does not list is wrong however good its certificate is.
@@ -189,7 +210,7 @@ fn fault(
             ResultType::ValidationFailure,
             MX_NOT_IN_POLICY.into(),
             format!("{host} is not in the MTA-STS policy of {domain}"),
-            "if the domain has moved, its policy must be updated",
+            "If the domain's mail has moved, its administrator must update the policy.",
         ));
     }
     match seen {
@@ -197,42 +218,63 @@ fn fault(
         Seen::StarttlsNotOffered => Some((
             ResultType::StarttlsNotSupported,
             "starttls-not-offered".into(),
-            format!("{host} does not offer STARTTLS, which the MTA-STS policy of {domain} requires"),
-            "its administrator must offer it; if he does, something on the way takes it out",
+            format!("the EHLO reply of {host} does not offer STARTTLS, which the MTA-STS policy of {domain} requires"),
+            "The host's administrator must enable STARTTLS; if it is enabled, something on the path is stripping it.",
         )),
         Seen::StarttlsRefused => Some((
             ResultType::StarttlsNotSupported,
             "starttls-refused".into(),
-            format!("{host} refuses the STARTTLS command, which the MTA-STS policy of {domain} requires"),
-            "its administrator must repair TLS there",
+            format!("{host} rejects the STARTTLS command, which the MTA-STS policy of {domain} requires"),
+            "The host's administrator must repair TLS.",
         )),
         Seen::HandshakeFailed(reason) => {
             let reason = one_line(reason, 200);
             Some((
                 ResultType::ValidationFailure,
                 format!("tls-handshake-failed: {reason}"),
-                format!("the TLS handshake with {host} for {domain} failed: {reason}"),
-                "its administrator must repair TLS there (TLS 1.2 or newer)",
+                format!("the TLS handshake with {host}, an MX host of {domain}, failed: {reason}"),
+                "The host's administrator must repair TLS (TLS 1.2 or newer).",
             ))
         }
         Seen::Certificate(Err(failure)) => {
             let reason = one_line(&failure.reason, 300);
             Some((
                 failure.result,
-                reason.clone(),
-                format!("the certificate of {host} does not pass for {domain}: {reason}"),
+                format!("{}: {reason}", certificate_token(failure.result).name()),
+                format!("{host} sent a certificate that the MTA-STS policy of {domain} does not accept: {reason}"),
                 certificate_remedy(failure.result),
             ))
         }
     }
 }
 
+const fn certificate_token(result: ResultType) -> Token {
+    match result {
+        ResultType::CertificateExpired => Token::CertificateExpired,
+        ResultType::CertificateHostMismatch => Token::CertificateHostMismatch,
+        ResultType::CertificateNotTrusted => Token::CertificateNotTrusted,
+        _ => Token::CertificateCheckFailed,
+    }
+}
+
+const fn policy_token(result: ResultType) -> Token {
+    match result {
+        ResultType::StsPolicyInvalid => Token::PolicyInvalid,
+        ResultType::StsWebpkiInvalid => Token::PolicyHostCertificate,
+        _ => Token::PolicyFetchError,
+    }
+}
+
 const fn certificate_remedy(result: ResultType) -> &'static str {
     match result {
-        ResultType::CertificateExpired => "its administrator must renew it",
-        ResultType::CertificateHostMismatch => "it must carry the MX host's name as a DNS name in its subjectAltName",
-        ResultType::CertificateNotTrusted => "it must be issued by a public CA and be sent with its intermediates",
-        _ => "its administrator must repair TLS there",
+        ResultType::CertificateExpired => "The host's administrator must renew the certificate.",
+        ResultType::CertificateHostMismatch => {
+            "The host's administrator must install a certificate that has the host's name as a DNS name in its subjectAltName."
+        }
+        ResultType::CertificateNotTrusted => {
+            "The host's administrator must install a certificate of a public CA, with its intermediates."
+        }
+        _ => "The host's administrator must repair TLS.",
     }
 }
 
@@ -252,7 +294,7 @@ fn short(answer: &Answer) -> String {
     let id = answer.held().map_or("", |h| h.id.as_str());
     let source = match (answer.source(), answer.pinned_until()) {
         (_, Some(_)) => ", pinned by the operator",
-        (Source::CachedAfterFailure, _) => ", from the cache",
+        (Source::CachedAfterFailure, _) => ", cached",
         _ => "",
     };
     let mode = answer.policy().map_or(Mode::None, Policy::mode);

@@ -50,7 +50,7 @@ fn a_fault(ground: &Ground, fault: impl Fn(&Ground), error: &str, mend: impl Fn(
             "{fresh}"
         );
         warns(&fresh, error);
-        warns(&fresh, "the policy is kept in memory alone");
+        warns(&fresh, "The new policy is kept in memory only.");
         // A domain without a policy has nothing to lose.
         assert_eq!(ask(context, "nopolicy.test").warning(), None);
     };

@@ -122,7 +122,7 @@ fn the_owner_writes_and_the_group_reads() {
         let fetched = asks("wild.test");
         assert_eq!((fetched.source(), fetched.mode()), (Source::Fresh, Mode::Enforce));
         warns(&fetched, "wild.test: Permission denied");
-        warns(&fetched, "the policy is kept in memory alone");
+        warns(&fetched, "The new policy is kept in memory only.");
         assert_eq!(ground.files(), ["good.test"]);
         thread::sleep(MEMORY);
         let asked = ground.lab.counters();
@@ -148,7 +148,10 @@ fn the_owner_writes_and_the_group_reads() {
                 .unwrap()
         });
         let shown = String::from_utf8(shown.stdout).unwrap();
-        assert!(shown.contains("what it fetches it keeps in memory alone"), "{shown}");
+        assert!(
+            shown.contains("policies that it fetches are kept in memory only"),
+            "{shown}"
+        );
 
         // What the owner knows better counts.
         publish(ground, "newer");
@@ -223,7 +226,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         fs::write(ground.file("good.test"), file.replace("mode: none", "mode: testing")).unwrap();
         let repaired = mail(ground, PYTHON, "good.test");
         assert_eq!((repaired.source(), repaired.mode()), (Source::Fresh, Mode::Enforce));
-        warns(&repaired, "the digest does not fit");
+        warns(&repaired, "the checksum does not match");
 
         // Asked in the future, fetched in the future: DNS is asked now, and its id brings the real policy.
         for fetched in [now, now + CENTURY, u64::MAX] {

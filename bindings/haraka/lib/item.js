@@ -9,6 +9,8 @@ const Session = require('./session')
 
 // Where other plugins find what became of the attempts (see the README).
 const ITEM = Symbol.for('haraka-plugin-mta-sts')
+// How many hosts a bounce names.
+const MOST_NAMED = 5
 // On an MX: the name by which the policy knows it. Haraka replaces `exchange` by an address.
 const HOST = Symbol('MX host name')
 
@@ -83,10 +85,9 @@ class Item {
     try {
       this.answer = await this.#plugin.resolver.lookup(this.#domain, { deadline: this.#plugin.deadline() })
       this.trouble = ''
-      this.#plugin.warn_of_cache(this.answer.warning)
     } catch (err) {
       const can_have_none = err.code === 'ERR_MTASTS_NAME' || err.code === 'ERR_MTASTS_ADDRESS'
-      this.trouble = can_have_none ? '' : `nothing is known of the MTA-STS policy of ${this.#domain}: ${err.message}`
+      this.trouble = can_have_none ? '' : `cannot look up the MTA-STS policy of ${this.#domain}: ${err.message}`
     }
   }
 
@@ -120,7 +121,10 @@ class Item {
 
   async try_deliver() {
     if (this.#hmail.mxlist.length > 0 || !this.#refused) return this.#haraka.try_deliver()
-    return this.#wait(this.#verdict(this.#domain, { kind: 'no-host-left' }).sentence)
+    const failed = this.results.filter(({ action }) => action === 'skip-host')
+    const hosts = failed.slice(0, MOST_NAMED).map(({ host, reasonCode }) => `${host}: ${reasonCode}`)
+    const { sentence } = this.#verdict(this.#domain, { kind: 'no-host-left' })
+    return this.#wait(hosts.length > 0 ? `${sentence} [${hosts.join('; ')}]` : sentence)
   }
 
   try_deliver_host_on_socket(mx, address, port, socket) {
@@ -145,10 +149,10 @@ class Item {
       const now = await this.#plugin.resolver.recheck(this.#domain, { deadline: this.#plugin.deadline() })
       const asks = ({ mode, id, mx }) => JSON.stringify([mode, id, mx])
       if (asks(now) === asks(this.answer)) return false
-      this.#plugin.lognotice(`${now.explanation}; the policy is new, the mail is tried once more`, this.#hmail)
+      this.#plugin.lognotice(`${now.explanation}; this policy is new, so the mail is tried once more`, this.#hmail)
       return true
     } catch (err) {
-      this.#plugin.logerror(`no look for a newer MTA-STS policy of ${this.#domain}: ${err.message}`, this.#hmail)
+      this.#plugin.logerror(`cannot look for a newer MTA-STS policy of ${this.#domain}: ${err.message}`, this.#hmail)
       return false
     }
   }
@@ -165,7 +169,8 @@ class Item {
     if (first && (this.answer.mode !== 'none' || result === null)) return verdict
     this.results.push({ time: new Date(), host, address, action, result, reasonCode })
     const level = !passes ? 'logwarn' : result ? 'lognotice' : 'loginfo'
-    this.#plugin[level](sentence, this.#hmail)
+    const token = reasonCode.split(':', 1)[0] || action
+    this.#plugin[level](`mtasts[${token}]: ${sentence}`, this.#hmail)
     return verdict
   }
 
@@ -175,7 +180,8 @@ class Item {
     } catch (err) {
       // A name in an MX record that is no host name: no policy can list it.
       const action = this.enforces ? 'skip-host' : 'deliver'
-      return { action, result: null, reasonCode: '', sentence: `${err.message} (an MX record of ${this.#domain})` }
+      const reasonCode = this.enforces ? 'mx-host-not-in-policy' : ''
+      return { action, result: null, reasonCode, sentence: `${err.message} (an MX record of ${this.#domain})` }
     }
   }
 

@@ -52,7 +52,7 @@ describe('settings', () => {
     refused({ nat64Prefixes: ['2001:db8::/65'] }, /^nat64_prefixes: .*RFC 6052/)
     refused({ txtLifeMin: 'soon' }, /^txt_life_min: /)
     refused({ exceptions: '/nowhere' }, /\/nowhere/)
-    refused({ cacheDirectory: '/var/lib/mtasts' }, /^cache_directory: there is no such setting/)
+    refused({ cacheDirectory: '/var/lib/mtasts' }, /^cache_directory: unknown setting/)
     refused({ config: '/nowhere.toml' }, /^\/nowhere\.toml: /)
   })
 
@@ -92,7 +92,7 @@ describe('settings', () => {
     const wrong = file(t, 'mtasts.toml', 'timeout = "5s"\nretries = 3\n')
     assert.throws(() => new Resolver({ config: wrong }), {
       code: 'ERR_MTASTS_SETTINGS',
-      message: `${wrong}: retries: there is no such setting`,
+      message: `${wrong}: retries: unknown setting`,
     })
   })
 

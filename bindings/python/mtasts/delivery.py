@@ -258,7 +258,7 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
         # Address literals too: whoever may name a recipient could lead us to any host inside.
         raise PermanentError(501, f"5.1.3 {error.reason}".encode()) from None
     except Error as error:
-        raise TemporaryError(451, f"4.4.3 the MTA-STS policy of {domain}: {error.reason}".encode()) from error
+        raise TemporaryError(451, f"4.4.3 cannot look up the MTA-STS policy of {domain}: {error.reason}".encode()) from error
     try:
         hosts = await mx_hosts(door, answer.domain)
     except PermanentError:
@@ -275,7 +275,7 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
         error.recipients = {written[to]: said for to, said in error.recipients.items()}
         raise
     except Error as error:
-        raise TemporaryError(451, f"4.3.5 no certificate can be checked: {error.reason}".encode()) from error
+        raise TemporaryError(451, f"4.3.5 cannot check certificates: {error.reason}".encode()) from error
     return {written[to]: said for to, said in refused.items()}
 
 
@@ -361,7 +361,9 @@ async def _connect(door: Door, answer: Answer, host: str) -> Session:
         if not noted and (refused or last or (seen is not Seen.NAME and verdict.result)):
             noted = True
             door.results.add(Result(time.time(), host, answer, verdict))
-            logger.log(logging.WARNING if verdict.result else logging.INFO, "%s", verdict.sentence)
+            token = verdict.reason_code.partition(":")[0] or verdict.action.name.lower()
+            level = logging.WARNING if verdict.result else logging.INFO
+            logger.log(level, "mtasts[%s]: %s", token, verdict.sentence)
         if verdict.action is Action.DEFER:
             raise PolicyError(answer, verdict, {})
         if refused:

@@ -20,8 +20,8 @@ use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
 use crate::protocol::names::Domain;
 use crate::protocol::record::PolicyId;
-use crate::protocol::text::Line;
 use crate::sender::lookup::{Ask, Flight, Lookup, NotAsked, fair_time};
+use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Hurried, Share};
 use crate::sys::lock::Lock;
@@ -50,17 +50,18 @@ impl LazyRoots {
     }
 
     /// What is to be told of the roots that were read, once.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<Notice> {
         let warning = self.read.get()?.warning()?;
-        (!self.told.swap(true, Ordering::Relaxed)).then_some(warning)
+        let first = !self.told.swap(true, Ordering::Relaxed);
+        first.then(|| Notice::new(Token::CaCertificateSkipped, warning))
     }
 
     /// Why no policy can be fetched, and what the administrator is to do.
     fn missing(&self, error: &RootsError) -> String {
         match (&self.ca_file, error) {
-            (Some(_), _) => format!("{error}; repair that file, or change the setting ca_file"),
+            (Some(_), _) => format!("{error}. Repair that file, or change the setting ca_file."),
             (None, RootsError::NoBundle { .. }) => error.to_string(),
-            (None, _) => format!("{error}; repair that file, or install the package ca-certificates anew"),
+            (None, _) => format!("{error}. Repair that file, or reinstall the package ca-certificates."),
         }
     }
 
@@ -81,7 +82,7 @@ struct Turn {
     store: Option<Store>,
     lock: RefCell<Option<Lock>>,
     /// Why the lock was not had.
-    without: RefCell<Option<String>>,
+    without: RefCell<Option<Notice>>,
     roots: RootSource,
     /// Whether it is DNS or a policy host for which the lookup waits now, and nothing of this host's own.
     waits_for_others: Arc<AtomicBool>,
@@ -116,18 +117,19 @@ impl Flight for Turn {
 
 /// What the administrator should know of a lock that was not had. Who may not write to the directory has none, and that is
 /// told with what could not be written.
-fn without_lock(domain: &Domain, locks: &Path, patience: Duration, error: &io::Error) -> Option<String> {
+fn without_lock(domain: &Domain, locks: &Path, patience: Duration, error: &io::Error) -> Option<Notice> {
     use io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, TimedOut};
     let locks = locks.display();
-    match error.kind() {
-        PermissionDenied | NotFound | ReadOnlyFilesystem | QuotaExceeded => None,
-        TimedOut => Some(format!(
-            "{domain} was looked up without its lock in {locks}, which another process has held for {:.1} s: if that is said \
-             again, see which process is stopped or hangs (fuser -v {locks})",
+    let sentence = match error.kind() {
+        PermissionDenied | NotFound | ReadOnlyFilesystem | QuotaExceeded => return None,
+        TimedOut => format!(
+            "{domain} was looked up without its lock in {locks}: another process has held the lock for {:.1} s. If this \
+             line appears again, find the process that is stopped or hangs: fuser -v {locks}",
             patience.as_secs_f64()
-        )),
-        _ => Some(format!("{domain} was looked up without its lock in {locks}: {error}")),
-    }
+        ),
+        _ => format!("{domain} was looked up without its lock in {locks}: {error}"),
+    };
+    Some(Notice::new(Token::LookupNotLocked, sentence))
 }
 
 impl Shared {
@@ -177,7 +179,7 @@ impl Shared {
                 entry.note_use(now);
             }
             let answer = lookup.run(&mut entry, ask, now, deadline);
-            let answer = answer.map(|answer| answer.with_warning(turn.without.take().map(Line::from)));
+            let answer = answer.map(|answer| answer.with_warning(turn.without.take()));
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((answer, entry.clone()));
             let store = turn.store.as_ref();
@@ -212,7 +214,7 @@ impl Shared {
                 }
                 // The thread hangs where it has to do with this host alone.
                 None => {
-                    let why = "the time was over while files of this host were read".to_owned();
+                    let why = "the time ran out while this host was reading its own files".to_owned();
                     let answer = Lookup::not_asked(&known.entry, why, now)?;
                     (known.entry.clone(), answer)
                 }
