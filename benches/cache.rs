@@ -7,6 +7,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::sender::context::unix_now;
 use mtasts::{Context, Domain, Mode, Settings};

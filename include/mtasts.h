@@ -142,6 +142,39 @@
 // `mtasts_answer_defer_until` says until when it waits.
 #define MTASTS_SOURCE_COULD_NOT_LEARN 5
 
+// There was no session: the host was passed over by its name, or did not answer.
+#define MTASTS_CHANNEL_NONE 0
+
+// The session went on in clear.
+#define MTASTS_CHANNEL_CLEAR 1
+
+// The session went on under TLS, whether or not the certificate is good.
+#define MTASTS_CHANNEL_TLS 2
+
+// An event under an MTA-STS policy: `sts` in a report.
+#define MTASTS_POLICY_STS 2
+
+// An event of a domain without a policy, or with one of mode none: `no-policy-found` in a report.
+#define MTASTS_POLICY_NONE 9
+
+// There are MX hosts, and each was tried or passed over.
+#define MTASTS_NO_HOST_LEFT 0
+
+// The MX lookup says that the domain does not exist (NXDOMAIN).
+#define MTASTS_NO_HOST_NXDOMAIN 1
+
+// The MX lookup says that the domain has no MX record (NODATA).
+#define MTASTS_NO_HOST_NODATA 2
+
+// The one MX record is `.`: the domain takes no mail (RFC 7505).
+#define MTASTS_NO_HOST_NULL_MX 3
+
+// The size of the name of an MX host in an `mtasts_event`, with its NUL.
+#define MTASTS_HOST_SIZE 256
+
+// The size of an IP address in an `mtasts_event`, with its NUL.
+#define MTASTS_ADDRESS_SIZE 46
+
 // Deliver to this host, by whatever other rules the MTA has.
 #define MTASTS_ACTION_DELIVER 1
 
@@ -199,6 +232,11 @@
 // UTF-8 on one line, closed by a NUL, free of control characters, and live as long as it does.
 typedef struct mtasts_answer mtasts_answer;
 
+// One attempt to deliver to one MX host. It remembers what was seen there. It keeps its answer alive, so the answer may be
+// freed before it. One thread at a time may use an attempt; different attempts are independent. It has no descriptor, no
+// thread and no lock: a child of `fork` may go on with its copy and must free it, which changes nothing for the parent.
+typedef struct mtasts_attempt mtasts_attempt;
+
 // A context: settings, the cache, and the way to the network. For any number of threads at once, and for any child of
 // the process that made it.
 typedef struct mtasts_context mtasts_context;
@@ -222,24 +260,6 @@ typedef struct mtasts_error {
     // What is wrong, in plain words on one line, closed by a NUL.
     char message[MTASTS_MESSAGE_SIZE];
 } mtasts_error;
-
-// Some octets, such as one certificate in DER. The caller's own.
-typedef struct mtasts_octets {
-    // Where they begin.
-    const uint8_t *data;
-    // How many there are.
-    size_t length;
-} mtasts_octets;
-
-// The result of a certificate check. The caller's own; set `size` to `sizeof(mtasts_check)` before the call.
-typedef struct mtasts_check {
-    // `sizeof(mtasts_check)`, set by the caller.
-    size_t size;
-    // 0 for a good certificate, else the result type (RFC 8460 4.3).
-    int32_t result;
-    // What is wrong in plain words, closed by a NUL; empty for a good one. Fit for a failure-reason-code.
-    char reason[MTASTS_REASON_SIZE];
-} mtasts_check;
 
 // What the MTA saw at an MX host. The caller's own; set `size` to `sizeof(mtasts_seen)`.
 typedef struct mtasts_seen {
@@ -266,6 +286,56 @@ typedef struct mtasts_decision {
     // One line for the log: what is wrong and what to do about it. Closed by a NUL.
     char sentence[MTASTS_SENTENCE_SIZE];
 } mtasts_decision;
+
+// The other side of a session, for the report. The caller's own; set `size` to `sizeof(mtasts_peer)`.
+typedef struct mtasts_peer {
+    // `sizeof(mtasts_peer)`, set by the caller.
+    size_t size;
+    // One of `MTASTS_CHANNEL_*`: how far the session came.
+    int32_t channel;
+    // The IP address of the host as text, NUL-terminated, without brackets and zone; may be NULL.
+    const char *address;
+    // The IP address that the connection came from, likewise; may be NULL.
+    const char *local_address;
+} mtasts_peer;
+
+// What a report counts of one session (RFC 8460 4.4). The caller's own; set `size` to `sizeof(mtasts_event)` before the
+// call. The policy's text and its patterns are those of the answer, if its mode is not `MTASTS_MODE_NONE`; else none.
+typedef struct mtasts_event {
+    // `sizeof(mtasts_event)`, set by the caller.
+    size_t size;
+    // `MTASTS_POLICY_STS` or `MTASTS_POLICY_NONE`.
+    int32_t policy_type;
+    // 0 for a success, else the result type of the failure (RFC 8460 4.3).
+    int32_t result;
+    // The MX host, closed by a NUL: a host name in A-labels and lower case, or one clean line if the MX record names
+    // something else.
+    char host[MTASTS_HOST_SIZE];
+    // The address of the host, closed by a NUL; empty if there is none.
+    char address[MTASTS_ADDRESS_SIZE];
+    // The address that the connection came from, closed by a NUL; empty if there is none.
+    char local_address[MTASTS_ADDRESS_SIZE];
+    // The failure-reason-code, closed by a NUL; empty for a success.
+    char reason_code[MTASTS_REASON_SIZE];
+} mtasts_event;
+
+// Some octets, such as one certificate in DER. The caller's own.
+typedef struct mtasts_octets {
+    // Where they begin.
+    const uint8_t *data;
+    // How many there are.
+    size_t length;
+} mtasts_octets;
+
+// The result of a certificate check. The caller's own; set `size` to `sizeof(mtasts_check)` before the call.
+typedef struct mtasts_check {
+    // `sizeof(mtasts_check)`, set by the caller.
+    size_t size;
+    // 0 for a good certificate, else the result type (RFC 8460 4.3).
+    int32_t result;
+    // What is wrong in plain words, closed by a NUL; empty for a good one. Fit for a failure-reason-code.
+    char reason[MTASTS_REASON_SIZE];
+} mtasts_check;
 
 // A lookup that is complete. The caller's own; set `size` to `sizeof(mtasts_completion)` before the call.
 typedef struct mtasts_completion {
@@ -393,11 +463,121 @@ const char *mtasts_answer_explanation(const struct mtasts_answer *answer);
 // `answer` is NULL or alive; `host` is NULL or has `length` octets.
 int32_t mtasts_answer_allows(const struct mtasts_answer *answer, const char *host, size_t length);
 
+// Whether a host that fails the policy gets no mail: 1 if the mode is `MTASTS_MODE_ENFORCE`, else 0. A session with an MX
+// host then needs TLS with a certificate that passes. 0 also if `answer` is NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+int32_t mtasts_answer_enforces(const struct mtasts_answer *answer);
+
+// Whether a policy asks anything of the MX hosts: 1 if the mode is `MTASTS_MODE_ENFORCE` or `MTASTS_MODE_TESTING`, else 0.
+// If not, no host is judged. 0 also if `answer` is NULL.
+//
+// # Safety
+// `answer` is NULL or alive.
+int32_t mtasts_answer_applies(const struct mtasts_answer *answer);
+
+// Whether two answers for a domain, such as one before and one of `mtasts_recheck`, say the same: the mode, the id and the
+// MX patterns. When the policy was fetched does not count, because a refresh changes that each day. If they differ, mail
+// that was refused under one of them deserves another attempt before it is bounced (RFC 8461 5).
+//
+// Returns 1 or 0, or `MTASTS_E_ARGUMENT` if one of them is NULL.
+//
+// # Safety
+// `answer` and `other` are NULL or alive.
+int32_t mtasts_answer_is_same_policy(const struct mtasts_answer *answer,
+                                     const struct mtasts_answer *other);
+
 // Frees an answer and all that it lent. NULL is fine.
 //
 // # Safety
 // `answer` is NULL or alive, and is not used again.
 void mtasts_answer_free(struct mtasts_answer *answer);
+
+// Begins an attempt to deliver to one MX host. Make one for each host, and a new one for each further session with the
+// same host, such as at another of its addresses.
+//
+// `host` is the name in the MX record, before any CNAME, with or without a root dot; if the domain has no MX record it is
+// the domain itself. `length` counts its octets, or is `MTASTS_NUL_TERMINATED`. A name that is not a host name (an IP
+// address, an underscore, octets that are not UTF-8) is no error: the verdicts say what happens with such a host.
+//
+// Returns `MTASTS_OK` with the attempt in `out`, to be freed with `mtasts_attempt_free`; or `MTASTS_E_ARGUMENT`.
+//
+// # Safety
+// `answer` is NULL or alive; `host` is NULL or has `length` octets; `out` is NULL or points to a pointer; `error` is NULL
+// or points to an `mtasts_error` whose size is set.
+int32_t mtasts_attempt_new(const struct mtasts_answer *answer,
+                           const char *host,
+                           size_t length,
+                           struct mtasts_attempt **out,
+                           struct mtasts_error *error);
+
+// Says what the MTA must do after this sight and all before it. Show it `MTASTS_SEEN_NAME` before you connect, then what
+// the EHLO reply, the STARTTLS reply or the TLS handshake showed; obey each verdict.
+//
+// After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
+// enforced, mail is delivered, and the verdict keeps naming the first failure.
+//
+// `seen.kind` is one of `MTASTS_SEEN_*` but `MTASTS_SEEN_NO_HOST_LEFT`, for which there is
+// `mtasts_verdict_without_host`.
+//
+// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`; then the sight does not count.
+//
+// # Safety
+// `attempt` is NULL or alive and not in use by another thread; `seen` is NULL or points to an `mtasts_seen` whose size is
+// set; `out` is NULL or points to an `mtasts_decision` whose size is set; `error` is NULL or points to an `mtasts_error`
+// whose size is set.
+int32_t mtasts_attempt_saw(struct mtasts_attempt *attempt,
+                           const struct mtasts_seen *seen,
+                           struct mtasts_decision *out,
+                           struct mtasts_error *error);
+
+// Ends an attempt: what a TLS report counts of it (RFC 8460 4), at most one event for each attempt, a failure or a
+// success. Call it when the session is over, or when the host was passed over; never twice, since the second call gives
+// nothing.
+//
+// * Under a policy: a failure if the host failed it, also by its name alone; a success if its certificate was good;
+//   nothing for a host that did not answer.
+// * If the policy could not be fetched or renewed, a session with a host that did not fail is a failure of the policy.
+// * Without a policy: a success if TLS came about; a failure if STARTTLS was not offered or refused, or the handshake
+//   failed.
+//
+// `peer` may be NULL if there was no session.
+//
+// Returns 1 with the event in `out`; 0 if there is nothing to count; or `MTASTS_E_ARGUMENT`, and the attempt goes on.
+//
+// # Safety
+// `attempt` is NULL or alive and not in use by another thread; `peer` is NULL or points to an `mtasts_peer` whose size is
+// set and whose texts are NULL or NUL-terminated; `out` is NULL or points to an `mtasts_event` whose size is set; `error`
+// is NULL or points to an `mtasts_error` whose size is set.
+int32_t mtasts_attempt_finish(struct mtasts_attempt *attempt,
+                              const struct mtasts_peer *peer,
+                              struct mtasts_event *out,
+                              struct mtasts_error *error);
+
+// Frees an attempt. NULL is fine. An attempt that was not finished counts nowhere.
+//
+// # Safety
+// `attempt` is NULL or alive, and is not used again.
+void mtasts_attempt_free(struct mtasts_attempt *attempt);
+
+// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
+//
+// If every host was passed over (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
+// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the answer of DNS is the
+// one that can be forged: the mail waits, and the sentence says which contradicts which. NODATA is no contradiction if
+// the policy lists the domain itself. In all other cases the action is one of the two that deliver: do what you do
+// without MTA-STS, such as to bounce mail to a domain that does not exist. None of this is an event for a report.
+//
+// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
+//
+// # Safety
+// `answer` is NULL or alive; `out` is NULL or points to an `mtasts_decision` whose size is set; `error` is NULL or points
+// to an `mtasts_error` whose size is set.
+int32_t mtasts_verdict_without_host(const struct mtasts_answer *answer,
+                                    int32_t why,
+                                    struct mtasts_decision *out,
+                                    struct mtasts_error *error);
 
 // Lists the domains that the cache holds something of, in alphabetical order; whether that can be read and still counts
 // is another matter: ask `mtasts_lookup_cached`, which counts as use of the domain. Without a cache directory, the
@@ -447,6 +627,12 @@ int32_t mtasts_purge(const struct mtasts_context *context,
                      const char *domain,
                      size_t length,
                      struct mtasts_error *error);
+
+// Whether mail may go to the host: 1 for `MTASTS_ACTION_DELIVER` and `MTASTS_ACTION_DELIVER_AND_REPORT`, else 0.
+int32_t mtasts_action_delivers(int32_t action);
+
+// Whether the mail waits, and no other host of the domain is to be tried now: 1 for `MTASTS_ACTION_DEFER`, else 0.
+int32_t mtasts_action_defers(int32_t action);
 
 // Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root at the time, and the host's name
 // among the DNS names of the subjectAltName (never the common name, never an IP address; `*` for the whole left-most

@@ -2,7 +2,7 @@
 #![forbid(unsafe_code)]
 
 use crate::cache::entry::Entry;
-use crate::network::dns::{self, DnsError, Mx, Txt};
+use crate::network::dns;
 use crate::network::https;
 use crate::protocol::names::Domain;
 use crate::sender::answer::Answer;
@@ -18,12 +18,9 @@ pub fn helper_message(domain: &Domain, message: &[u8], now: u64) -> Option<Resul
     )
 }
 
-/// The TXT records and the MX records of a name.
-pub type Answers = (Result<Txt, DnsError>, Result<Vec<Mx>, DnsError>);
-
 /// What is made of the octets of an answer to a question for the TXT, and for the MX records of a name.
 #[must_use]
-pub fn dns_answer(message: &[u8], name: &str) -> Option<Answers> {
+pub fn dns_answer(message: &[u8], name: &str) -> Option<dns::OfMessage> {
     dns::of_message(message, name)
 }
 

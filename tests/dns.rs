@@ -1,14 +1,13 @@
 //! The resolver against name servers on real sockets.
 
-mod dns_server;
-
 use std::time::{Duration, Instant};
 
-use dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::Domain;
-use mtasts::network::dns::{Dns, DnsError, Mx, Resolver, Txt};
+use mtasts::network::dns::{Answered, Dns, DnsError, Mx, Resolver};
+use mtasts_kit::dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
+use mtasts_kit::{Child, give_up_root};
 
 const RECORD: &[u8] = b"v=STSv1; id=20260101T000000;";
 
@@ -23,15 +22,16 @@ fn server(zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (DnsServer,
 }
 
 /// What one name server's reply to any question becomes.
-fn txt_of(reply: Reply) -> Result<Txt, DnsError> {
+fn txt_of(reply: Reply) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
     let (_server, resolver) = server(move |_| reply.clone());
     resolver.txt("_mta-sts.example.com", soon())
 }
 
-fn records(records: &[&[u8]], ttl: u64) -> Result<Txt, DnsError> {
-    Ok(Txt {
-        records: records.iter().map(|r| r.to_vec()).collect(),
+fn records(records: &[&[u8]], ttl: u64) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
+    Ok(Answered {
+        data: records.iter().map(|r| r.to_vec()).collect(),
         ttl: Duration::from_secs(ttl),
+        authenticated: false,
     })
 }
 
@@ -243,7 +243,7 @@ fn a_truncated_answer_is_asked_again_over_tcp() {
         ),
     });
     let found = resolver.txt("_mta-sts.example.com", soon()).expect("an answer");
-    assert_eq!(found.records.len(), 200);
+    assert_eq!(found.data.len(), 200);
     assert_eq!(server.asked().iter().map(|a| a.tcp).collect::<Vec<_>>(), [false, true]);
 }
 
@@ -369,7 +369,9 @@ fn both_families_are_asked() {
         _ => Reply::answers(vec![address(&asked.name, "2001:db8::1")]),
     });
     assert_eq!(
-        resolver.addresses("mta-sts.example.com", soon()),
+        resolver
+            .addresses("mta-sts.example.com", soon())
+            .map(|found| found.data),
         ips(&["2001:db8::1", "192.0.2.1", "192.0.2.2"])
     );
 }
@@ -388,7 +390,8 @@ fn one_family_is_enough() {
             _ => other.clone(),
         });
         let start = Instant::now();
-        assert_eq!(resolver.addresses("mta-sts.example.com", soon()), ips(&["192.0.2.1"]));
+        let found = resolver.addresses("mta-sts.example.com", soon());
+        assert_eq!(found.map(|found| found.data), ips(&["192.0.2.1"]));
         assert!(start.elapsed() < at_most, "{:?}", start.elapsed());
     }
 }
@@ -431,6 +434,7 @@ fn mx_records_come_in_their_order() {
             .mx(&Domain::parse(domain).expect(domain), soon())
             .expect("records");
         records
+            .data
             .into_iter()
             .map(|Mx { preference, exchange }| format!("{preference} {exchange}"))
             .collect::<Vec<_>>()
@@ -466,7 +470,7 @@ fn the_servers_of_the_system_are_asked() {
         assert!(status.success(), "{program} {arguments:?}");
     }
     let resolver = Resolver::system();
-    let asked = || resolver.txt("_mta-sts.example.com", soon()).map(|txt| txt.records);
+    let asked = || resolver.txt("_mta-sts.example.com", soon()).map(|txt| txt.data);
     for ip in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
         DnsServer::start_at(ip, move |asked| {
             Reply::answers(vec![txt(&asked.name, 60, &[ip.as_bytes()])])
@@ -488,28 +492,55 @@ fn the_servers_of_the_system_are_asked() {
 #[test]
 fn without_a_thread_there_is_an_error() {
     let (server, resolver) = server(|asked| Reply::answers(vec![txt(&asked.name, 60, &[RECORD])]));
-    // SAFETY: the child calls nothing but system calls and code that works in a forked child by design, and ends
-    // without coming back here.
-    let child = unsafe { libc::fork() };
-    if child == 0 {
+    let child = Child::start(|| {
         let none = libc::rlimit {
             rlim_cur: 0,
             rlim_max: 0,
         };
-        // SAFETY: a valid pointer; the others take numbers.
-        let ready = unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) == 0 && libc::setuid(65534) == 0 };
+        // SAFETY: a valid pointer.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) }, 0);
+        give_up_root();
         let result = resolver.txt("_mta-sts.example.com", soon());
-        let told = matches!(result, Err(DnsError::Own(words)) if words.starts_with("cannot start a thread"));
-        // SAFETY: ends the child at once.
-        unsafe { libc::_exit(if ready && told { 0 } else { 1 }) };
-    }
-    assert!(child > 0, "fork: {}", std::io::Error::last_os_error());
-    let mut status = -1;
-    // SAFETY: a valid pointer and a child of ours.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert_eq!(status, 0);
+        let told = matches!(&result, Err(DnsError::Own(words)) if words.starts_with("cannot start a thread"));
+        assert!(told, "{result:?}");
+    });
+    child.ends_well(Duration::from_secs(10));
     assert_eq!(server.asked().len(), 0);
     resolver
         .txt("_mta-sts.example.com", soon())
         .expect("the parent is as it was");
+}
+
+/// The AD bit of the name servers is passed on, and one answer without it on the way takes it away.
+#[test]
+fn an_answer_is_authenticated_if_every_answer_on_the_way_is() {
+    let (_server, resolver) = server(|asked| {
+        let owner = asked.name.as_str();
+        let records = match (owner, asked.kind) {
+            ("alias.example" | "half.example", _) => vec![cname(owner, 60, "elsewhere.example")],
+            (_, RecordType::TXT) => vec![txt(owner, 60, &[RECORD])],
+            (_, RecordType::MX) => vec![mx(owner, 10, "mx.example")],
+            (_, RecordType::A) => vec![address(owner, "192.0.2.1")],
+            _ => vec![address(owner, "2001:db8::1")],
+        };
+        let is_authentic = match owner {
+            "none.example" | "half.example" => false,
+            "v4.example" => asked.kind == RecordType::A,
+            _ => true,
+        };
+        let reply = Reply::answers(records);
+        if is_authentic { reply.authentic() } else { reply }
+    });
+    let txt = |name| resolver.txt(name, soon()).expect("a record").authenticated;
+    assert!(txt("good.example") && txt("alias.example"));
+    assert!(!txt("none.example") && !txt("half.example"));
+    let addresses = |name| resolver.addresses(name, soon()).expect("addresses").authenticated;
+    assert!(addresses("good.example") && !addresses("v4.example"));
+    let mx = |name| {
+        resolver
+            .mx(&Domain::parse(name).expect(name), soon())
+            .expect("records")
+            .authenticated
+    };
+    assert!(mx("good.example") && !mx("none.example"));
 }

@@ -16,8 +16,6 @@ mod large;
 mod places;
 #[path = "exim/privileges.rs"]
 mod privileges;
-#[path = "attacks/processes.rs"]
-mod processes;
 #[path = "exim/sessions.rs"]
 mod sessions;
 #[path = "exim/silent.rs"]

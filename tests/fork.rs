@@ -13,54 +13,15 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mtasts::{Context, Domain, Settings, Source};
-
-const USER: u32 = 65534;
+use mtasts_kit::{Child, give_up_root};
 
 /// Runs `host` in a process of an ordinary user; it must come to its end in time.
 fn as_a_host(host: impl FnOnce()) {
-    let child = child_of(|| {
-        // SAFETY: plain system calls; the process gives up being root.
-        unsafe {
-            assert_eq!(
-                libc::setgroups(0, std::ptr::null()),
-                0,
-                "this test needs root: sudo make test"
-            );
-            assert_eq!(libc::setresgid(USER, USER, USER), 0);
-            assert_eq!(libc::setresuid(USER, USER, USER), 0);
-        }
+    let child = Child::start(|| {
+        give_up_root();
         host();
     });
-    ends_well(child, Duration::from_secs(240));
-}
-
-/// Forks. A panic in the child is its failure; it never returns to the test harness.
-fn child_of(work: impl FnOnce()) -> i32 {
-    // SAFETY: this is what is tested: the child uses the library whatever the parent's threads were doing.
-    match unsafe { libc::fork() } {
-        -1 => panic!("fork: {}", std::io::Error::last_os_error()),
-        0 => {
-            let done = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            // SAFETY: leaves without the destructors of the parent.
-            unsafe { libc::_exit(i32::from(done.is_err())) }
-        }
-        child => child,
-    }
-}
-
-fn ends_well(child: i32, patience: Duration) {
-    let end = Instant::now() + patience;
-    let mut status = 0;
-    // SAFETY: our own child and a valid place for its status.
-    while unsafe { libc::waitpid(child, &raw mut status, libc::WNOHANG) } == 0 {
-        if Instant::now() > end {
-            // SAFETY: our own child.
-            unsafe { libc::kill(child, libc::SIGKILL) };
-            panic!("the child hangs");
-        }
-        thread::sleep(Duration::from_millis(1));
-    }
-    assert_eq!(status, 0, "the child failed");
+    child.ends_well(Duration::from_secs(240));
 }
 
 /// A name server that says NXDOMAIN to everything, and tells the id and the port of each question.
@@ -108,12 +69,12 @@ fn siblings_never_share_dns_ids_or_ports() {
         let context = context(server, &dir);
         // A warm parent: it has asked before.
         asks(&context, "warm.example");
-        let children: Vec<i32> = (0..16)
-            .map(|n| child_of(|| asks(&context, &format!("child{n}.example"))))
+        let children: Vec<Child> = (0..16)
+            .map(|n| Child::start(|| asks(&context, &format!("child{n}.example"))))
             .collect();
         children
             .into_iter()
-            .for_each(|child| ends_well(child, Duration::from_secs(30)));
+            .for_each(|child| child.ends_well(Duration::from_secs(30)));
     });
     let (ids, ports): (BTreeSet<u16>, BTreeSet<u16>) = told.try_iter().unzip();
     // Two of seventeen random ids of 16 bits are equal once in 480 runs, three once in a million.
@@ -142,7 +103,7 @@ fn two_thousand_forks_of_a_busy_parent_and_none_hangs() {
             }
             for n in 0..2000 {
                 let context = context.clone();
-                let child = child_of(move || {
+                let child = Child::start(move || {
                     let known = context
                         .lookup_cached(&Domain::parse("cached.example").unwrap())
                         .unwrap();
@@ -150,12 +111,12 @@ fn two_thousand_forks_of_a_busy_parent_and_none_hangs() {
                     asks(&context, &format!("fork{n}.example"));
                     if n % 20 == 0 {
                         // A child's child, and freeing in the child.
-                        let grandchild = child_of(|| asks(&context, &format!("grandchild{n}.example")));
-                        ends_well(grandchild, Duration::from_secs(20));
+                        let grandchild = Child::start(|| asks(&context, &format!("grandchild{n}.example")));
+                        grandchild.ends_well(Duration::from_secs(20));
                         drop(context);
                     }
                 });
-                ends_well(child, Duration::from_secs(30));
+                child.ends_well(Duration::from_secs(30));
             }
             stop.store(true, Ordering::Relaxed);
         });
@@ -179,10 +140,10 @@ fn a_child_that_does_nothing_disturbs_nobody() {
                     asks(&context, &format!("parent{count}.example"));
                 }
             });
-            let idle: Vec<i32> = (0..20)
+            let idle: Vec<Child> = (0..20)
                 .map(|_| {
                     thread::sleep(Duration::from_millis(3));
-                    child_of(|| {
+                    Child::start(|| {
                         loop {
                             thread::sleep(Duration::from_secs(60));
                         }
@@ -195,13 +156,7 @@ fn a_child_that_does_nothing_disturbs_nobody() {
                 abort();
             }
             stop.store(true, Ordering::Relaxed);
-            for child in idle {
-                // SAFETY: our own children.
-                unsafe {
-                    libc::kill(child, libc::SIGKILL);
-                    libc::waitpid(child, std::ptr::null_mut(), 0);
-                }
-            }
+            drop(idle);
         });
     });
 }

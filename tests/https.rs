@@ -1,25 +1,20 @@
 //! Fetching policies from policy hosts on real sockets: the `fetch` vectors, and what hosts do besides.
 
-mod dns_server;
-#[allow(dead_code, reason = "each test binary uses its own part")]
-mod pki;
-mod policy_server;
-
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dns_server::{DnsServer, Reply, address, cname};
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::network::addresses::Rule;
 use mtasts::network::dns::Resolver;
 use mtasts::network::https::{FetchError, Https, PolicyHost};
 use mtasts::protocol::policy::MAX_POLICY;
 use mtasts::{Domain, ResultType, Roots};
-use pki::{Authority, Host, host, root, roots, self_signed_host};
-use policy_server::{BlackHole, PolicyServer, Stream, add_address, isolate};
+use mtasts_kit::dns_server::{DnsServer, Reply, address, cname};
+use mtasts_kit::pki::{self, Authority, Host, host, root, roots, self_signed_host};
+use mtasts_kit::policy_server::{BlackHole, PolicyServer, Stream, add_address, isolate};
 use rcgen::{DnType, date_time_ymd};
 use serde_json::Value;
 

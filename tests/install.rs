@@ -12,13 +12,11 @@ use std::process::Command;
 #[path = "capi/build.rs"]
 mod build;
 #[allow(dead_code, reason = "each test program uses a part of it")]
-mod pki;
-#[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "capi/run.rs"]
 mod run;
 
 use build::{library, root};
-use pki::command;
+use mtasts_kit::pki::command;
 use run::{Bench, Who};
 
 /// The largest stripped library, in octets: it is mapped into every process of a mail server.

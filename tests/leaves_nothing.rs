@@ -1,23 +1,19 @@
 //! After a question to DNS and a fetch nothing is left: no thread, no descriptor. One test only, because it counts
 //! those of the whole process.
 
-mod dns_server;
-#[allow(dead_code, reason = "each test binary uses its own part")]
-mod pki;
-mod policy_server;
-
 use std::collections::BTreeSet;
 use std::fs::{read_dir, read_link};
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use dns_server::{DnsServer, Reply, address, txt};
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::Domain;
 use mtasts::network::dns::{Dns, DnsError, Resolver};
 use mtasts::network::https::{Https, PolicyHost};
-use policy_server::{PolicyServer, isolate};
+use mtasts_kit::dns_server::{DnsServer, Reply, address, txt};
+use mtasts_kit::pki;
+use mtasts_kit::policy_server::{PolicyServer, isolate};
 
 fn threads() -> BTreeSet<String> {
     read_dir("/proc/self/task")

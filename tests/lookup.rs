@@ -3,61 +3,29 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use mtasts::{Answer, Context, Domain, Mode, ResultType, Settings, Source};
-use mtasts_lab::{self as lab, Change, Https, Lab, Policy, policy_text};
-
-/// Whom root's helper becomes in these tests.
-const USER: u32 = 65534;
-
-/// Runs a test on a test Internet of its own, in a directory of its own.
-fn on_the_internet(name: &str, test: impl FnOnce(&Lab, &Path) + Send + 'static) {
-    let dir = std::env::temp_dir().join(format!("mtasts-lookup-{}-{name}", std::process::id()));
-    let at = dir.clone();
-    // A thread of its own, because its namespaces are for good.
-    let run = move || {
-        lab::isolate(&at).unwrap();
-        let lab = Lab::start(&at).unwrap();
-        let cache = at.join("cache");
-        test(&lab, &cache);
-    };
-    thread::spawn(run).join().unwrap();
-    let _ = std::fs::remove_dir_all(&dir);
-}
-
-fn settings(cache: &Path) -> Settings {
-    let mut settings = Settings::default();
-    settings.set("cache_dir", cache.to_str().unwrap()).unwrap();
-    settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
-    settings
-}
+use mtasts::{Context, Domain, Mode, ResultType, Source};
+use mtasts_kit::{USER, ask, on_the_internet, settings};
+use mtasts_lab::{self as lab, Change, Https, Policy, policy_text};
 
 /// A context as a new process has it: nothing in memory.
 fn context(cache: &Path) -> Context {
-    Context::new(settings(cache))
-}
-
-fn lookup(context: &Context, domain: &str) -> Arc<Answer> {
-    context
-        .lookup(&Domain::parse(domain).unwrap(), Duration::from_secs(12))
-        .unwrap_or_else(|e| panic!("{domain}: {e}"))
+    Context::new(settings(cache, &[]))
 }
 
 /// A change takes effect at once where the TXT record is asked for each time.
 fn impatient(cache: &Path) -> Context {
-    let mut settings = settings(cache);
-    settings.set("txt_life_min", "0s").unwrap();
-    settings.set("txt_life_max", "0s").unwrap();
-    Context::new(settings)
+    Context::new(settings(cache, &[("txt_life_min", "0s"), ("txt_life_max", "0s")]))
 }
 
 #[test]
 fn every_domain_of_the_test_internet() {
-    on_the_internet("all", |_, cache| {
+    on_the_internet("all", |internet| {
+        let cache = &internet.cache;
         let table = lab::table();
         let next = AtomicUsize::new(0);
         let wrong = Mutex::new(Vec::new());
@@ -66,7 +34,7 @@ fn every_domain_of_the_test_internet() {
             for _ in 0..24 {
                 scope.spawn(|| {
                     while let Some(entry) = table.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let answer = lookup(&context, &entry.name);
+                        let answer = ask(&context, &entry.name);
                         let source = answer.source();
                         let result = answer.failure().and_then(|f| f.result).map(ResultType::name);
                         let right = match entry.policy {
@@ -108,14 +76,15 @@ fn one_of_many_processes() {
     let context = context(Path::new(&cache));
     thread::scope(|scope| {
         for _ in 0..20 {
-            scope.spawn(|| assert_eq!(lookup(&context, "good.test").mode(), Mode::Enforce));
+            scope.spawn(|| assert_eq!(ask(&context, "good.test").mode(), Mode::Enforce));
         }
     });
 }
 
 #[test]
 fn eight_processes_of_twenty_threads_fetch_once() {
-    on_the_internet("once", |lab, cache| {
+    on_the_internet("once", |internet| {
+        let (lab, cache) = (&internet.lab, &internet.cache);
         let start = |_| {
             let mut process = std::process::Command::new(std::env::current_exe().unwrap());
             process
@@ -134,7 +103,8 @@ fn eight_processes_of_twenty_threads_fetch_once() {
 /// Root's helpers are forked by many threads at once, while others of the process resolve, shake hands and allocate.
 #[test]
 fn helpers_of_a_busy_process_never_hang() {
-    on_the_internet("busy", |_, cache| {
+    on_the_internet("busy", |internet| {
+        let cache = &internet.cache;
         let context = context(cache);
         thread::scope(|scope| {
             for _ in 0..16 {
@@ -153,13 +123,14 @@ fn helpers_of_a_busy_process_never_hang() {
 
 #[test]
 fn a_policy_survives_a_restart_and_every_failure() {
-    on_the_internet("survives", |lab, cache| {
-        let first = lookup(&context(cache), "good.test");
+    on_the_internet("survives", |internet| {
+        let (lab, cache) = (&internet.lab, &internet.cache);
+        let first = ask(&context(cache), "good.test");
         assert_eq!((first.source(), first.mode()), (Source::Fresh, Mode::Enforce));
         let asked = lab.counters();
 
         // A new process, inside the life of the TXT record: no network at all.
-        let hit = lookup(&context(cache), "good.test");
+        let hit = ask(&context(cache), "good.test");
         assert_eq!(hit.source(), Source::Cached);
         assert_eq!(hit.held(), first.held());
         assert_eq!(lab.counters(), asked, "a hit touches no network");
@@ -196,7 +167,7 @@ fn a_policy_survives_a_restart_and_every_failure() {
         for change in failures {
             lab.reset().unwrap();
             lab.set("good.test", change.clone()).unwrap();
-            let kept = lookup(&impatient(cache), "good.test");
+            let kept = ask(&impatient(cache), "good.test");
             assert_eq!(
                 (kept.source(), kept.mode()),
                 (Source::CachedAfterFailure, Mode::Enforce),
@@ -214,7 +185,7 @@ fn a_policy_survives_a_restart_and_every_failure() {
         lab.reset().unwrap();
         lab.set("good.test", Change::publish("new6", policy_text("none", &[], 60)))
             .unwrap();
-        let replaced = lookup(&impatient(cache), "good.test");
+        let replaced = ask(&impatient(cache), "good.test");
         assert_eq!((replaced.source(), replaced.mode()), (Source::Fresh, Mode::None));
         assert!(
             replaced
@@ -226,10 +197,11 @@ fn a_policy_survives_a_restart_and_every_failure() {
 
 #[test]
 fn a_failed_fetch_is_not_tried_again_for_five_minutes_by_any_process() {
-    on_the_internet("pause", |lab, cache| {
+    on_the_internet("pause", |internet| {
+        let (lab, cache) = (&internet.lab, &internet.cache);
         lab.set("good.test", Change::https(Https::Status500)).unwrap();
         for _ in 0..24 {
-            let answer = lookup(&impatient(cache), "good.test");
+            let answer = ask(&impatient(cache), "good.test");
             assert_eq!(answer.source(), Source::CouldNotLearn);
             assert_eq!(answer.failure().unwrap().result, Some(ResultType::StsPolicyFetchError));
         }
@@ -243,7 +215,7 @@ fn a_failed_fetch_is_not_tried_again_for_five_minutes_by_any_process() {
             },
         )
         .unwrap();
-        assert_eq!(lookup(&impatient(cache), "good.test").source(), Source::Fresh);
+        assert_eq!(ask(&impatient(cache), "good.test").source(), Source::Fresh);
     });
 }
 
@@ -251,7 +223,8 @@ fn a_failed_fetch_is_not_tried_again_for_five_minutes_by_any_process() {
 /// not wait five minutes for its policy.
 #[test]
 fn an_impatient_caller_keeps_nobody_from_a_policy() {
-    on_the_internet("hurry", |lab, cache| {
+    on_the_internet("hurry", |internet| {
+        let (lab, cache) = (&internet.lab, &internet.cache);
         let good = Domain::parse("good.test").unwrap();
         lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
         let hurried = context(cache).lookup(&good, Duration::from_secs(1)).unwrap();
@@ -262,23 +235,23 @@ fn an_impatient_caller_keeps_nobody_from_a_policy() {
             "not known to be at fault: {hurried}"
         );
         lab.set("good.test", Change::https(Https::Ok)).unwrap();
-        assert_eq!(lookup(&context(cache), "good.test").source(), Source::Fresh);
+        assert_eq!(ask(&context(cache), "good.test").source(), Source::Fresh);
     });
 }
 
 #[test]
 fn first_contact_with_a_broken_dns_waits_where_it_is_asked_to() {
-    on_the_internet("first", |lab, cache| {
+    on_the_internet("first", |internet| {
+        let (lab, cache) = (&internet.lab, &internet.cache);
         lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
         assert_eq!(
-            lookup(&impatient(cache), "good.test").defer_until(),
+            ask(&impatient(cache), "good.test").defer_until(),
             None,
             "by default mail flows"
         );
         let waiting = |wait: &str| {
-            let mut settings = settings(cache);
-            settings.set("first_contact_defer", wait).unwrap();
-            lookup(&Context::new(settings), "good.test").defer_until()
+            let settings = settings(cache, &[("first_contact_defer", wait)]);
+            ask(&Context::new(settings), "good.test").defer_until()
         };
         let until = waiting("1h").expect("waits");
         assert_eq!(
@@ -289,35 +262,37 @@ fn first_contact_with_a_broken_dns_waits_where_it_is_asked_to() {
         thread::sleep(Duration::from_millis(1100));
         assert_eq!(waiting("1s"), None, "and then it flows");
         lab.reset().unwrap();
-        assert_eq!(lookup(&impatient(cache), "good.test").source(), Source::Fresh);
+        assert_eq!(ask(&impatient(cache), "good.test").source(), Source::Fresh);
     });
 }
 
 #[test]
 fn before_a_bounce_a_newer_policy_is_asked_for() {
-    on_the_internet("recheck", |lab, cache| {
+    on_the_internet("recheck", |internet| {
+        let (lab, cache) = (&internet.lab, &internet.cache);
         let context = context(cache);
-        let old = lookup(&context, "good.test");
+        let old = ask(&context, "good.test");
         lab.set(
             "good.test",
             Change::publish("moved", policy_text("enforce", &["mx2.good.test"], 86_400)),
         )
         .unwrap();
         assert_eq!(
-            lookup(&context, "good.test").held(),
+            ask(&context, "good.test").held(),
             old.held(),
             "inside the life of the TXT record"
         );
         let new = context.recheck(old.domain(), Duration::from_secs(12)).unwrap();
         assert_eq!(new.held().unwrap().id, "moved");
-        assert_eq!(lookup(&context, "good.test").held(), new.held());
+        assert_eq!(ask(&context, "good.test").held(), new.held());
     });
 }
 
 #[test]
 fn root_writes_nothing_and_asks_nothing() {
-    on_the_internet("root", |_, cache| {
-        lookup(&context(cache), "good.test");
+    on_the_internet("root", |internet| {
+        let cache = &internet.cache;
+        ask(&context(cache), "good.test");
         let files: BTreeSet<PathBuf> = std::fs::read_dir(cache).unwrap().map(|f| f.unwrap().path()).collect();
         assert_eq!(files, BTreeSet::from([cache.join(".lock"), cache.join("good.test")]));
         for file in files {
@@ -335,7 +310,7 @@ fn root_writes_nothing_and_asks_nothing() {
             refused.contains("belongs to root") && refused.contains("install -d -m 2770"),
             "{refused}"
         );
-        let missing = Context::new(settings(Path::new("/nonexistent/cache")));
+        let missing = Context::new(settings(Path::new("/nonexistent/cache"), &[]));
         assert!(
             missing
                 .lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(12))
@@ -346,17 +321,18 @@ fn root_writes_nothing_and_asks_nothing() {
 
 #[test]
 fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
-    on_the_internet("faults", |_, cache| {
+    on_the_internet("faults", |internet| {
+        let cache = &internet.cache;
         // Rubbish in the file's place is replaced by the next fetch.
         for rubbish in ["", "mtasts 1 0000\n\n", "mtasts 9 newer\n"] {
             std::fs::write(cache.join("good.test"), rubbish).unwrap();
-            let answer = lookup(&context(cache), "good.test");
+            let answer = ask(&context(cache), "good.test");
             assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
             assert!(
                 answer.warning().is_some_and(|w| w.contains("good.test is ignored")),
                 "{answer}"
             );
-            assert_eq!(lookup(&context(cache), "good.test").source(), Source::Cached);
+            assert_eq!(ask(&context(cache), "good.test").source(), Source::Cached);
         }
         // A link is not followed, neither to read nor to write.
         let target = cache.parent().unwrap().join("target");
@@ -364,18 +340,18 @@ fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
         let before = std::fs::read(&target).unwrap();
         std::fs::remove_file(cache.join("good.test")).unwrap();
         std::os::unix::fs::symlink(&target, cache.join("good.test")).unwrap();
-        assert_eq!(lookup(&context(cache), "good.test").source(), Source::Fresh);
+        assert_eq!(ask(&context(cache), "good.test").source(), Source::Fresh);
         assert!(cache.join("good.test").symlink_metadata().unwrap().is_file());
         assert_eq!(std::fs::read(&target).unwrap(), before);
         // A directory that everyone may write to is not believed.
         std::fs::set_permissions(cache, PermissionsExt::from_mode(0o777)).unwrap();
-        let answer = lookup(&context(cache), "good.test");
+        let answer = ask(&context(cache), "good.test");
         assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
         assert!(answer.warning().is_some_and(|w| w.contains("chmod o-w")), "{answer}");
         std::fs::set_permissions(cache, PermissionsExt::from_mode(0o2770)).unwrap();
         // A directory that the helper may not write to: the answer holds, and the log says why it is not kept.
         std::fs::set_permissions(cache, PermissionsExt::from_mode(0o550)).unwrap();
-        let answer = lookup(&context(cache), "testing.test");
+        let answer = ask(&context(cache), "testing.test");
         assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Testing));
         assert!(
             answer.warning().is_some_and(|w| w.contains("Permission denied")),
@@ -386,16 +362,20 @@ fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
 
 #[test]
 fn the_cache_alone_answers_without_the_network() {
-    on_the_internet("alone", |lab, cache| {
+    on_the_internet("alone", |internet| {
+        let (lab, cache) = (&internet.lab, &internet.cache);
         let context = context(cache);
         let domain = Domain::parse("good.test").unwrap();
         let unknown = context.lookup_cached(&domain).unwrap();
         assert_eq!((unknown.source(), unknown.mode()), (Source::CouldNotLearn, Mode::None));
         assert_eq!(lab.counters().dns.len(), 0);
-        lookup(&context, "good.test");
+        ask(&context, "good.test");
         assert_eq!(context.lookup_cached(&domain).unwrap().mode(), Mode::Enforce);
         assert_eq!(
-            Context::new(settings(cache)).lookup_cached(&domain).unwrap().mode(),
+            Context::new(settings(cache, &[]))
+                .lookup_cached(&domain)
+                .unwrap()
+                .mode(),
             Mode::Enforce
         );
     });

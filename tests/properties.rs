@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
 use mtasts::{Domain, Entry, Policy, PolicyId, ResultType, Roots};
+use mtasts_kit::pki;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -15,9 +16,6 @@ use proptest::sample::select;
 mod hostile;
 #[path = "properties/invariants.rs"]
 mod invariants;
-#[path = "pki/mod.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod pki;
 
 /// Pieces of good texts and arbitrary ones between them.
 fn pieces(good: &'static [&'static str], most: usize) -> impl Strategy<Value = Vec<u8>> {
@@ -220,8 +218,9 @@ fn entry() -> impl Strategy<Value = Entry> {
     });
     let txt = (any::<u64>(), any::<u64>()).prop_map(|(at, next)| TxtSeen { at, next });
     let failed = (id(), any::<u64>(), 301..=303, any::<String>());
-    let failed = failed
-        .prop_map(|(id, at, result, detail)| FailedFetch::new(id, at, ResultType::from_code(result).unwrap(), &detail));
+    let failed = failed.prop_map(|(id, at, result, detail)| {
+        FailedFetch::new(id, at, ResultType::from_number(result).unwrap(), &detail)
+    });
     let times: [_; 6] = std::array::from_fn(|_| prop::option::of(any::<u64>()));
     let parts = (
         prop::option::of(held),

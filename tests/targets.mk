@@ -33,12 +33,12 @@ lint:
 	cargo fmt --all --check
 	cargo clippy -- -D warnings
 	cargo clippy --package mtasts-cli -- -D warnings
-	cargo clippy --workspace --all-targets --features lab -- -D warnings
+	cargo clippy --workspace --exclude mtasts-node --all-targets --features lab -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
 	command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked
-	cargo deny check licenses bans sources
+	cargo deny --workspace --exclude mtasts-fuzz check licenses bans sources
 # The advisories are a repository of their own; where it cannot be had, that is no verdict.
-	@if cargo deny fetch db 2>/dev/null; then cargo deny check advisories; \
+	@if cargo deny fetch db 2>/dev/null; then cargo deny --workspace --exclude mtasts-fuzz check advisories; \
 	else echo "lint: the advisory database cannot be had from here; advisories are not checked"; fi
 
 # A quarter of an hour of bad weather, of which `make test` has half a minute: make soak SECONDS=900 SEED=

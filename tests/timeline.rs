@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
-use mtasts::network::dns::{Dns, DnsError, Mx, Txt};
+use mtasts::network::dns::{Answered, Dns, DnsError, Mx};
 use mtasts::network::https::{FetchError, Https};
 use mtasts::sender::lookup::{Ask, Lookup};
 use mtasts::sender::settings::Settings;
@@ -19,7 +20,7 @@ struct Script {
 }
 
 impl Dns for Script {
-    fn txt(&self, name: &str, _: Instant) -> Result<Txt, DnsError> {
+    fn txt(&self, name: &str, _: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
         assert_eq!(name, "_mta-sts.example.com");
         let ttl = Duration::from_secs(300);
         match self.event.lock().unwrap()["dns"].as_str().unwrap() {
@@ -27,19 +28,20 @@ impl Dns for Script {
             "temperror" => Err(DnsError::ServFail),
             id => {
                 let id = id.strip_prefix("id:").unwrap();
-                Ok(Txt {
-                    records: vec![format!("v=STSv1; id={id};").into_bytes()],
+                Ok(Answered {
+                    data: vec![format!("v=STSv1; id={id};").into_bytes()],
                     ttl,
+                    authenticated: false,
                 })
             }
         }
     }
 
-    fn addresses(&self, _: &str, _: Instant) -> Result<Vec<IpAddr>, DnsError> {
+    fn addresses(&self, _: &str, _: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         unreachable!()
     }
 
-    fn mx(&self, _: &Domain, _: Instant) -> Result<Vec<Mx>, DnsError> {
+    fn mx(&self, _: &Domain, _: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
         unreachable!()
     }
 }
@@ -197,7 +199,7 @@ fn first_contact_waits_for_the_policy_host_too() {
             (Source::CouldNotLearn, Some(T + HOUR)),
             "{first}"
         );
-        let verdict = mtasts::verdict(&first, &domain, &mtasts::Seen::Name);
+        let verdict = mtasts::verdict(&first, &domain.clone().into(), &mtasts::Seen::Name);
         assert_eq!(verdict.action, mtasts::Action::Defer);
         assert!(
             verdict.sentence.contains("https://mta-sts.example.com"),

@@ -19,10 +19,7 @@ use rcgen::{
 };
 use rustls_pki_types::UnixTime;
 
-#[allow(dead_code, reason = "each test program uses a part of it")]
-mod pki;
-
-use pki::{Authority, Directory, Host, command, host, intermediate, root, self_signed_host};
+use mtasts_kit::pki::{self, Authority, Directory, Host, command, host, intermediate, root, self_signed_host};
 
 const MX: &str = "mx1.example.com";
 
@@ -135,7 +132,12 @@ impl Bench {
     fn own(&self, name: &str) -> Result<(), CertificateFailure> {
         let roots = Roots::from_file(&self.roots).expect("a root");
         let chain: Vec<&[u8]> = self.chain(name).certificates.iter().map(Vec::as_slice).collect();
-        check_chain(&chain, &Domain::parse(MX).expect("a name"), &roots, UnixTime::now())
+        check_chain(
+            &chain,
+            &Domain::parse(MX).expect("a name"),
+            roots.anchors(),
+            UnixTime::now(),
+        )
     }
 
     /// Serves each chain of [`SAID`], asks the client, and tells where its code is not the one that is pinned, or

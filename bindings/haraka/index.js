@@ -60,7 +60,7 @@ exports.warn_about_outbound_ini = function () {
 }
 
 // Milliseconds for a lookup. It has to be over before Haraka gives up the hook, and may take a second longer than this.
-exports.deadline = function () {
+exports.time_for_lookup = function () {
   const { lookup_timeout } = this.cfg
   const hook = this.timeout > 0 ? Math.max(this.timeout - 2, this.timeout / 2) : Infinity
   return Math.min(lookup_timeout, hook) * 1000

@@ -1,4 +1,4 @@
-/** What a domain asks of the hosts that send it mail (RFC 8461 3.2). */
+/** What a domain asks of senders (RFC 8461 3.2, 5). */
 export type Mode = 'enforce' | 'testing' | 'none'
 
 /** Where an answer came from. */
@@ -23,35 +23,35 @@ export type Action = 'deliver' | 'deliver-and-report' | 'skip-host' | 'defer'
 
 /** What was seen at an MX host. Spread a {@link CertificateCheck} into that of a certificate. */
 export type Seen =
-  /** Nothing yet but its name: before connecting. */
+  /** Only the name of the host so far: before connecting. */
   | { kind: 'name' }
-  /** STARTTLS stands not in its answer to EHLO. */
-  | { kind: 'no-starttls' }
-  /** It refused the STARTTLS command. */
+  /** The host's EHLO reply does not offer STARTTLS. */
+  | { kind: 'starttls-not-offered' }
+  /** The host refused the STARTTLS command, with whatever code. */
   | { kind: 'starttls-refused' }
-  /** The handshake failed, but not over the certificate. */
+  /** The TLS handshake failed for a reason other than the certificate. */
   | { kind: 'handshake-failed'; reason?: string }
-  /** The certificate was checked for the name of this host; `result` is null for a good one. */
+  /** The host's certificate was checked for the name in the MX record; `result` is null for a good one. */
   | { kind: 'certificate'; result?: ResultType | null; reason?: string }
-  /** Every host was tried or skipped. */
+  /** Every host was tried or skipped; none is left. */
   | { kind: 'no-host-left' }
 
 /** What to do with an MX host, and why. */
 export interface Verdict {
   action: Action
-  /** What a report calls the failure; null where there is none to report. */
+  /** What a report calls the failure; null if there is none to report. */
   result: ResultType | null
-  /** The failure-reason-code of a report; empty where there is none. */
+  /** The failure-reason-code for a report; empty if there is none. */
   reasonCode: string
-  /** One line for the log: what is wrong and what to do about it. */
+  /** One line for the log: what is wrong, and what to do about it. */
   sentence: string
 }
 
-/** What a certificate check gave. */
+/** The result of a certificate check. */
 export interface CertificateCheck {
   /** Null for a good certificate. */
   result: ResultType | null
-  /** What is wrong, in plain words; empty for a good one. */
+  /** What is wrong, in plain words; empty for a good certificate. */
   reason: string
 }
 
@@ -60,96 +60,106 @@ export class Answer {
   private constructor()
   /** The policy domain, in A-labels and lower case. */
   readonly domain: string
-  /** What the domain asks for; 'none' also where it has no policy. */
+  /** What the domain asks for. 'none' also if it has no policy. */
   readonly mode: Mode
   readonly source: Source
   /** The id of the policy. */
   readonly id: string | null
   /** When the policy was fetched. */
   readonly fetched: Date | null
-  /** The last second at which the policy counts. */
+  /** The last second at which the policy is in force. */
   readonly expires: Date | null
-  /** Until when mail waits, by the setting `first_contact_defer`. */
+  /** Until when mail must wait (setting `firstContactDefer`). */
   readonly deferUntil: Date | null
   /** The MX patterns of the policy. */
   readonly mx: readonly string[]
-  /** The policy as the policy host sent it, for the policy-string of a report. A stranger's text. */
+  /** The policy as the policy host sent it, for the policy-string of a report. The domain's owner wrote it: escape it. */
   readonly policyText: string | null
-  /** What stood in the way of a current policy, where it is to be reported. */
+  /** The result type of what prevented a current policy, if it is to be reported. */
   readonly result: ResultType | null
-  /** The same in plain words, or why there is no policy. */
+  /** What prevented a current policy, or why there is none, in plain words. */
   readonly detail: string
   /** What is wrong with the cache on this host. */
   readonly warning: string
-  /** The whole answer in one sentence for a log. */
+  /** The whole answer in one sentence for the log. */
   readonly explanation: string
-  /** Whether a pattern of the policy allows this MX host: the name in the MX record. False for what is no host name. */
-  matchMx(host: string): boolean
+  /** Whether a pattern of the policy matches this MX host (the name in the MX record). False for what is not a host name. */
+  allowsMx(host: string): boolean
   /** What to do with this MX host: ask before connecting, and again after the TLS handshake. */
   verdict(host: string, seen: Seen): Verdict
   toJSON(): Record<string, unknown>
 }
 
-/** The settings of a resolver; those not given are the host's (mtasts.toml(5)). Times are milliseconds or such as '5m'. */
+/**
+ * The settings of a resolver (mtasts.toml(5)). A setting that is not given has the value of this host. A time is a number of
+ * milliseconds or a text such as '5m'.
+ */
 export interface Settings {
-  /** A settings file in place of the host's; null: none at all. */
+  /** A settings file to read instead of the host's. Null: no file. */
   config?: string | null
-  /** Where the policies are kept; null: in memory alone. */
+  /** The directory of the cache. Null: keep policies in memory only. */
   cacheDir?: string | null
-  /** Roots to trust in place of the system's: a PEM file. */
+  /** How many domains the cache may hold. */
+  cacheMax?: number
+  /** How many domains the cache may hold below one registered domain. */
+  cacheMaxPerParent?: number
+  /** A PEM file of trust anchors to use instead of the system's. */
   caFile?: string
-  /** Name servers in place of those of /etc/resolv.conf. */
+  /** Name servers to ask instead of those of /etc/resolv.conf. */
   nameservers?: readonly string[]
-  /** The longest time for one lookup, 1s to 10m. */
+  /** The time limit for one lookup, 1s to 10m. */
   timeout?: string | number
-  /** Addresses or networks in which policy hosts may be although they are not public. */
+  /** Addresses or networks in which a policy host may be although they are not public. */
   allowAddresses?: readonly string[]
-  /** Prefixes of this network's NAT64: an address below one is judged by the IPv4 address that it carries. */
+  /** NAT64 prefixes of this network: an address below one is judged by the IPv4 address that it carries (RFC 6052). */
   nat64Prefixes?: readonly string[]
-  /** How long mail waits where DNS fails for a domain of which nothing is known. */
+  /** How long to defer mail if DNS fails for a domain never seen before. */
   firstContactDefer?: string | number
+  /** How long this process may wait in total for silent hosts, 5s to 1h; each further one gets little more than a second. */
+  silenceBudget?: string | number
+  /** The shortest and the longest time for which a TXT record is not looked up again. */
   txtLifeMin?: string | number
   txtLifeMax?: string | number
-  /** A file of domains for which nothing is enforced; null: none. */
+  /** A file of domains for which nothing is enforced. Null: none. */
   exceptions?: string | null
-  /** Takes what the administrator should know, one line at a time. */
+  /** Is called with what the administrator should know, one line at a time. */
   log?: (line: string) => void
 }
 
 export interface LookupOptions {
   /**
-   * Milliseconds from now; then the answer is what the cache knows (root, which does not read it itself, gets
-   * ERR_MTASTS_SYSTEM). At most the setting `timeout`, which is the default.
+   * The time limit in milliseconds, at most the setting `timeout`, which is the default. When it is over, the answer is what
+   * the cache has (a process of root does not read the cache itself and gets ERR_MTASTS_UNAVAILABLE).
    */
-  deadline?: number
-  /** Rejects the promise with its reason. What is still learnt goes to the cache. */
+  timeout?: number
+  /** Rejects the promise with the signal's reason. What the lookup finds afterwards still goes to the cache. */
   signal?: AbortSignal
 }
 
-/** Looks policies up, with settings and a cache of its own. A program needs one. */
+/** Looks up policies, with settings and a cache of its own. A program needs one. */
 export class Resolver {
   /** @throws {MtaStsError} ERR_MTASTS_SETTINGS, with the file, the key and the reason. */
   constructor(settings?: Settings)
   /**
-   * The roots that count, a PEM file; null: those of the system. For programs whose TLS (`tls.connect`, `ca`) is to trust
+   * The PEM file of trust anchors in use; null: those of the system. For programs whose TLS (`tls.connect`, `ca`) is to trust
    * the same for MX hosts.
    */
   readonly caFile: string | null
   /**
    * The answer for the domain of a recipient: from the cache, else from DNS and HTTPS (RFC 8461 5.1). That there is no
-   * policy, or that none could be learnt, is an answer and not an error.
+   * policy, or that none could be determined, is an answer and not an error.
    */
   lookup(domain: string, options?: LookupOptions): Promise<Answer>
-  /** What the cache knows, at once. */
+  /** What the cache has, at once. */
   lookupCached(domain: string): Answer
-  /** Asks whether there is a newer policy, whatever the cache says: before mail is bounced (RFC 8461 5). */
+  /** Asks DNS and the policy host for a newer policy, whatever the cache has: before mail is bounced (RFC 8461 5). */
   recheck(domain: string, options?: LookupOptions): Promise<Answer>
   /**
-   * Checks the certificate chain of an MX host (RFC 8461 4.2), each in DER, the host's own first. The first call reads
-   * the roots.
+   * Checks the certificate chain of an MX host (RFC 8461 4.2), each certificate in DER, the host's own first. The first call
+   * reads the trust anchors.
    */
   verifyCertificate(host: string, chain: readonly Uint8Array[], at?: Date): CertificateCheck
-  /** Gives everything up: lookups under way reject with ERR_MTASTS_CANCELLED. Answers stay valid. */
+  /** Ends the resolver: lookups under way reject with ERR_MTASTS_CANCELLED. Answers stay valid. */
   close(): void
 }
 
@@ -161,37 +171,42 @@ export function lookupCached(domain: string): Answer
 export function recheck(domain: string, options?: LookupOptions): Promise<Answer>
 /** {@link Resolver.verifyCertificate} with the settings of this host. */
 export function verifyCertificate(host: string, chain: readonly Uint8Array[], at?: Date): CertificateCheck
-/** {@link Answer.matchMx} as a function. */
-export function matchMx(answer: Answer, host: string): boolean
+/** {@link Answer.allowsMx} as a function. */
+export function allowsMx(answer: Answer, host: string): boolean
 /** {@link Answer.verdict} as a function. */
 export function verdict(answer: Answer, host: string, seen: Seen): Verdict
 
-/** What the code of a failed TLS connection is called: `error.code`, or `socket.authorizationError`. */
-export function failureFromNode(code: string): CertificateCheck
+/** The result type for Node's code of a failed TLS connection: `error.code`, or `socket.authorizationError`. */
+export function fromNode(code: string): CertificateCheck
 
-/** For tls.connect: only DNS names of the subjectAltName count (RFC 8461 4.2), where Node also takes the common name. */
+/** For tls.connect: only DNS names of the subjectAltName count (RFC 8461 4.2). Node's own function accepts the common name. */
 export function checkServerIdentity(hostname: string, cert: { raw: Uint8Array }): Error | undefined
 
-/** `code` says what went wrong; under ERR_MTASTS_SYSTEM and ERR_MTASTS_PANIC nothing is known: let the mail wait. */
+/**
+ * `code` says what went wrong. ERR_MTASTS_UNAVAILABLE and ERR_MTASTS_DEFECT say nothing about the domain: defer its mail.
+ */
 export class MtaStsError extends Error {
   private constructor()
   readonly code:
-    /** No domain or host name; as the domain of a mail it can have no policy. */
+    /** Not a valid domain or host name. Such a mail domain cannot have a policy: deliver as usual. */
     | 'ERR_MTASTS_NAME'
-    /** An IP address, for which there is no policy (RFC 8461 3.4). */
+    /** An IP address, which cannot have a policy (RFC 8461 3.4): deliver as usual. */
     | 'ERR_MTASTS_ADDRESS'
-    /** A setting is wrong. */
+    /** A setting or a settings file is wrong. */
     | 'ERR_MTASTS_SETTINGS'
-    /** The system refused what the lookup needs: no process, no thread, no roots, no usable cache directory. */
-    | 'ERR_MTASTS_SYSTEM'
+    /**
+     * No answer is possible: this host refused what the call needs (a process, a thread, a descriptor, root certificates, a
+     * usable cache directory). Defer the mail.
+     */
+    | 'ERR_MTASTS_UNAVAILABLE'
     /** The resolver was closed while the lookup was under way. */
     | 'ERR_MTASTS_CANCELLED'
     /** The resolver was closed before. */
     | 'ERR_MTASTS_CLOSED'
-    /** An argument is out of its range. */
+    /** An argument is out of range. */
     | 'ERR_MTASTS_ARGUMENT'
-    /** A defect of the library. */
-    | 'ERR_MTASTS_PANIC'
+    /** A defect of the library. Defer the mail, and report the defect. */
+    | 'ERR_MTASTS_DEFECT'
 }
 
 export const Mode: Readonly<{ ENFORCE: 'enforce'; TESTING: 'testing'; NONE: 'none' }>

@@ -4,7 +4,7 @@ const addon = require('./lib/addon')
 const { Answer } = require('./lib/answer')
 const { MtaStsError, wrongType } = require('./lib/error')
 const { Resolver } = require('./lib/resolver')
-const { checkServerIdentity, failureFromNode } = require('./lib/tls')
+const { checkServerIdentity, fromNode } = require('./lib/tls')
 
 // The words of the library as constants: `certificate-expired` is CERTIFICATE_EXPIRED.
 function constants(words) {
@@ -29,14 +29,14 @@ module.exports = {
   MtaStsError,
   Resolver,
   ResultType: constants(addon.resultNames()),
+  allowsMx(answer, mxHost) {
+    mustBeAnswer(answer)
+    return answer.allowsMx(mxHost)
+  },
   checkServerIdentity,
-  failureFromNode,
+  fromNode,
   lookup: async (domain, options) => ofHost().lookup(domain, options),
   lookupCached: (domain) => ofHost().lookupCached(domain),
-  matchMx(answer, mxHost) {
-    mustBeAnswer(answer)
-    return answer.matchMx(mxHost)
-  },
   recheck: async (domain, options) => ofHost().recheck(domain, options),
   verdict(answer, mxHost, seen) {
     mustBeAnswer(answer)

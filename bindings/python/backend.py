@@ -71,7 +71,9 @@ def _build_command(target):
     if _with_zig():
         triple = f"{platform.machine()}-unknown-linux-gnu"
         build, where = ["cargo-zigbuild", "zigbuild", f"--target={triple}.{OLDEST_GLIBC}"], target / triple
-    build += ["--release", "--locked", "--bin=mtasts", "--features=cli", f"--manifest-path={CRATE / 'Cargo.toml'}"]
+    # Without --locked: the lock file of a source distribution also names packages of workspace members that it lacks.
+    # Cargo removes these and keeps every version.
+    build += ["--release", "--package=mtasts-cli", f"--manifest-path={CRATE / 'Cargo.toml'}"]
     subprocess.check_call(build)
     SCRIPTS.mkdir(parents=True, exist_ok=True)
     shutil.copy2(where / "release" / "mtasts", SCRIPTS / "mtasts")

@@ -5,6 +5,7 @@
 //! makes a crowd crowds out himself. Before that goes what protects nobody, and what was never of use again.
 
 use std::cmp::Reverse;
+use std::hash::{BuildHasher, RandomState};
 
 use crate::cache::entry::Entry;
 use crate::protocol::names::Domain;
@@ -14,6 +15,23 @@ const DAY: u64 = 86_400;
 const PUBLIC: [&str; 14] = [
     "ac", "co", "com", "edu", "gob", "gov", "govt", "ltd", "net", "nom", "or", "org", "ne", "go",
 ];
+
+/// One in so many new entries looks how many there are, for that takes longer than a write. Which one, nobody can tell.
+const LOOKS: u64 = 16;
+
+/// How many entries there may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Below one parent domain.
+    pub per_parent: usize,
+    /// In all.
+    pub in_all: usize,
+}
+
+/// Whether the new entry of this domain is one that looks how many there are.
+pub(super) fn looks(domain: &Domain) -> bool {
+    RandomState::new().hash_one(domain.as_str()).is_multiple_of(LOOKS)
+}
 
 /// What an entry is worth. The least goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -24,8 +24,8 @@ use std::sync::Arc;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::{MAX_MAX_AGE, MAX_POLICY, Policy, PolicyError};
 use crate::protocol::record::PolicyId;
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::{Line, one_line};
+use crate::protocol::words::ResultType;
 
 /// The format's version. A reader that meets another one leaves the file alone and asks the network.
 const FORMAT: &str = "mtasts 1 ";
@@ -231,6 +231,35 @@ impl Entry {
         }
         self.used = self.used.max(other.used);
         self.idle_since = other.idle_since;
+    }
+
+    /// What is to stand on disk when a lookup has changed `before` to `after` and another process has meanwhile written
+    /// `stored`: each field that the lookup changed as it left it, each other field as it is stored.
+    pub(crate) fn merge(before: &Self, after: &Self, stored: &Self) -> Self {
+        fn pick<T: Clone + PartialEq>(before: &T, after: &T, stored: &T) -> T {
+            if after == before { stored } else { after }.clone()
+        }
+        let mut entry = Self {
+            domain: before.domain.clone(),
+            held: pick(&before.held, &after.held, &stored.held),
+            txt: pick(&before.txt, &after.txt, &stored.txt),
+            failed: pick(&before.failed, &after.failed, &stored.failed),
+            unlearned_since: pick(&before.unlearned_since, &after.unlearned_since, &stored.unlearned_since),
+            mode_since: pick(&before.mode_since, &after.mode_since, &stored.mode_since),
+            imported: pick(&before.imported, &after.imported, &stored.imported),
+            pinned_until: pick(&before.pinned_until, &after.pinned_until, &stored.pinned_until),
+            used: pick(&before.used, &after.used, &stored.used),
+            idle_since: pick(&before.idle_since, &after.idle_since, &stored.idle_since),
+        };
+        // The operator has pinned a policy meanwhile, or another lookup, which had the lock when we had none, has fetched
+        // later than we did.
+        let pinned = stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until;
+        let fetched = |entry: &Self| entry.held.as_ref().map(|held| held.fetched);
+        let later = stored.held != before.held && fetched(stored) > fetched(after);
+        if pinned || later {
+            entry.take_policy_of(stored);
+        }
+        entry
     }
 
     /// Notes that a lookup asks for the domain. Says whether there was anything to note.

@@ -294,6 +294,50 @@ pub unsafe extern "C" fn mtasts_answer_allows(answer: *const mtasts_answer, host
     unsafe { guard(ptr::null_mut(), body) }
 }
 
+/// Whether a host that fails the policy gets no mail: 1 if the mode is `MTASTS_MODE_ENFORCE`, else 0. A session with an MX
+/// host then needs TLS with a certificate that passes. 0 also if `answer` is NULL.
+///
+/// # Safety
+/// `answer` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_answer_enforces(answer: *const mtasts_answer) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { number(answer, 0, |answer| i32::from(answer.enforces())) }
+}
+
+/// Whether a policy asks anything of the MX hosts: 1 if the mode is `MTASTS_MODE_ENFORCE` or `MTASTS_MODE_TESTING`, else 0.
+/// If not, no host is judged. 0 also if `answer` is NULL.
+///
+/// # Safety
+/// `answer` is NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_answer_applies(answer: *const mtasts_answer) -> i32 {
+    // SAFETY: the caller's promise.
+    unsafe { number(answer, 0, |answer| i32::from(answer.applies())) }
+}
+
+/// Whether two answers for a domain, such as one before and one of `mtasts_recheck`, say the same: the mode, the id and the
+/// MX patterns. When the policy was fetched does not count, because a refresh changes that each day. If they differ, mail
+/// that was refused under one of them deserves another attempt before it is bounced (RFC 8461 5).
+///
+/// Returns 1 or 0, or `MTASTS_E_ARGUMENT` if one of them is NULL.
+///
+/// # Safety
+/// `answer` and `other` are NULL or alive.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_answer_is_same_policy(
+    answer: *const mtasts_answer,
+    other: *const mtasts_answer,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (answer, other) = unsafe { (handle(answer)?, handle(other)?) };
+        Ok(i32::from(answer.answer.is_same_policy(&other.answer)))
+    };
+    // SAFETY: there is no error struct.
+    unsafe { guard(ptr::null_mut(), body) }
+}
+
 /// Frees an answer and all that it lent. NULL is fine.
 ///
 /// # Safety

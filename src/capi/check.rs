@@ -14,10 +14,10 @@ use super::{
     name, text,
 };
 use crate::protocol::certificate::{CertificateFailure, check_name};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::verification_codes;
+use crate::protocol::words::ResultType;
 use crate::sender::context::unix_now;
-use crate::sender::verdict::{Action, Seen, verdict};
+use crate::sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
 
 /// Deliver to this host, by whatever other rules the MTA has.
 pub const MTASTS_ACTION_DELIVER: i32 = 1;
@@ -78,6 +78,18 @@ pub struct mtasts_seen {
     pub result: i32,
     /// What is wrong in plain words, NUL-terminated; may be NULL.
     pub reason: *const c_char,
+}
+
+/// Whether mail may go to the host: 1 for `MTASTS_ACTION_DELIVER` and `MTASTS_ACTION_DELIVER_AND_REPORT`, else 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn mtasts_action_delivers(action: i32) -> i32 {
+    i32::from(Action::from_number(action).is_some_and(Action::delivers))
+}
+
+/// Whether the mail waits, and no other host of the domain is to be tried now: 1 for `MTASTS_ACTION_DEFER`, else 0.
+#[unsafe(no_mangle)]
+pub extern "C" fn mtasts_action_defers(action: i32) -> i32 {
+    i32::from(Action::from_number(action).is_some_and(Action::defers))
 }
 
 /// A verdict. The caller's own; set `size` to `sizeof(mtasts_decision)` before the call.
@@ -338,15 +350,19 @@ pub unsafe extern "C" fn mtasts_verdict(
 ) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
-        let (answer, host, seen) = unsafe { (handle(answer)?, name(host, length)?, what_was_seen(seen)?) };
+        let (answer, host, out) = unsafe { (handle(answer)?, name(host, length)?, decision(out)?) };
         // SAFETY: the caller's promise.
-        let out = unsafe { out.as_mut() }.filter(|out| out.size == size_of::<mtasts_decision>());
-        let out = out.ok_or_else(|| Fault::argument("out is NULL or of another size"))?;
-        let decided = verdict(&answer.answer, &host, &seen);
-        out.action = decided.action as i32;
-        out.result = decided.result.map_or(0, |result| result as i32);
-        copy_text(&mut out.reason_code, &decided.reason_code);
-        copy_text(&mut out.sentence, &decided.sentence);
+        let none_left = unsafe { seen.as_ref() }
+            .is_some_and(|seen| seen.size == size_of::<mtasts_seen>() && seen.kind == MTASTS_SEEN_NO_HOST_LEFT);
+        let decided = match none_left {
+            true => verdict_without_host(&answer.answer, NoHost::Left),
+            false => {
+                // SAFETY: the caller's promise.
+                let seen = unsafe { what_was_seen(seen)? };
+                verdict(&answer.answer, &host.into(), &seen)
+            }
+        };
+        write_decision(out, &decided);
         Ok(MTASTS_OK)
     };
     // SAFETY: `error` is the caller's.
@@ -354,8 +370,23 @@ pub unsafe extern "C" fn mtasts_verdict(
 }
 
 /// # Safety
+/// `out` is NULL or points to an `mtasts_decision` whose size is set.
+pub(super) unsafe fn decision<'a>(out: *mut mtasts_decision) -> Result<&'a mut mtasts_decision, Fault> {
+    // SAFETY: the caller's promise.
+    let out = unsafe { out.as_mut() }.filter(|out| out.size == size_of::<mtasts_decision>());
+    out.ok_or_else(|| Fault::argument("out is NULL or of another size"))
+}
+
+pub(super) fn write_decision(out: &mut mtasts_decision, decided: &Verdict) {
+    out.action = decided.action as i32;
+    out.result = decided.result.map_or(0, |result| result as i32);
+    copy_text(&mut out.reason_code, &decided.reason_code);
+    copy_text(&mut out.sentence, &decided.sentence);
+}
+
+/// # Safety
 /// `seen` is NULL or points to an `mtasts_seen` whose size is set.
-unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
+pub(super) unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
     // SAFETY: the caller's promise.
     let seen = unsafe { seen.as_ref() }.filter(|seen| seen.size == size_of::<mtasts_seen>());
     let seen = seen.ok_or_else(|| Fault::argument("seen is NULL or of another size"))?;
@@ -372,11 +403,11 @@ unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
         MTASTS_SEEN_HANDSHAKE_FAILED => Seen::HandshakeFailed(reason.to_owned()),
         MTASTS_SEEN_CERTIFICATE if seen.result == 0 => Seen::Certificate(Ok(())),
         MTASTS_SEEN_CERTIFICATE => {
-            let result = ResultType::from_code(seen.result);
+            let result = ResultType::from_number(seen.result);
             let result = result.ok_or_else(|| Fault::argument("seen.result is not a result type"))?;
             Seen::Certificate(Err(CertificateFailure::new(result, reason)))
         }
-        MTASTS_SEEN_NO_HOST_LEFT => Seen::NoHostLeft,
+        MTASTS_SEEN_NO_HOST_LEFT => return Err(Fault::argument("seen.kind is not about a host")),
         _ => return Err(Fault::argument("seen.kind is none of MTASTS_SEEN_*")),
     })
 }

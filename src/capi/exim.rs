@@ -8,27 +8,25 @@
 //! What we hand to Exim is untainted, whatever went into it. So it is made here of letters, digits, hyphens and dots
 //! that were looked at, and of our own words.
 
-mod list;
-
 use std::cell::RefCell;
 use std::ffi::{CString, c_int, c_uchar};
 use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use once_cell::race::OnceBox;
 
 use super::{c_text, quietly};
-use crate::protocol::certificate;
+use crate::protocol::mx_name::MxName;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::sender::answer::Answer;
+use crate::sender::attempt::Attempt;
 use crate::sender::context::Context;
+use crate::sender::mta::exim::{is_large, may_be_yielded, of_hosts, of_patterns, plain, quoted, refusal};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
-use crate::sender::verdict::{Action, Seen, verdict};
+use crate::sender::verdict::{NoHost, Seen, verdict_without_host};
 
 /// Exim's OK: the text in `yield` is the result.
 const OK: c_int = 0;
@@ -38,11 +36,6 @@ const DEFER: c_int = 1;
 const MAX_ARGUMENTS: usize = 7;
 /// The longest argument that is looked at, in octets: a certificate in base64 has room.
 const MAX_ARGUMENT: usize = 1 << 20;
-/// What Exim's `${base64:$tls_out_peercert}` gives where there is no certificate.
-const NO_CERTIFICATE: &str = "dGxzX291dF9wZWVyY2VydA==";
-/// The transports that enforce have this in their name.
-const ENFORCING: &str = "mtasts";
-
 thread_local! {
     /// The text that Exim was given last. On success Exim copies it at once, on failure it reads it again later, for
     /// the log: it lives until the next call.
@@ -85,15 +78,15 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
                 quoted(&Notice::new(Token::Exception, format!("{}: {exception}", answer.domain())).to_string());
             return Ok(format!("mode={} id={} exception={exception}", answer.mode(), held.id));
         }
-        if answer.mode() != Mode::Enforce {
+        if !answer.enforces() {
             return Ok(format!("mode={} id={}", answer.mode(), held.id));
         }
-        let wrong = verdict(&answer, answer.domain(), &Seen::NoHostLeft).log_line();
+        let wrong = verdict_without_host(&answer, NoHost::Left).log_line();
         let ignore = match hosts {
-            None => list::of_patterns(&held.policy),
-            Some(hosts) => list::of_hosts(&held.policy, answer.domain(), hosts),
+            None => of_patterns(&held.policy),
+            Some(hosts) => of_hosts(&held.policy, answer.domain(), hosts),
         };
-        let large = if list::is_large(&ignore) { " large=yes" } else { "" };
+        let large = if is_large(&ignore) { " large=yes" } else { "" };
         Ok(format!(
             "mode=enforce id={}{large} ignore=\"{ignore}\" wrong={}",
             held.id,
@@ -141,11 +134,8 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
         let Some(answer) = ask(domain)? else {
             return Ok("yes".into());
         };
-        let allowed = match Domain::parse(host) {
-            Ok(host) => verdict(&answer, &host, &Seen::Name).action != Action::SkipHost,
-            Err(_) => answer.mode() != Mode::Enforce,
-        };
-        Ok(if allowed { "yes" } else { "no" }.into())
+        let verdict = Attempt::new(&answer, MxName::from_mx(host)).saw(Seen::Name);
+        Ok(if verdict.action.delivers() { "yes" } else { "no" }.into())
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
@@ -170,8 +160,7 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
         let context = context()?;
         let before = context.lookup_cached(&domain).map_err(|e| e.notice())?;
         let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.notice())?;
-        let policy = |answer: &Answer| answer.held().map(|held| (held.id, held.fetched));
-        let changed = if policy(&before) == policy(&now) { "no" } else { "yes" };
+        let changed = if now.is_same_policy(&before) { "no" } else { "yes" };
         let id = now.held().map_or("", |held| held.id.as_str());
         Ok(format!("changed={changed} mode={} id={id}", now.mode()))
     };
@@ -255,30 +244,6 @@ fn defect(what: &str) -> String {
     Notice::new(Token::Defect, sentence).to_string()
 }
 
-/// The octets of which all is made that Exim gets: printable ASCII, without those that quote or expand anything anywhere
-/// in Exim's language. `$` is the end of a regular expression: what we yield is not expanded again.
-const fn may_be_yielded(octet: u8) -> bool {
-    matches!(octet, b' '..=b'~') && !matches!(octet, b'\\' | b'`' | b'{' | b'}')
-}
-
-/// A sentence of such octets, with a question mark in place of each other character.
-fn plain(text: &str) -> String {
-    let plain = |c: char| u8::try_from(c).is_ok_and(may_be_yielded);
-    text.chars().map(|c| if plain(c) { c } else { '?' }).collect()
-}
-
-/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: what would quote or expand has a look-alike.
-fn quoted(text: &str) -> String {
-    let look_alike = |c: char| match c {
-        '"' | '`' => '\'',
-        '\\' => '/',
-        '{' => '(',
-        '}' => ')',
-        other => other,
-    };
-    format!("\"{}\"", plain(&text.chars().map(look_alike).collect::<String>()))
-}
-
 /// # Safety
 /// `argv` has `argc` NUL-terminated texts that nobody changes during the call.
 unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a str>, Notice> {
@@ -306,10 +271,8 @@ fn ask(domain: &str) -> Result<Option<Arc<Answer>>, Notice> {
     };
     let answer = context()?.lookup(&domain, Duration::MAX).map_err(|e| e.notice())?;
     if answer.defer_until().is_some() {
-        return Err(Notice::new(
-            Token::Defer,
-            verdict(&answer, &domain, &Seen::Name).sentence,
-        ));
+        let sentence = verdict_without_host(&answer, NoHost::Left).sentence;
+        return Err(Notice::new(Token::Defer, sentence));
     }
     Ok(Some(answer))
 }
@@ -322,49 +285,9 @@ fn context() -> Result<&'static Context, Notice> {
         .map_err(|e| Notice::new(Token::Settings, e.to_string()))
 }
 
-/// Why the certificate of a host is refused, or nothing.
-fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
-    let fact = |name: &str| {
-        facts
-            .split(' ')
-            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-    };
-    if !fact("transport").is_some_and(|transport| transport.contains(ENFORCING)) {
-        return None;
-    }
-    if fact("tlsa").is_some_and(|usage| !usage.is_empty() && usage != "0") {
-        return None;
-    }
-    // Without a certificate Exim's own check refuses.
-    let der = fact("cert").filter(|text| !text.is_empty() && *text != NO_CERTIFICATE)?;
-    let has_name = STANDARD.decode(der).is_ok_and(|der| certificate::has_dns_name(&der));
-    // `$host` is the target where the MX host is a CNAME, so which name it must be is left to Exim's own check: it falls
-    // back to the common name only where there is no DNS name at all.
-    let who = |text: &str| Domain::parse(text).map_or_else(|_| "the host".to_owned(), |name| name.to_string());
-    (!has_name).then(|| {
-        let sentence = format!(
-            "the certificate of {} has no DNS name in its subjectAltName, which the MTA-STS policy of {} requires. The \
-             host's administrator must install a certificate that has the host's name there.",
-            who(host),
-            who(domain)
-        );
-        Notice::new(Token::CertificateHostMismatch, sentence).to_string()
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_refusal_only_where_this_transport_enforces_and_dane_does_not() {
-        let refuses = |facts: &str| refusal("ok.test", "mx.ok.test", facts).is_some();
-        assert!(refuses("cv=1 tlsa=0 transport=remote_smtp_mtasts cert=AAAA"));
-        assert!(!refuses("cv=1 tlsa=0 transport=remote_smtp cert=AAAA"));
-        assert!(!refuses("cv=1 tlsa=8 transport=remote_smtp_mtasts cert=AAAA"));
-        assert!(!refuses("transport=remote_smtp_mtasts cert=dGxzX291dF9wZWVyY2VydA=="));
-        assert!(!refuses("transport=remote_smtp_mtasts cert="));
-    }
 
     #[test]
     fn every_odd_call_is_an_error_text_and_no_crash() {
@@ -393,7 +316,6 @@ mod tests {
 
     #[test]
     fn exim_gets_no_octet_that_quotes_or_expands_anything() {
-        assert_eq!(quoted("a \"b\" \\c ${d} `e`\n\u{e9}\0"), "\"a 'b' /c $(d) 'e'???\"");
         // The last look, whatever an export has made of what.
         for (made, status) in [
             ("mode=none", OK),

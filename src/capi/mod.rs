@@ -6,6 +6,7 @@
 #![allow(non_camel_case_types, reason = "the types are named as C names them")]
 
 mod answer;
+mod attempt;
 mod cache;
 mod check;
 mod context;
@@ -15,6 +16,7 @@ mod queue;
 mod settings;
 
 pub use answer::*;
+pub use attempt::*;
 pub use cache::*;
 pub use check::*;
 pub use context::*;
@@ -23,14 +25,11 @@ pub use names::*;
 pub use queue::*;
 pub use settings::*;
 
-use std::cell::Cell;
 use std::ffi::{CString, c_char};
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::protocol::names::{Domain, NameError};
 use crate::protocol::text::one_line;
-use crate::sys::thread;
+use crate::sys::quiet::quietly;
 
 /// The call succeeded.
 pub const MTASTS_OK: i32 = 0;
@@ -94,11 +93,6 @@ impl Fault {
     }
 }
 
-thread_local! {
-    /// Whether this thread is inside the library, where a panic is ours to report.
-    static INSIDE: Cell<bool> = const { Cell::new(false) };
-}
-
 /// Runs the body of an export: an error goes to `error` and becomes the status, a panic becomes [`MTASTS_E_PANIC`].
 ///
 /// # Safety
@@ -115,30 +109,6 @@ unsafe fn guard(error: *mut mtasts_error, body: impl FnOnce() -> Result<i32, Fau
         copy_text(&mut error.message, &fault.message);
     }
     fault.code
-}
-
-/// Runs `body`; nothing where it panicked.
-fn quietly<T>(body: impl FnOnce() -> T) -> Option<T> {
-    silence_panics();
-    let outer = INSIDE.replace(true);
-    let done = catch_unwind(AssertUnwindSafe(body));
-    INSIDE.set(outer);
-    done.ok()
-}
-
-/// Makes panics inside the library silent: stderr is the SMTP client or the cron mail of the host. Other panics of a
-/// Rust host that links us go to the hook that was there.
-fn silence_panics() {
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if DONE.load(Ordering::Relaxed) || DONE.swap(true, Ordering::Relaxed) {
-        return;
-    }
-    let before = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        if !INSIDE.get() && !thread::is_own() {
-            before(panic);
-        }
-    }));
 }
 
 /// Reads a text argument.

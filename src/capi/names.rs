@@ -7,7 +7,7 @@ use super::{
     MTASTS_E_ABI, MTASTS_E_ADDRESS, MTASTS_E_ARGUMENT, MTASTS_E_CANCELLED, MTASTS_E_FORKED, MTASTS_E_NAME,
     MTASTS_E_PANIC, MTASTS_E_REFUSED, MTASTS_E_SETTINGS, MTASTS_E_SYSTEM, MTASTS_OK,
 };
-use crate::protocol::result_type::ResultType;
+use crate::protocol::words::ResultType;
 
 /// The version of the interface. It is raised when a program built against an older header would no longer work; the
 /// soname is `libmtasts.so.<it>`.
@@ -65,21 +65,7 @@ pub extern "C" fn mtasts_strerror(status: i32) -> *const c_char {
 /// `result` is none of the eleven.
 #[unsafe(no_mangle)]
 pub extern "C" fn mtasts_result_name(result: i32) -> *const c_char {
-    let name: &'static CStr = match ResultType::from_code(result) {
-        None => return ptr::null(),
-        Some(ResultType::StarttlsNotSupported) => c"starttls-not-supported",
-        Some(ResultType::CertificateHostMismatch) => c"certificate-host-mismatch",
-        Some(ResultType::CertificateNotTrusted) => c"certificate-not-trusted",
-        Some(ResultType::CertificateExpired) => c"certificate-expired",
-        Some(ResultType::ValidationFailure) => c"validation-failure",
-        Some(ResultType::StsPolicyFetchError) => c"sts-policy-fetch-error",
-        Some(ResultType::StsPolicyInvalid) => c"sts-policy-invalid",
-        Some(ResultType::StsWebpkiInvalid) => c"sts-webpki-invalid",
-        Some(ResultType::TlsaInvalid) => c"tlsa-invalid",
-        Some(ResultType::DnssecInvalid) => c"dnssec-invalid",
-        Some(ResultType::DaneRequired) => c"dane-required",
-    };
-    name.as_ptr()
+    ResultType::from_number(result).map_or(ptr::null(), |result| result.c_name().as_ptr())
 }
 
 /// For tests of the boundary alone: a defect on purpose. A release has no such function.
@@ -106,7 +92,7 @@ mod tests {
 
     #[test]
     fn names_for_c_are_the_names() {
-        for result in ResultType::ALL {
+        for &result in ResultType::ALL {
             // SAFETY: a static NUL-terminated text.
             let name = unsafe { CStr::from_ptr(mtasts_result_name(result as i32)) };
             assert_eq!(name.to_str().unwrap(), result.name());

@@ -19,7 +19,6 @@ use tokio::task::JoinSet;
 use tokio::time::timeout_at;
 
 use crate::protocol::names::Domain;
-use crate::sys::thread::{ThreadError, on_own_thread};
 
 /// How long a name server may be silent before the next one is asked as well. The first is still listened to.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -37,33 +36,36 @@ const MAX_SYSTEM_SERVERS: usize = 3;
 
 /// A way to ask DNS. Each question is a whole one: aliases followed, all name servers tried, or the deadline passed.
 pub trait Dns: Send + Sync {
-    /// The TXT records of a name, given without the root dot.
+    /// The TXT records of a name, given without the root dot. The character-strings of one record are joined with nothing
+    /// between them (RFC 8461 3.1); records are never joined. The bytes are the domain owner's and can be anything.
     ///
     /// # Errors
     /// A [`DnsError`]; `Ok` has at least one record.
-    fn txt(&self, name: &str, deadline: Instant) -> Result<Txt, DnsError>;
+    fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError>;
 
     /// The IPv6 and IPv4 addresses of a host, the IPv6 ones first. One family is enough if the other one fails.
     ///
     /// # Errors
     /// A [`DnsError`]; `Ok` has at least one address.
-    fn addresses(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, DnsError>;
+    fn addresses(&self, host: &str, deadline: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError>;
 
     /// The MX records of a domain, the most preferred first.
     ///
     /// # Errors
     /// A [`DnsError`]; `Ok` has at least one record.
-    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Vec<Mx>, DnsError>;
+    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Answered<Vec<Mx>>, DnsError>;
 }
 
-/// The TXT records of a name.
+/// What DNS answered.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Txt {
-    /// The records. The character-strings of one record are joined with nothing between them (RFC 8461 3.1); records
-    /// are never joined. The bytes are the domain owner's and can be anything.
-    pub records: Vec<Vec<u8>>,
+pub struct Answered<T> {
+    /// The records.
+    pub data: T,
     /// How long the answer may be kept: the smallest TTL of the records and of the aliases that led to them.
     pub ttl: Duration,
+    /// Whether the name servers say of every answer on the way that they have validated it with DNSSEC (the AD bit,
+    /// RFC 4035 3.2.3). That is worth as much as the way to them: nobody here validates.
+    pub authenticated: bool,
 }
 
 /// One MX record.
@@ -134,20 +136,11 @@ impl fmt::Display for DnsError {
 
 impl std::error::Error for DnsError {}
 
-impl From<ThreadError> for DnsError {
-    fn from(error: ThreadError) -> Self {
-        match error {
-            ThreadError::Deadline => Self::Timeout,
-            error => Self::Own(error.to_string()),
-        }
-    }
-}
-
 /// Asks recursive name servers, as any program of the host does.
 ///
-/// Creating one does nothing. Each question runs on a thread of its own and leaves nothing behind: no thread, no
-/// descriptor, no cache. `/etc/hosts` and search domains are not consulted: mail is routed by DNS, and names here are
-/// absolute. Answers are not validated with DNSSEC.
+/// Creating one does nothing. Each question runs on the calling thread, which must not be one of an asynchronous runtime,
+/// and leaves nothing behind: no descriptor, no cache. `/etc/hosts` and search domains are not consulted: mail is routed by DNS, and names here are
+/// absolute. Answers are not validated with DNSSEC; what the name servers say of that is passed on.
 #[derive(Clone, Debug, Default)]
 pub struct Resolver {
     servers: Option<Arc<[SocketAddr]>>,
@@ -169,48 +162,45 @@ impl Resolver {
         }
     }
 
-    /// Runs one question on a thread and a runtime of its own.
-    fn ask<T, F>(&self, deadline: Instant, question: F) -> Result<T, DnsError>
-    where
-        T: Send + 'static,
-        F: AsyncFnOnce(Servers) -> Result<T, DnsError> + Send + 'static,
-    {
-        let given = self.servers.clone();
-        on_own_thread(deadline, move || {
-            let list = match given {
-                Some(list) => list,
-                None => system_servers()?,
-            };
-            let servers = Servers { list, deadline };
-            // Not `enable_all`: the runtime has no business with signals.
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_io()
-                .enable_time()
-                .build()
-                .map_err(|error| DnsError::Own(format!("cannot create a descriptor: {error}")))?;
-            runtime.block_on(async {
-                timeout_at(deadline.into(), question(servers))
-                    .await
-                    .unwrap_or(Err(DnsError::Timeout))
-            })
-        })?
+    /// Runs one question on a runtime of its own.
+    fn ask<T>(
+        &self,
+        deadline: Instant,
+        question: impl AsyncFnOnce(Servers) -> Result<T, DnsError>,
+    ) -> Result<T, DnsError> {
+        let list = match &self.servers {
+            Some(list) => list.clone(),
+            None => system_servers()?,
+        };
+        let servers = Servers { list, deadline };
+        // Not `enable_all`: the runtime has no business with signals.
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .build()
+            .map_err(|error| DnsError::Own(format!("cannot create a descriptor: {error}")))?;
+        runtime.block_on(async {
+            timeout_at(deadline.into(), question(servers))
+                .await
+                .unwrap_or(Err(DnsError::Timeout))
+        })
     }
 }
 
 impl Dns for Resolver {
-    fn txt(&self, name: &str, deadline: Instant) -> Result<Txt, DnsError> {
+    fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
         let name = absolute(name)?;
         self.ask(deadline, async |servers: Servers| {
             servers.resolve(name, RecordType::TXT).await.map(txt_of)
         })
     }
 
-    fn addresses(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, DnsError> {
+    fn addresses(&self, host: &str, deadline: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         let name = absolute(host)?;
         self.ask(deadline, async |servers: Servers| servers.addresses(name).await)
     }
 
-    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Vec<Mx>, DnsError> {
+    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
         let name = absolute(domain.as_str())?;
         self.ask(deadline, async |servers: Servers| {
             servers.resolve(name, RecordType::MX).await.map(mx_of)
@@ -276,25 +266,24 @@ struct Servers {
 }
 
 /// Records of the type that was asked for, at least one.
-struct Found {
-    data: Vec<RData>,
-    ttl: u32,
-}
+type Found = Answered<Vec<RData>>;
 
 impl Servers {
     /// Both families at once.
-    async fn addresses(self, name: Name) -> Result<Vec<IpAddr>, DnsError> {
+    async fn addresses(self, name: Name) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         let mut lookups = JoinSet::new();
         for family in [RecordType::AAAA, RecordType::A] {
             let (servers, name) = (self.clone(), name.clone());
             lookups.spawn(async move { servers.resolve(name, family).await });
         }
         let mut addresses: Vec<IpAddr> = Vec::new();
+        let (mut ttl, mut authenticated) = (Duration::MAX, true);
         let mut failures: Vec<DnsError> = Vec::new();
         let mut until = self.deadline;
         while let Ok(Some(lookup)) = timeout_at(until.into(), lookups.join_next()).await {
             match lookup.unwrap_or_else(|_| Err(DnsError::Own("the resolver failed".into()))) {
                 Ok(found) => {
+                    (ttl, authenticated) = (ttl.min(found.ttl), authenticated && found.authenticated);
                     addresses.extend(found.data.iter().filter_map(|data| match data {
                         RData::A(ip) => Some(IpAddr::V4(ip.0)),
                         RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
@@ -308,7 +297,11 @@ impl Servers {
         }
         if !addresses.is_empty() {
             addresses.sort_by_key(IpAddr::is_ipv4);
-            return Ok(addresses);
+            return Ok(Answered {
+                data: addresses,
+                ttl,
+                authenticated,
+            });
         }
         // Absence needs both proofs; NXDOMAIN speaks for all types.
         if failures.len() < 2 && !failures.contains(&DnsError::NxDomain) {
@@ -378,6 +371,8 @@ struct Chain {
     name: Name,
     /// The least TTL on the way.
     ttl: u32,
+    /// Whether every answer so far was authenticated.
+    authenticated: bool,
     aliases: usize,
 }
 
@@ -386,6 +381,7 @@ impl Chain {
         Self {
             name,
             ttl: u32::MAX,
+            authenticated: true,
             aliases: 0,
         }
     }
@@ -394,13 +390,15 @@ impl Chain {
     /// another name, about which nothing was said.
     fn follow(&mut self, response: &DnsResponse, kind: RecordType) -> Option<Result<Found, DnsError>> {
         let asked = self.name.clone();
+        self.authenticated &= response.authentic_data;
         loop {
             let at_name = |r: &&Record| r.name == self.name && r.record_type() == kind;
             let records: Vec<&Record> = response.answers.iter().filter(at_name).collect();
             if let Some(least) = records.iter().map(|r| r.ttl).min() {
                 return Some(Ok(Found {
                     data: records.into_iter().map(|r| r.data.clone()).collect(),
-                    ttl: self.ttl.min(least),
+                    ttl: Duration::from_secs(self.ttl.min(least).into()),
+                    authenticated: self.authenticated,
                 }));
             }
             let alias = response.answers.iter().find_map(|r| match &r.data {
@@ -427,34 +425,40 @@ impl Chain {
 }
 
 /// What TXT records say.
-fn txt_of(found: Found) -> Txt {
-    let records = found.data.into_iter().filter_map(|data| match data {
+fn txt_of(found: Found) -> Answered<Vec<Vec<u8>>> {
+    found.map(|data| match data {
         RData::TXT(txt) => Some(txt.txt_data.concat()),
         _ => None,
-    });
-    Txt {
-        records: records.collect(),
-        ttl: Duration::from_secs(found.ttl.into()),
-    }
+    })
 }
 
 /// The hosts of MX records, the most preferred first.
-fn mx_of(found: Found) -> Vec<Mx> {
-    let records = found.data.into_iter().filter_map(|data| match data {
+fn mx_of(found: Found) -> Answered<Vec<Mx>> {
+    let mut found = found.map(|data| match data {
         RData::MX(mx) => Some(Mx {
             preference: mx.preference,
             exchange: printed(&mx.exchange),
         }),
         _ => None,
     });
-    let mut records: Vec<Mx> = records.collect();
-    records.sort();
-    records
+    found.data.sort();
+    found
+}
+
+impl Found {
+    /// The same answer, of each record what is wanted of it.
+    fn map<T>(self, one: impl FnMut(RData) -> Option<T>) -> Answered<Vec<T>> {
+        Answered {
+            data: self.data.into_iter().filter_map(one).collect(),
+            ttl: self.ttl,
+            authenticated: self.authenticated,
+        }
+    }
 }
 
 /// What is made of the octets of an answer to a question for the TXT, or the MX records of a name.
 #[cfg(feature = "inside")]
-pub(crate) fn of_message(message: &[u8], name: &str) -> Option<crate::testing::Answers> {
+pub(crate) fn of_message(message: &[u8], name: &str) -> Option<OfMessage> {
     let response = DnsResponse::from_buffer(message.to_vec()).ok()?;
     let follow = |kind| {
         let mut chain = Chain::from(absolute(name)?);
@@ -462,6 +466,13 @@ pub(crate) fn of_message(message: &[u8], name: &str) -> Option<crate::testing::A
     };
     Some((follow(RecordType::TXT).map(txt_of), follow(RecordType::MX).map(mx_of)))
 }
+
+/// The TXT records and the MX records of a name.
+#[cfg(feature = "inside")]
+pub type OfMessage = (
+    Result<Answered<Vec<Vec<u8>>>, DnsError>,
+    Result<Answered<Vec<Mx>>, DnsError>,
+);
 
 fn too_many_aliases() -> DnsError {
     DnsError::Other(format!(

@@ -7,7 +7,6 @@
 
 #[cfg(feature = "inside")]
 mod canned;
-mod tls;
 mod transport;
 
 use std::fmt;
@@ -26,14 +25,15 @@ use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
 use ureq::{Agent, Body, Error, Timeout};
 
 use crate::network::addresses::Rule;
-use crate::network::dns::{Dns, DnsError};
+use crate::network::dns::{Answered, Dns, DnsError};
+use crate::network::is_exhausted;
 use crate::network::roots::Roots;
+use crate::network::tls;
+use crate::protocol::certificate::check_chain;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::MAX_POLICY;
-use crate::protocol::result_type::ResultType;
-use crate::sender::silence::{Share, Until};
-use crate::sys::is_exhausted;
-use crate::sys::thread::{ThreadError, on_own_thread};
+use crate::protocol::text::ascii_line;
+use crate::protocol::words::ResultType;
 use transport::{Meter, Stopped, Tls};
 
 /// The longest that a fetch may take, whatever time the caller has (RFC 8461 3.3: one minute).
@@ -120,8 +120,19 @@ pub struct PolicyHost {
     dns: Arc<dyn Dns>,
     roots: RootSource,
     addresses: Arc<Rule>,
-    /// By when a host must let itself be heard, where that is before the deadline.
-    until: Option<Until>,
+    limits: Option<Limits>,
+}
+
+/// The limits of one fetch, where they are narrower than its deadline.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// By when a policy host must have proved its name.
+    pub heard: Instant,
+    /// By when a policy host that has must have answered.
+    pub answered: Instant,
+    /// What a fetch that these limits end is called, if that is trouble of this host ([`FetchError::Own`]) and not the
+    /// policy host's failure.
+    pub own: Option<String>,
 }
 
 impl fmt::Debug for PolicyHost {
@@ -140,16 +151,14 @@ impl PolicyHost {
             dns,
             roots,
             addresses: Arc::new(addresses),
-            until: None,
+            limits: None,
         }
     }
 
-    /// The same for a lookup that has only this share of its process's time for silent hosts.
-    pub(crate) fn within(self, share: &Share) -> Self {
-        Self {
-            until: share.https,
-            ..self
-        }
+    /// The same for a fetch with these limits.
+    #[must_use]
+    pub fn within(self, limits: Option<Limits>) -> Self {
+        Self { limits, ..self }
     }
 
     fn fetch(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
@@ -157,13 +166,17 @@ impl PolicyHost {
             .map_err(|error| FetchError::fetch(format!("cannot find the policy host of {domain}: {error}")))?;
         // First of all: without roots nobody is asked, whatever DNS would say.
         let roots = (self.roots)().map_err(|error| FetchError::Own(format!("cannot check certificates: {error}")))?;
-        let tls = tls::config(host.clone(), roots).map_err(|error| FetchError::Own(error.to_string()))?;
+        // The reference identity is the name of the policy host and nothing that DNS said on the way to its address
+        // (RFC 8461 3.3, RFC 9525 6.1.1).
+        let identity = host.clone();
+        let judge = move |chain: &[&[u8]], now| check_chain(chain, &identity, roots.anchors(), now);
+        let tls = tls::config(judge).map_err(|error| FetchError::Own(error.to_string()))?;
         let addresses = self.addresses(&host, deadline)?;
         let tls = Arc::new(tls);
-        let until = self.until.unwrap_or(Until {
+        let limits = self.limits.clone().unwrap_or(Limits {
             heard: deadline,
             answered: deadline,
-            is_ours: false,
+            own: None,
         });
         let proved = Arc::new(AtomicBool::new(false));
         let mut worst: Option<(ResultType, String)> = None;
@@ -173,8 +186,8 @@ impl PolicyHost {
                 host: &host,
                 address: *address,
                 left,
-                heard_by: until.heard.min(deadline),
-                deadline: until.answered.min(deadline),
+                heard_by: limits.heard.min(deadline),
+                deadline: limits.answered.min(deadline),
                 proved: &proved,
             };
             let (result, detail) = match attempt.run(Arc::clone(&tls)) {
@@ -190,12 +203,12 @@ impl PolicyHost {
         }
         // It had no time of its own. If it was heard, the longer time is what it did not keep.
         let cut = if proved.load(Ordering::Relaxed) {
-            until.answered == until.heard && Instant::now() >= until.answered
+            limits.answered == limits.heard && Instant::now() >= limits.answered
         } else {
-            Instant::now() >= until.heard
+            Instant::now() >= limits.heard
         };
-        if until.is_ours && cut {
-            return Err(FetchError::Own(Until::used_up()));
+        if let (true, Some(why)) = (cut, limits.own) {
+            return Err(FetchError::Own(why));
         }
         let (result, mut detail) =
             worst.unwrap_or_else(|| (ResultType::StsPolicyFetchError, format!("{host} has no address")));
@@ -212,8 +225,9 @@ impl PolicyHost {
             .addresses(host.as_str(), deadline)
             .map_err(|error| match error {
                 DnsError::Own(why) => FetchError::Own(why),
-                error => FetchError::fetch(printable(&format!("{host}: {error}"))),
+                error => FetchError::fetch(quote(&format!("{host}: {error}"))),
             })?;
+        let Answered { data: found, .. } = found;
         let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) =
             found.into_iter().partition(|ip| self.addresses.refusal(*ip).is_none());
         if let (true, Some(ip)) = (good.is_empty(), bad.first()) {
@@ -231,13 +245,7 @@ impl PolicyHost {
 impl Https for PolicyHost {
     fn get(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
         let deadline = deadline.min(Instant::now() + MAX_TIME);
-        let (this, domain) = (self.clone(), domain.clone());
-        on_own_thread(deadline, move || this.fetch(&domain, deadline)).unwrap_or_else(|error| {
-            Err(match error {
-                ThreadError::Deadline => FetchError::fetch(error.to_string()),
-                error => FetchError::Own(error.to_string()),
-            })
-        })
+        self.fetch(domain, deadline)
     }
 }
 
@@ -302,7 +310,7 @@ impl Attempt<'_> {
         if let Some(detail) = rustls_error(error).and_then(tls::certificate_failure) {
             return Err(FetchError::Host {
                 result: ResultType::StsWebpkiInvalid,
-                detail: printable(&detail),
+                detail: quote(&detail),
             });
         }
         let detail = words(error);
@@ -374,14 +382,14 @@ fn check_header(headers: &HeaderMap) -> Result<(), String> {
     for value in types {
         let media_type = value.split(';').next().unwrap_or_default().trim_ascii();
         if !media_type.eq_ignore_ascii_case("text/plain") {
-            return Err(format!("the Content-Type is {}, not text/plain", printable(&value)));
+            return Err(format!("the Content-Type is {}, not text/plain", quote(&value)));
         }
     }
     for value in all(CONTENT_ENCODING) {
         if !value.trim_ascii().eq_ignore_ascii_case("identity") {
             return Err(format!(
                 "the response has Content-Encoding {}, which was not requested",
-                printable(&value)
+                quote(&value)
             ));
         }
     }
@@ -390,7 +398,7 @@ fn check_header(headers: &HeaderMap) -> Result<(), String> {
         if !value.trim_ascii().eq_ignore_ascii_case("chunked") {
             return Err(format!(
                 "the response has Transfer-Encoding {}, which was not requested",
-                printable(&value)
+                quote(&value)
             ));
         }
     }
@@ -441,11 +449,11 @@ fn words(error: &Error) -> String {
             Some(inner) if inner.is::<Stopped>() => inner.to_string(),
             _ if error.kind() == io::ErrorKind::UnexpectedEof => "the response ends before it is complete".into(),
             _ => match rustls_error_in(error) {
-                Some(error) => format!("TLS failed: {}", printable(&error.to_string())),
-                None => printable(&error.to_string()),
+                Some(error) => format!("TLS failed: {}", quote(&error.to_string())),
+                None => quote(&error.to_string()),
             },
         },
-        error => printable(&error.to_string()),
+        error => quote(&error.to_string()),
     }
 }
 
@@ -453,21 +461,9 @@ fn rustls_error_in(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// A stranger's text as printable ASCII of bounded length, whatever it was.
-fn printable(text: &str) -> String {
-    let mut printable: String = text
-        .chars()
-        .take(MAX_QUOTE + 1)
-        .flat_map(|c| match c {
-            ' '..='~' => c.to_string().chars().collect::<Vec<_>>(),
-            c => c.escape_default().collect(),
-        })
-        .collect();
-    if printable.len() > MAX_QUOTE {
-        printable.truncate(MAX_QUOTE);
-        printable += "...";
-    }
-    printable
+/// A stranger's text, as much of it as a detail has room for.
+fn quote(text: &str) -> String {
+    ascii_line(text, MAX_QUOTE)
 }
 
 /// What is made of the octets that a policy host sends inside TLS.
@@ -501,21 +497,5 @@ mod tests {
         );
         let many: Vec<IpAddr> = (0..100).map(|n| IpAddr::from([8, 8, 8, n])).collect();
         assert_eq!(in_turns(many.clone()), many[..8]);
-    }
-
-    #[test]
-    fn quotes_are_printable_and_bounded() {
-        for (text, quoted) in [
-            ("text/html; charset=utf-8", "text/html; charset=utf-8"),
-            ("a\r\nb\u{1b}[31m", "a\\r\\nb\\u{1b}[31m"),
-            ("\u{202e}gpj", "\\u{202e}gpj"),
-        ] {
-            assert_eq!(printable(text), quoted);
-        }
-        for text in ["x".repeat(10_000), "\u{10ffff}".repeat(10_000)] {
-            let quoted = printable(&text);
-            assert!(quoted.len() <= MAX_QUOTE + 3 && quoted.ends_with("..."), "{quoted}");
-        }
-        assert_eq!(printable(&"x".repeat(MAX_QUOTE)), "x".repeat(MAX_QUOTE));
     }
 }

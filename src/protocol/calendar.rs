@@ -1,4 +1,4 @@
-//! Days and times in UTC, as people write them.
+//! Days and times in UTC and lengths of time, as people write them.
 
 const DAY: u64 = 86_400;
 
@@ -29,6 +29,16 @@ pub fn date_time(time: u64) -> String {
     let second = time % DAY;
     let (hour, minute) = (second / 3600, second / 60 % 60);
     format!("{} {hour:02}:{minute:02}:{:02} UTC", date(time), second % 60)
+}
+
+/// A length of time in words, in the largest unit of which there are two, or that fits exactly: `3 days`, `90 minutes`,
+/// `1 day`. What is left over is dropped.
+pub fn span(seconds: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(DAY, "day"), (3600, "hour"), (60, "minute")];
+    let fits = |unit: u64| seconds >= 2 * unit || seconds == unit;
+    let (unit, name) = UNITS.into_iter().find(|(unit, _)| fits(*unit)).unwrap_or((1, "second"));
+    let count = seconds / unit;
+    format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
 /// How many days lie between 1970-01-01 and this day. The year is taken to begin in March: then the leap day is its last
@@ -91,6 +101,29 @@ mod tests {
     fn every_day_of_two_centuries_leads_back_to_itself() {
         for number in 0..73_050 {
             assert_eq!(day(&date(number * DAY)), Some(number * DAY));
+        }
+    }
+
+    #[test]
+    fn spans() {
+        for (seconds, words) in [
+            (0, "0 seconds"),
+            (1, "1 second"),
+            (60, "1 minute"),
+            (90, "90 seconds"),
+            (119, "119 seconds"),
+            (120, "2 minutes"),
+            (3600, "1 hour"),
+            (5400, "90 minutes"),
+            (7199, "119 minutes"),
+            (7200, "2 hours"),
+            (86_400, "1 day"),
+            (100_000, "27 hours"),
+            (172_799, "47 hours"),
+            (604_800, "7 days"),
+            (31_557_600, "365 days"),
+        ] {
+            assert_eq!(span(seconds), words);
         }
     }
 

@@ -8,12 +8,12 @@ mod path;
 
 use std::fmt;
 
-use rustls_pki_types::{CertificateDer, DnsName, ServerName, UnixTime};
+use rustls_pki_types::{CertificateDer, DnsName, ServerName, TrustAnchor, UnixTime};
 use webpki::{EndEntityCert, Error};
 
-use crate::network::roots::Roots;
+use crate::protocol::calendar;
 use crate::protocol::names::Domain;
-use crate::protocol::result_type::ResultType;
+use crate::protocol::words::ResultType;
 use path::NoPath;
 
 /// How much of a reason is made of the names in the certificate.
@@ -29,6 +29,7 @@ pub struct CertificateFailure {
 }
 
 impl CertificateFailure {
+    /// A failure as a report names it, and its reason.
     pub fn new(result: ResultType, reason: impl Into<String>) -> Self {
         Self {
             result,
@@ -51,7 +52,7 @@ impl std::error::Error for CertificateFailure {}
 
 /// Checks the chain that a host has sent: DER certificates, the host's own first, the others in any order and with
 /// or without strangers and the root among them. It is good if a path leads from the host's certificate to one of
-/// the roots at the time `at`, for use by a server, and if that certificate names the host ([`check_name`]).
+/// the trust anchors at the time `at`, for use by a server, and if that certificate names the host ([`check_name`]).
 ///
 /// Revocation is not checked (RFC 8461 4.2 leaves it open). The strength of the host's own key is its TLS library's
 /// to settle in the handshake; a signature by SHA-1 or by an RSA key below 2048 bits counts for nothing.
@@ -63,7 +64,12 @@ impl std::error::Error for CertificateFailure {}
 /// - `certificate-expired`: it, or one that it depends on, has expired;
 /// - `certificate-not-trusted`: it is not valid yet, is not meant for a server, or no path leads to a root;
 /// - `certificate-host-mismatch`: it does not name the host.
-pub fn check_chain(chain: &[&[u8]], host: &Domain, roots: &Roots, at: UnixTime) -> Result<(), CertificateFailure> {
+pub fn check_chain(
+    chain: &[&[u8]],
+    host: &Domain,
+    anchors: &[TrustAnchor<'_>],
+    at: UnixTime,
+) -> Result<(), CertificateFailure> {
     let Some((leaf, others)) = chain.split_first() else {
         return Err(CertificateFailure::new(
             ResultType::ValidationFailure,
@@ -72,7 +78,7 @@ pub fn check_chain(chain: &[&[u8]], host: &Domain, roots: &Roots, at: UnixTime) 
     };
     let leaf = CertificateDer::from(*leaf);
     let leaf = read(&leaf)?;
-    path::find(&leaf, others, roots, at).map_err(|error| match error {
+    path::find(&leaf, others, anchors, at).map_err(|error| match error {
         NoPath::Ends(reason) => CertificateFailure::untrusted(reason),
         NoPath::Leaf(error) => failure(&error, "the certificate"),
         NoPath::Issuer(error) => failure(&error, "a certificate of an issuer"),
@@ -140,9 +146,11 @@ fn failure(error: &Error, whose: &str) -> CertificateFailure {
     match error {
         CertExpired { not_after, .. } => CertificateFailure::new(
             ResultType::CertificateExpired,
-            format!("{whose} expired on {}", Date::of(*not_after)),
+            format!("{whose} expired on {}", calendar::date(not_after.as_secs())),
         ),
-        CertNotValidYet { not_before, .. } => untrusted(&format!("is not valid before {}", Date::of(*not_before))),
+        CertNotValidYet { not_before, .. } => {
+            untrusted(&format!("is not valid before {}", calendar::date(not_before.as_secs())))
+        }
         InvalidCertValidity => untrusted("ends before it begins"),
         CaUsedAsEndEntity => untrusted("is a CA certificate, not a host certificate"),
         EndEntityUsedAsCa => untrusted("is a host certificate, not a CA certificate"),
@@ -199,64 +207,4 @@ fn unsupported(signature: &[u8], key: &[u8]) -> CertificateFailure {
         Some((_, what)) => format!("a signature cannot be checked: our TLS library does not support {what}"),
         None => "a signature uses an obsolete or unknown algorithm".to_owned(),
     })
-}
-
-/// A day in UTC.
-struct Date {
-    year: u64,
-    month: u64,
-    day: u64,
-}
-
-impl Date {
-    /// Counts from 0000-03-01, so that the leap day is a year's last (the calendar repeats every 146097 days).
-    fn of(time: UnixTime) -> Self {
-        let days = time.as_secs() / 86_400 + 719_468;
-        let (era, day_of_era) = (days / 146_097, days % 146_097);
-        let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let month_from_march = (5 * day_of_year + 2) / 153;
-        let month = if month_from_march < 10 {
-            month_from_march + 3
-        } else {
-            month_from_march - 9
-        };
-        Self {
-            year: 400 * era + year_of_era + u64::from(month <= 2),
-            month,
-            day: day_of_year - (153 * month_from_march + 2) / 5 + 1,
-        }
-    }
-}
-
-impl fmt::Display for Date {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn days_of_the_calendar() {
-        for (seconds, date) in [
-            (0, "1970-01-01"),
-            (86_399, "1970-01-01"),
-            (951_782_399, "2000-02-28"),
-            (951_782_400, "2000-02-29"),
-            (1_767_225_599, "2025-12-31"),
-            (1_767_225_600, "2026-01-01"),
-            (4_107_542_400, "2100-03-01"),
-            (253_402_300_799, "9999-12-31"),
-        ] {
-            assert_eq!(
-                Date::of(UnixTime::since_unix_epoch(Duration::from_secs(seconds))).to_string(),
-                date
-            );
-        }
-    }
 }

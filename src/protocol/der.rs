@@ -2,6 +2,8 @@
 //! OpenSSL puts behind a certificate that it trusts.
 #![forbid(unsafe_code)]
 
+use crate::protocol::text::ascii_line;
+
 const BOOLEAN: u8 = 0x01;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
@@ -26,7 +28,7 @@ const SERVER_USES: [&[u8]; 2] = [b"\x2b\x06\x01\x05\x05\x07\x03\x01", b"\x55\x1d
 const MAX_AUTHORITY: usize = 64;
 
 /// What tells an authority from others in the name of a certificate's issuer (RFC 5280 4.1.2.4), for a human:
-/// `CN=Example Root`. Characters that could mean something to a log or a shell become `?`.
+/// `CN=Example Root`. One line of ASCII; any other character becomes `?`.
 pub(crate) fn authority(name: &[u8]) -> String {
     let attribute = [("CN", 3), ("O", 10), ("OU", 11)]
         .into_iter()
@@ -34,15 +36,7 @@ pub(crate) fn authority(name: &[u8]) -> String {
     let Some((label, text)) = attribute else {
         return "(without a name)".to_owned();
     };
-    let text = String::from_utf8_lossy(text);
-    let plain = text.chars().map(|c| {
-        if c.is_ascii_alphanumeric() || " .,:()'@&+*/_-".contains(c) {
-            c
-        } else {
-            '?'
-        }
-    });
-    format!("{label}={}", plain.take(MAX_AUTHORITY).collect::<String>())
+    format!("{label}={}", ascii_line(&String::from_utf8_lossy(text), MAX_AUTHORITY))
 }
 
 /// The value of an attribute of an X.501 name: `SEQUENCE OF SET OF SEQUENCE { type, value }`, the outermost header
@@ -187,7 +181,7 @@ mod tests {
         assert_eq!(name(&[(11, "Class 2")]), "OU=Class 2");
         assert_eq!(name(&[(6, "DE")]), "(without a name)");
         assert_eq!(name(&[]), "(without a name)");
-        assert_eq!(name(&[(3, "a\r\n$(b)\"\\`ü")]), "CN=a???(b)????");
+        assert_eq!(name(&[(3, "a\r\n$(b)\"\\`ü")]), "CN=a  $(b)\"\\`?");
         assert_eq!(name(&[(3, &"x".repeat(100))]), format!("CN={}", "x".repeat(64)));
         assert_eq!(authority(b"\x31\x82\xff\xff\x30"), "(without a name)");
         assert_eq!(authority(b"\x31\x84"), "(without a name)");

@@ -6,48 +6,12 @@ use std::hash::{BuildHasher, RandomState};
 
 use crate::protocol::mx::{self, Leniency, MxPattern};
 use crate::protocol::names::{Domain, NameError};
+pub use crate::protocol::words::Mode;
 
 /// The longest policy text in octets (RFC 8461 3.3). A longer one is refused, never cut.
 pub const MAX_POLICY: usize = 65_536;
 /// The longest lifetime in seconds, about a year (RFC 8461 3.2).
 pub const MAX_MAX_AGE: u32 = 31_557_600;
-
-/// What a sender must do when an MX host fails the policy (RFC 8461 3.2, 5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Mode {
-    /// Do not deliver to a host that fails.
-    Enforce,
-    /// Deliver as if there were no policy, and report.
-    Testing,
-    /// The domain has no active policy.
-    None,
-}
-
-impl Mode {
-    /// The word that stands in the policy.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Enforce => "enforce",
-            Self::Testing => "testing",
-            Self::None => "none",
-        }
-    }
-
-    /// The mode of a word; the words are case-sensitive.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Enforce, Self::Testing, Self::None]
-            .into_iter()
-            .find(|m| m.name() == name)
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// A valid policy.
 #[derive(Clone, PartialEq, Eq)]
@@ -98,6 +62,32 @@ impl Policy {
             reader.line(index + 1, line)?;
         }
         reader.finish()
+    }
+
+    /// A policy of these values, for a domain that publishes one. It is checked as [`Policy::parse`] checks a text, but what
+    /// a reader would only warn of is refused: a policy of ours follows the grammar.
+    ///
+    /// # Errors
+    /// A [`PolicyError`] without a line: a pattern is no host name or `*.` and one, there is none and the mode is not
+    /// `none`, `max_age` is over [`MAX_MAX_AGE`], or the text would be longer than [`MAX_POLICY`].
+    pub fn new<'a>(mode: Mode, max_age: u32, mx: impl IntoIterator<Item = &'a str>) -> Result<Self, PolicyError> {
+        let fail = |field, reason| PolicyError {
+            line: 0,
+            field: Some(field),
+            reason,
+        };
+        if max_age > MAX_MAX_AGE {
+            return Err(fail(Field::MaxAge, Reason::MaxAge));
+        }
+        let mut text = format!("version:STSv1\nmode:{mode}\nmax_age:{max_age}");
+        for pattern in mx {
+            match mx::normalise(pattern).map_err(|e| fail(Field::Mx, Reason::Mx(e)))? {
+                (_, Leniency::None) => text += &format!("\nmx:{pattern}"),
+                (_, Leniency::TrailingDot) => return Err(fail(Field::Mx, Reason::Mx(NameError::Empty))),
+                (_, Leniency::IpLiteral) => return Err(fail(Field::Mx, Reason::Mx(NameError::AddressLiteral))),
+            }
+        }
+        Self::parse(text.as_bytes()).map(|(policy, _)| policy)
     }
 
     /// What a sender must do when an MX host fails.
@@ -638,5 +628,31 @@ mod tests {
         ] {
             assert_eq!(with(line), Err("field-value"), "{line:?}");
         }
+    }
+
+    #[test]
+    fn a_policy_of_ours_passes_the_same_checks_as_a_text() {
+        let policy = Policy::new(Mode::Enforce, 86_400, ["mx.example.com", "*.example.net"]).unwrap();
+        assert_eq!(
+            Policy::parse(policy.to_string().as_bytes()).unwrap(),
+            (policy, Vec::new())
+        );
+        assert!(Policy::new(Mode::None, 0, []).is_ok());
+        let code = |mode, max_age, mx: &[&str]| Policy::new(mode, max_age, mx.iter().copied()).unwrap_err().code();
+        assert_eq!(code(Mode::Enforce, 86_400, &[]), "missing-mx");
+        assert_eq!(code(Mode::Testing, MAX_MAX_AGE + 1, &["mx.example.com"]), "max_age");
+        for bad in [
+            "",
+            "a b",
+            "mx.example.com\nmode:none",
+            "mx.example.com.",
+            "192.0.2.1",
+            "*.*.example.com",
+        ] {
+            assert_eq!(code(Mode::Enforce, 1, &["mx.example.com", bad]), "mx", "{bad:?}");
+        }
+        let many: Vec<String> = (0..5000).map(|n| format!("mx{n}.example.com")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(code(Mode::Enforce, 1, &many), "too-large");
     }
 }

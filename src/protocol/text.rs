@@ -1,4 +1,5 @@
-//! Text of strangers, and of our own made from it, fit for a log, a file and a message.
+//! Text of strangers, and of our own made from it: as one line for a log, a file or a message ([`one_line`], [`Line`],
+//! [`ascii_line`]), and escaped for a terminal ([`for_terminal`]).
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -80,6 +81,27 @@ pub fn one_line(text: &str, longest: usize) -> String {
     clean[..end].trim_end().to_owned()
 }
 
+/// The same of printable ASCII alone, for what may go into a reply of SMTP or into a report: any other character becomes
+/// `?`.
+#[must_use]
+pub fn ascii_line(text: &str, longest: usize) -> String {
+    one_line(&text.replace(|c: char| !c.is_ascii(), "?"), longest)
+}
+
+/// The text with everything escaped that a terminal does not show as itself: control characters, the beginnings of
+/// escape sequences, marks that turn the direction of writing, characters without a width.
+#[must_use]
+pub fn for_terminal(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '"' | '\'' | '\\' => shown.push(c),
+            c => shown.extend(c.escape_debug()),
+        }
+    }
+    shown
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,6 +113,21 @@ mod tests {
         assert_eq!(one_line("a\u{e9}", 2), "a");
         assert_eq!(one_line("ab cd", 3), "ab");
         assert_eq!(one_line("", 0), "");
+        assert_eq!(ascii_line("J\u{f6}rg\u{202e}\n\x1b[31m x", 10), "J?rg?  [31");
+    }
+
+    #[test]
+    fn nothing_steers_a_terminal() {
+        for (text, safe) in [
+            ("mx.example.com: \"ok\" \\ 'so'", "mx.example.com: \"ok\" \\ 'so'"),
+            ("J\u{f6}rg \u{4f8b}", "J\u{f6}rg \u{4f8b}"),
+            ("a\x1b[31mb", "a\\u{1b}[31mb"),
+            ("a\r\nb\tc\0\x7f\u{9b}", "a\\r\\nb\\tc\\0\\u{7f}\\u{9b}"),
+            ("moc\u{202e}elgoog\u{2066}", "moc\\u{202e}elgoog\\u{2066}"),
+            ("a\u{200b}\u{feff}\u{2028}\u{ad}", "a\\u{200b}\\u{feff}\\u{2028}\\u{ad}"),
+        ] {
+            assert_eq!(for_terminal(text), safe);
+        }
     }
 
     #[test]

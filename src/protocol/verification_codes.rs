@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 use crate::protocol::certificate::CertificateFailure;
-use crate::protocol::result_type::ResultType::{
+use crate::protocol::words::ResultType::{
     self, CertificateExpired as Expired, CertificateHostMismatch as Mismatch, CertificateNotTrusted as NotTrusted,
     ValidationFailure as Failure,
 };

@@ -7,49 +7,11 @@ use crate::cache::entry::Held;
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::{Mode, Policy};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::Line;
-use crate::sender::exceptions::Exception;
+use crate::protocol::words::ResultType;
+pub use crate::protocol::words::Source;
+use crate::sender::exception::Exception;
 use crate::sender::notice::Notice;
-
-/// Where an answer came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Source {
-    /// The policy was fetched for this answer.
-    Fresh = 1,
-    /// The policy was in the cache, and DNS says that it is current or need not be asked yet.
-    Cached = 2,
-    /// The policy was in the cache, and it could not be learnt whether there is a newer one: it counts (RFC 8461 3.3).
-    CachedAfterFailure = 3,
-    /// The domain has no policy: there is no record, or none that is valid.
-    NoPolicy = 4,
-    /// It could not be learnt whether the domain has a policy, or what it says, and none is in the cache. Mail flows as
-    /// if there were none (RFC 8461 3.3), unless the answer says until when to wait.
-    CouldNotLearn = 5,
-}
-
-impl Source {
-    /// A short stable name, the same in every output of ours.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fresh => "fresh",
-            Self::Cached => "cached",
-            Self::CachedAfterFailure => "cached-after-failure",
-            Self::NoPolicy => "no-policy",
-            Self::CouldNotLearn => "could-not-learn",
-        }
-    }
-
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Fresh,
-        Self::Cached,
-        Self::CachedAfterFailure,
-        Self::NoPolicy,
-        Self::CouldNotLearn,
-    ];
-}
 
 /// What stood in the way of a current policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,6 +78,7 @@ impl Answer {
         Self::new(domain, Source::NoPolicy, None, Some(why))
     }
 
+    /// The answer for a domain of which nothing could be learned and no policy is cached.
     pub fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
         let mut answer = Self::new(domain, Source::CouldNotLearn, None, Some(why));
         answer.trouble.get_or_insert_default().defer_until = defer_until;
@@ -200,6 +163,31 @@ impl Answer {
         self.mode
     }
 
+    /// Whether a host that fails the policy gets no mail, so that a session with one needs verified TLS: the mode is
+    /// enforce, and the operator has made no exception.
+    #[must_use]
+    pub const fn enforces(&self) -> bool {
+        matches!(self.mode, Mode::Enforce)
+    }
+
+    /// Whether a policy asks anything of the MX hosts: the mode is enforce or testing. If not, no host is judged.
+    #[must_use]
+    pub const fn applies(&self) -> bool {
+        !matches!(self.mode, Mode::None)
+    }
+
+    /// Whether another answer, such as that of a recheck, says the same: the mode that the MTA has to mind, the id and
+    /// the MX patterns. When the policy was fetched does not count, because a refresh changes that each day. If the
+    /// answers differ, mail that was refused under one of them deserves another attempt (RFC 8461 5).
+    #[must_use]
+    pub fn is_same_policy(&self, other: &Self) -> bool {
+        let policies = match (self.held(), other.held()) {
+            (Some(one), Some(other)) => one.id == other.id && one.policy.mx().eq(other.policy.mx()),
+            (one, other) => one.is_none() && other.is_none(),
+        };
+        self.mode == other.mode && policies
+    }
+
     /// The operator's exception that switches enforcement off, where there is something to switch off.
     #[must_use]
     pub fn exception(&self) -> Option<&Exception> {
@@ -216,6 +204,17 @@ impl Answer {
     #[must_use]
     pub fn failure(&self) -> Option<&Failure> {
         self.trouble.as_ref()?.failure.as_ref()
+    }
+
+    /// What stood in the way of a current policy, if a report counts it: mail flows under an older policy that applies, or
+    /// without one that the domain announces (RFC 8461 3.3, 6). A domain that has opted out is not reported.
+    pub(crate) fn policy_failure(&self) -> Option<(ResultType, &Line)> {
+        let failure = self.failure()?;
+        let counts = self.applies() || self.source == Source::CouldNotLearn;
+        failure
+            .result
+            .filter(|_| counts)
+            .map(|result| (result, &failure.detail))
     }
 
     /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).

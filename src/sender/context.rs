@@ -3,22 +3,22 @@
 //! Making one does nothing: no file is opened, no thread is started. It may be shared by any number of threads and
 //! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
 
-mod holdings;
-mod known;
+mod helper;
+mod inventory;
+mod lease;
+mod memory;
 mod network;
 
-use std::collections::HashMap;
 use std::fmt;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock, TryLockError};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustls_pki_types::UnixTime;
 
-use crate::cache::crowd::{Worth, excess, parent};
 use crate::cache::entry::Entry;
-use crate::cache::store::{Store, StoreError};
+use crate::cache::store::Store;
+use crate::cache::{Cache, CacheError};
 use crate::network::roots::RootsError;
 use crate::protocol::certificate::{CertificateFailure, check_chain};
 use crate::protocol::names::Domain;
@@ -28,21 +28,10 @@ use crate::sender::lookup::{Ask, Lookup, NotAsked};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Share, Silence};
-use crate::sender::wire::{self, MAX_MESSAGE, Told};
-use crate::sys::identity::Identity;
 use crate::sys::process::{self, HelperError};
-use known::Known;
+pub use helper::{leave_root, owner_of};
+use memory::{Known, Memory, Remembered, good_until};
 use network::LazyRoots;
-
-/// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
-/// have learnt more, or an operator may have removed the file.
-const MEMORY_LIFE: u64 = 5;
-/// How many domains are kept in memory.
-const MEMORY_SIZE: usize = 10_000;
-/// The longest policy text that is kept in memory, in octets, where the disk has it too; most have 200.
-const MEMORY_TEXT: usize = 4096;
-/// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
-const HELPER_GRACE: Duration = Duration::from_secs(5);
 
 /// Who is told what the administrator should know now, a line at a time.
 type Log = Box<dyn Fn(&str) + Send + Sync>;
@@ -59,10 +48,9 @@ struct Shared {
     settings: Settings,
     exceptions: Watched,
     log: Log,
+    cache: Arc<dyn Cache>,
     roots: Arc<LazyRoots>,
-    /// A shortcut in front of the disk. Its lock is never waited for, because the thread that holds it may be one of
-    /// a parent process, which does not exist here: a lock that is taken only means that the disk is read.
-    memory: RwLock<HashMap<Domain, Remembered>>,
+    memory: Memory,
     silence: Silence,
 }
 
@@ -77,7 +65,7 @@ enum Question {
 struct Asked {
     answer: Answer,
     entry: Entry,
-    saved: Result<(), StoreError>,
+    saved: Result<(), CacheError>,
 }
 
 /// What a lookup has learnt, as it stands before the caller's process decides about it.
@@ -88,13 +76,6 @@ struct Learnt {
     is_saved: bool,
 }
 
-#[derive(Clone, Debug)]
-struct Remembered {
-    answer: Arc<Answer>,
-    /// What could not be written to disk. In a box because there is hardly ever any: memory is kept small.
-    unsaved: Option<Box<Entry>>,
-}
-
 /// Why there is no answer at all. Nothing is known of the domain then, so mail for it must wait.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -103,7 +84,7 @@ pub enum ContextError {
     /// directory, whose owner that is.
     NoHelper(PathBuf, String),
     /// What the cache holds for the domain could not be read, and the network did not say either.
-    Unread(StoreError),
+    Unread(CacheError),
     /// The helper process failed.
     Helper(String),
     /// The cache directory, or the file of a domain, cannot be used.
@@ -184,10 +165,14 @@ impl Context {
         let roots = Arc::new(LazyRoots::of(&settings));
         let shared = Shared {
             exceptions: Watched::new(settings.exceptions.clone()),
+            cache: match &settings.cache_dir {
+                Some(dir) => Arc::new(Store::new(dir.clone())),
+                None => Arc::new(crate::cache::memory::Memory::default()),
+            },
             settings,
             log: Box::new(log),
             roots,
-            memory: RwLock::default(),
+            memory: Memory::default(),
             silence: Silence::new(),
         };
         Self {
@@ -247,7 +232,7 @@ impl Context {
     /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
     #[must_use]
     pub(crate) fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
-        let answer = self.shared.remembered(name, now)?;
+        let answer = self.shared.memory.get(name, now)?;
         self.shared.tell_exception(&answer);
         Some(answer)
     }
@@ -267,7 +252,7 @@ impl Context {
         if let Some(warning) = self.shared.roots.warning() {
             self.tell(&warning);
         }
-        Ok(check_chain(chain, host, &roots, at))
+        Ok(check_chain(chain, host, roots.anchors(), at))
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
@@ -329,7 +314,7 @@ impl Context {
     /// and the first use of a day, which is written down, is none.
     pub(crate) fn at_hand(&self, domain: &Domain) -> Option<Arc<Answer>> {
         let (shared, now) = (&self.shared, unix_now());
-        let remembered = shared.remembered(domain.as_str(), now);
+        let remembered = shared.memory.get(domain.as_str(), now);
         if remembered.is_some() || process::is_root() {
             return remembered;
         }
@@ -341,10 +326,11 @@ impl Context {
             return None;
         }
         let answer = shared.decide(answer, &entry, now);
-        shared.remember(Remembered {
+        let known = Remembered {
             answer: answer.clone(),
-            unsaved: shared.unsaved(domain),
-        });
+            unsaved: shared.memory.unsaved(domain),
+        };
+        shared.memory.put(known, shared.settings.cache_max_per_parent);
         Some(answer)
     }
 
@@ -388,22 +374,13 @@ impl Context {
         let known = shared.remembered_as(answer, entry, is_saved, now);
         let answer = known.answer.clone();
         if known.unsaved.is_some() {
-            shared.remember(known);
+            shared.memory.put(known, shared.settings.cache_max_per_parent);
         }
         Ok(answer)
     }
 }
 
 impl Shared {
-    /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
-    fn remembered(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
-        let memory = self.memory.try_read().ok()?;
-        memory
-            .get(name)
-            .filter(|known| now < known.answer.good_until())
-            .map(|known| known.answer.clone())
-    }
-
     fn ask(
         &self,
         domain: &Domain,
@@ -413,21 +390,7 @@ impl Shared {
     ) -> Result<Arc<Answer>, ContextError> {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
         let known = if process::is_root() {
-            let owner = owner_of(self.settings.cache_dir.as_deref().unwrap_or_else(|| Path::new("")))?;
-            let asked = unix_now();
-            let message = process::in_helper(owner, deadline + HELPER_GRACE, MAX_MESSAGE, || {
-                // The host's logger is not for a child of it: what is worth telling comes back with the answer.
-                log::set_max_level(log::LevelFilter::Off);
-                let known = self
-                    .answer(domain, question, deadline, share)
-                    .map_err(|e| e.to_string());
-                wire::write(known.as_ref().map(|known| (&known.answer, &known.entry))).into_bytes()
-            })?;
-            let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
-            let told = wire::read(domain, &message, (asked, now), longest_wait).ok_or(HelperError::Died)?;
-            let Told { answer, entry } = told.map_err(|why| ContextError::Helper(why.to_string()))?;
-            let answer = self.decide(answer, &entry, now);
-            Remembered { answer, unsaved: None }
+            self.ask_helper(domain, question, deadline, share)?
         } else {
             let Learnt {
                 answer,
@@ -437,7 +400,7 @@ impl Shared {
             self.remembered_as(answer, entry, is_saved, unix_now())
         };
         let answer = known.answer.clone();
-        self.remember(known);
+        self.memory.put(known, self.settings.cache_max_per_parent);
         Ok(answer)
     }
 
@@ -509,8 +472,7 @@ impl Shared {
             (here, there) => here.or_else(|| there.cloned()),
         };
         let warning = warning.or_else(|| self.roots.warning());
-        // There may be a policy in that file.
-        if let Some(unread @ StoreError::File(..)) = known.unread
+        if let Some(unread @ CacheError::Unread(_)) = known.unread
             && answer.source() == Source::CouldNotLearn
             && self.exceptions.now().find(&entry.domain, now).is_none()
         {
@@ -519,7 +481,7 @@ impl Shared {
         Ok(Learnt {
             answer: answer.with_warning(warning),
             entry,
-            is_saved: self.settings.cache_dir.is_some() && saved.is_ok(),
+            is_saved: saved.is_ok(),
         })
     }
 
@@ -541,47 +503,9 @@ impl Shared {
 
     /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
     fn note_use(&self, mut entry: Entry, now: u64) {
-        if let Some(dir) = &self.settings.cache_dir
-            && entry.held.is_some()
-            && entry.note_use(now)
-        {
-            Store::new(dir.clone()).touch(&entry.domain, now);
+        if entry.held.is_some() && entry.note_use(now) {
+            self.cache.touch(&entry.domain, now);
         }
-    }
-
-    fn remember(&self, known: Remembered) {
-        // A stranger's policy may have 64 KiB, and ten thousand of those are too much for a guest. It is on disk.
-        if known.unsaved.is_none() && known.answer.held().is_some_and(|held| held.text.len() > MEMORY_TEXT) {
-            return;
-        }
-        let mut memory = match self.memory.try_write() {
-            Ok(memory) => memory,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return,
-        };
-        if memory.len() >= MEMORY_SIZE && !memory.contains_key(known.answer.domain()) {
-            memory.retain(|_, old| old.unsaved.is_some());
-            // Only a host that can write nothing at all comes here, and memory is all that its policies have.
-            if memory.len() >= MEMORY_SIZE {
-                make_room(&mut memory, self.settings.cache_max_per_parent);
-            }
-        }
-        memory.insert(known.answer.domain().clone(), known);
-    }
-}
-
-/// Lets go of an eighth of what cannot be written: what is worth least.
-fn make_room(memory: &mut HashMap<Domain, Remembered>, per_parent: usize) {
-    let now = unix_now();
-    let unsaved: Vec<&Entry> = memory.values().filter_map(|known| known.unsaved.as_deref()).collect();
-    let worth: Vec<_> = unsaved
-        .iter()
-        .map(|entry| (parent(&entry.domain), Worth::of(entry, now)))
-        .collect();
-    let gone = excess(&worth, per_parent, MEMORY_SIZE - MEMORY_SIZE / 8);
-    let gone: Vec<Domain> = gone.into_iter().map(|place| unsaved[place].domain.clone()).collect();
-    for domain in gone {
-        memory.remove(&domain);
     }
 }
 
@@ -591,124 +515,8 @@ fn learnt(result: &Result<Arc<Answer>, ContextError>) -> bool {
     source.is_ok_and(|source| !matches!(source, Source::CachedAfterFailure | Source::CouldNotLearn))
 }
 
-/// The owner and the group of the cache directory: whom root becomes for all that touches the cache or the network.
-///
-/// # Errors
-/// [`ContextError::NoHelper`].
-pub fn owner_of(dir: &Path) -> Result<Identity, ContextError> {
-    let no_helper = |why: String| ContextError::NoHelper(dir.to_owned(), why);
-    let about = std::fs::metadata(dir).map_err(|e| no_helper(format!("cannot be used ({e})")))?;
-    if !about.is_dir() {
-        return Err(no_helper("is not a directory".into()));
-    }
-    if about.uid() == 0 {
-        return Err(no_helper("belongs to root".into()));
-    }
-    if about.gid() == 0 {
-        return Err(no_helper("belongs to the group of root".into()));
-    }
-    Ok(Identity {
-        uid: about.uid(),
-        gid: about.gid(),
-    })
-}
-
-/// Until when an answer may be repeated from memory.
-fn good_until(entry: &Entry, answer: &Answer, settings: &Settings, now: u64) -> u64 {
-    let due = entry.txt.as_ref().map_or(now, |txt| txt.next);
-    let due = due.min(now.saturating_add(settings.txt_life_max.as_secs()));
-    let due = entry.pinned(now).unwrap_or(due);
-    let until = match answer.source() {
-        Source::CouldNotLearn => now,
-        Source::NoPolicy => due,
-        _ => due
-            .min(answer.held().map_or(now, |h| h.expires().saturating_add(1)))
-            .min(now + MEMORY_LIFE),
-    };
-    answer
-        .exception()
-        .map_or(until, |exception| until.min(exception.until + 1))
-}
-
 /// The time, in Unix seconds.
 #[must_use]
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cache::entry::{Held, TxtSeen};
-
-    /// What a stranger's names fill memory with where nothing can be written pushes out nobody else's policy.
-    #[test]
-    fn a_crowd_of_what_cannot_be_written_pushes_out_itself() {
-        let mut settings = Settings::default();
-        settings.set("cache_dir", "/proc/mtasts-cannot-be-made").unwrap();
-        let context = Context::new(settings);
-        let now = unix_now();
-        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
-        let held = Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap());
-        let remember = |name: &str, used: u64| {
-            let mut entry = Entry::new(Domain::parse(name).unwrap());
-            entry.held = Some(held.clone());
-            entry.used = Some(used);
-            context.shared.remember(Remembered {
-                answer: Arc::new(Lookup::from_cache(&entry, now)),
-                unsaved: Some(Box::new(entry)),
-            });
-        };
-        remember("victim.test", now - 5 * 86_400);
-        for number in 0..3 * MEMORY_SIZE {
-            remember(&format!("x{number}.crowd.test"), now);
-        }
-        let known = |name: &str| context.shared.unsaved(&Domain::parse(name).unwrap()).is_some();
-        assert!(known("victim.test") && known(&format!("x{}.crowd.test", 3 * MEMORY_SIZE - 1)));
-        assert!(context.shared.memory.read().unwrap().len() <= MEMORY_SIZE);
-    }
-
-    /// A directory that may not be written to leaves the policy in memory alone, and no hit may take it from there.
-    #[test]
-    fn what_only_memory_knows_survives_each_hit() {
-        let mut settings = Settings::default();
-        settings.set("cache_dir", "/proc/mtasts-cannot-be-made").unwrap();
-        let context = Context::new(settings);
-        let (domain, now) = (Domain::parse("example.com").unwrap(), unix_now());
-        let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
-        let mut entry = Entry::new(domain.clone());
-        entry.held = Some(Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap()));
-        entry.txt = Some(TxtSeen {
-            at: now,
-            next: now + 3600,
-        });
-        let answer = Lookup::hit(&entry, context.settings(), now).unwrap();
-        // Not to be repeated from memory: the next question looks at what is known again.
-        let known = Remembered {
-            answer: Arc::new(answer),
-            unsaved: Some(Box::new(entry)),
-        };
-        context.shared.remember(known);
-        for _ in 0..3 {
-            let question = Question::Network(Ask::Delivery);
-            let learnt = context
-                .shared
-                .answer(
-                    &domain,
-                    question,
-                    Instant::now() + Duration::from_secs(1),
-                    Share::default(),
-                )
-                .unwrap();
-            assert_eq!(learnt.answer.source(), Source::Cached, "{}", learnt.answer);
-            assert!(!learnt.is_saved);
-            let Learnt {
-                answer,
-                entry,
-                is_saved,
-            } = learnt;
-            let known = context.shared.remembered_as(answer, entry, is_saved, now);
-            context.shared.remember(known);
-        }
-    }
 }

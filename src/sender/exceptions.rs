@@ -20,41 +20,14 @@ use std::sync::Arc;
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::text::one_line;
+use crate::sender::exception::Exception;
+use crate::sender::settings_file;
 pub(crate) use watched::Watched;
 
 /// The file that is read where no setting names another one.
 pub const FILE: &str = "/etc/mtasts/exceptions";
 /// The longest reason that is kept, in octets.
 const MAX_REASON: usize = 300;
-/// Enforcement is off for one policy domain.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exception {
-    /// The policy domain; those below it are others.
-    pub domain: Domain,
-    /// The last second, in Unix time, at which it counts: the end of a day in UTC.
-    pub until: u64,
-    /// Why, in the operator's words, on one line.
-    pub reason: String,
-}
-
-impl Exception {
-    /// Whether it counts at this time.
-    #[must_use]
-    pub const fn is_live(&self, now: u64) -> bool {
-        now <= self.until
-    }
-}
-
-impl fmt::Display for Exception {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let day = calendar::date(self.until);
-        write!(
-            f,
-            "enforcement is off until {day} (operator exception: {})",
-            self.reason
-        )
-    }
-}
 
 /// All exceptions, in the order of their file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -161,7 +134,7 @@ impl Exceptions {
     pub(crate) fn read_file(file: &Path) -> Result<Self, String> {
         // Before it is read: what is changed meanwhile looks different afterwards.
         let look = Look::at(file);
-        let text = crate::sender::settings::read_text(file)?;
+        let text = settings_file::read(file)?;
         let read = Self::parse(&text).map_err(|e| e.to_string())?;
         Ok(Self {
             look,

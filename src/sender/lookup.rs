@@ -13,8 +13,8 @@ use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::protocol::record::{PolicyId, Record};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::Line;
+use crate::protocol::words::ResultType;
 use crate::sender::answer::{Answer, Failure, Source};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
@@ -41,19 +41,19 @@ pub enum Ask {
 }
 
 /// One fetch at a time for each domain, among all who share a cache.
-pub trait Flight {
+pub trait SingleFlight {
     /// Waits until nobody else fetches the policy of this domain, or for so long that most of the time until the deadline
     /// is left to fetch it, and gives what is known then: another one may have fetched it meanwhile. Nothing where there
     /// is nothing to share, or nothing new.
-    fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry>;
+    fn lease(&self, domain: &Domain, deadline: Instant) -> Option<Entry>;
 
     /// The policy of this id is fetched now. `entry` is what is known by then.
-    fn takes_off(&self, _entry: &Entry, _id: PolicyId) {}
+    fn fetch_begins(&self, _entry: &Entry, _id: PolicyId) {}
 }
 
 /// Who shares nothing fetches alone.
-impl Flight for () {
-    fn board(&self, _: &Domain, _: Instant) -> Option<Entry> {
+impl SingleFlight for () {
+    fn lease(&self, _: &Domain, _: Instant) -> Option<Entry> {
         None
     }
 }
@@ -71,7 +71,7 @@ pub struct Lookup<'a> {
     /// The policy hosts.
     pub https: &'a dyn Https,
     /// Who else fetches.
-    pub flight: &'a dyn Flight,
+    pub flight: &'a dyn SingleFlight,
     /// The TXT record's bounds, and `first_contact_defer`.
     pub settings: &'a Settings,
 }
@@ -225,7 +225,7 @@ impl Lookup<'_> {
             next: now.saturating_add(life),
         });
         match answer {
-            Ok(txt) => Record::find(&txt.records).map_err(|e| NoRecord::Absent(e.to_string())),
+            Ok(txt) => Record::find(&txt.data).map_err(|e| NoRecord::Absent(e.to_string())),
             Err(e) if e.is_absence() => Err(NoRecord::Absent(format!("no TXT record: {e}"))),
             Err(DnsError::Own(why)) => Err(NoRecord::Own(why)),
             Err(e) => Err(NoRecord::Unlearned(e)),
@@ -244,7 +244,7 @@ impl Lookup<'_> {
         if let Some(answer) = self.without_fetch(entry, &record, now) {
             return Ok(answer);
         }
-        if let Some(known) = self.flight.board(&entry.domain, deadline) {
+        if let Some(known) = self.flight.lease(&entry.domain, deadline) {
             // Another one may have been in the air, and what it brought is fresher than what we knew.
             entry.join(&known);
             if entry.pinned(now).is_some() {
@@ -301,7 +301,7 @@ impl Lookup<'_> {
 
     fn fetch(&self, entry: &mut Entry, id: PolicyId, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
         let begun = Instant::now();
-        self.flight.takes_off(entry, id);
+        self.flight.fetch_begins(entry, id);
         let got = match self.https.get(&entry.domain, deadline) {
             Ok(body) => Ok(body),
             Err(FetchError::Host { result, detail }) => Err((result, detail)),

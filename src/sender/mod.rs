@@ -2,13 +2,17 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+pub mod attempt;
 pub mod context;
+pub mod exception;
 pub mod exceptions;
 pub mod lookup;
+pub(crate) mod mta;
 pub mod notice;
 pub mod queue;
 pub mod refresh;
 pub mod settings;
+mod settings_file;
 pub mod silence;
 pub mod verdict;
 pub mod wire;

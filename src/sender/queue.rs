@@ -24,8 +24,8 @@ use crate::sender::answer::Answer;
 use crate::sender::context::{Context, ContextError};
 use crate::sender::lookup::{Ask, fair_time};
 use crate::sender::notice::Notice;
-use crate::sys::bell::{Bell, Ring};
 use crate::sys::thread;
+use crate::sys::wake_up::{WakeUp, WakeUpTimer};
 use line::Line;
 
 /// How many threads a queue has at most.
@@ -110,7 +110,7 @@ impl<T: Send + 'static> Queue<T> {
     pub fn new(context: &Context) -> Result<Self, QueueError> {
         let shared = Shared {
             context: context.clone(),
-            bell: Bell::new().map_err(QueueError::System)?,
+            timer: WakeUpTimer::new().map_err(QueueError::System)?,
             state: Mutex::new(State::new()),
             work: Condvar::new(),
         };
@@ -127,7 +127,7 @@ impl<T: Send + 'static> Queue<T> {
     /// [`QueueError::Forked`].
     pub fn descriptor(&self) -> Result<RawFd, QueueError> {
         self.must_be_ours()?;
-        Ok(self.shared.bell.descriptor())
+        Ok(self.shared.timer.descriptor())
     }
 
     /// Submits a lookup, as [`Context::lookup`] does it, that completes within `patience` or the setting `timeout`,
@@ -184,7 +184,7 @@ impl<T: Send + 'static> Queue<T> {
                 return Err(QueueError::System(error));
             }
         }
-        state.ring(&self.shared.bell);
+        state.wake(&self.shared.timer);
         Ok(id)
     }
 
@@ -200,7 +200,7 @@ impl<T: Send + 'static> Queue<T> {
             let mut state = self.shared.state();
             state.expire(Instant::now(), fair_time(context.settings()));
             let next = (state.done.pop_front(), mem::take(&mut state.untold));
-            state.ring(&self.shared.bell);
+            state.wake(&self.shared.timer);
             next
         };
         // Without the lock: the administrator's line and the disk may take their time.
@@ -232,7 +232,7 @@ impl<T: Send + 'static> Queue<T> {
         };
         let end = End::Learnt(Outcome::Cancelled);
         state.done.push_back(Done { id, user, end });
-        state.ring(&self.shared.bell);
+        state.wake(&self.shared.timer);
         Ok(true)
     }
 
@@ -241,7 +241,7 @@ impl<T: Send + 'static> Queue<T> {
         if let Some(notice) = self.shared.context.watch() {
             let mut state = self.shared.state();
             state.untold.push(notice);
-            state.ring(&self.shared.bell);
+            state.wake(&self.shared.timer);
         }
     }
 
@@ -263,12 +263,12 @@ impl<T> Drop for Queue<T> {
             let mut state = shared.state();
             state.closed = true;
             // A child that was forked meanwhile has the descriptor too, and an epoll of ours would go on to see it.
-            shared.bell.set(Ring::Never);
-            shared.bell.close();
+            shared.timer.set(WakeUp::Never);
+            shared.timer.close();
             shared.work.notify_all();
             state.empty()
         } else {
-            shared.bell.close();
+            shared.timer.close();
             match shared.state.try_lock() {
                 Ok(mut state) => state.empty(),
                 Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner().empty(),
@@ -287,7 +287,7 @@ impl<T> Drop for Queue<T> {
 struct Shared<T> {
     context: Context,
     /// Touched with the lock alone (but for its number), and closed with the queue.
-    bell: Bell,
+    timer: WakeUpTimer,
     state: Mutex<State<T>>,
     /// There is something to do for a worker.
     work: Condvar,
@@ -313,7 +313,7 @@ struct State<T> {
     workers: usize,
     /// How many of the workers wait for something to do.
     idle: usize,
-    ring: Ring,
+    wakes: WakeUp,
 }
 
 /// What a flight is for.
@@ -410,7 +410,7 @@ impl<T: Send + 'static> Shared<T> {
             let mut state = self.state();
             if !state.closed {
                 state.land(&errand, learnt.into());
-                state.ring(&self.bell);
+                state.wake(&self.timer);
             }
             taken = self.take_flight(state);
         }
@@ -455,7 +455,7 @@ impl<T> State<T> {
             untold: Vec::new(),
             workers: 0,
             idle: 0,
-            ring: Ring::Never,
+            wakes: WakeUp::Never,
         }
     }
 
@@ -570,15 +570,17 @@ impl<T> State<T> {
     }
 
     /// Lets the descriptor say what there is to do.
-    fn ring(&mut self, bell: &Bell) {
-        let ring = if !self.done.is_empty() || !self.untold.is_empty() {
-            Ring::Now
+    fn wake(&mut self, timer: &WakeUpTimer) {
+        let wakes = if !self.done.is_empty() || !self.untold.is_empty() {
+            WakeUp::Now
         } else {
-            self.deadlines.first().map_or(Ring::Never, |(time, _)| Ring::At(*time))
+            self.deadlines
+                .first()
+                .map_or(WakeUp::Never, |(time, _)| WakeUp::At(*time))
         };
-        if ring != self.ring {
-            self.ring = ring;
-            bell.set(ring);
+        if wakes != self.wakes {
+            self.wakes = wakes;
+            timer.set(wakes);
         }
     }
 

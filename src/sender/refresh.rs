@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::cache::entry::{FailedFetch, Held, TxtSeen};
     use crate::protocol::names::Domain;
-    use crate::protocol::result_type::ResultType;
+    use crate::protocol::words::ResultType;
 
     const T: u64 = 1_800_000_000;
     const MONTH: u64 = 30 * DAY;

@@ -8,18 +8,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::cache::store::bounds::Bounds;
+use crate::cache::crowd::Bounds;
 use crate::network::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
 use crate::protocol::text::one_line;
 use crate::sender::exceptions::{self, Exceptions};
+use crate::sender::settings_file;
 use crate::sys::process;
 
 /// The settings file of the host.
 pub const FILE: &str = "/etc/mtasts/mtasts.toml";
 /// The cache of the host: state that must survive, not a throw-away cache.
 pub const CACHE_DIR: &str = "/var/lib/mtasts";
-/// The longest file of settings or exceptions that is read, in octets.
-const MAX_FILE: u64 = 1024 * 1024;
 
 /// The settings of a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -221,7 +220,7 @@ impl Settings {
             key: None,
             reason,
         };
-        let text = read_text(file).map_err(unreadable)?;
+        let text = settings_file::read(file).map_err(unreadable)?;
         self.read(&text).map_err(|e| SettingsError {
             // A file of exceptions is named already.
             file: e.file.or_else(|| Some(file.to_owned())),
@@ -293,21 +292,10 @@ fn default_cache_dir(environment: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
         .map_or(host, |dir| dir.join("mtasts"))
 }
 
-/// The text of a file of the administrator.
-pub(crate) fn read_text(file: &Path) -> Result<String, String> {
-    let about = std::fs::metadata(file).map_err(|e| e.to_string())?;
-    if !about.is_file() {
-        return Err("is not a regular file".into());
-    }
-    if about.len() > MAX_FILE {
-        return Err(format!("longer than {MAX_FILE} octets"));
-    }
-    std::fs::read_to_string(file).map_err(|e| e.to_string())
-}
-
 fn absolute(value: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(value);
-    if path.is_absolute() {
+    // No file has a NUL in its name.
+    if path.is_absolute() && !value.contains('\0') {
         Ok(path)
     } else {
         Err(format!("{:?} is not an absolute path", one_line(value, 200)))

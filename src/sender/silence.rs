@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
-use crate::network::dns::{Dns, DnsError, Mx, Txt};
+use crate::network::dns::{Answered, Dns, DnsError, Mx};
+use crate::network::https::Limits;
 use crate::protocol::names::Domain;
 use crate::sender::lookup::fair_time;
 use crate::sender::settings::Settings;
@@ -51,22 +52,33 @@ pub(crate) struct Silence {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Share {
     dns: Option<Until>,
-    pub(crate) https: Option<Until>,
+    https: Option<Until>,
+}
+
+impl Share {
+    /// The limits of a fetch.
+    pub(crate) fn limits(&self) -> Option<Limits> {
+        self.https.map(|until| Limits {
+            heard: until.heard,
+            answered: until.answered,
+            own: until.is_ours.then(Until::used_up),
+        })
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Until {
+struct Until {
     /// By when there must be an answer of DNS, and a policy host must have proved its name.
-    pub(crate) heard: Instant,
+    heard: Instant,
     /// By when there must be the answer of a policy host that has.
-    pub(crate) answered: Instant,
+    answered: Instant,
     /// Whether it is so little time that to be silent in it is not the domain's failure.
-    pub(crate) is_ours: bool,
+    is_ours: bool,
 }
 
 impl Until {
     /// What is wrong with a domain that was silent that long.
-    pub(crate) fn used_up() -> String {
+    fn used_up() -> String {
         "this process has spent its silence_budget waiting for hosts that did not answer, and this domain did not answer in \
          the short time that was left"
             .to_owned()
@@ -195,15 +207,15 @@ impl<D: Dns> Hurried<D> {
 }
 
 impl<D: Dns> Dns for Hurried<D> {
-    fn txt(&self, name: &str, deadline: Instant) -> Result<Txt, DnsError> {
+    fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
         self.ask(deadline, |deadline| self.dns.txt(name, deadline))
     }
 
-    fn addresses(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, DnsError> {
+    fn addresses(&self, host: &str, deadline: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         self.ask(deadline, |deadline| self.dns.addresses(host, deadline))
     }
 
-    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Vec<Mx>, DnsError> {
+    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
         self.ask(deadline, |deadline| self.dns.mx(domain, deadline))
     }
 }

@@ -7,43 +7,33 @@ use std::fmt::Write as _;
 
 use crate::protocol::calendar;
 use crate::protocol::certificate::CertificateFailure;
-use crate::protocol::names::Domain;
+use crate::protocol::mx_name::MxName;
 use crate::protocol::policy::{Mode, Policy};
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::one_line;
-use crate::sender::answer::{Answer, Failure, Source};
+use crate::protocol::words::ResultType;
+pub use crate::protocol::words::{Action, SeenKind};
+use crate::sender::answer::{Answer, Source};
 use crate::sender::notice::{self, Token};
 
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
 /// it (D-16).
 pub const MX_NOT_IN_POLICY: &str = "mx-host-not-in-policy";
+/// The failure-reason-code of an MX record that names something else than a host: no policy can list it (RFC 8461 3.2).
+pub const MX_NOT_A_HOST_NAME: &str = "mx-not-a-host-name";
 /// How many patterns a sentence lists before it counts the rest.
 const LISTED: usize = 5;
 
-/// What an MTA must do now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(i32)]
-pub enum Action {
-    /// Deliver to this host (or go on with it), by whatever other rules the MTA has.
-    Deliver = 1,
-    /// Deliver to this host, and report the failure.
-    DeliverAndReport = 2,
-    /// Send nothing to this host; try the next one, and where none is left defer the mail (RFC 8461 5).
-    SkipHost = 3,
-    /// Keep the mail in the queue and try again later. Never a bounce.
-    Defer = 4,
-}
-
 impl Action {
-    /// A short stable name, the same in every output of ours.
+    /// Whether mail may go to this host.
     #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Deliver => "deliver",
-            Self::DeliverAndReport => "deliver-and-report",
-            Self::SkipHost => "skip-host",
-            Self::Defer => "defer",
-        }
+    pub const fn delivers(self) -> bool {
+        matches!(self, Self::Deliver | Self::DeliverAndReport)
+    }
+
+    /// Whether the mail waits: no other host of the domain is to be tried now.
+    #[must_use]
+    pub const fn defers(self) -> bool {
+        matches!(self, Self::Defer)
     }
 }
 
@@ -60,8 +50,35 @@ pub enum Seen {
     HandshakeFailed(String),
     /// The certificate was checked, by this library or by the MTA's own TLS library, for the name of this MX host.
     Certificate(Result<(), CertificateFailure>),
-    /// Every host was tried or skipped and none is left.
-    NoHostLeft,
+}
+
+/// Why there is no MX host to deliver to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum NoHost {
+    /// There are MX hosts, and each was tried or passed over.
+    Left = 0,
+    /// The MX lookup says that the domain does not exist (NXDOMAIN).
+    NxDomain = 1,
+    /// The MX lookup says that the domain has no MX record (NODATA). Its only MX host would be the domain itself
+    /// (RFC 5321 5.1).
+    NoData = 2,
+    /// The one MX record is `.`: the domain takes no mail (RFC 7505).
+    NullMx = 3,
+}
+
+impl Seen {
+    /// What it is called in every language.
+    #[must_use]
+    pub const fn kind(&self) -> SeenKind {
+        match self {
+            Self::Name => SeenKind::Name,
+            Self::StarttlsNotOffered => SeenKind::StarttlsNotOffered,
+            Self::StarttlsRefused => SeenKind::StarttlsRefused,
+            Self::HandshakeFailed(_) => SeenKind::HandshakeFailed,
+            Self::Certificate(_) => SeenKind::Certificate,
+        }
+    }
 }
 
 /// The verdict on one MX host.
@@ -95,47 +112,133 @@ impl Verdict {
     }
 }
 
-/// Decides about one MX host. `host` is the name in the MX record, before any CNAME; where the domain has no MX record
-/// it is the domain itself (D-14).
+/// Decides about one MX host, from one sight alone. [`Attempt`](crate::Attempt) decides about all that was seen of a host.
+/// `host` is the name in the MX record, before any CNAME; if the domain has no MX record it is the domain itself (D-14).
 #[must_use]
-pub fn verdict(answer: &Answer, host: &Domain, seen: &Seen) -> Verdict {
+pub fn verdict(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
     if let Some(until) = answer.defer_until() {
         return waiting(answer, until);
     }
-    let Some(policy) = answer.policy().filter(|_| answer.mode() != Mode::None) else {
+    let Some(policy) = answer.policy().filter(|_| answer.applies()) else {
         return unprotected(answer);
     };
-    let Some((result, reason_code, wrong, remedy)) = fault(policy, answer, host, seen) else {
-        return passed(answer, host, seen);
-    };
-    let (action, so) = match (answer.mode(), seen, answer.exception()) {
-        (Mode::Enforce, Seen::NoHostLeft, _) => (Action::Defer, "no mail can be delivered now"),
-        (Mode::Enforce, _, _) => (Action::SkipHost, "no mail is sent to this host"),
-        (_, _, Some(exception)) => (
-            Action::DeliverAndReport,
-            &*format!("the mail is delivered anyway: {exception}"),
+    match fault(policy, answer, host, seen) {
+        None => passed(answer, host, seen),
+        Some(fault) => failed(
+            answer,
+            policy,
+            fault,
+            (Action::SkipHost, "no mail is sent to this host"),
         ),
-        (_, _, None) => (
+    }
+}
+
+/// Whether the sight is a failure of the host itself, under a policy that applies; a policy that could not be fetched or
+/// renewed is none.
+pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bool {
+    let policy = answer.policy().filter(|_| answer.applies());
+    policy.is_some_and(|policy| fault(policy, answer, host, seen).is_some())
+}
+
+/// Decides about a mail for which there is no MX host.
+///
+/// If every host was passed over and the policy is enforced, the mail waits (RFC 8461 5: a policy failure is never
+/// permanent). If DNS denies the MX hosts that an enforced policy lists, one of the two is wrong, and the answer of DNS is
+/// the one that can be forged: the mail waits too, and the sentence says which contradicts which. NODATA is no
+/// contradiction if the policy lists the domain itself, since the domain is then its own MX host (D-31). In all other
+/// cases the action is [`Action::Deliver`] or [`Action::DeliverAndReport`]: the MTA does what it does without MTA-STS,
+/// such as to bounce mail to a domain that does not exist.
+///
+/// Nothing of this is an event for a report, because there was no session; `result` and `reason_code` are for the log.
+#[must_use]
+pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
+    if let Some(until) = answer.defer_until() {
+        return waiting(answer, until);
+    }
+    let Some(policy) = answer.policy().filter(|_| answer.applies()) else {
+        return unprotected(answer);
+    };
+    let domain = answer.domain();
+    let denied = match why {
+        NoHost::Left => {
+            let left = Fault {
+                result: ResultType::ValidationFailure,
+                reason_code: "no-mx-host-left".into(),
+                wrong: format!("no MX host of {domain} meets its MTA-STS policy"),
+                remedy: "If the domain's mail has moved, its administrator must update the policy.",
+            };
+            return failed(answer, policy, left, WAITS);
+        }
+        NoHost::NoData if policy.allows(domain) => None,
+        NoHost::NxDomain => Some(("mx-lookup-nxdomain", "the domain does not exist (NXDOMAIN)")),
+        NoHost::NoData => Some(("mx-lookup-nodata", "the domain has no MX record (NODATA)")),
+        NoHost::NullMx => Some(("null-mx", "the domain takes no mail (null MX, RFC 7505)")),
+    };
+    match denied.filter(|_| answer.enforces()) {
+        Some((reason_code, says)) => {
+            let fault = Fault {
+                result: ResultType::ValidationFailure,
+                reason_code: reason_code.into(),
+                wrong: format!(
+                    "DNS contradicts the MTA-STS policy of {domain}: DNS says that {says}, the policy lists MX hosts"
+                ),
+                remedy: "Compare with another resolver; if the domain has given up mail, its administrator must withdraw the policy.",
+            };
+            failed(answer, policy, fault, WAITS)
+        }
+        None => plain(format!(
+            "{domain} has no MX host; its MTA-STS policy does not apply to that ({})",
+            short(answer)
+        )),
+    }
+}
+
+/// What becomes of a mail for which an enforced policy leaves no host.
+const WAITS: (Action, &str) = (Action::Defer, "no mail can be delivered now");
+
+/// What is wrong.
+struct Fault {
+    result: ResultType,
+    reason_code: String,
+    wrong: String,
+    remedy: &'static str,
+}
+
+/// The verdict on a fault; `enforced` is what happens if the policy is enforced.
+fn failed(answer: &Answer, policy: &Policy, fault: Fault, enforced: (Action, &str)) -> Verdict {
+    let (action, so) = match answer.exception() {
+        _ if answer.enforces() => (enforced.0, enforced.1.into()),
+        Some(exception) => (
             Action::DeliverAndReport,
-            "the mail is delivered anyway: the policy is in testing",
+            format!("the mail is delivered anyway: {exception}"),
+        ),
+        None => (
+            Action::DeliverAndReport,
+            "the mail is delivered anyway: the policy is in testing".into(),
         ),
     };
-    let sentence = format!("{wrong} ({}); {so}. {remedy}", about(answer, policy));
+    let (wrong, remedy) = (fault.wrong, fault.remedy);
     Verdict {
         action,
-        result: Some(result),
-        reason_code,
+        result: Some(fault.result),
+        reason_code: fault.reason_code,
+        sentence: format!("{wrong} ({}); {so}. {remedy}", about(answer, policy)),
+    }
+}
+
+/// Nothing is wrong, and nothing is to be reported.
+const fn plain(sentence: String) -> Verdict {
+    Verdict {
+        action: Action::Deliver,
+        result: None,
+        reason_code: String::new(),
         sentence,
     }
 }
 
 /// A domain that asks for nothing, or of which nothing is known.
 fn unprotected(answer: &Answer) -> Verdict {
-    // RFC 8461 6: a policy host that cannot be reached is reported although there is no policy to apply; a domain
-    // that has opted out is not reported.
-    let failure = answer.failure().filter(|_| answer.source() == Source::CouldNotLearn);
-    let sentence = format!("{}; mail is delivered as usual", answer.explain());
-    with_policy_failure(failure, sentence)
+    with_policy_failure(answer, format!("{}; mail is delivered as usual", answer.explain()))
 }
 
 fn waiting(answer: &Answer, until: u64) -> Verdict {
@@ -155,95 +258,109 @@ fn waiting(answer: &Answer, until: u64) -> Verdict {
 }
 
 /// A host that meets the policy, as far as it was seen. An exception changes nothing for it.
-fn passed(answer: &Answer, host: &Domain, seen: &Seen) -> Verdict {
+fn passed(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
     let domain = answer.domain();
     let sentence = match seen {
         Seen::Name => format!("{host} is in the MTA-STS policy of {domain} ({})", short(answer)),
         _ => format!("{host} meets the MTA-STS policy of {domain} ({})", short(answer)),
     };
-    match answer.failure() {
+    let sentence = match answer.failure() {
         // The mail flows under the old policy while its refresh fails: that is to be told (RFC 8461 3.3, 6).
-        Some(failure) => with_policy_failure(
-            Some(failure),
-            format!("{sentence}; the policy could not be renewed: {}", failure.detail),
-        ),
-        None => with_policy_failure(None, sentence),
-    }
+        Some(failure) => format!("{sentence}; the policy could not be renewed: {}", failure.detail),
+        None => sentence,
+    };
+    with_policy_failure(answer, sentence)
 }
 
-fn with_policy_failure(failure: Option<&Failure>, sentence: String) -> Verdict {
-    match failure.and_then(|f| f.result.map(|r| (r, f))) {
-        Some((result, failure)) => Verdict {
+fn with_policy_failure(answer: &Answer, sentence: String) -> Verdict {
+    match answer.policy_failure() {
+        Some((result, detail)) => Verdict {
             action: Action::DeliverAndReport,
             result: Some(result),
-            reason_code: format!("{}: {}", policy_token(result).name(), failure.detail),
+            reason_code: format!("{}: {detail}", policy_token(result).name()),
             sentence,
         },
-        None => Verdict {
-            action: Action::Deliver,
-            result: None,
-            reason_code: String::new(),
-            sentence,
-        },
+        None => plain(sentence),
     }
 }
 
-/// What is wrong with the host: the result type, the reason code, the finding and the remedy.
-fn fault(
-    policy: &Policy,
-    answer: &Answer,
-    host: &Domain,
-    seen: &Seen,
-) -> Option<(ResultType, String, String, &'static str)> {
+/// What is wrong with the host, as far as it was seen.
+fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option<Fault> {
     let domain = answer.domain();
-    if *seen == Seen::NoHostLeft {
-        return Some((
-            ResultType::ValidationFailure,
-            "no-mx-host-left".into(),
-            format!("no MX host of {domain} meets its MTA-STS policy"),
-            "If the domain's mail has moved, its administrator must update the policy.",
-        ));
-    }
+    let fault = |result, reason_code: &str, wrong, remedy| {
+        Some(Fault {
+            result,
+            reason_code: reason_code.to_owned(),
+            wrong,
+            remedy,
+        })
+    };
     // The name comes first: a host that the policy does not list is wrong however good its certificate is.
+    let host = match host.host() {
+        Ok(host) => host,
+        Err(error) => {
+            return fault(
+                ResultType::ValidationFailure,
+                MX_NOT_A_HOST_NAME,
+                format!(
+                    "an MX record of {domain} has {:?}, which is not a host name and so not in its MTA-STS policy: {error}",
+                    host.as_str()
+                ),
+                "The domain's administrator must correct the MX record.",
+            );
+        }
+    };
     if !policy.allows(host) {
-        return Some((
+        return fault(
             ResultType::ValidationFailure,
-            MX_NOT_IN_POLICY.into(),
+            MX_NOT_IN_POLICY,
             format!("{host} is not in the MTA-STS policy of {domain}"),
             "If the domain's mail has moved, its administrator must update the policy.",
-        ));
+        );
     }
-    match seen {
-        Seen::Name | Seen::NoHostLeft | Seen::Certificate(Ok(())) => None,
-        Seen::StarttlsNotOffered => Some((
-            ResultType::StarttlsNotSupported,
-            "starttls-not-offered".into(),
+    let (result, reason_code) = found(seen)?;
+    let (wrong, remedy) = match seen {
+        Seen::Name | Seen::Certificate(Ok(())) => return None,
+        Seen::StarttlsNotOffered => (
             format!("the EHLO reply of {host} does not offer STARTTLS, which the MTA-STS policy of {domain} requires"),
             "The host's administrator must enable STARTTLS; if it is enabled, something on the path is stripping it.",
-        )),
-        Seen::StarttlsRefused => Some((
-            ResultType::StarttlsNotSupported,
-            "starttls-refused".into(),
+        ),
+        Seen::StarttlsRefused => (
             format!("{host} rejects the STARTTLS command, which the MTA-STS policy of {domain} requires"),
             "The host's administrator must repair TLS.",
+        ),
+        Seen::HandshakeFailed(reason) => (
+            format!(
+                "the TLS handshake with {host}, an MX host of {domain}, failed: {}",
+                one_line(reason, 200)
+            ),
+            "The host's administrator must repair TLS (TLS 1.2 or newer).",
+        ),
+        Seen::Certificate(Err(failure)) => (
+            format!(
+                "{host} sent a certificate that the MTA-STS policy of {domain} does not accept: {}",
+                one_line(&failure.reason, 300)
+            ),
+            certificate_remedy(result),
+        ),
+    };
+    fault(result, &reason_code, wrong, remedy)
+}
+
+/// What a report calls a sight that is a failure, whatever the policy says of it (RFC 8460 4.3.1), and its
+/// failure-reason-code.
+pub(super) fn found(seen: &Seen) -> Option<(ResultType, String)> {
+    match seen {
+        Seen::Name | Seen::Certificate(Ok(())) => None,
+        Seen::StarttlsNotOffered => Some((ResultType::StarttlsNotSupported, "starttls-not-offered".into())),
+        Seen::StarttlsRefused => Some((ResultType::StarttlsNotSupported, "starttls-refused".into())),
+        Seen::HandshakeFailed(reason) => Some((
+            ResultType::ValidationFailure,
+            format!("tls-handshake-failed: {}", one_line(reason, 200)),
         )),
-        Seen::HandshakeFailed(reason) => {
-            let reason = one_line(reason, 200);
-            Some((
-                ResultType::ValidationFailure,
-                format!("tls-handshake-failed: {reason}"),
-                format!("the TLS handshake with {host}, an MX host of {domain}, failed: {reason}"),
-                "The host's administrator must repair TLS (TLS 1.2 or newer).",
-            ))
-        }
         Seen::Certificate(Err(failure)) => {
-            let reason = one_line(&failure.reason, 300);
-            Some((
-                failure.result,
-                format!("{}: {reason}", certificate_token(failure.result).name()),
-                format!("{host} sent a certificate that the MTA-STS policy of {domain} does not accept: {reason}"),
-                certificate_remedy(failure.result),
-            ))
+            let token = certificate_token(failure.result).name();
+            Some((failure.result, format!("{token}: {}", one_line(&failure.reason, 300))))
         }
     }
 }
@@ -302,4 +419,4 @@ fn short(answer: &Answer) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

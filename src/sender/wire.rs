@@ -7,8 +7,8 @@
 
 use crate::cache::entry::{Entry, MAX_FILE};
 use crate::protocol::names::Domain;
-use crate::protocol::result_type::ResultType;
 use crate::protocol::text::{Line, one_line};
+use crate::protocol::words::ResultType;
 use crate::sender::answer::{Answer, Failure, Source};
 use crate::sender::notice::{Notice, Token};
 
@@ -66,7 +66,7 @@ pub(crate) fn read(
         return Some(Err(Line::new(error)));
     }
     let entry = Entry::from_file(domain, file.as_bytes(), now).ok()?;
-    let source = Source::ALL.into_iter().find(|s| Some(s.name()) == field("source"))?;
+    let source = Source::from_name(field("source")?)?;
     let failure = field("detail").map(|detail| Failure {
         result: field("result").and_then(ResultType::from_name),
         detail: detail.into(),
@@ -152,7 +152,7 @@ mod tests {
                     domain(),
                     Source::CachedAfterFailure,
                     held(),
-                    Some(failure(ResultType::from_code(303))),
+                    Some(failure(ResultType::from_number(303))),
                 )
                 .with_warning(Some(Notice::new(Token::CacheNotWritten, "disk full"))),
                 &known,

@@ -12,6 +12,12 @@ pub struct Identity {
     pub gid: u32,
 }
 
+/// Whom root becomes where nothing names another user.
+pub const NOBODY: Identity = Identity {
+    uid: 65_534,
+    gid: 65_534,
+};
+
 /// Capabilities in the kernel's third version: two structures of 32 each, with what is effective, permitted and
 /// inheritable.
 type Capabilities = [[u32; 3]; 2];

@@ -10,16 +10,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
+use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::sender::context::ContextError;
 use mtasts::{Answer, Context, Domain, Settings, Source};
 
-use crate::dns_server::{DnsServer, Reply, address, txt};
-use crate::pki::{self, host};
-use crate::policy_server::{PolicyServer, isolate};
+use mtasts_kit::dns_server::{DnsServer, Reply, address, txt};
+use mtasts_kit::pki::{self, host};
+use mtasts_kit::policy_server::{PolicyServer, isolate};
+use mtasts_kit::{USER, become_user};
 
-/// The owner of the cache.
-const USER: u32 = 65_534;
 /// Accepts and says nothing.
 const HOLE: &str = "8.8.8.1";
 /// Proves its name and then says nothing.
@@ -115,16 +115,6 @@ fn domain(name: &str) -> Domain {
     Domain::parse(name).unwrap()
 }
 
-/// The calling thread, and those that it starts, become the owner of the cache.
-fn become_user() {
-    // SAFETY: plain system calls; the thread gives up being root.
-    unsafe {
-        assert_eq!(libc::syscall(libc::SYS_setgroups, 0, 0), 0, "needs root");
-        assert_eq!(libc::syscall(libc::SYS_setresgid, USER, USER, USER), 0);
-        assert_eq!(libc::syscall(libc::SYS_setresuid, USER, USER, USER), 0);
-    }
-}
-
 /// The time in which the test runs, or the default of a minute where `MTASTS_REAL_TIME` is set.
 fn scaled(short: &'static str, real: &'static str) -> &'static str {
     match std::env::var_os("MTASTS_REAL_TIME") {
@@ -147,7 +137,7 @@ fn every_silent_policy_host_is_noted() {
             for n in 0..MANY {
                 let context = &context;
                 scope.spawn(move || {
-                    become_user();
+                    become_user(USER, USER);
                     let kind = if n % 2 == 0 { "hole" } else { "mute" };
                     let answer = context.lookup(&domain(&format!("{kind}{n}.example")), Duration::MAX);
                     assert_eq!(answer.unwrap().source(), Source::CouldNotLearn);
@@ -166,7 +156,7 @@ fn every_silent_policy_host_is_noted() {
         thread::scope(|scope| {
             scope
                 .spawn(|| {
-                    become_user();
+                    become_user(USER, USER);
                     let answer = again.lookup(&domain("hole0.example"), Duration::MAX).unwrap();
                     assert!(answer.explain().contains("five minutes"), "{answer}");
                 })
@@ -236,7 +226,7 @@ fn a_message_to_silent_domains_leaves_in_time() {
                 let (names, world) = (names(kinds), &world);
                 scope.spawn(move || {
                     if !as_root {
-                        become_user();
+                        become_user(USER, USER);
                     }
                     let message = Message::route(&context, &names);
                     let waits = message.answers.iter().filter(|(_, answer)| answer.is_err()).count();

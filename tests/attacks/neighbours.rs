@@ -13,7 +13,10 @@ use mtasts::{Mode, Source};
 use mtasts_lab::{Change, Https};
 use ring::digest::{SHA256, digest};
 
-use crate::{Child, Ground, USER, as_user, become_user, mode, on_the_internet, processes, signal, until};
+use mtasts_kit::process::{children, group, state, uid};
+use mtasts_kit::{Child, Internet, USER, as_user, become_user, signal, until};
+
+use crate::{mode, on_the_internet};
 
 /// Who owns a cache that he shares, and somebody of his group.
 const OWNER: u32 = 4001;
@@ -23,7 +26,7 @@ const GROUP: u32 = 4000;
 const SHORT: Duration = Duration::from_millis(5500);
 
 /// Five mails at once learn the policy in a short time, and each that fetched without the lock says so.
-fn five_learn_the_policy(ground: &Ground, domain: &str, identity: impl Fn(usize) + Sync) {
+fn five_learn_the_policy(ground: &Internet, domain: &str, identity: impl Fn(usize) + Sync) {
     let (begun, fetched) = (Instant::now(), AtomicUsize::new(0));
     thread::scope(|scope| {
         for number in 0..5 {
@@ -50,7 +53,8 @@ fn five_learn_the_policy(ground: &Ground, domain: &str, identity: impl Fn(usize)
 #[test]
 fn a_leader_that_is_stopped() {
     on_the_internet("stopped", |ground| {
-        ground.share(USER, GROUP, 0o2770);
+        ground.own(USER, GROUP);
+        ground.mode(0o2770);
         for (domain, as_root) in [("good.test", true), ("wild.test", false)] {
             ground.lab.set(domain, Change::https(Https::Silent)).unwrap();
             let leader = Child::start(|| {
@@ -69,11 +73,7 @@ fn a_leader_that_is_stopped() {
                     become_user(USER, GROUP);
                 }
             });
-            assert_eq!(
-                processes::state(stopped).as_deref(),
-                Some("T"),
-                "it was stopped all the time"
-            );
+            assert_eq!(state(stopped).as_deref(), Some("T"), "it was stopped all the time");
         }
     });
 }
@@ -90,11 +90,11 @@ fn the_terminal_of_a_host_does_not_reach_its_helper() {
         });
         until("a fetch", || ground.fetches("good.test") > 0);
         let helper = host.helper();
-        assert_eq!(processes::group(host.0), [host.0]);
+        assert_eq!(group(host.0), [host.0]);
         signal(-host.0, libc::SIGSTOP);
-        until("a stop", || processes::state(host.0).as_deref() == Some("T"));
+        until("a stop", || state(host.0).as_deref() == Some("T"));
         thread::sleep(Duration::from_millis(100));
-        assert_ne!(processes::state(helper).as_deref(), Some("T"));
+        assert_ne!(state(helper).as_deref(), Some("T"));
     });
 }
 
@@ -103,15 +103,12 @@ fn the_terminal_of_a_host_does_not_reach_its_helper() {
 fn a_helper_that_is_stopped_does_not_outlive_its_deadline() {
     on_the_internet("deadline", |ground| {
         ground.lab.set("good.test", Change::https(Https::Silent)).unwrap();
-        let mut settings = mtasts::Settings::default();
-        settings.set("cache_dir", ground.cache.to_str().unwrap()).unwrap();
-        settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
-        let context = mtasts::Context::new(settings);
+        let context = mtasts::Context::new(mtasts_kit::settings(&ground.cache, &[]));
         let host = Child::start(|| {
             let good = mtasts::Domain::parse("good.test").unwrap();
             let answer = context.lookup(&good, Duration::from_secs(1));
             assert!(answer.is_err(), "{answer:?}");
-            assert!(processes::children(i32::try_from(std::process::id()).unwrap()).is_empty());
+            assert!(children(i32::try_from(std::process::id()).unwrap()).is_empty());
         });
         until("a fetch", || ground.fetches("good.test") > 0);
         let helper = host.helper();
@@ -120,7 +117,7 @@ fn a_helper_that_is_stopped_does_not_outlive_its_deadline() {
         // SAFETY: our own child and a valid place for its status.
         assert_eq!(unsafe { libc::waitpid(host.0, &raw mut status, 0) }, host.0);
         std::mem::forget(host);
-        assert_eq!((status, processes::uid(helper)), (0, None));
+        assert_eq!((status, uid(helper)), (0, None));
     });
 }
 
@@ -145,23 +142,24 @@ fn read_as_member(lock: &Path) -> std::io::Result<File> {
 #[test]
 fn a_reader_of_the_group_with_a_read_lock() {
     on_the_internet("reader", |ground| {
-        ground.share(OWNER, GROUP, 0o2750);
+        ground.own(OWNER, GROUP);
+        ground.mode(0o2750);
         for (domain, owner, before) in [
             ("good.test", OWNER, 0o640),
             ("wild.test", OWNER, 0o660),
             // Whoever of the group made it, when all of them wrote.
             ("testing.test", MEMBER, 0o660),
         ] {
-            let _ = fs::remove_file(ground.lock());
+            let _ = fs::remove_file(ground.file(".lock"));
             File::options()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
-                .open(ground.lock())
+                .open(ground.file(".lock"))
                 .unwrap();
-            fs::set_permissions(ground.lock(), Permissions::from_mode(before)).unwrap();
-            chown(ground.lock(), Some(owner), Some(GROUP)).unwrap();
-            let reader = read_as_member(&ground.lock()).unwrap();
+            fs::set_permissions(ground.file(".lock"), Permissions::from_mode(before)).unwrap();
+            chown(ground.file(".lock"), Some(owner), Some(GROUP)).unwrap();
+            let reader = read_as_member(&ground.file(".lock")).unwrap();
             hold(&reader, libc::F_RDLCK, 0, 0);
             if owner == OWNER && domain == "good.test" {
                 five_learn_the_policy(ground, domain, |number| {
@@ -172,8 +170,8 @@ fn a_reader_of_the_group_with_a_read_lock() {
             } else {
                 as_user(OWNER, GROUP, || ground.asks(domain));
             }
-            assert_eq!(mode(&ground.lock()), 0o600, "{domain}");
-            assert!(read_as_member(&ground.lock()).is_err(), "{domain}");
+            assert_eq!(mode(&ground.file(".lock")), 0o600, "{domain}");
+            assert!(read_as_member(&ground.file(".lock")).is_err(), "{domain}");
         }
         // And one who reads alone is not kept waiting, and does without.
         let begun = Instant::now();
@@ -189,12 +187,14 @@ fn a_reader_of_the_group_with_a_read_lock() {
 #[test]
 fn a_lock_that_is_too_narrow_is_widened() {
     on_the_internet("narrow", |ground| {
-        ground.share(OWNER, GROUP, 0o2750);
+        ground.own(OWNER, GROUP);
+        ground.mode(0o2750);
         as_user(OWNER, GROUP, || ground.asks("good.test"));
-        assert_eq!(mode(&ground.lock()), 0o600);
-        ground.share(OWNER, GROUP, 0o2770);
+        assert_eq!(mode(&ground.file(".lock")), 0o600);
+        ground.own(OWNER, GROUP);
+        ground.mode(0o2770);
         as_user(OWNER, GROUP, || ground.asks("wild.test"));
-        assert_eq!(mode(&ground.lock()), 0o660);
+        assert_eq!(mode(&ground.file(".lock")), 0o660);
     });
 }
 
@@ -202,10 +202,11 @@ fn a_lock_that_is_too_narrow_is_widened() {
 #[test]
 fn a_name_on_the_same_octet() {
     on_the_internet("octet", |ground| {
-        ground.share(OWNER, GROUP, 0o2770);
+        ground.own(OWNER, GROUP);
+        ground.mode(0o2770);
         as_user(OWNER, GROUP, || ground.asks("testing.test"));
         let lock = as_user(MEMBER, GROUP, || {
-            File::options().read(true).write(true).open(ground.lock())
+            File::options().read(true).write(true).open(ground.file(".lock"))
         });
         let lock = lock.unwrap();
         for name in ["good.test", "good.test write"] {

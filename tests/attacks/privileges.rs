@@ -7,7 +7,10 @@ use std::os::fd::IntoRawFd;
 
 use mtasts::Source;
 
-use crate::{Child, Ground, USER, on_the_internet, processes, until};
+use mtasts_kit::process::is_bare;
+use mtasts_kit::{Child, Internet, USER, until};
+
+use crate::on_the_internet;
 
 /// The capabilities that a careless host has made ambient: those to read all files, and to bind any port.
 const AMBIENT: [c_int; 2] = [2, 10];
@@ -60,7 +63,7 @@ fn hostile_host(closed: bool) {
     }
 }
 
-fn looks_into_the_helper(ground: &Ground, closed: bool) {
+fn looks_into_the_helper(ground: &Internet, closed: bool) {
     let asked = ground.questions("txt-silent.test");
     let host = Child::start(|| {
         hostile_host(closed);
@@ -68,7 +71,7 @@ fn looks_into_the_helper(ground: &Ground, closed: bool) {
     });
     let helper = host.helper();
     until("a question to DNS", || ground.questions("txt-silent.test") > asked);
-    processes::is_bare(helper, USER, USER);
+    is_bare(helper, USER, USER);
 }
 
 #[test]
@@ -102,10 +105,9 @@ fn a_hostile_host_gets_its_answers() {
 #[test]
 fn a_directory_of_roots_group_is_refused() {
     on_the_internet("group", |ground| {
-        ground.share(USER, 0, 0o2770);
-        let mut settings = mtasts::Settings::default();
-        settings.set("cache_dir", ground.cache.to_str().unwrap()).unwrap();
-        let context = mtasts::Context::new(settings);
+        ground.own(USER, 0);
+        ground.mode(0o2770);
+        let context = ground.context();
         let refused = context.lookup(&mtasts::Domain::parse("good.test").unwrap(), crate::PATIENCE);
         let refused = refused.unwrap_err().to_string();
         assert!(

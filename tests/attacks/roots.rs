@@ -8,82 +8,43 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mtasts::{Answer, Context, ContextError, Domain, Mode, Outcome, Queue, Settings, Source};
-use mtasts_lab::{self as lab, Change, Lab, policy_text};
+use mtasts::{Answer, Context, ContextError, Domain, Mode, Outcome, Queue, Source};
+use mtasts_kit::{Internet, USER, as_user, settings};
+use mtasts_lab::{Change, policy_text};
 
-/// The owner of the cache.
-const USER: u32 = 65_534;
+use crate::on_the_internet;
+
 const PATIENCE: Duration = Duration::from_secs(10);
 
-struct Host {
-    lab: Lab,
-    cache: PathBuf,
+fn context(host: &Internet, roots: &Path) -> Context {
+    let more = [
+        ("ca_file", roots.to_str().unwrap()),
+        ("txt_life_min", "0s"),
+        ("txt_life_max", "0s"),
+    ];
+    Context::new(settings(&host.cache, &more))
 }
 
-fn on_the_internet(name: &str, test: impl FnOnce(&Host) + Send + 'static) {
-    let dir = std::env::temp_dir().join(format!("mtasts-attacks-{}-{name}", std::process::id()));
-    let at = dir.clone();
-    // A thread of its own, because its namespaces are for good.
-    let run = move || {
-        lab::isolate(&at).unwrap();
-        test(&Host {
-            lab: Lab::start(&at).unwrap(),
-            cache: at.join("cache"),
-        });
-    };
-    thread::spawn(run).join().unwrap();
-    let _ = fs::remove_dir_all(&dir);
+/// A file of roots, or none.
+fn roots_file(host: &Internet, content: Option<&[u8]>) -> PathBuf {
+    let file = host.cache.with_file_name("roots.pem");
+    let _ = fs::remove_file(&file);
+    if let Some(content) = content {
+        fs::write(&file, content).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
+    }
+    file
 }
 
-impl Host {
-    fn context(&self, roots: &Path) -> Context {
-        let mut settings = Settings::default();
-        for (key, value) in [
-            ("cache_dir", self.cache.to_str().unwrap()),
-            ("ca_file", roots.to_str().unwrap()),
-            ("allow_addresses", "198.18.0.0/15 2001:2::/48"),
-            ("txt_life_min", "0s"),
-            ("txt_life_max", "0s"),
-        ] {
-            settings.set(key, value).unwrap();
-        }
-        Context::new(settings)
-    }
-
-    /// A file of roots, or none.
-    fn roots(&self, content: Option<&[u8]>) -> PathBuf {
-        let file = self.cache.with_file_name("roots.pem");
-        let _ = fs::remove_file(&file);
-        if let Some(content) = content {
-            fs::write(&file, content).unwrap();
-            fs::set_permissions(&file, Permissions::from_mode(0o644)).unwrap();
-        }
-        file
-    }
-
-    /// Whether the policy host of a domain was asked for, or even looked for.
-    fn asked(&self, domain: &str) -> bool {
-        let counters = self.lab.counters();
-        let host = format!("mta-sts.{domain}");
-        counters.https.contains_key(&host) || counters.dns.keys().any(|question| question.starts_with(&host))
-    }
+/// Whether the policy host of a domain was asked for, or even looked for.
+fn asked(host: &Internet, domain: &str) -> bool {
+    let counters = host.lab.counters();
+    let name = format!("mta-sts.{domain}");
+    counters.https.contains_key(&name) || counters.dns.keys().any(|question| question.starts_with(&name))
 }
 
 fn ask(context: &Context, domain: &str) -> Result<Arc<Answer>, ContextError> {
     context.lookup(&Domain::parse(domain).unwrap(), PATIENCE)
-}
-
-/// Does something as the owner of the cache: on a thread that is no longer root.
-fn as_user<T: Send>(work: impl FnOnce() -> T + Send) -> T {
-    let work = || {
-        // SAFETY: plain system calls on numbers; this thread alone gives up being root.
-        unsafe {
-            assert_eq!(libc::syscall(libc::SYS_setresgid, USER, USER, USER), 0);
-            assert_eq!(libc::syscall(libc::SYS_setresuid, USER, USER, USER), 0);
-        }
-        work()
-    };
-    thread::scope(|scope| scope.spawn(work).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[test]
@@ -102,10 +63,10 @@ fn mail_waits_for_roots_that_cannot_be_read() {
             (Some(&*glued), &*format!("line {lines}: ")),
             (Some(&*obsolete), &*format!("line {}: a section \"PKCS7\"", lines + 1)),
         ] {
-            let roots = host.roots(content.map(str::as_bytes));
+            let roots = roots_file(host, content.map(str::as_bytes));
             waits(host, &roots, words);
         }
-        let private = host.roots(Some(ca.as_bytes()));
+        let private = roots_file(host, Some(ca.as_bytes()));
         fs::set_permissions(&private, Permissions::from_mode(0o600)).unwrap();
         waits(host, &private, "Permission denied");
         waits(host, host.cache.parent().unwrap(), "directory");
@@ -115,16 +76,16 @@ fn mail_waits_for_roots_that_cannot_be_read() {
             ca.replace("CERTIFICATE", "X509 CERTIFICATE"),
             ca.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
         ] {
-            let roots = host.roots(Some(content.as_bytes()));
-            assert_eq!(ask(&host.context(&roots), "good.test").unwrap().mode(), Mode::Enforce);
+            let roots = roots_file(host, Some(content.as_bytes()));
+            assert_eq!(ask(&context(host, &roots), "good.test").unwrap().mode(), Mode::Enforce);
             fs::remove_file(host.cache.join("good.test")).unwrap();
         }
     });
 }
 
 /// By root's helper, by the owner of the cache himself, and through a queue.
-fn waits(host: &Host, roots: &Path, words: &str) {
-    let context = host.context(roots);
+fn waits(host: &Internet, roots: &Path, words: &str) {
+    let context = context(host, roots);
     let refused = |error: &str| {
         let file = roots.to_str().unwrap();
         assert!(
@@ -133,7 +94,7 @@ fn waits(host: &Host, roots: &Path, words: &str) {
         );
     };
     refused(&ask(&context, "good.test").expect_err("no roots").to_string());
-    let queued = as_user(|| {
+    let queued = as_user(USER, USER, || {
         refused(&ask(&context, "good.test").expect_err("no roots").to_string());
         let queue = Queue::new(&context).unwrap();
         queue
@@ -151,7 +112,7 @@ fn waits(host: &Host, roots: &Path, words: &str) {
     };
     refused(&error.to_string());
     // Not the domain's fault: it was not asked, and there is no pause.
-    assert!(!host.asked("good.test") && !host.cache.join("good.test").exists());
+    assert!(!asked(host, "good.test") && !host.cache.join("good.test").exists());
     // A domain without a record needs no roots.
     assert_eq!(ask(&context, "nopolicy.test").unwrap().source(), Source::NoPolicy);
 }
@@ -160,13 +121,13 @@ fn waits(host: &Host, roots: &Path, words: &str) {
 fn a_policy_in_the_cache_outlives_the_roots() {
     on_the_internet("roots-cached", |host| {
         assert_eq!(
-            ask(&host.context(&host.lab.ca_file()), "good.test").unwrap().source(),
+            ask(&context(host, &host.lab.ca_file()), "good.test").unwrap().source(),
             Source::Fresh
         );
         let change = Change::publish("another", policy_text("testing", &["mx.good.test"], 86_400));
         host.lab.set("good.test", change).unwrap();
-        let roots = host.roots(None);
-        let context = host.context(&roots);
+        let roots = roots_file(host, None);
+        let context = context(host, &roots);
         for _ in 0..2 {
             let kept = ask(&context, "good.test").unwrap();
             assert_eq!(
@@ -185,7 +146,7 @@ fn a_policy_in_the_cache_outlives_the_roots() {
             );
         }
         // As soon as the file is there the policy is fetched: no pause, no restart.
-        host.roots(Some(&fs::read(host.lab.ca_file()).unwrap()));
+        roots_file(host, Some(&fs::read(host.lab.ca_file()).unwrap()));
         let fresh = ask(&context, "good.test").unwrap();
         assert_eq!((fresh.source(), fresh.mode()), (Source::Fresh, Mode::Testing));
     });

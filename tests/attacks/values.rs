@@ -19,7 +19,7 @@ use mtasts::sender::context::unix_now;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
-use super::{USER, as_user};
+use mtasts_kit::{USER, as_user};
 
 const DOMAIN: &str = "example.com";
 

@@ -68,6 +68,49 @@ static void verdicts(const mtasts_answer *answer) {
     CHECK(decision.action == MTASTS_ACTION_DEFER);
 }
 
+/* What was seen is not forgotten, and a session counts once. */
+static void attempts(mtasts_answer *answer) {
+    mtasts_error error = {sizeof error, 0, ""};
+    mtasts_seen seen = {sizeof seen, MTASTS_SEEN_NAME, 0, NULL};
+    mtasts_decision decision = {sizeof decision, 0, 0, "", ""};
+    mtasts_peer peer = {sizeof peer, MTASTS_CHANNEL_TLS, "192.0.2.1", NULL};
+    mtasts_event event = {sizeof event, 0, 0, "", "", "", ""};
+    mtasts_attempt *attempt = NULL;
+    const size_t nul = MTASTS_NUL_TERMINATED;
+
+    WORKS(mtasts_attempt_new(answer, "MX.Enforced.Example.", nul, &attempt, &error));
+    WORKS(mtasts_attempt_saw(attempt, &seen, &decision, &error));
+    CHECK(mtasts_action_delivers(decision.action));
+    seen.kind = MTASTS_SEEN_CERTIFICATE;
+    WORKS(mtasts_attempt_saw(attempt, &seen, &decision, &error));
+    CHECK(mtasts_action_delivers(decision.action));
+    GIVES(1, mtasts_attempt_finish(attempt, &peer, &event, &error));
+    CHECK(event.policy_type == MTASTS_POLICY_STS && event.result == 0 && !event.reason_code[0]);
+    CHECK(strcmp(event.host, "mx.enforced.example") == 0 && strcmp(event.address, "192.0.2.1") == 0);
+    CHECK(!event.local_address[0]);
+    GIVES(0, mtasts_attempt_finish(attempt, &peer, &event, &error));
+    mtasts_attempt_free(attempt);
+
+    /* A good certificate does not allow a host that the policy does not list. */
+    WORKS(mtasts_attempt_new(answer, "m_x.enforced.example", nul, &attempt, &error));
+    WORKS(mtasts_attempt_saw(attempt, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_SKIP_HOST && decision.result == 205);
+    seen.kind = MTASTS_SEEN_NAME;
+    WORKS(mtasts_attempt_saw(attempt, &seen, &decision, &error));
+    CHECK(decision.action == MTASTS_ACTION_SKIP_HOST);
+    CHECK(strcmp(decision.reason_code, "mx-not-a-host-name") == 0);
+
+    WORKS(mtasts_verdict_without_host(answer, MTASTS_NO_HOST_NXDOMAIN, &decision, &error));
+    CHECK(mtasts_action_defers(decision.action));
+    CHECK(strstr(decision.sentence, "DNS contradicts the MTA-STS policy of enforced.example") != NULL);
+
+    /* An attempt outlives its answer. */
+    mtasts_answer_free(answer);
+    GIVES(1, mtasts_attempt_finish(attempt, NULL, &event, &error));
+    CHECK(event.result == 205 && strcmp(event.host, "m_x.enforced.example") == 0 && !event.address[0]);
+    mtasts_attempt_free(attempt);
+}
+
 static void cached(const char *cache_dir) {
     mtasts_error error = {sizeof error, 0, ""};
     mtasts_context *context = new_context(cache_dir, NULL);
@@ -78,6 +121,7 @@ static void cached(const char *cache_dir) {
     /* With a length, in another spelling, and straight from memory: the same policy. */
     WORKS(mtasts_lookup(context, "Enforced.EXAMPLE./", 17, 0, &again, &error));
     WORKS(mtasts_lookup(context, "enforced.example", MTASTS_NUL_TERMINATED, 0, &answer, &error));
+    GIVES(1, mtasts_answer_is_same_policy(answer, again));
     mtasts_answer_free(again);
     /* An answer outlives its context. */
     mtasts_context_free(context);
@@ -96,8 +140,10 @@ static void cached(const char *cache_dir) {
     CHECK(strstr(mtasts_answer_explanation(answer), "enforced.example") != NULL);
     GIVES(1, mtasts_answer_allows(answer, "a.backup.example", MTASTS_NUL_TERMINATED));
     GIVES(0, mtasts_answer_allows(answer, "a.b.backup.example", MTASTS_NUL_TERMINATED));
+    GIVES(1, mtasts_answer_enforces(answer));
+    GIVES(1, mtasts_answer_applies(answer));
     verdicts(answer);
-    mtasts_answer_free(answer);
+    attempts(answer);
 }
 
 static void unknown(const char *cache_dir) {

@@ -1,10 +1,14 @@
 //! `mtasts cache list`, `show` and `purge`.
 
+use std::os::unix::fs::chown;
+
 use mtasts::sender::context::unix_now;
 use mtasts_lab::{Change, Https};
 use serde_json::json;
 
-use crate::{DAY, USER, on_the_internet};
+use mtasts_kit::{USER, on_the_internet};
+
+use crate::{DAY, age};
 
 #[test]
 fn list_has_a_line_for_each_entry() {
@@ -19,7 +23,7 @@ fn list_has_a_line_for_each_entry() {
         for domain in ["good.test", "testing.test", "none.test", "absent.test"] {
             host.lookup(domain);
         }
-        host.age("testing.test", 400 * DAY);
+        age(host, "testing.test", 400 * DAY);
         for ran in [host.cache("list"), host.cache_as(USER, "list")] {
             assert_eq!((ran.status, ran.err.as_str()), (0, ""));
             let lines: Vec<Vec<&str>> = ran
@@ -39,7 +43,7 @@ fn list_has_a_line_for_each_entry() {
             assert_eq!(lines.len(), 4, "what has no policy leaves no trace: {ran:?}");
         }
         std::fs::write(host.cache.join("broken.test"), "rubbish").unwrap();
-        host.own(&host.cache.join("broken.test"));
+        chown(host.cache.join("broken.test"), Some(USER), Some(USER)).unwrap();
         let ran = host.cache("list --json");
         let lines = ran.lines();
         assert_eq!((ran.status, lines.len()), (1, 4), "{ran:?}");
@@ -115,7 +119,7 @@ fn show_explains_one_domain() {
         ] {
             assert!(ran.out.contains(sentence), "{sentence}: {}", ran.out);
         }
-        host.age("good.test", 400 * DAY);
+        age(host, "good.test", 400 * DAY);
         let ran = host.cache("show good.test");
         assert_eq!(ran.status, 1);
         assert!(
@@ -197,7 +201,7 @@ fn purge_removes_what_is_named() {
         let ran = host.cache("purge testing.test --json");
         assert_eq!((ran.status, ran.json()), (0, json!({ "removed": 1, "missing": [] })));
         fill();
-        host.age("testing.test", 400 * DAY);
+        age(host, "testing.test", 400 * DAY);
         assert_eq!(
             host.cache_as(USER, "purge --expired --json").json()["removed"],
             json!(1)
@@ -215,7 +219,7 @@ fn purge_removes_what_is_named() {
 fn root_is_the_owner_of_the_cache_or_nobody() {
     on_the_internet("owner", |host| {
         host.lookup("good.test");
-        std::os::unix::fs::chown(&host.cache, Some(0), Some(0)).unwrap();
+        chown(&host.cache, Some(0), Some(0)).unwrap();
         for command in [
             "list",
             "show good.test",

@@ -1,6 +1,5 @@
 //! A hundred thousand policies.
 
-use crate::command::mtasts;
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -8,7 +7,7 @@ use mtasts::cache::entry::Held;
 use mtasts::sender::context::unix_now;
 use mtasts::{Domain, Entry};
 
-use crate::{USER, command, on_the_internet};
+use mtasts_kit::{USER, command::cache, mtasts, on_the_internet};
 
 const MANY: usize = 100_000;
 
@@ -16,7 +15,7 @@ const MANY: usize = 100_000;
 fn measured(arguments: &str) -> (Duration, u64, String) {
     let out = std::env::temp_dir().join(format!("mtasts-many-{}", std::process::id()));
     let start = Instant::now();
-    let mut command = command(std::path::Path::new(mtasts()), arguments);
+    let mut command = cache(std::path::Path::new(mtasts()), arguments);
     let file = std::fs::File::create(&out).unwrap();
     let mut child = command.stdout(file).stderr(Stdio::null()).spawn().unwrap();
     let mut most = 0;

@@ -2,17 +2,20 @@
 
 use std::path::PathBuf;
 
+use mtasts::cache::Cache as _;
 use mtasts::sender::context::unix_now;
 use mtasts::{Mode, Source};
 use mtasts_lab::{Change, policy_text};
 use serde_json::json;
 
-use crate::{DAY, Host, on_the_internet};
+use mtasts_kit::{Internet, on_the_internet};
+
+use crate::{DAY, age};
 
 const YEAR: u32 = 31_557_600;
 
 /// A policy file that only root may read.
-fn policy(host: &Host, mode: &str, max_age: u32) -> PathBuf {
+fn policy(host: &Internet, mode: &str, max_age: u32) -> PathBuf {
     let file = host.cache.with_file_name("policy");
     std::fs::write(&file, policy_text(mode, &["mx.pinned.test"], max_age)).unwrap();
     std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
@@ -59,7 +62,7 @@ fn no_fetch_replaces_a_pinned_policy_until_its_day_is_over() {
             let pattern: Vec<_> = answer.policy().unwrap().mx().map(|mx| mx.as_str().to_owned()).collect();
             assert_eq!(pattern, ["mx.pinned.test"]);
         }
-        host.age("good.test", 2 * DAY); // Of a year.
+        age(host, "good.test", 2 * DAY); // Of a year.
         assert_eq!(host.cache("refresh --all --json").json()["renewed"], json!(0));
         assert_eq!(host.lab.counters(), asked, "the network is not asked");
         assert!(host.cache("list").out.contains(&format!("pinned until {}", day(20))));
@@ -89,7 +92,7 @@ fn a_fetch_in_flight_does_not_undo_a_pin() {
         host.lookup("good.test");
         let before = host.entry("good.test").unwrap();
         let mut fetched = before.clone();
-        host.age("good.test", 0);
+        age(host, "good.test", 0);
         fetched.held = host.entry("good.test").unwrap().held;
         fetched.mode_since = Some(1);
         fetched.txt = Some(mtasts::cache::entry::TxtSeen { at: 5, next: 6 });

@@ -1,20 +1,21 @@
 //! `mtasts cache refresh`: renews, keeps, alerts, repairs, removes.
 
-use crate::command::mtasts;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, chown};
 use std::time::{Duration, Instant, SystemTime};
 
 use mtasts::sender::context::unix_now;
 use mtasts_lab::{self as lab, Change, Https, Policy, policy_text};
 use serde_json::json;
 
-use crate::{DAY, HOUR, Host, USER, command, on_the_internet};
+use mtasts_kit::{Internet, USER, command::cache, mtasts, on_the_internet};
+
+use crate::{DAY, HOUR, age, fetched};
 
 /// The policies of the test Internet live for a day: after half of it they are due.
 const LATE: u64 = 13 * HOUR;
 
-fn fails(host: &Host, domain: &str, why: &str) {
+fn fails(host: &Internet, domain: &str, why: &str) {
     let ran = host.cache("refresh");
     assert_eq!(ran.status, 1, "{ran:?}");
     let [line] = &ran.err.lines().collect::<Vec<_>>()[..] else {
@@ -36,9 +37,9 @@ fn what_is_due_is_renewed_and_nothing_else() {
         for domain in ["good.test", "testing.test", "wild.test"] {
             host.lookup(domain);
         }
-        assert_eq!(host.asked("good.test"), 1);
-        host.age("good.test", LATE);
-        host.age("testing.test", 8 * HOUR);
+        assert_eq!(host.fetches("good.test"), 1);
+        age(host, "good.test", LATE);
+        age(host, "testing.test", 8 * HOUR);
         let ran = host.cache("refresh");
         assert_eq!((ran.status, ran.err.as_str()), (0, ""));
         assert!(
@@ -46,8 +47,8 @@ fn what_is_due_is_renewed_and_nothing_else() {
                 .ends_with(" entries: 1 renewed, 0 weakened, 0 failed, 0 removed, 0 not usable\n"),
             "{ran:?}"
         );
-        assert_eq!((host.asked("good.test"), host.asked("testing.test")), (2, 1));
-        assert!(host.fetched("good.test") + 60 > unix_now());
+        assert_eq!((host.fetches("good.test"), host.fetches("testing.test")), (2, 1));
+        assert!(fetched(host, "good.test") + 60 > unix_now());
         let about = host.cache.join("good.test").metadata().unwrap();
         assert_eq!((about.uid(), about.gid(), about.mode() & 0o777), (USER, USER, 0o660));
 
@@ -61,7 +62,7 @@ fn what_is_due_is_renewed_and_nothing_else() {
             (0, policies),
             "{ran:?}"
         );
-        assert_eq!((host.asked("good.test"), host.asked("testing.test")), (3, 2));
+        assert_eq!((host.fetches("good.test"), host.fetches("testing.test")), (3, 2));
     });
 }
 
@@ -69,7 +70,7 @@ fn what_is_due_is_renewed_and_nothing_else() {
 fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
     on_the_internet("kept", |host| {
         host.lookup("good.test");
-        host.age("good.test", LATE);
+        age(host, "good.test", LATE);
         let before = host.entry("good.test").unwrap().held;
         host.lab.set("good.test", Change::https(Https::Status404)).unwrap();
         fails(host, "good.test", "the cached one stays in force (mode enforce");
@@ -80,11 +81,11 @@ fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
         host.change("good.test", |entry| entry.txt = None);
         host.lookup("good.test");
         let ran = host.cache("refresh");
-        assert_eq!((ran.status, ran.err.as_str(), host.asked("good.test")), (0, "", 2));
+        assert_eq!((ran.status, ran.err.as_str(), host.fetches("good.test")), (0, "", 2));
         host.change("good.test", |entry| entry.failed.as_mut().unwrap().at -= 5 * HOUR);
         fails(host, "good.test", "the HTTP status is 404");
         assert_eq!(
-            (host.entry("good.test").unwrap().held, host.asked("good.test")),
+            (host.entry("good.test").unwrap().held, host.fetches("good.test")),
             (before, 3)
         );
 
@@ -103,7 +104,7 @@ fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
             .unwrap();
         host.change("good.test", |entry| entry.txt = None);
         host.lookup("good.test");
-        host.age("good.test", LATE);
+        age(host, "good.test", LATE);
         host.lab.set("good.test", Change::https(Https::Status404)).unwrap();
         let ran = host.cache("refresh");
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
@@ -117,7 +118,7 @@ fn a_weaker_policy_is_told() {
             host.lab.reset().unwrap();
             host.cache("purge --all");
             host.lookup("good.test");
-            host.age("good.test", LATE);
+            age(host, "good.test", LATE);
             host.lab
                 .set(
                     "good.test",
@@ -140,7 +141,7 @@ fn what_is_expired_or_unused_goes_after_a_week_of_runs() {
             host.lookup(domain);
         }
         let now = unix_now();
-        host.age("good.test", 400 * DAY);
+        age(host, "good.test", 400 * DAY);
         host.change("testing.test", |entry| entry.used = Some(now - 181 * DAY));
         let ran = host.cache("refresh --json");
         assert_eq!(
@@ -197,7 +198,7 @@ fn a_use_is_written_once_a_day() {
         host.change("good.test", |entry| entry.used = Some(now - DAY - 1));
         assert_eq!(host.lookup("good.test").source(), mtasts::Source::Cached);
         assert!(host.entry("good.test").unwrap().used.unwrap() >= now);
-        assert_eq!(host.asked("good.test"), 1);
+        assert_eq!(host.fetches("good.test"), 1);
         // A refresh is no use.
         host.change("good.test", |entry| entry.used = Some(now - 2 * DAY));
         assert_eq!(host.cache("refresh --all --json").json()["renewed"], json!(1));
@@ -210,7 +211,7 @@ fn broken_files_are_repaired_or_told_and_left_overs_swept() {
     on_the_internet("broken", |host| {
         for domain in ["good.test", "absent.test", "testing.test"] {
             std::fs::write(host.cache.join(domain), "mtasts 1 rubbish\n").unwrap();
-            host.own(&host.cache.join(domain));
+            chown(host.cache.join(domain), Some(USER), Some(USER)).unwrap();
         }
         std::fs::write(host.cache.join("testing.test"), "mtasts 2 from the future\n").unwrap();
         let left_over = host.cache.join(format!(".tmp-{}-0-0", 0x7fff_fff0_u32));
@@ -238,8 +239,8 @@ fn broken_files_are_repaired_or_told_and_left_overs_swept() {
 fn a_policy_that_cannot_be_kept_is_a_failure() {
     on_the_internet("readonly", |host| {
         host.lookup("good.test");
-        host.age("good.test", LATE);
-        let before = host.fetched("good.test");
+        age(host, "good.test", LATE);
+        let before = fetched(host, "good.test");
         host.mode(0o550);
         let ran = host.cache("refresh");
         assert_eq!(ran.status, 1, "{ran:?}");
@@ -247,7 +248,7 @@ fn a_policy_that_cannot_be_kept_is_a_failure() {
             ran.err.contains("good.test: the new policy could not be written: "),
             "{ran:?}"
         );
-        assert_eq!(host.fetched("good.test"), before);
+        assert_eq!(fetched(host, "good.test"), before);
     });
 }
 
@@ -257,7 +258,7 @@ fn one_run_at_a_time_sixteen_policies_at_once() {
         host.set("timeout = \"3s\"");
         // Policies of domains whose hosts do not answer.
         host.lookup("good.test");
-        host.age("good.test", LATE);
+        age(host, "good.test", LATE);
         let table = lab::table();
         let domains = table.iter().filter(|entry| entry.policy == Policy::Enforce).take(33);
         for domain in domains {
@@ -266,12 +267,12 @@ fn one_run_at_a_time_sixteen_policies_at_once() {
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)
                 .unwrap();
-            host.own(&host.cache.join(&domain.name));
+            chown(host.cache.join(&domain.name), Some(USER), Some(USER)).unwrap();
             host.lab.set(&domain.name, Change::https(Https::BlackHole)).unwrap();
         }
         host.lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
         let start = Instant::now();
-        let first = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
+        let first = cache(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         std::thread::sleep(Duration::from_millis(1500));
         let second = host.cache("refresh");
         assert_eq!(second.err, "mtasts: another refresh is running\n");
@@ -292,7 +293,7 @@ fn what_expires_first_is_renewed_first_and_not_behind_silent_hosts() {
     on_the_internet("order", |host| {
         host.set("timeout = \"40s\"");
         host.lookup("good.test");
-        host.age("good.test", LATE);
+        age(host, "good.test", LATE);
         let held = host.entry("good.test").unwrap().held;
         let table = lab::table();
         let silent = table.iter().filter(|entry| entry.policy == Policy::Enforce);
@@ -303,15 +304,15 @@ fn what_expires_first_is_renewed_first_and_not_behind_silent_hosts() {
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)
                 .unwrap();
-            host.own(&host.cache.join(&domain.name));
+            chown(host.cache.join(&domain.name), Some(USER), Some(USER)).unwrap();
             host.lab.set(&domain.name, Change::https(Https::BlackHole)).unwrap();
         }
         // It has less than an hour to live.
         host.lookup("wild.test");
-        host.age("wild.test", 23 * HOUR + 1800);
+        age(host, "wild.test", 23 * HOUR + 1800);
         let start = Instant::now();
-        let mut run = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
-        while host.fetched("wild.test") + HOUR < unix_now() {
+        let mut run = cache(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
+        while fetched(host, "wild.test") + HOUR < unix_now() {
             // The first silent ones have ten seconds.
             assert!(start.elapsed() < Duration::from_secs(8), "it waits for the silent ones");
             std::thread::sleep(Duration::from_millis(50));
@@ -330,7 +331,7 @@ fn below_a_domain_of_slow_hosts_the_others_wait_until_the_end() {
     on_the_internet("parent", |host| {
         host.set("timeout = \"2s\"");
         host.lookup("good.test");
-        host.age("good.test", LATE);
+        age(host, "good.test", LATE);
         let held = host.entry("good.test").unwrap().held;
         std::fs::remove_file(host.cache.join("good.test")).unwrap();
         let silent = Change {
@@ -345,14 +346,14 @@ fn below_a_domain_of_slow_hosts_the_others_wait_until_the_end() {
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)
                 .unwrap();
-            host.own(&host.cache.join(&name));
+            chown(host.cache.join(&name), Some(USER), Some(USER)).unwrap();
         }
         let asked = || {
             let questions = host.lab.counters().dns;
             let questions = questions.keys().filter(|key| key.starts_with("_mta-sts.n"));
             questions.filter(|key| key.contains(".good.test")).count()
         };
-        let mut run = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
+        let mut run = cache(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         let mut told = BufReader::new(run.stderr.take().unwrap()).lines();
         // A host is told when it was slow at the end too, so by then all others have had their turn.
         let first = told.next().unwrap().unwrap();
@@ -370,9 +371,9 @@ fn a_slow_policy_host_has_its_whole_time_at_the_end() {
     on_the_internet("slow", |host| {
         host.set("timeout = \"12s\"");
         host.lookup("good.test");
-        host.age("good.test", LATE);
+        age(host, "good.test", LATE);
         host.lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
-        let run = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
+        let run = cache(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         // In the first attempt it keeps silent, in the second it does not.
         std::thread::sleep(Duration::from_millis(2000));
         host.lab.set("good.test", Change::https(Https::Ok)).unwrap();
@@ -381,7 +382,7 @@ fn a_slow_policy_host_has_its_whole_time_at_the_end() {
             (ran.status.code(), String::from_utf8(ran.stderr).unwrap()),
             (Some(0), String::new())
         );
-        assert!(host.fetched("good.test") + HOUR > unix_now());
+        assert!(fetched(host, "good.test") + HOUR > unix_now());
     });
 }
 
@@ -390,7 +391,7 @@ fn a_slow_policy_host_has_its_whole_time_at_the_end() {
 fn a_run_that_takes_longer_than_it_can_is_a_failure() {
     on_the_internet("stuck", |host| {
         host.lookup("good.test");
-        host.age("good.test", LATE);
+        age(host, "good.test", LATE);
         host.lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
         let lock = host.cache.join(".lock");
         let touch = |time: SystemTime| {
@@ -399,9 +400,9 @@ fn a_run_that_takes_longer_than_it_can_is_a_failure() {
         };
         // It tells when it begins, whatever the file said before.
         touch(SystemTime::UNIX_EPOCH);
-        let mut first = command(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
+        let mut first = cache(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         let asks = Instant::now() + Duration::from_secs(10);
-        while host.asked("good.test") < 2 && lock.metadata().unwrap().modified().unwrap() == SystemTime::UNIX_EPOCH {
+        while host.fetches("good.test") < 2 && lock.metadata().unwrap().modified().unwrap() == SystemTime::UNIX_EPOCH {
             assert!(Instant::now() < asks, "it does not begin");
             std::thread::sleep(Duration::from_millis(5));
         }

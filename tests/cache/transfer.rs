@@ -5,15 +5,17 @@ use mtasts::{Mode, Source};
 use mtasts_lab::{Change, Https, policy_text};
 use serde_json::{Value, json};
 
-use crate::{DAY, HOUR, Host, USER, on_the_internet};
+use mtasts_kit::{Internet, USER, on_the_internet};
+
+use crate::{DAY, HOUR, age};
 
 /// The export of a server with some policies, of which nothing is left here.
-fn exported(host: &Host) -> String {
+fn exported(host: &Internet) -> String {
     for domain in ["good.test", "testing.test", "wild.test"] {
         host.lookup(domain);
     }
-    host.age("good.test", 2 * HOUR);
-    host.age("wild.test", 400 * DAY);
+    age(host, "good.test", 2 * HOUR);
+    age(host, "wild.test", 400 * DAY);
     let ran = host.cache("export");
     assert_eq!((ran.status, ran.err.as_str(), ran.lines().len()), (0, "", 3));
     assert_eq!(ran, host.cache_as(USER, "export"));
@@ -91,16 +93,16 @@ fn an_import_never_replaces_what_was_fetched_here_later() {
         assert_eq!(host.entry("good.test"), Some(ours));
         import(2, 0);
         // Also when it has expired since: a policy that was taken back does not return.
-        host.age("good.test", HOUR + 60);
+        age(host, "good.test", HOUR + 60);
         import(2, 0);
         assert_eq!(host.lookup("good.test").mode(), Mode::None);
         // What was fetched here earlier and counts stays as well, and goes when it has expired.
         host.cache("purge good.test");
         host.lab.reset().unwrap();
         host.lookup("good.test");
-        host.age("good.test", DAY);
+        age(host, "good.test", DAY);
         import(2, 0);
-        host.age("good.test", 400 * DAY);
+        age(host, "good.test", 400 * DAY);
         import(1, 1);
         assert!(host.entry("good.test").unwrap().imported.is_some());
     });

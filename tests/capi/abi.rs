@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::build::{Library, Link, compile, compiler, library, program, root};
-use crate::pki::{Directory, command};
+use mtasts_kit::pki::{Directory, command};
 
 /// A defect on purpose, in a library with debug assertions alone: `make install` installs none that has it, as
 /// tests/install.rs sees.

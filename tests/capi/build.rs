@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
-use crate::pki::command;
+use mtasts_kit::pki::command;
 
 /// How a program is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,23 +6,21 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::thread;
 
-use mtasts_lab::{self as lab, Lab};
+use mtasts_kit::{Internet, USER};
 
 use crate::build::{Link, library, program, root};
-use crate::pki::command;
-use crate::run::{Bench, USER, Watch, Who};
+use crate::run::{Bench, Watch, Who};
+use mtasts_kit::pki::command;
 
 /// Runs a test with programs on a test Internet of its own.
-fn on_the_internet(name: &str, test: impl FnOnce(&Bench) + Send + 'static) {
+pub(crate) fn on_the_internet(name: &str, test: impl FnOnce(&Bench, &Internet) + Send + 'static) {
     // While there is the other Internet.
     library();
     let bench = Bench::new(name);
     // A thread of its own, because its namespaces are for good.
     let run = move || {
         let place = bench.root().join("lab");
-        lab::isolate(&place).unwrap();
-        let _lab = Lab::start(&place).unwrap();
-        test(&bench);
+        test(&bench, &Internet::at(&place));
     };
     thread::spawn(run).join().unwrap();
 }
@@ -40,7 +38,7 @@ const WAYS: [(Link, Who, Watch, u32); 8] = [
 ];
 
 fn all_ways(source: &'static str, most: u32, threads: u32) {
-    on_the_internet(source, move |bench| {
+    on_the_internet(source, move |bench, _| {
         for (link, who, watch, share) in WAYS {
             let program = program(source, link, bench.root());
             let cache = bench.of_user("cache", 0o2770);
@@ -102,7 +100,7 @@ const DELIVERIES: &[(&str, &str, i32, &[&str])] = &[
 
 #[test]
 fn the_example_delivers_as_rfc_8461_asks() {
-    on_the_internet("deliver", |bench| {
+    on_the_internet("deliver", |bench, _| {
         let example = root().join("examples/c/deliver.c");
         let chains: Vec<Vec<String>> = DELIVERIES
             .iter()
@@ -153,7 +151,7 @@ const MODES: &[(Option<u32>, &str, u32, u32)] = &[
 
 #[test]
 fn nothing_is_left_behind_but_the_cache_with_its_modes() {
-    on_the_internet("traces", |bench| {
+    on_the_internet("traces", |bench, _| {
         for (link, watch) in [(Link::Shared, Watch::Nothing), (Link::Sanitized, Watch::Nothing)] {
             let program = program("traces.c", link, bench.root());
             for who in [Who::Root, Who::User] {
@@ -213,7 +211,7 @@ fn between<'a>(calls: &'a [String], from: &str, to: &str) -> &'a [String] {
 
 #[test]
 fn a_context_touches_nothing_and_every_descriptor_ends_with_exec() {
-    on_the_internet("strace", |bench| {
+    on_the_internet("strace", |bench, _| {
         let program = program("traces.c", Link::Shared, bench.root());
         for who in [Who::Root, Who::User] {
             let cache = bench.of_user("cache", 0o2770);

@@ -7,7 +7,5 @@ mod abi;
 mod build;
 mod internet;
 mod offline;
-#[allow(dead_code, reason = "each test program uses a part of it")]
-#[path = "../pki/mod.rs"]
-mod pki;
 mod run;
+mod table;

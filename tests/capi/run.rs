@@ -12,10 +12,8 @@ use mtasts::cache::store::Store;
 use mtasts::{Domain, Entry};
 
 use crate::build::root;
-use crate::pki::{Directory, command};
-
-/// The ordinary user and his group: nobody and nogroup.
-pub(crate) const USER: u32 = 65_534;
+use mtasts_kit::USER;
+use mtasts_kit::pki::{Directory, command};
 
 /// Who runs a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,53 +1,26 @@
-//! Did Exim do what the lab's table says a conformant sender must do?
+//! What Exim did with a message, read from its log and said as a driver says it.
 
 use super::host::{Fate, Outcome};
-use mtasts_lab::{Entry, Expect, Mail};
+use mtasts_lab::judge::{self, End};
 
-/// What Exim did with one message, in words, and whether that was right.
-pub(crate) struct Verdict {
-    /// "delivered over verified TLS to mx.good.test", "deferred: no MX host of ..."
-    pub(crate) did: String,
-    /// As the table wants it.
-    pub(crate) right: bool,
-    /// Exim's log line.
-    pub(crate) line: String,
-}
-
-/// Judges a message to `to` at the domain of `entry`; `mail` is what the lab received for it.
-pub(crate) fn judge(entry: &Entry, to: &str, outcome: &Outcome, mail: &[Mail]) -> Verdict {
+/// What became of a message to this recipient.
+pub(crate) fn fate(to: &str, outcome: &Outcome) -> judge::Fate {
     let (fate, line) = outcome.of(to);
     // Exim does DANE, and "yes" or "dane" is its word for a certificate that it has verified.
     let verified = line.contains(" CV=yes") || line.contains(" CV=dane");
-    let hosts: Vec<&str> = mail.iter().map(|mail| mail.host.as_str()).collect();
-    let over_tls = mail.iter().all(|mail| mail.tls.is_some());
-    // Where two MX names share an address, only Exim knows which of them it meant.
-    let meant = |host: &String| hosts[0] == host || line.contains(&format!(" H={host} "));
-    let only_at = |allowed: &[String]| hosts.len() == 1 && allowed.iter().any(meant);
-    let safe = |allowed: &[String]| fate == Fate::Delivered && verified && over_tls && only_at(allowed);
-    let waits = fate == Fate::Deferred && mail.is_empty();
-    let right = match entry.expect_dane.as_ref().unwrap_or(&entry.expect) {
-        Expect::DeliverVerified { hosts } => safe(hosts),
-        Expect::DeliverVerifiedOrDefer { hosts } => safe(hosts) || waits,
-        Expect::Deliver => fate == Fate::Delivered && hosts.len() == 1,
-        Expect::Defer { .. } => waits,
-        Expect::Bounce => fate == Fate::Bounced && mail.is_empty(),
+    let host = line.split(' ').find_map(|field| field.strip_prefix("H="));
+    let (end, words) = match fate {
+        Fate::Delivered if verified => (End::Verified, line),
+        Fate::Delivered => (End::Delivered, line),
+        Fate::Deferred => (End::Deferred, refusal(outcome, line).unwrap_or_else(|| reason(line))),
+        Fate::Bounced => (End::Bounced, reason(line)),
     };
-    let did = match fate {
-        Fate::Delivered => {
-            let how = match (verified, over_tls) {
-                (true, true) => " over verified TLS",
-                (false, true) => " over unverified TLS",
-                (_, false) => " in clear",
-            };
-            format!("delivered{how} to {}", hosts.join(" and "))
-        }
-        Fate::Deferred => format!("deferred: {}", refusal(outcome, line).unwrap_or_else(|| reason(line))),
-        Fate::Bounced => format!("bounced: {}", reason(line)),
-    };
-    Verdict {
-        did,
-        right,
-        line: line.to_owned(),
+    judge::Fate {
+        domain: to.rsplit_once('@').map_or(to, |(_, domain)| domain).to_owned(),
+        end,
+        host: host.filter(|_| fate == Fate::Delivered).map(str::to_owned),
+        results: Vec::new(),
+        words: words.to_owned(),
     }
 }
 

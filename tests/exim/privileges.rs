@@ -2,7 +2,8 @@
 //! and what becomes of mail when it is missing, misconfigured or crashes.
 
 use super::host::{self, Config, Fate, Host};
-use super::{BUILDS, World, evidence, processes};
+use super::{BUILDS, World, evidence};
+use mtasts_kit::process::{children, group, is_bare, signal, state, uid};
 use mtasts_lab::{Change, Https};
 use std::collections::BTreeSet;
 use std::fs;
@@ -62,11 +63,6 @@ pub(crate) fn root_stays_off_the_network(world: &World) {
 /// wait for the lock. The helper has a session of its own, and has nothing of root's; and where it is stopped as well (a
 /// frozen cgroup), the mail of the others waits for a moment and is protected.
 pub(crate) fn stopped_by_its_user(world: &World) {
-    let signal = |pid: i32, signal: i32| {
-        // SAFETY: a process of this test, or a group of them.
-        let sent = unsafe { libc::kill(pid, signal) };
-        assert_eq!(sent, 0, "{}", std::io::Error::last_os_error());
-    };
     for tls in BUILDS {
         let host = world.host(*tls, &Config::Complete);
         fs::write(
@@ -98,8 +94,8 @@ pub(crate) fn stopped_by_its_user(world: &World) {
         let end = Instant::now() + Duration::from_secs(20);
         let helper = loop {
             assert!(Instant::now() < end, "no helper that fetches");
-            let helpers = processes::group(user).into_iter().flat_map(processes::children);
-            let helper = helpers.into_iter().find(|pid| processes::uid(*pid) == Some(owner));
+            let helpers = group(user).into_iter().flat_map(children);
+            let helper = helpers.into_iter().find(|pid| uid(*pid) == Some(owner));
             if let Some(helper) = helper.filter(|_| fetches() > fetched) {
                 break helper;
             }
@@ -107,22 +103,16 @@ pub(crate) fn stopped_by_its_user(world: &World) {
         };
         signal(-user, libc::SIGSTOP);
         thread::sleep(Duration::from_millis(200));
-        let states: Vec<_> = processes::group(user)
-            .into_iter()
-            .filter_map(processes::state)
-            .collect();
+        let states: Vec<_> = group(user).into_iter().filter_map(state).collect();
         assert!(
             !states.is_empty() && states.iter().all(|state| state == "T"),
             "{states:?}"
         );
-        assert_ne!(processes::state(helper).as_deref(), Some("T"), "it is of the group");
-        processes::is_bare(helper, owner, about.gid());
+        assert_ne!(state(helper).as_deref(), Some("T"), "it is of the group");
+        is_bare(helper, owner, about.gid());
         evidence(
             &format!("exim -bt of nobody, stopped ({tls:?})"),
-            &format!(
-                "its processes: {states:?}, root's helper: {:?}",
-                processes::state(helper)
-            ),
+            &format!("its processes: {states:?}, root's helper: {:?}", state(helper)),
         );
 
         signal(helper, libc::SIGSTOP);

@@ -1,30 +1,30 @@
 //! One message to every domain of the test Internet.
 
 use super::host::{self, Config, Tls};
-use super::judge::judge;
-use super::{BUILDS, World, evidence};
-use mtasts_lab as lab;
+use super::judge::fate;
+use super::{BUILDS, World};
+use mtasts_kit::drivers::follow;
+use mtasts_lab::judge::{End, Rules};
+use mtasts_lab::{self as lab, Entry};
 
-/// Where the table is not followed, and why. One that is gone fails the test.
-const DEVIATIONS: &[(&[Tls], &str, &str)] = &[
+/// Where the table is not followed, what is done instead, and why. One that is gone fails the test.
+const DEVIATIONS: &[(Tls, &str, End, &str)] = &[
     (
-        BUILDS,
-        "nullmx.test",
-        "a null MX against an enforced policy that lists hosts may be forged: mail waits",
-    ),
-    (
-        &[Tls::Gnu],
+        Tls::Gnu,
         "clientonly.test",
+        End::Verified,
         "GnuTLS takes a certificate that is for TLS clients only",
     ),
     (
-        &[Tls::Open],
+        Tls::Open,
         "dane-unusable.test",
+        End::Deferred,
         "a defect of Exim: the delivery process crashes (dane_tlsa_load sets no error text)",
     ),
     (
-        &[Tls::Gnu],
+        Tls::Gnu,
         "dane-ta-wrongname.test",
+        End::Verified,
         "a defect of Exim: with DANE-TA, GnuTLS is not asked for the host's name",
     ),
 ];
@@ -32,42 +32,30 @@ const DEVIATIONS: &[(&[Tls], &str, &str)] = &[
 /// The MX hosts of these say nothing until Exim's five minutes are over; see [`silent_hosts`].
 const SILENT: &[&str] = &["tls-silent.test", "blackhole.test"];
 
+/// The rows with silent hosts, or all others.
+fn cases(silent: bool) -> Vec<Entry> {
+    let mut cases = lab::table();
+    cases.retain(|entry| SILENT.contains(&entry.name.as_str()) == silent);
+    cases
+}
+
 /// One message to each domain, and nothing that the table does not allow.
 pub(crate) fn every_domain(world: &World, tls: Tls, config: &Config) {
-    let mut wrong = Vec::new();
     let host = world.host(tls, config);
-    let table = lab::table();
-    let table: Vec<_> = table
-        .iter()
-        .filter(|entry| !SILENT.contains(&entry.name.as_str()))
-        .collect();
+    let mut fates = Vec::new();
     // Some at a time, because some are slow.
-    for entries in table.chunks(8) {
+    for entries in cases(false).chunks(8) {
         let recipients: Vec<_> = entries.iter().map(|entry| format!("table@{}", entry.name)).collect();
         let outcome = host.send_each(&recipients);
-        for (entry, to) in entries.iter().zip(&recipients) {
-            let verdict = judge(entry, to, &outcome, &world.mail(to));
-            let deviates = DEVIATIONS
-                .iter()
-                .any(|(builds, name, _)| builds.contains(&tls) && *name == entry.name);
-            if verdict.right == deviates {
-                wrong.push(format!(
-                    "{} ({}): {}\n{}",
-                    entry.name, entry.wrong, verdict.did, verdict.line
-                ));
-            }
-            evidence(
-                &format!("{} ({}): {}", entry.name, entry.wrong, verdict.did),
-                &verdict.line,
-            );
-        }
+        fates.extend(recipients.iter().map(|to| fate(to, &outcome)));
     }
-    assert!(
-        wrong.is_empty(),
-        "{} rows are wrong:\n{}",
-        wrong.len(),
-        wrong.join("\n")
-    );
+    let differs = DEVIATIONS.iter().filter(|(build, ..)| *build == tls);
+    let rules = Rules {
+        dane: true,
+        results: false,
+        differs: differs.map(|(_, name, end, _)| ((*name).to_owned(), *end)).collect(),
+    };
+    follow(&world.lab, &cases(false), &fates, &rules);
 }
 
 /// The hosts that keep silent, with less patience.
@@ -78,18 +66,11 @@ pub(crate) fn silent_hosts(world: &World) {
     )]);
     for tls in BUILDS {
         let host = world.host(*tls, &impatient);
-        for entry in lab::table()
+        let recipients: Vec<_> = cases(true)
             .iter()
-            .filter(|entry| SILENT.contains(&entry.name.as_str()))
-        {
-            let to = format!("table@{}", entry.name);
-            let outcome = host.send(&[&to]);
-            let verdict = judge(entry, &to, &outcome, &world.mail(&to));
-            assert!(verdict.right, "{}: {}\n{}", entry.name, verdict.did, outcome.log);
-            evidence(
-                &format!("{} ({}): {}", entry.name, entry.wrong, verdict.did),
-                &verdict.line,
-            );
-        }
+            .map(|entry| format!("table@{}", entry.name))
+            .collect();
+        let fates = recipients.iter().map(|to| fate(to, &host.send(&[to])));
+        follow(&world.lab, &cases(true), &fates.collect::<Vec<_>>(), &Rules::default());
     }
 }

@@ -1,20 +1,21 @@
 //! Clocks that jump by a year, forward and back: no policy comes back to life, and none is lost.
 
-use crate::command::mtasts;
 use std::net::IpAddr;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::{Held, TxtSeen};
-use mtasts::network::dns::{Dns, DnsError, Mx, Txt};
+use mtasts::network::dns::{Answered, Dns, DnsError, Mx};
 use mtasts::network::https::{FetchError, Https};
 use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::{Ask, Lookup};
 use mtasts::{Answer, Domain, Entry, Mode, ResultType, Settings, Source};
 use mtasts_lab::Change;
 
-use crate::{Ground, USER, as_user, name, on_the_internet};
+use mtasts_kit::{Internet, USER, as_user, mtasts, name};
+
+use crate::on_the_internet;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -25,19 +26,20 @@ const T: u64 = 1_800_000_000;
 struct Network(bool);
 
 impl Dns for Network {
-    fn txt(&self, _: &str, _: Instant) -> Result<Txt, DnsError> {
-        let there = Txt {
-            records: vec![b"v=STSv1; id=one;".to_vec()],
+    fn txt(&self, _: &str, _: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
+        let there = Answered {
+            data: vec![b"v=STSv1; id=one;".to_vec()],
             ttl: Duration::from_secs(300),
+            authenticated: false,
         };
         if self.0 { Ok(there) } else { Err(DnsError::ServFail) }
     }
 
-    fn addresses(&self, _: &str, _: Instant) -> Result<Vec<IpAddr>, DnsError> {
+    fn addresses(&self, _: &str, _: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         unreachable!()
     }
 
-    fn mx(&self, _: &Domain, _: Instant) -> Result<Vec<Mx>, DnsError> {
+    fn mx(&self, _: &Domain, _: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
         unreachable!()
     }
 }
@@ -134,8 +136,8 @@ fn a_year_back_and_forward() {
 }
 
 /// The same jump, as the cache on disk sees it: all its times are wrong at once.
-fn jump(ground: &Ground, domain: &str, by: i64) {
-    let mut entry = ground.entry(domain);
+fn jump(ground: &Internet, domain: &str, by: i64) {
+    let mut entry = ground.entry(domain).unwrap();
     let moved = |time: u64| time.checked_add_signed(-by).unwrap();
     let held = entry.held.as_ref().unwrap();
     let held = Held::new(held.id, moved(held.fetched), held.text.as_str());
@@ -181,14 +183,14 @@ fn a_refresh_in_the_wrong_year() {
             assert_eq!((&ran["removed"], &ran["policies"]), (&0.into(), &1.into()), "{ran}");
             jump(ground, "good.test", day);
         }
-        assert!(ground.entry("good.test").idle_since.is_some());
+        assert!(ground.entry("good.test").unwrap().idle_since.is_some());
         assert_eq!(asks().mode(), Mode::None, "it is not brought back to life");
         jump(ground, "good.test", -year - 6 * day);
         let kept = asks();
         assert_eq!(kept.mode(), Mode::Enforce, "{kept}");
         assert!(kept.held().unwrap().fetched.abs_diff(policy.fetched) < 60);
         refresh();
-        assert_eq!(ground.entry("good.test").idle_since, None);
+        assert_eq!(ground.entry("good.test").unwrap().idle_since, None);
 
         // Back: fetched next year. It counts, and the refresh makes it right at once.
         ground.lab.reset().unwrap();
@@ -197,7 +199,7 @@ fn a_refresh_in_the_wrong_year() {
         let ran = refresh();
         assert_eq!((&ran["renewed"], &ran["removed"]), (&1.into(), &0.into()), "{ran}");
         let now = unix_now();
-        let entry = ground.entry("good.test");
+        let entry = ground.entry("good.test").unwrap();
         assert!(entry.held.unwrap().fetched.abs_diff(now) < 60);
         assert!(entry.txt.unwrap().next <= now + HOUR);
     });

@@ -12,13 +12,15 @@ use std::time::{Duration, Instant};
 use mtasts::{Answer, Context, Entry, Mode, Source};
 use mtasts_lab::{Change, Https};
 
-use crate::{Ground, MEMORY, USER, as_user, ask, name, on_the_internet, run, settings, warns};
+use mtasts_kit::{Internet, USER, as_user, ask, name, settings};
+
+use crate::{MEMORY, SETTINGS, files_of, on_the_internet, run, warns};
 
 const NOTHING_LEFT: &str = ".filling";
 
 /// What a fault of the disk must not change, whoever meets it: what is held counts, what is new is learnt, what is
 /// stored stays, and everybody hears of it. Then the fault is mended, and what only memory knew is written.
-fn a_fault(ground: &Ground, fault: impl Fn(&Ground), error: &str, mend: impl Fn(&Ground)) {
+fn a_fault(ground: &Internet, fault: impl Fn(&Internet), error: &str, mend: impl Fn(&Internet)) {
     // Two policies are held; the TXT record of the second is due.
     for domain in ["good.test", "wild.test"] {
         let fresh = as_user(USER, USER, || ground.asks(domain));
@@ -26,11 +28,11 @@ fn a_fault(ground: &Ground, fault: impl Fn(&Ground), error: &str, mend: impl Fn(
     }
     let due = Entry {
         txt: None,
-        ..ground.entry("wild.test")
+        ..ground.entry("wild.test").unwrap()
     };
     as_user(USER, USER, || ground.store().save(&due).unwrap());
     let stored = || ["good.test", "wild.test"].map(|domain| fs::read(ground.file(domain)).unwrap());
-    let (before, files) = (stored(), ground.files());
+    let (before, files) = (stored(), files_of(ground));
     fault(ground);
 
     let learns = |context: &Context| {
@@ -59,7 +61,10 @@ fn a_fault(ground: &Ground, fault: impl Fn(&Ground), error: &str, mend: impl Fn(
     let context = ground.context();
     as_user(USER, USER, || learns(&context));
     assert_eq!(stored(), before);
-    let left: Vec<String> = ground.files().into_iter().filter(|name| name != NOTHING_LEFT).collect();
+    let left: Vec<String> = files_of(ground)
+        .into_iter()
+        .filter(|name| name != NOTHING_LEFT)
+        .collect();
     assert_eq!(left, files, "nothing is left lying about");
 
     // What was learnt is known for as long as it would be on disk: nobody is asked again.
@@ -80,29 +85,29 @@ fn a_fault(ground: &Ground, fault: impl Fn(&Ground), error: &str, mend: impl Fn(
     again("wild.test");
     assert_eq!(ground.lab.counters(), asked);
     assert_eq!(
-        ground.entry("testing.test").held.as_deref(),
+        ground.entry("testing.test").unwrap().held.as_deref(),
         kept.held(),
         "written at the next occasion"
     );
-    assert!(ground.entry("wild.test").txt.is_some());
+    assert!(ground.entry("wild.test").unwrap().txt.is_some());
     let other = as_user(USER, USER, || ground.asks("testing.test"));
     assert_eq!((other.source(), other.held()), (Source::Cached, kept.held()));
     assert_eq!(ground.lab.counters(), asked, "and so others need not ask");
 }
 
 /// The cache is a small disk of its own.
-fn disk(ground: &Ground, options: &str) {
+fn disk(ground: &Internet, options: &str) {
     run("mount", &["-t", "tmpfs", "-o", options, "mtasts-faults"], &ground.cache);
     ground.own(USER, USER);
     ground.mode(0o2770);
 }
 
-fn fill(ground: &Ground) {
+fn fill(ground: &Internet) {
     let mut file = fs::File::create(ground.file(NOTHING_LEFT)).unwrap();
     while file.write_all(&[0; 1024]).is_ok() {}
 }
 
-fn make_room(ground: &Ground) {
+fn make_room(ground: &Internet) {
     run("rm", &["-r"], &ground.file(NOTHING_LEFT));
 }
 
@@ -117,7 +122,7 @@ fn a_disk_that_takes_no_more_files() {
     on_the_internet("inodes", |ground| {
         // The directory, the lock, three policies and one in the making.
         disk(ground, "size=1m,nr_inodes=6");
-        let take = |ground: &Ground| {
+        let take = |ground: &Internet| {
             fs::create_dir(ground.file(NOTHING_LEFT)).unwrap();
             fs::write(ground.file(NOTHING_LEFT).join("filling"), "").unwrap();
         };
@@ -128,7 +133,7 @@ fn a_disk_that_takes_no_more_files() {
 fn a_disk_that_is_read_only() {
     on_the_internet("readonly", |ground| {
         disk(ground, "size=1m");
-        let remount = |ground: &Ground, how: &str| run("mount", &["-o", how], &ground.cache);
+        let remount = |ground: &Internet, how: &str| run("mount", &["-o", how], &ground.cache);
         a_fault(
             ground,
             |ground| remount(ground, "remount,ro"),
@@ -190,7 +195,7 @@ fn a_directory_that_is_missing() {
             as_user(USER, USER, || ask(&context, "good.test")).source(),
             Source::Cached
         );
-        assert_eq!(ground.entry("good.test").held.as_deref(), fresh.held());
+        assert_eq!(ground.entry("good.test").unwrap().held.as_deref(), fresh.held());
         assert_eq!(ground.fetches("good.test"), 1);
 
         // Where an ordinary user may make it, it is his alone.
@@ -272,7 +277,7 @@ fn a_pause_that_only_memory_knows() {
         ground.mode(0o2770);
         asks();
         let begin = Instant::now();
-        while ground.entry("good.test").failed.is_none() {
+        while ground.entry("good.test").unwrap().failed.is_none() {
             assert!(
                 begin.elapsed() < Duration::from_secs(5),
                 "it is written with the next question"
@@ -290,7 +295,7 @@ fn a_process_on_a_slow_disk() {
         return;
     };
     let fetches = || {
-        let (context, asked) = (Context::new(settings(Path::new(&cache))), Instant::now());
+        let (context, asked) = (Context::new(settings(Path::new(&cache), SETTINGS)), Instant::now());
         let answer = context.lookup(&name("good.test"), Duration::from_secs(3)).unwrap();
         let took = asked.elapsed();
         assert_eq!(

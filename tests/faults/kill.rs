@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use mtasts::cache::Cache as _;
 use mtasts::cache::entry::Held;
 use mtasts::cache::store::Store;
 use mtasts::{Domain, Entry};
 
-use crate::Child;
+use mtasts_kit::Child;
 
 const WRITES: u64 = 1000;
 const WRITERS: usize = 4;
@@ -62,7 +63,7 @@ fn entry(domain: &Domain, number: u64) -> Entry {
 fn writer(store: &Store, counts: &Counts) {
     for n in std::process::id() as usize.. {
         let (number, domain) = (n % DOMAINS, domain(n % DOMAINS));
-        let next = |stored: Result<Option<Entry>, _>| {
+        let mut next = |stored: Result<Option<Entry>, _>| {
             counts.begun[number].fetch_add(1, Ordering::SeqCst);
             let stored = stored
                 .expect("a whole file")
@@ -70,7 +71,7 @@ fn writer(store: &Store, counts: &Counts) {
             Some(entry(&domain, stored + 1))
         };
         store
-            .change(&domain, Instant::now() + Duration::from_secs(20), next)
+            .change(&domain, Instant::now() + Duration::from_secs(20), &mut next)
             .unwrap();
         counts.done[number].fetch_add(1, Ordering::SeqCst);
     }
@@ -107,7 +108,7 @@ fn killed_writers_leave_whole_files_and_what_they_leave_besides_is_swept() {
             .unwrap()
             .subsec_nanos();
         thread::sleep(Duration::from_micros(u64::from(nanos / 7 % 9000)));
-        writers.remove(kills % WRITERS).kill();
+        drop(writers.remove(kills % WRITERS));
         kills += 1;
         all_is_well(&store, counts);
         writers.insert((kills - 1) % WRITERS, start());

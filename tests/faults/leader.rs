@@ -6,11 +6,13 @@ use std::time::{Duration, Instant};
 use mtasts::{Mode, Source};
 use mtasts_lab::{Change, Https};
 
-use crate::{Child, Ground, USER, as_user, ask, become_user, on_the_internet};
+use mtasts_kit::{Child, Internet, USER, as_user, ask, become_user};
+
+use crate::on_the_internet;
 
 /// The first of many asks a host that never answers, and is killed: processes and threads that wait are freed, and one
 /// of them fetches for the rest.
-fn the_next_one_goes_on(ground: &Ground, domain: &str, as_root: bool) {
+fn the_next_one_goes_on(ground: &Internet, domain: &str, as_root: bool) {
     let identity = || {
         if !as_root {
             become_user(USER, USER);
@@ -47,7 +49,7 @@ fn the_next_one_goes_on(ground: &Ground, domain: &str, as_root: bool) {
 
         ground.lab.set(domain, Change::https(Https::Ok)).unwrap();
         let killed = Instant::now();
-        leader.kill();
+        drop(leader);
         processes
             .into_iter()
             .for_each(|process| process.ends_well(Duration::from_secs(10)));

@@ -5,12 +5,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::Cache as _;
 use mtasts::sender::context::unix_now;
 use mtasts::sender::queue::{Outcome, Queue};
 use mtasts::{Context, Mode, Settings, Source};
 use mtasts_lab::Change;
 
-use crate::{Child, Ground, MEMORY, USER, as_user, ask, become_user, name, on_the_internet, run, warns};
+use mtasts_kit::{Child, Internet, USER, as_user, ask, become_user, name};
+
+use crate::{MEMORY, files_of, on_the_internet, run, warns};
 
 /// Takes all descriptors that this process may have, which are some more than it has.
 fn all_descriptors() -> Vec<File> {
@@ -31,7 +34,7 @@ fn all_descriptors() -> Vec<File> {
 fn no_descriptor_is_left() {
     on_the_internet("descriptors", |ground| {
         as_user(USER, USER, || ground.asks("good.test"));
-        let (before, context) = (ground.entry("good.test"), ground.context());
+        let (before, context) = (ground.entry("good.test").unwrap(), ground.context());
         let child = Child::start(|| {
             become_user(USER, USER);
             assert_eq!(ask(&context, "good.test").source(), Source::Cached);
@@ -62,7 +65,7 @@ fn no_descriptor_is_left() {
             assert_eq!(ask(&context, "wild.test").source(), Source::Fresh);
         });
         child.ends_well(Duration::from_secs(60));
-        let after = ground.entry("good.test");
+        let after = ground.entry("good.test").unwrap();
         assert_eq!((after.held, after.mode_since), (before.held, before.mode_since));
         assert_eq!(ground.fetches("good.test"), 1);
         // Root has no pipe to its helper then.
@@ -98,7 +101,7 @@ fn few_descriptors_are_left() {
             settings
         };
         as_user(USER, USER, || ground.asks("wild.test"));
-        let mut due = ground.entry("wild.test");
+        let mut due = ground.entry("wild.test").unwrap();
         due.txt = None;
         ground.store().save(&due).unwrap();
         let (mut waits, mut fresh) = (0, 0);
@@ -146,7 +149,7 @@ fn few_descriptors_are_left() {
             } else {
                 fresh += 1
             }
-            let entry = ground.entry("wild.test");
+            let entry = ground.entry("wild.test").unwrap();
             assert_eq!((entry.failed, entry.unlearned_since), (None, None), "{more}");
         }
         println!("of 24 lookups with few descriptors {waits} wait and {fresh} have the policy");
@@ -211,12 +214,12 @@ fn interrupted_system_calls() {
             });
             child.ends_well(Duration::from_secs(60));
         }
-        assert_eq!(ground.files(), ["good.test"]);
+        assert_eq!(files_of(ground), ["good.test"]);
     });
 }
 
 /// A context that has little time, and makes mail wait where nothing can be learnt at the first contact.
-fn hurried(ground: &Ground) -> Settings {
+fn hurried(ground: &Internet) -> Settings {
     let mut settings = ground.settings();
     settings.set("timeout", "1s").unwrap();
     settings.set("first_contact_defer", "1h").unwrap();
@@ -231,7 +234,7 @@ fn roots_that_hang_are_not_the_domains_silence() {
         let fifo = ground.cache.with_file_name("roots");
         run("mkfifo", &["-m", "666"], &fifo);
         as_user(USER, USER, || ground.asks("wild.test"));
-        let mut due = ground.entry("wild.test");
+        let mut due = ground.entry("wild.test").unwrap();
         due.txt = None;
         ground.store().save(&due).unwrap();
         let another = Change::txt("v=STSv1; id=another;");
@@ -247,7 +250,7 @@ fn roots_that_hang_are_not_the_domains_silence() {
         let unknown = asks("good.test").expect_err("nobody could be asked").to_string();
         assert!(unknown.contains("files of this host"), "{unknown}");
         assert_eq!(
-            (ground.files(), ground.fetches("good.test")),
+            (files_of(ground), ground.fetches("good.test")),
             (vec!["wild.test".to_owned()], 0)
         );
         let kept = asks("wild.test").unwrap();
@@ -256,7 +259,10 @@ fn roots_that_hang_are_not_the_domains_silence() {
             (Source::CachedAfterFailure, Mode::Enforce)
         );
         assert_eq!(
-            (kept.failure().unwrap().result, ground.entry("wild.test").failed),
+            (
+                kept.failure().unwrap().result,
+                ground.entry("wild.test").unwrap().failed
+            ),
             (None, None)
         );
         // The threads that hang there.
@@ -281,7 +287,7 @@ fn a_deadline_that_passes_is_a_first_failure() {
         assert_eq!(first.source(), Source::CouldNotLearn);
         let until = first.defer_until().expect("it waits");
         assert!((unix_now() + 3500..unix_now() + 3601).contains(&until));
-        assert_eq!(ground.entry("good.test").unlearned_since, Some(until - 3600));
+        assert_eq!(ground.entry("good.test").unwrap().unlearned_since, Some(until - 3600));
         thread::sleep(Duration::from_millis(1500));
         ground.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
         assert_eq!(
@@ -293,7 +299,7 @@ fn a_deadline_that_passes_is_a_first_failure() {
 
         // A policy counts on, and DNS is left alone for a while.
         as_user(USER, USER, || ground.asks("wild.test"));
-        let mut due = ground.entry("wild.test");
+        let mut due = ground.entry("wild.test").unwrap();
         due.txt = None;
         ground.store().save(&due).unwrap();
         silent("wild.test");
@@ -327,12 +333,12 @@ fn a_deadline_that_passes_is_a_first_failure() {
                 panic!("{outcome:?}")
             };
             let since = answer.defer_until().expect("it waits") - 3600;
-            assert_eq!(ground.entry("twomx.test").unlearned_since, Some(since));
+            assert_eq!(ground.entry("twomx.test").unwrap().unlearned_since, Some(since));
         });
         // What can be learnt ends the wait.
         ground.lab.reset().unwrap();
         let fresh = as_user(USER, USER, || ask(&Context::new(hurried(ground)), "twomx.test"));
         assert_eq!(fresh.source(), Source::Fresh);
-        assert_eq!(ground.entry("twomx.test").unlearned_since, None);
+        assert_eq!(ground.entry("twomx.test").unwrap().unlearned_since, None);
     });
 }

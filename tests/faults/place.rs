@@ -7,13 +7,16 @@ use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::Cache as _;
 use mtasts::sender::context::unix_now;
 use mtasts::{Answer, Domain, Mode, Source};
 
-use crate::{Ground, USER, as_user, name, on_the_internet, run, warns};
+use mtasts_kit::{Internet, USER, as_user, name};
+
+use crate::{files_of, on_the_internet, run, warns};
 
 /// Whatever stands there, it is told and not used, nobody waits for it, and the next fetch replaces it.
-fn is_repaired(ground: &Ground, what: &str, told: &str) {
+fn is_repaired(ground: &Internet, what: &str, told: &str) {
     let begin = Instant::now();
     let asks = || as_user(USER, USER, || ground.asks("good.test"));
     let fresh = asks();
@@ -163,7 +166,7 @@ fn something_else_in_the_place_of_a_file() {
         learns(&as_user(USER, USER, || ground.asks("good.test")));
         learns(&ground.asks("good.test"));
         assert!(file.join("something").exists());
-        assert_eq!(ground.files(), ["good.test", "wild.test"]);
+        assert_eq!(files_of(ground), ["good.test", "wild.test"]);
         run("rm", &["-r"], &file);
         assert_eq!(ground.asks("good.test").source(), Source::Fresh);
         assert_eq!(ground.asks("good.test").source(), Source::Cached);

@@ -1,34 +1,129 @@
-//! The command `mtasts`, as cargo makes it beside the running test. It is a program of its own, so a test of the library
-//! has it made first.
+//! Programs of this workspace, as cargo makes them beside the running test. They are packages of their own, so a test of
+//! the library has them made first.
 
-use std::path::PathBuf;
-use std::process::Command;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::thread;
 
-/// Where the command is, with the test Internet in it.
-pub(crate) fn mtasts() -> &'static str {
+use serde_json::Value;
+
+use crate::{Internet, USER};
+
+/// Where the command `mtasts` is, with the test Internet in it.
+pub fn mtasts() -> &'static str {
     static MADE: OnceLock<String> = OnceLock::new();
     MADE.get_or_init(|| {
-        let here = std::env::current_exe().unwrap();
-        let folder = here.parent().and_then(|deps| deps.parent()).expect("target/debug/deps");
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let made = Command::new(cargo)
-            .args([
-                "build",
-                "--quiet",
-                "--package",
-                "mtasts-cli",
-                "--features",
-                "lab",
-                "--target-dir",
-            ])
-            .arg(folder.parent().unwrap())
-            .current_dir(PathBuf::from(env!("CARGO_MANIFEST_DIR")))
-            .status();
-        assert!(
-            made.is_ok_and(|status| status.success()),
-            "cargo cannot build the command mtasts"
-        );
-        folder.join("mtasts").to_str().unwrap().to_owned()
+        built("mtasts-cli", "mtasts", &["--features", "lab"])
+            .to_str()
+            .unwrap()
+            .to_owned()
     })
+}
+
+/// Has cargo make a program of a package of the workspace, and says where it is.
+pub fn built(package: &str, program: &str, more: &[&str]) -> PathBuf {
+    let here = std::env::current_exe().unwrap();
+    let folder = here.parent().and_then(|deps| deps.parent()).expect("target/debug/deps");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let made = Command::new(cargo)
+        .args(["build", "--quiet", "--package", package, "--bin", program])
+        .args(more)
+        .arg("--target-dir")
+        .arg(folder.parent().unwrap())
+        .current_dir(crate::repository())
+        .status();
+    let made = made.is_ok_and(|status| status.success());
+    assert!(made, "cargo cannot build {program} of {package}");
+    folder.join(program)
+}
+
+/// How a run of a command ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Ran {
+    /// The exit status.
+    pub status: i32,
+    /// What it said on stdout.
+    pub out: String,
+    /// What it said on stderr.
+    pub err: String,
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Self {
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Self {
+            status: output.status.code().unwrap(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+}
+
+impl Ran {
+    /// The one JSON object on stdout, and nothing else there.
+    pub fn json(&self) -> Value {
+        let [object] = &self.lines()[..] else {
+            panic!("{self:?}")
+        };
+        assert!(object.is_object(), "{self:?}");
+        object.clone()
+    }
+
+    /// The JSON objects on stdout, one a line.
+    pub fn lines(&self) -> Vec<Value> {
+        assert!(self.out.is_ascii(), "{self:?}");
+        assert!(self.out.is_empty() || self.out.ends_with('\n'), "{self:?}");
+        let lines = self.out.lines();
+        lines
+            .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {self:?}")))
+            .collect()
+    }
+}
+
+/// `mtasts cache ARGUMENTS`, without what the environment of the tests says.
+pub fn cache(program: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(program);
+    command.arg("cache").args(arguments.split_whitespace()).current_dir("/");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    for variable in ["NO_COLOR", "MTASTS_CONFIG", "MTASTS_CACHE_DIR"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+impl Internet {
+    /// `mtasts cache ...`, as root.
+    pub fn cache(&self, arguments: &str) -> Ran {
+        cache(Path::new(mtasts()), arguments).output().unwrap().into()
+    }
+
+    /// The same with something on stdin.
+    pub fn cache_with_input(&self, arguments: &str, input: &str) -> Ran {
+        let mut command = cache(Path::new(mtasts()), arguments);
+        let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
+        let mut pipe = child.stdin.take().unwrap();
+        let input = input.to_owned();
+        let writer = thread::spawn(move || pipe.write_all(input.as_bytes()));
+        let output = child.wait_with_output().unwrap();
+        // It may have read enough before the end.
+        let _ = writer.join().unwrap();
+        output.into()
+    }
+
+    /// The same as another user, in the group of the cache. The sources may lie where that user cannot read.
+    pub fn cache_as(&self, user: u32, arguments: &str) -> Ran {
+        let copy = self.cache.with_file_name("mtasts");
+        if !copy.exists() {
+            // By another process: a child of ours that has it open for writing would keep it from being started.
+            let copied = Command::new("cp").arg(mtasts()).arg(&copy).status().unwrap();
+            assert!(copied.success());
+        }
+        cache(&copy, arguments).uid(user).gid(USER).output().unwrap().into()
+    }
 }

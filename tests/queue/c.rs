@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
+use mtasts_kit::{Internet, USER, on_the_internet};
 use mtasts_lab::{Change, Https};
-
-use crate::{Internet, USER, on_the_internet};
 
 /// `libmtasts.so` as it is installed. `cargo test` builds only the Rust library for sure.
 fn library() -> &'static Path {
@@ -42,67 +41,65 @@ fn library() -> &'static Path {
     })
 }
 
-impl Internet {
-    /// Compiles a program without mercy, in a place where the ordinary user can run it.
-    fn compile(&self, source: &str) -> PathBuf {
-        let place = self.lab.directory();
-        std::fs::copy(library(), place.join("libmtasts.so.0")).unwrap();
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let program = place.join(Path::new(source).file_stem().unwrap());
-        let output = Command::new("gcc")
-            .args([
-                "-std=c99",
-                "-Wall",
-                "-Wextra",
-                "-Wpedantic",
-                "-Werror",
-                "-O1",
-                "-g",
-                "-pthread",
-                "-I",
-            ])
-            .args([&root.join("include"), Path::new("-o"), &program, &root.join(source)])
-            .arg(place.join("libmtasts.so.0"))
-            .arg("-Wl,-rpath,$ORIGIN")
-            .output()
-            .expect("gcc is missing: apt-get install gcc libc6-dev");
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{complaints}");
-        program
-    }
+/// Compiles a program without mercy, in a place where the ordinary user can run it.
+fn compile(internet: &Internet, source: &str) -> PathBuf {
+    let place = internet.lab.directory();
+    std::fs::copy(library(), place.join("libmtasts.so.0")).unwrap();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let program = place.join(Path::new(source).file_stem().unwrap());
+    let output = Command::new("gcc")
+        .args([
+            "-std=c99",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+            "-O1",
+            "-g",
+            "-pthread",
+            "-I",
+        ])
+        .args([&root.join("include"), Path::new("-o"), &program, &root.join(source)])
+        .arg(place.join("libmtasts.so.0"))
+        .arg("-Wl,-rpath,$ORIGIN")
+        .output()
+        .expect("gcc is missing: apt-get install gcc libc6-dev");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{complaints}");
+    program
+}
 
-    /// Runs a program as the ordinary user, bare or under one of valgrind's tools, and gives what it prints. It has to end
-    /// well and to complain of nothing.
-    fn run_program(&self, tool: Option<&[&str]>, program: &Path, arguments: &[&str], input: &str) -> String {
-        let place = self.lab.directory();
-        std::fs::write(place.join("input"), input).unwrap();
-        let mut command = match tool {
-            None => Command::new(program),
-            Some(tool) => {
-                let mut valgrind = Command::new("valgrind");
-                valgrind.args(["--quiet", "--error-exitcode=99", "--fair-sched=yes"]);
-                valgrind.args(tool).arg(program);
-                valgrind
-            }
-        };
-        let output = command
-            .args(arguments)
-            .uid(USER)
-            .gid(USER)
-            .current_dir("/")
-            .env_clear()
-            .env("PATH", "/usr/bin:/bin")
-            .stdin(std::fs::File::open(place.join("input")).unwrap())
-            .output()
-            .expect("valgrind is missing: apt-get install valgrind");
-        let complaints = String::from_utf8_lossy(&output.stderr);
-        assert!(
-            output.status.success() && complaints.is_empty(),
-            "{command:?}: {}\n{complaints}",
-            output.status
-        );
-        String::from_utf8(output.stdout).unwrap()
-    }
+/// Runs a program as the ordinary user, bare or under one of valgrind's tools, and gives what it prints. It has to end
+/// well and to complain of nothing.
+fn run_program(internet: &Internet, tool: Option<&[&str]>, program: &Path, arguments: &[&str], input: &str) -> String {
+    let place = internet.lab.directory();
+    std::fs::write(place.join("input"), input).unwrap();
+    let mut command = match tool {
+        None => Command::new(program),
+        Some(tool) => {
+            let mut valgrind = Command::new("valgrind");
+            valgrind.args(["--quiet", "--error-exitcode=99", "--fair-sched=yes"]);
+            valgrind.args(tool).arg(program);
+            valgrind
+        }
+    };
+    let output = command
+        .args(arguments)
+        .uid(USER)
+        .gid(USER)
+        .current_dir("/")
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .stdin(std::fs::File::open(place.join("input")).unwrap())
+        .output()
+        .expect("valgrind is missing: apt-get install valgrind");
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success() && complaints.is_empty(),
+        "{command:?}: {}\n{complaints}",
+        output.status
+    );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Without uninitialised values: valgrind takes the tag of AES-GCM for one, which ring computes in assembly.
@@ -124,11 +121,11 @@ fn a_c_program_meets_the_queue() {
             .lab
             .set("downfirst.test", Change::https(Https::BlackHole))
             .unwrap();
-        let program = internet.compile("tests/c/queue.c");
+        let program = compile(internet, "tests/c/queue.c");
         let cache = internet.cache.to_str().unwrap();
         for tool in [None, Some(MEMCHECK), Some(HELGRIND)] {
             internet.empty_cache();
-            assert_eq!(internet.run_program(tool, &program, &[cache], ""), "");
+            assert_eq!(run_program(internet, tool, &program, &[cache], ""), "");
         }
     });
 }
@@ -140,11 +137,11 @@ fn the_example_in_c_looks_many_domains_up_at_once() {
             .lab
             .set("downfirst.test", Change::https(Https::BlackHole))
             .unwrap();
-        let program = internet.compile("examples/c/poll.c");
+        let program = compile(internet, "examples/c/poll.c");
         for tool in [None, Some(MEMCHECK), Some(HELGRIND)] {
             internet.empty_cache();
             let input = "downfirst.test\ngood.test\nGOOD.test.\n192.0.2.1\na..b\nnopolicy.test\n";
-            let said = internet.run_program(tool, &program, &[], input);
+            let said = run_program(internet, tool, &program, &[], input);
             let mut lines: Vec<&str> = said.lines().collect();
             assert_eq!(lines.len(), 6, "{said}");
             assert!(lines[5].starts_with("mail 1: "), "the slow one comes last:\n{said}");

@@ -2,15 +2,10 @@
 //! memory are then the queue's: as an ordinary user, and as root with its helpers.
 
 mod c;
-#[path = "../dns_server/mod.rs"]
-mod dns_server;
 mod scenario;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::Permissions;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
-use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -18,81 +13,45 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::network::dns::{Dns, Resolver};
-use mtasts_lab::{self as lab, Change, Https, Lab, Policy};
+use mtasts_lab::{self as lab, Change, Https, Policy};
 
-use dns_server::{DnsServer, Reply, address, txt};
+use mtasts_kit::dns_server::{DnsServer, Reply, address, txt};
+use mtasts_kit::{Internet, on_the_internet};
 
-/// The ordinary user: nobody.
-const USER: u32 = 65_534;
 /// Where the policy hosts of `slowN.example` are: they accept and say nothing.
 const BLACK_HOLE: &str = "198.18.99.1";
 
-/// A test Internet with a cache directory of the ordinary user.
-struct Internet {
-    lab: Lab,
-    cache: PathBuf,
+/// A scenario in a process of its own.
+fn run(internet: &Internet, scenario: &str, who: &str, settings: &str) {
+    let mut process = Command::new(std::env::current_exe().unwrap());
+    process
+        .args(["--exact", "scenario::one", "--nocapture"])
+        .env("MTASTS_SCENARIO", format!("{scenario} {who}"))
+        .env("MTASTS_TEST_CACHE", &internet.cache)
+        .env("MTASTS_TEST_SETTINGS", settings);
+    let output = process.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    print!(
+        "{}",
+        said.lines()
+            .filter(|line| line.contains(who))
+            .collect::<Vec<_>>()
+            .join("\n")
+    );
+    println!();
+    assert!(
+        output.status.success() && said.contains("1 passed"),
+        "{scenario} as {who}: {}\n{said}{complained}",
+        output.status
+    );
 }
 
-/// Runs a test on an Internet of its own.
-fn on_the_internet(name: &str, test: impl FnOnce(&Internet) + Send + 'static) {
-    let dir = std::env::temp_dir().join(format!("mtasts-queue-{}-{name}", std::process::id()));
-    let at = dir.clone();
-    // A thread of its own, because its namespaces are for good.
-    let run = move || {
-        lab::isolate(&at).unwrap();
-        std::fs::set_permissions(&at, Permissions::from_mode(0o755)).unwrap();
-        let internet = Internet {
-            lab: Lab::start(&at).unwrap(),
-            cache: at.join("cache"),
-        };
+/// A scenario as an ordinary user and as root, each with an empty cache.
+fn run_both(internet: &Internet, scenario: &str, settings: &str) {
+    for who in ["user", "root"] {
         internet.empty_cache();
-        test(&internet);
-    };
-    let passed = thread::spawn(run).join();
-    let _ = std::fs::remove_dir_all(&dir);
-    passed.unwrap();
-}
-
-impl Internet {
-    fn empty_cache(&self) {
-        let _ = std::fs::remove_dir_all(&self.cache);
-        std::fs::create_dir(&self.cache).unwrap();
-        chown(&self.cache, Some(USER), Some(USER)).unwrap();
-        std::fs::set_permissions(&self.cache, PermissionsExt::from_mode(0o2770)).unwrap();
-    }
-
-    /// A scenario in a process of its own.
-    fn run(&self, scenario: &str, who: &str, settings: &str) {
-        let mut process = Command::new(std::env::current_exe().unwrap());
-        process
-            .args(["--exact", "scenario::one", "--nocapture"])
-            .env("MTASTS_SCENARIO", format!("{scenario} {who}"))
-            .env("MTASTS_TEST_CACHE", &self.cache)
-            .env("MTASTS_TEST_SETTINGS", settings);
-        let output = process.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let complained = String::from_utf8_lossy(&output.stderr);
-        print!(
-            "{}",
-            said.lines()
-                .filter(|line| line.contains(who))
-                .collect::<Vec<_>>()
-                .join("\n")
-        );
-        println!();
-        assert!(
-            output.status.success() && said.contains("1 passed"),
-            "{scenario} as {who}: {}\n{said}{complained}",
-            output.status
-        );
-    }
-
-    /// A scenario as an ordinary user and as root, each with an empty cache.
-    fn run_both(&self, scenario: &str, settings: &str) {
-        for who in ["user", "root"] {
-            self.empty_cache();
-            self.run(scenario, who, settings);
-        }
+        run(internet, scenario, who, settings);
     }
 }
 
@@ -107,7 +66,7 @@ fn good_domains() -> Vec<String> {
 fn many_slow_domains() -> DnsServer {
     let soon = Instant::now() + Duration::from_secs(20);
     let lab = Resolver::with_servers(&[(lab::DNS_ADDRESS, 53).into()]);
-    let good = lab.addresses("mta-sts.good.test", soon).unwrap()[0].to_string();
+    let good = lab.addresses("mta-sts.good.test", soon).unwrap().data[0].to_string();
     let listener = TcpListener::bind((BLACK_HOLE.parse::<Ipv4Addr>().unwrap(), 443)).unwrap();
     thread::spawn(move || listener.incoming().collect::<Vec<_>>());
     DnsServer::start(move |asked| match asked.kind {
@@ -124,7 +83,7 @@ fn settings_with(dns: &DnsServer, more: &str) -> String {
 
 #[test]
 fn a_queue_is_one_descriptor_and_its_threads_come_with_need_and_go() {
-    on_the_internet("threads", |internet| internet.run_both("threads", ""));
+    on_the_internet("threads", |internet| run_both(internet, "threads", ""));
 }
 
 #[test]
@@ -133,7 +92,7 @@ fn lookups_of_one_domain_are_one_fetch() {
         for who in ["user", "root"] {
             internet.empty_cache();
             internet.lab.reset().unwrap();
-            internet.run("joined", who, "");
+            run(internet, "joined", who, "");
             assert_eq!(
                 internet.lab.counters().https.get("mta-sts.good.test"),
                 Some(&1),
@@ -146,10 +105,10 @@ fn lookups_of_one_domain_are_one_fetch() {
 #[test]
 fn a_hit_is_complete_at_once_without_the_network() {
     on_the_internet("hits", |internet| {
-        internet.run("fill", "user", "");
+        run(internet, "fill", "user", "");
         let asked = internet.lab.counters();
-        internet.run("hits", "user", "");
-        internet.run("hits", "root", "");
+        run(internet, "hits", "user", "");
+        run(internet, "hits", "root", "");
         assert_eq!(internet.lab.counters(), asked);
     });
 }
@@ -160,10 +119,10 @@ fn a_recheck_asks_whatever_the_cache_says() {
         for who in ["user", "root"] {
             internet.empty_cache();
             internet.lab.reset().unwrap();
-            internet.run("fill", "user", "");
+            run(internet, "fill", "user", "");
             let weaker = lab::policy_text("testing", &["mx.good.test"], 86400);
             internet.lab.set("good.test", Change::publish("newer", weaker)).unwrap();
-            internet.run("recheck", who, "");
+            run(internet, "recheck", who, "");
             let fetched = internet.lab.counters().https["mta-sts.good.test"];
             assert_eq!(fetched, 2, "{who}: one for the cache, one for both rechecks");
         }
@@ -177,7 +136,7 @@ fn fast_domains_do_not_wait_for_slow_ones() {
         for (domain, https) in good_domains().iter().zip(slow.iter().cycle()).take(scenario::SLOW) {
             internet.lab.set(domain, Change::https(*https)).unwrap();
         }
-        internet.run_both("mixed", "");
+        run_both(internet, "mixed", "");
     });
 }
 
@@ -187,9 +146,9 @@ fn a_policy_in_the_cache_outlives_the_callers_patience() {
         for who in ["user", "root"] {
             internet.empty_cache();
             internet.lab.reset().unwrap();
-            internet.run("fill", who, "");
+            run(internet, "fill", who, "");
             internet.lab.set("good.test", Change::txt("SILENT")).unwrap();
-            internet.run("patience", who, "txt_life_min=0s;txt_life_max=0s");
+            run(internet, "patience", who, "txt_life_min=0s;txt_life_max=0s");
         }
     });
 }
@@ -205,7 +164,7 @@ fn a_patient_lookup_outlives_the_hasty_one_that_it_joined() {
                 false => Reply::silence(),
                 true => Reply::nxdomain(),
             });
-            internet.run("hasty", who, &settings_with(&dns, ""));
+            run(internet, "hasty", who, &settings_with(&dns, ""));
         }
     });
 }
@@ -216,10 +175,10 @@ fn the_administrator_is_told_on_the_callers_thread() {
         for who in ["user", "root"] {
             internet.empty_cache();
             internet.lab.reset().unwrap();
-            internet.run("fill", who, "");
+            run(internet, "fill", who, "");
             internet.lab.set("good.test", Change::txt("NXDOMAIN")).unwrap();
             internet.lab.set("testing.test", Change::txt("SILENT")).unwrap();
-            internet.run("told", who, "txt_life_min=0s;txt_life_max=0s");
+            run(internet, "told", who, "txt_life_min=0s;txt_life_max=0s");
         }
     });
 }
@@ -228,7 +187,7 @@ fn the_administrator_is_told_on_the_callers_thread() {
 fn a_cancelled_lookup_completes_at_once_and_its_answer_is_for_the_cache() {
     on_the_internet("cancel", |internet| {
         let dns = many_slow_domains();
-        internet.run_both("cancel", &settings_with(&dns, "timeout=4s"));
+        run_both(internet, "cancel", &settings_with(&dns, "timeout=4s"));
     });
 }
 
@@ -236,7 +195,7 @@ fn a_cancelled_lookup_completes_at_once_and_its_answer_is_for_the_cache() {
 fn a_queue_is_dropped_in_flight() {
     on_the_internet("dropped", |internet| {
         let dns = many_slow_domains();
-        internet.run_both("dropped", &settings_with(&dns, "timeout=3s"));
+        run_both(internet, "dropped", &settings_with(&dns, "timeout=3s"));
     });
 }
 
@@ -244,20 +203,20 @@ fn a_queue_is_dropped_in_flight() {
 fn a_child_leaves_the_parents_queue_alone() {
     on_the_internet("forked", |internet| {
         let dns = many_slow_domains();
-        internet.run_both("forked", &settings_with(&dns, ""));
+        run_both(internet, "forked", &settings_with(&dns, ""));
     });
 }
 
 #[test]
 fn without_a_thread_or_a_descriptor_the_caller_is_told() {
-    on_the_internet("limits", |internet| internet.run("limits", "user", ""));
+    on_the_internet("limits", |internet| run(internet, "limits", "user", ""));
 }
 
 #[test]
 fn ten_thousand_lookups_in_flight() {
     on_the_internet("many", |internet| {
         let dns = many_slow_domains();
-        internet.run_both("many", &settings_with(&dns, ""));
+        run_both(internet, "many", &settings_with(&dns, ""));
     });
 }
 
@@ -271,7 +230,12 @@ fn a_silent_crowd_starves_nobody() {
             .iter()
             .filter_map(|name| {
                 let host = format!("mta-sts.{name}");
-                let at = lab.addresses(&host, soon).ok()?.into_iter().find(IpAddr::is_ipv4)?;
+                let at = lab
+                    .addresses(&host, soon)
+                    .ok()?
+                    .data
+                    .into_iter()
+                    .find(IpAddr::is_ipv4)?;
                 Some((host, at.to_string()))
             })
             .collect();
@@ -288,7 +252,7 @@ fn a_silent_crowd_starves_nobody() {
         });
         for who in ["user", "root"] {
             internet.empty_cache();
-            internet.run("crowd", who, &settings_with(&dns, ""));
+            run(internet, "crowd", who, &settings_with(&dns, ""));
             let asked: HashSet<String> = dns.asked().into_iter().map(|asked| asked.name).collect();
             let answered = std::fs::read_to_string(internet.cache.join(".answered")).unwrap();
             for name in answered.lines() {

@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 
 use mtasts::{Answer, Completion, Context, Domain, Mode, Outcome, Queue, QueueError, Settings, Source};
 
-use crate::{USER, good_domains};
+use mtasts_kit::give_up_root;
+
+use crate::good_domains;
 
 /// How many of the good domains are slow in the scenario `mixed`.
 pub(crate) const SLOW: usize = 60;
@@ -28,12 +30,7 @@ fn one() {
     let (scenario, who) = scenario.split_once(' ').unwrap();
     let is_root = who == "root";
     if !is_root {
-        // SAFETY: plain system calls; glibc changes all threads of the process.
-        unsafe {
-            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
-            assert_eq!(libc::setresgid(USER, USER, USER), 0);
-            assert_eq!(libc::setresuid(USER, USER, USER), 0);
-        }
+        give_up_root();
     }
     // With the feature `lab`, tokio opens a pair of sockets with the first runtime of a process and keeps it.
     drop(tokio_runtime());

@@ -8,17 +8,13 @@
 //!
 //! `SOAK_SECONDS` and `SOAK_SEED` change the run.
 
-#[path = "../kit/command.rs"]
-mod command;
 mod history;
 mod neighbours;
 mod weather;
 mod worker;
 
-use command::mtasts;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -26,6 +22,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use mtasts_kit::{Internet, USER, mtasts};
 use mtasts_lab::{self as lab, Change, Lab, Policy};
 
 use history::{Call, History, Told};
@@ -33,8 +30,6 @@ use neighbours::Neighbours;
 use weather::Weather;
 use worker::{MARGIN, TIMEOUT};
 
-/// Who owns the cache.
-const USER: u32 = 65_534;
 /// How many processes look up.
 const WORKERS: usize = 4;
 /// How many domains have policies that change.
@@ -129,16 +124,11 @@ struct Soak {
 
 impl Soak {
     fn start(dir: &Path, seed: u64) -> Self {
-        lab::isolate(dir).expect("needs root, and ip from iproute2");
-        std::fs::set_permissions(dir, PermissionsExt::from_mode(0o755)).unwrap();
-        let lab = Lab::start(dir).unwrap();
-        // What `mtasts cache refresh` reads, in the private /etc.
-        let settings = std::fs::read_to_string("/etc/mtasts/mtasts.toml").unwrap();
-        let more: String = worker::SETTINGS
-            .iter()
-            .map(|(key, value)| format!("{key} = \"{value}\"\n"))
-            .collect();
-        std::fs::write("/etc/mtasts/mtasts.toml", settings + &more).unwrap();
+        let internet = Internet::at(dir);
+        // What `mtasts cache refresh` reads.
+        for (key, value) in worker::SETTINGS {
+            internet.set(&format!("{key} = \"{value}\""));
+        }
         let named = |wanted: fn(&Policy) -> bool, most| {
             let table = lab::table().into_iter().filter(move |entry| wanted(&entry.policy));
             let names = table.map(|entry| entry.name);
@@ -147,8 +137,8 @@ impl Soak {
         let has_one = |policy: &Policy| matches!(policy, Policy::Enforce | Policy::Testing | Policy::None);
         let (tell, told) = channel();
         Self {
-            lab,
-            cache: dir.join("cache"),
+            lab: internet.lab,
+            cache: internet.cache,
             random: Random(seed),
             domains: named(has_one, DOMAINS)
                 .chain(named(|policy| matches!(policy, Policy::Absent), 4))

@@ -2,13 +2,15 @@
 
 use std::io::Write;
 use std::os::fd::FromRawFd;
+use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::{Answer, Context, Domain, Outcome, Queue, Settings};
+use mtasts::{Answer, Context, Domain, Outcome, Queue};
+use mtasts_kit::{give_up_root, settings};
 
 use crate::history::{Call, Held, Told};
-use crate::{POPULAR, Random, USER, now_us};
+use crate::{POPULAR, Random, now_us};
 
 /// The setting `timeout`.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,22 +31,12 @@ pub(crate) fn work(arguments: &[String]) {
         panic!("worker MODE WHO CACHE SEED DOMAIN...")
     };
     if who != "root" {
-        // SAFETY: plain system calls; no other thread is there yet.
-        unsafe {
-            assert_eq!(libc::setgroups(0, std::ptr::null()), 0);
-            assert_eq!(libc::setresgid(USER, USER, USER), 0);
-            assert_eq!(libc::setresuid(USER, USER, USER), 0);
-        }
+        give_up_root();
     }
     // Nobody is left behind when the soak is interrupted. After the change of user, which would undo it.
     // SAFETY: a plain system call on values.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-    let mut settings = Settings::default();
-    settings.set("cache_dir", cache).unwrap();
-    settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
-    for (key, value) in SETTINGS {
-        settings.set(key, value).unwrap();
-    }
+    let settings = settings(Path::new(cache), SETTINGS);
     assert_eq!(settings.timeout, TIMEOUT);
     let worker = Worker {
         context: Context::new(settings),

@@ -83,7 +83,7 @@ class Item {
 
   async learn() {
     try {
-      this.answer = await this.#plugin.resolver.lookup(this.#domain, { deadline: this.#plugin.deadline() })
+      this.answer = await this.#plugin.resolver.lookup(this.#domain, { timeout: this.#plugin.time_for_lookup() })
       this.trouble = ''
     } catch (err) {
       const can_have_none = err.code === 'ERR_MTASTS_NAME' || err.code === 'ERR_MTASTS_ADDRESS'
@@ -146,7 +146,7 @@ class Item {
   async #has_changed() {
     this.#rechecked = true
     try {
-      const now = await this.#plugin.resolver.recheck(this.#domain, { deadline: this.#plugin.deadline() })
+      const now = await this.#plugin.resolver.recheck(this.#domain, { timeout: this.#plugin.time_for_lookup() })
       const asks = ({ mode, id, mx }) => JSON.stringify([mode, id, mx])
       if (asks(now) === asks(this.answer)) return false
       this.#plugin.lognotice(`${now.explanation}; this policy is new, so the mail is tried once more`, this.#hmail)

@@ -3,7 +3,7 @@
 // One connection to an MX host. Until TLS is up and the certificate has passed, it stands between the host's replies
 // and Haraka: what comes in clear may come from anybody.
 
-const { checkServerIdentity, failureFromNode } = require('mtasts')
+const { checkServerIdentity, fromNode } = require('mtasts')
 
 // As Haraka reads a reply (outbound/hmail.js).
 const REPLY = /^([2345]\d\d)([ -])#?(?:\d\.\d\.\d\s)?(.*)/
@@ -67,7 +67,7 @@ class Session {
     if (!good && code?.startsWith('5') !== true) return this.#refuse(line)
     if (good && this.#starttls) return true
     this.#stage = 'clear'
-    return this.#passes({ kind: 'no-starttls' })
+    return this.#passes({ kind: 'starttls-not-offered' })
   }
 
   #after_starttls(good, line) {
@@ -160,7 +160,7 @@ class Session {
 
   #certificate(code) {
     if (!code) return { result: null, reason: '' }
-    const { result, reason } = failureFromNode(String(code))
+    const { result, reason } = fromNode(String(code))
     return { result, reason: this.#mismatch ?? reason }
   }
 

@@ -104,17 +104,17 @@ describe('mta-sts.ini', () => {
 
   it('keeps the lookup shorter than the hook', () => {
     register()
-    assert.strictEqual(plugin.deadline(), 10_000)
-    for (const [hook, deadline] of [
+    assert.strictEqual(plugin.time_for_lookup(), 10_000)
+    for (const [hook, time] of [
       [1, 500],
       [4, 2000],
       [10, 8000],
     ]) {
       plugin.timeout = hook
-      assert.strictEqual(plugin.deadline(), deadline)
+      assert.strictEqual(plugin.time_for_lookup(), time)
     }
     plugin.timeout = 0
-    assert.strictEqual(plugin.deadline(), 10_000)
+    assert.strictEqual(plugin.time_for_lookup(), 10_000)
   })
 })
 
@@ -137,7 +137,7 @@ describe('the hook', () => {
   it('never denies, whatever happens', async () => {
     register()
     for (const lookup of [
-      async () => Promise.reject(error('ERR_MTASTS_SYSTEM')),
+      async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE')),
       () => {
         throw new Error('a defect')
       },
@@ -158,7 +158,7 @@ describe('the hook', () => {
 
   it('lets mail wait where nothing is known of the domain', async () => {
     register()
-    for (const code of ['ERR_MTASTS_SYSTEM', 'ERR_MTASTS_PANIC', 'ERR_MTASTS_CLOSED', undefined]) {
+    for (const code of ['ERR_MTASTS_UNAVAILABLE', 'ERR_MTASTS_DEFECT', 'ERR_MTASTS_CLOSED', undefined]) {
       plugin.resolver.lookup = async () => Promise.reject(error(code, 'no process can be made'))
       const hmail = new HMailItem('example.com')
       await ask(hmail)
@@ -202,7 +202,7 @@ describe('the hook', () => {
 
   it('leaves the routes of other plugins alone, also where nothing is known', async () => {
     register()
-    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_SYSTEM'))
+    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE'))
     const hmail = new HMailItem('example.com')
     await ask(hmail)
     const route = [{ exchange: 'relay.example.net' }]
@@ -212,7 +212,7 @@ describe('the hook', () => {
 
   it('lets go of the items when it is switched off', async () => {
     register()
-    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_SYSTEM'))
+    plugin.resolver.lookup = async () => Promise.reject(error('ERR_MTASTS_UNAVAILABLE'))
     const hmail = new HMailItem('example.com')
     await ask(hmail)
     plugin.cfg.enabled = false

@@ -66,7 +66,7 @@ describe('what comes in clear', () => {
 describe('a host', () => {
   it('without STARTTLS, or that refuses it, is judged before Haraka hears of it', () => {
     say('220 mx\r\n', '250-mx\r\n', '250 SIZE\r\n')
-    assert.deepStrictEqual(item.judged, ['no-starttls'])
+    assert.deepStrictEqual(item.judged, ['starttls-not-offered'])
     assert.deepStrictEqual(heard, ['220 mx', '250-mx'])
   })
 

@@ -35,15 +35,15 @@ function whatWasSeen(error) {
   if (error.command === 'STARTTLS') return { kind: 'starttls-refused' }
   const code = error.originalCode ?? error.code
   if (error.syscall === 'connect' || /^(ECONNECTION|ETIMEDOUT|EDNS|EPROTOCOL)$/.test(code)) return undefined
-  return { kind: 'certificate', ...mtasts.failureFromNode(code) }
+  return { kind: 'certificate', ...mtasts.fromNode(code) }
 }
 
 /**
  * Sends a mail. `mail` is nodemailer's message with an envelope for one domain. An error has `permanent` where there is no
  * use in trying again.
  */
-export async function send(mail, domain, { log = console.error, deadline = 20_000, ...options } = {}) {
-  const answer = await mtasts.lookup(domain, { deadline })
+export async function send(mail, domain, { log = console.error, timeout = 20_000, ...options } = {}) {
+  const answer = await mtasts.lookup(domain, { timeout })
   log(answer.explanation)
   const enforced = answer.mode === mtasts.Mode.ENFORCE
   const ways = { enforce: [VERIFIED], testing: [VERIFIED, ENCRYPTED, CLEAR], none: [ENCRYPTED, CLEAR] }[answer.mode]

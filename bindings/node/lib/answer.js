@@ -66,9 +66,9 @@ class Answer {
     return this.#answer.explanation
   }
 
-  matchMx(host) {
+  allowsMx(host) {
     mustBeString('host', host)
-    return this.#answer.matchMx(host)
+    return this.#answer.allowsMx(host)
   }
 
   verdict(host, seen) {

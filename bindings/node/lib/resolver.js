@@ -7,20 +7,23 @@ const poller = require('./poller')
 
 // So many completions are taken in one turn of the event loop.
 const BATCH = 250
-// The longest deadline, about 49 days; the setting `timeout` is shorter.
+// The longest time limit, about 49 days; the setting `timeout` is shorter.
 const LONGEST = 2 ** 32 - 1
+// The settings whose numbers are no milliseconds.
+const COUNTS = ['cacheMax', 'cacheMaxPerParent']
 
 // The settings as the library has them: names as in mtasts.toml, values as texts.
 function entries(settings) {
   const ours = ['config', 'log']
   const given = Object.entries(settings).filter(([key, value]) => value !== undefined && !ours.includes(key))
-  return given.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), text(value)])
+  return given.map(([key, value]) => [key.replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`), text(key, value)])
 }
 
-function text(value) {
+function text(key, value) {
   if (value === null) return ''
   if (Array.isArray(value)) return value.join(' ')
-  return typeof value === 'number' ? `${value / 1000}s` : String(value)
+  const isTime = typeof value === 'number' && !COUNTS.includes(key)
+  return isTime ? `${value / 1000}s` : String(value)
 }
 
 // Looks policies up, with settings and a cache.
@@ -71,8 +74,7 @@ class Resolver {
       throw wrongType('at', 'a Date after 1970', at)
     }
     this.#mustBeOpen()
-    // 0 stands for now.
-    const seconds = at === undefined ? 0 : Math.floor(at / 1000)
+    const seconds = at === undefined ? null : Math.floor(at / 1000)
     return call(() => this.#addon.verifyCertificate(host, chain, seconds))
   }
 
@@ -87,18 +89,18 @@ class Resolver {
     if (!this.#addon) throw new MtaStsError('ERR_MTASTS_CLOSED', 'the resolver is closed')
   }
 
-  #ask(domain, recheck, { deadline, signal } = {}) {
+  #ask(domain, recheck, { timeout, signal } = {}) {
     mustBeString('domain', domain)
-    if (deadline !== undefined && (typeof deadline !== 'number' || Number.isNaN(deadline))) {
-      throw wrongType('options.deadline', 'a number', deadline)
+    if (timeout !== undefined && (typeof timeout !== 'number' || Number.isNaN(timeout))) {
+      throw wrongType('options.timeout', 'a number', timeout)
     }
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw wrongType('options.signal', 'an AbortSignal', signal)
     }
     this.#mustBeOpen()
     signal?.throwIfAborted()
-    // 0 stands for the setting; one whose time is over still gets what the cache knows.
-    const time = deadline === undefined ? 0 : Math.ceil(Math.min(Math.max(deadline, 1), LONGEST))
+    // Without any time there is still what the cache knows.
+    const time = timeout === undefined ? null : Math.ceil(Math.min(Math.max(timeout, 0), LONGEST))
     const id = call(() => this.#addon.submit(domain, time, recheck))
     return new Promise((resolve, reject) => {
       const abort = () => {

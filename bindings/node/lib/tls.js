@@ -24,10 +24,10 @@ function mismatch(hostname, cert) {
   }
 }
 
-// What Node's code of a failed TLS connection is called (RFC 8460 4.3).
-function failureFromNode(code) {
+// The result type of Node's error code of a failed TLS connection (RFC 8460 4.3).
+function fromNode(code) {
   mustBeString('code', code)
-  return call(() => addon.failureFromNode(code))
+  return call(() => addon.fromNode(code))
 }
 
-module.exports = { checkServerIdentity, failureFromNode }
+module.exports = { checkServerIdentity, fromNode }

@@ -1,19 +1,17 @@
 //! Answers and verdicts.
 
-use std::ffi::c_char;
-use std::ptr;
+use std::sync::Arc;
 
-use mtasts::capi;
+use mtasts::{CertificateFailure, Failure, MxName, NoHost, Seen, SeenKind, verdict, verdict_without_host};
 use napi_derive::napi;
 
-use crate::certificate::{result_name, result_number};
-use crate::error::{Result, call, failure};
-use crate::text;
+use crate::certificate::result_type;
+use crate::error::{ARGUMENT, Error, Result, guarded, name};
 
 /// The answer of a lookup.
 #[napi]
 pub struct Answer {
-    answer: *mut capi::mtasts_answer,
+    answer: Arc<mtasts::Answer>,
 }
 
 /// What the MTA must do with a host.
@@ -21,7 +19,7 @@ pub struct Answer {
 pub struct Verdict {
     /// What to do.
     pub action: &'static str,
-    /// What a report calls the failure.
+    /// The result type for a report.
     pub result: Option<&'static str>,
     /// The failure-reason-code of a report.
     pub reason_code: String,
@@ -29,208 +27,157 @@ pub struct Verdict {
     pub sentence: String,
 }
 
-impl Answer {
-    /// Takes an answer over.
-    ///
-    /// # Safety
-    /// `answer` is alive, and nobody else frees it.
-    pub(crate) unsafe fn take(answer: *mut capi::mtasts_answer) -> Self {
+impl From<mtasts::Verdict> for Verdict {
+    fn from(verdict: mtasts::Verdict) -> Self {
+        Self {
+            action: verdict.action.name(),
+            result: verdict.result.map(mtasts::ResultType::name),
+            reason_code: verdict.reason_code,
+            sentence: verdict.sentence,
+        }
+    }
+}
+
+impl From<Arc<mtasts::Answer>> for Answer {
+    fn from(answer: Arc<mtasts::Answer>) -> Self {
         Self { answer }
     }
 }
 
-impl Drop for Answer {
-    fn drop(&mut self) {
-        // SAFETY: it was ours alone.
-        unsafe { capi::mtasts_answer_free(self.answer) }
+impl Answer {
+    /// Reads something off the answer.
+    fn read<T>(&self, read: impl FnOnce(&mtasts::Answer) -> T) -> Result<T> {
+        guarded(|| Ok(read(&self.answer)))
     }
 }
 
-/// A time in seconds as JavaScript has it; 0 stands for none.
-fn time(seconds: u64) -> Option<f64> {
-    (seconds != 0).then_some(seconds as f64 * 1000.0)
+/// A time in seconds as JavaScript has it.
+fn time(seconds: u64) -> f64 {
+    seconds as f64 * 1000.0
 }
 
-// SAFETY in all of these: the answer is alive as long as `self`, and what it lends is copied.
+fn text(text: Option<&str>) -> String {
+    text.unwrap_or_default().to_owned()
+}
+
 #[napi]
 impl Answer {
     /// The policy domain.
     #[napi(getter)]
-    pub fn domain(&self) -> String {
-        // SAFETY: as above.
-        unsafe { text::of(capi::mtasts_answer_domain(self.answer)) }
+    pub fn domain(&self) -> Result<String> {
+        self.read(|answer| answer.domain().as_str().to_owned())
     }
 
-    /// What the domain asks for.
+    /// The mode of the policy.
     #[napi(getter)]
-    pub fn mode(&self) -> &'static str {
-        // SAFETY: as above.
-        match unsafe { capi::mtasts_answer_mode(self.answer) } {
-            capi::MTASTS_MODE_ENFORCE => "enforce",
-            capi::MTASTS_MODE_TESTING => "testing",
-            _ => "none",
-        }
+    pub fn mode(&self) -> Result<&'static str> {
+        self.read(|answer| answer.mode().name())
     }
 
     /// Where the answer came from.
     #[napi(getter)]
-    pub fn source(&self) -> &'static str {
-        // SAFETY: as above.
-        match unsafe { capi::mtasts_answer_source(self.answer) } {
-            capi::MTASTS_SOURCE_FRESH => "fresh",
-            capi::MTASTS_SOURCE_CACHED => "cached",
-            capi::MTASTS_SOURCE_CACHED_AFTER_FAILURE => "cached-after-failure",
-            capi::MTASTS_SOURCE_NO_POLICY => "no-policy",
-            _ => "could-not-learn",
-        }
+    pub fn source(&self) -> Result<&'static str> {
+        self.read(|answer| answer.source().name())
     }
 
     /// The id of the policy.
     #[napi(getter)]
-    pub fn id(&self) -> Option<String> {
-        // SAFETY: as above.
-        let id = unsafe { text::of(capi::mtasts_answer_id(self.answer)) };
-        (!id.is_empty()).then_some(id)
+    pub fn id(&self) -> Result<Option<String>> {
+        self.read(|answer| answer.held().map(|held| held.id.as_str().to_owned()))
     }
 
     /// When the policy was fetched, in milliseconds.
     #[napi(getter)]
-    pub fn fetched(&self) -> Option<f64> {
-        // SAFETY: as above.
-        time(unsafe { capi::mtasts_answer_fetched(self.answer) })
+    pub fn fetched(&self) -> Result<Option<f64>> {
+        self.read(|answer| answer.held().map(|held| time(held.fetched)))
     }
 
-    /// Until when the policy counts, in milliseconds.
+    /// Until when the policy is in force, in milliseconds.
     #[napi(getter)]
-    pub fn expires(&self) -> Option<f64> {
-        // SAFETY: as above.
-        time(unsafe { capi::mtasts_answer_expires(self.answer) })
+    pub fn expires(&self) -> Result<Option<f64>> {
+        self.read(|answer| answer.held().map(|held| time(held.expires())))
     }
 
     /// Until when mail must wait, in milliseconds.
     #[napi(getter)]
-    pub fn defer_until(&self) -> Option<f64> {
-        // SAFETY: as above.
-        time(unsafe { capi::mtasts_answer_defer_until(self.answer) })
+    pub fn defer_until(&self) -> Result<Option<f64>> {
+        self.read(|answer| answer.defer_until().map(time))
     }
 
     /// The MX patterns of the policy.
     #[napi(getter)]
-    pub fn mx(&self) -> Vec<String> {
-        // SAFETY: as above.
-        let count = unsafe { capi::mtasts_answer_mx_count(self.answer) };
-        let pattern = |index| {
-            // SAFETY: as above; there is a text for each index below the count.
-            unsafe { text::of(capi::mtasts_answer_mx(self.answer, index)) }
-        };
-        (0..count).map(pattern).collect()
+    pub fn mx(&self) -> Result<Vec<String>> {
+        let patterns = |policy: &mtasts::Policy| policy.mx().map(|pattern| pattern.to_string()).collect();
+        self.read(|answer| answer.policy().map(patterns).unwrap_or_default())
     }
 
     /// The policy as the policy host sent it.
     #[napi(getter)]
-    pub fn policy_text(&self) -> Option<String> {
-        let mut length = 0;
-        // SAFETY: as above; a place for the length.
-        let octets = unsafe { capi::mtasts_answer_policy_text(self.answer, &raw mut length) };
-        if octets.is_null() {
-            return None;
-        }
-        // SAFETY: the answer lends so many octets.
-        let octets = unsafe { std::slice::from_raw_parts(octets.cast::<u8>(), length) };
-        Some(String::from_utf8_lossy(octets).into_owned())
+    pub fn policy_text(&self) -> Result<Option<String>> {
+        self.read(|answer| {
+            answer
+                .held()
+                .map(|held| String::from_utf8_lossy(held.text.as_ref()).into_owned())
+        })
     }
 
-    /// The result type of what stood in the way of a current policy.
+    /// The result type of what prevented a current policy.
     #[napi(getter)]
-    pub fn result(&self) -> Option<&'static str> {
-        // SAFETY: as above.
-        result_name(unsafe { capi::mtasts_answer_result(self.answer) })
+    pub fn result(&self) -> Result<Option<&'static str>> {
+        self.read(|answer| Some(answer.failure()?.result?.name()))
     }
 
-    /// What stood in the way of a current policy.
+    /// What prevented a current policy.
     #[napi(getter)]
-    pub fn detail(&self) -> String {
-        // SAFETY: as above.
-        unsafe { text::of(capi::mtasts_answer_detail(self.answer)) }
+    pub fn detail(&self) -> Result<String> {
+        self.read(|answer| text(answer.failure().map(|Failure { detail, .. }| &**detail)))
     }
 
     /// What is wrong with the cache on this host.
     #[napi(getter)]
-    pub fn warning(&self) -> String {
-        // SAFETY: as above.
-        unsafe { text::of(capi::mtasts_answer_warning(self.answer)) }
+    pub fn warning(&self) -> Result<String> {
+        self.read(|answer| text(answer.warning()))
     }
 
     /// The whole answer in one sentence.
     #[napi(getter)]
-    pub fn explanation(&self) -> String {
-        // SAFETY: as above.
-        unsafe { text::of(capi::mtasts_answer_explanation(self.answer)) }
+    pub fn explanation(&self) -> Result<String> {
+        self.read(mtasts::Answer::explain)
     }
 
-    /// Whether the policy lists a host.
+    /// Whether the policy lists a host. What is not a host name is not listed.
     #[napi]
-    pub fn match_mx(&self, host: String) -> bool {
-        // SAFETY: as above; the text has its length. What is no host name is allowed by no pattern.
-        let allows = unsafe { capi::mtasts_answer_allows(self.answer, host.as_ptr().cast::<c_char>(), host.len()) };
-        allows == 1
+    pub fn allows_mx(&self, host: String) -> Result<bool> {
+        self.read(|answer| {
+            let policy = answer.policy();
+            policy.is_some_and(|policy| name(&host).is_ok_and(|host| policy.allows(&host)))
+        })
     }
 
     /// What to do with a host.
     #[napi]
     pub fn verdict(&self, host: String, kind: String, result: Option<String>, reason: String) -> Result<Verdict> {
-        let reason = text::to_c(&reason);
-        let seen = capi::mtasts_seen {
-            size: size_of::<capi::mtasts_seen>(),
-            kind: match kind.as_str() {
-                "name" => capi::MTASTS_SEEN_NAME,
-                "no-starttls" => capi::MTASTS_SEEN_NO_STARTTLS,
-                "starttls-refused" => capi::MTASTS_SEEN_STARTTLS_REFUSED,
-                "handshake-failed" => capi::MTASTS_SEEN_HANDSHAKE_FAILED,
-                "certificate" => capi::MTASTS_SEEN_CERTIFICATE,
-                "no-host-left" => capi::MTASTS_SEEN_NO_HOST_LEFT,
-                _ => {
-                    return Err(failure(
-                        capi::MTASTS_E_ARGUMENT,
-                        format!("{kind:?} is no kind of what was seen"),
-                    ));
-                }
-            },
-            result: result.map_or(Ok(0), |name| result_number(&name))?,
-            reason: reason.as_ptr(),
-        };
-        let mut decision = capi::mtasts_decision {
-            size: size_of::<capi::mtasts_decision>(),
-            action: 0,
-            result: 0,
-            reason_code: [0; capi::MTASTS_REASON_SIZE],
-            sentence: [0; capi::MTASTS_SENTENCE_SIZE],
-        };
-        let (name, length) = (host.as_ptr().cast::<c_char>(), host.len());
-        call(|error| {
-            // SAFETY: as above; the text has its length, and the structs have their sizes set.
-            unsafe { capi::mtasts_verdict(self.answer, name, length, &raw const seen, &raw mut decision, error) }
-        })?;
-        Ok(Verdict {
-            action: match decision.action {
-                capi::MTASTS_ACTION_DELIVER => "deliver",
-                capi::MTASTS_ACTION_DELIVER_AND_REPORT => "deliver-and-report",
-                capi::MTASTS_ACTION_SKIP_HOST => "skip-host",
-                _ => "defer",
-            },
-            result: result_name(decision.result),
-            reason_code: text::in_place(&decision.reason_code),
-            sentence: text::in_place(&decision.sentence),
+        guarded(|| {
+            if kind == SeenKind::NoHostLeft.name() {
+                return Ok(verdict_without_host(&self.answer, NoHost::Left).into());
+            }
+            let seen = seen(&kind, result.as_deref(), reason)?;
+            Ok(verdict(&self.answer, &MxName::from_mx(&host), &seen).into())
         })
     }
 }
 
-/// Where the library puts an answer.
-pub(crate) fn asked(
-    question: impl FnOnce(*mut *mut capi::mtasts_answer, *mut capi::mtasts_error) -> i32,
-) -> Result<Answer> {
-    let mut answer = ptr::null_mut();
-    call(|error| question(&raw mut answer, error))?;
-    // SAFETY: the library has given it to us.
-    Ok(unsafe { Answer::take(answer) })
+/// What JavaScript saw.
+fn seen(kind: &str, result: Option<&str>, reason: String) -> Result<Seen> {
+    Ok(match kind {
+        "name" => Seen::Name,
+        "starttls-not-offered" => Seen::StarttlsNotOffered,
+        "starttls-refused" => Seen::StarttlsRefused,
+        "handshake-failed" => Seen::HandshakeFailed(reason),
+        "certificate" => Seen::Certificate(match result {
+            None => Ok(()),
+            Some(result) => Err(CertificateFailure::new(result_type(result)?, reason)),
+        }),
+        _ => return Err(Error::new(ARGUMENT, format!("{kind:?} is not a kind of what was seen"))),
+    })
 }

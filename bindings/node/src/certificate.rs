@@ -1,15 +1,13 @@
-//! Certificate checks, and the names of result types.
+//! Certificate checks.
 
-use std::ffi::CStr;
-
-use mtasts::capi;
+use mtasts::protocol::verification_codes;
+use mtasts::{CertificateFailure, ResultType};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
-use crate::error::{Result, call, failure, meaning};
-use crate::text;
+use crate::error::{ARGUMENT, Error, Result, guarded, name};
 
-/// What a certificate check gave.
+/// The result of a certificate check.
 #[napi(object, object_from_js = false, use_nullable = true)]
 pub struct Check {
     /// The result type, or null for a good certificate.
@@ -18,68 +16,29 @@ pub struct Check {
     pub reason: String,
 }
 
-/// Where the library writes the result of a check.
-pub(crate) fn place() -> capi::mtasts_check {
-    capi::mtasts_check {
-        size: size_of::<capi::mtasts_check>(),
-        result: 0,
-        reason: [0; capi::MTASTS_REASON_SIZE],
+impl From<std::result::Result<(), CertificateFailure>> for Check {
+    fn from(checked: std::result::Result<(), CertificateFailure>) -> Self {
+        let failure = checked.err();
+        Self {
+            result: failure.as_ref().map(|failure| failure.result.name()),
+            reason: failure.map_or_else(String::new, |failure| failure.reason),
+        }
     }
 }
 
-pub(crate) fn told(place: &capi::mtasts_check) -> Check {
-    Check {
-        result: result_name(place.result),
-        reason: text::in_place(&place.reason),
-    }
-}
-
-/// What Node's error code of a failed TLS connection is called.
+/// The result type of Node's error code of a failed TLS connection.
 #[napi]
-pub fn failure_from_node(code: String) -> Result<Check> {
-    let mut place = place();
-    // SAFETY: a NUL-terminated text, and a place whose size is set.
-    match unsafe { capi::mtasts_check_node(text::to_c(&code).as_ptr(), &raw mut place) } {
-        capi::MTASTS_OK => Ok(told(&place)),
-        status => Err(meaning(status)),
-    }
+pub fn from_node(code: String) -> Result<Check> {
+    guarded(|| Ok(Err(verification_codes::from_node(&code)).into()))
 }
 
 /// Whether a certificate names a host.
 #[napi]
 pub fn check_name(host: String, leaf: Uint8Array) -> Result<Check> {
-    let mut place = place();
-    let (name, length) = (host.as_ptr().cast(), host.len());
-    let leaf = capi::mtasts_octets {
-        data: leaf.as_ptr(),
-        length: leaf.len(),
-    };
-    call(|error| {
-        // SAFETY: both have their lengths, and the place has its size set.
-        unsafe { capi::mtasts_check_name(name, length, &raw const leaf, &raw mut place, error) }
-    })?;
-    Ok(told(&place))
+    guarded(|| Ok(mtasts::check_name(&leaf, &name(&host)?).into()))
 }
 
-/// The name of a result type; nothing where the number is none.
-pub(crate) fn result_name(result: i32) -> Option<&'static str> {
-    let name = capi::mtasts_result_name(result);
-    if name.is_null() {
-        return None;
-    }
-    // SAFETY: a static text.
-    unsafe { CStr::from_ptr(name) }.to_str().ok()
-}
-
-/// The result types with their names.
-pub(crate) fn results() -> impl Iterator<Item = (i32, &'static str)> {
-    (1..1000).filter_map(|number| Some((number, result_name(number)?)))
-}
-
-/// The number of a result type.
-pub(crate) fn result_number(name: &str) -> Result<i32> {
-    let found = results().find(|(_, known)| *known == name);
-    found
-        .map(|(number, _)| number)
-        .ok_or_else(|| failure(capi::MTASTS_E_ARGUMENT, format!("{name:?} is no result type")))
+/// The result type of a name.
+pub(crate) fn result_type(name: &str) -> Result<ResultType> {
+    ResultType::from_name(name).ok_or_else(|| Error::new(ARGUMENT, format!("{name:?} is not a result type")))
 }

@@ -1,11 +1,17 @@
 //! Errors of the library as errors of JavaScript: the code is a text, such as `ERR_MTASTS_NAME`.
 
-use mtasts::capi;
+use std::fmt::Display;
 
-use crate::text;
+use mtasts::protocol::text::one_line;
+use mtasts::sys::quiet::quietly;
+use mtasts::{ContextError, Domain, NameError, QueueError, RootsError, SettingsError};
 
 /// The `code` of an error.
 pub struct Code(&'static str);
+
+pub(crate) const ARGUMENT: Code = Code("ERR_MTASTS_ARGUMENT");
+pub(crate) const CANCELLED: Code = Code("ERR_MTASTS_CANCELLED");
+const UNAVAILABLE: Code = Code("ERR_MTASTS_UNAVAILABLE");
 
 impl AsRef<str> for Code {
     fn as_ref(&self) -> &str {
@@ -19,54 +25,64 @@ impl From<napi::Status> for Code {
     }
 }
 
-impl From<i32> for Code {
-    fn from(status: i32) -> Self {
-        Self(match status {
-            capi::MTASTS_E_ARGUMENT => "ERR_MTASTS_ARGUMENT",
-            capi::MTASTS_E_NAME => "ERR_MTASTS_NAME",
-            capi::MTASTS_E_ADDRESS => "ERR_MTASTS_ADDRESS",
-            capi::MTASTS_E_SETTINGS => "ERR_MTASTS_SETTINGS",
-            capi::MTASTS_E_SYSTEM => "ERR_MTASTS_SYSTEM",
-            capi::MTASTS_E_FORKED => "ERR_MTASTS_FORKED",
-            capi::MTASTS_E_CANCELLED => "ERR_MTASTS_CANCELLED",
-            _ => "ERR_MTASTS_PANIC",
-        })
+impl From<&SettingsError> for Code {
+    fn from(_: &SettingsError) -> Self {
+        Self("ERR_MTASTS_SETTINGS")
+    }
+}
+
+impl From<&ContextError> for Code {
+    fn from(_: &ContextError) -> Self {
+        UNAVAILABLE
+    }
+}
+
+impl From<&RootsError> for Code {
+    fn from(_: &RootsError) -> Self {
+        UNAVAILABLE
+    }
+}
+
+impl From<&QueueError> for Code {
+    fn from(error: &QueueError) -> Self {
+        match error {
+            QueueError::Forked => Self("ERR_MTASTS_FORKED"),
+            _ => UNAVAILABLE,
+        }
     }
 }
 
 pub type Error = napi::Error<Code>;
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// A failure with a status of the library.
-pub(crate) fn failure(status: i32, message: impl Into<String>) -> Error {
-    Error::new(status.into(), message.into())
+/// An error of the library.
+pub(crate) fn failure<E: Display>(error: &E) -> Error
+where
+    for<'a> Code: From<&'a E>,
+{
+    Error::new(error.into(), error.to_string())
 }
 
 /// A failure of a call to the system.
-pub(crate) fn refused(what: &str) -> Error {
-    failure(
-        capi::MTASTS_E_SYSTEM,
-        format!("{what}: {}", std::io::Error::last_os_error()),
-    )
+pub(crate) fn refused(what: &str, why: &dyn Display) -> Error {
+    Error::new(UNAVAILABLE, format!("{what}: {why}"))
 }
 
-/// What a status means, for a call that gives no message.
-pub(crate) fn meaning(status: i32) -> Error {
-    // SAFETY: a static text.
-    failure(status, unsafe { text::of(capi::mtasts_strerror(status)) })
+/// A domain or the name of a host.
+pub(crate) fn name(text: &str) -> Result<Domain> {
+    Domain::parse(text).map_err(|error| {
+        let code = match error {
+            NameError::AddressLiteral => "ERR_MTASTS_ADDRESS",
+            _ => "ERR_MTASTS_NAME",
+        };
+        Error::new(Code(code), format!("{:?}: {error}", one_line(text, 100)))
+    })
 }
 
-/// Calls the library with a place for what went wrong. A status of 0 or more is a result.
-pub(crate) fn call(body: impl FnOnce(*mut capi::mtasts_error) -> i32) -> Result<i32> {
-    let mut error = capi::mtasts_error {
-        size: size_of::<capi::mtasts_error>(),
-        code: 0,
-        message: [0; capi::MTASTS_MESSAGE_SIZE],
-    };
-    let status = body(&raw mut error);
-    if status >= 0 {
-        Ok(status)
-    } else {
-        Err(failure(status, text::in_place(&error.message)))
-    }
+/// Runs what JavaScript asks for. A panic ends here: nothing may unwind into Node, and nothing is printed.
+pub(crate) fn guarded<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    quietly(body).unwrap_or_else(|| {
+        let message = "libmtasts has a defect (a panic). Please report it.";
+        Err(Error::new(Code("ERR_MTASTS_DEFECT"), message.to_owned()))
+    })
 }

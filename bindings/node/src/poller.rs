@@ -20,13 +20,16 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode};
 use napi::{Env, Status};
 use napi_derive::napi;
 
-use crate::error::{Result, refused};
+use crate::error::{Result, guarded, refused};
 
 /// JavaScript's function for a descriptor that rang, by the number of its queue. It keeps no process alive by itself.
 type Wake = ThreadsafeFunction<u32, (), u32, Status, false, true>;
 
 /// The number that ends the thread; no queue has it.
 const END: u64 = u64::MAX;
+
+/// What the administrator reads when the thread, or what it needs, cannot be had.
+pub(crate) const NO_WAIT: &str = "cannot wait for lookups";
 
 /// The thread of an environment.
 #[napi]
@@ -47,17 +50,17 @@ impl Poller {
     /// Starts the thread.
     #[napi(constructor)]
     pub fn new(env: Env, wake: Function<'_, u32, ()>) -> Result<Self> {
-        let started = || -> napi::Result<Arc<Wake>> {
+        guarded(|| {
             let build = wake.build_threadsafe_function::<u32>().weak::<true>();
-            Ok(Arc::new(build.build()?))
-        };
-        let wake = started().map_err(|error| refused(&error.reason))?;
-        let watch = Arc::new(Watch::new().map_err(|_| refused("no descriptor to wait for lookups"))?);
-        let thread = start(watch.clone(), wake.clone()).map_err(|_| refused("no thread to wait for lookups"))?;
-        *watch.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
-        env.add_env_cleanup_hook(watch.clone(), |watch| watch.end())
-            .map_err(|error| refused(&error.reason))?;
-        Ok(Self { wake, watch })
+            let wake: Wake = build.build().map_err(|error| refused(NO_WAIT, &error.reason))?;
+            let (watch, wake) = (Watch::new().map_err(|error| refused(NO_WAIT, &error))?, Arc::new(wake));
+            let watch = Arc::new(watch);
+            let thread = start(watch.clone(), wake.clone()).map_err(|error| refused(NO_WAIT, &error))?;
+            *watch.thread.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
+            env.add_env_cleanup_hook(watch.clone(), |watch| watch.end())
+                .map_err(|error| refused(NO_WAIT, &error.reason))?;
+            Ok(Self { wake, watch })
+        })
     }
 
     /// Keeps the process alive: a lookup is under way.

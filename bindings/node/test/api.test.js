@@ -29,6 +29,13 @@ test('the addon names nothing of the machine on which it was built', () => {
   }
 })
 
+test('the addon exports nothing of the C interface', () => {
+  // The names in a table of symbols are closed by a NUL each.
+  const addon = fs.readFileSync(path.join(__dirname, '..', 'mtasts.node'), 'latin1')
+  assert.match(addon, /\0napi_register_module_v1\0/)
+  assert.doesNotMatch(addon, /\0mtasts_\w+\0/)
+})
+
 test('the words', () => {
   assert.deepEqual(mtasts.Mode, { ENFORCE: 'enforce', TESTING: 'testing', NONE: 'none' })
   assert.equal(mtasts.Action.DELIVER_AND_REPORT, 'deliver-and-report')
@@ -51,6 +58,10 @@ describe('settings', () => {
     refused({ allowAddresses: ['192.0.2.0/33'] }, /^allow_addresses: /)
     refused({ nat64Prefixes: ['2001:db8::/65'] }, /^nat64_prefixes: .*RFC 6052/)
     refused({ txtLifeMin: 'soon' }, /^txt_life_min: /)
+    refused({ cacheMax: 0 }, /^cache_max: /)
+    refused({ cacheMaxPerParent: '1k' }, /^cache_max_per_parent: /)
+    refused({ silenceBudget: '1s' }, /^silence_budget: must be between 5s and 1h/)
+    refused({ cacheDir: '/a\0b' }, /^cache_dir: /)
     refused({ exceptions: '/nowhere' }, /\/nowhere/)
     refused({ cacheDirectory: '/var/lib/mtasts' }, /^cache_directory: unknown setting/)
     refused({ config: '/nowhere.toml' }, /^\/nowhere\.toml: /)
@@ -78,6 +89,9 @@ describe('settings', () => {
       allowAddresses: ['192.0.2.0/24', '::1'],
       nat64Prefixes: ['2001:db8:64::/96'],
       firstContactDefer: '1h',
+      silenceBudget: 30_000,
+      cacheMax: 1000,
+      cacheMaxPerParent: 100,
       txtLifeMin: '60s',
       txtLifeMax: 3_600_000,
       exceptions: null,
@@ -134,10 +148,10 @@ describe('arguments', () => {
       await assert.rejects(resolver.lookup(domain), wrong)
       await assert.rejects(mtasts.lookup(domain), wrong)
       assert.throws(() => resolver.lookupCached(domain), wrong)
-      assert.throws(() => mtasts.failureFromNode(domain), wrong)
-      assert.throws(() => mtasts.matchMx(domain, 'mx.good.test'), wrong)
+      assert.throws(() => mtasts.fromNode(domain), wrong)
+      assert.throws(() => mtasts.allowsMx(domain, 'mx.good.test'), wrong)
     }
-    for (const options of [{ deadline: NaN }, { deadline: '5' }, { signal: {} }, { signal: null }]) {
+    for (const options of [{ timeout: NaN }, { timeout: '5' }, { signal: {} }, { signal: null }]) {
       await assert.rejects(resolver.lookup('good.test', options), wrong)
     }
     for (const chain of [undefined, 'text', Buffer.alloc(1), ['text'], [null]]) {
@@ -154,7 +168,7 @@ describe('arguments', () => {
     for (const method of ['lookupCached', 'close']) {
       assert.throws(() => Resolver.prototype[method].call({}, 'good.test'), TypeError)
     }
-    assert.throws(() => Answer.prototype.matchMx.call({}, 'mx.good.test'), TypeError)
+    assert.throws(() => Answer.prototype.allowsMx.call({}, 'mx.good.test'), TypeError)
   })
 })
 
@@ -179,7 +193,7 @@ test('an answer of an empty cache', () => {
   assert.match(answer.explanation, /example\.com has a policy: no policy is in the cache/)
   assert.match(inspect(answer), /^Answer \{\n {2}domain: 'example\.com'/)
   assert.match(inspect([[[answer]]]), /\[Answer\]/)
-  assert.equal(answer.matchMx('mx.example.com'), false)
+  assert.equal(answer.allowsMx('mx.example.com'), false)
   assert.deepEqual(answer.verdict('mx.example.com', { kind: 'name' }), {
     action: 'deliver',
     result: null,
@@ -195,7 +209,7 @@ test('an answer of an empty cache', () => {
   for (const seen of [undefined, null, 'name', {}, { kind: 1 }]) assert.throws(verdict(seen), TypeError)
   assert.throws(() => answer.verdict('not a host', { kind: 'name' }), { code: 'ERR_MTASTS_NAME' })
   assert.throws(() => answer.verdict('192.0.2.1', { kind: 'name' }), { code: 'ERR_MTASTS_ADDRESS' })
-  assert.equal(answer.matchMx('192.0.2.1'), false)
+  assert.equal(answer.allowsMx('192.0.2.1'), false)
 })
 
 test('a closed resolver', async () => {
@@ -219,11 +233,11 @@ test('an error shows what it is', () => {
 })
 
 test("Node's codes in the words of RFC 8460", () => {
-  const result = (code) => mtasts.failureFromNode(code).result
+  const result = (code) => mtasts.fromNode(code).result
   assert.equal(result('CERT_HAS_EXPIRED'), 'certificate-expired')
   assert.equal(result('ERR_TLS_CERT_ALTNAME_INVALID'), 'certificate-host-mismatch')
   assert.equal(result('SELF_SIGNED_CERT_IN_CHAIN'), 'certificate-not-trusted')
-  assert.deepEqual(mtasts.failureFromNode('a\r\n\0b'), {
+  assert.deepEqual(mtasts.fromNode('a\r\n\0b'), {
     result: 'validation-failure',
     reason: 'the TLS handshake failed (a???b)',
   })

@@ -9,7 +9,7 @@ process.setgid(65_534)
 process.setuid(65_534)
 
 const timeouts = {
-  deadline: 8000,
+  timeout: 8000,
   connectionTimeout: 4000,
   greetingTimeout: 4000,
   socketTimeout: 4000,

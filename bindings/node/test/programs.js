@@ -59,9 +59,7 @@ const programs = {
     const { Resolver } = require('..')
     const lines = []
     const resolver = new Resolver({ log: (line) => lines.push(line) })
-    const answers = await Promise.all(
-      JSON.parse(domains).map((domain) => resolver.lookup(domain, { deadline: 10_000 })),
-    )
+    const answers = await Promise.all(JSON.parse(domains).map((domain) => resolver.lookup(domain, { timeout: 10_000 })))
     say({ answers, lines })
   },
 
@@ -111,7 +109,7 @@ const programs = {
     const resolver = new Resolver({ nameservers: [await silence()] })
     const begun = Date.now()
     // Not awaited: a pending promise alone does not keep Node alive.
-    resolver.lookup('never.test', { deadline: 2000 }).then(
+    resolver.lookup('never.test', { timeout: 2000 }).then(
       ({ source }) => say({ source, after: Date.now() - begun }),
       ({ code }) => say({ code, after: Date.now() - begun }),
     )
@@ -249,7 +247,7 @@ const programs = {
     const begun = performance.now()
     const lookups = Array.from({ length: Number(many) }, async (_, n) => {
       underWay += 1
-      await resolver.lookup(`d${n}.test`, { deadline: 6000 })
+      await resolver.lookup(`d${n}.test`, { timeout: 6000 })
       underWay -= 1
     })
     const submitted = performance.now() - begun

@@ -29,7 +29,7 @@ async function starttls(host) {
   socket.write('EHLO client.test\r\n')
   const { texts } = await reply(lines)
   let seen
-  if (!texts.some((text) => text.toUpperCase() === 'STARTTLS')) seen = { kind: 'no-starttls' }
+  if (!texts.some((text) => text.toUpperCase() === 'STARTTLS')) seen = { kind: 'starttls-not-offered' }
   else {
     socket.write('STARTTLS\r\n')
     const { code } = await reply(lines)

@@ -7,7 +7,7 @@ const dns = require('node:dns/promises')
 const { after, test } = require('node:test')
 const tls = require('node:tls')
 
-const { Resolver, checkServerIdentity, failureFromNode } = require('..')
+const { Resolver, checkServerIdentity, fromNode } = require('..')
 const { ca, reset, table } = require('./lab')
 const { handshake, starttls } = require('./smtp')
 
@@ -46,7 +46,7 @@ for (const { name, wrong, result } of broken) {
     if (!seen) {
       assert.ok(strict.code, strict.error?.stack)
       codes.add(strict.code)
-      seen = { kind: 'certificate', ...failureFromNode(strict.code) }
+      seen = { kind: 'certificate', ...fromNode(strict.code) }
     }
     const verdict = answer.verdict(mx, seen)
     assert.deepEqual([verdict.action, verdict.result], ['skip-host', result], `${strict.code}: ${verdict.sentence}`)
@@ -55,7 +55,7 @@ for (const { name, wrong, result } of broken) {
     const lax = await meet(name, { rejectUnauthorized: false })
     if (lax.chain) {
       assert.equal(lax.authorized, false)
-      assert.equal(failureFromNode(lax.code).result, result, lax.code)
+      assert.equal(fromNode(lax.code).result, result, lax.code)
       // And so does the library's own check of the chain.
       assert.equal(resolver.verifyCertificate(mx, lax.chain).result, result)
     }

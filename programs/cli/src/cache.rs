@@ -15,10 +15,8 @@ use clap::Subcommand;
 
 use super::{Found, Trouble};
 use mtasts::cache::store::Store;
-use mtasts::sender::context::owner_of;
+use mtasts::sender::context::leave_root;
 use mtasts::sender::settings::Settings;
-use mtasts::sys::identity::become_identity;
-use mtasts::sys::process;
 
 #[derive(Subcommand)]
 pub(super) enum Cache {
@@ -56,10 +54,7 @@ fn open() -> Result<(Settings, Store), Trouble> {
             "the cache is in memory only (the setting cache_dir is empty)".to_owned(),
         ));
     };
-    if process::is_root() {
-        let owner = owner_of(&dir).map_err(|error| Trouble(error.to_string()))?;
-        become_identity(owner).map_err(|error| Trouble(format!("cannot become user {}: {error}", owner.uid)))?;
-    }
+    leave_root(Some(&dir), None).map_err(|error| Trouble(error.to_string()))?;
     Ok((settings, Store::new(dir)))
 }
 

@@ -12,7 +12,7 @@ use super::{Found, Trouble, input};
 use mtasts::network::roots::{Roots, pem};
 use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::names::Domain;
-use mtasts::protocol::result_type::ResultType;
+use mtasts::protocol::words::ResultType;
 use mtasts::sender::context::unix_now;
 
 /// A chain of a hundred certificates has some 200 KiB.
@@ -74,7 +74,7 @@ fn check(host: &str, file: &Path, pem: &[u8], roots: &Roots, at: UnixTime) -> Re
     match pem::certificates(pem) {
         Ok(chain) if !chain.is_empty() => {
             let chain: Vec<&[u8]> = chain.iter().map(|section| &*section.der).collect();
-            check_chain(&chain, &host, roots, at)
+            check_chain(&chain, &host, roots.anchors(), at)
         }
         Ok(_) => failure(
             ResultType::ValidationFailure,

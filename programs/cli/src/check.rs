@@ -13,17 +13,10 @@ use rustls_pki_types::UnixTime;
 
 use super::{Found, Trouble, output};
 use mtasts::protocol::names::Domain;
-use mtasts::sender::context::owner_of;
+use mtasts::sender::context::leave_root;
 use mtasts::sender::settings::Settings;
-use mtasts::sys::identity::{Identity, become_identity};
-use mtasts::sys::process;
+use mtasts::sys::identity::NOBODY;
 use mtasts_survey::{judge, survey};
-
-/// Whom root becomes where no cache directory says otherwise: nobody.
-const NOBODY: Identity = Identity {
-    uid: 65_534,
-    gid: 65_534,
-};
 
 /// Check a domain: its record, its policy, and each of its MX hosts.
 ///
@@ -47,7 +40,8 @@ pub(super) struct Check {
 impl Check {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let settings = Settings::of_process().map_err(|error| Trouble(error.to_string()))?;
-        leave_root(&settings)?;
+        // Root never talks to the network, and this process has nothing to do as root.
+        leave_root(settings.cache_dir.as_deref(), Some(NOBODY)).map_err(|error| Trouble(error.to_string()))?;
         let roots = Arc::new(super::roots(settings.ca_file.as_deref())?);
         let spinner = spinner(&self.domain);
         let survey = survey::survey(self.domain, &settings, &roots);
@@ -64,22 +58,6 @@ impl Check {
             Found::Bad
         })
     }
-}
-
-/// Root never talks to the network. This process has nothing else to do, so it gives up root for good: to the owner of
-/// the cache directory, who asks the network in the name of the mail server too, or to nobody.
-fn leave_root(settings: &Settings) -> Result<(), Trouble> {
-    if !process::is_root() {
-        return Ok(());
-    }
-    let owner = settings.cache_dir.as_deref().and_then(|dir| owner_of(dir).ok());
-    let identity = owner.unwrap_or(NOBODY);
-    become_identity(identity).map_err(|error| {
-        Trouble(format!(
-            "cannot look up policies as root, and cannot become user {}: {error}",
-            identity.uid
-        ))
-    })
 }
 
 /// Shows that something goes on, where somebody watches.

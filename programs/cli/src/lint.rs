@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::output::{self, Mark, Page, bytes_as_text, shown};
+use super::output::{self, Mark, Page, bytes_as_text};
 use super::{Found, Trouble, input};
+use mtasts::protocol::calendar;
 use mtasts::protocol::mx::MxPattern;
 use mtasts::protocol::policy::{MAX_POLICY, Policy, PolicyError, Warning};
 use mtasts::protocol::record::{Record, RecordError};
+use mtasts::protocol::text::for_terminal;
 use mtasts_survey::advice;
 
 #[derive(Subcommand)]
@@ -93,7 +95,7 @@ pub(super) fn show_record(page: &mut Page, found: &Result<Record, RecordError>, 
     // Only a single record is sure to be the one that the error speaks of.
     if let (Err(RecordError::Syntax { at, .. }), [record]) = (found, records) {
         let before = record.get(..at.saturating_sub(1)).unwrap_or(record);
-        let column = shown(&bytes_as_text(before)).chars().count();
+        let column = for_terminal(&bytes_as_text(before)).chars().count();
         page.more(&format!("{:column$}^", ""));
     }
 }
@@ -139,7 +141,11 @@ pub(super) fn show_policy(page: &mut Page, parsed: &Result<(Policy, Vec<Warning>
             let max_age = policy.max_age();
             page.line(
                 Mark::Good,
-                &format!("mode {}, max_age {max_age} ({})", policy.mode(), advice::span(max_age)),
+                &format!(
+                    "mode {}, max_age {max_age} ({})",
+                    policy.mode(),
+                    calendar::span(max_age.into())
+                ),
             );
             for pattern in policy.mx() {
                 page.more(&format!("mx {pattern}"));

@@ -10,6 +10,7 @@ use anstyle::{AnsiColor, Style};
 use serde_json::Value;
 
 use super::Trouble;
+use mtasts::protocol::text::for_terminal;
 
 /// How far the text of a page is indented: behind the mark.
 const INDENT: usize = 10;
@@ -64,7 +65,7 @@ impl Page {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        self.styled(Style::new().bold(), &shown(text));
+        self.styled(Style::new().bold(), &for_terminal(text));
         self.text.push('\n');
     }
 
@@ -73,12 +74,12 @@ impl Page {
         self.text.push_str("  ");
         self.styled(mark.style(), mark.word());
         let gap = INDENT - 2 - mark.word().len();
-        let _ = writeln!(self.text, "{:gap$}{}", "", shown(text));
+        let _ = writeln!(self.text, "{:gap$}{}", "", for_terminal(text));
     }
 
     /// A line that belongs to the one before.
     pub(super) fn more(&mut self, text: &str) {
-        let _ = writeln!(self.text, "{:INDENT$}  {}", "", shown(text));
+        let _ = writeln!(self.text, "{:INDENT$}  {}", "", for_terminal(text));
     }
 
     fn styled(&mut self, style: Style, text: &str) {
@@ -133,20 +134,7 @@ pub(super) fn print(text: &str) -> Result<(), Trouble> {
 
 /// Tells one line on stderr. Where that is closed nobody wants to know.
 pub(super) fn tell(sentence: &str) {
-    let _ = writeln!(io::stderr(), "mtasts: {}", shown(sentence));
-}
-
-/// The text with everything that does not print as itself escaped: control characters, the beginnings of escape
-/// sequences, marks that turn the direction of writing, what has no width.
-pub(super) fn shown(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '"' | '\'' | '\\' => shown.push(c),
-            c => shown.extend(c.escape_debug()),
-        }
-    }
-    shown
+    let _ = writeln!(io::stderr(), "mtasts: {}", for_terminal(sentence));
 }
 
 /// Bytes as text: what is not UTF-8 becomes `\xNN`.
@@ -166,17 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_steers_a_terminal() {
-        for (text, safe) in [
-            ("mx.example.com: \"ok\" \\ 'so'", "mx.example.com: \"ok\" \\ 'so'"),
-            ("J\u{f6}rg \u{4f8b}", "J\u{f6}rg \u{4f8b}"),
-            ("a\x1b[31mb", "a\\u{1b}[31mb"),
-            ("a\r\nb\tc\0\x7f\u{9b}", "a\\r\\nb\\tc\\0\\u{7f}\\u{9b}"),
-            ("moc\u{202e}elgoog\u{2066}", "moc\\u{202e}elgoog\\u{2066}"),
-            ("a\u{200b}\u{feff}\u{2028}\u{ad}", "a\\u{200b}\\u{feff}\\u{2028}\\u{ad}"),
-        ] {
-            assert_eq!(shown(text), safe);
-        }
+    fn bytes_that_are_not_utf8_are_escaped() {
         assert_eq!(bytes_as_text(b"caf\xc3\xa9 \xff\xfe."), "caf\u{e9} \\xff\\xfe.");
     }
 

@@ -1,7 +1,9 @@
 //! The `mtasts` command as people and programs run it: the real binary, its output and its exit status.
 
 use std::io::Write;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
+
+use mtasts_kit::Ran;
 
 #[path = "cli/certificate.rs"]
 mod certificate;
@@ -10,9 +12,6 @@ mod certificate;
 mod check;
 #[path = "cli/lint.rs"]
 mod lint;
-#[allow(dead_code, reason = "each test program uses a part of it")]
-#[path = "../../../tests/pki/mod.rs"]
-mod pki;
 #[cfg(feature = "lab")]
 #[path = "cli/surroundings.rs"]
 mod surroundings;
@@ -20,36 +19,6 @@ mod surroundings;
 mod terminal;
 #[path = "cli/usage.rs"]
 mod usage;
-
-/// How a run ended.
-#[derive(Debug, PartialEq, Eq)]
-struct Ran {
-    status: i32,
-    out: String,
-    err: String,
-}
-
-impl Ran {
-    /// The one JSON object on stdout, and nothing else there.
-    fn json(&self) -> serde_json::Value {
-        let line = self.out.strip_suffix('\n').unwrap_or_else(|| panic!("{self:?}"));
-        assert!(!line.contains('\n') && line.is_ascii(), "{self:?}");
-        let value: serde_json::Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {self:?}"));
-        assert!(value.is_object(), "{self:?}");
-        value
-    }
-}
-
-impl From<Output> for Ran {
-    fn from(output: Output) -> Self {
-        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-        Self {
-            status: output.status.code().expect("an exit status"),
-            out: text(output.stdout),
-            err: text(output.stderr),
-        }
-    }
-}
 
 /// The command, without whatever the environment of the tests says about colours and settings.
 fn command(arguments: &[&str]) -> Command {

@@ -7,10 +7,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use mtasts::Settings;
-
-#[allow(dead_code, reason = "each test program uses a part of it")]
-#[path = "../../../tests/pki/mod.rs"]
-mod pki;
+use mtasts_kit::pki;
 
 const PAGES: [&str; 3] = ["mtasts.1", "libmtasts.3", "mtasts.toml.5"];
 

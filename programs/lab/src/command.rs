@@ -1,6 +1,7 @@
 //! `mtasts lab`: the test Internet on the command line.
 
 use super::control::{Operation, ask};
+use super::judge::{self, End, Rules};
 use super::log::{Counters, Mail, Session};
 use super::{Lab, isolate, table};
 use crate::namespace;
@@ -49,6 +50,27 @@ enum LabCommand {
         #[arg(required = true)]
         changes: Vec<String>,
     },
+    /// Judge what an MTA did with a mail to each domain of the lab around us; exit 1 if a row is wrong.
+    ///
+    /// Runs a driver, which reads lines `send DOMAIN` and answers `DOMAIN FATE HOST [RESULT...]` (fates: verified,
+    /// delivered, deferred, bounced; HOST is - if no host took it), or reads such answers from stdin.
+    Judge {
+        /// The MTA does DANE too.
+        #[arg(long)]
+        dane: bool,
+        /// The MTA has RFC 8460 result types, which are compared.
+        #[arg(long)]
+        results: bool,
+        /// A domain where the MTA is known to do something else; an error if it does not.
+        #[arg(long, value_name = "DOMAIN=FATE")]
+        differs: Vec<String>,
+        /// Only these domains, separated by commas.
+        #[arg(long, value_delimiter = ',')]
+        only: Vec<String>,
+        /// The driver and its arguments.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        driver: Vec<String>,
+    },
     /// Bring the behaviour of all domains back, and forget counters and mail.
     Reset,
     /// Show the delivered mail and the sessions with the MX hosts.
@@ -85,6 +107,21 @@ fn perform(command: LabCommand) -> io::Result<ExitCode> {
         LabCommand::Set { domain, changes } => {
             let change = parse_changes(&changes)?;
             ask(&socket()?, &Operation::Set { domain, change })?;
+        }
+        LabCommand::Judge {
+            dane,
+            results,
+            differs,
+            only,
+            driver,
+        } => {
+            let differs = differs.iter().map(|text| parse_difference(text));
+            let rules = Rules {
+                dane,
+                results,
+                differs: differs.collect::<io::Result<_>>()?,
+            };
+            return judge(&rules, &only, &driver);
         }
         LabCommand::Reset => drop(ask(&socket()?, &Operation::Reset)?),
         LabCommand::Mail { json } => mail(json)?,
@@ -216,6 +253,27 @@ fn parse_changes(changes: &[String]) -> io::Result<Value> {
         }
     }
     Ok(object.into())
+}
+
+fn parse_difference(text: &str) -> io::Result<(String, End)> {
+    let (domain, end) = text.split_once('=').ok_or(io::ErrorKind::InvalidInput)?;
+    Ok((domain.to_owned(), end.parse().map_err(io::Error::other)?))
+}
+
+fn judge(rules: &Rules, only: &[String], driver: &[String]) -> io::Result<ExitCode> {
+    let mut cases = table();
+    cases.retain(|entry| only.is_empty() || only.contains(&entry.name));
+    let fates = match driver {
+        [] => judge::read(io::stdin())?,
+        [program, arguments @ ..] => judge::drive(Command::new(program).args(arguments), &cases)?,
+    };
+    let answer = ask(&socket()?, &Operation::Mail)?;
+    let mail: Vec<Mail> = serde_json::from_value(answer["mail"].clone())?;
+    let wrong = judge::judge(&cases, &fates, &mail, rules);
+    let mut out = io::stdout().lock();
+    wrong.iter().try_for_each(|wrong| writeln!(out, "{wrong}"))?;
+    writeln!(out, "{} of {} rows are wrong", wrong.len(), cases.len())?;
+    Ok(ExitCode::from(u8::from(!wrong.is_empty())))
 }
 
 fn mail(json: bool) -> io::Result<()> {

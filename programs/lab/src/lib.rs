@@ -28,6 +28,7 @@ mod entry;
 mod handshake;
 mod https;
 mod isolate;
+pub mod judge;
 mod log;
 mod namespace;
 mod smtp;

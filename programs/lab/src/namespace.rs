@@ -66,7 +66,7 @@ pub(crate) fn is_root() -> bool {
 }
 
 /// Allows at least so many open descriptors, as far as the hard limit goes.
-pub(crate) fn allow_descriptors(wanted: u64) -> io::Result<()> {
+pub(crate) fn allow_descriptors(wanted: libc::rlim_t) -> io::Result<()> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use mtasts::network::addresses::Rule;
+use mtasts::protocol::calendar::span;
 use mtasts::protocol::policy::{Mode, Policy};
 
 /// A week: under an enforced policy that lives shorter, an attacker need not keep senders from it for long.
@@ -42,7 +43,7 @@ fn on_mode(policy: &Policy) -> Option<String> {
             .to_owned(),
         Mode::None if policy.max_age() > WEEK => format!(
             "mode none with a max_age of {}: a day is enough to take an old policy back (RFC 8461 8.3)",
-            span(policy.max_age())
+            span(policy.max_age().into())
         ),
         Mode::None => return None,
     })
@@ -55,7 +56,7 @@ fn on_lifetime(policy: &Policy) -> Option<String> {
         max_age => format!(
             "max_age {max_age} is {}: an attacker who keeps senders from the policy host for that long undoes the policy; \
              some weeks are better (RFC 8461 10.2)",
-            span(max_age)
+            span(max_age.into())
         ),
     })
 }
@@ -94,17 +95,6 @@ fn on_form(text: &str) -> Option<String> {
 /// The field names in their order.
 fn fields(text: &str) -> impl Iterator<Item = &str> {
     text.split('\n').filter_map(|line| Some(line.split_once(':')?.0))
-}
-
-/// Seconds in words: `3 days`, `90 minutes`.
-pub fn span(seconds: u32) -> String {
-    let (count, unit) = match seconds {
-        86_400.. if seconds.is_multiple_of(86_400) || seconds > 10 * 86_400 => (seconds / 86_400, "day"),
-        3_600.. if seconds.is_multiple_of(3_600) || seconds > 86_400 => (seconds / 3_600, "hour"),
-        60.. if seconds.is_multiple_of(60) || seconds > 3_600 => (seconds / 60, "minute"),
-        _ => (seconds, "second"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
@@ -169,24 +159,6 @@ mod tests {
             for (sentence, beginning) in advice.iter().zip(expected) {
                 assert!(sentence.starts_with(beginning), "{text}: {sentence}");
             }
-        }
-    }
-
-    #[test]
-    fn spans() {
-        for (seconds, words) in [
-            (1, "1 second"),
-            (59, "59 seconds"),
-            (60, "1 minute"),
-            (90, "90 seconds"),
-            (3600, "1 hour"),
-            (5400, "90 minutes"),
-            (86_400, "1 day"),
-            (100_000, "27 hours"),
-            (604_800, "7 days"),
-            (31_557_600, "365 days"),
-        ] {
-            assert_eq!(span(seconds), words);
         }
     }
 }

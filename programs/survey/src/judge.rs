@@ -15,8 +15,8 @@ use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{Mode, Policy, PolicyError, Warning};
 use mtasts::protocol::record::{Record, RecordError};
-use mtasts::protocol::result_type::ResultType;
-use mtasts::sender::verdict::{Action, Seen, Verdict, verdict};
+use mtasts::protocol::words::ResultType;
+use mtasts::sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
 
 /// The whole judgement.
 pub struct Judgement {
@@ -142,7 +142,7 @@ fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at:
         .filter_map(|(_, judged)| judged.verdict.as_ref())
         .map(|verdict| verdict.action);
     // Before it tries any it looks at the name, and where that will not do it does not connect.
-    let by_name = verdict(&survey.answer, name, &Seen::Name).action;
+    let by_name = verdict(&survey.answer, &name.clone().into(), &Seen::Name).action;
     let action = match by_name {
         Action::SkipHost | Action::Defer => Some(by_name),
         _ => actions.min_by_key(|action| *action as i32),
@@ -171,12 +171,12 @@ fn judge_session(
         End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
         End::Tls { chain, .. } => {
             let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
-            let checked = check_chain(&chain, host, roots, at);
+            let checked = check_chain(&chain, host, roots.anchors(), at);
             certificate = Some(checked.clone());
             Some(Seen::Certificate(checked))
         }
     };
-    let verdict = seen.map(|seen| verdict(&survey.answer, host, &seen));
+    let verdict = seen.map(|seen| verdict(&survey.answer, &host.clone().into(), &seen));
     SessionJudgement {
         address,
         certificate,
@@ -201,21 +201,23 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
         }
         Route::Records | Route::Implicit => {}
     }
-    let of_domain = |seen| verdict(&survey.answer, domain, seen);
     let named = |wanted: &[Action]| -> Vec<&str> {
         let judged = survey.hosts.iter().zip(hosts);
         let wanted = judged.filter(|(_, judged)| judged.action.is_some_and(|action| wanted.contains(&action)));
         wanted.map(|(host, _)| host.name.as_str()).collect()
     };
     if hosts.iter().any(|host| host.action == Some(Action::Defer)) {
-        return (Some(Action::Defer), of_domain(&Seen::Name).sentence);
+        return (
+            Some(Action::Defer),
+            verdict(&survey.answer, &domain.clone().into(), &Seen::Name).sentence,
+        );
     }
     let receiving = named(&[Action::Deliver, Action::DeliverAndReport]);
     let Some(first) = receiving.first() else {
         let sentence = if named(&[Action::SkipHost]).is_empty() {
             format!("mail to {domain} is deferred: no MX host can take it")
         } else {
-            of_domain(&Seen::NoHostLeft).sentence
+            verdict_without_host(&survey.answer, NoHost::Left).sentence
         };
         return (Some(Action::Defer), sentence);
     };
@@ -246,7 +248,7 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
             };
             format!("the policy is in testing: mail to {domain} is delivered even if a host fails; {enforced}")
         }
-        Mode::None => of_domain(&Seen::Name).sentence,
+        Mode::None => verdict(&survey.answer, &domain.clone().into(), &Seen::Name).sentence,
     };
     (action, sentence)
 }
@@ -294,7 +296,7 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
         (Err(error), _) => problems.push(format!("the MX record {name} is not a host name: {error}")),
         (_, Err(error)) => problems.push(format!("the MX host {name} has no address: {error}")),
         (Ok(domain), _) if judgement.listed == Some(false) => {
-            problems.push(verdict(&survey.answer, domain, &Seen::Name).sentence);
+            problems.push(verdict(&survey.answer, &domain.clone().into(), &Seen::Name).sentence);
         }
         _ => {}
     }

@@ -10,15 +10,10 @@ use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
-use rustls::version::{TLS12, TLS13};
-use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, Error, ProtocolVersion, SignatureScheme, StreamOwned,
-};
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConnection, Error, ProtocolVersion, StreamOwned};
+use rustls_pki_types::ServerName;
 
+use mtasts::network::tls;
 use mtasts::protocol::names::Domain;
 use talk::{Reply, Talk, TalkError, words};
 
@@ -115,14 +110,8 @@ fn talk(address: IpAddr, host: &Domain, deadline: Instant, injected: &mut usize)
 }
 
 fn encrypt(host: &Domain, address: IpAddr) -> Result<ClientConnection, Error> {
-    let provider = Arc::new(ring::default_provider());
-    let anybody = Arc::new(Anybody(Arc::clone(&provider)));
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&TLS13, &TLS12])?
-        .dangerous()
-        .with_custom_certificate_verifier(anybody)
-        .with_no_client_auth();
-    config.resumption = Resumption::disabled();
+    // Whatever certificate comes is taken, if only its owner made the handshake: it is judged later.
+    let config = tls::config(|_, _| Ok(()))?;
     // RFC 8461 7.1: SNI has the MX host's name. A Domain that is no name for TLS (its last label is a number) gets none.
     let name = ServerName::try_from(host.as_str().to_owned()).unwrap_or_else(|_| address.into());
     ClientConnection::new(Arc::new(config), name)
@@ -212,54 +201,5 @@ impl Hurry for Wire {
 impl Hurry for StreamOwned<ClientConnection, Wire> {
     fn hurry(&mut self, deadline: Instant) {
         self.sock.hurry(deadline);
-    }
-}
-
-/// Takes every certificate, if only its owner made the handshake: what it is worth is judged later.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _leaf: &CertificateDer<'_>,
-        _others: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        _now: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use crate::smtp::{self, Session};
 use mtasts::cache::entry::Entry;
-use mtasts::network::dns::{Dns, DnsError, Mx, Resolver, Txt};
+use mtasts::network::dns::{Answered, Dns, DnsError, Mx, Resolver};
 use mtasts::network::https::{FetchError, Https, PolicyHost};
 use mtasts::network::roots::Roots;
 use mtasts::protocol::names::{Domain, NameError};
@@ -129,7 +129,7 @@ fn policy(domain: &Domain, dns: &Resolver, settings: &Settings, roots: &Arc<Root
         Answer::unlearned(domain.clone(), failure, None)
     });
     let txt = dns.heard().unwrap_or(Err(DnsError::Timeout));
-    (txt.map(|txt| txt.records), https.heard(), answer)
+    (txt.map(|txt| txt.data), https.heard(), answer)
 }
 
 /// Passes a question on and keeps the answer.
@@ -155,18 +155,18 @@ impl<'a, Q, A> Overheard<'a, Q, A> {
     }
 }
 
-impl Dns for Overheard<'_, Resolver, Result<Txt, DnsError>> {
-    fn txt(&self, name: &str, deadline: Instant) -> Result<Txt, DnsError> {
+impl Dns for Overheard<'_, Resolver, Result<Answered<Vec<Vec<u8>>>, DnsError>> {
+    fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
         let answer = self.asked.txt(name, deadline);
         self.keep(answer.clone());
         answer
     }
 
-    fn addresses(&self, host: &str, deadline: Instant) -> Result<Vec<IpAddr>, DnsError> {
+    fn addresses(&self, host: &str, deadline: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         self.asked.addresses(host, deadline)
     }
 
-    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Vec<Mx>, DnsError> {
+    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
         self.asked.mx(domain, deadline)
     }
 }
@@ -181,7 +181,7 @@ impl Https for Overheard<'_, PolicyHost, Result<Vec<u8>, FetchError>> {
 
 fn hosts(domain: &Domain, dns: &Resolver, deadline: Instant) -> (Route, Vec<Host>, usize) {
     let (route, mut records) = match dns.mx(domain, deadline) {
-        Ok(records) => match &*records {
+        Ok(Answered { data: records, .. }) => match &*records {
             [only] if only.exchange == "." => return (Route::NullMx, Vec::new(), 0),
             _ => (
                 Route::Records,
@@ -213,7 +213,7 @@ fn host(name: String, preference: Option<u16>, dns: &Resolver, deadline: Instant
     let sessions = match &domain {
         Ok(domain) => dns
             .addresses(domain.as_str(), deadline)
-            .map(|addresses| sessions(domain, &addresses, deadline)),
+            .map(|addresses| sessions(domain, &addresses.data, deadline)),
         Err(_) => Ok(Vec::new()),
     };
     Host {

@@ -2,32 +2,20 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::time::Instant;
 
-use super::{Store, StoreError};
-use crate::cache::crowd::{Worth, parent};
+use super::Store;
+use crate::cache::contract::{Cache, CacheError};
+use crate::cache::crowd::{Bounds, Worth, looks, parent};
 use crate::cache::entry::Entry;
 use crate::protocol::names::Domain;
-
-/// One in so many new files looks how many there are, for that takes longer than a write. Which one, nobody can tell.
-const LOOKS: u64 = 16;
-
-/// How many entries there may be.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    /// Below one parent domain.
-    pub(crate) per_parent: usize,
-    /// In all.
-    pub(crate) in_all: usize,
-}
 
 impl Store {
     /// Removes what is too much now that there is a new file of this domain: of the domain's own parent, and of the one
     /// that has the most.
-    pub(crate) fn make_room(&self, domain: &Domain, bounds: Bounds, now: u64) {
-        if !RandomState::new().hash_one(domain.as_str()).is_multiple_of(LOOKS) {
+    pub(super) fn keep_bounds(&self, domain: &Domain, bounds: Bounds, now: u64) {
+        if !looks(domain) {
             return;
         }
         // Nearly always there is room, and to see that the names alone are enough.
@@ -88,10 +76,10 @@ impl Store {
     /// Removes the entry of a domain unless it is worth more by now. Says whether it did.
     ///
     /// # Errors
-    /// As [`Store::change`].
-    pub(crate) fn evict(&self, domain: &Domain, worth: Worth, deadline: Instant, now: u64) -> Result<bool, StoreError> {
+    /// As [`Cache::change`].
+    pub(crate) fn evict(&self, domain: &Domain, worth: Worth, deadline: Instant, now: u64) -> Result<bool, CacheError> {
         let mut evicted = false;
-        self.change(domain, deadline, |stored| {
+        self.change(domain, deadline, &mut |stored| {
             let entry = stored.ok()??;
             evicted = !worth.is_fixed() && Worth::of(&entry, now) <= worth;
             evicted.then(|| Entry::new(domain.clone()))

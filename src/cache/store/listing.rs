@@ -5,7 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Store, StoreError, UNFINISHED};
+use super::{Store, UNFINISHED};
+use crate::cache::contract::CacheError;
 use crate::protocol::names::Domain;
 use crate::sys::process;
 
@@ -15,20 +16,14 @@ const LEFT_OVER: Duration = Duration::from_secs(3600);
 const LEFT_OVER_BY_ANYONE: Duration = Duration::from_secs(86_400);
 
 impl Store {
-    /// The domains for which there is a file, in alphabetical order; whether it can be read is another matter. What is no
-    /// domain in its one spelling is not ours.
-    ///
-    /// # Errors
-    /// A [`StoreError`] where there is a directory that cannot be used. Where there is none, there are no domains.
-    pub fn domains(&self) -> Result<Vec<Domain>, StoreError> {
-        match self.directory() {
-            Err(StoreError::Directory(_, e)) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-            other => other?,
-        };
-        let unreadable = |e| StoreError::Directory(self.dir.clone(), e);
+    /// See [`Cache::domains`]. What is no domain in its one spelling is not ours.
+    pub(super) fn list(&self) -> Result<Vec<Domain>, CacheError> {
+        if self.directory()?.is_none() {
+            return Ok(Vec::new());
+        }
         let mut domains = Vec::new();
-        for file in fs::read_dir(&self.dir).map_err(unreadable)? {
-            let name = file.map_err(unreadable)?.file_name();
+        for file in fs::read_dir(&self.dir).map_err(|e| self.unusable(&e))? {
+            let name = file.map_err(|e| self.unusable(&e))?.file_name();
             let Some(name) = name.to_str() else { continue };
             match Domain::parse(name) {
                 Ok(domain) if domain.as_str() == name => domains.push(domain),
@@ -39,31 +34,13 @@ impl Store {
         Ok(domains)
     }
 
-    /// Removes the file of a domain, whatever it is. Says whether there was one.
-    ///
-    /// # Errors
-    /// A [`StoreError`].
-    pub fn remove(&self, domain: &Domain) -> Result<bool, StoreError> {
-        let path = self.path(domain);
-        let removed = match fs::remove_file(&path) {
-            Err(e) if e.kind() == std::io::ErrorKind::IsADirectory => fs::remove_dir(&path),
-            other => other,
-        };
-        match removed {
-            Ok(()) => Ok(true),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(false),
-            Err(e) => Err(StoreError::File(path, e)),
-        }
-    }
-
     /// Removes the files that writers left unfinished when they died. Says how many.
     ///
     /// # Errors
-    /// A [`StoreError`] where the directory cannot be read.
-    pub fn sweep(&self) -> Result<usize, StoreError> {
-        let unreadable = |e| StoreError::Directory(self.dir.clone(), e);
+    /// A [`CacheError`] where the directory cannot be read.
+    pub fn sweep(&self) -> Result<usize, CacheError> {
         let mut swept = 0;
-        for file in fs::read_dir(&self.dir).map_err(unreadable)?.flatten() {
+        for file in fs::read_dir(&self.dir).map_err(|e| self.unusable(&e))?.flatten() {
             let name = file.file_name();
             let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(UNFINISHED)) else {
                 continue;
@@ -91,9 +68,9 @@ impl Store {
     /// directory of mode 2750 the group reads and leaves no trace.
     ///
     /// # Errors
-    /// A [`StoreError`] where the directory cannot be used.
-    pub fn uses_are_noted(&self) -> Result<bool, StoreError> {
-        Ok(matches!(self.directory()?.mode() & 0o070, 0o000 | 0o070 | 0o030))
+    /// A [`CacheError`] where the directory cannot be used.
+    pub fn uses_are_noted(&self) -> Result<bool, CacheError> {
+        Ok(matches!(self.existing()?.mode() & 0o070, 0o000 | 0o070 | 0o030))
     }
 }
 
@@ -104,6 +81,7 @@ mod tests {
     use std::time::SystemTime;
 
     use super::*;
+    use crate::cache::contract::Cache;
 
     fn store(name: &str) -> Store {
         let dir = std::env::temp_dir().join(format!("mtasts-listing-{}-{name}", std::process::id()));

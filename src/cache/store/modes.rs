@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
 
-use super::{Store, StoreError, file_mode};
+use super::{Store, file_mode};
+use crate::cache::contract::{Cache, CacheError};
 use crate::protocol::names::Domain;
 
 impl Store {
@@ -12,9 +13,9 @@ impl Store {
     /// because somebody may have the old one open. Says whether it did; what cannot be read stays as it is.
     ///
     /// # Errors
-    /// A [`StoreError`].
-    pub(crate) fn mend(&self, domain: &Domain, deadline: Instant) -> Result<bool, StoreError> {
-        let directory = self.directory()?;
+    /// A [`CacheError`].
+    pub(crate) fn mend(&self, domain: &Domain, deadline: Instant) -> Result<bool, CacheError> {
+        let directory = self.existing()?;
         let Ok(file) = self.path(domain).symlink_metadata() else {
             return Ok(false);
         };
@@ -24,7 +25,7 @@ impl Store {
             return Ok(false);
         }
         let mut mended = false;
-        self.change(domain, deadline, |stored| {
+        self.change(domain, deadline, &mut |stored| {
             let entry = stored.ok().flatten();
             mended = entry.is_some();
             entry

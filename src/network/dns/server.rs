@@ -12,7 +12,7 @@ use hickory_resolver::proto::op::{DnsRequestOptions, DnsResponse, Query, Respons
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 
 use super::DnsError;
-use crate::sys::is_exhausted;
+use crate::network::is_exhausted;
 
 /// Asks one server: UDP with EDNS, retransmission, TCP after truncation.
 pub(super) async fn ask(server: SocketAddr, query: Query, deadline: Instant) -> Result<DnsResponse, DnsError> {

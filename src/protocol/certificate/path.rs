@@ -7,14 +7,13 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rustls_pki_types::{
-    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, UnixTime,
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm, TrustAnchor, UnixTime,
 };
 use webpki::{
     EndEntityCert, Error, ExtendedKeyUsageValidator, KeyPurposeId, KeyPurposeIdIter, KeyUsage,
     RequiredEkuNotFoundContext,
 };
 
-use crate::network::roots::Roots;
 use crate::protocol::der;
 
 /// How many of the certificates sent are looked at. A server sends two to four.
@@ -56,7 +55,12 @@ pub(super) enum NoPath {
 }
 
 /// Looks for a path from the leaf over some of the certificates sent to a root.
-pub(super) fn find(leaf: &EndEntityCert<'_>, others: &[&[u8]], roots: &Roots, at: UnixTime) -> Result<(), NoPath> {
+pub(super) fn find(
+    leaf: &EndEntityCert<'_>,
+    others: &[&[u8]],
+    anchors: &[TrustAnchor<'_>],
+    at: UnixTime,
+) -> Result<(), NoPath> {
     let others = bounded(others);
     let others: Vec<_> = others
         .iter()
@@ -79,7 +83,7 @@ pub(super) fn find(leaf: &EndEntityCert<'_>, others: &[&[u8]], roots: &Roots, at
         })
         .collect();
     let algorithms: Vec<&dyn SignatureVerificationAlgorithm> = algorithms.iter().map(|counted| counted as _).collect();
-    let found = leaf.verify_for_usage(&algorithms, roots.anchors(), &issuers.chosen, at, &steps, None, None);
+    let found = leaf.verify_for_usage(&algorithms, anchors, &issuers.chosen, at, &steps, None, None);
     match found.map(|_| ()) {
         Ok(()) => Ok(()),
         Err(Error::UnknownIssuer) => Err(NoPath::Ends(issuers.end_of_path(leaf))),

@@ -1,35 +1,33 @@
-//! A question to the network: on a thread of our own, with its turn among all who share the cache, and with what it
-//! waits for in sight of its caller.
+//! A question to the network: on a thread of our own, with its lease among all who share the cache, and with what it
+//! waits for in sight of its caller. A guest in another program starts threads here and nowhere else, but for the workers
+//! of a queue.
 
 use std::cell::RefCell;
-use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use once_cell::race::OnceBox;
 
-use super::known::{Known, WRITE_TIME, write};
-use super::{Asked, ContextError, Shared};
+use super::lease::{Begun, FetchLease};
+use super::memory::Known;
+use super::{Asked, ContextError, Shared, unix_now};
+use crate::cache::crowd::Bounds;
 use crate::cache::entry::Entry;
-use crate::cache::store::{Store, StoreError};
+use crate::cache::{Cache, CacheError};
 use crate::network::dns::{Dns, Resolver};
 use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
-use crate::protocol::names::Domain;
-use crate::protocol::record::PolicyId;
-use crate::sender::lookup::{Ask, Flight, Lookup, NotAsked, fair_time};
+use crate::sender::lookup::{Ask, Lookup, NotAsked, fair_time};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Hurried, Share};
-use crate::sys::lock::Lock;
 use crate::sys::thread::{ThreadError, on_own_thread};
 
-/// How long a fetch waits for its turn at most, and no longer than a quarter of the time that there is: whoever holds the
-/// lock and does not go on (a process that was stopped, a slow policy host) must not take the domain from the others.
-const TURN: Duration = Duration::from_secs(2);
+/// How long a lookup waits for the disk when its own time is over, or when only the cache was asked.
+const WRITE_TIME: Duration = Duration::from_millis(1500);
 
 /// The roots, read when the first certificate is to be checked. Two threads may both read them; none waits.
 pub(super) struct LazyRoots {
@@ -77,63 +75,21 @@ impl LazyRoots {
     }
 }
 
-/// A fetch's turn among all processes and threads that share the cache. It lasts until what was fetched is written.
-struct Turn {
-    store: Option<Store>,
-    lock: RefCell<Option<Lock>>,
-    /// Why the lock was not had.
-    without: RefCell<Option<Notice>>,
-    roots: RootSource,
-    /// Whether it is DNS or a policy host for which the lookup waits now, and nothing of this host's own.
-    waits_for_others: Arc<AtomicBool>,
-    departed: SyncSender<Departed>,
-}
-
-/// A fetch that has begun: what was known by then, which id it is for, and when that was.
-type Departed = (Entry, PolicyId, Instant);
-
-impl Flight for Turn {
-    fn board(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
-        let store = self.store.as_ref()?;
-        // Without the lock it is better to fetch twice than not at all.
-        let begun = Instant::now();
-        let patience = TURN.min(deadline.saturating_duration_since(begun) / 4);
-        match store.lock(domain, begun + patience) {
-            Ok(lock) => *self.lock.borrow_mut() = Some(lock),
-            Err(e) => *self.without.borrow_mut() = without_lock(domain, &store.locks(), patience, &e),
-        }
-        store.load(domain).ok().flatten()
-    }
-
-    fn takes_off(&self, entry: &Entry, id: PolicyId) {
-        // A file of roots may be on a disk that hangs. Those that cannot be read are the fetch's to tell.
-        self.waits_for_others.store(false, Ordering::Relaxed);
-        let _ = (self.roots)();
-        self.waits_for_others.store(true, Ordering::Relaxed);
-        // The first one is what the caller waits for, and there is no other.
-        let _ = self.departed.try_send((entry.clone(), id, Instant::now()));
-    }
-}
-
-/// What the administrator should know of a lock that was not had. Who may not write to the directory has none, and that is
-/// told with what could not be written.
-fn without_lock(domain: &Domain, locks: &Path, patience: Duration, error: &io::Error) -> Option<Notice> {
-    use io::ErrorKind::{NotFound, PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, TimedOut};
-    let locks = locks.display();
-    let sentence = match error.kind() {
-        PermissionDenied | NotFound | ReadOnlyFilesystem | QuotaExceeded => return None,
-        TimedOut => format!(
-            "{domain} was looked up without its lock in {locks}: another process has held the lock for {:.1} s. If this \
-             line appears again, find the process that is stopped or hangs: fuser -v {locks}",
-            patience.as_secs_f64()
-        ),
-        _ => format!("{domain} was looked up without its lock in {locks}: {error}"),
-    };
-    Some(Notice::new(Token::LookupNotLocked, sentence))
-}
-
 impl Shared {
-    /// Asks on a thread of our own, and writes down what was learnt while the lookup has its turn.
+    /// Writes what is known now. A disk that hangs is not waited for: the caller's time may be over already.
+    pub(super) fn write_down(&self, known: &Known, entry: &Entry) -> Result<(), CacheError> {
+        let (cache, stored, entry) = (self.cache.clone(), known.stored.clone(), entry.clone());
+        let bounds = self.settings.bounds();
+        on_own_thread(Instant::now() + WRITE_TIME, move || {
+            write(&*cache, &stored, &entry, bounds)
+        })
+        .unwrap_or_else(|e| match e {
+            ThreadError::Deadline => Err(CacheError::slow(&*self.cache)),
+            e => Err(CacheError::Unwritten(format!("{} cannot be used: {e}", self.cache))),
+        })
+    }
+
+    /// Asks on a thread of our own, and writes down what was learnt while the lookup has its lease.
     pub(super) fn ask_network(
         &self,
         known: &Known,
@@ -142,11 +98,11 @@ impl Shared {
         deadline: Instant,
         share: Share,
     ) -> Result<Asked, ContextError> {
-        let (settings, roots) = (self.settings.clone(), self.roots.clone());
+        let (settings, roots, cache) = (self.settings.clone(), self.roots.clone(), self.cache.clone());
         let (before, stored) = (known.entry.clone(), known.stored.clone());
         let (learnt, heard) = sync_channel(1);
         let (wrote, written) = sync_channel(1);
-        let (departed, departure) = sync_channel(1);
+        let (begins, begun) = sync_channel(1);
         let waits_for_others = Arc::new(AtomicBool::new(false));
         let waits = waits_for_others.clone();
         let asked = on_own_thread(deadline, move || {
@@ -156,19 +112,19 @@ impl Shared {
             };
             let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share, waits.clone()));
             let roots: RootSource = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
-            let https = PolicyHost::new(dns.clone(), roots.clone(), settings.addresses()).within(&share);
-            let turn = Turn {
-                store: settings.cache_dir.clone().map(Store::new),
-                lock: RefCell::default(),
+            let https = PolicyHost::new(dns.clone(), roots.clone(), settings.addresses()).within(share.limits());
+            let lease = FetchLease {
+                cache,
+                lease: RefCell::default(),
                 without: RefCell::default(),
                 roots,
                 waits_for_others: waits,
-                departed,
+                begun: begins,
             };
             let lookup = Lookup {
                 dns: &*dns,
                 https: &https,
-                flight: &turn,
+                flight: &lease,
                 settings: &settings,
             };
             let mut entry = before;
@@ -179,11 +135,10 @@ impl Shared {
                 entry.note_use(now);
             }
             let answer = lookup.run(&mut entry, ask, now, deadline);
-            let answer = answer.map(|answer| answer.with_warning(turn.without.take()));
+            let answer = answer.map(|answer| answer.with_warning(lease.without.take()));
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((answer, entry.clone()));
-            let store = turn.store.as_ref();
-            let _ = wrote.send(store.map_or(Ok(()), |store| write(store, &stored, &entry, settings.bounds())));
+            let _ = wrote.send(write(&*lease.cache, &stored, &entry, settings.bounds()));
         });
         match asked {
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
@@ -200,8 +155,8 @@ impl Shared {
             }
         }
         let Ok((answer, entry)) = heard.try_recv() else {
-            let fair = |departed: &Departed| departed.2 + fair_time(&self.settings) <= deadline;
-            let (entry, answer) = match departure.try_recv().ok().filter(fair) {
+            let fair = |begun: &Begun| begun.2 + fair_time(&self.settings) <= deadline;
+            let (entry, answer) = match begun.try_recv().ok().filter(fair) {
                 // The thread is late, so it is for us to note that the host was silent.
                 Some((mut entry, id, _)) => {
                     let answer = Lookup::unfetched(&mut entry, id, &self.settings, now);
@@ -222,12 +177,24 @@ impl Shared {
             let saved = self.write_down(known, &entry);
             return Ok(Asked { answer, entry, saved });
         };
-        let slow = || StoreError::Slow(self.settings.cache_dir.clone().unwrap_or_default());
-        let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(|_| Err(slow()));
+        let slow = |_| Err(CacheError::slow(&*self.cache));
+        let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(slow);
         Ok(Asked {
             answer: answer?,
             entry,
             saved,
         })
     }
+}
+
+/// Writes what was learnt beyond what is on the disk. Most domains have no policy: they leave no trace there.
+fn write(cache: &dyn Cache, stored: &Entry, entry: &Entry, bounds: Bounds) -> Result<(), CacheError> {
+    if entry == stored || (entry.is_empty() && stored.is_empty()) {
+        return Ok(());
+    }
+    cache.update(stored, entry)?;
+    if stored.is_empty() {
+        cache.make_room(&entry.domain, bounds, unix_now());
+    }
+    Ok(())
 }

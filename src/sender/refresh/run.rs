@@ -7,28 +7,26 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::{Idle, Plan, idle, plan};
+use crate::cache::contract::{Cache, CacheError, Lease, WRITE_TURN};
 use crate::cache::crowd::{Worth, excess, parent};
-use crate::cache::entry::{Entry, EntryError};
-use crate::cache::store::{Store, StoreError};
+use crate::cache::entry::Entry;
+use crate::cache::store::Store;
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::sender::answer::Source;
 use crate::sender::context::{Context, unix_now};
-use crate::sys::lock::Lock;
 use crate::sys::process;
 
 /// How many policies are renewed at once.
 const AT_ONCE: usize = 16;
-/// The lock that a run holds; no domain has a space in its name.
-const RUN: &str = "refresh run";
 /// The part of the setting `timeout` that a policy host has at first: far longer than a good one takes.
 const SHORT: u32 = 4;
 /// After so many slow hosts below one parent domain the others below it have to wait until the end.
@@ -41,8 +39,6 @@ const BEGIN: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(3600);
 /// What an entry may take beyond the setting `timeout`: an overrun, and its write.
 const OVERRUN: Duration = Duration::from_secs(5);
-/// How long a mark waits for those who write the same entry.
-const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// A run that has begun. While it lives there is no other for this cache.
 pub struct Run<'a> {
@@ -52,7 +48,7 @@ pub struct Run<'a> {
     uses_are_noted: bool,
     /// How many files of dead writers were removed.
     pub swept: usize,
-    _turn: Lock,
+    _turn: Lease,
 }
 
 /// Why no run can begin.
@@ -64,14 +60,14 @@ pub enum RunError {
     /// The settings keep policies in memory alone.
     NoDirectory,
     /// The cache directory cannot be used.
-    Store(StoreError),
+    Store(CacheError),
     /// Another run is on.
     Busy,
     /// Another run is on since a time (Unix seconds, of the file that it locks) at which none that goes on can have begun:
     /// it was stopped, or it hangs.
     Stuck(u64, PathBuf),
     /// The lock cannot be taken: this user may not write to the cache directory.
-    Lock(std::io::Error),
+    Lock(CacheError),
 }
 
 impl fmt::Display for RunError {
@@ -140,14 +136,10 @@ impl<'a> Run<'a> {
         let store = Store::new(dir);
         let uses_are_noted = store.uses_are_noted().map_err(RunError::Store)?;
         let domains = store.domains().map_err(RunError::Store)?;
-        let turn = match store.lock_name(RUN, Instant::now() + BEGIN) {
-            Err(e) if e.kind() == std::io::ErrorKind::TimedOut => {
-                let longest = longest(domains.len(), context.settings().timeout);
-                return Err(busy(&store.locks(), longest));
-            }
-            other => other.map_err(RunError::Lock)?,
-        };
-        turn.stamp().map_err(RunError::Lock)?;
+        let turn = store.run_turn(Instant::now() + BEGIN).map_err(|e| match e {
+            CacheError::Busy(_) => busy(&store, longest(domains.len(), context.settings().timeout)),
+            e => RunError::Lock(e),
+        })?;
         Ok(Self {
             context,
             domains,
@@ -308,10 +300,10 @@ impl<'a> Run<'a> {
     }
 
     /// A file that cannot be used is replaced if there is a policy; nothing else is known of it.
-    fn repair(&self, domain: &Domain, error: &StoreError, patience: Duration) -> Outcome {
+    fn repair(&self, domain: &Domain, error: &CacheError, patience: Duration) -> Outcome {
         // Another version of this library may share the directory: its files are not for us.
-        let other_version = matches!(error, StoreError::Entry(_, EntryError::Format));
-        if !other_version && matches!(self.renew(&Entry::new(domain.clone()), patience), Outcome::Renewed) {
+        let is_foreign = matches!(error, CacheError::Foreign(_));
+        if !is_foreign && matches!(self.renew(&Entry::new(domain.clone()), patience), Outcome::Renewed) {
             return Outcome::Renewed;
         }
         Outcome::Broken(error.to_string())
@@ -320,7 +312,7 @@ impl<'a> Run<'a> {
     /// Marks, unmarks or removes an entry, by what stands there now that nobody else writes it.
     fn put_away(&self, domain: &Domain, now: u64) -> Outcome {
         let mut outcome = Outcome::Waits;
-        let changed = self.store.change(domain, Instant::now() + WRITE_TURN, |stored| {
+        let changed = self.store.change(domain, Instant::now() + WRITE_TURN, &mut |stored| {
             let mut entry = stored.ok()??;
             match plan(&entry, now, self.uses_are_noted) {
                 Plan::Mark => entry.idle_since = Some(now),
@@ -390,14 +382,11 @@ fn longest(entries: usize, timeout: Duration) -> Duration {
     first.saturating_add(LATE).saturating_add(timeout).max(LONGEST)
 }
 
-/// What it means that another run holds the lock: it has stamped the file when it began. A time of that file is no more
-/// than what a member of the group has set, who could do worse; one that lies in the future is no time of a run either.
-fn busy(locks: &Path, longest: Duration) -> RunError {
-    let begun = locks.symlink_metadata().and_then(|about| about.modified());
-    let begun = begun.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-    let begun = begun.map_or(0, |since| since.as_secs());
+/// What it means that another run is on. A time of its beginning that lies in the future is no time of a run.
+fn busy(store: &Store, longest: Duration) -> RunError {
+    let begun = store.run_begun();
     if begun.abs_diff(unix_now()) > longest.as_secs() {
-        RunError::Stuck(begun, locks.to_owned())
+        RunError::Stuck(begun, store.locks())
     } else {
         RunError::Busy
     }

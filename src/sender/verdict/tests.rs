@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use super::*;
 use crate::cache::entry::Held;
+use crate::protocol::names::Domain;
+use crate::sender::answer::Failure;
 use Action::{Defer, Deliver, DeliverAndReport, SkipHost};
 use ResultType::*;
 
 /// The answers, by name.
-fn answers() -> Vec<(&'static str, Answer)> {
+pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
     let domain = || Domain::parse("example.com").unwrap();
     let held = |mode: &str| {
         let text = format!("version: STSv1\nmode: {mode}\nmx: mx.example.com\nmx: *.example.net\nmax_age: 9\n");
@@ -54,7 +56,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
 }
 
 /// The sights, by name.
-fn sights() -> Vec<(&'static str, Seen)> {
+pub(crate) fn sights() -> Vec<(&'static str, Seen)> {
     let bad = |result| {
         Seen::Certificate(Err(CertificateFailure::new(
             result,
@@ -71,14 +73,15 @@ fn sights() -> Vec<(&'static str, Seen)> {
         ("untrusted", bad(CertificateNotTrusted)),
         ("expired", bad(CertificateExpired)),
         ("no-certificate", bad(ValidationFailure)),
-        ("none-left", Seen::NoHostLeft),
     ]
 }
 
-const HOSTS: [(&str, &str); 3] = [
+pub(crate) const HOSTS: [(&str, &str); 5] = [
     ("listed", "mx.example.com"),
     ("wildcard", "a.example.net"),
     ("other", "mx.example.org"),
+    ("no-host-name", "m_x.example.com"),
+    ("address", "192.0.2.1"),
 ];
 
 /// What must come out: the first row that fits counts. `*` fits all, and `enforce/` all that begin so.
@@ -93,12 +96,20 @@ const TABLE: &[(&str, &str, &str, Action, Option<ResultType>)] = &[
     ("fetch-error", "*", "*", DeliverAndReport, Some(StsPolicyFetchError)),
     ("policy-invalid", "*", "*", DeliverAndReport, Some(StsPolicyInvalid)),
     ("webpki-invalid", "*", "*", DeliverAndReport, Some(StsWebpkiInvalid)),
-    // Nobody is left to deliver to (RFC 8461 5: a policy failure is temporary).
-    ("enforce/", "*", "none-left", Defer, Some(ValidationFailure)),
-    ("testing/", "*", "none-left", DeliverAndReport, Some(ValidationFailure)),
     // The host is not listed, however good its certificate is (RFC 8461 4.1, D-16).
     ("enforce/", "other", "*", SkipHost, Some(ValidationFailure)),
     ("testing/", "other", "*", DeliverAndReport, Some(ValidationFailure)),
+    // The MX record names no host, so no pattern can list it (RFC 8461 3.2, 4.1).
+    ("enforce/", "no-host-name", "*", SkipHost, Some(ValidationFailure)),
+    (
+        "testing/",
+        "no-host-name",
+        "*",
+        DeliverAndReport,
+        Some(ValidationFailure),
+    ),
+    ("enforce/", "address", "*", SkipHost, Some(ValidationFailure)),
+    ("testing/", "address", "*", DeliverAndReport, Some(ValidationFailure)),
     // The host is listed, and it fails (RFC 8461 4.2, RFC 8460 4.3.1).
     ("enforce/", "*", "no-starttls", SkipHost, Some(StarttlsNotSupported)),
     (
@@ -157,7 +168,7 @@ const TABLE: &[(&str, &str, &str, Action, Option<ResultType>)] = &[
     ("testing/", "*", "*", Deliver, None),
 ];
 
-fn fits(pattern: &str, name: &str) -> bool {
+pub(crate) fn fits(pattern: &str, name: &str) -> bool {
     pattern == "*" || pattern == name || (pattern.ends_with('/') && name.starts_with(pattern))
 }
 
@@ -173,7 +184,7 @@ fn every_combination() {
                     .position(|(a, h, s, ..)| fits(a, answer_name) && fits(h, host_name) && fits(s, seen_name));
                 let row = row.unwrap_or_else(|| panic!("no row for {at}"));
                 used[row] += 1;
-                let got = verdict(&answer, &Domain::parse(host).unwrap(), &seen);
+                let got = verdict(&answer, &MxName::from_mx(host), &seen);
                 assert_eq!(
                     (got.action, got.result),
                     (TABLE[row].3, TABLE[row].4),
@@ -205,7 +216,7 @@ fn makes_sense_to_a_sender(sentence: &str) -> bool {
 /// An exception makes of enforce what testing is, and of a wait for DNS none; nothing else changes.
 #[test]
 fn an_exception_refuses_nothing_and_is_named() {
-    let exception = Arc::new(crate::sender::exceptions::Exception {
+    let exception = Arc::new(crate::sender::exception::Exception {
         domain: Domain::parse("example.com").unwrap(),
         until: 1_798_761_599,
         reason: "ticket 4711".into(),
@@ -222,7 +233,7 @@ fn an_exception_refuses_nothing_and_is_named() {
         let (_, like) = answers.iter().find(|(name, _)| *name == like).unwrap();
         assert_eq!(exempt.mode(), like.mode(), "{name}");
         for (_, host) in HOSTS {
-            let host = Domain::parse(host).unwrap();
+            let host = MxName::from_mx(host);
             for (seen_name, seen) in sights() {
                 let (got, want) = (verdict(&exempt, &host, &seen), verdict(like, &host, &seen));
                 assert_eq!(
@@ -244,7 +255,7 @@ fn the_sentence_says_what_is_wrong_and_what_to_do() {
         .into_iter()
         .find(|(name, _)| *name == "enforce/stale")
         .unwrap();
-    let sentence = |host: &str, seen: Seen| verdict(&answer, &Domain::parse(host).unwrap(), &seen).sentence;
+    let sentence = |host: &str, seen: Seen| verdict(&answer, &MxName::from_mx(host), &seen).sentence;
     assert_eq!(
         sentence("mx1.example.com", Seen::Name),
         "mx1.example.com is not in the MTA-STS policy of example.com (mode enforce, id 20260101, cached; listed: \
@@ -260,13 +271,111 @@ fn the_sentence_says_what_is_wrong_and_what_to_do() {
 }
 
 #[test]
+fn a_name_that_is_not_a_host_name_has_a_reason_code_and_a_sentence() {
+    let answers = answers();
+    let (_, answer) = answers.iter().find(|(name, _)| *name == "enforce/fresh").unwrap();
+    let got = verdict(answer, &MxName::from_mx("m_x.example.com"), &Seen::Name);
+    assert_eq!(got.reason_code, MX_NOT_A_HOST_NAME);
+    assert_eq!(
+        got.sentence,
+        "an MX record of example.com has \"m_x.example.com\", which is not a host name and so not in its MTA-STS policy: \
+         the character '_' cannot be part of a host name (mode enforce, id 20260101; listed: mx.example.com, \
+         *.example.net); no mail is sent to this host. The domain's administrator must correct the MX record."
+    );
+}
+
+/// What becomes of a mail without an MX host (D-31). The last answer lists the domain itself.
+#[test]
+fn every_reason_for_no_host() {
+    let domain = Domain::parse("example.com").unwrap();
+    let text = "version: STSv1\nmode: enforce\nmx: example.com\nmax_age: 9\n";
+    let held = Arc::new(Held::new("20260101".parse().unwrap(), 1, text).unwrap());
+    let mut all = answers();
+    all.push(("itself", Answer::policy_held(domain, Source::Fresh, held, None)));
+    // The first row that fits counts.
+    let table: &[(&str, &[NoHost], Action)] = &[
+        (
+            "first-contact",
+            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
+            Defer,
+        ),
+        ("itself", &[NoHost::NoData], Deliver),
+        ("itself", &[NoHost::Left, NoHost::NxDomain, NoHost::NullMx], Defer),
+        (
+            "enforce/",
+            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
+            Defer,
+        ),
+        ("testing/", &[NoHost::Left], DeliverAndReport),
+        // A bounce as without MTA-STS. A policy that could not be had is reported with a session, and there is none.
+        ("testing/", &[NoHost::NxDomain, NoHost::NoData, NoHost::NullMx], Deliver),
+        (
+            "fetch-error",
+            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
+            DeliverAndReport,
+        ),
+        (
+            "policy-invalid",
+            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
+            DeliverAndReport,
+        ),
+        (
+            "webpki-invalid",
+            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
+            DeliverAndReport,
+        ),
+        (
+            "*",
+            &[NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx],
+            Deliver,
+        ),
+    ];
+    let mut used = vec![0; table.len()];
+    for (name, answer) in &all {
+        for why in [NoHost::Left, NoHost::NxDomain, NoHost::NoData, NoHost::NullMx] {
+            let row = table
+                .iter()
+                .position(|(a, whys, _)| fits(a, name) && whys.contains(&why))
+                .unwrap();
+            used[row] += 1;
+            let got = verdict_without_host(answer, why);
+            assert_eq!(got.action, table[row].2, "{name}, {why:?}: {}", got.sentence);
+            assert_eq!(got.result.is_some(), !got.reason_code.is_empty(), "{name}, {why:?}");
+            let exception = Arc::new(crate::sender::exception::Exception {
+                domain: answer.domain().clone(),
+                until: 1_798_761_599,
+                reason: "ticket 4711".into(),
+            });
+            let exempt = answer.clone().with_exception(Some(exception));
+            assert!(verdict_without_host(&exempt, why).action.delivers(), "{name}, {why:?}");
+        }
+    }
+    assert!(!used.contains(&0), "rows that nothing fits: {used:?}");
+}
+
+#[test]
+fn the_sentence_says_which_contradicts_which() {
+    let answers = answers();
+    let (_, answer) = answers.iter().find(|(name, _)| *name == "enforce/fresh").unwrap();
+    assert_eq!(
+        verdict_without_host(answer, NoHost::NxDomain).sentence,
+        "DNS contradicts the MTA-STS policy of example.com: DNS says that the domain does not exist (NXDOMAIN), the policy \
+         lists MX hosts (mode enforce, id 20260101; listed: mx.example.com, *.example.net); no mail can be delivered now. \
+         Compare with another resolver; if the domain has given up mail, its administrator must withdraw the policy."
+    );
+    let says = |why| verdict_without_host(answer, why).sentence;
+    assert!(says(NoHost::NoData).contains("DNS says that the domain has no MX record (NODATA)"));
+    assert!(says(NoHost::NullMx).contains("DNS says that the domain takes no mail (null MX, RFC 7505)"));
+}
+
+#[test]
 fn strangers_text_stays_on_one_bounded_line() {
     let (_, answer) = answers()
         .into_iter()
         .find(|(name, _)| *name == "enforce/fresh")
         .unwrap();
     let evil = format!("x\r\n250 ok\0\x1b[31m{}", "y".repeat(10_000));
-    let host = Domain::parse("mx.example.com").unwrap();
+    let host = MxName::from_mx("mx.example.com");
     let certificate = CertificateFailure::new(CertificateNotTrusted, evil.clone());
     for seen in [Seen::HandshakeFailed(evil), Seen::Certificate(Err(certificate))] {
         let got = verdict(&answer, &host, &seen);
@@ -284,7 +393,7 @@ fn result_map() {
     let answer = |name: &str| &answers.iter().find(|(n, _)| *n == name).unwrap().1;
     let seen = |name: &str| sights().into_iter().find(|(n, _)| *n == name).unwrap().1;
     let word = |a: &str, host: &str, s: &str| {
-        verdict(answer(a), &Domain::parse(host).unwrap(), &seen(s))
+        verdict(answer(a), &MxName::from_mx(host), &seen(s))
             .result
             .map(ResultType::name)
     };

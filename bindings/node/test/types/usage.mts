@@ -9,11 +9,11 @@ import all, {
   MtaStsError,
   Resolver,
   ResultType,
+  allowsMx,
   checkServerIdentity,
-  failureFromNode,
+  fromNode,
   lookup,
   lookupCached,
-  matchMx,
   recheck,
   verdict,
   verifyCertificate,
@@ -35,7 +35,7 @@ const settings: Settings = {
   log: (line) => console.log(line.toUpperCase()),
 }
 const resolver = new Resolver(settings)
-const options: LookupOptions = { deadline: 5000, signal: AbortSignal.timeout(100) }
+const options: LookupOptions = { timeout: 5000, signal: AbortSignal.timeout(100) }
 const answer: Answer = await resolver.lookup('example.com', options)
 const mode: 'enforce' | 'testing' | 'none' = answer.mode
 const source: Source = answer.source
@@ -65,9 +65,9 @@ console.log(
   result,
   words,
   version,
-  failureFromNode('CERT_HAS_EXPIRED').reason,
-  matchMx(await lookup('example.com'), 'mx.example.com'),
-  verdict(lookupCached('example.com'), 'mx.example.com', { kind: 'no-starttls' }).reasonCode,
+  fromNode('CERT_HAS_EXPIRED').reason,
+  allowsMx(await lookup('example.com'), 'mx.example.com'),
+  verdict(lookupCached('example.com'), 'mx.example.com', { kind: 'starttls-not-offered' }).reasonCode,
   verifyCertificate('mx.example.com', []).result,
   all.version,
   answer.toJSON(),

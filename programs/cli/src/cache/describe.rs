@@ -2,13 +2,14 @@
 
 use serde_json::{Value, json};
 
+use mtasts::cache::contract::{Cache, CacheError};
 use mtasts::cache::entry::Entry;
-use mtasts::cache::store::{Store, StoreError};
+use mtasts::cache::store::Store;
 use mtasts::protocol::calendar;
 use mtasts::protocol::mx::MxPattern;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{Mode, Policy};
-use mtasts::sender::exceptions::Exception;
+use mtasts::sender::exception::Exception;
 use mtasts::sender::refresh;
 use mtasts::sender::settings::Settings;
 
@@ -30,7 +31,7 @@ impl<'a> Described<'a> {
         let entry = store.load(domain).transpose()?;
         Some(Self {
             domain,
-            entry: entry.map_err(|error: StoreError| error.to_string()),
+            entry: entry.map_err(|error: CacheError| error.to_string()),
             exception: settings.exceptions.find(domain, now).map(|exception| &**exception),
             uses_are_noted: store.uses_are_noted().unwrap_or(false),
             now,
@@ -46,8 +47,8 @@ impl<'a> Described<'a> {
     pub(super) fn distance(&self, time: u64) -> String {
         match self.now.checked_sub(time) {
             Some(0) => "now".to_owned(),
-            Some(passed) => format!("{} ago", span(passed)),
-            None => format!("in {}", span(time - self.now)),
+            Some(passed) => format!("{} ago", calendar::span(passed)),
+            None => format!("in {}", calendar::span(time - self.now)),
         }
     }
 
@@ -146,37 +147,5 @@ impl<'a> Described<'a> {
     pub(super) fn enforced(&self) -> bool {
         let policy = self.entry.as_ref().ok().and_then(|entry| entry.live(self.now));
         self.exception.is_none() && policy.is_some_and(|held| held.policy.mode() == Mode::Enforce)
-    }
-}
-
-/// A length of time in words, rounded down: `3 days`, `90 minutes`.
-pub(super) fn span(seconds: u64) -> String {
-    let (count, unit) = match seconds {
-        172_800.. => (seconds / 86_400, "day"),
-        7_200.. => (seconds / 3_600, "hour"),
-        120.. => (seconds / 60, "minute"),
-        _ => (seconds, "second"),
-    };
-    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans() {
-        for (seconds, words) in [
-            (1, "1 second"),
-            (119, "119 seconds"),
-            (120, "2 minutes"),
-            (7_199, "119 minutes"),
-            (7_200, "2 hours"),
-            (172_799, "47 hours"),
-            (172_800, "2 days"),
-            (31_557_600, "365 days"),
-        ] {
-            assert_eq!(span(seconds), words);
-        }
     }
 }

@@ -2,11 +2,13 @@
 
 use clap::Args;
 
-use super::super::output::{json_line, shown};
+use super::super::output::json_line;
 use super::super::{Found, Trouble};
 use super::describe::Described;
 use super::{Lines, open};
+use mtasts::cache::Cache as _;
 use mtasts::protocol::names::Domain;
+use mtasts::protocol::text::for_terminal;
 use mtasts::sender::context::unix_now;
 
 /// The widest column of names; a longer name shifts its own line.
@@ -70,7 +72,7 @@ fn human(width: usize, domain: &Domain, described: &Described<'_>) -> String {
 }
 
 fn row(width: usize, columns: [&str; 6]) -> String {
-    let [domain, mode, fetched, expires, refresh, notes] = columns.map(shown);
+    let [domain, mode, fetched, expires, refresh, notes] = columns.map(for_terminal);
     let line = format!("{domain:width$}  {mode:7}  {fetched:15}  {expires:15}  {refresh:15}  {notes}");
     format!("{}\n", line.trim_end())
 }

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 
 use super::super::{Found, Trouble, input, output};
 use super::open;
+use mtasts::cache::contract::{Cache, WRITE_TURN};
 use mtasts::cache::entry::{Entry, Held};
 use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
@@ -18,7 +19,6 @@ use mtasts::sender::context::unix_now;
 
 /// The id of a pinned policy. No record announces it, so the first lookup after the pin's end fetches.
 const ID: &[u8] = b"pinned";
-const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// Put a policy of your own into the cache, which no fetch replaces until a day.
 ///
@@ -64,7 +64,7 @@ impl Pin {
         let (_, store) = open()?;
         let mode = policy.mode();
         let (held, mut before) = (Arc::new(held), None);
-        let pinned = store.change(&domain, Instant::now() + WRITE_TURN, |stored| {
+        let pinned = store.change(&domain, Instant::now() + WRITE_TURN, &mut |stored| {
             let mut entry = stored.ok().flatten().unwrap_or_else(|| Entry::new(domain.clone()));
             before = entry.live(now).map(|held| held.policy.mode());
             if before != Some(mode) {

@@ -1,19 +1,17 @@
 //! `mtasts cache purge`.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde_json::json;
 
 use super::super::{Found, Trouble, output};
 use super::open;
+use mtasts::cache::contract::{Cache, CacheError, WRITE_TURN};
 use mtasts::cache::entry::Entry;
 use mtasts::cache::store::Store;
 use mtasts::protocol::names::Domain;
 use mtasts::sender::context::unix_now;
-
-/// How long a removal waits for those who write the same entry.
-const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// Remove entries from the cache.
 ///
@@ -38,7 +36,7 @@ pub(crate) struct Purge {
 impl Purge {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let (_, store) = open()?;
-        let trouble = |error: mtasts::cache::store::StoreError| Trouble(error.to_string());
+        let trouble = |error: CacheError| Trouble(error.to_string());
         let (mut removed, mut missing) = (0_usize, Vec::new());
         for domain in &self.domain {
             if store.remove(domain).map_err(trouble)? {
@@ -71,9 +69,9 @@ impl Purge {
 }
 
 /// Removes the entry unless a policy in it counts. A file that cannot be read is another matter.
-fn remove_expired(store: &Store, domain: &Domain, now: u64) -> Result<bool, mtasts::cache::store::StoreError> {
+fn remove_expired(store: &Store, domain: &Domain, now: u64) -> Result<bool, CacheError> {
     let mut gone = false;
-    store.change(domain, Instant::now() + WRITE_TURN, |stored| {
+    store.change(domain, Instant::now() + WRITE_TURN, &mut |stored| {
         let entry = stored.ok()??;
         gone = entry.live(now).is_none();
         gone.then(|| Entry::new(domain.clone()))

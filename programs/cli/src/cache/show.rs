@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::super::output::{self, Mark, Page};
 use super::super::{Found, Trouble};
-use super::describe::{Described, span};
+use super::describe::Described;
 use super::open;
 use mtasts::cache::entry::Entry;
 use mtasts::protocol::calendar;
@@ -114,7 +114,10 @@ fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
             );
         }
         None => {
-            let (fetched, lives) = (described.at(held.fetched), span(u64::from(held.policy.max_age())));
+            let (fetched, lives) = (
+                described.at(held.fetched),
+                calendar::span(u64::from(held.policy.max_age())),
+            );
             page.line(
                 Mark::Plain,
                 &format!(

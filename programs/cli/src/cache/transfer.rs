@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use serde::Deserialize;
@@ -15,14 +15,14 @@ use serde_json::json;
 use super::super::output::{self, json_line};
 use super::super::{Found, Trouble};
 use super::{Lines, open};
+use mtasts::cache::contract::{Cache, CacheError, WRITE_TURN};
 use mtasts::cache::entry::{Entry, MAX_FILE};
-use mtasts::cache::store::{Store, StoreError};
+use mtasts::cache::store::Store;
 use mtasts::protocol::names::Domain;
 use mtasts::sender::context::unix_now;
 
 /// The longest line of a stream, in octets: in JSON an octet of a file takes six at most.
 const MAX_LINE: u64 = 6 * MAX_FILE as u64 + 1024;
-const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// Write all policies of the cache to stdout, for `mtasts cache import` on another server.
 ///
@@ -148,7 +148,7 @@ fn read_line(line: &[u8]) -> Result<Entry, String> {
 }
 
 impl Counts {
-    fn take(&mut self, store: &Store, theirs: Entry) -> Result<(), StoreError> {
+    fn take(&mut self, store: &Store, theirs: Entry) -> Result<(), CacheError> {
         let now = unix_now();
         let pinned = theirs.pinned(now).is_some();
         let Some(entry) = adopted(theirs, now).filter(|_| !pinned) else {
@@ -156,7 +156,7 @@ impl Counts {
             return Ok(());
         };
         let (domain, mut written) = (entry.domain.clone(), false);
-        store.change(&domain, Instant::now() + WRITE_TURN, |stored| {
+        store.change(&domain, Instant::now() + WRITE_TURN, &mut |stored| {
             let ours = stored.ok().flatten();
             let fetched = |entry: &Entry| entry.held.as_ref().map(|held| held.fetched);
             let keep = ours.as_ref().is_some_and(|ours| {

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::lint;
 use crate::output::bytes_as_text;
-use mtasts::protocol::result_type::ResultType;
+use mtasts::protocol::words::ResultType;
 use mtasts::sender::verdict::Action;
 use mtasts_survey::advice;
 use mtasts_survey::judge::{HostJudgement, Judgement, NoRecord, SessionJudgement};

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::pki::{self, Directory, host_with_names};
 use crate::{mtasts, mtasts_with_input, texts, vectors};
+use mtasts_kit::pki::{self, Directory, host_with_names};
 
 /// 2026-06-01.
 const TODAY: &str = "1780272000";

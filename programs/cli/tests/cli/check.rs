@@ -1,7 +1,5 @@
 //! `mtasts check` on the test Internet. Needs root, as the test Internet does.
 
-use std::fs::OpenOptions;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Mutex;
@@ -15,29 +13,16 @@ use crate::mtasts;
 
 /// Runs a test on a test Internet of its own. What does not answer there is given up after two seconds.
 pub(crate) fn on_the_internet(name: &str, test: impl FnOnce(&Lab, &Path) + Send + 'static) {
-    let directory = std::env::temp_dir().join(format!("mtasts-cli-{}-{name}", std::process::id()));
-    let at = directory.clone();
-    // A thread of its own, because its namespaces are for good. Processes that it starts are in them too.
-    let run = move || {
-        lab::isolate(&at).expect("a test Internet");
-        let lab = Lab::start(&at).expect("a test Internet");
-        let mut settings = OpenOptions::new()
-            .append(true)
-            .open("/etc/mtasts/mtasts.toml")
-            .expect("the private /etc");
-        writeln!(settings, "timeout = '2s'").expect("the private /etc");
-        test(&lab, &at.join("cache"));
+    mtasts_kit::on_the_internet_with(name, &[("timeout", "2s")], |internet| {
+        test(&internet.lab, &internet.cache);
         // Whatever was checked: no mail was sent, and nothing was put into the cache.
-        let mail_commands = lab.sessions().into_iter().flat_map(|session| session.commands);
+        let mail_commands = internet.lab.sessions().into_iter().flat_map(|session| session.commands);
         let sent: Vec<_> = mail_commands
             .filter(|line| line.contains("MAIL") || line.contains("RCPT"))
             .collect();
         assert_eq!(sent, Vec::<String>::new());
-        assert_eq!(std::fs::read_dir(at.join("cache")).expect("the cache").count(), 0);
-    };
-    let result = thread::spawn(run).join();
-    let _ = std::fs::remove_dir_all(&directory);
-    result.expect("the test");
+        assert_eq!(std::fs::read_dir(&internet.cache).expect("the cache").count(), 0);
+    });
 }
 
 fn check(domain: &str) -> (i32, Value) {

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::pki::Directory;
 use crate::{Ran, mtasts, mtasts_with_input, texts, vectors};
+use mtasts_kit::pki::Directory;
 
 /// The object on stdout is what the vector expects; a failure also has a sentence, and perhaps a line.
 fn assert_told(ran: &Ran, expected: &Value, about: &Value) {

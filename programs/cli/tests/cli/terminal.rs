@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::pki;
+use mtasts_kit::pki;
 
 /// Runs the command on a terminal, with these variables set. What comes is stdout and stderr as the terminal gets them.
 pub(crate) fn on_a_terminal(arguments: &str, variables: &[(&str, &str)]) -> (i32, String) {

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use crate::pki::{self, Directory};
 use crate::{Ran, command, mtasts, mtasts_with_input};
+use mtasts_kit::pki::{self, Directory};
 
 #[test]
 fn wrong_usage() {

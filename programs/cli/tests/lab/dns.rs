@@ -1,9 +1,9 @@
 //! The DNS of the lab.
 
-use super::client::{Ask, addresses, ask_tcp, ask_udp, records, texts};
 use super::in_lab;
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
+use mtasts_kit::client::{Ask, addresses, ask_tcp, ask_udp, records, texts};
 use std::io::ErrorKind;
 
 #[test]

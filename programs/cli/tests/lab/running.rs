@@ -1,7 +1,7 @@
 //! The lab while it runs: changes, sessions, many at once, and its end.
 
-use super::client::{command, connect, encrypt, get, get_within, mail, reply, texts, trusting};
-use super::{in_lab, tempfile};
+use super::in_lab;
+use mtasts_kit::client::{command, connect, encrypt, get, get_within, mail, reply, texts, trusting};
 use mtasts_lab::{self as lab, Certificate, Change, Https, Lab, Mx, policy_text};
 use std::fs;
 use std::io::{ErrorKind, Write};
@@ -222,7 +222,7 @@ fn two_hundred_at_once_are_served_in_seconds() {
 #[test]
 fn a_lab_starts_fast_and_ends_with_all_its_threads() {
     std::thread::spawn(|| {
-        let directory = tempfile();
+        let directory = std::env::temp_dir().join(format!("mtasts-lab-{}", std::process::id()));
         lab::isolate(&directory).unwrap();
         let begin = Instant::now();
         let lab = Lab::start(&directory).unwrap();

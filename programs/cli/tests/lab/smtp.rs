@@ -1,7 +1,7 @@
 //! The broken MX hosts, octet by octet.
 
-use super::client::{command, connect, reply};
 use super::in_lab;
+use mtasts_kit::client::{command, connect, reply};
 use mtasts_lab::{Change, Mx};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;

@@ -306,17 +306,41 @@ pub(super) fn broken() -> Vec<Entry> {
         new("mx-silent.test")
             .mx_fault(Fault::Silent)
             .defer("the lookup of the MX records gets no answer"),
-        null_mx(),
     ]);
+    entries.extend(denied());
     entries
 }
 
-fn null_mx() -> Entry {
-    let mut entry = Entry::new("nullmx.test")
-        .prefer(&["."])
-        .wrong("null MX: the domain takes no mail (RFC 7505)");
-    entry.expect = Expect::Bounce;
-    entry
+/// The DNS says that a domain takes no mail. Under a policy in force that lists MX hosts one of the two may be forged: the
+/// mail waits. In testing it is bounced as it is without a policy.
+fn denied() -> Vec<Entry> {
+    type Row = (&'static str, fn(Entry) -> Entry, &'static str);
+    let rows: &[Row] = &[
+        (
+            "nullmx",
+            |e| e.prefer(&["."]),
+            "null MX: the domain takes no mail (RFC 7505)",
+        ),
+        (
+            "mxdenied-nxdomain",
+            |e| e.mx_fault(Fault::NxDomain),
+            "the DNS says that the domain does not exist (NXDOMAIN for its MX records)",
+        ),
+        (
+            "mxdenied-nodata",
+            |e| e.mx_fault(Fault::NoData),
+            "the DNS says that the domain has no MX record and no address",
+        ),
+    ];
+    let mut entries = Vec::new();
+    for (name, build, wrong) in rows {
+        let row = |name: &str| build(Entry::new(name)).wrong(wrong);
+        entries.push(row(&format!("{name}.test")).defer("the DNS denies MX hosts that the policy lists"));
+        let mut testing = row(&format!("testing-{name}.test")).twin(Policy::Testing);
+        testing.expect = Expect::Bounce;
+        entries.push(testing);
+    }
+    entries
 }
 
 /// DNSSEC-signed domains with TLSA records, in mode enforce too.

@@ -8,9 +8,9 @@ use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::{Duration, Instant};
 
-/// When the bell rings.
+/// When the timer runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Ring {
+pub(crate) enum WakeUp {
     Never,
     At(Instant),
     Now,
@@ -18,13 +18,13 @@ pub(crate) enum Ring {
 
 /// A descriptor that becomes readable when it is told to. Nobody reads from it.
 #[derive(Debug)]
-pub(crate) struct Bell {
+pub(crate) struct WakeUpTimer {
     /// -1 once it is closed.
     descriptor: AtomicI32,
 }
 
-impl Bell {
-    /// A bell that does not ring.
+impl WakeUpTimer {
+    /// A timer that does not run.
     ///
     /// # Errors
     /// The system gives no descriptor.
@@ -39,17 +39,17 @@ impl Bell {
         })
     }
 
-    /// The descriptor; -1 once the bell is closed.
+    /// The descriptor; -1 once the timer is closed.
     pub(crate) fn descriptor(&self) -> RawFd {
         self.descriptor.load(Ordering::Relaxed)
     }
 
-    /// Sets when it rings; what was set before counts no more, and a bell that rings falls silent.
-    pub(crate) fn set(&self, ring: Ring) {
-        let wait = match ring {
-            Ring::Never => None,
-            Ring::At(time) => Some(time.saturating_duration_since(Instant::now())),
-            Ring::Now => Some(Duration::ZERO),
+    /// Sets when it runs out; what was set before counts no more, and a descriptor that was readable is so no longer.
+    pub(crate) fn set(&self, when: WakeUp) {
+        let wait = match when {
+            WakeUp::Never => None,
+            WakeUp::At(time) => Some(time.saturating_duration_since(Instant::now())),
+            WakeUp::Now => Some(Duration::ZERO),
         };
         // Zero would stop the timer.
         let wait = wait.map_or(Duration::ZERO, |wait| wait.max(Duration::from_nanos(1)));
@@ -72,7 +72,7 @@ impl Bell {
     }
 }
 
-impl Drop for Bell {
+impl Drop for WakeUpTimer {
     fn drop(&mut self) {
         self.close();
     }
@@ -82,10 +82,10 @@ impl Drop for Bell {
 mod tests {
     use super::*;
 
-    /// Whether it rings within so many milliseconds.
-    fn rings(bell: &Bell, within: i32) -> bool {
+    /// Whether it has run out within so many milliseconds.
+    fn is_up(timer: &WakeUpTimer, within: i32) -> bool {
         let mut wait = libc::pollfd {
-            fd: bell.descriptor(),
+            fd: timer.descriptor(),
             events: libc::POLLIN,
             revents: 0,
         };
@@ -94,23 +94,23 @@ mod tests {
     }
 
     #[test]
-    fn it_rings_when_it_is_told_to_and_until_it_is_told_otherwise() {
-        let bell = Bell::new().unwrap();
-        assert!(!rings(&bell, 50), "new");
-        for past in [Ring::Now, Ring::At(Instant::now())] {
-            bell.set(past);
-            assert!(rings(&bell, 5000), "{past:?}");
-            assert!(rings(&bell, 0), "still");
-            bell.set(Ring::Never);
-            assert!(!rings(&bell, 50), "silent again");
+    fn it_runs_out_when_it_is_told_to_and_until_it_is_told_otherwise() {
+        let timer = WakeUpTimer::new().unwrap();
+        assert!(!is_up(&timer, 50), "new");
+        for past in [WakeUp::Now, WakeUp::At(Instant::now())] {
+            timer.set(past);
+            assert!(is_up(&timer, 5000), "{past:?}");
+            assert!(is_up(&timer, 0), "still");
+            timer.set(WakeUp::Never);
+            assert!(!is_up(&timer, 50), "silent again");
         }
         let time = Instant::now() + Duration::from_millis(200);
-        bell.set(Ring::At(time));
-        assert!(!rings(&bell, 0));
-        assert!(rings(&bell, 5000));
+        timer.set(WakeUp::At(time));
+        assert!(!is_up(&timer, 0));
+        assert!(is_up(&timer, 5000));
         assert!(Instant::now() >= time);
-        bell.set(Ring::Now);
-        bell.set(Ring::At(Instant::now() + Duration::from_secs(3600)));
-        assert!(!rings(&bell, 50), "the last word counts");
+        timer.set(WakeUp::Now);
+        timer.set(WakeUp::At(Instant::now() + Duration::from_secs(3600)));
+        assert!(!is_up(&timer, 50), "the last word counts");
     }
 }

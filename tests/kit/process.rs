@@ -1,14 +1,91 @@
-//! What `/proc` tells of a process.
+//! Child processes, and what `/proc` tells of a process.
 
 use std::fs;
+use std::io::Error;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A child of this process. It is killed when it is forgotten.
+pub struct Child(pub i32);
+
+impl Child {
+    /// Forks. A panic in the child is reported and is its failure; it never returns to the test harness.
+    pub fn start(work: impl FnOnce()) -> Self {
+        // SAFETY: the child uses the library, which is made for that, and leaves by _exit.
+        match unsafe { libc::fork() } {
+            -1 => panic!("fork: {}", Error::last_os_error()),
+            0 => {
+                let done = catch_unwind(AssertUnwindSafe(work));
+                if let Err(panic) = &done {
+                    let text = panic.downcast_ref::<String>().map(String::as_str);
+                    let text = text.or_else(|| panic.downcast_ref().copied()).unwrap_or("a panic");
+                    // SAFETY: a buffer of ours. The harness keeps what is printed in a memory that ends with us.
+                    unsafe { libc::write(2, text.as_ptr().cast(), text.len()) };
+                }
+                // SAFETY: leaves without the destructors of the parent.
+                unsafe { libc::_exit(i32::from(done.is_err())) }
+            }
+            child => Self(child),
+        }
+    }
+
+    /// Waits until it has ended, without a failure, within this time.
+    pub fn ends_well(self, patience: Duration) {
+        let (end, mut status) = (Instant::now() + patience, 0);
+        // SAFETY: our own child and a valid place for its status.
+        while unsafe { libc::waitpid(self.0, &raw mut status, libc::WNOHANG) } == 0 {
+            assert!(Instant::now() < end, "the child hangs");
+            thread::sleep(Duration::from_millis(1));
+        }
+        std::mem::forget(self);
+        assert_eq!(status, 0, "the child failed");
+    }
+
+    /// The helper of root that this child has forked, once it has become the ordinary user.
+    pub fn helper(&self) -> i32 {
+        let mut helper = None;
+        until("a helper", || {
+            helper = children(self.0).into_iter().find(|pid| uid(*pid) == Some(crate::USER));
+            helper.is_some()
+        });
+        helper.unwrap()
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // SAFETY: our own child, that nobody else has waited for.
+        unsafe {
+            libc::kill(self.0, libc::SIGKILL);
+            libc::waitpid(self.0, std::ptr::null_mut(), 0);
+        }
+    }
+}
+
+/// Sends a signal to a process of this test that is there.
+pub fn signal(pid: i32, signal: i32) {
+    // SAFETY: a process of this test, which nobody has waited for.
+    let sent = unsafe { libc::kill(pid, signal) };
+    assert_eq!(sent, 0, "{}", Error::last_os_error());
+}
+
+/// Waits for something that must come soon.
+pub fn until(what: &str, mut comes: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(15);
+    while !comes() {
+        assert!(Instant::now() < end, "{what}: it does not come");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
 
 fn at(pid: i32, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/{pid}/{name}"))
 }
 
 /// A line of its status.
-pub(crate) fn status(pid: i32, name: &str) -> Option<String> {
+pub fn status(pid: i32, name: &str) -> Option<String> {
     let status = fs::read_to_string(at(pid, "status")).ok()?;
     let value = status
         .lines()
@@ -17,7 +94,7 @@ pub(crate) fn status(pid: i32, name: &str) -> Option<String> {
 }
 
 /// Its real user.
-pub(crate) fn uid(pid: i32) -> Option<u32> {
+pub fn uid(pid: i32) -> Option<u32> {
     status(pid, "Uid")?.split(' ').next()?.parse().ok()
 }
 
@@ -30,7 +107,7 @@ fn stat(pid: i32, number: usize) -> Option<String> {
 }
 
 /// `T` for one that is stopped.
-pub(crate) fn state(pid: i32) -> Option<String> {
+pub fn state(pid: i32) -> Option<String> {
     stat(pid, 3)
 }
 
@@ -43,7 +120,7 @@ fn all() -> Vec<i32> {
 }
 
 /// The children of a process.
-pub(crate) fn children(parent: i32) -> Vec<i32> {
+pub fn children(parent: i32) -> Vec<i32> {
     let parent = parent.to_string();
     let mut all = all();
     all.retain(|pid| stat(*pid, 4).as_ref() == Some(&parent));
@@ -51,7 +128,7 @@ pub(crate) fn children(parent: i32) -> Vec<i32> {
 }
 
 /// The processes of a group.
-pub(crate) fn group(leader: i32) -> Vec<i32> {
+pub fn group(leader: i32) -> Vec<i32> {
     let leader = leader.to_string();
     let mut all = all();
     all.retain(|pid| stat(*pid, 5).as_ref() == Some(&leader));
@@ -59,7 +136,7 @@ pub(crate) fn group(leader: i32) -> Vec<i32> {
 }
 
 /// All that root's helper must be, and must not have of its parent.
-pub(crate) fn is_bare(pid: i32, uid: u32, gid: u32) {
+pub fn is_bare(pid: i32, uid: u32, gid: u32) {
     let told = fs::read_to_string(at(pid, "status")).unwrap();
     let four = |id: u32| [id.to_string(), id.to_string(), id.to_string(), id.to_string()].join(" ");
     let is = |name: &str, value: &str| assert_eq!(status(pid, name).as_deref(), Some(value), "{name}:\n{told}");

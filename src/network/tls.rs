@@ -1,5 +1,6 @@
-//! How a policy host proves who it is: TLS 1.2 or later, and the same certificate check that MX hosts get.
+//! TLS as a client speaks it: version 1.2 or later, and a certificate check of ours in place of rustls's.
 
+use std::fmt;
 use std::sync::Arc;
 
 use rustls::client::Resumption;
@@ -9,17 +10,23 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use crate::network::roots::Roots;
-use crate::protocol::certificate::{CertificateFailure, check_chain};
-use crate::protocol::names::Domain;
+use crate::protocol::certificate::CertificateFailure;
 
-/// The configuration for one fetch from one host. Nothing of it outlives the fetch: policy hosts are asked days apart,
-/// so that resuming a session would never help (and would carry keys across a fork).
-pub(super) fn config(host: Domain, roots: Arc<Roots>) -> Result<ClientConfig, Error> {
+/// What a certificate chain is worth: DER, the server's own certificate first, at this time.
+pub type Judge = dyn Fn(&[&[u8]], UnixTime) -> Result<(), CertificateFailure> + Send + Sync;
+
+/// The configuration for one connection, on which `judge` alone says whether the server's certificate is good. Nothing of
+/// it outlives the connection: servers are asked days apart, so that resuming a session would never help (and would carry
+/// keys across a fork).
+///
+/// # Errors
+/// rustls refuses the versions of TLS.
+pub fn config(
+    judge: impl Fn(&[&[u8]], UnixTime) -> Result<(), CertificateFailure> + Send + Sync + 'static,
+) -> Result<ClientConfig, Error> {
     let provider = Arc::new(ring::default_provider());
     let check = Check {
-        host,
-        roots,
+        judge: Box::new(judge),
         provider: Arc::clone(&provider),
     };
     let mut config = ClientConfig::builder_with_provider(provider)
@@ -32,7 +39,7 @@ pub(super) fn config(host: Domain, roots: Arc<Roots>) -> Result<ClientConfig, Er
 }
 
 /// What our own check found wrong with the certificate, if that is what made the handshake fail.
-pub(super) fn certificate_failure(error: &Error) -> Option<String> {
+pub(crate) fn certificate_failure(error: &Error) -> Option<String> {
     match error {
         Error::InvalidCertificate(CertificateError::Other(OtherError(error))) => {
             let failure = error.downcast_ref::<CertificateFailure>();
@@ -44,18 +51,21 @@ pub(super) fn certificate_failure(error: &Error) -> Option<String> {
     }
 }
 
-/// The certificate check of this library in rustls's place for one. rustls has the same library underneath (webpki),
-/// but there is to be one set of rules, one bound on hostile chains and one set of words for both kinds of hosts.
-#[derive(Debug)]
+/// A certificate check of ours in rustls's place for one. rustls has the same library underneath (webpki), but there is to
+/// be one set of rules, one bound on hostile chains and one set of words for all kinds of hosts.
 struct Check {
-    host: Domain,
-    roots: Arc<Roots>,
+    judge: Box<Judge>,
     provider: Arc<CryptoProvider>,
 }
 
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Check")
+    }
+}
+
 impl ServerCertVerifier for Check {
-    /// The reference identity is the name of the policy host and nothing that DNS said on the way to its address
-    /// (RFC 8461 3.3, RFC 9525 6.1.1), so the name that rustls holds is not looked at.
+    /// The name that rustls holds is not looked at: which one counts is the judge's to know.
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,
@@ -65,7 +75,7 @@ impl ServerCertVerifier for Check {
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
         let chain: Vec<&[u8]> = std::iter::once(leaf).chain(others).map(AsRef::as_ref).collect();
-        match check_chain(&chain, &self.host, &self.roots, now) {
+        match (self.judge)(&chain, now) {
             Ok(()) => Ok(ServerCertVerified::assertion()),
             Err(failure) => Err(CertificateError::Other(OtherError(Arc::new(failure))).into()),
         }

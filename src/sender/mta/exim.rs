@@ -1,11 +1,17 @@
-//! The list for Exim's `ignore_target_hosts`: everything but what the patterns allow.
+//! A policy in the words of Exim: the list for `ignore_target_hosts` (everything but what the patterns allow), the refusal
+//! of a certificate, and sentences of the characters that Exim may be given.
 //!
 //! Exim goes through the list once for each address of each MX host, and all of it stays in memory until the process
 //! ends: some copies of the text, and each item that begins with `^`, compiled anew. So there are few items, and the
 //! list of a large policy has room for the hosts alone that the domain has.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::protocol::certificate;
 use crate::protocol::names::{Domain, is_ipv4};
 use crate::protocol::policy::Policy;
+use crate::sender::notice::{Notice, Token};
 
 /// The longest item, in octets. What PCRE makes of it is at most two and a half times as large, and more than 64 KiB are
 /// too many for it: Exim would end with a panic.
@@ -13,15 +19,20 @@ const ITEM: usize = 16 << 10;
 /// The longest list of hosts, in octets: nobody has use for more of them than fit.
 const HOSTS: usize = 2048;
 
+/// What Exim's `${base64:$tls_out_peercert}` gives where there is no certificate.
+const NO_CERTIFICATE: &str = "dGxzX291dF9wZWVyY2VydA==";
+/// The transports that enforce have this in their name.
+const ENFORCING: &str = "mtasts";
+
 /// The list of all patterns.
-pub(super) fn of_patterns(policy: &Policy) -> String {
+pub(crate) fn of_patterns(policy: &Policy) -> String {
     let pattern = |text: &str| (!is_ipv4(text.trim_start_matches("*."))).then(|| expression(text));
     list(policy.mx().filter_map(|mx| pattern(mx.as_str())))
 }
 
 /// The list of those of the domain's MX hosts that the policy allows. `hosts` are separated by spaces or semicolons; a
 /// domain without any is its own (RFC 5321 5.1).
-pub(super) fn of_hosts(policy: &Policy, domain: &Domain, hosts: &str) -> String {
+pub(crate) fn of_hosts(policy: &Policy, domain: &Domain, hosts: &str) -> String {
     let hosts = hosts.split([';', ' ', '\n']).filter(|host| !host.is_empty());
     let named: Vec<&str> = hosts.collect();
     let named = if named.is_empty() { vec![domain.as_str()] } else { named };
@@ -40,7 +51,7 @@ pub(super) fn of_hosts(policy: &Policy, domain: &Domain, hosts: &str) -> String 
 }
 
 /// Whether a list costs Exim more than it is worth where there are many MX hosts.
-pub(super) const fn is_large(list: &str) -> bool {
+pub(crate) const fn is_large(list: &str) -> bool {
     list.len() > HOSTS + 64
 }
 
@@ -68,6 +79,60 @@ fn list(expressions: impl Iterator<Item = String>) -> String {
 fn expression(name: &str) -> String {
     let (label, name) = name.strip_prefix("*.").map_or(("", name), |name| ("[^.]+[.]", name));
     format!("{label}{}", name.replace('.', "[.]"))
+}
+
+/// Why the certificate of a host is refused, or nothing. `facts` are `name=value` pairs: `transport=`, `tlsa=` and `cert=` count.
+pub(crate) fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
+    let fact = |name: &str| {
+        facts
+            .split(' ')
+            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
+    };
+    if !fact("transport").is_some_and(|transport| transport.contains(ENFORCING)) {
+        return None;
+    }
+    if fact("tlsa").is_some_and(|usage| !usage.is_empty() && usage != "0") {
+        return None;
+    }
+    // Without a certificate Exim's own check refuses.
+    let der = fact("cert").filter(|text| !text.is_empty() && *text != NO_CERTIFICATE)?;
+    let has_name = STANDARD.decode(der).is_ok_and(|der| certificate::has_dns_name(&der));
+    // `$host` is the target where the MX host is a CNAME, so which name it must be is left to Exim's own check: it falls
+    // back to the common name only where there is no DNS name at all.
+    let who = |text: &str| Domain::parse(text).map_or_else(|_| "the host".to_owned(), |name| name.to_string());
+    (!has_name).then(|| {
+        let sentence = format!(
+            "the certificate of {} has no DNS name in its subjectAltName, which the MTA-STS policy of {} requires. The \
+             host's administrator must install a certificate that has the host's name there.",
+            who(host),
+            who(domain)
+        );
+        Notice::new(Token::CertificateHostMismatch, sentence).to_string()
+    })
+}
+
+/// The octets of which all is made that Exim gets: printable ASCII, without those that quote or expand anything anywhere
+/// in Exim's language. `$` is the end of a regular expression: what we yield is not expanded again.
+pub(crate) const fn may_be_yielded(octet: u8) -> bool {
+    matches!(octet, b' '..=b'~') && !matches!(octet, b'\\' | b'`' | b'{' | b'}')
+}
+
+/// A sentence of such octets, with a question mark in place of each other character.
+pub(crate) fn plain(text: &str) -> String {
+    let plain = |c: char| u8::try_from(c).is_ok_and(may_be_yielded);
+    text.chars().map(|c| if plain(c) { c } else { '?' }).collect()
+}
+
+/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: what would quote or expand has a look-alike.
+pub(crate) fn quoted(text: &str) -> String {
+    let look_alike = |c: char| match c {
+        '"' | '`' => '\'',
+        '\\' => '/',
+        '{' => '(',
+        '}' => ')',
+        other => other,
+    };
+    format!("\"{}\"", plain(&text.chars().map(look_alike).collect::<String>()))
 }
 
 #[cfg(test)]
@@ -131,5 +196,20 @@ mod tests {
         let many: String = (0..900).map(|n| format!("h{n}.wild.test;")).collect();
         let list = hosts(&many);
         assert!(!is_large(&list) && list.matches('|').count() > 80, "{}", list.len());
+    }
+
+    #[test]
+    fn a_refusal_only_where_this_transport_enforces_and_dane_does_not() {
+        let refuses = |facts: &str| refusal("ok.test", "mx.ok.test", facts).is_some();
+        assert!(refuses("cv=1 tlsa=0 transport=remote_smtp_mtasts cert=AAAA"));
+        assert!(!refuses("cv=1 tlsa=0 transport=remote_smtp cert=AAAA"));
+        assert!(!refuses("cv=1 tlsa=8 transport=remote_smtp_mtasts cert=AAAA"));
+        assert!(!refuses("transport=remote_smtp_mtasts cert=dGxzX291dF9wZWVyY2VydA=="));
+        assert!(!refuses("transport=remote_smtp_mtasts cert="));
+    }
+
+    #[test]
+    fn a_sentence_has_no_character_that_quotes_or_expands() {
+        assert_eq!(quoted("a \"b\" \\c ${d} `e`\n\u{e9}\0"), "\"a 'b' /c $(d) 'e'???\"");
     }
 }

@@ -1,7 +1,5 @@
 //! A name server on real sockets that says whatever a test wants it to say.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
-
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -31,6 +29,7 @@ pub struct Reply {
     answers: Vec<Record>,
     authorities: Vec<Record>,
     truncated: bool,
+    authentic: bool,
     wrong_id: bool,
     raw: Option<Vec<u8>>,
 }
@@ -93,6 +92,14 @@ impl Reply {
     /// The records, then how the chain ends.
     pub fn after(self, answers: Vec<Record>) -> Self {
         Self { answers, ..self }
+    }
+
+    /// As a name server says it that has validated the answer.
+    pub fn authentic(self) -> Self {
+        Self {
+            authentic: true,
+            ..self
+        }
     }
 
     pub fn with_wrong_id(self) -> Self {
@@ -219,6 +226,7 @@ impl Zone {
         let mut message = Message::response(id, OpCode::Query);
         message.metadata.response_code = reply.code?;
         message.metadata.truncation = reply.truncated && !tcp;
+        message.metadata.authentic_data = reply.authentic;
         message.metadata.recursion_desired = true;
         message.metadata.recursion_available = true;
         message.add_query(question.clone());

@@ -1,7 +1,5 @@
 //! Policy hosts on real sockets, on port 443 of a network that nobody else has.
 
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsRawFd;

@@ -12,20 +12,20 @@ const ECDSA_SHA256: &[u8] = b"\x30\x0a\x06\x08\x2a\x86\x48\xce\x3d\x04\x03\x02";
 const RSA_SHA256: &[u8] = b"\x30\x0d\x06\x09\x2a\x86\x48\x86\xf7\x0d\x01\x01\x0b\x05\x00";
 
 /// A chain and the roots to check it with.
-pub(crate) struct Worst {
-    pub(crate) what: String,
-    pub(crate) chain: Vec<Vec<u8>>,
-    pub(crate) roots: Roots,
+pub struct Worst {
+    pub what: String,
+    pub chain: Vec<Vec<u8>>,
+    pub roots: Roots,
 }
 
 impl Worst {
-    pub(crate) fn octets(&self) -> usize {
+    pub fn octets(&self) -> usize {
         self.chain.iter().map(Vec::len).sum()
     }
 }
 
 /// All of them, for the host `mx1.example.com`.
-pub(crate) fn chains() -> Vec<Worst> {
+pub fn chains() -> Vec<Worst> {
     let made = |what: &str, chain: Vec<Vec<u8>>, known: &Authority| Worst {
         what: what.to_owned(),
         chain,

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Enough for everything that answers at all.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How to ask.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ask {
+pub enum Ask {
     Plainly,
     WithAd,
     WithDo,
@@ -36,7 +36,7 @@ fn question(name: &str, kind: RecordType, ask: Ask) -> Vec<u8> {
 }
 
 /// One question over UDP.
-pub(crate) fn ask_udp(name: &str, kind: RecordType, ask: Ask) -> io::Result<Message> {
+pub fn ask_udp(name: &str, kind: RecordType, ask: Ask) -> io::Result<Message> {
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.set_read_timeout(Some(PATIENCE))?;
     socket.send_to(&question(name, kind, ask), (DNS_ADDRESS, 53))?;
@@ -46,7 +46,7 @@ pub(crate) fn ask_udp(name: &str, kind: RecordType, ask: Ask) -> io::Result<Mess
 }
 
 /// One question over TCP.
-pub(crate) fn ask_tcp(name: &str, kind: RecordType) -> io::Result<Message> {
+pub fn ask_tcp(name: &str, kind: RecordType) -> io::Result<Message> {
     let mut stream = TcpStream::connect((DNS_ADDRESS, 53))?;
     stream.set_read_timeout(Some(PATIENCE))?;
     let question = question(name, kind, Ask::Plainly);
@@ -60,7 +60,7 @@ pub(crate) fn ask_tcp(name: &str, kind: RecordType) -> io::Result<Message> {
 }
 
 /// The data of one type, in order; over TCP if it must be.
-pub(crate) fn records(name: &str, kind: RecordType) -> io::Result<Vec<RData>> {
+pub fn records(name: &str, kind: RecordType) -> io::Result<Vec<RData>> {
     let mut message = ask_udp(name, kind, Ask::Plainly)?;
     if message.metadata.truncation {
         message = ask_tcp(name, kind)?;
@@ -78,7 +78,7 @@ pub(crate) fn records(name: &str, kind: RecordType) -> io::Result<Vec<RData>> {
 }
 
 /// The texts of the TXT records of a name, strings joined.
-pub(crate) fn texts(name: &str) -> io::Result<Vec<Vec<u8>>> {
+pub fn texts(name: &str) -> io::Result<Vec<Vec<u8>>> {
     let join = |data: &RData| match data {
         RData::TXT(txt) => txt.txt_data.concat(),
         _ => vec![],
@@ -87,7 +87,7 @@ pub(crate) fn texts(name: &str) -> io::Result<Vec<Vec<u8>>> {
 }
 
 /// IPv6 first, as most would.
-pub(crate) fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
+pub fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
     let mut all = records(name, RecordType::AAAA)?;
     all.extend(records(name, RecordType::A)?);
     let address = |data: RData| match data {
@@ -99,7 +99,7 @@ pub(crate) fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
 }
 
 /// The first of the addresses that accepts a connection.
-pub(crate) fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
+pub fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
     connect_within(PATIENCE, name, port)
 }
 
@@ -118,7 +118,7 @@ fn connect_within(patience: Duration, name: &str, port: u16) -> io::Result<TcpSt
 }
 
 /// A TLS client that trusts the lab.
-pub(crate) fn trusting(lab: &Lab) -> Arc<ClientConfig> {
+pub fn trusting(lab: &Lab) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots
         .add(rustls::pki_types::CertificateDer::from_pem_file(lab.ca_file()).unwrap())
@@ -131,7 +131,7 @@ pub(crate) fn trusting(lab: &Lab) -> Arc<ClientConfig> {
 }
 
 /// The handshake, verified against `name`.
-pub(crate) fn encrypt(
+pub fn encrypt(
     config: &Arc<ClientConfig>,
     name: &str,
     mut stream: TcpStream,
@@ -146,14 +146,14 @@ pub(crate) fn encrypt(
 
 /// What an HTTPS GET brings: all octets until the end of the answer or of our patience.
 #[derive(Debug)]
-pub(crate) struct Answer {
-    pub(crate) status: u16,
-    pub(crate) head: String,
-    pub(crate) body: Vec<u8>,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: Vec<u8>,
 }
 
 impl Answer {
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let fields = self.head.lines().filter_map(|line| line.split_once(':'));
         fields
             .into_iter()
@@ -162,7 +162,7 @@ impl Answer {
     }
 
     /// The body, if it is all there.
-    pub(crate) fn complete_body(&self) -> Option<Vec<u8>> {
+    pub fn complete_body(&self) -> Option<Vec<u8>> {
         if self.header("Transfer-Encoding") == Some("chunked") {
             return unchunk(&self.body);
         }
@@ -188,12 +188,12 @@ fn unchunk(mut octets: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// GET of a path from a policy host.
-pub(crate) fn get(config: &Arc<ClientConfig>, host: &str, path: &str, fields: &str) -> io::Result<Answer> {
+pub fn get(config: &Arc<ClientConfig>, host: &str, path: &str, fields: &str) -> io::Result<Answer> {
     get_within(PATIENCE, config, host, path, fields)
 }
 
 /// The same with so much patience for each step.
-pub(crate) fn get_within(
+pub fn get_within(
     patience: Duration,
     config: &Arc<ClientConfig>,
     host: &str,
@@ -241,13 +241,13 @@ fn answer(octets: &[u8]) -> Option<Answer> {
 
 /// A reply of an SMTP server: its code and its lines.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) code: u16,
-    pub(crate) lines: Vec<String>,
+pub struct Reply {
+    pub code: u16,
+    pub lines: Vec<String>,
 }
 
 /// Reads one reply, octet by octet so that nothing behind it is taken.
-pub(crate) fn reply(stream: &mut impl Read) -> io::Result<Reply> {
+pub fn reply(stream: &mut impl Read) -> io::Result<Reply> {
     let mut lines = vec![];
     loop {
         let mut line = vec![];
@@ -269,13 +269,13 @@ pub(crate) fn reply(stream: &mut impl Read) -> io::Result<Reply> {
 }
 
 /// Sends a command and reads its reply.
-pub(crate) fn command(stream: &mut (impl Read + Write), line: &str) -> io::Result<Reply> {
+pub fn command(stream: &mut (impl Read + Write), line: &str) -> io::Result<Reply> {
     stream.write_all(format!("{line}\r\n").as_bytes())?;
     reply(stream)
 }
 
 /// Sends one mail over a session that has said EHLO.
-pub(crate) fn mail(stream: &mut (impl Read + Write), recipient: &str) -> io::Result<()> {
+pub fn mail(stream: &mut (impl Read + Write), recipient: &str) -> io::Result<()> {
     for (line, code) in [
         ("MAIL FROM:<sender@sender.test>", 250),
         (&format!("RCPT TO:<{recipient}>"), 250),

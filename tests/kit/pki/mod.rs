@@ -1,6 +1,6 @@
 //! Certificates for tests: authorities, the certificates they issue, and what only `openssl` is willing to make.
 
-pub(crate) mod worst;
+pub mod worst;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,25 +12,25 @@ use rcgen::{
     Issuer, KeyPair, KeyUsagePurpose, date_time_ymd,
 };
 
-pub(crate) type Authority = CertifiedIssuer<'static, KeyPair>;
+pub type Authority = CertifiedIssuer<'static, KeyPair>;
 
 /// A certificate of a host with its key.
-pub(crate) struct Host {
-    pub(crate) der: Vec<u8>,
-    pub(crate) key_pem: String,
+pub struct Host {
+    pub der: Vec<u8>,
+    pub key_pem: String,
 }
 
 /// A root.
-pub(crate) fn root(name: &str) -> Authority {
+pub fn root(name: &str) -> Authority {
     CertifiedIssuer::self_signed(authority_params(name), key()).expect("a root")
 }
 
 /// An intermediate CA, after `change`.
-pub(crate) fn intermediate(name: &str, issuer: &Authority, change: impl FnOnce(&mut CertificateParams)) -> Authority {
+pub fn intermediate(name: &str, issuer: &Authority, change: impl FnOnce(&mut CertificateParams)) -> Authority {
     intermediate_with_key(name, key(), issuer, change)
 }
 
-pub(crate) fn intermediate_with_key(
+pub fn intermediate_with_key(
     name: &str,
     key: KeyPair,
     issuer: &Authority,
@@ -42,7 +42,7 @@ pub(crate) fn intermediate_with_key(
 }
 
 /// A host's certificate for DNS names, after `change`.
-pub(crate) fn host(names: &[&str], issuer: &Issuer<'_, KeyPair>, change: impl FnOnce(&mut CertificateParams)) -> Host {
+pub fn host(names: &[&str], issuer: &Issuer<'_, KeyPair>, change: impl FnOnce(&mut CertificateParams)) -> Host {
     let mut params = host_params(names);
     change(&mut params);
     let key = key();
@@ -64,7 +64,7 @@ fn der_length(length: usize) -> Vec<u8> {
 }
 
 /// The DNS names of a certificate, as the bytes they are: rcgen would not write all of them.
-pub(crate) fn host_with_names(
+pub fn host_with_names(
     issuer: &Authority,
     names: &[&[u8]],
     addresses: &[IpAddr],
@@ -98,7 +98,7 @@ pub(crate) fn host_with_names(
 }
 
 /// A host's certificate that nobody else has signed.
-pub(crate) fn self_signed_host(names: &[&str]) -> Host {
+pub fn self_signed_host(names: &[&str]) -> Host {
     let key = key();
     let der = host_params(names)
         .self_signed(&key)
@@ -111,7 +111,7 @@ pub(crate) fn self_signed_host(names: &[&str]) -> Host {
     }
 }
 
-pub(crate) fn authority_params(name: &str) -> CertificateParams {
+pub fn authority_params(name: &str) -> CertificateParams {
     let mut params = host_params(&[]);
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -121,7 +121,7 @@ pub(crate) fn authority_params(name: &str) -> CertificateParams {
 }
 
 /// Valid from 2000 to 2100, without a common name.
-pub(crate) fn host_params(names: &[&str]) -> CertificateParams {
+pub fn host_params(names: &[&str]) -> CertificateParams {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let mut params = CertificateParams::new(names).expect("names");
     params.distinguished_name = rcgen::DistinguishedName::new();
@@ -133,52 +133,52 @@ pub(crate) fn host_params(names: &[&str]) -> CertificateParams {
     params
 }
 
-pub(crate) fn key() -> KeyPair {
+pub fn key() -> KeyPair {
     KeyPair::generate().expect("a key")
 }
 
-pub(crate) fn roots(authorities: &[&Authority]) -> Roots {
+pub fn roots(authorities: &[&Authority]) -> Roots {
     let pem: String = authorities.iter().map(|authority| authority.pem()).collect();
     Roots::from_pem(pem.as_bytes()).expect("roots")
 }
 
 /// A directory of its own for a test, gone at its end.
-pub(crate) struct Directory(PathBuf);
+pub struct Directory(PathBuf);
 
 impl Directory {
-    pub(crate) fn new(name: &str) -> Self {
+    pub fn new(name: &str) -> Self {
         let path = std::env::temp_dir().join(format!("mtasts-pki-{}-{name}", std::process::id()));
         std::fs::create_dir(&path).expect("a new directory");
         Self(path)
     }
 
-    pub(crate) fn root(&self) -> &Path {
+    pub fn root(&self) -> &Path {
         &self.0
     }
 
-    pub(crate) fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         std::fs::write(&path, content).expect("a new file");
         path
     }
 
-    pub(crate) fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).expect("a file")
     }
 
     /// The certificates of a PEM file, in DER.
-    pub(crate) fn read_der(&self, name: &str) -> Vec<u8> {
+    pub fn read_der(&self, name: &str) -> Vec<u8> {
         let pem = rustls_pki_types::pem::PemObject::from_pem_file(self.path(name));
         let der: rustls_pki_types::CertificateDer<'_> = pem.expect("a certificate");
         der.to_vec()
     }
 
     /// Runs `openssl` here.
-    pub(crate) fn openssl(&self, arguments: &[&str]) {
+    pub fn openssl(&self, arguments: &[&str]) {
         let output = command("openssl", "openssl", &self.0)
             .args(arguments)
             .output()
@@ -191,7 +191,7 @@ impl Directory {
     }
 
     /// An RSA key, which rcgen does not make.
-    pub(crate) fn rsa_key(&self, bits: u32) -> KeyPair {
+    pub fn rsa_key(&self, bits: u32) -> KeyPair {
         let name = format!("rsa-{bits}.key");
         self.openssl(&[
             "genpkey",
@@ -213,7 +213,7 @@ impl Drop for Directory {
 }
 
 /// A program that a test cannot do without.
-pub(crate) fn command(program: &str, debian_package: &str, directory: &Path) -> Command {
+pub fn command(program: &str, debian_package: &str, directory: &Path) -> Command {
     let found = std::env::var_os("PATH")
         .is_some_and(|path| std::env::split_paths(&path).any(|directory| directory.join(program).is_file()));
     assert!(found, "{program} is missing: apt-get install {debian_package}");

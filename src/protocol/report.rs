@@ -1,0 +1,53 @@
+//! What a TLS report counts (RFC 8460 4): plain data, one event for one session with an MX host.
+
+use std::net::IpAddr;
+
+use crate::protocol::mx_name::MxName;
+use crate::protocol::names::Domain;
+use crate::protocol::text::Line;
+use crate::protocol::words::ResultType;
+
+/// The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
+/// libtlsrpt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(i32)]
+pub enum PolicyType {
+    /// An MTA-STS policy. Its text is empty if the domain announces one that could not be fetched (D-24).
+    Sts = 2,
+    /// The domain has no policy, or one of mode none.
+    NoPolicyFound = 9,
+}
+
+impl PolicyType {
+    /// The name as it stands in a report.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sts => "sts",
+            Self::NoPolicyFound => "no-policy-found",
+        }
+    }
+}
+
+/// One session with one MX host: a success or a failure.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReportEvent {
+    /// The policy that the session is counted under.
+    pub policy_type: PolicyType,
+    /// The recipient's domain (`policy-domain`).
+    pub domain: Domain,
+    /// The lines of the policy as the policy host sent them (`policy-string`, RFC 8460 4.5). A stranger wrote them.
+    pub policy_lines: Vec<String>,
+    /// The MX patterns of the policy (`mx-host`).
+    pub patterns: Vec<String>,
+    /// The MX host (`receiving-mx-hostname`).
+    pub host: MxName,
+    /// Its address, if a connection was made (`receiving-ip`).
+    pub address: Option<IpAddr>,
+    /// The address that the connection came from (`sending-mta-ip`).
+    pub local_address: Option<IpAddr>,
+    /// What failed, or nothing for a success (`result-type`).
+    pub result: Option<ResultType>,
+    /// The `failure-reason-code`; empty for a success.
+    pub reason_code: Line,
+}

@@ -1,0 +1,21 @@
+//! Every domain of the test Internet through the smallest MTA that there is: `tests/kit/toy.rs`. The others stand beside
+//! their programs: `tests/exim/table.rs`, `tests/capi/table.rs`, `bindings/haraka/test/real/table.test.js`,
+//! `bindings/python/tests/test_delivery.py`.
+
+use std::process::Command;
+
+use mtasts_kit::{command::built, drivers, on_the_internet_with};
+use mtasts_lab::judge::Rules;
+
+#[test]
+fn a_toy_mta_obeys() {
+    // While there is the other Internet.
+    let toy = built("mtasts-kit", "toy", &[]);
+    on_the_internet_with("toy", &[("timeout", "3s")], move |internet| {
+        let rules = Rules {
+            results: true,
+            ..Rules::default()
+        };
+        drivers::every_domain(&internet.lab, &mut Command::new(toy), &rules);
+    });
+}
