@@ -8,9 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{Held, TxtSeen};
+use mtasts::protocol::certificate::check_chain;
+use mtasts::protocol::record::Record;
 use mtasts::sender::context::unix_now;
-use mtasts::{Domain, Entry, Policy, Record, check_chain};
+use mtasts::{Domain, Policy};
 use mtasts_kit::pki;
 use rustls_pki_types::{CertificateDer, UnixTime};
 use webpki::{EndEntityCert, KeyUsage};

@@ -1,4 +1,79 @@
 //! MTA-STS (RFC 8461) for sending mail servers.
+//!
+//! By MTA-STS a domain asks senders to deliver its mail over TLS alone, to the MX hosts that its policy names, and only if
+//! their certificates are valid. This crate does the sender's part: it looks the policy up (cache, DNS, HTTPS), says for
+//! each MX host what to do, and names what went wrong in the words of RFC 8460.
+//!
+//! # One delivery
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use mtasts::report::{Channel, Peer};
+//! use mtasts::{Attempt, Context, Domain, MxName, NoHost, Seen, Settings, UnixTime, verdict_without_host};
+//!
+//! # fn connect(_: &str) -> Option<Vec<Vec<u8>>> { None }
+//! fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     // One context for the process. Making it opens nothing and starts nothing.
+//!     let context = Context::new(Settings::of_process()?);
+//!
+//!     // The policy of the recipient's domain. An error means that the mail waits.
+//!     let domain: Domain = "example.com".parse()?;
+//!     let answer = context.lookup(&domain, Duration::from_secs(60))?;
+//!     println!("{answer}");
+//!
+//!     // The MX hosts as DNS gave them, the most preferred first.
+//!     for host in ["mx1.example.com", "mx2.example.com"] {
+//!         let mut attempt = Attempt::new(&answer, MxName::from_mx(host));
+//!
+//!         // May mail go to a host of this name?
+//!         let mut verdict = attempt.saw(Seen::Name);
+//!         let mut peer = Peer::default();
+//!         if verdict.action.delivers() {
+//!             // `connect` is the mail server's: it gives the certificates that the host has sent, in DER.
+//!             let seen = match connect(host) {
+//!                 None => Seen::StarttlsNotOffered,
+//!                 Some(chain) => {
+//!                     peer.channel = Channel::Tls;
+//!                     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
+//!                     Seen::Certificate(context.check_certificate(&chain, &host.parse()?, UnixTime::now())?)
+//!                 }
+//!             };
+//!             verdict = attempt.saw(seen);
+//!         }
+//!         // At most one for each session, for a TLS report (RFC 8460).
+//!         let event = attempt.finish(peer);
+//!         println!("{} {event:?}", verdict.sentence);
+//!         if verdict.action.delivers() {
+//!             println!("deliver to {host}");
+//!             return Ok(());
+//!         }
+//!         println!("{}", verdict.sentence);
+//!     }
+//!     // No host is left: the mail waits. It is never bounced because of a policy that is still in force.
+//!     println!("{}", verdict_without_host(&answer, NoHost::Left).sentence);
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # The types
+//!
+//! * [`Settings`]: where the cache is, which name servers and root certificates are used, how long a lookup may take.
+//! * [`Context`] looks up and checks certificates. Clones share it, and any thread and any forked child may use it.
+//! * [`Answer`]: the [`Policy`] or its absence, where it came from ([`Source`]), and what went wrong ([`Failure`]).
+//! * [`Attempt`] judges one MX host by all that the mail server has [`Seen`] of it. Each [`Verdict`] has the [`Action`], the
+//!   [`ResultType`] and a sentence for the log; at the end there is at most one [`report::ReportEvent`].
+//! * [`verdict_without_host`] says what happens to the mail if there is no MX host to deliver to.
+//! * [`queue`] makes lookups for an event loop: a descriptor becomes readable when one is complete.
+//!
+//! An error that a program has to tell apart has a name here. Every other one is a [`std::error::Error`] that prints as one
+//! line.
+//!
+//! # What it does in a process
+//!
+//! It is a guest there. A lookup that needs the network runs on a thread of its own, which ends before the call returns, with
+//! all signals blocked. No panic, no environment variable of an unprivileged caller and no fork of the host harms it. A
+//! process of root leaves the cache and the network to a child that has become the owner of the cache directory.
 
 // The wings are private. The programs and the tests of this workspace see them by the feature `inside`; that is no
 // interface, and changes as the library does.
@@ -39,24 +114,27 @@ pub mod sys;
 #[doc(hidden)]
 pub mod testing;
 
-pub use cache::entry::Entry;
-pub use network::roots::{Roots, RootsError};
-pub use rustls_pki_types::UnixTime;
+/// What a TLS report counts (RFC 8460).
+pub mod report {
+    pub use crate::protocol::report::{PolicyType, ReportEvent};
+    pub use crate::sender::attempt::{Channel, Peer};
+}
 
-pub use protocol::certificate::{CertificateFailure, check_chain, check_name};
-pub use protocol::mx::MxPattern;
+/// Lookups for programs with an event loop.
+pub mod queue {
+    pub use crate::sender::queue::{Completion, Outcome, Queue, QueueError};
+}
+
+pub use network::roots::RootsError;
+pub use protocol::certificate::CertificateFailure;
 pub use protocol::mx_name::MxName;
 pub use protocol::names::{Domain, NameError};
 pub use protocol::policy::{Mode, Policy};
-pub use protocol::record::{PolicyId, Record};
-pub use protocol::report::{PolicyType, ReportEvent};
-pub use protocol::text::Line;
-pub use protocol::words::{ResultType, SeenKind, Status};
+pub use protocol::words::ResultType;
 pub use sender::answer::{Answer, Failure, Source};
-pub use sender::attempt::{Attempt, Channel, Peer};
+pub use sender::attempt::Attempt;
 pub use sender::context::{Context, ContextError};
-pub use sender::exception::Exception;
-pub use sender::exceptions::Exceptions;
-pub use sender::queue::{Completion, Outcome, Queue, QueueError};
 pub use sender::settings::{Settings, SettingsError};
 pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
+
+pub use rustls_pki_types::UnixTime;

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use mtasts::{Domain, Roots, check_chain, check_name};
+use mtasts::Domain;
+use mtasts::network::roots::Roots;
+use mtasts::protocol::certificate::check_chain;
+use mtasts::protocol::certificate::check_name;
 use proptest::prelude::*;
 use rcgen::{
     BasicConstraints, CertificateParams, CustomExtension, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa,

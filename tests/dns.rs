@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
-use mtasts::Domain;
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx, Resolver};
+use mtasts::{Context, ContextError, Domain, Settings};
 use mtasts_kit::dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
 use mtasts_kit::{Child, give_up_root};
 
@@ -488,10 +488,16 @@ fn the_servers_of_the_system_are_asked() {
     std::fs::remove_file(&file).expect("the file");
 }
 
-/// A user whose limit of processes is used up gets an error, and the process lives on.
+/// DNS runs on the thread that it is given, and a lookup starts one: a user whose limit of processes is used up gets an
+/// error, nobody is asked, and the process lives on.
 #[test]
-fn without_a_thread_there_is_an_error() {
+fn a_lookup_starts_a_thread_and_a_question_does_not() {
     let (server, resolver) = server(|asked| Reply::answers(vec![txt(&asked.name, 60, &[RECORD])]));
+    let mut settings = Settings {
+        nameservers: vec![server.address],
+        ..Settings::default()
+    };
+    settings.set("cache_dir", "").expect("memory alone");
     let child = Child::start(|| {
         let none = libc::rlimit {
             rlim_cur: 0,
@@ -500,12 +506,17 @@ fn without_a_thread_there_is_an_error() {
         // SAFETY: a valid pointer.
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) }, 0);
         give_up_root();
-        let result = resolver.txt("_mta-sts.example.com", soon());
-        let told = matches!(&result, Err(DnsError::Own(words)) if words.starts_with("cannot start a thread"));
+        let domain = Domain::parse("lookup.example").expect("a name");
+        let result = Context::new(settings).lookup(&domain, Duration::from_secs(20));
+        let told = matches!(&result, Err(ContextError::Thread(words)) if words.starts_with("cannot start a thread"));
         assert!(told, "{result:?}");
+        resolver
+            .txt("_mta-sts.example.com", soon())
+            .expect("no thread is needed");
     });
-    child.ends_well(Duration::from_secs(10));
-    assert_eq!(server.asked().len(), 0);
+    child.ends_well(Duration::from_secs(20));
+    let asked: Vec<String> = server.asked().into_iter().map(|asked| asked.name).collect();
+    assert_eq!(asked, ["_mta-sts.example.com"]);
     resolver
         .txt("_mta-sts.example.com", soon())
         .expect("the parent is as it was");

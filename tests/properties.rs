@@ -5,8 +5,11 @@ use std::hint::black_box;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
-use mtasts::{Domain, Entry, Policy, PolicyId, ResultType, Roots};
+use mtasts::network::roots::Roots;
+use mtasts::protocol::record::PolicyId;
+use mtasts::{Domain, Policy, ResultType};
 use mtasts_kit::pki;
 use proptest::collection::vec;
 use proptest::prelude::*;

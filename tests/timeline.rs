@@ -109,7 +109,7 @@ fn play(vector: &Value, txt_life: Duration) {
         let mut entry = store
             .load(&domain)
             .unwrap()
-            .unwrap_or_else(|| mtasts::Entry::new(domain.clone()));
+            .unwrap_or_else(|| mtasts::cache::entry::Entry::new(domain.clone()));
         let (read, before) = (entry.clone(), entry.held.clone());
         let (t, deadline) = (event["t"].as_u64().unwrap(), Instant::now() + Duration::from_secs(9));
         let answer = lookup.run(&mut entry, ask, t, deadline).unwrap();
@@ -174,7 +174,7 @@ fn first_contact_waits_for_the_policy_host_too() {
         ..Settings::default()
     };
     let domain = Domain::parse("example.com").unwrap();
-    let look = |entry: &mut mtasts::Entry, settings: &Settings, event: Value, now: u64| {
+    let look = |entry: &mut mtasts::cache::entry::Entry, settings: &Settings, event: Value, now: u64| {
         let script = Script {
             event: Mutex::new(event),
             gets: Mutex::new(0),
@@ -192,14 +192,14 @@ fn first_contact_waits_for_the_policy_host_too() {
     let good = json!({ "dns": "id:a", "https": { "policy": "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n" } });
 
     for error in ["tls-cert", "timeout"] {
-        let mut entry = mtasts::Entry::new(domain.clone());
+        let mut entry = mtasts::cache::entry::Entry::new(domain.clone());
         let first = look(&mut entry, &wait, broken(error), T);
         assert_eq!(
             (first.source(), first.defer_until()),
             (Source::CouldNotLearn, Some(T + HOUR)),
             "{first}"
         );
-        let verdict = mtasts::verdict(&first, &domain.clone().into(), &mtasts::Seen::Name);
+        let verdict = mtasts::sender::verdict::verdict(&first, &domain.clone().into(), &mtasts::Seen::Name);
         assert_eq!(verdict.action, mtasts::Action::Defer);
         assert!(
             verdict.sentence.contains("https://mta-sts.example.com"),
@@ -242,7 +242,7 @@ fn first_contact_waits_for_the_policy_host_too() {
         );
         assert_eq!((kept.source(), kept.defer_until()), (Source::CachedAfterFailure, None));
     }
-    let mut entry = mtasts::Entry::new(domain);
+    let mut entry = mtasts::cache::entry::Entry::new(domain);
     let flows = look(&mut entry, &Settings::default(), broken("timeout"), T);
     assert_eq!(
         (flows.defer_until(), entry.unlearned_since),

@@ -1,6 +1,8 @@
 //! The vectors of `tests/vectors/rfc8461.json`: one table of what RFC 8461 asks, shared by every face.
 
-use mtasts::{Domain, MxPattern, Policy, Record};
+use mtasts::protocol::mx::MxPattern;
+use mtasts::protocol::record::Record;
+use mtasts::{Domain, Policy};
 use serde_json::Value;
 
 fn vectors(kind: &str) -> Vec<Value> {

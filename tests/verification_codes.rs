@@ -11,8 +11,10 @@ use std::slice;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use mtasts::network::roots::Roots;
+use mtasts::protocol::certificate::check_chain;
 use mtasts::protocol::verification_codes::{from_gnutls, from_node, from_openssl};
-use mtasts::{CertificateFailure, Domain, Roots, check_chain};
+use mtasts::{CertificateFailure, Domain};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints,
     date_time_ymd,

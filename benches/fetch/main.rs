@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mtasts::{Context, Domain, Mode, Outcome, Queue, Settings};
+use mtasts::queue::{Outcome, Queue};
+use mtasts::{Context, Domain, Mode, Settings};
 
 /// The user who asks: nobody.
 const USER: u32 = 65_534;

@@ -33,8 +33,17 @@ export type Seen =
   | { kind: 'handshake-failed'; reason?: string }
   /** The host's certificate was checked for the name in the MX record; `result` is null for a good one. */
   | { kind: 'certificate'; result?: ResultType | null; reason?: string }
-  /** Every host was tried or skipped; none is left. */
-  | { kind: 'no-host-left' }
+
+/** Why there is no MX host to deliver to. */
+export type NoHost =
+  /** There are MX hosts, and each was tried or skipped. */
+  | 'left'
+  /** The MX lookup says that the domain does not exist (NXDOMAIN; `ENOTFOUND` in Node). */
+  | 'nxdomain'
+  /** The MX lookup says that the domain has no MX record (NODATA; `ENODATA` in Node). */
+  | 'nodata'
+  /** The one MX record is `.`: the domain takes no mail (RFC 7505). */
+  | 'null-mx'
 
 /** What to do with an MX host, and why. */
 export interface Verdict {
@@ -45,6 +54,42 @@ export interface Verdict {
   reasonCode: string
   /** One line for the log: what is wrong, and what to do about it. */
   sentence: string
+  /** Whether mail may go to this host. */
+  delivers: boolean
+  /** Whether the mail waits, and no other host of the domain is to be tried now. */
+  defers: boolean
+}
+
+/** The other side of a session, for the report. */
+export interface Peer {
+  /** How far the session came: there was none (the default), it went on in clear, or under TLS. */
+  channel?: 'none' | 'clear' | 'tls'
+  /** The IP address of the host. */
+  address?: string | null
+  /** The IP address that the connection came from. */
+  localAddress?: string | null
+}
+
+/** What a TLS report counts of one session (RFC 8460 4). */
+export interface ReportEvent {
+  /** The kind of policy that the session is counted under (`policy-type`). */
+  policyType: 'sts' | 'no-policy-found'
+  /** The recipient's domain (`policy-domain`). */
+  domain: string
+  /** The lines of the policy (`policy-string`). The domain's owner wrote them: escape them. */
+  policyLines: string[]
+  /** The MX patterns of the policy (`mx-host`). */
+  patterns: string[]
+  /** The MX host (`receiving-mx-hostname`). */
+  host: string
+  /** Its address (`receiving-ip`). */
+  address: string | null
+  /** The address that the connection came from (`sending-mta-ip`). */
+  localAddress: string | null
+  /** What failed (`result-type`); null for a success. */
+  result: ResultType | null
+  /** The `failure-reason-code`; empty for a success. */
+  reasonCode: string
 }
 
 /** The result of a certificate check. */
@@ -85,9 +130,40 @@ export class Answer {
   readonly explanation: string
   /** Whether a pattern of the policy matches this MX host (the name in the MX record). False for what is not a host name. */
   allowsMx(host: string): boolean
-  /** What to do with this MX host: ask before connecting, and again after the TLS handshake. */
+  /** Whether a host that fails the policy gets no mail, so that a session needs verified TLS. */
+  readonly enforces: boolean
+  /** Whether the policy asks anything of MX hosts (mode enforce or testing). If not, no host is judged. */
+  readonly applies: boolean
+  /**
+   * Whether another answer, such as that of a recheck, has the same policy. If not, mail that was refused deserves another
+   * attempt before it is bounced (RFC 8461 5).
+   */
+  isSamePolicy(other: Answer): boolean
+  /** What to do with this MX host, from one sight alone. {@link Attempt} judges all that was seen of a host. */
   verdict(host: string, seen: Seen): Verdict
+  /**
+   * What to do with a mail for which there is no MX host. If the verdict defers, the mail waits: every host was skipped, or
+   * DNS denies the MX hosts that an enforced policy lists, and an answer of DNS can be forged. Otherwise do what you do
+   * without MTA-STS, such as to bounce mail to a domain that does not exist.
+   */
+  verdictWithoutHost(why: NoHost): Verdict
   toJSON(): Record<string, unknown>
+}
+
+/**
+ * One MX host in one attempt to deliver. Make one for each session, show it each sight when there is one, obey each verdict,
+ * and finish it. It remembers: after a refusal every further verdict is that refusal, and under mode testing the first
+ * failure is the one that is reported.
+ */
+export class Attempt {
+  /** `host` is the name in the MX record, also if it is not a host name; without an MX record it is the domain. */
+  constructor(answer: Answer, host: string)
+  /** The host in A-labels and lower case, or the start of what the MX record names instead. */
+  readonly host: string
+  /** What to do after this sight and all before it: first `{ kind: 'name' }`, before you connect. */
+  saw(seen: Seen): Verdict
+  /** Ends the attempt. Gives what a report counts of it, a failure or a success, at most once; else null. */
+  finish(peer?: Peer): ReportEvent | null
 }
 
 /**
@@ -171,10 +247,6 @@ export function lookupCached(domain: string): Answer
 export function recheck(domain: string, options?: LookupOptions): Promise<Answer>
 /** {@link Resolver.verifyCertificate} with the settings of this host. */
 export function verifyCertificate(host: string, chain: readonly Uint8Array[], at?: Date): CertificateCheck
-/** {@link Answer.allowsMx} as a function. */
-export function allowsMx(answer: Answer, host: string): boolean
-/** {@link Answer.verdict} as a function. */
-export function verdict(answer: Answer, host: string, seen: Seen): Verdict
 
 /** The result type for Node's code of a failed TLS connection: `error.code`, or `socket.authorizationError`. */
 export function fromNode(code: string): CertificateCheck
@@ -210,6 +282,14 @@ export class MtaStsError extends Error {
 }
 
 export const Mode: Readonly<{ ENFORCE: 'enforce'; TESTING: 'testing'; NONE: 'none' }>
+
+export const Source: Readonly<{
+  FRESH: 'fresh'
+  CACHED: 'cached'
+  CACHED_AFTER_FAILURE: 'cached-after-failure'
+  NO_POLICY: 'no-policy'
+  COULD_NOT_LEARN: 'could-not-learn'
+}>
 
 export const Action: Readonly<{
   DELIVER: 'deliver'

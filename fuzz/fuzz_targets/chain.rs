@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use mtasts::Roots;
+use mtasts::network::roots::Roots;
 
 #[path = "../../tests/properties/invariants.rs"]
 mod invariants;

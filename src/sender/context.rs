@@ -30,7 +30,7 @@ use crate::sender::settings::Settings;
 use crate::sender::silence::{Share, Silence};
 use crate::sys::process::{self, HelperError};
 pub use helper::{leave_root, owner_of};
-use memory::{Known, Memory, Remembered, good_until};
+use memory::{Answers, Known, Remembered, good_until};
 use network::LazyRoots;
 
 /// Who is told what the administrator should know now, a line at a time.
@@ -50,7 +50,7 @@ struct Shared {
     log: Log,
     cache: Arc<dyn Cache>,
     roots: Arc<LazyRoots>,
-    memory: Memory,
+    memory: Answers,
     silence: Silence,
 }
 
@@ -172,7 +172,7 @@ impl Context {
             settings,
             log: Box::new(log),
             roots,
-            memory: Memory::default(),
+            memory: Answers::default(),
             silence: Silence::new(),
         };
         Self {

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mtasts::{Answer, Context, ContextError, Domain, Mode, Outcome, Queue, Source};
+use mtasts::queue::{Outcome, Queue};
+use mtasts::{Answer, Context, ContextError, Domain, Mode, Source};
 use mtasts_kit::{Internet, USER, as_user, settings};
 use mtasts_lab::{Change, policy_text};
 

@@ -5,9 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mtasts::{
-    Action, Answer, Context, Domain, Mode, MxName, NoHost, Outcome, Queue, Seen, Source, verdict, verdict_without_host,
-};
+use mtasts::queue::{Outcome, Queue};
+use mtasts::{Action, Answer, Context, Domain, Mode, MxName, NoHost, Seen, Source, verdict, verdict_without_host};
 use mtasts_lab::Change;
 use serde_json::json;
 

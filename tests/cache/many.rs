@@ -3,9 +3,10 @@
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use mtasts::Domain;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::Held;
 use mtasts::sender::context::unix_now;
-use mtasts::{Domain, Entry};
 
 use mtasts_kit::{USER, command::cache, mtasts, on_the_internet};
 

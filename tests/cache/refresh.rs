@@ -262,7 +262,7 @@ fn one_run_at_a_time_sixteen_policies_at_once() {
         let table = lab::table();
         let domains = table.iter().filter(|entry| entry.policy == Policy::Enforce).take(33);
         for domain in domains {
-            let mut entry = mtasts::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
+            let mut entry = mtasts::cache::entry::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
             entry.held = host.entry("good.test").unwrap().held;
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)
@@ -299,7 +299,7 @@ fn what_expires_first_is_renewed_first_and_not_behind_silent_hosts() {
         let silent = table.iter().filter(|entry| entry.policy == Policy::Enforce);
         let silent = silent.filter(|entry| entry.name.as_str() < "wild.test").take(33);
         for domain in silent {
-            let mut entry = mtasts::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
+            let mut entry = mtasts::cache::entry::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
             entry.held = held.clone();
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)
@@ -341,7 +341,7 @@ fn below_a_domain_of_slow_hosts_the_others_wait_until_the_end() {
         host.lab.set("good.test", silent).unwrap();
         for number in 0..NAMES {
             let name = format!("n{number}.good.test");
-            let mut entry = mtasts::Entry::new(mtasts::Domain::parse(&name).unwrap());
+            let mut entry = mtasts::cache::entry::Entry::new(mtasts::Domain::parse(&name).unwrap());
             entry.held = held.clone();
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)

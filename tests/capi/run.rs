@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use mtasts::Domain;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{Held, TxtSeen};
 use mtasts::cache::store::Store;
-use mtasts::{Domain, Entry};
 
 use crate::build::root;
 use mtasts_kit::USER;

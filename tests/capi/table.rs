@@ -52,7 +52,7 @@ fn the_example_decides_about_every_domain() {
                 Saw::Certificates(chain) => asks(domain, host, &chain),
                 // The example knows names and certificates. Where there is no MX record a host that no policy lists is
                 // asked for, and where there is no TLS a certificate that proves nothing.
-                Saw::NoMx => asks(domain, "unlisted.example", &[]),
+                Saw::NoMx(_) => asks(domain, "unlisted.example", &[]),
                 Saw::NoStarttls | Saw::StarttlsRefused | Saw::NoTls(_) => {
                     asks(domain, host, std::slice::from_ref(&stranger))
                 }

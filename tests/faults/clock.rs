@@ -5,12 +5,13 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{Held, TxtSeen};
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx};
 use mtasts::network::https::{FetchError, Https};
 use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::{Ask, Lookup};
-use mtasts::{Answer, Domain, Entry, Mode, ResultType, Settings, Source};
+use mtasts::{Answer, Domain, Mode, ResultType, Settings, Source};
 use mtasts_lab::Change;
 
 use mtasts_kit::{Internet, USER, as_user, mtasts, name};

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::{Answer, Context, Entry, Mode, Source};
+use mtasts::cache::entry::Entry;
+use mtasts::{Answer, Context, Mode, Source};
 use mtasts_lab::{Change, Https};
 
 use mtasts_kit::{Internet, USER, as_user, ask, name, settings};

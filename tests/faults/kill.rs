@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use mtasts::Domain;
 use mtasts::cache::Cache as _;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::Held;
 use mtasts::cache::store::Store;
-use mtasts::{Domain, Entry};
 
 use mtasts_kit::Child;
 

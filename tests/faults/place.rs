@@ -239,7 +239,7 @@ fn names_that_would_lead_out_of_the_directory() {
         std::env::temp_dir().join(format!("mtasts-faults-{}-names", std::process::id())),
     );
     assert_eq!(domain.as_str().len(), 253);
-    let mut entry = mtasts::Entry::new(domain);
+    let mut entry = mtasts::cache::entry::Entry::new(domain);
     entry.unlearned_since = Some(unix_now());
     let store = mtasts::cache::store::Store::new(dir.clone());
     store.save(&entry).unwrap();

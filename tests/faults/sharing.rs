@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::thread;
 
 use mtasts::cache::Cache as _;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
 use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::Lookup;
 use mtasts::sender::refresh::run::{Run, RunError};
-use mtasts::{Answer, Domain, Entry, Mode, ResultType, Source};
+use mtasts::{Answer, Domain, Mode, ResultType, Source};
 use mtasts_lab::{Change, policy_text};
 
 use mtasts_kit::{Internet, as_user, ask, mtasts, name};

@@ -11,8 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use mtasts::cache::Cache as _;
+use mtasts::cache::entry::Entry;
 use mtasts::cache::store::Store;
-use mtasts::{Answer, Context, Domain, Entry, Settings};
+use mtasts::{Answer, Context, Domain, Settings};
 use mtasts_lab::{self as lab, Lab};
 
 /// The longest that a mail of these tests waits for its answer.

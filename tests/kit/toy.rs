@@ -3,12 +3,11 @@
 
 use std::time::Duration;
 
-use mtasts::{Action, Answer, Context, Domain, Mode, MxName, NoHost, Seen, Settings, Verdict};
-use mtasts::{verdict, verdict_without_host};
+use mtasts::report::{Channel, Peer, PolicyType};
+use mtasts::{Action, Attempt, Context, Domain, MxName, Seen, Settings, UnixTime};
 use mtasts_kit::give_up_root;
 use mtasts_kit::walk::{self, May, Saw};
 use mtasts_lab::judge::{End, Fate};
-use rustls_pki_types::UnixTime;
 
 /// How long a mail waits for its policy.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -21,74 +20,77 @@ fn main() {
     walk::drive(|domain| send(&context, domain));
 }
 
-/// One mail: a lookup, and a verdict on each thing that is seen of each host.
+/// One mail: a lookup, an attempt for each host, a verdict on each thing that is seen of it.
 fn send(context: &Context, domain: &str) -> Fate {
-    let known = Domain::parse(domain).map_err(|error| error.to_string());
-    let known = known.and_then(|name| context.lookup(&name, PATIENCE).map_err(|error| error.to_string()));
-    let answer = match known {
+    let name = Domain::parse(domain).map_err(|error| error.to_string());
+    let answer = match name.and_then(|name| context.lookup(&name, PATIENCE).map_err(|error| error.to_string())) {
         Ok(answer) => answer,
         // Our own trouble is never the domain's: the mail waits.
-        Err(words) => return waits(domain, words),
+        Err(words) => {
+            return Fate {
+                domain: domain.to_owned(),
+                end: End::Deferred,
+                host: None,
+                results: Vec::new(),
+                words,
+            };
+        }
     };
-    let mut results = Vec::new();
     let mut words = answer.explain();
-    let mut fate = walk::send(domain, |host, saw| {
-        let verified = matches!(saw, Saw::Certificates(_)) && answer.mode() == Mode::Enforce;
-        let (action, result, sentence) = judge(context, &answer, host, saw);
-        results.extend(result);
-        words = sentence;
-        match action {
-            Action::Deliver if verified => May::Verified,
+    let mut attempts: Vec<(Attempt, Channel)> = Vec::new();
+    let fate = walk::send(domain, |host, saw| {
+        let of_certificate = matches!(saw, Saw::Certificates(_));
+        let channel = if of_certificate { Channel::Tls } else { Channel::Clear };
+        let verdict = match saw {
+            Saw::NoMx(why) => mtasts::verdict_without_host(&answer, why),
+            Saw::Name => {
+                attempts.push((Attempt::new(&answer, MxName::from_mx(host)), Channel::None));
+                attempts.last_mut().unwrap().0.saw(Seen::Name)
+            }
+            saw => {
+                let Ok(seen) = seen(context, host, saw) else {
+                    return May::Not;
+                };
+                let (attempt, came) = attempts.last_mut().expect("its name was seen before");
+                *came = channel;
+                attempt.saw(seen)
+            }
+        };
+        words = verdict.sentence;
+        match verdict.action {
+            Action::Deliver if of_certificate && answer.applies() => May::Verified,
             Action::Deliver | Action::DeliverAndReport => May::GoOn,
             Action::SkipHost | Action::Defer => May::Not,
         }
     });
-    // A policy that could not be fetched is reported where no host was judged, too (RFC 8461 6).
-    results.extend(
-        answer
-            .failure()
-            .and_then(|failure| failure.result)
-            .map(|result| result.name().to_owned()),
-    );
-    fate.results = results;
-    fate.words = words;
-    fate
+    let events = attempts.into_iter().filter_map(|(mut attempt, channel)| {
+        attempt.finish(Peer {
+            channel,
+            ..Peer::default()
+        })
+    });
+    let failures = events
+        .filter(|event| event.policy_type == PolicyType::Sts)
+        .filter_map(|event| event.result);
+    Fate {
+        results: failures.map(|result| result.name().to_owned()).collect(),
+        words,
+        ..fate
+    }
 }
 
-fn judge(context: &Context, answer: &Answer, host: &str, saw: Saw) -> (Action, Option<String>, String) {
-    let seen = match saw {
-        // A policy in force lists hosts, the DNS denies them: one of the two may be forged.
-        Saw::NoMx => return told(verdict_without_host(answer, NoHost::NxDomain)),
-        Saw::Name => Seen::Name,
+/// The same in the words of the library. Without root certificates nothing can be said of a host: that is an error.
+fn seen(context: &Context, host: &str, saw: Saw) -> Result<Seen, String> {
+    Ok(match saw {
         Saw::NoStarttls => Seen::StarttlsNotOffered,
         Saw::StarttlsRefused => Seen::StarttlsRefused,
         Saw::NoTls(error) => Seen::HandshakeFailed(error),
         Saw::Certificates(chain) => {
+            let host = Domain::parse(host).map_err(|error| error.to_string())?;
             let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-            let checked = Domain::parse(host).map_err(|error| error.to_string()).and_then(|host| {
-                let checked = context.check_certificate(&chain, &host, UnixTime::now());
-                checked.map_err(|error| error.to_string())
-            });
-            match checked {
-                Ok(checked) => Seen::Certificate(checked),
-                Err(words) => return (Action::Defer, None, words),
-            }
+            let checked = context.check_certificate(&chain, &host, UnixTime::now());
+            Seen::Certificate(checked.map_err(|error| error.to_string())?)
         }
-    };
-    told(verdict(answer, &MxName::from_mx(host), &seen))
-}
-
-fn told(verdict: Verdict) -> (Action, Option<String>, String) {
-    let result = verdict.result.map(|result| result.name().to_owned());
-    (verdict.action, result, verdict.sentence)
-}
-
-fn waits(domain: &str, words: String) -> Fate {
-    Fate {
-        domain: domain.to_owned(),
-        end: End::Deferred,
-        host: None,
-        results: Vec::new(),
-        words,
-    }
+        Saw::Name | Saw::NoMx(_) => Seen::Name,
+    })
 }

@@ -4,19 +4,21 @@
 use std::io;
 use std::sync::Arc;
 
+use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{RData, RecordType};
+use mtasts::NoHost;
 use mtasts_lab::judge::{End, Fate};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, SignatureScheme};
 
-use crate::client::{addresses, command, connect, encrypt, mail, records, reply};
+use crate::client::{Ask, addresses, ask_udp, command, connect, encrypt, mail, records, reply};
 
 /// What the server has seen of a host.
 pub enum Saw {
-    /// The DNS denies that there is any: NXDOMAIN, no record and no address, or a null MX (RFC 7505).
-    NoMx,
+    /// The DNS denies that there is any.
+    NoMx(NoHost),
     /// The name in the MX record.
     Name,
     /// No STARTTLS in the answer to EHLO.
@@ -43,11 +45,11 @@ pub enum May {
 /// Sends one mail to a domain.
 pub fn send(domain: &str, mut may: impl FnMut(&str, Saw) -> May) -> Fate {
     let (end, host) = match hosts(domain) {
-        Ok(hosts) if hosts.is_empty() => match may(domain, Saw::NoMx) {
+        Ok(Err(why)) => match may(domain, Saw::NoMx(why)) {
             May::Not => (End::Deferred, None),
             _ => (End::Bounced, None),
         },
-        Ok(hosts) => hosts
+        Ok(Ok(hosts)) => hosts
             .into_iter()
             .find_map(|host| Some((try_host(domain, &host, &mut may)?, Some(host))))
             .unwrap_or((End::Deferred, None)),
@@ -63,7 +65,7 @@ pub fn send(domain: &str, mut may: impl FnMut(&str, Saw) -> May) -> Fate {
 }
 
 /// The MX hosts in order; the domain itself where it has an address and no record (RFC 5321 5.1).
-fn hosts(domain: &str) -> io::Result<Vec<String>> {
+fn hosts(domain: &str) -> io::Result<Result<Vec<String>, NoHost>> {
     let mut hosts: Vec<_> = records(domain, RecordType::MX)?
         .into_iter()
         .filter_map(|data| match data {
@@ -71,12 +73,25 @@ fn hosts(domain: &str) -> io::Result<Vec<String>> {
             _ => None,
         })
         .collect();
-    if hosts.is_empty() && !addresses(domain)?.is_empty() {
-        return Ok(vec![domain.to_owned()]);
+    if hosts.is_empty() {
+        let code = ask_udp(domain, RecordType::MX, Ask::Plainly)?.metadata.response_code;
+        return Ok(match code {
+            ResponseCode::NXDomain => Err(NoHost::NxDomain),
+            _ if addresses(domain)?.is_empty() => Err(NoHost::NoData),
+            _ => Ok(vec![domain.to_owned()]),
+        });
     }
     hosts.sort();
-    let names = hosts.into_iter().map(|(_, name)| name);
-    Ok(names.filter(|name| !name.is_empty()).collect())
+    let names: Vec<_> = hosts
+        .into_iter()
+        .map(|(_, name)| name)
+        .filter(|name| !name.is_empty())
+        .collect();
+    Ok(if names.is_empty() {
+        Err(NoHost::NullMx)
+    } else {
+        Ok(names)
+    })
 }
 
 fn try_host(domain: &str, host: &str, may: &mut impl FnMut(&str, Saw) -> May) -> Option<End> {

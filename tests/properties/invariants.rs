@@ -8,11 +8,16 @@ use std::net::IpAddr;
 use std::str::from_utf8;
 use std::time::{Duration, Instant};
 
+use mtasts::cache::entry::Entry;
+use mtasts::network::roots::Roots;
+use mtasts::protocol::certificate::check_chain;
+use mtasts::protocol::certificate::check_name;
+use mtasts::protocol::mx::MxPattern;
 use mtasts::protocol::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
 use mtasts::protocol::record::MAX_ID;
-use mtasts::{
-    Answer, Domain, Entry, Exceptions, Mode, MxPattern, Policy, Record, Roots, Settings, check_chain, check_name,
-};
+use mtasts::protocol::record::Record;
+use mtasts::sender::exceptions::Exceptions;
+use mtasts::{Answer, Domain, Mode, Policy, Settings};
 use rustls_pki_types::UnixTime;
 
 /// TXT records, one a line.

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::{Answer, Completion, Context, Domain, Mode, Outcome, Queue, QueueError, Settings, Source};
+use mtasts::queue::{Completion, Outcome, Queue, QueueError};
+use mtasts::{Answer, Context, Domain, Mode, Settings, Source};
 
 use mtasts_kit::give_up_root;
 

@@ -6,7 +6,8 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::{Answer, Context, Domain, Outcome, Queue};
+use mtasts::queue::{Outcome, Queue};
+use mtasts::{Answer, Context, Domain};
 use mtasts_kit::{give_up_root, settings};
 
 use crate::history::{Call, Held, Told};

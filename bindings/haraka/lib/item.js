@@ -3,44 +3,54 @@
 // One mail on its way to one domain: Haraka's HMailItem. Its own methods are laid over those of its class, and no other
 // item notices.
 
+const dns = require('node:dns/promises')
 const net = require('node:net')
+
+const { Attempt } = require('mtasts')
 
 const Session = require('./session')
 
 // Where other plugins find what became of the attempts (see the README).
 const ITEM = Symbol.for('haraka-plugin-mta-sts')
-// How many hosts a bounce names.
-const MOST_NAMED = 5
 // On an MX: the name by which the policy knows it. Haraka replaces `exchange` by an address.
 const HOST = Symbol('MX host name')
 
 // What of HMailItem is overridden or called, with the number of arguments.
 const methods = {
+  bounce: 2,
   convert_temp_failed_to_bounce: 2,
   extend_rcpt_with_dsn: 2,
   found_mx: 1,
   get_force_tls: 1,
   get_mx: 0,
+  get_mx_respond: 2,
   temp_fail: 2,
   try_deliver: 0,
   try_deliver_host_on_socket: 4,
 }
 const overridden = [
+  'bounce',
   'convert_temp_failed_to_bounce',
   'found_mx',
   'get_force_tls',
+  'get_mx_respond',
   'try_deliver',
   'try_deliver_host_on_socket',
 ]
 
+// What a plugin answers to get_mx in place of DNS (haraka-constants): no mail to this domain.
+const DENY = 902
+
 class Item {
-  // What each MX host was found to be, since the last look at the queue.
+  // What a report counts of each session, since the last look at the queue.
   results = []
-  // What the library knows of the domain; null while it is not known, and where the domain can have no policy.
+  // What the library knows of the domain; null while it is not known, and if the domain cannot have a policy.
   answer = null
   // Why the mail cannot be sent.
   trouble = ''
-  // An MX host was passed over.
+  // DNS was asked for the MX hosts, and has not given any yet.
+  #asks_dns = false
+  // The policy is why the mail is not delivered.
   #refused = false
   // The policy was looked up again before a bounce.
   #rechecked = false
@@ -61,12 +71,7 @@ class Item {
     return this.#hmail.todo.domain
   }
 
-  // A host that fails the policy gets nothing.
-  get enforces() {
-    return this.answer?.mode === 'enforce'
-  }
-
-  // Who judges certificates where the operator names the roots, else null: Node.js does, with its own. Given a file, Node.js
+  // Who judges certificates if the operator names the roots, else null: Node.js does, with its own. Given a file, Node.js
   // would read it anew for each connection; with the roots of a whole system that blocks Haraka for some 20 ms.
   get own_judge() {
     const { resolver } = this.#plugin
@@ -78,6 +83,7 @@ class Item {
     this.results = []
     this.answer = null
     this.trouble = `the lookup of the MTA-STS policy of ${this.#domain} did not finish in time`
+    this.#asks_dns = false
     this.#refused = false
   }
 
@@ -85,28 +91,46 @@ class Item {
     try {
       this.answer = await this.#plugin.resolver.lookup(this.#domain, { timeout: this.#plugin.time_for_lookup() })
       this.trouble = ''
+      // Under a policy each host has a line that says it.
+      if (this.answer.result && !this.answer.applies) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
     } catch (err) {
       const can_have_none = err.code === 'ERR_MTASTS_NAME' || err.code === 'ERR_MTASTS_ADDRESS'
-      this.trouble = can_have_none ? '' : `cannot look up the MTA-STS policy of ${this.#domain}: ${err.message}`
+      this.trouble = can_have_none
+        ? ''
+        : `the MTA-STS policy of ${this.#domain} could not be determined: ${err.message}`
     }
+  }
+
+  get_mx_respond(retval, mx) {
+    this.#asks_dns = retval !== DENY
+    return this.#haraka.get_mx_respond(retval, mx)
   }
 
   // The one place that all lists of MX hosts come through, wherever they are from.
   async found_mx(mxs) {
     const routed = (mx) => !mx.from_dns && !this.#plugin.cfg.check_routes
+    this.#asks_dns = false
     if (mxs.length > 0 && mxs.every(routed)) return this.#haraka.found_mx(mxs)
     if (this.trouble) return this.#wait(this.trouble)
     if (!this.answer) return this.#haraka.found_mx(mxs)
+    if (mxs.length === 1 && mxs[0].exchange === '') {
+      return this.#contradicts('null-mx') || this.#haraka.found_mx(mxs)
+    }
 
     const allowed = []
     for (const mx of mxs) {
       if (!routed(mx)) {
         // Without an MX record the domain is its own MX host (RFC 5321 5.1), and `exchange` is an address.
         const host = net.isIP(mx.exchange) && mx.from_dns ? mx.from_dns : mx.exchange
-        const verdict = this.judge(host, { kind: 'name' })
-        if (verdict.action === 'defer') return this.#wait(verdict.sentence)
-        if (verdict.action === 'skip-host') continue
-        if (this.answer.mode !== 'none') mx[HOST] = host
+        const attempt = new Attempt(this.answer, host)
+        const verdict = attempt.saw({ kind: 'name' })
+        if (verdict.defers) return this.#wait(verdict.sentence)
+        if (!verdict.delivers) {
+          this.say(verdict)
+          this.count(attempt)
+          continue
+        }
+        mx[HOST] = host
       }
       allowed.push(mx)
     }
@@ -116,26 +140,50 @@ class Item {
   }
 
   get_force_tls(mx) {
-    return this.#haraka.get_force_tls(mx) || (mx[HOST] !== undefined && this.enforces)
+    return this.#haraka.get_force_tls(mx) || (mx[HOST] !== undefined && this.answer.enforces)
   }
 
   async try_deliver() {
-    if (this.#hmail.mxlist.length > 0 || !this.#refused) return this.#haraka.try_deliver()
-    const failed = this.results.filter(({ action }) => action === 'skip-host')
-    const hosts = failed.slice(0, MOST_NAMED).map(({ host, reasonCode }) => `${host}: ${reasonCode}`)
-    const { sentence } = this.#verdict(this.#domain, { kind: 'no-host-left' })
-    return this.#wait(hosts.length > 0 ? `${sentence} [${hosts.join('; ')}]` : sentence)
+    if (this.#hmail.mxlist.length === 0 && this.#refused && this.#contradicts('left')) return
+    return this.#haraka.try_deliver()
   }
 
   try_deliver_host_on_socket(mx, address, port, socket) {
     if (mx[HOST] === undefined) return this.#haraka.try_deliver_host_on_socket(mx, address, port, socket)
-    const session = new Session(this, mx[HOST], address, socket)
+    const session = new Session(this, new Attempt(this.answer, mx[HOST]), address, socket)
     this.#haraka.try_deliver_host_on_socket(mx, address, port, socket)
     session.stand_between()
   }
 
+  // DNS says that there is no MX host, and Haraka would bounce the mail for it. If that contradicts a policy in force, the
+  // mail waits: one forged answer must not lose it.
+  async bounce(err, opts) {
+    const denied = this.#asks_dns
+    this.#asks_dns = false
+    if (denied && this.trouble) return this.#wait(this.trouble)
+    if (denied && this.answer && this.#contradicts(await this.#why_no_host())) return
+    return this.#haraka.bounce(err, opts)
+  }
+
+  // Haraka does not tell NXDOMAIN from NODATA. If DNS says something else by now, its word is not to be trusted either.
+  async #why_no_host() {
+    const codes = { ENOTFOUND: 'nxdomain', ENODATA: 'nodata' }
+    return dns.resolveMx(this.answer.domain).then(
+      () => 'left',
+      (err) => codes[err.code] ?? 'left',
+    )
+  }
+
+  // Whether the mail waits for there being no host.
+  #contradicts(why) {
+    const { defers, sentence } = this.answer.verdictWithoutHost(why)
+    if (defers) this.#wait(sentence)
+    return defers
+  }
+
   // The retries are used up. RFC 8461 5: if there is a newer policy, the mail is tried once more.
   async convert_temp_failed_to_bounce(err, extra) {
+    this.#asks_dns = false
     if (this.#refused && !this.#rechecked && (await this.#has_changed())) {
       this.#hmail.num_failures--
       return this.#hmail.get_mx()
@@ -147,9 +195,8 @@ class Item {
     this.#rechecked = true
     try {
       const now = await this.#plugin.resolver.recheck(this.#domain, { timeout: this.#plugin.time_for_lookup() })
-      const asks = ({ mode, id, mx }) => JSON.stringify([mode, id, mx])
-      if (asks(now) === asks(this.answer)) return false
-      this.#plugin.lognotice(`${now.explanation}; this policy is new, so the mail is tried once more`, this.#hmail)
+      if (now.isSamePolicy(this.answer)) return false
+      this.#plugin.lognotice(`${now.explanation}; the policy is new, the mail is tried once more`, this.#hmail)
       return true
     } catch (err) {
       this.#plugin.logerror(`cannot look for a newer MTA-STS policy of ${this.#domain}: ${err.message}`, this.#hmail)
@@ -157,35 +204,22 @@ class Item {
     }
   }
 
-  // What to do about a host after what was seen there; into the log and the results as well.
-  judge(host, seen, address) {
-    const verdict = this.#verdict(host, seen)
-    const { action, result, reasonCode, sentence } = verdict
-    if (action === 'skip-host') this.#refused = true
-    const passes = action === 'deliver' || action === 'deliver-and-report'
-    // A host that is yet to be connected to has neither passed nor failed. Only where no policy is known, nothing else
-    // will be told.
-    const first = seen.kind === 'name' && passes
-    if (first && (this.answer.mode !== 'none' || result === null)) return verdict
-    this.results.push({ time: new Date(), host, address, action, result, reasonCode })
-    const level = !passes ? 'logwarn' : result ? 'lognotice' : 'loginfo'
+  // A verdict of the library for the log. One that refuses a host may be why the mail cannot be delivered.
+  say({ action, delivers, reasonCode, result, sentence }) {
+    if (!delivers) this.#refused = true
+    const level = !delivers ? 'logwarn' : result ? 'lognotice' : 'loginfo'
     const token = reasonCode.split(':', 1)[0] || action
     this.#plugin[level](`mtasts[${token}]: ${sentence}`, this.#hmail)
-    return verdict
   }
 
-  #verdict(host, seen) {
-    try {
-      return this.answer.verdict(host, seen)
-    } catch (err) {
-      // A name in an MX record that is no host name: no policy can list it.
-      const action = this.enforces ? 'skip-host' : 'deliver'
-      const reasonCode = this.enforces ? 'mx-host-not-in-policy' : ''
-      return { action, result: null, reasonCode, sentence: `${err.message} (an MX record of ${this.#domain})` }
-    }
+  // What a report counts of an attempt, if anything.
+  count(attempt, peer) {
+    const event = attempt.finish(peer)
+    if (event) this.results.push({ time: new Date(), ...event })
   }
 
   #wait(text) {
+    this.#refused ||= Boolean(this.answer)
     // RFC 3463 3.8: other or undefined security status.
     const dsn = { code: 450, msg: text, cls: 4, sub: 7, det: 0 }
     for (const rcpt of this.#hmail.todo.rcpt_to) this.#hmail.extend_rcpt_with_dsn(rcpt, dsn)

@@ -3,6 +3,8 @@
 // One connection to an MX host. Until TLS is up and the certificate has passed, it stands between the host's replies
 // and Haraka: what comes in clear may come from anybody.
 
+const net = require('node:net')
+
 const { checkServerIdentity, fromNode } = require('mtasts')
 
 // As Haraka reads a reply (outbound/hmail.js).
@@ -12,20 +14,26 @@ const REPLY = /^([2345]\d\d)([ -])#?(?:\d\.\d\.\d\s)?(.*)/
 const LONGEST_CHAIN = 16
 
 class Session {
-  // Where the dialogue is: greeting, ehlo, starttls, handshake, and then either secured or clear.
+  // Where the dialogue is: greeting, ehlo, starttls, handshake.
   #stage = 'greeting'
+  // All is seen that counts, and the rest is between the host and Haraka.
+  #settled = false
   #starttls = false
   #mismatch
   #item
-  #host
+  #answer
+  #attempt
   #address
   #socket
 
-  constructor(item, host, address, socket) {
+  constructor(item, attempt, address, socket) {
     this.#item = item
-    this.#host = host
+    this.#answer = item.answer
+    this.#attempt = attempt
     this.#address = address
     this.#socket = socket
+    // A name that the policy does not list is part of the result.
+    attempt.saw({ kind: 'name' })
   }
 
   // After Haraka has put its listeners on the socket.
@@ -37,15 +45,16 @@ class Session {
       if (this.#read(line)) for (const reader of readers) reader.call(socket, line)
     })
     socket.prependListener('error', (err) => this.#failed(err))
+    socket.prependListener('close', () => this.#failed(new Error('the host closed the connection')))
     const upgrade = socket.upgrade
     socket.upgrade = (options, report) => this.#upgrade(upgrade, options, report)
   }
 
   // Whether Haraka gets this line.
   #read(line) {
-    if (this.#stage === 'secured' || this.#stage === 'clear') return true
+    if (this.#settled) return true
     // RFC 3207 6: what was sent in clear behind the answer to STARTTLS is not heard.
-    if (this.#stage === 'handshake') return false
+    if (this.#stage === 'handshake') return !this.#answer.applies
     const [, code, mark, text] = REPLY.exec(line) ?? []
     if (this.#stage === 'ehlo' && text?.toUpperCase() === 'STARTTLS') this.#starttls = true
     if (mark === '-') return true
@@ -66,22 +75,22 @@ class Session {
     // 4xx says that the host is busy, and nothing about TLS.
     if (!good && code?.startsWith('5') !== true) return this.#refuse(line)
     if (good && this.#starttls) return true
-    this.#stage = 'clear'
-    return this.#passes({ kind: 'starttls-not-offered' })
+    return this.#passes({ kind: 'starttls-not-offered' }, 'clear')
   }
 
   #after_starttls(good, line) {
     // Haraka waits for this event once it has sent STARTTLS. It does not, if its own settings say so.
     const asked = this.#socket.listenerCount('secure') > 0
-    this.#stage = asked && good ? 'handshake' : 'clear'
-    if (!asked) return this.#refuse(line)
-    return good || this.#passes({ kind: 'starttls-refused' })
+    if (asked && !good) return this.#passes({ kind: 'starttls-refused' }, 'clear')
+    if (asked) this.#stage = 'handshake'
+    else this.#end('clear')
+    return asked || this.#refuse(line)
   }
 
   // An answer in clear that would make Haraka give the mail up or go on without TLS. Where the policy is enforced it
   // only costs the host this attempt: anybody on the way may have sent it.
   #refuse(line) {
-    if (!this.#item.enforces) return true
+    if (!this.#answer.enforces) return true
     return this.#leave(
       `answered in clear: ${line
         .trim()
@@ -90,30 +99,49 @@ class Session {
     )
   }
 
-  #passes(seen) {
-    const { action } = this.#item.judge(this.#host, seen, this.#address)
-    const passes = action === 'deliver' || action === 'deliver-and-report'
-    return passes || this.#leave('passed over by its MTA-STS policy')
+  // Whether the session may go on, in clear or under TLS, after the last sight that counts.
+  #passes(seen, channel) {
+    const verdict = this.#saw(seen)
+    this.#end(channel)
+    return verdict.delivers || this.#leave('passed over by its MTA-STS policy')
+  }
+
+  #saw(seen) {
+    const verdict = this.#attempt.saw(seen)
+    if (this.#answer.applies) this.#item.say(verdict)
+    return verdict
+  }
+
+  #end(channel) {
+    this.#settled = true
+    const { localAddress } = this.#socket
+    const address = net.isIP(this.#address) ? this.#address : null
+    this.#item.count(this.#attempt, { channel, address, localAddress })
   }
 
   // Haraka's own way to the next host.
   #leave(why) {
     this.#socket.write('QUIT\r\n')
-    this.#socket.emit('error', new Error(`${this.#host} ${why}`))
+    this.#socket.emit('error', new Error(`${this.#attempt.host} ${why}`))
     return false
   }
 
   #upgrade(upgrade, options, report) {
     const socket = this.#socket
+    if (!this.#answer.applies) {
+      return upgrade.call(socket, options, (...args) => {
+        this.#end('tls')
+        report(...args)
+      })
+    }
     // Half a line, sent in clear behind the answer to STARTTLS, would be taken for the start of the first reply in TLS.
     socket.emit('data', '\n')
     // Haraka would speak as soon as the handshake is done, and before the certificate is judged.
     const waiting = socket.listeners('secure')
     socket.removeAllListeners('secure')
     upgrade.call(socket, this.#demand(options), (authorized, error, ...rest) => {
-      this.#stage = 'secured'
       const check = this.#verify() ?? this.#certificate(authorized ? null : error)
-      if (!this.#passes({ kind: 'certificate', ...check })) return
+      if (!this.#passes({ kind: 'certificate', ...check }, 'tls')) return
       const good = check.result === null
       // Where the policy only tests, the operator may still demand a good certificate: Haraka sees what it would see of
       // Node.js.
@@ -128,14 +156,15 @@ class Session {
       ...options,
       // Only a subjectAltName counts (RFC 8461 4.2), whatever name Haraka asks with.
       checkServerIdentity: (_, cert) => {
-        const error = checkServerIdentity(this.#host, cert)
+        const error = checkServerIdentity(this.#attempt.host, cert)
         this.#mismatch = error?.message
         return error
       },
     }
+    const { enforces } = this.#answer
     if (this.#item.own_judge) demand.rejectUnauthorized = false
-    else if (this.#item.enforces) demand.rejectUnauthorized = true
-    if (this.#item.enforces && demand.minVersion !== 'TLSv1.3') demand.minVersion = 'TLSv1.2'
+    else if (enforces) demand.rejectUnauthorized = true
+    if (enforces && demand.minVersion !== 'TLSv1.3') demand.minVersion = 'TLSv1.2'
     return demand
   }
 
@@ -149,7 +178,7 @@ class Session {
       const chain = []
       let cert = cleartext.getPeerX509Certificate()
       for (; cert && chain.length < LONGEST_CHAIN; cert = cert.issuerCertificate) chain.push(cert.raw)
-      check = judge.verifyCertificate(this.#host, chain)
+      check = judge.verifyCertificate(this.#attempt.host, chain)
     } catch (err) {
       check = { result: 'validation-failure', reason: err.message }
     }
@@ -166,15 +195,16 @@ class Session {
 
   // An error of the connection, before Haraka hears of it.
   #failed(err) {
-    if (this.#stage !== 'handshake') return
-    this.#stage = 'clear'
+    if (this.#settled) return
+    if (this.#stage !== 'handshake') return this.#end('none')
     const code = this.#socket.cleartext?.authorizationError
     const seen = code
       ? { kind: 'certificate', ...this.#certificate(code) }
       : { kind: 'handshake-failed', reason: explain(err) }
-    const { action } = this.#item.judge(this.#host, seen, this.#address)
+    const { delivers } = this.#saw(seen)
+    this.#end('clear')
     // An error of TLS makes Haraka mark the address in redis: a week of mail in clear for every domain there.
-    if (action === 'skip-host' && err instanceof Error) err.source = 'mta-sts'
+    if (!delivers && err instanceof Error) err.source = 'mta-sts'
   }
 }
 

@@ -165,7 +165,7 @@ describe('the hook', () => {
       await hmail.found_mx(MX)
       const [name, text] = hmail.done.at(-1)
       assert.strictEqual(name, 'temp_fail')
-      assert.match(text, /example\.com: no process can be made/)
+      assert.match(text, /example\.com could not be determined: no process can be made/)
     }
   })
 
@@ -183,7 +183,7 @@ describe('the hook', () => {
       await hmail.found_mx([{ exchange: 'mx.good.test', priority: 10, from_dns: 'good.test' }])
       const [name, text] = hmail.done.at(-1)
       assert.strictEqual(name, 'temp_fail')
-      assert.match(text, /^cannot look up the MTA-STS policy of good\.test: /)
+      assert.match(text, /^the MTA-STS policy of good\.test could not be determined: /)
       assert.match(text, why)
       assert.ok(text.includes(caFile), text)
     }

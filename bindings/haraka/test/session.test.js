@@ -10,21 +10,23 @@ const { add_line_processor } = require('haraka-net-utils')
 
 const Session = require('../lib/session')
 
-let socket, item, heard, errors
+let socket, item, attempt, judged, heard, errors, counted
 beforeEach(() => {
   socket = Object.assign(new EventEmitter(), { write() {}, upgrade: (options, report) => (socket.up = report) })
   heard = []
   errors = []
-  item = {
-    enforces: true,
-    judged: [],
-    judge(host, seen) {
-      item.judged.push(seen.kind)
-      return { action: seen.result === null ? 'deliver' : 'skip-host' }
+  judged = []
+  counted = []
+  item = { answer: { enforces: true, applies: true }, say() {}, count: (_, { channel }) => counted.push(channel) }
+  attempt = {
+    host: 'mx.example.com',
+    saw(seen) {
+      if (seen.kind !== 'name') judged.push(seen.kind)
+      return { delivers: seen.kind === 'name' || seen.result === null || !item.answer.enforces }
     },
   }
   add_line_processor(socket)
-  const session = new Session(item, 'mx.example.com', '192.0.2.1', socket)
+  const session = new Session(item, attempt, '192.0.2.1', socket)
   socket.on('line', (line) => {
     heard.push(line.trim())
     // As Haraka does.
@@ -57,7 +59,7 @@ describe('what comes in clear', () => {
   })
 
   it('is Haraka its own affair where nothing is enforced', () => {
-    item.enforces = false
+    item.answer.enforces = false
     say('554 go away\r\n')
     assert.deepStrictEqual([heard, errors], [['554 go away'], []])
   })
@@ -66,13 +68,13 @@ describe('what comes in clear', () => {
 describe('a host', () => {
   it('without STARTTLS, or that refuses it, is judged before Haraka hears of it', () => {
     say('220 mx\r\n', '250-mx\r\n', '250 SIZE\r\n')
-    assert.deepStrictEqual(item.judged, ['starttls-not-offered'])
+    assert.deepStrictEqual(judged, ['starttls-not-offered'])
     assert.deepStrictEqual(heard, ['220 mx', '250-mx'])
   })
 
   it('that refuses STARTTLS too', () => {
     say('220 mx\r\n', '250 STARTTLS\r\n', '454 not now\r\n')
-    assert.deepStrictEqual(item.judged, ['starttls-refused'])
+    assert.deepStrictEqual(judged, ['starttls-refused'])
     assert.deepStrictEqual(heard, ['220 mx', '250 STARTTLS'])
   })
 
@@ -80,5 +82,44 @@ describe('a host', () => {
     say('220 mx\r\n', 'hello\r\n')
     assert.deepStrictEqual(heard, ['220 mx'])
     assert.strictEqual(errors.length, 1)
+  })
+
+  it('is counted once, whatever follows', () => {
+    say('220 mx\r\n', '250 STARTTLS\r\n', '220 go\r\n')
+    socket.up(true, null)
+    say('250 mx\r\n', '250 OK\r\n')
+    socket.emit('close')
+    assert.deepStrictEqual([judged, counted], [['certificate'], ['tls']])
+  })
+
+  it('that closes the connection in the handshake has failed it', () => {
+    say('220 mx\r\n', '250 STARTTLS\r\n', '220 go\r\n')
+    socket.emit('close')
+    assert.deepStrictEqual([judged, counted], [['handshake-failed'], ['clear']])
+  })
+
+  it('without a policy is left to Haraka, and counted too', () => {
+    item.answer = { enforces: false, applies: false }
+    for (const [replies, expected] of [
+      [['250 STARTTLS\r\n', '220 go\r\n'], []],
+      [['250 X\r\n'], ['starttls-not-offered']],
+    ]) {
+      judged = []
+      const other = Object.assign(new EventEmitter(), {
+        write() {},
+        upgrade: (options, report) => report(false, 'bad'),
+      })
+      add_line_processor(other)
+      const told = []
+      other.on('line', (line) => {
+        if (line.startsWith('250 STARTTLS')) other.once('secure', () => {})
+        if (line.startsWith('220 go')) other.upgrade({}, (...args) => told.push(args))
+      })
+      new Session(item, attempt, '192.0.2.1', other).stand_between()
+      for (const text of ['220 mx\r\n', ...replies]) other.emit('data', text)
+      assert.deepStrictEqual(judged, expected)
+      if (expected.length === 0) assert.deepStrictEqual(told, [[false, 'bad']])
+    }
+    assert.deepStrictEqual(counted, ['tls', 'clear'])
   })
 })

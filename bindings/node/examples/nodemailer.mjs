@@ -2,7 +2,7 @@
 //
 //     node nodemailer.mjs sender@example.org recipient@example.com < message.eml
 //
-// Exit status: 0 it was taken, 75 try again later (EX_TEMPFAIL), 69 it was refused for good (EX_UNAVAILABLE).
+// Exit status: 0 accepted, 75 try again later (EX_TEMPFAIL), 69 refused for good (EX_UNAVAILABLE).
 
 import dns from 'node:dns/promises'
 import { text } from 'node:stream/consumers'
@@ -11,26 +11,30 @@ import { fileURLToPath } from 'node:url'
 import mtasts from 'mtasts'
 import nodemailer from 'nodemailer'
 
-// The ways to deliver to a host. Nobody but the first knows with whom they speak.
+// The ways to deliver to a host. Only the first authenticates the host.
 const VERIFIED = { requireTLS: true, tls: { checkServerIdentity: mtasts.checkServerIdentity, minVersion: 'TLSv1.2' } }
 const ENCRYPTED = { opportunisticTLS: true, tls: { rejectUnauthorized: false } }
 const CLEAR = { ignoreTLS: true }
 
-/** The names of the MX hosts in order of preference; the domain itself where it has no MX record (RFC 5321 5.1). */
+/** The names of the MX hosts in order of preference. An error has `why` if DNS says that there is none. */
 async function mxHosts(domain) {
-  const none = (error) => {
-    if (error.code === 'ENODATA') return [{ exchange: domain, priority: 0 }]
-    // A domain that is not there takes no mail; of all else we hope that it passes.
-    throw Object.assign(error, { permanent: error.code === 'ENOTFOUND' })
+  const denied = (why) => Object.assign(new Error(`DNS has no MX host for ${domain}`), { why })
+  try {
+    const records = await dns.resolveMx(domain)
+    if (records.length === 1 && records[0].exchange === '') throw denied('null-mx')
+    return records.sort((a, b) => a.priority - b.priority).map(({ exchange }) => exchange)
+  } catch (error) {
+    if (error.code === 'ENOTFOUND') throw denied('nxdomain')
+    if (error.code !== 'ENODATA') throw error
   }
-  const records = await dns.resolveMx(domain).catch(none)
-  if (records.length === 1 && records[0].exchange === '') {
-    throw Object.assign(new Error(`${domain} takes no mail (RFC 7505)`), { permanent: true })
-  }
-  return records.sort((a, b) => a.priority - b.priority).map(({ exchange }) => exchange)
+  // Without an MX record the domain is its own MX host (RFC 5321 5.1), if it has an address.
+  await dns.lookup(domain).catch((error) => {
+    throw error.code === 'ENOTFOUND' ? denied('nodata') : error
+  })
+  return [domain]
 }
 
-/** What nodemailer's error means for the policy; nothing where it is none of TLS. */
+/** What nodemailer's error means for the policy; nothing if it is not about TLS. */
 function whatWasSeen(error) {
   if (error.command === 'STARTTLS') return { kind: 'starttls-refused' }
   const code = error.originalCode ?? error.code
@@ -39,30 +43,38 @@ function whatWasSeen(error) {
 }
 
 /**
- * Sends a mail. `mail` is nodemailer's message with an envelope for one domain. An error has `permanent` where there is no
- * use in trying again.
+ * Sends a mail. `mail` is nodemailer's message with an envelope for one domain. An error is `permanent` if it is no use to
+ * try again.
  */
 export async function send(mail, domain, { log = console.error, timeout = 20_000, ...options } = {}) {
   const answer = await mtasts.lookup(domain, { timeout })
   log(answer.explanation)
-  const enforced = answer.mode === mtasts.Mode.ENFORCE
-  const ways = { enforce: [VERIFIED], testing: [VERIFIED, ENCRYPTED, CLEAR], none: [ENCRYPTED, CLEAR] }[answer.mode]
+  const ways = answer.enforces ? [VERIFIED] : answer.applies ? [VERIFIED, ENCRYPTED, CLEAR] : [ENCRYPTED, CLEAR]
+  const hosts = await mxHosts(domain).catch((error) => {
+    if (!error.why) throw error
+    // One forged answer of DNS must not bounce mail: if it contradicts a policy, the mail waits.
+    const { defers, sentence } = answer.verdictWithoutHost(error.why)
+    throw defers ? new Error(sentence) : Object.assign(error, { permanent: true })
+  })
   let last
-  for (const host of await mxHosts(domain)) {
-    const byName = answer.verdict(host, { kind: 'name' })
-    if (byName.result) log(byName.sentence)
-    if (byName.action === mtasts.Action.SKIP_HOST) continue
-    if (byName.action === mtasts.Action.DEFER) throw new Error(byName.sentence)
+  for (const host of hosts) {
+    const attempt = new mtasts.Attempt(answer, host)
+    let verdict = attempt.saw({ kind: 'name' })
+    if (verdict.result) log(verdict.sentence)
+    if (verdict.defers) throw new Error(verdict.sentence)
     for (const way of ways) {
+      if (!verdict.delivers) break
       const transport = nodemailer.createTransport({ host, port: 25, ...options, ...way })
       try {
         return { host, verified: way === VERIFIED, ...(await transport.sendMail(mail)) }
       } catch (error) {
         last = error
-        // What the host says of the mail is final, unless it says it in the clear under a policy that is enforced.
-        if (error.permanent && error.command !== 'STARTTLS' && !(enforced && error.command === 'CONN')) throw error
+        // What the host says of the mail is final, unless it says it in clear under a policy that is enforced.
+        const inClear = error.command === 'STARTTLS' || (answer.enforces && error.command === 'CONN')
+        if (error.permanent && !inClear) throw error
         const seen = whatWasSeen(error)
-        log(seen ? answer.verdict(host, seen).sentence : `${host}: ${error.message}`)
+        if (seen) verdict = attempt.saw(seen)
+        log(seen ? verdict.sentence : `${host}: ${error.message}`)
         // No other way leads to a host that is not there.
         if (!seen) break
       } finally {
@@ -70,8 +82,8 @@ export async function send(mail, domain, { log = console.error, timeout = 20_000
       }
     }
   }
-  const { sentence } = answer.verdict(domain, { kind: 'no-host-left' })
-  throw new Error(sentence || `no MX host of ${domain} takes the mail now`, { cause: last })
+  const { defers, sentence } = answer.verdictWithoutHost('left')
+  throw new Error(defers ? sentence : `no MX host of ${domain} takes the mail now`, { cause: last })
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

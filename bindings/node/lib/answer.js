@@ -3,99 +3,74 @@
 const addon = require('./addon')
 const { call, mustBeString, wrongType } = require('./error')
 
+const same = (value) => value
 const date = (time) => (time === null ? null : new Date(time))
+
+// What an answer says, each with the way to JavaScript's own types.
+const FIELDS = {
+  domain: same,
+  mode: same,
+  source: same,
+  id: same,
+  fetched: date,
+  expires: date,
+  deferUntil: date,
+  mx: Object.freeze,
+  policyText: same,
+  result: same,
+  detail: same,
+  warning: same,
+  explanation: same,
+}
+
+// The answer of the addon behind one of ours.
+let inner
 
 // The answer of a lookup. It never changes.
 class Answer {
   #answer
+
+  static {
+    for (const [name, convert] of Object.entries({ ...FIELDS, enforces: same, applies: same })) {
+      const get = function () {
+        return convert(call(() => this.#answer[name]))
+      }
+      Object.defineProperty(this.prototype, name, { get, configurable: true })
+    }
+    inner = (answer) => {
+      if (!(#answer in Object(answer))) throw wrongType('answer', 'an Answer', answer)
+      return answer.#answer
+    }
+  }
 
   constructor(answer) {
     if (!(answer instanceof addon.Answer)) throw new TypeError('an Answer is what a lookup gives')
     this.#answer = answer
   }
 
-  get domain() {
-    return this.#answer.domain
-  }
-
-  get mode() {
-    return this.#answer.mode
-  }
-
-  get source() {
-    return this.#answer.source
-  }
-
-  get id() {
-    return this.#answer.id
-  }
-
-  get fetched() {
-    return date(this.#answer.fetched)
-  }
-
-  get expires() {
-    return date(this.#answer.expires)
-  }
-
-  get deferUntil() {
-    return date(this.#answer.deferUntil)
-  }
-
-  get mx() {
-    return Object.freeze(this.#answer.mx)
-  }
-
-  get policyText() {
-    return this.#answer.policyText
-  }
-
-  get result() {
-    return this.#answer.result
-  }
-
-  get detail() {
-    return this.#answer.detail
-  }
-
-  get warning() {
-    return this.#answer.warning
-  }
-
-  get explanation() {
-    return this.#answer.explanation
-  }
-
   allowsMx(host) {
     mustBeString('host', host)
-    return this.#answer.allowsMx(host)
+    return call(() => this.#answer.allowsMx(host))
+  }
+
+  isSamePolicy(other) {
+    const answer = inner(other)
+    return call(() => this.#answer.isSamePolicy(answer))
   }
 
   verdict(host, seen) {
     mustBeString('host', host)
-    if (typeof seen?.kind !== 'string') throw wrongType('seen', 'an object with a kind', seen)
-    const { kind, result, reason } = seen
-    return call(() => this.#answer.verdict(host, kind, result ?? null, String(reason ?? '')))
+    const sight = whatWasSeen(seen)
+    return call(() => this.#answer.verdict(host, ...sight))
+  }
+
+  verdictWithoutHost(why) {
+    mustBeString('why', why)
+    return call(() => this.#answer.verdictWithoutHost(why))
   }
 
   toJSON() {
-    const { domain, mode, source, id, fetched, expires, deferUntil, mx } = this
-    const { policyText, result, detail, warning, explanation } = this
-    return {
-      domain,
-      mode,
-      source,
-      id,
-      fetched,
-      expires,
-      deferUntil,
-      mx,
-      policyText,
-      result,
-      detail,
-      warning,
-      explanation,
-    }
+    return Object.fromEntries(Object.keys(FIELDS).map((name) => [name, this[name]]))
   }
 
   [Symbol.for('nodejs.util.inspect.custom')](depth, options, inspect) {
@@ -103,4 +78,37 @@ class Answer {
   }
 }
 
-module.exports = { Answer }
+// One MX host in one attempt to deliver: it remembers what was seen there, and counts for a report.
+class Attempt {
+  #attempt
+
+  constructor(answer, host) {
+    const behind = inner(answer)
+    mustBeString('host', host)
+    this.#attempt = call(() => new addon.Attempt(behind, host))
+  }
+
+  get host() {
+    return call(() => this.#attempt.host)
+  }
+
+  saw(seen) {
+    const sight = whatWasSeen(seen)
+    return call(() => this.#attempt.saw(...sight))
+  }
+
+  finish({ channel = 'none', address, localAddress } = {}) {
+    mustBeString('peer.channel', channel)
+    if (address != null) mustBeString('peer.address', address)
+    if (localAddress != null) mustBeString('peer.localAddress', localAddress)
+    return call(() => this.#attempt.finish(channel, address ?? null, localAddress ?? null))
+  }
+}
+
+// A sight as the addon takes it.
+function whatWasSeen(seen) {
+  if (typeof seen?.kind !== 'string') throw wrongType('seen', 'an object with a kind', seen)
+  return [seen.kind, seen.result ?? null, String(seen.reason ?? '')]
+}
+
+module.exports = { Answer, Attempt }

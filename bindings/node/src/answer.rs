@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use mtasts::{CertificateFailure, Failure, MxName, NoHost, Seen, SeenKind, verdict, verdict_without_host};
+use mtasts::{Failure, MxName, NoHost, verdict, verdict_without_host};
 use napi_derive::napi;
 
-use crate::certificate::result_type;
-use crate::error::{ARGUMENT, Error, Result, guarded, name};
+use crate::attempt::seen;
+use crate::error::{Result, argument, guarded, name};
 
 /// The answer of a lookup.
 #[napi]
@@ -25,12 +25,18 @@ pub struct Verdict {
     pub reason_code: String,
     /// One line for the log.
     pub sentence: String,
+    /// Whether mail may go to the host.
+    pub delivers: bool,
+    /// Whether the mail waits.
+    pub defers: bool,
 }
 
 impl From<mtasts::Verdict> for Verdict {
     fn from(verdict: mtasts::Verdict) -> Self {
         Self {
             action: verdict.action.name(),
+            delivers: verdict.action.delivers(),
+            defers: verdict.action.defers(),
             result: verdict.result.map(mtasts::ResultType::name),
             reason_code: verdict.reason_code,
             sentence: verdict.sentence,
@@ -45,6 +51,10 @@ impl From<Arc<mtasts::Answer>> for Answer {
 }
 
 impl Answer {
+    pub(crate) const fn inner(&self) -> &Arc<mtasts::Answer> {
+        &self.answer
+    }
+
     /// Reads something off the answer.
     fn read<T>(&self, read: impl FnOnce(&mtasts::Answer) -> T) -> Result<T> {
         guarded(|| Ok(read(&self.answer)))
@@ -154,30 +164,46 @@ impl Answer {
         })
     }
 
-    /// What to do with a host.
+    /// Whether a host that fails the policy gets no mail.
+    #[napi(getter)]
+    pub fn enforces(&self) -> Result<bool> {
+        self.read(mtasts::Answer::enforces)
+    }
+
+    /// Whether a policy asks anything of the hosts.
+    #[napi(getter)]
+    pub fn applies(&self) -> Result<bool> {
+        self.read(mtasts::Answer::applies)
+    }
+
+    /// Whether another answer says the same.
+    #[napi]
+    #[allow(clippy::use_self, reason = "napi's macro knows no `Self` among the arguments")]
+    pub fn is_same_policy(&self, other: &Answer) -> Result<bool> {
+        self.read(|answer| answer.is_same_policy(&other.answer))
+    }
+
+    /// What to do with a host, from one sight alone.
     #[napi]
     pub fn verdict(&self, host: String, kind: String, result: Option<String>, reason: String) -> Result<Verdict> {
         guarded(|| {
-            if kind == SeenKind::NoHostLeft.name() {
-                return Ok(verdict_without_host(&self.answer, NoHost::Left).into());
-            }
             let seen = seen(&kind, result.as_deref(), reason)?;
             Ok(verdict(&self.answer, &MxName::from_mx(&host), &seen).into())
         })
     }
-}
 
-/// What JavaScript saw.
-fn seen(kind: &str, result: Option<&str>, reason: String) -> Result<Seen> {
-    Ok(match kind {
-        "name" => Seen::Name,
-        "starttls-not-offered" => Seen::StarttlsNotOffered,
-        "starttls-refused" => Seen::StarttlsRefused,
-        "handshake-failed" => Seen::HandshakeFailed(reason),
-        "certificate" => Seen::Certificate(match result {
-            None => Ok(()),
-            Some(result) => Err(CertificateFailure::new(result_type(result)?, reason)),
-        }),
-        _ => return Err(Error::new(ARGUMENT, format!("{kind:?} is not a kind of what was seen"))),
-    })
+    /// What to do with a mail for which there is no host.
+    #[napi]
+    pub fn verdict_without_host(&self, why: String) -> Result<Verdict> {
+        guarded(|| {
+            let why = match why.as_str() {
+                "left" => NoHost::Left,
+                "nxdomain" => NoHost::NxDomain,
+                "nodata" => NoHost::NoData,
+                "null-mx" => NoHost::NullMx,
+                _ => return Err(argument(&why, "a reason why there is no host")),
+            };
+            Ok(verdict_without_host(&self.answer, why).into())
+        })
+    }
 }

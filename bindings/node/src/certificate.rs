@@ -1,11 +1,11 @@
 //! Certificate checks.
 
+use mtasts::CertificateFailure;
 use mtasts::protocol::verification_codes;
-use mtasts::{CertificateFailure, ResultType};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
-use crate::error::{ARGUMENT, Error, Result, guarded, name};
+use crate::error::{Result, guarded, name};
 
 /// The result of a certificate check.
 #[napi(object, object_from_js = false, use_nullable = true)]
@@ -35,10 +35,5 @@ pub fn from_node(code: String) -> Result<Check> {
 /// Whether a certificate names a host.
 #[napi]
 pub fn check_name(host: String, leaf: Uint8Array) -> Result<Check> {
-    guarded(|| Ok(mtasts::check_name(&leaf, &name(&host)?).into()))
-}
-
-/// The result type of a name.
-pub(crate) fn result_type(name: &str) -> Result<ResultType> {
-    ResultType::from_name(name).ok_or_else(|| Error::new(ARGUMENT, format!("{name:?} is not a result type")))
+    guarded(|| Ok(mtasts::protocol::certificate::check_name(&leaf, &name(&host)?).into()))
 }

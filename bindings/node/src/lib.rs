@@ -4,11 +4,13 @@
 //! for descriptors and nothing else. A panic ends in `error::guarded`.
 
 mod answer;
+mod attempt;
 mod certificate;
 mod error;
 mod poller;
 mod resolver;
 
+use mtasts::protocol::words::VOCABULARIES;
 use napi_derive::napi;
 
 /// The version of the library.
@@ -17,8 +19,11 @@ pub fn version() -> &'static str {
     env!("CARGO_PKG_VERSION")
 }
 
-/// The names of the result types (RFC 8460 4.3).
+/// The words of a kind, such as `Action`, in the order of the library's table; none for a kind that it does not know.
 #[napi]
-pub fn result_names() -> Vec<&'static str> {
-    mtasts::ResultType::ALL.iter().map(|result| result.name()).collect()
+pub fn words(kind: String) -> Vec<&'static str> {
+    let vocabulary = VOCABULARIES.iter().find(|vocabulary| vocabulary.name == kind);
+    vocabulary.map_or_else(Vec::new, |vocabulary| {
+        vocabulary.words.iter().map(|word| word.name).collect()
+    })
 }

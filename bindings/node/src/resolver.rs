@@ -6,13 +6,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtasts::{Context, Domain, Outcome, Queue, Settings, UnixTime};
+use mtasts::protocol::words::Status;
+use mtasts::queue::{Outcome, Queue};
+use mtasts::{Context, Domain, Settings, UnixTime};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
 use crate::answer::Answer;
 use crate::certificate::Check;
-use crate::error::{ARGUMENT, CANCELLED, Error, Result, failure, guarded, name, refused};
+use crate::error::{Error, Result, error, failure, guarded, name, refused};
 use crate::poller::{NO_WAIT, Poller, Watch};
 
 thread_local! {
@@ -56,7 +58,7 @@ impl Resolver {
     #[napi(constructor)]
     pub fn new(file: Option<String>, entries: Vec<(String, String)>, logs: bool) -> Result<Self> {
         guarded(|| {
-            let settings = settings(file, &entries).map_err(|error| failure(&error))?;
+            let settings = settings(file, &entries).map_err(failure)?;
             let context = if logs {
                 Context::with_log(settings, |line| {
                     LINES.with_borrow_mut(|lines| lines.push(line.to_owned()));
@@ -87,7 +89,7 @@ impl Resolver {
     pub fn lookup_cached(&self, domain: String) -> Result<Answer> {
         guarded(|| {
             let answer = self.context()?.lookup_cached(&name(&domain)?);
-            Ok(answer.map_err(|error| failure(&error))?.into())
+            Ok(answer.map_err(failure)?.into())
         })
     }
 
@@ -100,7 +102,7 @@ impl Resolver {
             let queue = self.make_queue()?;
             let submit: fn(&Queue<()>, &Domain, Duration, ()) -> _ =
                 if recheck { Queue::recheck } else { Queue::submit };
-            let id = submit(queue, &domain, patience, ()).map_err(|error| failure(&error))?;
+            let id = submit(queue, &domain, patience, ()).map_err(failure)?;
             Ok(id.cast_signed())
         })
     }
@@ -109,12 +111,12 @@ impl Resolver {
     #[napi]
     pub fn next(&self) -> Result<Option<Completion>> {
         guarded(|| {
-            let done = self.queue()?.next().map_err(|error| failure(&error))?;
+            let done = self.queue()?.next().map_err(failure)?;
             Ok(done.map(|done| {
                 let (answer, error) = match done.outcome {
                     Outcome::Answer(answer) => (Some(answer.into()), None),
                     Outcome::Failed(error) => (None, Some(failure(&*error))),
-                    _ => (None, Some(Error::new(CANCELLED, "the lookup was cancelled".to_owned()))),
+                    _ => (None, Some(error(Status::Cancelled, "the lookup was cancelled"))),
                 };
                 Completion {
                     id: done.id.cast_signed(),
@@ -129,18 +131,14 @@ impl Resolver {
     /// Cancels a lookup.
     #[napi]
     pub fn cancel(&self, id: i64) -> Result<bool> {
-        guarded(|| {
-            self.queue()?
-                .cancel(id.cast_unsigned())
-                .map_err(|error| failure(&error))
-        })
+        guarded(|| self.queue()?.cancel(id.cast_unsigned()).map_err(failure))
     }
 
     /// Has the poller call for this number when there is a completion: once.
     #[napi]
     pub fn watch(&mut self, poller: &Poller, number: u32) -> Result<()> {
         guarded(|| {
-            let descriptor = self.queue()?.descriptor().map_err(|error| failure(&error))?;
+            let descriptor = self.queue()?.descriptor().map_err(failure)?;
             let watched = match &self.watch {
                 Some(watch) => watch.again(descriptor, number),
                 None => poller.watch().add(descriptor, number),
@@ -160,7 +158,7 @@ impl Resolver {
                 UnixTime::since_unix_epoch(Duration::from_secs(seconds.cast_unsigned()))
             });
             let checked = self.context()?.check_certificate(&chain, &name(&host)?, at);
-            Ok(checked.map_err(|error| failure(&error))?.into())
+            Ok(checked.map_err(failure)?.into())
         })
     }
 
@@ -192,7 +190,7 @@ impl Resolver {
     fn make_queue(&mut self) -> Result<&Queue<()>> {
         let queue = match self.queue.take() {
             Some(queue) => queue,
-            None => Queue::new(self.context()?).map_err(|error| failure(&error))?,
+            None => Queue::new(self.context()?).map_err(failure)?,
         };
         Ok(self.queue.insert(queue))
     }
@@ -205,13 +203,13 @@ impl Drop for Resolver {
 }
 
 fn closed() -> Error {
-    Error::new(ARGUMENT, "the resolver is closed, or has no lookup".to_owned())
+    error(Status::Argument, "the resolver is closed, or has no lookup")
 }
 
 fn settings(
     file: Option<String>,
     entries: &[(String, String)],
-) -> std::result::Result<Settings, mtasts::SettingsError> {
+) -> std::result::Result<Settings, mtasts::sender::settings::SettingsError> {
     let mut settings = match file {
         None => Settings::of_process()?,
         Some(_) => Settings::default(),

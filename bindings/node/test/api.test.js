@@ -10,7 +10,8 @@ const { test, describe } = require('node:test')
 const { inspect } = require('node:util')
 
 const mtasts = require('..')
-const { Answer, MtaStsError, Resolver } = mtasts
+const addon = require('../lib/addon')
+const { Answer, Attempt, MtaStsError, Resolver } = mtasts
 
 const nowhere = (settings) => new Resolver({ config: null, cacheDir: null, ...settings })
 
@@ -36,13 +37,62 @@ test('the addon exports nothing of the C interface', () => {
   assert.doesNotMatch(addon, /\0mtasts_\w+\0/)
 })
 
-test('the words', () => {
-  assert.deepEqual(mtasts.Mode, { ENFORCE: 'enforce', TESTING: 'testing', NONE: 'none' })
-  assert.equal(mtasts.Action.DELIVER_AND_REPORT, 'deliver-and-report')
-  assert.equal(mtasts.ResultType.STS_WEBPKI_INVALID, 'sts-webpki-invalid')
-  assert.equal(Object.keys(mtasts.ResultType).length, 11)
-  for (const words of [mtasts.Mode, mtasts.Action, mtasts.ResultType]) assert.ok(Object.isFrozen(words))
+test('the words of the types and constants are those of the library', () => {
+  const types = fs.readFileSync(path.join(__dirname, '../index.d.ts'), 'utf8')
+  const within = (begin, end) => types.slice(types.indexOf(begin)).split(end)[0]
+  const quoted = (text) => [...text.matchAll(/'([^']+)'/g)].map(([, word]) => word).sort()
+  for (const kind of ['Mode', 'Source', 'Action', 'ResultType']) {
+    const words = addon.words(kind).sort()
+    assert.ok(words.length >= 3, kind)
+    assert.deepEqual(Object.values(mtasts[kind]).sort(), words)
+    assert.ok(Object.isFrozen(mtasts[kind]))
+    assert.deepEqual(quoted(within(`export type ${kind} =`, '\n\n')), words)
+    const pairs = [...within(`export const ${kind}:`, '}>').matchAll(/([A-Z_]+): '([^']+)'/g)]
+    assert.deepEqual(Object.fromEntries(pairs.map(([, name, word]) => [name, word])), { ...mtasts[kind] })
+  }
+  const kinds = [...within('export type Seen =', '\n\n').matchAll(/kind: '([^']+)'/g)].map(([, word]) => word)
+  // Of a host that is not there nothing is seen: verdictWithoutHost.
+  assert.deepEqual(
+    kinds.sort(),
+    addon
+      .words('SeenKind')
+      .filter((word) => word !== 'no-host-left')
+      .sort(),
+  )
+  // Not of JavaScript: success, C's version of the interface, forks, addresses that are checked for a delivery.
+  const others = ['ok', 'abi', 'forked', 'refused']
+  const codes = addon
+    .words('Status')
+    .filter((word) => !others.includes(word))
+    .concat('closed')
+  const named = quoted(within('readonly code:', '}')).map((code) => code.replace('ERR_MTASTS_', '').toLowerCase())
+  assert.deepEqual(named.sort(), codes.sort())
   assert.equal(mtasts.version, require('../package.json').version)
+})
+
+test('an attempt counts once', () => {
+  const answer = new Resolver().lookupCached('example.com')
+  const attempt = new Attempt(answer, 'MX.Example.COM.')
+  assert.equal(attempt.host, 'mx.example.com')
+  assert.equal(attempt.saw({ kind: 'name' }).delivers, true)
+  assert.equal(attempt.saw({ kind: 'starttls-refused' }).delivers, true)
+  for (const peer of [{ channel: 'smoke' }, { address: 'mx.example.com' }]) {
+    assert.throws(() => attempt.finish(peer), { code: 'ERR_MTASTS_ARGUMENT' })
+  }
+  assert.deepEqual(attempt.finish({ channel: 'clear', address: '192.0.2.1', localAddress: '2001:DB8::1' }), {
+    policyType: 'no-policy-found',
+    domain: 'example.com',
+    policyLines: [],
+    patterns: [],
+    host: 'mx.example.com',
+    address: '192.0.2.1',
+    localAddress: '2001:db8::1',
+    result: 'starttls-not-supported',
+    reasonCode: 'starttls-refused',
+  })
+  assert.equal(attempt.finish({ channel: 'clear' }), null)
+  const success = new Attempt(answer, 'a_b.example.com').finish({ channel: 'tls' })
+  assert.deepEqual([success.host, success.result], ['a_b.example.com', null])
 })
 
 describe('settings', () => {
@@ -149,7 +199,7 @@ describe('arguments', () => {
       await assert.rejects(mtasts.lookup(domain), wrong)
       assert.throws(() => resolver.lookupCached(domain), wrong)
       assert.throws(() => mtasts.fromNode(domain), wrong)
-      assert.throws(() => mtasts.allowsMx(domain, 'mx.good.test'), wrong)
+      assert.throws(() => new Attempt(domain, 'mx.good.test'), wrong)
     }
     for (const options of [{ timeout: NaN }, { timeout: '5' }, { signal: {} }, { signal: null }]) {
       await assert.rejects(resolver.lookup('good.test', options), wrong)
@@ -196,6 +246,8 @@ test('an answer of an empty cache', () => {
   assert.equal(answer.allowsMx('mx.example.com'), false)
   assert.deepEqual(answer.verdict('mx.example.com', { kind: 'name' }), {
     action: 'deliver',
+    delivers: true,
+    defers: false,
     result: null,
     reasonCode: '',
     sentence: answer.verdict('mx.example.com', { kind: 'name' }).sentence,
@@ -207,8 +259,11 @@ test('an answer of an empty cache', () => {
   })
   assert.throws(verdict({ kind: 'certificates' }), { code: 'ERR_MTASTS_ARGUMENT', message: /certificates/ })
   for (const seen of [undefined, null, 'name', {}, { kind: 1 }]) assert.throws(verdict(seen), TypeError)
-  assert.throws(() => answer.verdict('not a host', { kind: 'name' }), { code: 'ERR_MTASTS_NAME' })
-  assert.throws(() => answer.verdict('192.0.2.1', { kind: 'name' }), { code: 'ERR_MTASTS_ADDRESS' })
+  assert.equal(answer.verdict('not a host', { kind: 'name' }).action, 'deliver')
+  assert.equal(answer.verdictWithoutHost('nxdomain').action, 'deliver')
+  assert.throws(() => answer.verdictWithoutHost('none'), { code: 'ERR_MTASTS_ARGUMENT', message: /none/ })
+  assert.throws(() => answer.isSamePolicy({}), TypeError)
+  assert.equal(answer.isSamePolicy(answer), true)
   assert.equal(answer.allowsMx('192.0.2.1'), false)
 })
 

@@ -8,7 +8,7 @@ const path = require('node:path')
 const { afterEach, beforeEach, test } = require('node:test')
 const { setTimeout: sleep } = require('node:timers/promises')
 
-const { Resolver, fromNode, allowsMx, verdict } = require('..')
+const { Attempt, Resolver, fromNode } = require('..')
 const { counters, emptyCache, reset, run, set, silence, table } = require('./lab')
 
 const DAY = 86_400_000
@@ -92,7 +92,7 @@ test('an answer in full', async () => {
 test('MX hosts and verdicts', async () => {
   const wild = await resolver.lookup('wild.test')
   assert.equal(wild.allowsMx('a.wild.test'), true)
-  assert.equal(allowsMx(wild, 'A.Wild.TEST.'), true)
+  assert.equal(wild.allowsMx('A.Wild.TEST.'), true)
   assert.equal(wild.allowsMx('a.b.wild.test'), false)
   assert.equal(wild.allowsMx('wild.test'), false)
 
@@ -116,7 +116,8 @@ test('MX hosts and verdicts', async () => {
       [enforce, 'mx.good.test', enforced],
       [testing, 'mx.testing.test', tested],
     ]) {
-      const decided = verdict(answer, host, seen)
+      const decided = new Attempt(answer, host).saw(seen)
+      assert.deepEqual(answer.verdict(host, seen), decided)
       assert.equal(decided.action, action, JSON.stringify(seen))
       assert.equal(decided.result, result)
       assert.equal(decided.reasonCode === '', result === null)
@@ -125,7 +126,20 @@ test('MX hosts and verdicts', async () => {
   const other = enforce.verdict('mx.elsewhere.test', { kind: 'name' })
   assert.equal(other.action, 'skip-host')
   assert.match(other.sentence, /^mx\.elsewhere\.test is not in the MTA-STS policy of good\.test/)
-  assert.equal(enforce.verdict('mx.good.test', { kind: 'no-host-left' }).action, 'defer')
+  assert.equal(enforce.verdictWithoutHost('left').action, 'defer')
+  const denied = enforce.verdictWithoutHost('nxdomain')
+  assert.equal(denied.defers, true)
+  assert.match(denied.sentence, /NXDOMAIN.*mx\.good\.test/)
+  assert.equal(testing.verdictWithoutHost('nxdomain').delivers, true)
+  assert.equal(enforce.isSamePolicy(testing), false)
+  // What is no host name is not in a policy.
+  assert.equal(enforce.verdict('a_b.good.test', { kind: 'name' }).action, 'skip-host')
+  // A good certificate does not allow a host that was refused by its name.
+  const refused = new Attempt(enforce, 'mx.elsewhere.test')
+  assert.equal(refused.saw({ kind: 'name' }).delivers, false)
+  assert.equal(refused.saw({ kind: 'certificate' }).delivers, false)
+  const { policyType, policyLines, result } = refused.finish()
+  assert.deepEqual([policyType, policyLines[1], result], ['sts', 'mode: enforce', 'validation-failure'])
   // The reason is a stranger's.
   const { sentence } = enforce.verdict('mx.good.test', { kind: 'handshake-failed', reason: 'a\r\n\0b\u2028' })
   assert.doesNotMatch(sentence, /[\r\n\0\u2028]/)
@@ -136,6 +150,8 @@ test('a recheck asks although the cache knows', async () => {
   set('good.test', 'txt=v=STSv1; id=new1;', 'policy=version: STSv1\\nmode: none\\nmax_age: 86400\\n')
   assert.equal((await resolver.lookup('good.test')).id, before.id)
   const after = await resolver.recheck('good.test')
+  assert.equal(after.isSamePolicy(before), false)
+  assert.equal(after.isSamePolicy(await resolver.recheck('good.test')), true)
   assert.deepEqual([after.id, after.mode, after.source], ['new1', 'none', 'fresh'])
   assert.equal((await resolver.lookup('good.test')).id, 'new1')
 })

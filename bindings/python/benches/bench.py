@@ -79,7 +79,7 @@ def cached() -> None:
         "lookup": lambda n: [resolver.lookup("good.test") for _ in range(n)],
         "lookup, and its mode, id and patterns": lambda n: [read(resolver.lookup("good.test")) for _ in range(n)],
         "aio lookup": lambda n: loop.run_until_complete(many_times(n)),
-        "verdict": lambda n: [answer.verdict("mx.good.test") for _ in range(n)],
+        "verdict": lambda n: [mtasts.Attempt(answer, "mx.good.test").saw() for _ in range(n)],
     }
     times: dict[str, list[float]] = {case: [] for case in cases}
     for _ in range(200):

@@ -1,7 +1,7 @@
 """MTA-STS (RFC 8461) for Python programs that send mail.
 
 A domain can say: deliver my mail only over TLS, only to these MX hosts, only with a valid certificate. `lookup`
-tells what a domain says, `Answer.verdict` what to do with each of its MX hosts, and `mtasts.smtp` does it.
+tells what a domain says, `Attempt` what to do with each of its MX hosts, and `mtasts.smtp` does it.
 
 >>> import mtasts
 >>> answer = mtasts.lookup("example.com")       # doctest: +SKIP
@@ -18,21 +18,27 @@ from collections.abc import Sequence
 
 from ._library import lib, text
 from .answer import Answer, Check, Verdict
+from .attempt import Attempt, ReportEvent
 from .errors import AddressRefused, ArgumentError, Defect, Error, InvalidName, IsAddress, SettingsError, Unavailable
-from .resolver import Resolver, check_openssl
-from .words import Action, Mode, ResultType, Seen, Source
+from .resolver import Resolver, from_openssl
+from .words import Action, Channel, Mode, NoHost, PolicyType, ResultType, Seen, Source
 
 __all__ = [
     "Action",
     "AddressRefused",
     "Answer",
     "ArgumentError",
+    "Attempt",
+    "Channel",
     "Check",
     "Defect",
     "Error",
     "InvalidName",
     "IsAddress",
     "Mode",
+    "NoHost",
+    "PolicyType",
+    "ReportEvent",
     "Resolver",
     "ResultType",
     "Seen",
@@ -40,13 +46,11 @@ __all__ = [
     "Source",
     "Unavailable",
     "Verdict",
-    "check_openssl",
     "default_resolver",
+    "from_openssl",
     "lookup",
     "lookup_cached",
-    "match_mx",
     "recheck",
-    "verdict",
     "verify_certificate",
 ]
 
@@ -83,18 +87,6 @@ def recheck(domain: str, *, timeout: float | None = None) -> Answer:
     return default_resolver().recheck(domain, timeout=timeout)
 
 
-def verify_certificate(chain: Sequence[bytes], mx: str, *, at: int | None = None) -> Check:
+def verify_certificate(host: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
     """`Resolver.verify_certificate` with the settings of this host."""
-    return default_resolver().verify_certificate(chain, mx, at=at)
-
-
-def match_mx(answer: Answer, mx: str) -> bool:
-    """`Answer.allows`: whether the policy lists this MX host (RFC 8461 4.1)."""
-    return answer.allows(mx)
-
-
-def verdict(
-    answer: Answer, mx: str, seen: Seen = Seen.NAME, *, check: Check | None = None, reason: str = ""
-) -> Verdict:
-    """`Answer.verdict`: what to do with this MX host (RFC 8461 4, 5)."""
-    return answer.verdict(mx, seen, check=check, reason=reason)
+    return default_resolver().verify_certificate(host, chain, at=at)

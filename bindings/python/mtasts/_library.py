@@ -19,6 +19,8 @@ ERROR_SIZE: int = ffi.sizeof("mtasts_error")
 CHECK_SIZE: int = ffi.sizeof("mtasts_check")
 SEEN_SIZE: int = ffi.sizeof("mtasts_seen")
 DECISION_SIZE: int = ffi.sizeof("mtasts_decision")
+PEER_SIZE: int = ffi.sizeof("mtasts_peer")
+EVENT_SIZE: int = ffi.sizeof("mtasts_event")
 COMPLETION_SIZE: int = ffi.sizeof("mtasts_completion")
 
 if lib.mtasts_abi_check(lib.MTASTS_ABI) != lib.MTASTS_OK:

@@ -110,9 +110,9 @@ class Resolver:
         """Looks the policy of a domain up, as `mtasts.Resolver.lookup` does.
 
         Raises:
-            mtasts.InvalidName: It is no domain, and can have no policy: deliver as ever.
-            mtasts.Unavailable: Nothing is known of the domain: let its mail wait.
-            asyncio.CancelledError: The task was cancelled; what is still learnt goes to the cache.
+            mtasts.InvalidName: Not a domain name. Such a domain cannot have a policy: deliver as usual.
+            mtasts.Unavailable: No answer is possible: defer the mail of this domain.
+            asyncio.CancelledError: The task was cancelled. The cache still gets what the lookup finds.
         """
         return await self._queue().ask(lib.mtasts_queue_submit, domain, milliseconds(timeout))
 
@@ -120,9 +120,9 @@ class Resolver:
         """Asks whether there is a newer policy now, as `mtasts.Resolver.recheck` does (RFC 8461 5).
 
         Raises:
-            mtasts.InvalidName: It is no domain, and can have no policy.
-            mtasts.Unavailable: Nothing is known of the domain: let its mail wait.
-            asyncio.CancelledError: The task was cancelled; what is still learnt goes to the cache.
+            mtasts.InvalidName: Not a domain name. Such a domain cannot have a policy.
+            mtasts.Unavailable: No answer is possible: defer the mail of this domain.
+            asyncio.CancelledError: The task was cancelled. The cache still gets what the lookup finds.
         """
         return await self._queue().ask(lib.mtasts_queue_recheck, domain, milliseconds(timeout))
 

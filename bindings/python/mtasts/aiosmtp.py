@@ -19,11 +19,12 @@ from typing import Any
 import aiosmtplib
 
 from . import aio
-from .answer import Answer, Check
+from .answer import Answer
 from .delivery import (
     HostFailed,
     Refusals,
     Results,
+    Sight,
     Tls,
     TlsFailed,
     Unreachable,
@@ -34,16 +35,21 @@ from .delivery import (
 )
 from .delivery import deliver as _deliver
 from .letter import envelope
-from .tls import Contexts, failed
-from .words import Seen
+from .tls import Contexts, failed, not_offered
+from .words import Channel, Seen
 
 __all__ = ["Client", "deliver"]
 
 
 class _Session:
-    def __init__(self, connection: aiosmtplib.SMTP, check: Check | None) -> None:
+    def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight) -> None:
         self._connection = connection
-        self.check = check
+        self.sight = sight
+        self.peer = {
+            "channel": Channel.TLS if connection.get_transport_info("ssl_object") else Channel.CLEAR,
+            "address": address,
+            "local_address": connection.get_transport_info("sockname")[0],
+        }
 
     async def send(self, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
         connection = self._connection
@@ -110,22 +116,21 @@ class _Door:
         except aiosmtplib.SMTPException as error:
             raise _host_failed(error) from None
         try:
-            return _Session(connection, await self._start_tls(connection, host, tls))
+            return _Session(connection, address, await self._start_tls(connection, host, tls))
         except BaseException:
             connection.close()
             raise
 
-    async def _start_tls(self, connection: aiosmtplib.SMTP, host: str, tls: Tls) -> Check | None:
+    async def _start_tls(self, connection: aiosmtplib.SMTP, host: str, tls: Tls) -> Sight:
         await _greet(connection)
-        offered = connection.supports_extension("starttls")
-        if tls is Tls.VERIFIED and not offered:
-            raise TlsFailed(Seen.NO_STARTTLS)
-        if tls is Tls.NONE or not offered:
-            return None
+        if tls is Tls.NONE:
+            return Sight()
+        if not connection.supports_extension("starttls"):
+            return not_offered(tls)
         try:
             await connection.starttls(tls_context=self._contexts.of(tls), server_hostname=host)
         except aiosmtplib.SMTPResponseException:
-            raise TlsFailed(Seen.STARTTLS_REFUSED) from None
+            raise TlsFailed(Sight(Seen.STARTTLS_REFUSED)) from None
         except ssl.SSLError as error:
             raise failed(error) from None
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -134,9 +139,9 @@ class _Door:
         # throws it away; what the host says over TLS comes only when it is asked.
         if connection.protocol is not None:
             del connection.protocol._buffer[:]
-        check = self._contexts.check(tls, connection.get_transport_info("ssl_object"), host)
+        sight = self._contexts.sight(tls, connection.get_transport_info("ssl_object"), host)
         await _greet(connection)
-        return check
+        return sight
 
 
 class Client:

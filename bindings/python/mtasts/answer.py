@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from ._library import CHECK_SIZE, DECISION_SIZE, SEEN_SIZE, check, ffi, lib, new_error, octets_of, text
-from .words import Action, Mode, ResultType, Seen, Source
+from .words import Action, Mode, NoHost, ResultType, Seen, Source
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ class Answer(_Owner):
     """The policy of a domain, or its absence, and how that is known.
 
     It never changes; each field is read from the library when it is first asked for. It can be pickled; a copy that
-    comes out of a pickle can be read, but not asked for verdicts.
+    comes out of a pickle can be read and compared, but gives no verdicts.
     """
 
     __slots__ = (
@@ -106,39 +106,49 @@ class Answer(_Owner):
     policy_text: bytes | None
     """The policy as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). A stranger's text."""
 
-    def allows(self, mx: str) -> bool:
-        """Whether a pattern of the policy allows this MX host (RFC 8461 4.1). What is no host name is allowed by none.
+    @property
+    def enforces(self) -> bool:
+        """Whether a host that fails the policy gets no mail."""
+        return bool(lib.mtasts_answer_enforces(self._asked()))
+
+    @property
+    def applies(self) -> bool:
+        """Whether a policy asks anything of the MX hosts, in mode enforce or testing."""
+        return bool(lib.mtasts_answer_applies(self._asked()))
+
+    def allows_mx(self, host: str) -> bool:
+        """Whether a pattern of the policy allows this MX host (RFC 8461 4.1). None allows what is not a host name.
 
         Args:
-            mx: The name in the MX record, before any CNAME; the domain itself where it has no MX record.
+            host: The name in the MX record, before any CNAME; the domain itself if it has no MX record.
 
         Raises:
             TypeError: The answer comes out of a pickle.
         """
-        name = octets_of(mx)
+        name = octets_of(host)
         return bool(lib.mtasts_answer_allows(self._asked(), name, len(name)) == 1)
 
-    def verdict(self, mx: str, seen: Seen = Seen.NAME, *, check: Check | None = None, reason: str = "") -> Verdict:
-        """What to do with this MX host (RFC 8461 4, 5). Ask before connecting, again after EHLO or the TLS handshake,
-        and where no host is left once more for the sentence.
-
-        Args:
-            mx: The name in the MX record, before any CNAME.
-            seen: What was seen there.
-            check: For `Seen.CERTIFICATE`: what came of the check for the name of this host.
-            reason: For `Seen.HANDSHAKE_FAILED`: how it failed, in plain words.
+    def verdict_without_host(self, why: NoHost = NoHost.LEFT) -> Verdict:
+        """What to do with a mail for which there is no MX host. If every host was passed over and the policy is
+        enforced, the mail waits. It waits too if DNS denies the MX hosts that an enforced policy lists: the answer of
+        DNS is the one that can be forged. In all other cases the action delivers: do what you do without MTA-STS, such
+        as to bounce mail to a domain that does not exist.
 
         Raises:
-            mtasts.errors.InvalidName: `mx` is no host name: under a policy in mode enforce nothing may be sent to it.
-            mtasts.errors.ArgumentError: `Seen.CERTIFICATE` without `check`.
             TypeError: The answer comes out of a pickle.
         """
-        return verdict_of(self._asked(), mx, seen, check, reason)
+        handle = self._asked()
+        return decide(lambda out, error: lib.mtasts_verdict_without_host(handle, why, out, error))
 
     def is_same_policy(self, other: Answer) -> bool:
-        """Whether another answer, such as that of a recheck, holds the same policy. Where it does not, mail that was
-        refused because of this one deserves another attempt (RFC 8461 5)."""
-        return (self.id, self.fetched, self.mode) == (other.id, other.fetched, other.mode)
+        """Whether another answer, such as that of a recheck, says the same: mode, id and MX patterns. If it does not,
+        mail that was refused because of this one deserves another attempt (RFC 8461 5). Either may come out of a
+        pickle."""
+        try:
+            return bool(lib.mtasts_answer_is_same_policy(self._asked(), other._asked()) == 1)
+        except TypeError:
+            # The library has only one of them, or none. A queue that pickles its mail asks days later.
+            return (self.mode, self.id, self.mx) == (other.mode, other.id, other.mx)
 
     if not TYPE_CHECKING:
 
@@ -201,21 +211,24 @@ _READERS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-def verdict_of(handle: Any, mx: str, seen: Seen, of: Check | None, reason: str) -> Verdict:
-    """Asks the library for a verdict."""
-    name, error = octets_of(mx), new_error()
+def sight_of(seen: Seen, of: Check | None, reason: str) -> tuple[Any, Any]:
+    """What was seen as the library takes it, and the text that must live as long."""
     sight = ffi.new("mtasts_seen *")
     sight.size, sight.kind = SEEN_SIZE, seen
     if seen is Seen.CERTIFICATE:
-        # Without a check there is nothing good to say of the certificate; the library refuses the number.
+        # Without a check nothing is known of the certificate; the library refuses the number.
         sight.result = -1 if of is None else int(of.result or 0)
         reason = "" if of is None else of.reason
     # A NUL would end the text; it is a stranger's, and the library cleans the rest.
-    words = ffi.new("char[]", reason.replace("\0", " ").encode("utf-8", "replace"))
-    sight.reason = words
-    decision = ffi.new("mtasts_decision *")
+    sight.reason = words = ffi.new("char[]", reason.replace("\0", " ").encode("utf-8", "replace"))
+    return sight, words
+
+
+def decide(ask: Callable[[Any, Any], int]) -> Verdict:
+    """The verdict that `ask` writes into a struct of the library."""
+    decision, error = ffi.new("mtasts_decision *"), new_error()
     decision.size = DECISION_SIZE
-    check(lib.mtasts_verdict(handle, name, len(name), sight, decision, error), error)
+    check(ask(decision, error), error)
     return Verdict(
         Action(decision.action),
         ResultType(decision.result) if decision.result else None,

@@ -1,27 +1,28 @@
 """How a mail is delivered under MTA-STS: the order of things, the same for `mtasts.smtp` and
 `mtasts.aiosmtp`, which only connect and talk.
 
-What is decided about a host is decided by the library (`mtasts.Answer.verdict`). The rest is what every sender
-does: MX hosts in order of preference (RFC 5321 5.1), STARTTLS where it is offered (RFC 3207), the next host where one
-fails.
+The library decides about each host (`mtasts.Attempt`). The rest is what every sender does: MX hosts in order of
+preference (RFC 5321 5.1), STARTTLS if it is offered (RFC 3207), the next host if one fails.
 """
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import random
 import re
 import smtplib
 import time
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol
 
 from .answer import Answer, Check, Verdict
+from .attempt import Attempt, ReportEvent
 from .errors import AddressRefused, Error, InvalidName
-from .words import Action, Mode, Seen
+from .words import NoHost, Seen
 
 logger = logging.getLogger("mtasts")
 
@@ -109,21 +110,21 @@ class PermanentError(DeliveryError):
 
 @dataclass(frozen=True)
 class Result:
-    """What came of MTA-STS with one MX host: what a TLS report counts (RFC 8460)."""
+    """One session with an MX host, as a TLS report counts it (RFC 8460)."""
 
-    __slots__ = ("answer", "at", "mx", "verdict")
+    __slots__ = ("answer", "at", "event", "sentence")
 
     at: float
     """When, in Unix seconds."""
-    mx: str
-    """The MX host."""
     answer: Answer
-    """The policy."""
-    verdict: Verdict
-    """What was found: a failure has a `mtasts.Verdict.result`."""
+    """The policy of the recipient's domain."""
+    event: ReportEvent
+    """What is counted: a failure has a `mtasts.ReportEvent.result`."""
+    sentence: str
+    """The verdict on the host, in one line."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Result, (self.at, self.mx, self.answer, self.verdict)
+        return Result, (self.at, self.answer, self.event, self.sentence)
 
 
 class Results:
@@ -169,12 +170,22 @@ class Tls(Enum):
     NONE = "none, where TLS has failed and is not required"
 
 
+@dataclass(frozen=True)
+class Sight:
+    """What was seen of the TLS of a host, as `mtasts.Attempt.saw` takes it."""
+
+    seen: Seen = Seen.NAME
+    check: Check | None = None
+    reason: str = ""
+
+
 class TlsFailed(Exception):
     """A host gave no TLS, or not the TLS that was asked for; the connection is closed."""
 
-    def __init__(self, seen: Seen, *, check: Check | None = None, reason: str = "") -> None:
-        super().__init__(seen, check, reason)
-        self.seen, self.check, self.reason = seen, check, reason
+    def __init__(self, sight: Sight) -> None:
+        super().__init__(sight)
+        self.sight = sight
+        self.peer: dict[str, Any] = {}
 
 
 class HostFailed(Exception):
@@ -196,8 +207,10 @@ class Unreachable(HostFailed):
 class Session(Protocol):
     """A connection to a host, after its TLS handshake."""
 
-    check: Check | None
-    """Of the host's certificate, where `Tls.VERIFIED` was asked for."""
+    sight: Sight
+    """What was seen of its TLS."""
+    peer: dict[str, Any]
+    """The other side, as `mtasts.Attempt.finish` takes it."""
 
     async def send(self, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
         """One mail. It raises what `smtplib` raises, or HostFailed where the connection is lost."""
@@ -254,19 +267,13 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
     """Delivers to the recipients of one domain."""
     try:
         answer = await door.lookup(domain)
-    except InvalidName as error:
-        # Address literals too: whoever may name a recipient could lead us to any host inside.
-        raise PermanentError(501, f"5.1.3 {error.reason}".encode()) from None
+    except InvalidName:
+        # Such a domain can have no policy. It is delivered to as ever, and an address as an address (RFC 5321 4.1.3).
+        hosts = address_in(domain) or await mx_hosts(door, domain)
+        return await _try_hosts(door, None, hosts, sender, recipients, data)
     except Error as error:
-        raise TemporaryError(451, f"4.4.3 cannot look up the MTA-STS policy of {domain}: {error.reason}".encode()) from error
-    try:
-        hosts = await mx_hosts(door, answer.domain)
-    except PermanentError:
-        # Whoever can forge DNS could make mail bounce so. A policy in force says that the domain does take mail.
-        verdict = answer.verdict(answer.domain, Seen.NO_HOST_LEFT)
-        if verdict.action is Action.DEFER:
-            raise PolicyError(answer, verdict, {}) from None
-        raise
+        raise TemporaryError(451, one_line(f"4.4.3 the MTA-STS policy of {domain}: {error.reason}")) from error
+    hosts = await mx_hosts(door, answer.domain, answer)
     # On the wire a domain has A-labels (RFC 5321 2.3.5).
     written = {f"{to.rpartition('@')[0]}@{answer.domain}": to for to in recipients}
     try:
@@ -279,24 +286,45 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
     return {written[to]: said for to, said in refused.items()}
 
 
-async def mx_hosts(door: Door, domain: str) -> list[str]:
-    """The MX hosts in order of preference, those of equal preference shuffled; the domain itself where there is no MX
-    record (RFC 5321 5.1)."""
+def address_in(domain: str) -> list[str]:
+    """The address in an address literal; nothing if it is none."""
+    literal = domain[1:-1] if domain.startswith("[") and domain.endswith("]") else ""
+    try:
+        return [str(ipaddress.ip_address(literal.removeprefix("ipv6:")))]
+    except ValueError:
+        return []
+
+
+async def mx_hosts(door: Door, domain: str, answer: Answer | None = None) -> list[str]:
+    """The MX hosts in order of preference, those of equal preference shuffled; the domain itself if it has no MX record
+    (RFC 5321 5.1). If DNS denies what an enforced policy lists, the mail waits."""
     import dns.exception
+    import dns.name
     import dns.resolver
 
     try:
         records = [(r.preference, str(r.exchange).rstrip(".")) for r in await door.mx_records(domain)]
+        hosts = [(preference, random.random(), host) for preference, host in records if host]
+        if hosts:
+            return [host for _, _, host in sorted(hosts)]
+        why = NoHost.NULL_MX
     except dns.resolver.NoAnswer:
-        return [domain]
+        why = NoHost.NODATA
     except dns.resolver.NXDOMAIN:
-        raise PermanentError(550, f"5.1.2 there is no domain {domain}".encode()) from None
+        why = NoHost.NXDOMAIN
+    except (dns.exception.SyntaxError, dns.name.NameTooLong, dns.name.IDNAException, UnicodeError) as error:
+        raise PermanentError(501, one_line(f"5.1.3 {domain} is not a domain name: {error}")) from None
     except (dns.exception.DNSException, OSError) as error:
-        raise TemporaryError(451, f"4.4.3 the MX records of {domain}: {error}".encode()) from error
-    hosts = [(preference, random.random(), host) for preference, host in records if host]
-    if not hosts:
-        raise PermanentError(556, f"5.1.10 {domain} takes no mail (RFC 7505)".encode())
-    return [host for _, _, host in sorted(hosts)]
+        raise TemporaryError(451, one_line(f"4.4.3 the MX records of {domain}: {error}")) from error
+    if answer is not None:
+        verdict = answer.verdict_without_host(why)
+        if verdict.action.defers:
+            raise PolicyError(answer, verdict, {})
+    if why is NoHost.NODATA:
+        return [domain]
+    if why is NoHost.NXDOMAIN:
+        raise PermanentError(550, one_line(f"5.1.2 there is no domain {domain}"))
+    raise PermanentError(556, one_line(f"5.1.10 {domain} takes no mail (RFC 7505)"))
 
 
 class _Skipped(Exception):
@@ -304,7 +332,7 @@ class _Skipped(Exception):
 
 
 async def _try_hosts(
-    door: Door, answer: Answer, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
+    door: Door, answer: Answer | None, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
 ) -> Refusals:
     skipped: dict[str, Verdict] = {}
     last = HostFailed(451, b"4.4.4 no host")
@@ -338,53 +366,56 @@ async def _try_hosts(
         if last.code >= 500:
             raise PermanentError(last.code, last.text, last.recipients)
         logger.info("%s: %s %s", host, last.code, last.text.decode())
-    if skipped:
-        verdict = answer.verdict(hosts[-1], Seen.NO_HOST_LEFT)
-        raise PolicyError(answer, verdict, skipped)
+    if answer is not None and skipped:
+        raise PolicyError(answer, answer.verdict_without_host(), skipped)
     raise TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients)
 
 
-async def _connect(door: Door, answer: Answer, host: str) -> Session:
-    """A session with a host, by the library's verdict on it; its result is noted once."""
-    noted = False
+async def _connect(door: Door, answer: Answer | None, host: str) -> Session:
+    """A session with a host, if the verdicts on it allow one. What a report counts of it is noted."""
+    if answer is None:
+        return await _session(door, host, Tls.OFFERED, lambda _: None)
+    attempt = Attempt(answer, host)
+    peer: dict[str, Any] = {}
 
-    def judge(seen: Seen, *, check: Check | None = None, reason: str = "", last: bool = False) -> None:
-        nonlocal noted
-        try:
-            verdict = answer.verdict(host, seen, check=check, reason=reason)
-        except InvalidName as error:
-            # No pattern allows such a name (RFC 8461 4.1).
-            if answer.mode is Mode.ENFORCE:
-                raise _Skipped(Verdict(Action.SKIP_HOST, None, error.reason, error.reason), 0) from None
-            return
-        refused = verdict.action in (Action.SKIP_HOST, Action.DEFER)
-        if not noted and (refused or last or (seen is not Seen.NAME and verdict.result)):
-            noted = True
-            door.results.add(Result(time.time(), host, answer, verdict))
+    def judge(at: TlsFailed | Session | None) -> None:
+        nonlocal peer
+        if at is None:
+            verdict = attempt.saw()
+        else:
+            peer = at.peer
+            verdict = attempt.saw(at.sight.seen, check=at.sight.check, reason=at.sight.reason)
+        if verdict.action.defers:
+            raise PolicyError(answer, verdict, {})
+        if not verdict.action.delivers:
+            raise _Skipped(verdict, 0 if at is None else 1)
+
+    try:
+        judge(None)
+        tls = Tls.VERIFIED if answer.applies and answer.allows_mx(host) else Tls.OFFERED
+        return await _session(door, host, tls, judge)
+    finally:
+        event, verdict = attempt.finish(**peer), attempt.verdict
+        if event and verdict:
+            door.results.add(Result(time.time(), answer, event, verdict.sentence))
             token = verdict.reason_code.partition(":")[0] or verdict.action.name.lower()
             level = logging.WARNING if verdict.result else logging.INFO
             logger.log(level, "mtasts[%s]: %s", token, verdict.sentence)
-        if verdict.action is Action.DEFER:
-            raise PolicyError(answer, verdict, {})
-        if refused:
-            raise _Skipped(verdict, 0 if seen is Seen.NAME else 1)
 
-    judge(Seen.NAME)
+
+async def _session(door: Door, host: str, tls: Tls, judge: Callable[[TlsFailed | Session], None]) -> Session:
+    """A session with as much TLS as the host gives; `judge` raises if that is too little."""
     addresses = await _addresses(door, host)
-    tls = Tls.OFFERED if answer.mode is Mode.NONE else Tls.VERIFIED
     while True:
         try:
             session = await _open(door, host, addresses, tls)
         except TlsFailed as failure:
-            judge(failure.seen, check=failure.check, reason=failure.reason)
+            judge(failure)
             # It may be delivered all the same: TLS that protects from listeners is better than none.
-            tls = Tls.OFFERED if failure.seen is Seen.CERTIFICATE else Tls.NONE
+            tls = Tls.OFFERED if failure.sight.seen is Seen.CERTIFICATE else Tls.NONE
             continue
         try:
-            if tls is Tls.VERIFIED:
-                judge(Seen.CERTIFICATE, check=session.check, last=True)
-            else:
-                judge(Seen.NAME, last=True)
+            judge(session)
         except BaseException:
             await session.close()
             raise
@@ -418,12 +449,16 @@ async def _addresses(door: Door, host: str) -> list[str]:
 
 async def _open(door: Door, host: str, addresses: Sequence[str], tls: Tls) -> Session:
     """A session with a host, at the first of its addresses where somebody answers (RFC 5321 5.1)."""
-    for address in addresses[:-1]:
+    for address in addresses:
         try:
             return await door.open(host, address, tls)
+        except TlsFailed as failure:
+            failure.peer = {"address": address}
+            raise
         except Unreachable as failure:
             logger.info("%s [%s]: %s", host, address, failure.text.decode())
-    return await door.open(host, addresses[-1], tls)
+            last = failure
+    raise last
 
 
 def by_domain(recipients: Sequence[str]) -> dict[str, list[str]]:

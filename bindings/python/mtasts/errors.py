@@ -1,18 +1,18 @@
 """What can go wrong with a call of the library.
 
-Nothing in here is about a mail that was not delivered: see `mtasts.smtp` for that. A lookup that learns nothing is
-no error either, but an `mtasts.Answer` that says so.
+These errors are not about a mail that was not delivered: see `mtasts.smtp` for that. A lookup that cannot determine the
+policy is not an error: the `mtasts.Answer` says so.
 """
 
 from __future__ import annotations
 
 
 class Error(Exception):
-    """A call failed. Mail for the domain has to wait, unless the class below says otherwise.
+    """A call failed. Defer mail for the domain, unless the class below says otherwise.
 
     Attributes:
         status: The library's status, one of the `MTASTS_E_*` in `mtasts.h`.
-        reason: What is wrong, in plain words on one line.
+        reason: What is wrong, in one line of plain words.
     """
 
     status: int
@@ -28,33 +28,33 @@ class Error(Exception):
 
 
 class ArgumentError(Error, ValueError):
-    """An argument is out of its range."""
+    """An argument is out of range."""
 
 
 class InvalidName(Error, ValueError):
-    """A domain or host name is no such name. A mail domain that is refused so can have no policy: to deliver mail to it
-    is not MTA-STS's business. An MX host that is refused so is allowed by no policy."""
+    """Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot have
+    a policy: deliver as usual."""
 
 
 class IsAddress(InvalidName):
-    """The name is an IP address or an address literal, for which there is no policy (RFC 8461 3.4)."""
+    """The name is an IP address or an address literal, which cannot have a policy (RFC 8461 3.4): deliver as usual."""
 
 
 class AddressRefused(Error):
-    """A host has an address that is not of the public Internet, and no setting allows it: do not connect there."""
+    """The address is not public and no setting allows it: do not connect to it."""
 
 
 class SettingsError(Error, ValueError):
-    """A setting or a settings file is wrong; the reason names the key."""
+    """A setting or a settings file is wrong. The reason names the key."""
 
 
 class Unavailable(Error):
-    """The system refused what the call needs: no process, no thread, no roots, no usable cache directory for root.
-    Nothing is known of the domain: let its mail wait."""
+    """No answer is possible: this host refused what the call needs (a process, a thread, a descriptor, root
+    certificates, a usable cache directory). This says nothing about the domain: defer its mail."""
 
 
 class Defect(Error):
-    """A defect of the library. Nothing is known of the domain: let its mail wait, and report it."""
+    """A defect of this library. This says nothing about the domain: defer its mail, and report the defect."""
 
 
 _CLASSES: dict[int, type[Error]] = {

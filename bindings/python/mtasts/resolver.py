@@ -93,27 +93,27 @@ class Resolver:
         return None if path == ffi.NULL else os.fsdecode(ffi.string(path))
 
     def lookup(self, domain: str, *, timeout: float | None = None) -> Answer:
-        """Looks the policy of a domain up, as a delivery needs it: in the cache, and where that does not do in DNS and
-        over HTTPS (RFC 8461 3, 5.1). A hit in the cache touches no network. That there is no policy, or that none could
-        be learnt, is an answer and not an error.
+        """Looks the policy of a domain up, as a delivery needs it: in the cache, and if necessary in DNS and over HTTPS
+        (RFC 8461 3, 5.1). A hit in the cache touches no network. That there is no policy, or that it could not be
+        determined, is an answer and not an error.
 
         Args:
             domain: The recipient's domain, or the smart host's where there is one (RFC 8461 3.4).
             timeout: The longest time in seconds; never longer than the setting `timeout`.
 
         Raises:
-            InvalidName: It is no domain, and can have no policy: deliver as ever.
-            Unavailable: Nothing is known of the domain: let its mail wait.
+            InvalidName: Not a domain name. Such a domain cannot have a policy: deliver as usual.
+            Unavailable: No answer is possible: defer the mail of this domain.
         """
         return self._ask(lib.mtasts_lookup, domain, milliseconds(timeout))
 
     def lookup_cached(self, domain: str) -> Answer:
-        """Answers from the cache alone. Where no policy that counts is there, the source of the answer is
+        """Answers from the cache alone. If the cache has no policy in force, the source of the answer is
         `Source.COULD_NOT_LEARN`.
 
         Raises:
-            InvalidName: It is no domain.
-            Unavailable: The system refuses what is needed.
+            InvalidName: Not a domain name.
+            Unavailable: No answer is possible.
         """
         return self._ask(lib.mtasts_lookup_cached, domain)
 
@@ -122,25 +122,25 @@ class Resolver:
         policy (RFC 8461 5). Compare with `Answer.is_same_policy`.
 
         Raises:
-            InvalidName: It is no domain, and can have no policy.
-            Unavailable: Nothing is known of the domain: let its mail wait.
+            InvalidName: Not a domain name. Such a domain cannot have a policy.
+            Unavailable: No answer is possible: defer the mail of this domain.
         """
         return self._ask(lib.mtasts_recheck, domain, milliseconds(timeout))
 
-    def verify_certificate(self, chain: Sequence[bytes], mx: str, *, at: int | None = None) -> Check:
+    def verify_certificate(self, host: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
         """Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root, and the host's name
         among the DNS names of the subjectAltName; never the common name, never an IP address.
 
         Args:
+            host: The name in the MX record, before any CNAME.
             chain: The certificates in DER, the host's own first.
-            mx: The name in the MX record, before any CNAME.
             at: The time in Unix seconds; now by default.
 
         Raises:
-            InvalidName: `mx` is no host name.
+            InvalidName: `host` is not a host name.
             Unavailable: The roots cannot be read.
         """
-        name, error = octets_of(mx), new_error()
+        name, error = octets_of(host), new_error()
         kept = [ffi.from_buffer(certificate) for certificate in chain]
         octets = ffi.new("mtasts_octets[]", len(kept))
         for place, certificate in zip(octets, kept):
@@ -188,7 +188,7 @@ class Resolver:
         but a record in DNS that an attacker may forge: purge what is wrong, not what is old.
 
         Raises:
-            InvalidName: It is no domain.
+            InvalidName: Not a domain name.
             Unavailable: Its file cannot be removed.
         """
         name, error = octets_of(domain), new_error()
@@ -207,9 +207,9 @@ def _callback(log: Log) -> Any:
     return ffi.callback("mtasts_log", tell)
 
 
-def check_openssl(code: int) -> Check:
-    """What OpenSSL's verdict on a certificate is called: pass the `verify_code` of an
-    `ssl.SSLCertVerificationError`, or 0, with `check_hostname` on."""
+def from_openssl(code: int) -> Check:
+    """Translates the result of OpenSSL's certificate check: the `verify_code` of an `ssl.SSLCertVerificationError`, or
+    0 for success, with `check_hostname` on."""
 
     def fill(out: Any) -> None:
         lib.mtasts_check_openssl(code, out)

@@ -19,12 +19,13 @@ from __future__ import annotations
 
 import smtplib
 import socket
+import ssl
 from collections.abc import Coroutine, Sequence
 from email.message import Message
 from typing import Any, TypeVar
 
 from . import default_resolver
-from .answer import Answer, Check
+from .answer import Answer
 from .delivery import (
     DeliveryError,
     HostFailed,
@@ -33,6 +34,7 @@ from .delivery import (
     Refusals,
     Result,
     Results,
+    Sight,
     TemporaryError,
     Tls,
     TlsFailed,
@@ -44,8 +46,8 @@ from .delivery import (
 from .delivery import deliver as _deliver
 from .letter import envelope
 from .resolver import Resolver
-from .tls import Contexts, failed
-from .words import Seen
+from .tls import Contexts, failed, not_offered
+from .words import Channel, Seen
 
 __all__ = [
     "Client",
@@ -64,9 +66,14 @@ T = TypeVar("T")
 
 
 class _Session:
-    def __init__(self, connection: smtplib.SMTP, check: Check | None) -> None:
+    def __init__(self, connection: smtplib.SMTP, address: str, sight: Sight) -> None:
         self._connection = connection
-        self.check = check
+        self.sight = sight
+        self.peer = {
+            "channel": Channel.TLS if isinstance(connection.sock, ssl.SSLSocket) else Channel.CLEAR,
+            "address": address,
+            "local_address": connection.sock.getsockname()[0],  # type: ignore[union-attr]
+        }
 
     async def send(self, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
         try:
@@ -119,28 +126,27 @@ class _Door:
         # The name that TLS is about: smtplib takes it for the one that it has connected to.
         connection._host = host  # type: ignore[attr-defined]
         try:
-            return _Session(connection, self._start_tls(connection, host, tls))
+            return _Session(connection, address, self._start_tls(connection, host, tls))
         except BaseException:
             connection.close()
             raise
 
-    def _start_tls(self, connection: smtplib.SMTP, host: str, tls: Tls) -> Check | None:
+    def _start_tls(self, connection: smtplib.SMTP, host: str, tls: Tls) -> Sight:
         _greet(connection)
-        offered = connection.has_extn("starttls")
-        if tls is Tls.VERIFIED and not offered:
-            raise TlsFailed(Seen.NO_STARTTLS)
-        if tls is Tls.NONE or not offered:
-            return None
+        if tls is Tls.NONE:
+            return Sight()
+        if not connection.has_extn("starttls"):
+            return not_offered(tls)
         try:
             # What stands in clear behind the 220 is thrown away by smtplib, with all that the host said before.
             connection.starttls(context=self._contexts.of(tls))
         except smtplib.SMTPResponseException:
-            raise TlsFailed(Seen.STARTTLS_REFUSED) from None
+            raise TlsFailed(Sight(Seen.STARTTLS_REFUSED)) from None
         except OSError as error:
             raise failed(error) from None
-        check = self._contexts.check(tls, connection.sock, host)  # type: ignore[arg-type]
+        sight = self._contexts.sight(tls, connection.sock, host)  # type: ignore[arg-type]
         _greet(connection)
-        return check
+        return sight
 
 
 class Client:

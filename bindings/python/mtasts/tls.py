@@ -6,10 +6,9 @@ import ssl
 from typing import Any
 
 from ._library import lib
-from .answer import Check
-from .delivery import Tls, TlsFailed, one_line
+from .delivery import Sight, Tls, TlsFailed, one_line
 from .errors import Unavailable
-from .resolver import Resolver, check_openssl
+from .resolver import Resolver, from_openssl
 from .words import Seen
 
 
@@ -43,30 +42,38 @@ class Contexts:
                 context.load_default_certs()
             else:
                 # The library's reader says what is wrong with the file; OpenSSL passes over what it cannot read.
-                self._resolver.verify_certificate([], "example.com")
+                self._resolver.verify_certificate("example.com", [])
                 context.load_verify_locations(roots)
         except OSError as error:
             # That is not the host's fault.
             raise Unavailable(lib.MTASTS_E_SYSTEM, f"the roots in {roots} cannot be used: {error}") from error
         return context
 
-    def check(self, tls: Tls, connection: ssl.SSLSocket | ssl.SSLObject | None, mx: str) -> Check | None:
-        """What is to be said of the certificate of a finished handshake."""
+    def sight(self, tls: Tls, connection: ssl.SSLSocket | ssl.SSLObject | None, host: str) -> Sight:
+        """What was seen of a host with whom the handshake came about."""
         if tls is not Tls.VERIFIED:
-            return None
+            return Sight()
         # Python 3.13 shows the chain: then the library's own eyes see it too, after OpenSSL has let it pass.
         chain: Any = getattr(connection, "get_unverified_chain", None)
-        if chain is None:
-            return check_openssl(0)
-        return self._resolver.verify_certificate(chain(), mx)
+        check = from_openssl(0) if chain is None else self._resolver.verify_certificate(host, chain())
+        return Sight(Seen.CERTIFICATE, check)
+
+
+def not_offered(tls: Tls) -> Sight:
+    """What was seen of a host that offers no TLS: a failure if it is required."""
+    sight = Sight(Seen.NO_STARTTLS)
+    if tls is Tls.VERIFIED:
+        raise TlsFailed(sight)
+    return sight
 
 
 def failed(error: OSError) -> TlsFailed:
     """What a failed handshake means."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return TlsFailed(Seen.CERTIFICATE, check=check_openssl(error.verify_code))
+        return TlsFailed(Sight(Seen.CERTIFICATE, from_openssl(error.verify_code)))
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
-    return TlsFailed(Seen.HANDSHAKE_FAILED, reason=one_line(str(reason).replace("_", " ").lower()).decode())
+    said = one_line(str(reason).replace("_", " ").lower()).decode()
+    return TlsFailed(Sight(Seen.HANDSHAKE_FAILED, reason=said))
 
 
 def _taking_anything() -> ssl.SSLContext:

@@ -8,14 +8,15 @@ from ._library import lib, text
 
 
 class Mode(IntEnum):
-    """What a domain asks for (RFC 8461 5)."""
+    """What a domain asks of senders (RFC 8461 3.2, 5)."""
 
     NONE = 0
-    """Nothing: it has no policy that counts, or one of mode none."""
+    """Nothing: the domain has no policy in force, or a policy in mode none."""
     TESTING = 1
-    """A host that fails the policy is used all the same, and reported."""
+    """Deliver to a host that fails the policy, and report the failure. Also the mode of an enforced policy while an
+    operator's exception for the domain is in force."""
     ENFORCE = 2
-    """A host that fails the policy is not used."""
+    """Do not deliver to a host that fails the policy."""
 
 
 class Source(IntEnum):
@@ -24,43 +25,88 @@ class Source(IntEnum):
     FRESH = 1
     """The policy was fetched for this answer."""
     CACHED = 2
-    """The policy was in the cache, and is current as far as it must be known."""
+    """The policy was in the cache. DNS announces no newer one, or need not be asked yet."""
     CACHED_AFTER_FAILURE = 3
-    """The policy was in the cache, and its refresh failed: it counts all the same."""
+    """The policy was in the cache, and the attempt to renew it failed. It stays in force (RFC 8461 3.3)."""
     NO_POLICY = 4
-    """The domain has no policy."""
+    """The domain has no policy: it has no TXT record, or no valid one."""
     COULD_NOT_LEARN = 5
-    """It could not be learnt whether the domain has a policy, and the cache holds none."""
+    """Whether the domain has a policy, or what it says, could not be determined, and the cache holds none. Deliver as
+    usual (RFC 8461 3.3), unless the answer has a time until which mail must wait."""
 
 
 class Action(IntEnum):
-    """What to do with an MX host, or with the mail."""
+    """What the sender must do."""
 
     DELIVER = 1
-    """Deliver to this host, by whatever other rules there are."""
+    """Deliver to this host, under the sender's other rules."""
     DELIVER_AND_REPORT = 2
     """Deliver to this host, and report the failure."""
     SKIP_HOST = 3
-    """Send nothing to this host; try the next, and where none is left defer the mail."""
+    """Send nothing to this host. Try the next one; if none is left, defer the mail (RFC 8461 5)."""
     DEFER = 4
-    """Keep the mail in the queue and try again later. Never a bounce."""
+    """Keep the mail in the queue and try again later. Never bounce it for this."""
+
+    @property
+    def delivers(self) -> bool:
+        """Whether mail may go to this host."""
+        return bool(lib.mtasts_action_delivers(self.value))
+
+    @property
+    def defers(self) -> bool:
+        """Whether the mail waits: no other host of the domain is to be tried now."""
+        return bool(lib.mtasts_action_defers(self.value))
 
 
 class Seen(IntEnum):
-    """What was seen at an MX host."""
+    """What the sender saw at an MX host."""
 
     NAME = 0
-    """Nothing yet but its name: before connecting."""
+    """Only the name of the host so far: the sender has not connected yet."""
     NO_STARTTLS = 1
-    """STARTTLS stands not in its answer to EHLO."""
+    """The host's EHLO reply does not offer STARTTLS."""
     STARTTLS_REFUSED = 2
-    """It refused the STARTTLS command."""
+    """The host refused the STARTTLS command, with whatever code."""
     HANDSHAKE_FAILED = 3
-    """The handshake failed, but not over the certificate."""
+    """The TLS handshake failed for a reason other than the certificate: an alert, a protocol version, a closed
+    connection."""
     CERTIFICATE = 4
-    """The certificate was checked for the name of this host."""
+    """The host's certificate was checked for the name in the MX record."""
     NO_HOST_LEFT = 5
-    """Every host was tried or skipped."""
+    """Every host was tried or skipped; none is left."""
+
+
+class NoHost(IntEnum):
+    """Why there is no MX host to deliver to."""
+
+    LEFT = 0
+    """There are MX hosts, and each was tried or passed over."""
+    NXDOMAIN = 1
+    """The MX lookup says that the domain does not exist."""
+    NODATA = 2
+    """The MX lookup says that the domain has no MX record."""
+    NULL_MX = 3
+    """The one MX record is `.`: the domain takes no mail (RFC 7505)."""
+
+
+class Channel(IntEnum):
+    """How far a session with an MX host came."""
+
+    NONE = 0
+    """There was no session: the host was passed over by its name, or did not answer."""
+    CLEAR = 1
+    """The session went on in clear."""
+    TLS = 2
+    """The session went on under TLS, whether or not the certificate is good."""
+
+
+class PolicyType(IntEnum):
+    """What a report counts a session under (RFC 8460 4.4)."""
+
+    STS = 2
+    """An MTA-STS policy."""
+    NONE = 9
+    """No policy, or one of mode none: `no-policy-found`."""
 
 
 class ResultType(IntEnum):
@@ -80,5 +126,5 @@ class ResultType(IntEnum):
 
     @property
     def text(self) -> str:
-        """The word as it stands in a report: `certificate-expired`."""
+        """The word as a report has it: `certificate-expired`."""
         return text(lib.mtasts_result_name(self.value))

@@ -17,10 +17,15 @@ pypy*) some="not aiosmtplib and not relay" ;;
 *) $pip install --only-binary :all: uvloop ;;
 esac
 
+# A directory of its own for temporary files: pytest closes the one that it shares with others whenever another pytest
+# starts, and the user who asks the network must be let in.
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
+
 # Not in the directory of the sources, whose package would stand before the one that is installed.
 cd "$here"
 if MTASTS_LAB_COMMAND="$lab" PYTHONDONTWRITEBYTECODE=1 "$lab" lab run -- \
-    bin/pytest -q -p no:cacheprovider -c "$tests/../pyproject.toml" -k "$some" "$tests" > log 2>&1; then
+    bin/pytest -q -p no:cacheprovider --basetemp "$temporary/tests" -c "$tests/../pyproject.toml" -k "$some" "$tests" > log 2>&1; then
     echo "$name: $(tail -n 1 log)"
 else
     cat log

@@ -4,6 +4,7 @@ else."""
 from __future__ import annotations
 
 import asyncio
+import pickle
 import re
 import smtplib
 import ssl
@@ -32,7 +33,7 @@ SENDER = "ann@sender.test"
 PATIENCE = 4.0
 
 # Where the table is not followed, and why. One that is gone fails the test.
-DEVIATIONS = {"nullmx.test": "a null MX against an enforced policy that lists hosts may be forged: mail waits"}
+DEVIATIONS = {"testing-mxdenied-nodata.test": "a domain without MX record and address is an MX host that is down: mail waits"}
 
 
 def letter() -> EmailMessage:
@@ -51,9 +52,7 @@ def wrong_with(entry: dict[str, Any], error: Exception | None, mail: list[Any], 
     """What is wrong with what became of a mail, by the table's word for its domain."""
     expect = entry["expect"]
     word = expect if isinstance(expect, str) else next(iter(expect))
-    verified = [
-        r.mx for r in results if r.verdict.action is mtasts.Action.DELIVER and "meets the" in r.verdict.sentence
-    ]
+    verified = [r.event.host for r in results if r.event.policy_type is mtasts.PolicyType.STS and not r.event.result]
     safe = (
         error is None
         and len(mail) == 1
@@ -76,11 +75,15 @@ def wrong_with(entry: dict[str, Any], error: Exception | None, mail: list[Any], 
         return f"{entry['name']} ({entry['wrong']}): {expect}, but {error!r}, {mail}"
     # What a report is to say of it (RFC 8460 4.3). A failure of the fetch that leaves no policy is found before any
     # host.
-    said = {r.verdict.result.text for r in results if r.verdict.result}
+    said = {r.event.result.text for r in results if r.event.result}
+    # No session, no event: DNS says that the hosts of the policy do not exist.
+    if isinstance(error, smtp.PolicyError) and not results and error.verdict.result:
+        said.add(error.verdict.result.text)
     if entry.get("result") and entry["result"] not in said and entry["name"] not in SLOW:
         return f"{entry['name']} ({entry['wrong']}): no result {entry['result']}: {said}"
-    if entry["policy"] in ("none", "absent") and said:
-        return f"{entry['name']} ({entry['wrong']}): results that nobody expects: {said}"
+    sts = [r for r in results if r.event.policy_type is mtasts.PolicyType.STS]
+    if entry["policy"] in ("none", "absent") and sts:
+        return f"{entry['name']} ({entry['wrong']}): results that nobody expects: {sts}"
     return None
 
 
@@ -219,7 +222,7 @@ def test_several_domains_at_once(lab: Lab, cache: str) -> None:
 
 def test_what_no_sender_can_deliver_is_permanent(lab: Lab, cache: str) -> None:
     client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
-    for to, enhanced in [("x@nowhere.test", b"5.1.2"), ("x@a..test", b"5.1.3"), ("x@[198.18.2.1]", b"5.1.3")]:
+    for to, enhanced in [("x@nowhere.test", b"5.1.2"), ("x@a_b.nowhere.test", b"5.1.2"), ("x@a..test", b"5.1.3")]:
         with pytest.raises(smtp.PermanentError) as failure:
             client.deliver(letter(), to)
         assert failure.value.smtp_code >= 500 and failure.value.smtp_error.startswith(enhanced)
@@ -302,10 +305,11 @@ def test_testing_is_noted_in_one_place_and_delivered(lab: Lab, cache: str) -> No
     client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE)
     assert client.deliver(letter(), "noted@testing-expired.test") == {}
     (result,) = smtp.results.take()
-    assert result.verdict.action is mtasts.Action.DELIVER_AND_REPORT
-    assert result.verdict.result is mtasts.ResultType.CERTIFICATE_EXPIRED
-    assert result.mx == "mx.testing-expired.test" and result.answer.policy_text
-    assert abs(result.at - time.time()) < 60
+    event = result.event
+    assert event.policy_type is mtasts.PolicyType.STS and event.result is mtasts.ResultType.CERTIFICATE_EXPIRED
+    assert event.host == "mx.testing-expired.test" and event.address == mtasts_address("mx.testing-expired.test")
+    assert event.local_address and result.answer.policy_text and "testing" in result.sentence
+    assert abs(result.at - time.time()) < 60 and pickle.loads(pickle.dumps(result)) == result
     # It went over TLS all the same.
     (mail,) = lab.mail_to("noted@testing-expired.test")
     assert mail["tls"] is not None
@@ -323,6 +327,86 @@ def test_before_giving_up_the_domain_is_asked_again(lab: Lab, cache: str) -> Non
     try:
         assert not resolver.recheck("nomatch.test").is_same_policy(before)
         assert client.deliver(letter(), "moved@nomatch.test") == {}
+    finally:
+        lab.reset()
+
+
+def test_each_session_counts_once(lab: Lab, cache: str) -> None:
+    """A failure, a success, and the TLS of a domain without a policy (RFC 8460 4.3.1)."""
+    sts, none = mtasts.PolicyType.STS, mtasts.PolicyType.NONE
+    not_supported = mtasts.ResultType.STARTTLS_NOT_SUPPORTED
+    lab.reset()
+    try:
+        for domain, mx, wanted in [
+            ("good.test", "ok", (sts, None)),
+            ("testing.test", "no-starttls", (sts, not_supported)),
+            ("nopolicy.test", "ok", (none, None)),
+            ("nopolicy.test", "no-starttls", (none, not_supported)),
+            ("nopolicy.test", "starttls-454", (none, not_supported)),
+        ]:
+            lab.set(domain, mx=mx)
+            for client, results in clients(mtasts.Resolver(cache_dir=cache)):
+                assert client(f"counted@{domain}") == {}
+                (event,) = [result.event for result in results.take()]
+                assert (event.policy_type, event.result) == wanted, (domain, mx, event)
+                assert event.address == mtasts_address(f"mx.{domain}") and event.local_address
+    finally:
+        lab.reset()
+
+
+def test_a_domain_that_can_have_no_policy(lab: Lab, cache: str) -> None:
+    """It is delivered to as any other; here an address literal (RFC 5321 4.1.3)."""
+    address = mtasts_address("mx.nopolicy.test")
+    controller = Controller(Moody(), "0.0.0.0", 2526)
+    controller.start()
+    try:
+        for send, results in clients(mtasts.Resolver(cache_dir=cache), 2526):
+            assert send(f"literal@[{address}]") == {} and list(results) == []
+            # As for any MX host.
+            with pytest.raises(smtp.TemporaryError, match="allow_addresses"):
+                send("literal@[127.0.0.1]")
+            with pytest.raises(smtp.TemporaryError, match="allow_addresses"):
+                send("literal@[IPv6:::1]")
+            with pytest.raises(smtp.PermanentError):
+                send(f"gone@[{address}]")
+    finally:
+        controller.stop()
+
+
+@pytest.mark.parametrize("domain", ["good.test", "testing.test", "nopolicy.test"])
+def test_an_mx_record_that_names_no_host(lab: Lab, cache: str, domain: str) -> None:
+    lab.reset()
+    lab.set(domain, hosts=f"m_x.{domain}")
+    try:
+        for send, results in clients(mtasts.Resolver(cache_dir=cache)):
+            if domain == "good.test":
+                with pytest.raises(smtp.PolicyError) as refusal:
+                    send(f"odd@{domain}")
+                (verdict,) = refusal.value.hosts.values()
+                assert verdict.reason_code == "mx-not-a-host-name"
+            else:
+                assert send(f"odd@{domain}") == {}
+            (result,) = results.take()
+            failed = mtasts.ResultType.VALIDATION_FAILURE if domain != "nopolicy.test" else None
+            assert (result.event.host, result.event.result) == (f"m_x.{domain}", failed)
+    finally:
+        lab.reset()
+
+
+@pytest.mark.parametrize("denial", ["NXDOMAIN", "NODATA"])
+def test_dns_that_denies_what_a_policy_lists(lab: Lab, cache: str, denial: str) -> None:
+    """Whoever can forge DNS could make mail bounce so."""
+    resolver = mtasts.Resolver(cache_dir=cache)
+    for domain in ["good.test", "testing.test"]:
+        resolver.lookup(domain)
+        lab.set(domain, hosts=denial)
+    try:
+        for send, _ in clients(resolver):
+            with pytest.raises(smtp.PolicyError, match="DNS contradicts the MTA-STS policy of good.test"):
+                send("denied@good.test")
+            with pytest.raises(smtp.DeliveryError) as refusal:
+                send("denied@testing.test")
+            assert not isinstance(refusal.value, smtp.PolicyError)
     finally:
         lab.reset()
 
@@ -412,15 +496,21 @@ def test_a_stranger_s_list_of_hosts_ends_somewhere(lab: Lab, cache: str) -> None
         lab.reset()
 
 
-def both(resolver: mtasts.Resolver, port: int = smtplib.SMTP_PORT) -> list[Any]:
-    """Delivers one mail, by the one client and by the other."""
-    blocking = smtp.Client(resolver, timeout=PATIENCE, results=Results(), port=port)
+def clients(resolver: mtasts.Resolver, port: int = smtplib.SMTP_PORT) -> list[tuple[Any, Results]]:
+    """Both clients as functions that deliver one mail, each with its results."""
+    some, others = Results(), Results()
+    blocking = smtp.Client(resolver, timeout=PATIENCE, results=some, port=port)
 
     def waiting(to: Any) -> Any:
-        client = aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE, results=Results(), port=port)
+        client = aiosmtp.Client(aio.Resolver(resolver), timeout=PATIENCE, results=others, port=port)
         return asyncio.run(client.deliver(letter(), to))
 
-    return [lambda to: blocking.deliver(letter(), to), waiting]
+    return [(lambda to: blocking.deliver(letter(), to), some), (waiting, others)]
+
+
+def both(resolver: mtasts.Resolver, port: int = smtplib.SMTP_PORT) -> list[Any]:
+    """Delivers one mail, by the one client and by the other."""
+    return [send for send, _ in clients(resolver, port)]
 
 
 @pytest.mark.parametrize("inside", ["127.0.0.1", "10.0.0.1", "64:ff9b::a00:1"])

@@ -8,6 +8,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from conftest import Lab
 
 import mtasts
-from mtasts import Action, Mode, ResultType, Seen, Source
+from mtasts import Action, Attempt, Channel, Mode, NoHost, PolicyType, ResultType, Seen, Source
 
 
 def test_an_answer_says_all(lab: Lab, cache: str) -> None:
@@ -27,14 +28,24 @@ def test_an_answer_says_all(lab: Lab, cache: str) -> None:
     assert answer.policy_text is not None and answer.policy_text.startswith(b"version: STSv1")
     assert answer.result is None and answer.defer_until is None and answer.warning == ""
     assert "good.test" in answer.explanation
-    assert answer.allows("mx.good.test") and mtasts.match_mx(answer, "MX.good.test.")
-    assert not answer.allows("mx2.good.test") and not answer.allows("no name at all")
+    assert answer.enforces and answer.applies
+    assert answer.allows_mx("mx.good.test") and answer.allows_mx("MX.good.test.")
+    assert not answer.allows_mx("mx2.good.test") and not answer.allows_mx("no name at all")
     again = mtasts.Resolver(cache_dir=cache).lookup("good.test")
     assert again.source is Source.CACHED and again.is_same_policy(answer)
     copy = pickle.loads(pickle.dumps(answer))
     assert copy == answer and repr(copy) == repr(answer)
+    # A fetch of the unchanged policy makes no new one.
+    time.sleep(1.1)
+    assert resolver.purge("good.test")
+    fetched = resolver.lookup("good.test")
+    assert fetched.fetched and fetched.fetched > answer.fetched
+    for now in [fetched, *map(resolver.lookup, ["testing.test", "nopolicy.test"])]:
+        assert now.is_same_policy(answer) is now.is_same_policy(copy) is copy.is_same_policy(now) is (now is fetched)
     with pytest.raises(TypeError):
-        copy.verdict("mx.good.test")
+        Attempt(copy, "mx.good.test")
+    with pytest.raises(TypeError):
+        copy.verdict_without_host()
     with pytest.raises(AttributeError):
         answer.mode = Mode.NONE  # type: ignore[misc]
 
@@ -49,30 +60,73 @@ def test_answers_without_a_policy(lab: Lab, cache: str) -> None:
 
 
 def test_verdicts(lab: Lab, cache: str) -> None:
-    resolver = mtasts.Resolver(cache_dir=cache)
-    answer = resolver.lookup("good.test")
-    assert answer.verdict("mx.good.test").action is Action.DELIVER
-    wrong = mtasts.verdict(answer, "mx.evil.test")
+    answer = mtasts.Resolver(cache_dir=cache).lookup("good.test")
+    assert Attempt(answer, "mx.good.test").saw().action is Action.DELIVER
+    wrong = Attempt(answer, "mx.evil.test").saw()
     assert (wrong.action, wrong.result) == (Action.SKIP_HOST, ResultType.VALIDATION_FAILURE)
     assert wrong.reason_code == "mx-host-not-in-policy" and "mx.evil.test" in wrong.sentence
+    for name in ["a_b.good.test", "192.0.2.1", "", "a\r\nb", "\ud800"]:
+        verdict = Attempt(answer, name).saw()
+        assert (verdict.action, verdict.reason_code) == (Action.SKIP_HOST, "mx-not-a-host-name")
+        assert verdict.sentence.isprintable()
     for seen, result in [
         (Seen.NO_STARTTLS, ResultType.STARTTLS_NOT_SUPPORTED),
         (Seen.STARTTLS_REFUSED, ResultType.STARTTLS_NOT_SUPPORTED),
         (Seen.HANDSHAKE_FAILED, ResultType.VALIDATION_FAILURE),
     ]:
-        verdict = answer.verdict("mx.good.test", seen, reason="a\0b\r\nc")
+        verdict = Attempt(answer, "mx.good.test").saw(seen, reason="a\0b\r\nc")
         assert (verdict.action, verdict.result) == (Action.SKIP_HOST, result)
         assert verdict.sentence.isprintable()
-    bad = mtasts.check_openssl(10)
+    bad = mtasts.from_openssl(10)
     assert not bad and bad.result is ResultType.CERTIFICATE_EXPIRED and bad.reason
-    assert mtasts.check_openssl(0)
-    assert answer.verdict("mx.good.test", Seen.CERTIFICATE, check=bad).result is ResultType.CERTIFICATE_EXPIRED
-    assert answer.verdict("mx.good.test", Seen.CERTIFICATE, check=mtasts.check_openssl(0)).action is Action.DELIVER
-    assert answer.verdict("mx.good.test", Seen.NO_HOST_LEFT).action is Action.DEFER
+    assert mtasts.from_openssl(0)
+    attempt = Attempt(answer, "mx.good.test")
     with pytest.raises(mtasts.ArgumentError):
-        answer.verdict("mx.good.test", Seen.CERTIFICATE)
-    with pytest.raises(mtasts.IsAddress):
-        answer.verdict("192.0.2.1")
+        attempt.saw(Seen.CERTIFICATE)
+    assert attempt.saw(Seen.CERTIFICATE, check=bad).result is ResultType.CERTIFICATE_EXPIRED
+    # A refusal stays, whatever a second connection shows.
+    assert attempt.saw(Seen.CERTIFICATE, check=mtasts.from_openssl(0)).action is Action.SKIP_HOST
+    assert {action for action in Action if action.delivers} == {Action.DELIVER, Action.DELIVER_AND_REPORT}
+    assert [action for action in Action if action.defers] == [Action.DEFER]
+
+
+def test_an_attempt_counts_once(lab: Lab, cache: str) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    answer = resolver.lookup("testing.test")
+    attempt = Attempt(answer, "MX.testing.test")
+    assert attempt.saw().action is Action.DELIVER
+    assert attempt.saw(Seen.CERTIFICATE, check=mtasts.from_openssl(10)).action is Action.DELIVER_AND_REPORT
+    assert attempt.verdict == attempt.saw()
+    with pytest.raises(mtasts.ArgumentError):
+        attempt.finish(address="localhost")
+    event = attempt.finish(channel=Channel.TLS, address="2001:db8::0001%eth0", local_address="192.0.2.1")
+    assert event == mtasts.ReportEvent(
+        PolicyType.STS,
+        "mx.testing.test",
+        "2001:db8::1",
+        "192.0.2.1",
+        ResultType.CERTIFICATE_EXPIRED,
+        mtasts.from_openssl(10).reason,
+    )
+    assert pickle.loads(pickle.dumps(event)) == event
+    assert attempt.finish() is None
+    good = Attempt(answer, "mx.testing.test")
+    good.saw(Seen.CERTIFICATE, check=mtasts.from_openssl(0))
+    event = good.finish(channel=Channel.TLS)
+    assert event and event.result is None and event.address is None
+    assert Attempt(answer, "mx.testing.test").finish() is None
+    plain = Attempt(resolver.lookup("nopolicy.test"), "mx.nopolicy.test")
+    assert plain.saw(Seen.NO_STARTTLS).action is Action.DELIVER
+    event = plain.finish(channel=Channel.CLEAR)
+    assert event and (event.policy_type, event.result) == (PolicyType.NONE, ResultType.STARTTLS_NOT_SUPPORTED)
+
+
+def test_mail_without_a_host(lab: Lab, cache: str) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    for why in NoHost:
+        assert resolver.lookup("good.test").verdict_without_host(why).action is Action.DEFER
+        assert resolver.lookup("nopolicy.test").verdict_without_host(why).action.delivers
+    assert "DNS contradicts" in resolver.lookup("good.test").verdict_without_host(NoHost.NULL_MX).sentence
 
 
 def chain_of(host: str) -> list[bytes]:
@@ -89,8 +143,8 @@ def chain_of(host: str) -> list[bytes]:
 def test_certificates(lab: Lab) -> None:
     resolver = mtasts.Resolver()
     good = chain_of("mx.good.test")
-    assert resolver.verify_certificate(good, "mx.good.test")
-    assert mtasts.verify_certificate([good[0], *reversed(good[1:])], "mx.good.test.") == mtasts.Check(None, "")
+    assert resolver.verify_certificate("mx.good.test", good)
+    assert mtasts.verify_certificate("mx.good.test.", [good[0], *reversed(good[1:])]) == mtasts.Check(None, "")
     for chain, host, result in [
         (good, "mx2.good.test", ResultType.CERTIFICATE_HOST_MISMATCH),
         (good[:1], "mx.good.test", ResultType.CERTIFICATE_NOT_TRUSTED),
@@ -99,11 +153,11 @@ def test_certificates(lab: Lab) -> None:
         ([b"no certificate"], "mx.good.test", ResultType.VALIDATION_FAILURE),
         ([], "mx.good.test", ResultType.VALIDATION_FAILURE),
     ]:
-        check = resolver.verify_certificate(chain, host)
+        check = resolver.verify_certificate(host, chain)
         assert check.result is result and check.reason, (host, check)
-    assert resolver.verify_certificate(good, "mx.good.test", at=4_000_000_000).result is ResultType.CERTIFICATE_EXPIRED
+    assert resolver.verify_certificate("mx.good.test", good, at=4_000_000_000).result is ResultType.CERTIFICATE_EXPIRED
     with pytest.raises(mtasts.IsAddress):
-        resolver.verify_certificate(good, "192.0.2.1")
+        resolver.verify_certificate("192.0.2.1", good)
 
 
 def test_the_cache_is_read_and_purged(lab: Lab, cache: str) -> None:
@@ -204,6 +258,9 @@ def test_the_words_are_the_header_s() -> None:
         (Source, "SOURCE"),
         (Action, "ACTION"),
         (Seen, "SEEN"),
+        (NoHost, "NO_HOST"),
+        (Channel, "CHANNEL"),
+        (PolicyType, "POLICY"),
     ]:
         header = {name: getattr(lib, name) for name in dir(lib) if name.startswith(f"MTASTS_{prefix}_")}
         assert header == {f"MTASTS_{prefix}_{word.name}": word.value for word in words}

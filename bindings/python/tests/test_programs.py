@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import smtplib
 import subprocess
@@ -31,6 +32,11 @@ def test_the_command_is_the_command(lab: Lab) -> None:
         theirs = subprocess.run([os.environ["MTASTS_LAB_COMMAND"], "check", domain], capture_output=True, text=True)
         assert ours.returncode == theirs.returncode == status, ours
         assert ours.stdout == theirs.stdout and domain in ours.stdout
+    # The test Internet is not shipped.
+    lab_in = re.compile(r"^ +lab ", re.M)
+    for program, has_lab in [(path, False), (os.environ["MTASTS_LAB_COMMAND"], True)]:
+        said = subprocess.run([program, "--help"], check=True, capture_output=True, text=True).stdout
+        assert bool(lab_in.search(said)) is has_lab, said
     wrong = subprocess.run([sys.executable, "-m", "mtasts", "check"], capture_output=True, text=True)
     assert wrong.returncode == 2 and "Usage" in wrong.stderr
 

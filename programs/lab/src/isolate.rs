@@ -32,7 +32,7 @@ route add local 64:ff9b::a00:1/128 dev lo
 const NOBODY: u32 = 65_534;
 
 /// Listeners for all hosts, and some hundred connections.
-const DESCRIPTORS: u64 = 8192;
+const DESCRIPTORS: libc::rlim_t = 8192;
 
 /// Puts the calling thread, and all threads and processes it will start, on a network of their own with a private `/etc`:
 ///

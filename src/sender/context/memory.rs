@@ -29,7 +29,7 @@ const MEMORY_TRIES: u32 = 100;
 /// Answers that may be repeated. The lock is never waited for, because the thread that holds it may be one of a parent
 /// process, which does not exist here: a lock that is taken only means that the disk is read.
 #[derive(Default)]
-pub(super) struct Memory(RwLock<HashMap<Domain, Remembered>>);
+pub(super) struct Answers(RwLock<HashMap<Domain, Remembered>>);
 
 #[derive(Clone, Debug)]
 pub(super) struct Remembered {
@@ -50,7 +50,7 @@ pub(super) struct Known {
     pub(super) unread: Option<CacheError>,
 }
 
-impl Memory {
+impl Answers {
     /// The answer that memory holds and that may be repeated now. `name` is a domain in its one spelling.
     pub(super) fn get(&self, name: &str, now: u64) -> Option<Arc<Answer>> {
         let memory = self.0.try_read().ok()?;

@@ -1,7 +1,7 @@
 //! Chains that cost as much as a stranger can make them cost. Most of what he sends need not be signed by anybody: it
 //! is made octet by octet.
 
-use mtasts::Roots;
+use mtasts::network::roots::Roots;
 use rcgen::{GeneralSubtree, IsCa, NameConstraints, SigningKey};
 
 use super::{Authority, der_length, host, intermediate, roots};

@@ -5,21 +5,21 @@ import tls from 'node:tls'
 import all, {
   Action,
   Answer,
+  Attempt,
   Mode,
   MtaStsError,
   Resolver,
   ResultType,
-  allowsMx,
   checkServerIdentity,
   fromNode,
   lookup,
   lookupCached,
   recheck,
-  verdict,
   verifyCertificate,
   version,
   type CertificateCheck,
   type LookupOptions,
+  type ReportEvent,
   type Seen,
   type Settings,
   type Source,
@@ -50,6 +50,9 @@ const check: CertificateCheck = resolver.verifyCertificate(
 const seen: Seen = { kind: 'certificate', ...check }
 const decided: Verdict = answer.verdict('mx.example.com', seen)
 if (decided.action === Action.SKIP_HOST && answer.mode !== Mode.ENFORCE) throw new Error(decided.sentence)
+const attempt = new Attempt(answer, 'mx.example.com')
+if (attempt.saw({ kind: 'name' }).delivers) attempt.saw({ kind: 'starttls-not-offered' })
+const event: ReportEvent | null = attempt.finish({ channel: 'tls', address: '192.0.2.1' })
 const words: [string, ResultType] = [ResultType.CERTIFICATE_EXPIRED, ResultType.DANE_REQUIRED]
 tls.connect({ host: 'mx.example.com', checkServerIdentity })
 try {
@@ -66,8 +69,9 @@ console.log(
   words,
   version,
   fromNode('CERT_HAS_EXPIRED').reason,
-  allowsMx(await lookup('example.com'), 'mx.example.com'),
-  verdict(lookupCached('example.com'), 'mx.example.com', { kind: 'starttls-not-offered' }).reasonCode,
+  (await lookup('example.com')).isSamePolicy(lookupCached('example.com')),
+  answer.verdictWithoutHost('nxdomain').defers,
+  event?.policyLines.length,
   verifyCertificate('mx.example.com', []).result,
   all.version,
   answer.toJSON(),
@@ -86,6 +90,8 @@ new Resolver({ cacheDirectory: '/tmp' })
 answer.verdict('mx.example.com', { kind: 'expired' })
 // @ts-expect-error: no such result
 answer.verdict('mx.example.com', { kind: 'certificate', result: 'expired' })
+// @ts-expect-error: no such reason
+answer.verdictWithoutHost('none')
 // @ts-expect-error: a promise
 lookup('example.com').mode
 // @ts-expect-error: not a chain

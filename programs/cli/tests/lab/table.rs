@@ -2,7 +2,7 @@
 
 use super::in_lab;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use mtasts_kit::client::{Answer, command, connect, encrypt, get, mail, records, reply, texts, trusting};
+use mtasts_kit::client::{Answer, addresses, command, connect, encrypt, get, mail, records, reply, texts, trusting};
 use mtasts_lab::{Entry, Expect, Lab, Policy, table};
 use rustls::{CertificateError, ClientConfig, Error};
 use std::collections::BTreeSet;
@@ -156,7 +156,7 @@ fn learn(config: &Arc<ClientConfig>, domain: &str) -> Policy {
 }
 
 fn is_forbidden(host: &str) -> bool {
-    let addresses = mtasts_kit::client::addresses(host).unwrap();
+    let addresses = addresses(host).unwrap();
     addresses.iter().all(|address| {
         !["198.18.", "2001:2:"]
             .iter()
@@ -338,7 +338,7 @@ fn matches(pattern: &str, host: &str) -> bool {
 
 fn mx_hosts(domain: &str) -> io::Result<Vec<String>> {
     let records = records(domain, RecordType::MX)?;
-    if records.is_empty() {
+    if records.is_empty() && !addresses(domain)?.is_empty() {
         return Ok(vec![domain.to_owned()]);
     }
     let mut hosts: Vec<_> = records

@@ -1,0 +1,125 @@
+//! Attempts: one MX host, what was seen there, and what a report counts of it.
+
+use std::net::IpAddr;
+
+use mtasts::report::{Channel, Peer};
+use mtasts::{CertificateFailure, MxName, ResultType, Seen};
+use napi_derive::napi;
+
+use crate::answer::{Answer, Verdict};
+use crate::error::{Result, argument, guarded};
+
+/// One MX host in one attempt to deliver.
+#[napi]
+pub struct Attempt {
+    attempt: mtasts::Attempt,
+}
+
+/// What a report counts of one session.
+#[napi(object, object_from_js = false, use_nullable = true)]
+pub struct ReportEvent {
+    /// The kind of policy that the session is counted under.
+    pub policy_type: &'static str,
+    /// The recipient's domain.
+    pub domain: String,
+    /// The lines of the policy.
+    pub policy_lines: Vec<String>,
+    /// The MX patterns of the policy.
+    pub patterns: Vec<String>,
+    /// The MX host.
+    pub host: String,
+    /// Its address.
+    pub address: Option<String>,
+    /// The address that the connection came from.
+    pub local_address: Option<String>,
+    /// The result type of a failure.
+    pub result: Option<&'static str>,
+    /// The failure-reason-code.
+    pub reason_code: String,
+}
+
+impl From<mtasts::report::ReportEvent> for ReportEvent {
+    fn from(event: mtasts::report::ReportEvent) -> Self {
+        Self {
+            policy_type: event.policy_type.name(),
+            domain: event.domain.to_string(),
+            policy_lines: event.policy_lines,
+            patterns: event.patterns,
+            host: event.host.to_string(),
+            address: event.address.map(|address| address.to_string()),
+            local_address: event.local_address.map(|address| address.to_string()),
+            result: event.result.map(ResultType::name),
+            reason_code: event.reason_code.to_string(),
+        }
+    }
+}
+
+#[napi]
+impl Attempt {
+    /// Begins an attempt with a host as DNS names it.
+    #[napi(constructor)]
+    pub fn new(answer: &Answer, host: String) -> Result<Self> {
+        guarded(|| {
+            let attempt = mtasts::Attempt::new(answer.inner(), MxName::from_mx(&host));
+            Ok(Self { attempt })
+        })
+    }
+
+    /// The MX host.
+    #[napi(getter)]
+    pub fn host(&self) -> Result<String> {
+        guarded(|| Ok(self.attempt.host().to_string()))
+    }
+
+    /// What to do after this sight.
+    #[napi]
+    pub fn saw(&mut self, kind: String, result: Option<String>, reason: String) -> Result<Verdict> {
+        guarded(|| Ok(self.attempt.saw(seen(&kind, result.as_deref(), reason)?).into()))
+    }
+
+    /// Ends the attempt.
+    #[napi]
+    pub fn finish(
+        &mut self,
+        channel: String,
+        address: Option<String>,
+        local_address: Option<String>,
+    ) -> Result<Option<ReportEvent>> {
+        guarded(|| {
+            let peer = Peer {
+                channel: match channel.as_str() {
+                    "none" => Channel::None,
+                    "clear" => Channel::Clear,
+                    "tls" => Channel::Tls,
+                    _ => return Err(argument(&channel, "a channel")),
+                },
+                address: ip(address)?,
+                local_address: ip(local_address)?,
+            };
+            Ok(self.attempt.finish(peer).map(ReportEvent::from))
+        })
+    }
+}
+
+fn ip(text: Option<String>) -> Result<Option<IpAddr>> {
+    text.map(|text| text.parse().map_err(|_| argument(&text, "an IP address")))
+        .transpose()
+}
+
+/// What JavaScript saw.
+pub(crate) fn seen(kind: &str, result: Option<&str>, reason: String) -> Result<Seen> {
+    Ok(match kind {
+        "name" => Seen::Name,
+        "starttls-not-offered" => Seen::StarttlsNotOffered,
+        "starttls-refused" => Seen::StarttlsRefused,
+        "handshake-failed" => Seen::HandshakeFailed(reason),
+        "certificate" => Seen::Certificate(match result {
+            None => Ok(()),
+            Some(name) => {
+                let result = ResultType::from_name(name).ok_or_else(|| argument(name, "a result type"))?;
+                Err(CertificateFailure::new(result, reason))
+            }
+        }),
+        _ => return Err(argument(kind, "a kind of what was seen")),
+    })
+}

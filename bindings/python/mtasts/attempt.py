@@ -1,0 +1,114 @@
+"""Attempts to deliver to MX hosts, and what a TLS report counts of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ._library import EVENT_SIZE, PEER_SIZE, check, ffi, lib, new_error, octets_of, text
+from .answer import Answer, Check, Verdict, decide, sight_of
+from .words import Channel, PolicyType, ResultType, Seen
+
+
+@dataclass(frozen=True)
+class ReportEvent:
+    """What a TLS report counts of one session with an MX host (RFC 8460 4.4): a success or a failure."""
+
+    __slots__ = ("address", "host", "local_address", "policy_type", "reason_code", "result")
+
+    policy_type: PolicyType
+    """What the session is counted under (`policy-type`)."""
+    host: str
+    """The MX host (`receiving-mx-hostname`), or what the MX record has in its place as one clean line."""
+    address: str | None
+    """The address of the host (`receiving-ip`); `None` if no connection was made."""
+    local_address: str | None
+    """The address that the connection came from (`sending-mta-ip`)."""
+    result: ResultType | None
+    """What failed (`result-type`); `None` for a success."""
+    reason_code: str
+    """The `failure-reason-code`; empty for a success."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return ReportEvent, (
+            self.policy_type,
+            self.host,
+            self.address,
+            self.local_address,
+            self.result,
+            self.reason_code,
+        )
+
+
+class Attempt:
+    """One attempt to deliver to one MX host. Make one for each host, show it what was seen there, obey each verdict,
+    and finish it when the session is over.
+
+    It remembers what was seen. After a refusal every further verdict is that refusal, whatever is seen then; in testing
+    the mail is delivered, and the first failure is the one that is reported. One thread at a time may use it.
+
+    Args:
+        answer: The policy of the recipient's domain.
+        host: The name in the MX record, before any CNAME; the domain itself if it has no MX record. It need not be a
+            host name: the verdicts say what happens with such a host.
+
+    Raises:
+        TypeError: The answer comes out of a pickle.
+    """
+
+    verdict: Verdict | None = None
+    """The last verdict."""
+
+    def __init__(self, answer: Answer, host: str) -> None:
+        name, error, place = octets_of(host), new_error(), ffi.new("mtasts_attempt **")
+        check(lib.mtasts_attempt_new(answer._asked(), name, len(name), place, error), error)
+        self._handle = ffi.gc(place[0], lib.mtasts_attempt_free)
+
+    def saw(self, seen: Seen = Seen.NAME, *, check: Check | None = None, reason: str = "") -> Verdict:
+        """What to do with this host after this sight and all before it (RFC 8461 4, 5). Show the name before you
+        connect, then what EHLO, STARTTLS or the TLS handshake showed.
+
+        Args:
+            seen: What was seen.
+            check: For `Seen.CERTIFICATE`: the result of the check for the name of this host.
+            reason: For `Seen.HANDSHAKE_FAILED`: how it failed, in plain words.
+
+        Raises:
+            mtasts.errors.ArgumentError: `Seen.CERTIFICATE` without `check`. The sight does not count.
+        """
+        sight, _words = sight_of(seen, check, reason)
+        self.verdict = decide(lambda out, error: lib.mtasts_attempt_saw(self._handle, sight, out, error))
+        return self.verdict
+
+    def finish(
+        self, *, channel: Channel = Channel.NONE, address: str | None = None, local_address: str | None = None
+    ) -> ReportEvent | None:
+        """Ends the attempt: what a report counts of it (RFC 8460 4), a failure or a success. `None` if there is nothing
+        to count, and if the attempt was finished before.
+
+        Args:
+            channel: How far the session came.
+            address: The IP address of the host.
+            local_address: The IP address that the connection came from.
+
+        Raises:
+            mtasts.errors.ArgumentError: An address is not an IP address.
+        """
+        peer, event, error = ffi.new("mtasts_peer *"), ffi.new("mtasts_event *"), new_error()
+        peer.size, peer.channel, event.size = PEER_SIZE, channel, EVENT_SIZE
+        # Without the zone of a link-local address, which means nothing elsewhere.
+        texts = [
+            ffi.NULL if ip is None else ffi.new("char[]", octets_of(ip.partition("%")[0]))
+            for ip in (address, local_address)
+        ]
+        peer.address, peer.local_address = texts
+        if check(lib.mtasts_attempt_finish(self._handle, peer, event, error), error) == 0:
+            return None
+        return ReportEvent(
+            PolicyType(event.policy_type),
+            text(event.host),
+            text(event.address) or None,
+            text(event.local_address) or None,
+            ResultType(event.result) if event.result else None,
+            text(event.reason_code),
+        )
