@@ -52,7 +52,7 @@ fn verdict(chain: &[&[u8]], roots: &Roots) -> String {
 fn no_certificate() {
     assert_eq!(
         verdict(&[], &roots(&[&root("Root")])),
-        "validation-failure: no certificate was sent"
+        "validation-failure: the host sent no certificate"
     );
 }
 
@@ -144,13 +144,16 @@ fn no_path_to_a_root() {
         (&[&leaf.der, ca.der()], "issued by an unknown CA: CN=Somebody's Root"),
         (
             &[&leaf.der, ca.der(), unknown.der()],
-            "the chain ends in an unknown root: CN=Somebody's Root",
+            "the chain ends in an unknown root certificate: CN=Somebody's Root",
         ),
         (
             &[&leaf.der, unknown.der(), ca.der()],
-            "the chain ends in an unknown root: CN=Somebody's Root",
+            "the chain ends in an unknown root certificate: CN=Somebody's Root",
         ),
-        (&[unknown.der()], "the certificate is a CA's, not a host's"),
+        (
+            &[unknown.der()],
+            "the certificate is a CA certificate, not a host certificate",
+        ),
     ] {
         assert_eq!(verdict(chain, &roots), format!("certificate-not-trusted: {reason}"));
     }
@@ -193,11 +196,11 @@ fn wrong_kind_of_certificate() {
     assert_eq!(of(|params| params.extended_key_usages = Vec::new()), "ok");
     assert_eq!(
         of(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
-        "certificate-not-trusted: the certificate is not meant for servers"
+        "certificate-not-trusted: the certificate is not for servers"
     );
     assert_eq!(
         of(|params| params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained)),
-        "certificate-not-trusted: the certificate is a CA's, not a host's"
+        "certificate-not-trusted: the certificate is a CA certificate, not a host certificate"
     );
     assert_eq!(
         of(|params| {
@@ -214,11 +217,11 @@ fn wrong_kind_of_certificate() {
     };
     assert_eq!(
         through(|params| params.is_ca = IsCa::NoCa),
-        "certificate-not-trusted: a certificate of an issuer is a host's, not a CA's"
+        "certificate-not-trusted: a certificate of an issuer is a host certificate, not a CA certificate"
     );
     assert_eq!(
         through(|params| params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth]),
-        "certificate-not-trusted: a certificate of an issuer is not meant for servers"
+        "certificate-not-trusted: a certificate of an issuer is not for servers"
     );
     assert_eq!(
         through(|params| params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0))),
@@ -230,7 +233,7 @@ fn wrong_kind_of_certificate() {
     let below = intermediate("Below", &narrow, |_| {});
     assert_eq!(
         verdict(&[&host(&[MX], &below, |_| {}).der, below.der(), narrow.der()], &roots),
-        "certificate-not-trusted: a certificate of an issuer must not have that many CAs beneath it"
+        "certificate-not-trusted: a certificate of an issuer must not have so many CAs below it"
     );
 }
 
@@ -253,7 +256,7 @@ fn name_constraints() {
         });
         verdict(&[&host(names, &ca, |_| {}).der, ca.der()], &roots)
     };
-    let violated = "certificate-not-trusted: names hosts that its CA must not issue for";
+    let violated = "certificate-not-trusted: the certificate names hosts that its CA must not issue for";
     assert_eq!(within(&["example.com"], &[], &[MX]), "ok");
     assert_eq!(within(&["example.net", "example.com"], &[], &[MX]), "ok");
     assert_eq!(within(&[], &["example.net"], &[MX]), "ok");
@@ -348,7 +351,7 @@ fn obsolete_certificates() {
     assert_eq!(signed("strong", &["-extfile", "san", "-sha256"]), "ok");
     assert_eq!(
         signed("strong", &["-extfile", "san", "-sha1"]),
-        "certificate-not-trusted: a signature is of a kind that is obsolete or unknown"
+        "certificate-not-trusted: a signature uses an obsolete or unknown algorithm"
     );
     assert_eq!(
         signed("weak", &["-extfile", "san", "-sha256"]),
@@ -356,7 +359,7 @@ fn obsolete_certificates() {
     );
     assert_eq!(
         signed("strong", &["-sha256"]),
-        "certificate-not-trusted: the certificate is not of X.509 version 3"
+        "certificate-not-trusted: the certificate is not an X.509 version 3 certificate"
     );
 }
 
@@ -401,7 +404,7 @@ fn ten_certificates() {
     assert_eq!(ten.len(), 10);
     assert_eq!(
         verdict_of(&ten),
-        "certificate-not-trusted: the path to a root is too long or too complicated"
+        "certificate-not-trusted: the path to a root certificate is too long or too complex"
     );
 
     // Ten were sent, three make the path: the others are strangers, or belong to another one.
@@ -473,16 +476,16 @@ fn names_and_what_is_said_of_them() {
     assert_eq!(of("mx.xn--bcher-kva.example", &["*.xn--bcher-kva.example"]), "ok");
     assert_eq!(
         of(MX, &["mx.example.net", "*.example.org"]),
-        "certificate-host-mismatch: names mx.example.net, *.example.org; not mx1.example.com"
+        "certificate-host-mismatch: the certificate names mx.example.net, *.example.org, not mx1.example.com"
     );
     assert_eq!(
         of(MX, &[]),
-        "certificate-host-mismatch: names no host in its subjectAltName (a common name does not count); \
+        "certificate-host-mismatch: the certificate names no host in its subjectAltName (the common name is ignored); \
          expected mx1.example.com"
     );
     assert_eq!(
         of("a.mx1.example.com", &["*.example.com"]),
-        "certificate-host-mismatch: names *.example.com; not a.mx1.example.com"
+        "certificate-host-mismatch: the certificate names *.example.com, not a.mx1.example.com"
     );
     assert_eq!(
         of("a.mx1.example.com", &["*.*.example.com"]).split(':').next(),
@@ -490,7 +493,7 @@ fn names_and_what_is_said_of_them() {
     );
     assert_eq!(
         of("mx.25", &["mx.25"]),
-        "certificate-host-mismatch: no certificate can name mx.25"
+        "certificate-host-mismatch: mx.25 is not a name that a certificate can have"
     );
     // One name that is none is passed over; it does not spoil the others (RFC 9525 6.3).
     for bad in [
@@ -515,19 +518,19 @@ fn names_and_what_is_said_of_them() {
     let long = [["x".repeat(60), "y".repeat(60), "z".repeat(60), "example".to_owned()].join(".")];
     assert_eq!(
         of(MX, &[&long[0]]),
-        "certificate-host-mismatch: names other hosts, not mx1.example.com"
+        "certificate-host-mismatch: the certificate names other hosts, not mx1.example.com"
     );
     let many: Vec<String> = (0..100).map(|n| format!("host-{n:03}.example.net")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
     assert_eq!(
         of(MX, &many),
-        "certificate-host-mismatch: names host-000.example.net, host-001.example.net, host-002.example.net, \
+        "certificate-host-mismatch: the certificate names host-000.example.net, host-001.example.net, host-002.example.net, \
          host-003.example.net, host-004.example.net, host-005.example.net, host-006.example.net \
-         and 93 more; not mx1.example.com"
+         and 93 more, not mx1.example.com"
     );
     let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
     assert_eq!(longest.len(), 253);
-    assert!(of(&longest, &many).ends_with(&format!("; not {longest}")));
+    assert!(of(&longest, &many).ends_with(&format!(", not {longest}")));
 }
 
 /// Names that are not DNS names, among the alternative names and outside.
@@ -547,7 +550,7 @@ fn other_names_do_not_count() {
     });
     assert_eq!(
         verdict(&[&certificate.der], &roots(&[&root])),
-        "certificate-host-mismatch: names no host in its subjectAltName (a common name does not count); \
+        "certificate-host-mismatch: the certificate names no host in its subjectAltName (the common name is ignored); \
          expected mx1.example.com"
     );
 }
@@ -680,7 +683,7 @@ fn hostile_sizes() {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let crowded = host(&names, &ca, |_| {}).der;
     let word = within_limit("2500 names", &mut || verdict(&[&crowded, ca.der()], &roots));
-    assert!(word.contains(" and 2493 more; not mx1.example.com"), "{word}");
+    assert!(word.contains(" and 2493 more, not mx1.example.com"), "{word}");
     let narrow = intermediate("Narrow", &root, |params| {
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: Vec::new(),
@@ -695,7 +698,7 @@ fn hostile_sizes() {
             &[&crowded, narrow.der()],
             &roots
         )),
-        "certificate-not-trusted: the path to a root is too long or too complicated"
+        "certificate-not-trusted: the path to a root certificate is too long or too complex"
     );
 }
 
@@ -714,7 +717,8 @@ fn key_usage_of_issuers() {
     };
     assert_eq!(of(&[KeyUsagePurpose::KeyCertSign]), "ok");
     assert_eq!(of(&[]), "ok");
-    let barred = "certificate-not-trusted: the key usage of a CA does not let it issue certificates: CN=CA";
+    let barred =
+        "certificate-not-trusted: the key usage of a CA certificate does not allow it to issue certificates: CN=CA";
     assert_eq!(
         of(&[KeyUsagePurpose::DigitalSignature, KeyUsagePurpose::CrlSign]),
         barred
@@ -739,7 +743,7 @@ fn key_usage_of_issuers() {
     let leaf = host(&[MX], &second, |_| {}).der;
     assert_eq!(
         verdict(&[&leaf, second.der(), first.der()], &roots),
-        "certificate-not-trusted: the key usage of a CA does not let it issue certificates: CN=First"
+        "certificate-not-trusted: the key usage of a CA certificate does not allow it to issue certificates: CN=First"
     );
     // The root is the operator's word, whatever its own certificate says.
     let mut params = pki::authority_params("Anchor");
@@ -797,7 +801,7 @@ fn what_our_library_does_not_support() {
     }
     assert_eq!(
         said("P-256", "-sha1"),
-        "certificate-not-trusted: a signature is of a kind that is obsolete or unknown"
+        "certificate-not-trusted: a signature uses an obsolete or unknown algorithm"
     );
 }
 
@@ -900,7 +904,7 @@ fn trust_data_of_openssl() {
                 assert_eq!((told(checked).as_str(), is_root), ("ok", true), "{trust}");
             }
             Err(refused) => {
-                let why = "line 1: OpenSSL's trust data do not trust this certificate for servers; remove it";
+                let why = "line 1: OpenSSL's trust settings do not trust this certificate for servers; remove it";
                 assert!(!is_root && refused.to_string().contains(why), "{trust}: {refused}");
             }
         }

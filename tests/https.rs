@@ -362,7 +362,7 @@ fn only_status_200_is_a_policy() {
     ] {
         let result = get_of(answer(status, "Content-Type: text/plain\r\n", POLICY));
         assert!(is_fetch_error(&result), "{status}: {result:?}");
-        assert!(result.is_err_and(|e| e.detail().contains(&format!("the status is {status}"))));
+        assert!(result.is_err_and(|e| e.detail().contains(&format!("the HTTP status is {status}"))));
     }
 }
 
@@ -594,15 +594,21 @@ fn the_certificate_has_to_be_good() {
     for (certificate, words) in [
         (
             of(&["www.example.com"]),
-            Some("names www.example.com; not mta-sts.example.com"),
+            Some("the certificate names www.example.com, not mta-sts.example.com"),
         ),
-        (of(&["example.com"]), Some("names example.com; not")),
-        (of(&["m*.example.com"]), Some("names no host in its subjectAltName")),
-        (of(&["*.com"]), Some("names no host in its subjectAltName")),
+        (of(&["example.com"]), Some("the certificate names example.com, not")),
+        (
+            of(&["m*.example.com"]),
+            Some("the certificate names no host in its subjectAltName"),
+        ),
+        (
+            of(&["*.com"]),
+            Some("the certificate names no host in its subjectAltName"),
+        ),
         (of(&["*.mta-sts.example.com"]), Some("not mta-sts.example.com")),
         (
             host(&[], authority, |p| p.distinguished_name.push(DnType::CommonName, HOST)),
-            Some("names no host"),
+            Some("the certificate names no host"),
         ),
         (
             host(&[HOST], authority, |p| p.not_after = date_time_ymd(2024, 2, 29)),
@@ -711,7 +717,7 @@ fn without_roots_nothing_is_asked() {
     let error = policy_host
         .get(&domain(), Instant::now() + Duration::from_secs(5))
         .expect_err("no roots");
-    let own = FetchError::Own("no certificate can be checked: cannot read the CA bundle".into());
+    let own = FetchError::Own("cannot check certificates: cannot read the CA bundle".into());
     assert_eq!(error, own, "that is not the policy host's failure");
     assert_eq!(server.connections(), 0);
 }
@@ -862,7 +868,7 @@ fn of_several_failures_the_certificate_is_told() {
     let _bad = PolicyServer::says("8.8.8.2", &self_signed_host(&[HOST]), "");
     let error = world.refused(ResultType::StsWebpkiInvalid, "[8.8.8.2]: self-signed certificate");
     assert!(
-        error.detail().ends_with("(none of its 3 addresses gave a policy)"),
+        error.detail().ends_with("(none of its 3 addresses returned a policy)"),
         "{error}"
     );
 }

@@ -175,7 +175,8 @@ fn a_policy_survives_a_restart_and_every_failure() {
             );
             assert_eq!(kept.held(), first.held(), "{change:?}");
             assert!(
-                kept.alert().is_some_and(|alert| alert.contains("keeping the policy")),
+                kept.alert()
+                    .is_some_and(|alert| alert.contains("the cached one stays in force")),
                 "{change:?}: {kept}"
             );
         }
@@ -328,7 +329,7 @@ fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
             let answer = ask(&context(cache), "good.test");
             assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
             assert!(
-                answer.warning().is_some_and(|w| w.contains("good.test is not used")),
+                answer.warning().is_some_and(|w| w.contains("good.test is ignored")),
                 "{answer}"
             );
             assert_eq!(ask(&context(cache), "good.test").source(), Source::Cached);

@@ -39,7 +39,7 @@ fn the_settings_are_read_and_none_is_missing() {
 
 #[test]
 fn links_lead_somewhere() {
-    let docs = ["cache", "decisions", "fork", "glossary", "root"].map(|name| format!("docs/{name}.md"));
+    let docs = ["cache", "decisions", "fork", "glossary", "log", "root"].map(|name| format!("docs/{name}.md"));
     let pages = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(str::to_owned);
     for name in pages.into_iter().chain(docs) {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);

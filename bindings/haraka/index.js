@@ -25,7 +25,7 @@ exports.must_fit_haraka = function () {
   const names = changed.map(([name]) => name).join(', ')
   throw new Error(
     `mta-sts does not fit this version of Haraka: ${names} of outbound/hmail.js changed. No mail would be protected, ` +
-      'so Haraka does not start. Update haraka-plugin-mta-sts, or take mta-sts out of config/plugins.',
+      'so Haraka does not start. Update haraka-plugin-mta-sts, or remove mta-sts from config/plugins.',
   )
 }
 
@@ -33,9 +33,9 @@ exports.load_mta_sts_ini = function () {
   const cfg = this.config.get('mta-sts.ini', { booleans: ['+main.enabled', '-main.check_routes'] }, () => {
     try {
       this.load_mta_sts_ini()
-      this.loginfo('mta-sts.ini was read again')
+      this.loginfo('read mta-sts.ini again')
     } catch (err) {
-      this.logerror(`mta-sts.ini is not used, the settings stay as they were: ${err.message}`)
+      this.logerror(`cannot use mta-sts.ini: ${err.message}. The previous settings stay in force; fix the file to apply the change.`)
     }
   }).main
 
@@ -56,13 +56,7 @@ exports.load_mta_sts_ini = function () {
 
 exports.warn_about_outbound_ini = function () {
   if (this.haraka_require('outbound/config').cfg.enable_tls) return
-  this.logwarn('outbound.ini says enable_tls=false: all mail waits for domains whose MTA-STS policy says enforce')
-}
-
-// What is wrong with the cache is wrong for every mail, and told once.
-exports.warn_of_cache = function (warning) {
-  if (warning && warning !== this.told) this.logwarn(warning)
-  this.told = warning
+  this.logwarn('outbound.ini has enable_tls=false: mail to all domains with an MTA-STS policy in mode enforce is deferred')
 }
 
 // Milliseconds for a lookup. It has to be over before Haraka gives up the hook, and may take a second longer than this.

@@ -110,7 +110,7 @@ impl CacheError {
     /// A write that takes longer than its caller can wait.
     pub(crate) fn slow(cache: &(impl fmt::Display + ?Sized)) -> Self {
         Self::Busy(format!(
-            "writing to {cache} takes too long: is its disk slow, or too busy?"
+            "writing to {cache} takes too long. Check whether its disk is slow or overloaded."
         ))
     }
 }

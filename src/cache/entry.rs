@@ -127,9 +127,9 @@ impl fmt::Display for EntryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Format => f.write_str("not a file of this version of mtasts"),
-            Self::Digest => f.write_str("the digest does not fit: the file was cut or changed"),
+            Self::Digest => f.write_str("the checksum does not match: the file was truncated or changed"),
             Self::Head(line) => write!(f, "cannot read the line {line:?}"),
-            Self::OtherDomain => f.write_str("the file is about another domain"),
+            Self::OtherDomain => f.write_str("the file is for another domain"),
             Self::Policy(e) => write!(f, "the stored policy is not valid: {e}"),
         }
     }

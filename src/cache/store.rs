@@ -106,7 +106,7 @@ impl Store {
             if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
                 fs::remove_dir(&path).map_err(|e| match e.kind() {
                     io::ErrorKind::DirectoryNotEmpty => CacheError::Unwritten(format!(
-                        "{} is a directory with something in it, where the cache needs a file: remove it",
+                        "{} is a directory that is not empty; the cache needs a file of that name. Remove the directory.",
                         path.display()
                     )),
                     _ => unwritten(e),
@@ -140,7 +140,7 @@ impl Store {
         }
         if about.mode() & 0o002 != 0 {
             return Err(CacheError::Elsewhere(format!(
-                "{self} is writable by everyone and is not used: chmod o-w it"
+                "{self} is writable by everyone and is not used. Run chmod o-w on it."
             )));
         }
         Ok(Some(about))
@@ -153,7 +153,7 @@ impl Store {
     }
 
     fn unusable(&self, error: &io::Error) -> CacheError {
-        CacheError::Elsewhere(format!("{self} cannot be used: {error}"))
+        CacheError::Elsewhere(format!("cannot use {self}: {error}"))
     }
 
     fn make_directory(&self) -> Result<Metadata, CacheError> {
@@ -196,7 +196,7 @@ impl Cache for Store {
         let unread = |e| CacheError::Unread(on_file(&path, &e));
         let not_a_file = || {
             let path = path.display();
-            CacheError::Broken(format!("{path} is no regular file of a sane size and is not used"))
+            CacheError::Broken(format!("{path} is ignored: it is not a regular file, or is too large"))
         };
         // Neither a link is followed nor a FIFO waited for: who may write here may have put one.
         let file = match OpenOptions::new()
@@ -220,7 +220,7 @@ impl Cache for Store {
         // The file system's clock goes by ticks, and may be one behind ours.
         let written = u64::try_from(about.ctime()).unwrap_or(0) + 1;
         Entry::from_file(domain, &bytes, written).map(Some).map_err(|e| {
-            let why = format!("the cache file {} is not used: {e}", path.display());
+            let why = format!("the cache file {} is ignored: {e}", path.display());
             match e {
                 EntryError::Format => CacheError::Foreign(why),
                 _ => CacheError::Broken(why),
@@ -293,7 +293,7 @@ impl Cache for Store {
 
 /// What a system call on a file of the cache says.
 fn on_file(path: &Path, error: &io::Error) -> String {
-    format!("the cache file {}: {error}", path.display())
+    format!("cannot use the cache file {}: {error}", path.display())
 }
 
 /// Who may write in the directory may write its files, who may read it may read them.

@@ -24,6 +24,7 @@ use crate::sender::answer::Answer;
 use crate::sender::attempt::Attempt;
 use crate::sender::context::Context;
 use crate::sender::mta::exim::{is_large, may_be_yielded, of_hosts, of_patterns, plain, quoted, refusal};
+use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 use crate::sender::verdict::{NoHost, Seen, verdict_without_host};
 use crate::sys::quiet::quietly;
@@ -66,7 +67,11 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         let (domain, hosts) = match arguments {
             [domain] => (domain, None),
             [domain, hosts] => (domain, Some(hosts)),
-            _ => return Err("mtasts_exim_lookup takes one argument, the domain, or also its MX hosts".into()),
+            _ => {
+                return Err(usage(
+                    "mtasts_exim_lookup takes the domain, and optionally its MX hosts",
+                ));
+            }
         };
         let Some(answer) = ask(domain)? else {
             return Ok("mode=none".into());
@@ -75,14 +80,15 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
             return Ok("mode=none".into());
         };
         if let Some(exception) = answer.exception() {
-            let exception = quoted(&exception.to_string());
+            let exception =
+                quoted(&Notice::new(Token::Exception, format!("{}: {exception}", answer.domain())).to_string());
             return Ok(format!("mode={} id={} exception={exception}", answer.mode(), held.id));
         }
         if !answer.enforces() {
             return Ok(format!("mode={} id={}", answer.mode(), held.id));
         }
         // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
-        let wrong = verdict_without_host(&answer, NoHost::NotListed).sentence;
+        let wrong = verdict_without_host(&answer, NoHost::NotListed).log_line();
         let ignore = match hosts {
             None => of_patterns(&held.policy),
             Some(hosts) => of_hosts(&held.policy, answer.domain(), hosts),
@@ -104,7 +110,7 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
 pub unsafe extern "C" fn mtasts_exim_mode(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
         let [domain] = arguments else {
-            return Err("mtasts_exim_mode takes one argument, the domain".into());
+            return Err(usage("mtasts_exim_mode takes one argument, the domain"));
         };
         Ok(ask(domain)?.map_or(Mode::None, |answer| answer.mode()).name().into())
     };
@@ -122,7 +128,9 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
 ) -> c_int {
     let body = |arguments: &[&str]| {
         let [domain, host] = arguments else {
-            return Err("mtasts_exim_check_mx takes two arguments, the domain and the MX host".into());
+            return Err(usage(
+                "mtasts_exim_check_mx takes two arguments, the domain and the MX host",
+            ));
         };
         let Some(answer) = ask(domain)? else {
             return Ok("yes".into());
@@ -143,14 +151,14 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
 pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
         let [domain] = arguments else {
-            return Err("mtasts_exim_recheck takes one argument, the domain".into());
+            return Err(usage("mtasts_exim_recheck takes one argument, the domain"));
         };
         let Ok(domain) = Domain::parse(domain) else {
             return Ok("changed=no mode=none".into());
         };
         let context = context()?;
-        let before = context.lookup_cached(&domain).map_err(|e| e.to_string())?;
-        let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.to_string())?;
+        let before = context.lookup_cached(&domain).map_err(|e| e.notice())?;
+        let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.notice())?;
         let changed = if now.is_same_policy(&before) { "no" } else { "yes" };
         let id = now.held().map_or("", |held| held.id.as_str());
         Ok(format!("changed={changed} mode={} id={id}", now.mode()))
@@ -171,7 +179,7 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
         let [event, domain, host, _address, data, _errno, facts] = arguments else {
-            return Err("mtasts_exim_event takes seven arguments".into());
+            return Err(usage("mtasts_exim_event takes seven arguments"));
         };
         // Depth 0 is the host's own certificate.
         if *event != "tls:cert" || *data != "0" {
@@ -198,7 +206,7 @@ unsafe fn call(
     result: *mut *mut c_uchar,
     argc: c_int,
     argv: *mut *mut c_uchar,
-    body: impl FnOnce(&[&str]) -> Result<String, String>,
+    body: impl FnOnce(&[&str]) -> Result<String, Notice>,
 ) -> c_int {
     let done = quietly(|| {
         // SAFETY: the caller's promise.
@@ -207,15 +215,9 @@ unsafe fn call(
     });
     let (status, text) = match done {
         Some(Ok(text)) if text.bytes().all(may_be_yielded) => (OK, text),
-        Some(Ok(_)) => (
-            DEFER,
-            "libmtasts: a defect of libmtasts (a character that must not reach Exim): please report it".into(),
-        ),
-        Some(Err(text)) => (DEFER, format!("libmtasts: {text}")),
-        None => (
-            DEFER,
-            "libmtasts: a defect of libmtasts (a panic): please report it".into(),
-        ),
+        Some(Ok(_)) => (DEFER, defect("a character that must not reach Exim")),
+        Some(Err(notice)) => (DEFER, notice.to_string()),
+        None => (DEFER, defect("a panic")),
     };
     // SAFETY: the caller's promise.
     let Some(place) = (unsafe { result.as_mut() }) else {
@@ -228,11 +230,20 @@ unsafe fn call(
     status
 }
 
+fn usage(sentence: &str) -> Notice {
+    Notice::new(Token::Usage, sentence)
+}
+
+fn defect(what: &str) -> String {
+    let sentence = format!("libmtasts has a defect ({what}). Please report it.");
+    Notice::new(Token::Defect, sentence).to_string()
+}
+
 /// # Safety
 /// `argv` has `argc` NUL-terminated texts that nobody changes during the call.
-unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a str>, String> {
+unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a str>, Notice> {
     let count = usize::try_from(argc).ok().filter(|count| *count <= MAX_ARGUMENTS);
-    let count = count.ok_or("never more than 7 arguments: with 8 Exim gives a wrong count")?;
+    let count = count.ok_or_else(|| usage("a function of libmtasts takes at most 7 arguments"))?;
     if count == 0 || argv.is_null() {
         return Ok(Vec::new());
     }
@@ -241,31 +252,32 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a 
     let one = |text: &*mut c_uchar| {
         // SAFETY: the caller's promise; the length is bounded.
         let text = unsafe { super::text(text.cast_const().cast(), super::MTASTS_NUL_TERMINATED, MAX_ARGUMENT) };
-        text.map_err(|fault| fault.message)
+        text.map_err(|fault| usage(&fault.message))
     };
     given.iter().map(one).collect()
 }
 
 /// Looks a domain up. Nothing where the name can have no policy.
-fn ask(domain: &str) -> Result<Option<Arc<Answer>>, String> {
+fn ask(domain: &str) -> Result<Option<Arc<Answer>>, Notice> {
     // A mail domain that is no host name, or an address literal, has no `_mta-sts` below it (RFC 8461 3.4). Whose mail
     // it is decides what it is called, and not an attacker.
     let Ok(domain) = Domain::parse(domain) else {
         return Ok(None);
     };
-    let answer = context()?.lookup(&domain, Duration::MAX).map_err(|e| e.to_string())?;
+    let answer = context()?.lookup(&domain, Duration::MAX).map_err(|e| e.notice())?;
     if answer.defer_until().is_some() {
-        return Err(verdict_without_host(&answer, NoHost::Left).sentence);
+        let sentence = verdict_without_host(&answer, NoHost::Left).sentence;
+        return Err(Notice::new(Token::Defer, sentence));
     }
     Ok(Some(answer))
 }
 
 /// The one context of this process. A bad settings file is looked at again with the next call.
-fn context() -> Result<&'static Context, String> {
+fn context() -> Result<&'static Context, Notice> {
     static CONTEXT: OnceBox<Context> = OnceBox::new();
     CONTEXT
         .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Context::new(settings))))
-        .map_err(|e| e.to_string())
+        .map_err(|e| Notice::new(Token::Settings, e.to_string()))
 }
 
 #[cfg(test)]

@@ -61,9 +61,9 @@ const REFUSED_V6: [(Ipv6Addr, u8, &str); 16] = [
     (v6(0x64, 0xff9b, 1), 48, "a local translation address (NAT64)"),
     (v6(0x100, 0, 0), 64, "a discard address"),
     (v6(0x2001, 2, 0), 48, "a benchmark address"),
-    (v6(0x2001, 0x10, 0), 28, "an identifier, no address (ORCHID)"),
-    (v6(0x2001, 0x20, 0), 28, "an identifier, no address (ORCHID)"),
-    (v6(0x2001, 0x30, 0), 28, "an identifier, no address (DRIP)"),
+    (v6(0x2001, 0x10, 0), 28, "an identifier, not an address (ORCHID)"),
+    (v6(0x2001, 0x20, 0), 28, "an identifier, not an address (ORCHID)"),
+    (v6(0x2001, 0x30, 0), 28, "an identifier, not an address (DRIP)"),
     // After the blocks in it: their words are better.
     (v6(0x2001, 0, 0), 23, "an address of a protocol"),
     (v6(0x2001, 0xdb8, 0), 32, "a documentation address"),
@@ -113,7 +113,7 @@ impl Rule {
             (IpAddr::V6(ip), None) => refusal_v6(ip),
             (IpAddr::V6(ip), Some(prefix)) => match prefix.carried(ip) {
                 Some(ip) => refusal_v4(ip),
-                None => Some("an address that no translator (NAT64) has"),
+                None => Some("not an address of a translator (NAT64)"),
             },
         }
     }
@@ -143,7 +143,7 @@ fn refusal_v6(ip: Ipv6Addr) -> Option<&'static str> {
         .find(|(first, prefix, _)| same_prefix_v6(ip, *first, *prefix));
     match block {
         Some((.., words)) => Some(words),
-        None if a >> 13 != 0b001 => Some("no global unicast address"),
+        None if a >> 13 != 0b001 => Some("not a global unicast address"),
         // RFC 5214 6.1: ISATAP, an interface identifier in any network; the one bit is universal/local.
         None if (e & !0x0200, f) == (0, 0x5efe) => carried(g, h),
         None => None,
@@ -270,7 +270,7 @@ mod tests {
     fn the_whole_translation_prefix_is_not_its_neighbour() {
         assert!(!refused("64:ff9b::8.8.8.8"));
         assert!(refused("64:ff9b::10.0.0.1"));
-        // One bit beside the /96: no global unicast address.
+        // One bit beside the /96: not a global unicast address.
         assert!(refused("64:ff9b::1:808:808"));
         assert!(refused("64:ff9a:ffff::808:808"));
     }
@@ -304,12 +304,12 @@ mod tests {
             ("2001:2::1", "a benchmark address"),
             ("2001:3::1", "an address of a protocol"),
             ("2001:4:112::1", "an address of a protocol"),
-            ("2001:2f::1", "an identifier, no address (ORCHID)"),
-            ("2001:30::1", "an identifier, no address (DRIP)"),
+            ("2001:2f::1", "an identifier, not an address (ORCHID)"),
+            ("2001:30::1", "an identifier, not an address (DRIP)"),
             ("2620:4f:8000::1", "an anycast address of a service (AS112)"),
             ("192.52.193.1", "an anycast address of a service (AMT)"),
-            ("5f00::1", "no global unicast address"),
-            ("::7f00:1", "no global unicast address"),
+            ("5f00::1", "not a global unicast address"),
+            ("::7f00:1", "not a global unicast address"),
         ] {
             assert_eq!(Rule::default().refusal(ip(text)), Some(words), "{text}");
         }

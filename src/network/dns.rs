@@ -125,8 +125,8 @@ impl fmt::Display for DnsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NxDomain => "the name does not exist (NXDOMAIN)",
-            Self::NoData => "the name has no such record (NODATA)",
-            Self::ServFail => "the name servers could not answer (SERVFAIL)",
+            Self::NoData => "the name has no record of this type (NODATA)",
+            Self::ServFail => "the name servers failed to answer (SERVFAIL)",
             Self::Refused => "the name servers refused to answer (REFUSED)",
             Self::Timeout => "no name server answered in time",
             Self::Other(words) | Self::Own(words) => words,
@@ -178,7 +178,7 @@ impl Resolver {
             .enable_io()
             .enable_time()
             .build()
-            .map_err(|error| DnsError::Own(format!("the system gives us no descriptor: {error}")))?;
+            .map_err(|error| DnsError::Own(format!("cannot create a descriptor: {error}")))?;
         runtime.block_on(async {
             timeout_at(deadline.into(), question(servers))
                 .await
@@ -236,7 +236,7 @@ fn system_servers() -> Result<Arc<[SocketAddr]>, DnsError> {
         // resolv.conf(5): no file means the name server on this host.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         // No descriptor, no right to read it: to ask some other server would not be what the administrator wants.
-        Err(error) => return Err(DnsError::Own(format!("{FILE} cannot be read: {error}"))),
+        Err(error) => return Err(DnsError::Own(format!("cannot read {FILE}: {error}"))),
     };
     Ok(name_servers(&String::from_utf8_lossy(&text)).into())
 }
@@ -476,7 +476,7 @@ pub type OfMessage = (
 
 fn too_many_aliases() -> DnsError {
     DnsError::Other(format!(
-        "more than {MAX_ALIASES} aliases (CNAME) or {MAX_QUESTIONS} questions for them, or a loop"
+        "more than {MAX_ALIASES} aliases (CNAME) or {MAX_QUESTIONS} queries for them, or a loop"
     ))
 }
 

@@ -104,7 +104,7 @@ impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Host { result, detail } => write!(f, "{result}: {detail}"),
-            Self::Own(detail) => write!(f, "trouble of this host: {detail}"),
+            Self::Own(detail) => write!(f, "error on this host: {detail}"),
         }
     }
 }
@@ -163,10 +163,9 @@ impl PolicyHost {
 
     fn fetch(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
         let host = Domain::parse(&format!("mta-sts.{domain}"))
-            .map_err(|error| FetchError::fetch(format!("there is no policy host for {domain}: {error}")))?;
+            .map_err(|error| FetchError::fetch(format!("cannot find the policy host of {domain}: {error}")))?;
         // First of all: without roots nobody is asked, whatever DNS would say.
-        let roots =
-            (self.roots)().map_err(|error| FetchError::Own(format!("no certificate can be checked: {error}")))?;
+        let roots = (self.roots)().map_err(|error| FetchError::Own(format!("cannot check certificates: {error}")))?;
         // The reference identity is the name of the policy host and nothing that DNS said on the way to its address
         // (RFC 8461 3.3, RFC 9525 6.1.1).
         let identity = host.clone();
@@ -214,7 +213,7 @@ impl PolicyHost {
         let (result, mut detail) =
             worst.unwrap_or_else(|| (ResultType::StsPolicyFetchError, format!("{host} has no address")));
         if addresses.len() > 1 {
-            detail += &format!(" (none of its {} addresses gave a policy)", addresses.len());
+            detail += &format!(" (none of its {} addresses returned a policy)", addresses.len());
         }
         Err(FetchError::Host { result, detail })
     }
@@ -235,8 +234,8 @@ impl PolicyHost {
             let words = self.addresses.refusal(*ip).unwrap_or_default();
             let prefix = if ip.is_ipv4() { 32 } else { 128 };
             return Err(FetchError::fetch(format!(
-                "{host} has the address {ip}, {words}, and such addresses are not asked; \
-                 if this is your own policy host, allow the network {ip}/{prefix} in the settings"
+                "{host} has the address {ip}, {words}, and is not contacted; \
+                 if this is your own policy host, add {ip}/{prefix} to allow_addresses"
             )));
         }
         Ok(in_turns(good))
@@ -316,9 +315,7 @@ impl Attempt<'_> {
         }
         let detail = words(error);
         match error {
-            Error::Io(error) if is_exhausted(error) => {
-                Err(FetchError::Own(format!("the system gives us no socket: {error}")))
-            }
+            Error::Io(error) if is_exhausted(error) => Err(FetchError::Own(format!("cannot create a socket: {error}"))),
             Error::Io(_) | Error::Timeout(_) | Error::Rustls(_) | Error::Tls(_) | Error::ConnectionFailed => {
                 Err(FetchError::fetch(detail))
             }
@@ -354,7 +351,7 @@ fn config(all: Duration, to_connect: Duration, to_begin: Duration) -> Config {
 fn policy(response: Response<Body>) -> Result<Vec<u8>, String> {
     // RFC 8461 3.3: only 200, and a redirect is no exception.
     if response.status() != StatusCode::OK {
-        return Err(format!("the status is {}, not 200", response.status().as_u16()));
+        return Err(format!("the HTTP status is {}, not 200", response.status().as_u16()));
     }
     check_header(response.headers())?;
     let mut body = Vec::new();
@@ -380,7 +377,7 @@ fn check_header(headers: &HeaderMap) -> Result<(), String> {
     // RFC 8461 3.2: the type must be text/plain, and its parameters do not matter.
     let mut types = all(CONTENT_TYPE).peekable();
     if types.peek().is_none() {
-        return Err("the answer has no Content-Type, where text/plain must stand".into());
+        return Err("the response has no Content-Type; it must be text/plain".into());
     }
     for value in types {
         let media_type = value.split(';').next().unwrap_or_default().trim_ascii();
@@ -391,7 +388,7 @@ fn check_header(headers: &HeaderMap) -> Result<(), String> {
     for value in all(CONTENT_ENCODING) {
         if !value.trim_ascii().eq_ignore_ascii_case("identity") {
             return Err(format!(
-                "the answer has the Content-Encoding {}, unasked",
+                "the response has Content-Encoding {}, which was not requested",
                 quote(&value)
             ));
         }
@@ -400,7 +397,7 @@ fn check_header(headers: &HeaderMap) -> Result<(), String> {
     for value in all(TRANSFER_ENCODING) {
         if !value.trim_ascii().eq_ignore_ascii_case("chunked") {
             return Err(format!(
-                "the answer has the Transfer-Encoding {}, unasked",
+                "the response has Transfer-Encoding {}, which was not requested",
                 quote(&value)
             ));
         }
@@ -444,13 +441,13 @@ fn rustls_error(error: &Error) -> Option<&rustls::Error> {
 
 fn words(error: &Error) -> String {
     match error {
-        Error::Timeout(Timeout::Connect) => "no TLS connection in time".into(),
-        Error::Timeout(Timeout::RecvResponse) => "no answer in time".into(),
-        Error::Timeout(_) => "no complete answer in time".into(),
-        Error::LargeResponseHeader(..) => format!("the header of the answer is longer than {} KiB", MAX_HEADER / 1024),
+        Error::Timeout(Timeout::Connect) => "the TLS connection timed out".into(),
+        Error::Timeout(Timeout::RecvResponse) => "the response timed out".into(),
+        Error::Timeout(_) => "the response was not complete in time".into(),
+        Error::LargeResponseHeader(..) => format!("the response header is longer than {} KiB", MAX_HEADER / 1024),
         Error::Io(error) => match error.get_ref() {
             Some(inner) if inner.is::<Stopped>() => inner.to_string(),
-            _ if error.kind() == io::ErrorKind::UnexpectedEof => "the answer ends before it is complete".into(),
+            _ if error.kind() == io::ErrorKind::UnexpectedEof => "the response ends before it is complete".into(),
             _ => match rustls_error_in(error) {
                 Some(error) => format!("TLS failed: {}", quote(&error.to_string())),
                 None => quote(&error.to_string()),

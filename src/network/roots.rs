@@ -158,7 +158,7 @@ impl Roots {
             more => format!(" (and {more} more like it)"),
         };
         Some(format!(
-            "{file}: line {line}: {reason}{more}; it is skipped, and hosts of that CA fail"
+            "{file}: line {line}: {reason}{more}. The certificate is skipped, and hosts with certificates of that CA fail."
         ))
     }
 }
@@ -242,7 +242,7 @@ impl fmt::Display for RootsError {
                 for (i, file) in looked_for.iter().enumerate() {
                     write!(f, "{} {}", if i == 0 { "" } else { "," }, file.display())?;
                 }
-                f.write_str("); install the package ca-certificates")
+                f.write_str("). Install the package ca-certificates.")
             }
         }
     }
@@ -329,7 +329,8 @@ mod tests {
         assert_eq!(
             roots.warning(),
             Some(format!(
-                "{file}: line {line}: {reason} (and 1 more like it); it is skipped, and hosts of that CA fail"
+                "{file}: line {line}: {reason} (and 1 more like it). The certificate is skipped, and \
+                 hosts with certificates of that CA fail."
             ))
         );
         let good = here.write("good.pem", authority("A"));
@@ -400,8 +401,8 @@ mod tests {
         assert_eq!(
             error.to_string(),
             format!(
-                "the system has no CA bundle (looked for {absent}, {beneath_a_file}); \
-                 install the package ca-certificates"
+                "the system has no CA bundle (looked for {absent}, {beneath_a_file}). \
+                 Install the package ca-certificates."
             )
         );
     }

@@ -46,7 +46,7 @@ pub(crate) fn certificate_failure(error: &Error) -> Option<String> {
             Some(failure.map_or_else(|| error.to_string(), |failure| failure.reason.clone()))
         }
         Error::InvalidCertificate(error) => Some(error.to_string()),
-        Error::NoCertificatesPresented => Some("no certificate was sent".into()),
+        Error::NoCertificatesPresented => Some("the host sent no certificate".into()),
         _ => None,
     }
 }

@@ -73,7 +73,7 @@ pub fn check_chain(
     let Some((leaf, others)) = chain.split_first() else {
         return Err(CertificateFailure::new(
             ResultType::ValidationFailure,
-            "no certificate was sent",
+            "the host sent no certificate",
         ));
     };
     let leaf = CertificateDer::from(*leaf);
@@ -112,7 +112,7 @@ fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailu
     let mismatch = |reason| Err(CertificateFailure::new(ResultType::CertificateHostMismatch, reason));
     // A host name whose last label is a number is a Domain for us, and an address for everybody who issues names.
     let Ok(name) = DnsName::try_from(host.as_str()) else {
-        return mismatch(format!("no certificate can name {host}"));
+        return mismatch(format!("{host} is not a name that a certificate can have"));
     };
     if leaf
         .verify_is_valid_for_subject_name(&ServerName::DnsName(name))
@@ -130,10 +130,12 @@ fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailu
         }
     }
     mismatch(match (shown.as_str(), more) {
-        ("", 0) => format!("names no host in its subjectAltName (a common name does not count); expected {host}"),
-        ("", _) => format!("names other hosts, not {host}"),
-        (_, 0) => format!("names {shown}; not {host}"),
-        _ => format!("names {shown} and {more} more; not {host}"),
+        ("", 0) => {
+            format!("the certificate names no host in its subjectAltName (the common name is ignored); expected {host}")
+        }
+        ("", _) => format!("the certificate names other hosts, not {host}"),
+        (_, 0) => format!("the certificate names {shown}, not {host}"),
+        _ => format!("the certificate names {shown} and {more} more, not {host}"),
     })
 }
 
@@ -150,12 +152,12 @@ fn failure(error: &Error, whose: &str) -> CertificateFailure {
             untrusted(&format!("is not valid before {}", calendar::date(not_before.as_secs())))
         }
         InvalidCertValidity => untrusted("ends before it begins"),
-        CaUsedAsEndEntity => untrusted("is a CA's, not a host's"),
-        EndEntityUsedAsCa => untrusted("is a host's, not a CA's"),
-        EmptyEkuExtension | RequiredEkuNotFoundContext(_) => untrusted("is not meant for servers"),
-        PathLenConstraintViolated => untrusted("must not have that many CAs beneath it"),
+        CaUsedAsEndEntity => untrusted("is a CA certificate, not a host certificate"),
+        EndEntityUsedAsCa => untrusted("is a host certificate, not a CA certificate"),
+        EmptyEkuExtension | RequiredEkuNotFoundContext(_) => untrusted("is not for servers"),
+        PathLenConstraintViolated => untrusted("must not have so many CAs below it"),
         NameConstraintViolation | MalformedNameConstraint | InvalidNetworkMaskConstraint => {
-            CertificateFailure::untrusted("names hosts that its CA must not issue for")
+            CertificateFailure::untrusted("the certificate names hosts that its CA must not issue for")
         }
         InvalidSignatureForPublicKey => {
             CertificateFailure::untrusted("a signature does not verify with the key of its issuer, or that key is weak")
@@ -164,14 +166,14 @@ fn failure(error: &Error, whose: &str) -> CertificateFailure {
         UnsupportedSignatureAlgorithmForPublicKeyContext(it) => {
             unsupported(&it.signature_algorithm_id, &it.public_key_algorithm_id)
         }
-        SignatureAlgorithmMismatch => CertificateFailure::untrusted("a signature is of two kinds at once"),
+        SignatureAlgorithmMismatch => CertificateFailure::untrusted("a signature names two different algorithms"),
         UnsupportedCriticalExtension => untrusted("has an unknown critical extension"),
-        UnsupportedCertVersion => untrusted("is not of X.509 version 3"),
+        UnsupportedCertVersion => untrusted("is not an X.509 version 3 certificate"),
         MaximumPathDepthExceeded
         | MaximumPathBuildCallsExceeded
         | MaximumSignatureChecksExceeded
         | MaximumNameConstraintComparisonsExceeded => {
-            CertificateFailure::untrusted("the path to a root is too long or too complicated")
+            CertificateFailure::untrusted("the path to a root certificate is too long or too complex")
         }
         CertRevoked => untrusted("is revoked"),
         CertDistrusted => untrusted("is distrusted"),
@@ -203,6 +205,6 @@ fn unsupported(signature: &[u8], key: &[u8]) -> CertificateFailure {
     let known = |id: &[u8]| UNSUPPORTED.iter().find(|(known, _)| id.starts_with(known));
     CertificateFailure::untrusted(match known(key).or_else(|| known(signature)) {
         Some((_, what)) => format!("a signature cannot be checked: our TLS library does not support {what}"),
-        None => "a signature is of a kind that is obsolete or unknown".to_owned(),
+        None => "a signature uses an obsolete or unknown algorithm".to_owned(),
     })
 }

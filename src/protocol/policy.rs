@@ -212,10 +212,10 @@ impl WarningKind {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.kind {
-            WarningKind::BlankLine => "blank line; some senders refuse the policy for it",
-            WarningKind::DuplicateField => "a field for the second time; the first one counts",
-            WarningKind::MaxAgeClamped => "max_age is over 31557600 and is taken as that",
-            WarningKind::MxTrailingDot => "an mx name ends with a dot, which is dropped",
+            WarningKind::BlankLine => "blank line; some senders reject the policy because of it",
+            WarningKind::DuplicateField => "the field appears twice; the first one is used",
+            WarningKind::MaxAgeClamped => "max_age is over 31557600; senders use 31557600",
+            WarningKind::MxTrailingDot => "an mx name ends with a dot, which is ignored",
             WarningKind::MxIpLiteral => "an mx that is an IP address matches no host",
         };
         write!(f, "line {}: {what}", self.line)
@@ -341,19 +341,19 @@ impl fmt::Display for PolicyError {
         match &self.reason {
             Reason::TooLarge => write!(f, "the policy is longer than {MAX_POLICY} octets"),
             Reason::Utf8 => f.write_str("the text is not UTF-8"),
-            Reason::NoColon => f.write_str("a field is \"name: value\", and there is no colon"),
+            Reason::NoColon => f.write_str("the line has no colon; a field is \"name: value\""),
             Reason::FieldName => {
                 f.write_str("not a field name (1 to 32 of letters, digits, \"_-.\", at the line's start)")
             }
-            Reason::FieldValue => f.write_str("the value is empty or holds a control character"),
+            Reason::FieldValue => f.write_str("the value is empty or has a control character"),
             Reason::Missing if self.field == Some(Field::Mx) => {
-                f.write_str("the policy names no mx, and its mode is not none")
+                f.write_str("the policy has no mx field, and its mode is not none")
             }
             Reason::Missing => write!(f, "the policy has no {} field", self.field.map_or("", Field::name)),
             Reason::Version => f.write_str("must be STSv1"),
             Reason::Mode => f.write_str("must be enforce, testing or none"),
             Reason::MaxAge => f.write_str("must be 1 to 10 digits, in seconds"),
-            Reason::Mx(e) => write!(f, "must be a host name or \"*.\" and one: {e}"),
+            Reason::Mx(e) => write!(f, "must be a host name, or \"*.\" and a host name: {e}"),
         }
     }
 }
@@ -574,7 +574,7 @@ mod tests {
         assert_eq!(error.line, 3);
         assert_eq!(
             error.to_string(),
-            "line 3: mx: must be a host name or \"*.\" and one: the character ' ' cannot be part of a host name"
+            "line 3: mx: must be a host name, or \"*.\" and a host name: the character ' ' cannot be part of a host name"
         );
     }
 

@@ -130,12 +130,12 @@ impl RecordError {
 impl fmt::Display for RecordError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NoRecord => f.write_str("no TXT record there is an MTA-STS record (\"v=STSv1; id=...\")"),
-            Self::Multiple(count) => write!(f, "{count} TXT records begin \"v=STSv1;\", only one may"),
+            Self::NoRecord => f.write_str("no TXT record is an MTA-STS record (\"v=STSv1; id=...\")"),
+            Self::Multiple(count) => write!(f, "{count} TXT records begin with \"v=STSv1;\"; there must be one"),
             Self::Version => f.write_str("the record's version is not STSv1"),
             Self::VersionNotFirst => f.write_str("the record's version field must come first"),
             Self::MissingId => f.write_str("the record has no id field (names are case-sensitive)"),
-            Self::Syntax { at, what } => write!(f, "the record breaks the grammar at character {at}: {what}"),
+            Self::Syntax { at, what } => write!(f, "the record has a syntax error at character {at}: {what}"),
         }
     }
 }

@@ -11,6 +11,7 @@ use crate::protocol::text::Line;
 use crate::protocol::words::ResultType;
 pub use crate::protocol::words::Source;
 use crate::sender::exception::Exception;
+use crate::sender::notice::Notice;
 
 /// What stood in the way of a current policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub struct Answer {
 struct Trouble {
     failure: Option<Failure>,
     defer_until: Option<u64>,
-    warning: Option<Line>,
-    alert: Option<Line>,
+    warning: Option<Notice>,
+    alert: Option<Notice>,
     pinned_until: Option<u64>,
     exception: Option<Arc<Exception>>,
 }
@@ -84,15 +85,15 @@ impl Answer {
         answer
     }
 
-    pub(crate) fn with_warning(mut self, warning: Option<Line>) -> Self {
-        if self.warning() != warning.as_deref() {
+    pub(crate) fn with_warning(mut self, warning: Option<Notice>) -> Self {
+        if self.warning_notice() != warning.as_ref() {
             self.trouble.get_or_insert_default().warning = warning;
         }
         self
     }
 
-    pub(crate) fn with_alert(mut self, alert: Option<Line>) -> Self {
-        if self.alert() != alert.as_deref() {
+    pub(crate) fn with_alert(mut self, alert: Option<Notice>) -> Self {
+        if self.alert_notice() != alert.as_ref() {
             self.trouble.get_or_insert_default().alert = alert;
         }
         self
@@ -230,19 +231,27 @@ impl Answer {
     /// What is wrong on this host, where it kept us from using or writing the cache, in plain words on one line.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
-        self.trouble.as_ref()?.warning.as_deref()
+        Some(&self.warning_notice()?.sentence)
+    }
+
+    pub(crate) fn warning_notice(&self) -> Option<&Notice> {
+        self.trouble.as_ref()?.warning.as_ref()
     }
 
     /// What the administrator is to be told now: the refresh of a policy that counts has failed, or a policy has become
     /// weaker (RFC 8461 3.3, 10.2).
     #[must_use]
     pub fn alert(&self) -> Option<&str> {
-        self.trouble.as_ref()?.alert.as_deref()
+        Some(&self.alert_notice()?.sentence)
+    }
+
+    pub(crate) fn alert_notice(&self) -> Option<&Notice> {
+        self.trouble.as_ref()?.alert.as_ref()
     }
 
     /// What the administrator is to be told now, a line each.
-    pub(crate) fn to_tell(&self) -> impl Iterator<Item = &str> {
-        [self.alert(), self.warning()].into_iter().flatten()
+    pub(crate) fn to_tell(&self) -> impl Iterator<Item = &Notice> {
+        [self.alert_notice(), self.warning_notice()].into_iter().flatten()
     }
 
     /// The answer in one sentence for a log.
@@ -253,9 +262,9 @@ impl Answer {
             (Some(held), source) => {
                 let how = match (source, self.pinned_until()) {
                     (_, Some(until)) => &*format!("pinned by the operator until {}", calendar::date_time(until)),
-                    (Source::Fresh, _) => "just fetched",
-                    (Source::CachedAfterFailure, _) => "from the cache, its refresh failed",
-                    _ => "from the cache",
+                    (Source::Fresh, _) => "fetched now",
+                    (Source::CachedAfterFailure, _) => "cached, not renewed",
+                    _ => "cached",
                 };
                 format!(
                     "{domain} has a policy in mode {}, id {} ({how})",
@@ -263,7 +272,7 @@ impl Answer {
                     held.id
                 )
             }
-            (None, Source::CouldNotLearn) => format!("it could not be learnt whether {domain} has a policy"),
+            (None, Source::CouldNotLearn) => format!("cannot tell whether {domain} has a policy"),
             (None, _) => format!("{domain} has no policy"),
         };
         if let Some(failure) = self.failure() {

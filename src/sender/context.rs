@@ -22,10 +22,10 @@ use crate::cache::{Cache, CacheError};
 use crate::network::roots::RootsError;
 use crate::protocol::certificate::{CertificateFailure, check_chain};
 use crate::protocol::names::Domain;
-use crate::protocol::text::Line;
 use crate::sender::answer::{Answer, Source};
 use crate::sender::exceptions::Watched;
 use crate::sender::lookup::{Ask, Lookup, NotAsked};
+use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Share, Silence};
 use crate::sender::user::NoUser;
@@ -35,8 +35,8 @@ use memory::{Answers, Known, Remembered, good_until};
 use network::LazyRoots;
 
 /// What the administrator is told once of the setting `cache_dir = ""`.
-const MEMORY_ALONE: &str = "policies are kept in memory alone, because cache_dir is empty: this process forgets them when it ends, \
-    and no other process learns them";
+const MEMORY_ALONE: &str = "policies are kept in memory only, because the setting cache_dir is empty: they are lost when this \
+    process ends, and each process fetches its own";
 
 /// Who is told what the administrator should know now, a line at a time.
 type Log = Box<dyn Fn(&str) + Send + Sync>;
@@ -95,7 +95,7 @@ pub enum ContextError {
     Helper(String),
     /// The cache directory, or the file of a domain, cannot be used.
     Store(String),
-    /// No thread could be started, or a defect of this library (a panic).
+    /// No thread could be started, or a defect of libmtasts (a panic).
     Thread(String),
     /// Nobody was asked, because of trouble of this host: no thread, no descriptor, no roots, no time.
     NotAsked(String),
@@ -107,15 +107,28 @@ impl fmt::Display for ContextError {
             Self::NoHelper(why) => why.fmt(f),
             Self::Unread(e) => write!(
                 f,
-                "whether there is a policy is not known: {e}, and the network did not say either"
+                "cannot tell whether the domain has a policy: {e}, and neither DNS nor the policy host answered"
             ),
             Self::Helper(why) | Self::Store(why) | Self::Thread(why) => f.write_str(why),
-            Self::NotAsked(why) => write!(f, "this host could not ask whether there is a policy: {why}"),
+            Self::NotAsked(why) => write!(f, "this host could not look up the policy: {why}"),
         }
     }
 }
 
 impl std::error::Error for ContextError {}
+
+impl ContextError {
+    /// The error as a line of the log.
+    pub(crate) fn notice(&self) -> Notice {
+        let token = match self {
+            Self::NoHelper(..) => Token::NoCacheOwner,
+            Self::Unread(_) => Token::CacheNotRead,
+            Self::NotAsked(_) => Token::LookupNotStarted,
+            Self::Helper(_) | Self::Store(_) | Self::Thread(_) => Token::LookupFailed,
+        };
+        Notice::new(token, self.to_string())
+    }
+}
 
 impl From<NotAsked> for ContextError {
     fn from(NotAsked(why): NotAsked) -> Self {
@@ -251,8 +264,8 @@ impl Context {
     }
 
     fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
-        if let Some(line) = self.watch() {
-            self.tell(&line);
+        if let Some(notice) = self.watch() {
+            self.tell(&notice);
         }
         // Our own, on this thread's stack and on the heap: see `Context::shared`.
         let (shared, domain, begun) = (self.shared.clone(), domain.clone(), Instant::now());
@@ -270,7 +283,7 @@ impl Context {
             silence.remember(&domain, begun, settings);
         }
         let answer = result?;
-        answer.to_tell().for_each(|line| self.tell(line));
+        answer.to_tell().for_each(|notice| self.tell(notice));
         shared.tell_exception(&answer);
         Ok(answer)
     }
@@ -278,10 +291,10 @@ impl Context {
     /// Looks whether the operator has changed the exceptions, where it is time to, and gives what he should know of
     /// that. This is for the process that asks: a helper of root inherits what was found, for it may not read what root
     /// can.
-    pub(crate) fn watch(&self) -> Option<String> {
+    pub(crate) fn watch(&self) -> Option<Notice> {
         let memory_alone = || {
             let is_new = self.shared.is_memory_alone() && !self.shared.told.swap(true, Ordering::Relaxed);
-            is_new.then(|| MEMORY_ALONE.to_owned())
+            is_new.then(|| Notice::new(Token::CacheInMemory, MEMORY_ALONE.to_owned()))
         };
         self.shared.exceptions.look().or_else(memory_alone)
     }
@@ -299,9 +312,9 @@ impl Context {
         result
     }
 
-    /// Tells the administrator, on a thread of the host.
-    pub(crate) fn tell(&self, line: &str) {
-        (self.shared.log)(line);
+    /// Tells the administrator, on a thread of the host. This is where a log line gets its token.
+    pub(crate) fn tell(&self, notice: &Notice) {
+        (self.shared.log)(&notice.to_string());
     }
 
     /// Tells of the exception to which a caller owes this answer, if there is one.
@@ -416,7 +429,8 @@ impl Shared {
     /// Each use of an exception is told: whoever made it should not forget it.
     fn tell_exception(&self, answer: &Answer) {
         if let Some(exception) = answer.exception() {
-            (self.log)(&format!("{}: {exception}", answer.domain()));
+            let sentence = format!("{}: {exception}", answer.domain());
+            (self.log)(&Notice::new(Token::Exception, sentence).to_string());
         }
     }
 
@@ -461,17 +475,23 @@ impl Shared {
         let Asked { answer, entry, saved } = asked;
         let warning = match (&saved, &known.unread) {
             // An attempt to write what was told before, when it was learnt, is not told each time.
-            (Err(e), _) if entry != known.entry => Some(if known.stored.held == entry.held {
-                e.to_string()
-            } else {
-                format!("{e}; the policy is kept in memory alone")
-            }),
-            (_, unread) => unread.as_ref().map(ToString::to_string),
+            (Err(e), _) if entry != known.entry => {
+                let sentence = if known.stored.held == entry.held {
+                    e.to_string()
+                } else {
+                    format!("{e}. The new policy is kept in memory only.")
+                };
+                Some(Notice::new(Token::CacheNotWritten, sentence))
+            }
+            (_, unread) => unread.as_ref().map(|e| Notice::new(Token::CacheNotRead, e.to_string())),
         };
         // What the lookup has to say itself is told with it.
-        let warning = match (warning, answer.warning()) {
-            (Some(here), Some(there)) => Some(format!("{here}; {there}")),
-            (here, there) => here.or_else(|| there.map(str::to_owned)),
+        let warning = match (warning, answer.warning_notice()) {
+            (Some(here), Some(there)) => {
+                let both = format!("{}; {}", here.sentence, there.sentence);
+                Some(Notice::new(here.token, both))
+            }
+            (here, there) => here.or_else(|| there.cloned()),
         };
         let warning = warning.or_else(|| self.roots.warning());
         if let Some(unread @ CacheError::Unread(_)) = known.unread
@@ -481,7 +501,7 @@ impl Shared {
             return Err(ContextError::Unread(unread));
         }
         Ok(Learnt {
-            answer: answer.with_warning(warning.map(Line::from)),
+            answer: answer.with_warning(warning),
             entry,
             is_saved: saved.is_ok(),
         })

@@ -27,6 +27,10 @@ impl Exception {
 impl fmt::Display for Exception {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let day = calendar::date(self.until);
-        write!(f, "by an exception nothing is enforced until {day}: {}", self.reason)
+        write!(
+            f,
+            "enforcement is off until {day} (operator exception: {})",
+            self.reason
+        )
     }
 }

@@ -116,7 +116,7 @@ impl Exceptions {
             }
             let exception = exception(line).map_err(fail)?;
             if let Some(before) = seen.insert(exception.domain.clone(), number) {
-                let again = format!("{} stands in line {before} already", exception.domain);
+                let again = format!("{} is already in line {before}", exception.domain);
                 return Err(fail(again));
             }
             list.push(Arc::new(exception));
@@ -189,14 +189,17 @@ fn exception(line: &str) -> Result<Exception, String> {
     let (domain, rest) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
     let rest = rest.trim_start();
     let (day, reason) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
-    let domain = Domain::parse(domain).map_err(|e| format!("{:?} is no domain: {e}", one_line(domain, 80)))?;
+    let domain = Domain::parse(domain).map_err(|e| format!("{:?} is not a domain: {e}", one_line(domain, 80)))?;
     let begins = calendar::day(day).ok_or_else(|| {
-        let last = "the last day on which nothing is enforced, like 2026-12-31";
-        format!("{:?} is no day; behind the domain must stand {last}", one_line(day, 40))
+        let last = "the last day without enforcement, such as 2026-12-31";
+        format!(
+            "{:?} is not a date; the field after the domain must be {last}",
+            one_line(day, 40)
+        )
     })?;
     let reason = one_line(reason, MAX_REASON);
     if reason.is_empty() {
-        return Err("the reason is missing: it stands behind the day".into());
+        return Err("the reason is missing; write it after the date".into());
     }
     Ok(Exception {
         domain,
@@ -221,7 +224,7 @@ mod tests {
         let found = exceptions.find(&domain("example.com"), 1_798_761_599).unwrap();
         assert_eq!(
             found.to_string(),
-            "by an exception nothing is enforced until 2026-12-31: ticket 4711: they move"
+            "enforcement is off until 2026-12-31 (operator exception: ticket 4711: they move)"
         );
         assert_eq!(exceptions.find(&domain("example.com"), 1_798_761_600), None);
         assert_eq!(exceptions.find(&domain("mail.example.com"), 0), None);
@@ -240,14 +243,14 @@ mod tests {
         for (line, error) in [
             (
                 "example.com",
-                "\"\" is no day; behind the domain must stand the last day",
+                "\"\" is not a date; the field after the domain must be the last day",
             ),
-            ("example.com 31.12.2026 moves", "\"31.12.2026\" is no day"),
-            ("example.com 2026-02-30 moves", "\"2026-02-30\" is no day"),
+            ("example.com 31.12.2026 moves", "\"31.12.2026\" is not a date"),
+            ("example.com 2026-02-30 moves", "\"2026-02-30\" is not a date"),
             ("example.com 2026-12-31", "the reason is missing"),
-            ("exa_mple.com 2026-12-31 moves", "\"exa_mple.com\" is no domain: "),
-            ("192.0.2.1 2026-12-31 moves", "\"192.0.2.1\" is no domain: "),
-            ("A.example 2026-12-31 again", "a.example stands in line 2 already"),
+            ("exa_mple.com 2026-12-31 moves", "\"exa_mple.com\" is not a domain: "),
+            ("192.0.2.1 2026-12-31 moves", "\"192.0.2.1\" is not a domain: "),
+            ("A.example 2026-12-31 again", "a.example is already in line 2"),
         ] {
             let text = format!("# first\na.example 2026-12-31 moves\n{line}\n");
             let found = Exceptions::parse(&text).unwrap_err().to_string();

@@ -16,6 +16,7 @@ use crate::protocol::record::{PolicyId, Record};
 use crate::protocol::text::Line;
 use crate::protocol::words::ResultType;
 use crate::sender::answer::{Answer, Failure, Source};
+use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 
 /// After a failed fetch there is no other for the same id within this time, in seconds (RFC 8461 3.3: "five minutes").
@@ -84,8 +85,8 @@ impl Lookup<'_> {
                 .with_pin(entry.pinned(now)),
             None => {
                 let why = match &entry.held {
-                    Some(_) => "the policy in the cache has expired",
-                    None => "no policy is in the cache",
+                    Some(_) => "the cached policy has expired",
+                    None => "no policy is cached",
                 };
                 let failure = Failure {
                     result: None,
@@ -118,7 +119,7 @@ impl Lookup<'_> {
     #[must_use]
     pub fn unfetched(entry: &mut Entry, id: PolicyId, settings: &Settings, now: u64) -> Answer {
         let result = ResultType::StsPolicyFetchError;
-        let failed = FailedFetch::new(id, now, result, "no answer in time");
+        let failed = FailedFetch::new(id, now, result, "the policy host did not answer in time");
         let detail = failed.detail.clone();
         entry.failed = Some(failed);
         unfetched(entry, settings, Some(result), detail, now)
@@ -152,7 +153,7 @@ impl Lookup<'_> {
     pub fn out_of_time(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
         let failure = Failure {
             result: None,
-            detail: "no answer in the time that there was".into(),
+            detail: "the lookup timed out".into(),
         };
         match entry.live(now) {
             Some(held) => {
@@ -177,7 +178,7 @@ impl Lookup<'_> {
             return Ok(Self::from_cache(entry, now));
         }
         if Instant::now() >= deadline {
-            return Self::not_asked(entry, "the time was over before DNS was asked".to_owned(), now);
+            return Self::not_asked(entry, "the time ran out before DNS was asked".to_owned(), now);
         }
         let (txt, begun) = (entry.txt.clone(), Instant::now());
         let answer = match self.ask_dns(entry, now, deadline) {
@@ -316,13 +317,9 @@ impl Lookup<'_> {
                 let weaker = entry.live(now).is_some_and(|old| old.policy.mode() == Mode::Enforce)
                     && held.policy.mode() != Mode::Enforce;
                 let alert = weaker.then(|| {
-                    format!(
-                        "{}: the policy changed from enforce to {} (id {})",
-                        entry.domain,
-                        held.policy.mode(),
-                        held.id
-                    )
-                    .into()
+                    let (domain, mode, id) = (&entry.domain, held.policy.mode(), held.id);
+                    let sentence = format!("{domain}: the policy changed from enforce to {mode} (id {id})");
+                    Notice::new(Token::PolicyWeakened, sentence)
                 });
                 entry.mode_since = Some(match entry.live(now) {
                     Some(old) if old.policy.mode() == held.policy.mode() => entry.mode_since.unwrap_or(old.fetched),
@@ -422,7 +419,7 @@ fn still_failed(entry: &Entry, held: Arc<Held>, failed: &FailedFetch) -> Answer 
 fn paused(failed: &FailedFetch) -> Failure {
     Failure {
         result: Some(failed.result),
-        detail: format!("{} (no new attempt for five minutes after it)", failed.detail).into(),
+        detail: format!("{} (the next attempt is five minutes after this one)", failed.detail).into(),
     }
 }
 
@@ -437,7 +434,11 @@ fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
     let alert = (mode != Mode::None).then(|| {
         let why = &failure.detail;
         let until = calendar::date_time(expires);
-        format!("{domain}: keeping the policy in the cache (mode {mode}, id {id}, until {until}): {why}").into()
+        let sentence = format!(
+            "{domain}: the policy could not be renewed, and the cached one stays in force (mode {mode}, id {id}, until \
+             {until}): {why}"
+        );
+        Notice::new(Token::PolicyNotRenewed, sentence)
     });
     Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure)).with_alert(alert)
 }

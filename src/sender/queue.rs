@@ -23,6 +23,7 @@ use crate::protocol::names::Domain;
 use crate::sender::answer::Answer;
 use crate::sender::context::{Context, ContextError};
 use crate::sender::lookup::{Ask, fair_time};
+use crate::sender::notice::Notice;
 use crate::sys::thread;
 use crate::sys::wake_up::{WakeUp, WakeUpTimer};
 use line::Line;
@@ -32,7 +33,7 @@ const MAX_WORKERS: usize = 256;
 /// For how long a worker waits for more to do.
 const IDLE: Duration = Duration::from_secs(3);
 /// What is told of a lookup to which no worker came.
-const OVERLOAD: &str = "too many lookups are waiting for hosts that do not answer, and this one was not begun in time";
+const OVERLOAD: &str = "too many lookups are waiting for hosts that do not answer, so this one did not start in time";
 /// How long after its deadline a lookup still gets the answer of its worker, whose deadline is the same: that one says
 /// what was wrong.
 const LAST_WORD: Duration = thread::GRACE;
@@ -83,8 +84,10 @@ pub enum QueueError {
 impl fmt::Display for QueueError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Forked => f.write_str("the queue belongs to a parent of this process: make another one here"),
-            Self::System(error) => write!(f, "the system gives no descriptor or no thread: {error}"),
+            Self::Forked => {
+                f.write_str("the queue belongs to a parent of this process: create a new one in this process")
+            }
+            Self::System(error) => write!(f, "cannot create a descriptor or a thread: {error}"),
         }
     }
 }
@@ -201,7 +204,7 @@ impl<T: Send + 'static> Queue<T> {
             next
         };
         // Without the lock: the administrator's line and the disk may take their time.
-        untold.iter().for_each(|line| context.tell(line));
+        untold.iter().for_each(|notice| context.tell(notice));
         Ok(done.map(|Done { id, user, end }| {
             let outcome = match end {
                 End::Learnt(outcome) => outcome,
@@ -235,9 +238,9 @@ impl<T: Send + 'static> Queue<T> {
 
     /// Looks whether the exceptions have changed; what there is to tell of that is told with the next completion.
     fn watch(&self) {
-        if let Some(line) = self.shared.context.watch() {
+        if let Some(notice) = self.shared.context.watch() {
             let mut state = self.shared.state();
-            state.untold.push(line);
+            state.untold.push(notice);
             state.wake(&self.shared.timer);
         }
     }
@@ -306,7 +309,7 @@ struct State<T> {
     /// What [`Queue::next`] gives.
     done: VecDeque<Done<T>>,
     /// What the administrator should know.
-    untold: Vec<String>,
+    untold: Vec<Notice>,
     workers: usize,
     /// How many of the workers wait for something to do.
     idle: usize,
@@ -544,7 +547,7 @@ impl<T> State<T> {
             self.done.push_back(Done { id, user, end });
         }
         if let Outcome::Answer(answer) = outcome {
-            self.untold.extend(answer.to_tell().map(str::to_owned));
+            self.untold.extend(answer.to_tell().cloned());
         }
     }
 

@@ -169,7 +169,7 @@ impl Settings {
                     reason,
                 })?;
             }
-            _ => return Err(fail("there is no such setting".into())),
+            _ => return Err(fail("unknown setting".into())),
         }
         Ok(())
     }
@@ -201,10 +201,15 @@ impl Settings {
                 toml::Value::Array(items) => {
                     let texts: Option<Vec<&str>> = items.iter().map(toml::Value::as_str).collect();
                     texts
-                        .ok_or_else(|| SettingsError::new(&key, "must be a list of texts"))?
+                        .ok_or_else(|| SettingsError::new(&key, "must be a list of strings"))?
                         .join(" ")
                 }
-                _ => return Err(SettingsError::new(&key, "must be a text, a number or a list of texts")),
+                _ => {
+                    return Err(SettingsError::new(
+                        &key,
+                        "must be a string, a number or a list of strings",
+                    ));
+                }
             };
             read.set(&key, &text)?;
         }
@@ -315,18 +320,13 @@ fn list<T>(value: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<
 fn nameserver(text: &str) -> Result<SocketAddr, String> {
     text.parse()
         .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)))
-        .map_err(|_| {
-            format!(
-                "{:?} is neither an address nor an address and a port",
-                one_line(text, 80)
-            )
-        })
+        .map_err(|_| format!("{:?} is not an address, or an address with a port", one_line(text, 80)))
 }
 
 fn network(text: &str) -> Result<Network, String> {
     text.parse().map_err(|_| {
         format!(
-            "{:?} is neither an address nor a network like 192.0.2.0/24",
+            "{:?} is not an address, or a network such as 192.0.2.0/24",
             one_line(text, 80)
         )
     })
@@ -335,7 +335,7 @@ fn network(text: &str) -> Result<Network, String> {
 fn count(text: &str) -> Result<usize, String> {
     let digits = text.bytes().all(|c| c.is_ascii_digit()) && text.len() <= 9;
     let number = digits.then(|| text.parse().ok()).flatten().filter(|number| *number > 0);
-    number.ok_or_else(|| format!("{:?} is no number from 1 to 999999999", one_line(text, 40)))
+    number.ok_or_else(|| format!("{:?} is not a number from 1 to 999999999", one_line(text, 40)))
 }
 
 fn nat64_prefix(text: &str) -> Result<Nat64Prefix, String> {
@@ -355,7 +355,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     let count: Option<u64> = (unit > 0 && digits.len() <= 9).then(|| digits.parse().ok()).flatten();
     count
         .map(|count| Duration::from_secs(count * unit))
-        .ok_or_else(|| format!("{:?} is no time: 30s, 5m, 1h or 1d", one_line(text, 40)))
+        .ok_or_else(|| format!("{:?} is not a duration such as 30s, 5m, 1h or 1d", one_line(text, 40)))
 }
 
 #[cfg(test)]
@@ -398,7 +398,7 @@ mod tests {
         std::fs::write(&toml, format!("exceptions = {:?}\n", file.to_str().unwrap())).unwrap();
         let error = settings.read_file(&toml).unwrap_err().to_string();
         let expected = format!(
-            "{}: line 1: the reason is missing: it stands behind the day",
+            "{}: line 1: the reason is missing; write it after the date",
             file.display()
         );
         assert_eq!((error, &settings), (expected, &before));
@@ -406,7 +406,7 @@ mod tests {
         assert_eq!(settings, Settings::default());
         for (value, reason) in [
             ("/nowhere", "No such file"),
-            ("/dev/null", "no regular file"),
+            ("/dev/null", "not a regular file"),
             ("x", "\"x\" is not"),
         ] {
             let error = settings.set("exceptions", value).unwrap_err().to_string();
@@ -420,31 +420,37 @@ mod tests {
     #[test]
     fn a_bad_value_names_its_key_and_changes_nothing() {
         for (text, error) in [
-            ("timeout = '1y'", "timeout: \"1y\" is no time: 30s, 5m, 1h or 1d"),
+            (
+                "timeout = '1y'",
+                "timeout: \"1y\" is not a duration such as 30s, 5m, 1h or 1d",
+            ),
             ("timeout = '0s'", "timeout: must be between 1s and 10m"),
-            ("cache_max = 0", "cache_max: \"0\" is no number from 1 to 999999999"),
-            ("cache_max = '1k'", "cache_max: \"1k\" is no number from 1 to 999999999"),
+            ("cache_max = 0", "cache_max: \"0\" is not a number from 1 to 999999999"),
+            (
+                "cache_max = '1k'",
+                "cache_max: \"1k\" is not a number from 1 to 999999999",
+            ),
             ("silence_budget = '0s'", "silence_budget: must be between 5s and 1h"),
-            ("cachedir = '/x'", "cachedir: there is no such setting"),
+            ("cachedir = '/x'", "cachedir: unknown setting"),
             ("cache_dir = 'x'", "cache_dir: \"x\" is not an absolute path"),
             ("user = 0", "user: root is root: name the user of the mail server"),
             ("user = 'x y'", "user: \"x y\" is not a user in /etc/passwd"),
-            ("nameservers = [1]", "nameservers: must be a list of texts"),
+            ("nameservers = [1]", "nameservers: must be a list of strings"),
             (
                 "nameservers = 'dns.example'",
-                "nameservers: \"dns.example\" is neither an address nor an address and a port",
+                "nameservers: \"dns.example\" is not an address, or an address with a port",
             ),
             (
                 "nat64_prefixes = 'fd64::/95'",
-                "nat64_prefixes: \"fd64::/95\": a prefix of NAT64 has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 2.2)",
+                "nat64_prefixes: \"fd64::/95\": a NAT64 prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 2.2)",
             ),
             (
                 "allow_addresses = '1.2.3.4/40'",
-                "allow_addresses: \"1.2.3.4/40\" is neither an address nor a network like 192.0.2.0/24",
+                "allow_addresses: \"1.2.3.4/40\" is not an address, or a network such as 192.0.2.0/24",
             ),
             (
                 "[section]\nx = 1",
-                "section: must be a text, a number or a list of texts",
+                "section: must be a string, a number or a list of strings",
             ),
         ] {
             let mut settings = Settings::default();

@@ -13,7 +13,7 @@ const MAX_FILE: u64 = 1024 * 1024;
 pub(crate) fn read(file: &Path) -> Result<String, String> {
     let about = std::fs::metadata(file).map_err(|e| e.to_string())?;
     if !about.is_file() {
-        return Err("is no regular file".into());
+        return Err("is not a regular file".into());
     }
     if about.len() > MAX_FILE {
         return Err(format!("longer than {MAX_FILE} octets"));

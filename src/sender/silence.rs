@@ -79,8 +79,8 @@ struct Until {
 impl Until {
     /// What is wrong with a domain that was silent that long.
     fn used_up() -> String {
-        "this process has waited too long for other silent hosts (silence_budget), and this domain did not answer in the \
-         short time that was left"
+        "this process has spent its silence_budget waiting for hosts that did not answer, and this domain did not answer in \
+         the short time that was left"
             .to_owned()
     }
 }

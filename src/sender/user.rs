@@ -32,7 +32,7 @@ pub struct NoUser(String);
 
 impl fmt::Display for NoUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "root asks no network, and {}", self.0)
+        write!(f, "cannot look up policies as root: {}", self.0)
     }
 }
 
@@ -122,13 +122,13 @@ fn in_directory(dir: &Path, user: Option<&User>) -> Result<Identity, NoUser> {
     let owner = user.map_or("USER", |user| &user.name);
     let refused = |why: String| {
         NoUser(format!(
-            "the cache directory {path} {why}: install -d -m 2770 -o {owner} -g GROUP {path} with the user and group of the \
-             mail server"
+            "the cache directory {path} {why}. Create it for the user and group of the mail server: install -d -m 2770 -o \
+             {owner} -g GROUP {path}"
         ))
     };
     let about = fs::metadata(dir).map_err(|e| refused(format!("cannot be used ({e})")))?;
     if !about.is_dir() {
-        return Err(refused("is no directory".into()));
+        return Err(refused("is not a directory".into()));
     }
     let Some(user) = user else {
         return match (about.uid(), about.gid()) {

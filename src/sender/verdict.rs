@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 
+use crate::protocol::calendar;
 use crate::protocol::certificate::CertificateFailure;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::policy::{Mode, Policy};
@@ -12,6 +13,7 @@ use crate::protocol::text::one_line;
 use crate::protocol::words::ResultType;
 pub use crate::protocol::words::{Action, NoHost, SeenKind};
 use crate::sender::answer::{Answer, Source};
+use crate::sender::notice::{self, Token};
 
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
 /// it (D-16).
@@ -71,10 +73,28 @@ pub struct Verdict {
     pub action: Action,
     /// What the failure is called in a report, or nothing where there is none to report.
     pub result: Option<ResultType>,
-    /// The failure-reason-code for the report (RFC 8460 4.4), free of anything personal; empty where there is none.
+    /// The failure-reason-code for the report (RFC 8460 4.4), free of anything personal; empty where there is none. It is
+    /// a token of the log (`docs/log.md`), and may go on with a colon and the details.
     pub reason_code: String,
     /// One line for the log: what is wrong, where, and what to do about it.
     pub sentence: String,
+}
+
+impl Verdict {
+    /// The word by which a log watcher knows the verdict: what `reason_code` begins with, or the action if it is empty.
+    #[must_use]
+    pub fn token(&self) -> &str {
+        match self.reason_code.split(':').next() {
+            None | Some("") => self.action.name(),
+            Some(token) => token,
+        }
+    }
+
+    /// The verdict as a line of the log.
+    #[must_use]
+    pub fn log_line(&self) -> String {
+        notice::line(self.token(), &self.sentence)
+    }
 }
 
 /// Decides about one MX host, from one sight alone. [`Attempt`](crate::Attempt) decides about all that was seen of a host.
@@ -93,7 +113,7 @@ pub fn verdict(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
             answer,
             policy,
             fault,
-            (Action::SkipHost, "nothing is sent to this host"),
+            (Action::SkipHost, "no mail is sent to this host"),
         ),
     }
 }
@@ -130,7 +150,7 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
                 result: ResultType::ValidationFailure,
                 reason_code: "no-mx-host-left".into(),
                 wrong: format!("no MX host of {domain} meets its MTA-STS policy"),
-                remedy: "see the lines about each host; if the domain has moved, its policy must be updated",
+                remedy: "If the domain's mail has moved, its administrator must update the policy.",
             };
             return failed(answer, policy, left, WAITS);
         }
@@ -155,19 +175,19 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
                 result: ResultType::ValidationFailure,
                 reason_code: reason_code.into(),
                 wrong: format!("DNS contradicts the MTA-STS policy of {domain}: {says}"),
-                remedy: "compare with another resolver; if the domain has given up mail, its policy must be withdrawn",
+                remedy: "Compare with another resolver; if the domain has given up mail, its administrator must withdraw the policy.",
             };
             failed(answer, policy, fault, WAITS)
         }
         None => plain(format!(
-            "there is no MX host for {domain}, and its MTA-STS policy does not decide about that ({})",
+            "{domain} has no MX host; its MTA-STS policy does not apply to that ({})",
             short(answer)
         )),
     }
 }
 
 /// What becomes of a mail for which an enforced policy leaves no host.
-const WAITS: (Action, &str) = (Action::Defer, "the mail waits in the queue");
+const WAITS: (Action, &str) = (Action::Defer, "no mail can be delivered now");
 
 /// What is wrong.
 struct Fault {
@@ -183,11 +203,11 @@ fn failed(answer: &Answer, policy: &Policy, fault: Fault, enforced: (Action, &st
         _ if answer.enforces() => (enforced.0, enforced.1.into()),
         Some(exception) => (
             Action::DeliverAndReport,
-            format!("the mail is delivered all the same: {exception}"),
+            format!("the mail is delivered anyway: {exception}"),
         ),
         None => (
             Action::DeliverAndReport,
-            "the mail is delivered all the same: the policy is in testing".into(),
+            "the mail is delivered anyway: the policy is in testing".into(),
         ),
     };
     let (wrong, remedy) = (fault.wrong, fault.remedy);
@@ -195,7 +215,7 @@ fn failed(answer: &Answer, policy: &Policy, fault: Fault, enforced: (Action, &st
         action,
         result: Some(fault.result),
         reason_code: fault.reason_code,
-        sentence: format!("{wrong} ({}); {so}; {remedy}", about(answer, policy)),
+        sentence: format!("{wrong} ({}); {so}. {remedy}", about(answer, policy)),
     }
 }
 
@@ -211,14 +231,15 @@ const fn plain(sentence: String) -> Verdict {
 
 /// A domain that asks for nothing, or of which nothing is known.
 fn unprotected(answer: &Answer) -> Verdict {
-    with_policy_failure(answer, format!("{}; no host is refused", answer.explain()))
+    with_policy_failure(answer, format!("{}; mail is delivered as usual", answer.explain()))
 }
 
 fn waiting(answer: &Answer, until: u64) -> Verdict {
     let sentence = format!(
-        "{}; by first_contact_defer the mail waits until that can be learnt, and no longer than until Unix time {until}; \
-         check the resolver, the domain's name servers and the way to https://mta-sts.{}",
+        "{}; mail is deferred until that is known, at the latest until {} (first_contact_defer). Check the resolver, the \
+         domain's name servers and the connection to https://mta-sts.{}",
         answer.explain(),
+        calendar::date_time(until),
         answer.domain()
     );
     Verdict {
@@ -238,7 +259,7 @@ fn passed(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
     };
     let sentence = match answer.failure() {
         // The mail flows under the old policy while its refresh fails: that is to be told (RFC 8461 3.3, 6).
-        Some(failure) => format!("{sentence}; the policy could not be refreshed: {}", failure.detail),
+        Some(failure) => format!("{sentence}; the policy could not be renewed: {}", failure.detail),
         None => sentence,
     };
     with_policy_failure(answer, sentence)
@@ -249,7 +270,7 @@ fn with_policy_failure(answer: &Answer, sentence: String) -> Verdict {
         Some((result, detail)) => Verdict {
             action: Action::DeliverAndReport,
             result: Some(result),
-            reason_code: detail.to_string(),
+            reason_code: format!("{}: {detail}", policy_token(result).name()),
             sentence,
         },
         None => plain(sentence),
@@ -278,7 +299,7 @@ fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option
                     "an MX record of {domain} has {:?}, which is not a host name and so not in its MTA-STS policy: {error}",
                     host.as_str()
                 ),
-                "the domain's administrator must correct the MX record",
+                "The domain's administrator must correct the MX record.",
             );
         }
     };
@@ -287,29 +308,32 @@ fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option
             ResultType::ValidationFailure,
             MX_NOT_IN_POLICY,
             format!("{host} is not in the MTA-STS policy of {domain}"),
-            "if the domain has moved, its policy must be updated",
+            "If the domain's mail has moved, its administrator must update the policy.",
         );
     }
     let (result, reason_code) = found(seen)?;
     let (wrong, remedy) = match seen {
         Seen::Name | Seen::Certificate(Ok(())) => return None,
         Seen::StarttlsNotOffered => (
-            format!("{host} does not offer STARTTLS, which the MTA-STS policy of {domain} requires"),
-            "its administrator must offer it; if he does, something on the way takes it out",
+            format!("the EHLO reply of {host} does not offer STARTTLS, which the MTA-STS policy of {domain} requires"),
+            "The host's administrator must enable STARTTLS; if it is enabled, something on the path is stripping it.",
         ),
         Seen::StarttlsRefused => (
-            format!("{host} refuses the STARTTLS command, which the MTA-STS policy of {domain} requires"),
-            "its administrator must repair TLS there",
+            format!("{host} rejects the STARTTLS command, which the MTA-STS policy of {domain} requires"),
+            "The host's administrator must repair TLS.",
         ),
         Seen::HandshakeFailed(reason) => (
             format!(
-                "the TLS handshake with {host} for {domain} failed: {}",
+                "the TLS handshake with {host}, an MX host of {domain}, failed: {}",
                 one_line(reason, 200)
             ),
-            "its administrator must repair TLS there (TLS 1.2 or newer)",
+            "The host's administrator must repair TLS (TLS 1.2 or newer).",
         ),
-        Seen::Certificate(Err(_)) => (
-            format!("the certificate of {host} does not pass for {domain}: {reason_code}"),
+        Seen::Certificate(Err(failure)) => (
+            format!(
+                "{host} sent a certificate that the MTA-STS policy of {domain} does not accept: {}",
+                one_line(&failure.reason, 300)
+            ),
             certificate_remedy(result),
         ),
     };
@@ -327,16 +351,40 @@ pub(super) fn found(seen: &Seen) -> Option<(ResultType, String)> {
             ResultType::ValidationFailure,
             format!("tls-handshake-failed: {}", one_line(reason, 200)),
         )),
-        Seen::Certificate(Err(failure)) => Some((failure.result, one_line(&failure.reason, 300))),
+        Seen::Certificate(Err(failure)) => {
+            let token = certificate_token(failure.result).name();
+            Some((failure.result, format!("{token}: {}", one_line(&failure.reason, 300))))
+        }
+    }
+}
+
+const fn certificate_token(result: ResultType) -> Token {
+    match result {
+        ResultType::CertificateExpired => Token::CertificateExpired,
+        ResultType::CertificateHostMismatch => Token::CertificateHostMismatch,
+        ResultType::CertificateNotTrusted => Token::CertificateNotTrusted,
+        _ => Token::CertificateCheckFailed,
+    }
+}
+
+const fn policy_token(result: ResultType) -> Token {
+    match result {
+        ResultType::StsPolicyInvalid => Token::PolicyInvalid,
+        ResultType::StsWebpkiInvalid => Token::PolicyHostCertificate,
+        _ => Token::PolicyFetchError,
     }
 }
 
 const fn certificate_remedy(result: ResultType) -> &'static str {
     match result {
-        ResultType::CertificateExpired => "its administrator must renew it",
-        ResultType::CertificateHostMismatch => "it must carry the MX host's name as a DNS name in its subjectAltName",
-        ResultType::CertificateNotTrusted => "it must be issued by a public CA and be sent with its intermediates",
-        _ => "its administrator must repair TLS there",
+        ResultType::CertificateExpired => "The host's administrator must renew the certificate.",
+        ResultType::CertificateHostMismatch => {
+            "The host's administrator must install a certificate that has the host's name as a DNS name in its subjectAltName."
+        }
+        ResultType::CertificateNotTrusted => {
+            "The host's administrator must install a certificate of a public CA, with its intermediates."
+        }
+        _ => "The host's administrator must repair TLS.",
     }
 }
 
@@ -356,7 +404,7 @@ fn short(answer: &Answer) -> String {
     let id = answer.held().map_or("", |h| h.id.as_str());
     let source = match (answer.source(), answer.pinned_until()) {
         (_, Some(_)) => ", pinned by the operator",
-        (Source::CachedAfterFailure, _) => ", from the cache",
+        (Source::CachedAfterFailure, _) => ", cached",
         _ => "",
     };
     let mode = answer.policy().map_or(Mode::None, Policy::mode);

@@ -10,6 +10,7 @@ use crate::protocol::names::Domain;
 use crate::protocol::text::{Line, one_line};
 use crate::protocol::words::ResultType;
 use crate::sender::answer::{Answer, Failure, Source};
+use crate::sender::notice::{Notice, Token};
 
 /// The longest message in octets: a file of the cache, and a few lines.
 pub(crate) const MAX_MESSAGE: usize = MAX_FILE + 8192;
@@ -38,11 +39,10 @@ pub(crate) fn write(known: Result<(&Answer, &Entry), &String>) -> String {
     if let Some(until) = answer.defer_until_by_rule() {
         line("defer-until", &until.to_string());
     }
-    if let Some(warning) = answer.warning() {
-        line("warning", warning);
-    }
-    if let Some(alert) = answer.alert() {
-        line("alert", alert);
+    for (name, notice) in [("warning", answer.warning_notice()), ("alert", answer.alert_notice())] {
+        if let Some(Notice { token, sentence }) = notice {
+            line(name, &format!("{} {sentence}", token.name()));
+        }
     }
     text.push('\n');
     text.push_str(&entry.to_file());
@@ -80,9 +80,13 @@ pub(crate) fn read(
         }
         _ => Answer::policy_held(domain.clone(), source, entry.live(asked.min(now))?.clone(), failure),
     };
+    let notice = |text: &str| {
+        let (token, sentence) = text.split_once(' ')?;
+        Some(Notice::new(Token::from_name(token)?, sentence))
+    };
     let answer = answer
-        .with_warning(field("warning").map(Line::new))
-        .with_alert(field("alert").map(Line::new));
+        .with_warning(field("warning").and_then(notice))
+        .with_alert(field("alert").and_then(notice));
     Some(Ok(Told { answer, entry }))
 }
 
@@ -108,7 +112,7 @@ mod tests {
         }
         assert!(answer.defer_until().is_none_or(|until| until <= NOW + YEAR));
         assert!((answer.good_until(), answer.pinned_until()) == (0, None) && answer.exception().is_none());
-        assert!(answer.to_tell().all(is_line));
+        assert!(answer.to_tell().all(|notice| is_line(&notice.sentence)));
         assert!(answer.failure().is_none_or(|failure| is_line(&failure.detail)));
         assert!(!answer.explain().chars().any(char::is_control));
     }
@@ -139,7 +143,8 @@ mod tests {
         for (answer, entry) in [
             (Answer::policy_held(domain(), Source::Cached, held(), None), &known),
             (
-                Answer::policy_held(domain(), Source::Fresh, held(), None).with_alert(Some("weaker".into())),
+                Answer::policy_held(domain(), Source::Fresh, held(), None)
+                    .with_alert(Some(Notice::new(Token::PolicyWeakened, "weaker"))),
                 &known,
             ),
             (
@@ -149,7 +154,7 @@ mod tests {
                     held(),
                     Some(failure(ResultType::from_number(303))),
                 )
-                .with_warning(Some("disk full".into())),
+                .with_warning(Some(Notice::new(Token::CacheNotWritten, "disk full"))),
                 &known,
             ),
             (Answer::none(domain(), failure(None)), &bare),
@@ -207,7 +212,7 @@ mod tests {
         assert_eq!(told.answer.pinned_until(), None, "root looks for itself");
         assert!(told.entry.pinned_until.unwrap() <= NOW + 31_557_600);
         let lies = format!(
-            "source: could-not-learn\nresult: \ndetail: a\u{7}\u{202e}b\ndefer-until: {}\nwarning: c\rd\nalert: {}\n\
+            "source: could-not-learn\nresult: \ndetail: a\u{7}\u{202e}b\ndefer-until: {}\nwarning: cache-not-read c\rd\nalert: policy-weakened {}\n\
              exception-until: {}\nexception-reason: because\n\n{}",
             u64::MAX,
             "x".repeat(5000),
@@ -231,7 +236,7 @@ mod tests {
         #[test]
         fn what_is_read_keeps_its_promises(
             head in proptest::collection::vec(("(source|result|detail|defer-until|warning|alert|error|good-until)",
-                "(fresh|cached|no-policy|could-not-learn|sts-webpki-invalid|[0-9]{1,20}|\\PC{0,9}|[\\x00-\\x7f]{0,9})"), 0..8),
+                "(fresh|cached|no-policy|could-not-learn|cache-not-read \\PC{0,9}|sts-webpki-invalid|[0-9]{1,20}|\\PC{0,9}|[\\x00-\\x7f]{0,9})"), 0..8),
             id in "([A-Za-z0-9]{1,32}|[ -~]{0,40}|\\PC{0,5})",
             times in proptest::collection::vec(any::<u64>(), 4),
         ) {

@@ -31,8 +31,8 @@ pub(crate) enum HelperError {
 impl fmt::Display for HelperError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Start(e) => write!(f, "no helper process could be started: {e}"),
-            Self::Deadline => f.write_str("the helper process gave no answer in time"),
+            Self::Start(e) => write!(f, "cannot start a helper process: {e}"),
+            Self::Deadline => f.write_str("the helper process did not answer in time"),
             Self::Died => f.write_str("the helper process ended without an answer"),
         }
     }

@@ -46,9 +46,9 @@ pub(crate) enum ThreadError {
 impl fmt::Display for ThreadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Spawn(error) => write!(f, "the system gives us no thread: {error}"),
+            Self::Spawn(error) => write!(f, "cannot start a thread: {error}"),
             Self::Deadline => f.write_str("no answer in time"),
-            Self::Panic => f.write_str("a defect of this library (a panic)"),
+            Self::Panic => f.write_str("a defect of libmtasts (a panic)"),
         }
     }
 }

@@ -142,7 +142,7 @@ fn a_policy_in_the_cache_outlives_the_roots() {
             );
             let told = kept.alert().expect("the administrator is told");
             assert!(
-                told.contains("keeping the policy") && told.contains(roots.to_str().unwrap()),
+                told.contains("the cached one stays in force") && told.contains(roots.to_str().unwrap()),
                 "{told}"
             );
         }

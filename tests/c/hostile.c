@@ -902,7 +902,7 @@ typedef int exim_function(unsigned char **, int, unsigned char **);
 static void defers(exim_function *function, int argc, unsigned char **argv) {
     unsigned char *result = NULL;
     CHECK(function(&result, argc, argv) == 1);
-    CHECK(result != NULL && strncmp((char *)result, "libmtasts: ", 11) == 0);
+    CHECK(result != NULL && strncmp((char *)result, "mtasts[", 7) == 0);
     for (const unsigned char *c = result; *c; c++)
         CHECK(*c >= 0x20 && *c != 0x7f);
     CHECK(function(NULL, argc, argv) == 1);

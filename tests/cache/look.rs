@@ -49,7 +49,7 @@ fn list_has_a_line_for_each_entry() {
         assert_eq!((ran.status, lines.len()), (1, 4), "{ran:?}");
         let error = lines[0]["error"].as_str().unwrap();
         assert!(
-            error.ends_with("broken.test is not used: not a file of this version of mtasts"),
+            error.ends_with("broken.test is ignored: not a file of this version of mtasts"),
             "{error}"
         );
         let good = &lines[1];
@@ -72,7 +72,7 @@ fn show_explains_one_domain() {
     on_the_internet("show", |host| {
         let ran = host.cache("show good.test");
         assert_eq!((ran.status, ran.err.as_str()), (1, ""));
-        assert!(ran.out.contains("nothing is known"), "{ran:?}");
+        assert!(ran.out.contains("no entry: "), "{ran:?}");
         assert_eq!(
             host.cache("show good.test --json").json(),
             json!({ "domain": "good.test", "entry": null })
@@ -82,13 +82,13 @@ fn show_explains_one_domain() {
         let ran = host.cache("show GOOD.test");
         assert_eq!((ran.status, ran.err.as_str()), (0, ""));
         for sentence in [
-            "good.test\n  ok      a policy is held, enforced since 20",
+            "good.test\n  ok      cached policy, enforced since 20",
             "  mx ",
             " fetched 20",
             " it lives ",
             "TXT id ",
             "DNS asked 20",
-            "to be asked again for mail from 20",
+            "to be asked again from 20",
             "next refresh 20",
             "last used on 20",
         ] {
@@ -113,8 +113,8 @@ fn show_explains_one_domain() {
             "  bad     last failure 20",
             "sts-policy-fetch-error: mta-sts.good.test [",
             "unused since 20",
-            "and has not been fetched here yet",
-            "not worth keeping since 20",
+            "not yet fetched here",
+            "no policy worth keeping since 20",
             "DNS has been broken since 20",
         ] {
             assert!(ran.out.contains(sentence), "{sentence}: {}", ran.out);
@@ -123,8 +123,7 @@ fn show_explains_one_domain() {
         let ran = host.cache("show good.test");
         assert_eq!(ran.status, 1);
         assert!(
-            ran.out
-                .contains("  bad     the policy that is held (enforced) expired on 20"),
+            ran.out.contains("  bad     the cached policy (enforced) expired on 20"),
             "{}",
             ran.out
         );
@@ -138,8 +137,8 @@ fn show_says_what_is_wrong_with_a_file() {
         let file = host.cache.join("good.test");
         let whole = std::fs::read_to_string(&file).unwrap();
         for (content, wrong) in [
-            (whole.replace("enforce", "testing"), "the digest does not fit"),
-            (whole[..whole.len() - 1].to_owned(), "the digest does not fit"),
+            (whole.replace("enforce", "testing"), "the checksum does not match"),
+            (whole[..whole.len() - 1].to_owned(), "the checksum does not match"),
             (whole.replacen("mtasts 1", "mtasts 2", 1), "not a file of this version"),
             (String::new(), "not a file of this version"),
         ] {
@@ -159,10 +158,10 @@ fn show_says_what_is_wrong_with_a_file() {
         assert!(
             host.cache("show testing.test")
                 .out
-                .contains("the file is about another domain")
+                .contains("the file is for another domain")
         );
         std::os::unix::fs::symlink("/etc/passwd", &file).unwrap();
-        assert!(host.cache("show good.test").out.contains("is no regular file"));
+        assert!(host.cache("show good.test").out.contains("is not a regular file"));
     });
 }
 
@@ -172,7 +171,7 @@ fn show_says_that_this_user_may_not_write() {
     on_the_internet("show-hardened", |host| {
         host.mode(0o2750);
         host.lookup("good.test");
-        let says = "this user may not write to /";
+        let says = "this user cannot write to /";
         assert!(host.cache_as(1234, "show good.test").out.contains(says));
         assert!(!host.cache_as(USER, "show good.test").out.contains(says));
         assert!(
@@ -198,7 +197,7 @@ fn purge_removes_what_is_named() {
         fill();
         let ran = host.cache("purge good.test unknown.test");
         assert_eq!((ran.status, ran.out.as_str()), (1, "1 removed\n"));
-        assert_eq!(ran.err, "mtasts: unknown.test: there was nothing in the cache\n");
+        assert_eq!(ran.err, "mtasts: unknown.test: the cache has no entry\n");
         let ran = host.cache("purge testing.test --json");
         assert_eq!((ran.status, ran.json()), (0, json!({ "removed": 1, "missing": [] })));
         fill();

@@ -67,10 +67,7 @@ fn no_fetch_replaces_a_pinned_policy_until_its_day_is_over() {
         assert_eq!(host.lab.counters(), asked, "the network is not asked");
         assert!(host.cache("list").out.contains(&format!("pinned until {}", day(20))));
         let shown = host.cache("show good.test");
-        assert!(
-            shown.out.contains("it is the operator's own, pinned on 20"),
-            "{shown:?}"
-        );
+        assert!(shown.out.contains("pinned by the operator on 20"), "{shown:?}");
         assert!(
             host.cache("show good.test --json").json()["pinned_until"]
                 .as_u64()

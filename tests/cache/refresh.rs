@@ -73,7 +73,7 @@ fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
         age(host, "good.test", LATE);
         let before = host.entry("good.test").unwrap().held;
         host.lab.set("good.test", Change::https(Https::Status404)).unwrap();
-        fails(host, "good.test", "keeping the policy in the cache (mode enforce");
+        fails(host, "good.test", "the cached one stays in force (mode enforce");
         assert_eq!(host.entry("good.test").unwrap().held, before);
         assert!(host.cache("show good.test").out.contains("last failure"));
 
@@ -83,7 +83,7 @@ fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
         let ran = host.cache("refresh");
         assert_eq!((ran.status, ran.err.as_str(), host.fetches("good.test")), (0, "", 2));
         host.change("good.test", |entry| entry.failed.as_mut().unwrap().at -= 5 * HOUR);
-        fails(host, "good.test", "the status is 404");
+        fails(host, "good.test", "the HTTP status is 404");
         assert_eq!(
             (host.entry("good.test").unwrap().held, host.fetches("good.test")),
             (before, 3)
@@ -160,7 +160,10 @@ fn what_is_expired_or_unused_goes_after_a_week_of_runs() {
         host.change("testing.test", |entry| entry.idle_since = Some(now - 8 * DAY));
         host.change("good.test", |entry| entry.idle_since = Some(now - 8 * DAY));
         let ran = host.cache("refresh");
-        assert_eq!(ran.err, "mtasts: good.test: removed from the cache: no policy counts\n");
+        assert_eq!(
+            ran.err,
+            "mtasts: good.test: removed from the cache: no policy is in force\n"
+        );
         assert_eq!((ran.status, host.entry("good.test")), (0, None));
         assert_eq!(host.entry("testing.test").unwrap().idle_since, None);
 
@@ -176,7 +179,7 @@ fn what_is_expired_or_unused_goes_after_a_week_of_runs() {
         let ran = host.cache("refresh");
         assert_eq!(
             ran.err,
-            "mtasts: wild.test: removed from the cache: nobody has asked for it for half a year\n"
+            "mtasts: wild.test: removed from the cache: not used for half a year\n"
         );
         assert!(!host.cache.join("wild.test").exists());
     });
@@ -242,7 +245,7 @@ fn a_policy_that_cannot_be_kept_is_a_failure() {
         let ran = host.cache("refresh");
         assert_eq!(ran.status, 1, "{ran:?}");
         assert!(
-            ran.err.contains("good.test: the new policy could not be kept: "),
+            ran.err.contains("good.test: the new policy could not be written: "),
             "{ran:?}"
         );
         assert_eq!(fetched(host, "good.test"), before);

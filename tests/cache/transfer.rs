@@ -151,13 +151,13 @@ fn lines_that_cannot_be_used_are_named_and_the_others_taken() {
         let edited = with(&|line| line["entry"] = json!(line["entry"].as_str().unwrap().replace("enforce", "none")));
         let more = with(&|line| line["x"] = json!(1));
         let bad = [
-            (other.as_str(), "evil.test: the file is about another domain"),
+            (other.as_str(), "evil.test: the file is for another domain"),
             (&path, "the character '/' cannot be part of a host name"),
-            (&edited, "good.test: the digest does not fit"),
-            (&more, "not a line of an export: unknown field `x`"),
-            ("rubbish", "not a line of an export: "),
-            ("", "not a line of an export: "),
-            ("[\"\x1b[31m\"]", "not a line of an export: "),
+            (&edited, "good.test: the checksum does not match"),
+            (&more, "not a line from an export: unknown field `x`"),
+            ("rubbish", "not a line from an export: "),
+            ("", "not a line from an export: "),
+            ("[\"\x1b[31m\"]", "not a line from an export: "),
         ];
         let mut input: Vec<&str> = bad.iter().map(|(line, _)| *line).collect();
         input.push(lines[0]);
@@ -168,7 +168,7 @@ fn lines_that_cannot_be_used_are_named_and_the_others_taken() {
             "{ran:?}"
         );
         for ((_, why), (number, told)) in bad.iter().zip((1..).zip(ran.err.lines())) {
-            let begins = format!("mtasts: stdin: line {number} is left out: ");
+            let begins = format!("mtasts: stdin: line {number} is skipped: ");
             assert!(told.starts_with(&begins) && told.contains(why), "{why}: {told}");
         }
         assert!(!ran.err.contains('\x1b'));

@@ -10,8 +10,7 @@ use super::{BUILDS, World, evidence};
 /// Mail that leaves although the policy forbids it: the log says by whose word, with each message and nowhere else.
 pub(crate) fn exceptions(world: &World) {
     let (users, strict) = (["a@nomatch.test", "b@nomatch.test"], "a@expired.test");
-    let sentence =
-        "nomatch.test: by an exception nothing is enforced until 2099-12-31: $5 & (ticket) 47'11/: they move";
+    let sentence = "mtasts[exception]: nomatch.test: enforcement is off until 2099-12-31 (operator exception: $5 & (ticket) 47'11/: they move)";
     for (tls, config) in world.combinations() {
         let host = world.host(tls, &config);
         assert_eq!(
@@ -35,7 +34,7 @@ pub(crate) fn exceptions(world: &World) {
         let told: Vec<&str> = outcome
             .log
             .lines()
-            .filter(|line| line.contains("by an exception"))
+            .filter(|line| line.contains("enforcement is off"))
             .collect();
         assert!(
             !told.is_empty() && told.iter().all(|line| line.ends_with(&format!("{id} {sentence}"))),
@@ -47,7 +46,7 @@ pub(crate) fn exceptions(world: &World) {
         host::run(host.command("exim4").args(["-bt", users[0]]));
         host::run(host.command("exim4").args(["-bv", users[0]]));
         assert_eq!(
-            host.log().matches("by an exception").count(),
+            host.log().matches("enforcement is off").count(),
             told.len(),
             "{}",
             host.log()

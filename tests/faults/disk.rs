@@ -53,7 +53,7 @@ fn a_fault(ground: &Internet, fault: impl Fn(&Internet), error: &str, mend: impl
             "{fresh}"
         );
         warns(&fresh, error);
-        warns(&fresh, "the policy is kept in memory alone");
+        warns(&fresh, "The new policy is kept in memory only.");
         // A domain without a policy has nothing to lose.
         assert_eq!(ask(context, "nopolicy.test").warning(), None);
     };

@@ -53,7 +53,7 @@ fn a_file_that_was_cut_or_garbled() {
             put(content);
             let answer = ground.context().lookup_cached(&name("good.test")).unwrap();
             assert_eq!(answer.source(), Source::CouldNotLearn, "{what}: {answer}");
-            warns(&answer, "good.test is not used: ");
+            warns(&answer, "good.test is ignored: ");
         };
         as_user(USER, USER, || {
             for length in 0..whole.len() {
@@ -70,11 +70,11 @@ fn a_file_that_was_cut_or_garbled() {
         });
         for length in (0..whole.len()).step_by(whole.len() / 8) {
             put(&whole[..length]);
-            is_repaired(ground, &format!("cut to {length}"), "good.test is not used: ");
+            is_repaired(ground, &format!("cut to {length}"), "good.test is ignored: ");
             let mut garbled = whole.clone();
             garbled[length] ^= 1;
             put(&garbled);
-            is_repaired(ground, &format!("garbled at {length}"), "good.test is not used: ");
+            is_repaired(ground, &format!("garbled at {length}"), "good.test is ignored: ");
         }
     });
 }
@@ -101,7 +101,7 @@ fn something_else_in_the_place_of_a_file() {
             let made = unsafe { libc::mknod(path.as_ptr(), libc::S_IFCHR | 0o666, device) };
             assert_eq!(made, 0, "a device");
         };
-        let no_file = "is no regular file of a sane size and is not used";
+        let no_file = "is ignored: it is not a regular file, or is too large";
         type Put<'a> = &'a dyn Fn();
         let all: [(&str, &str, Put<'_>); 13] = [
             ("of a newer version", "not a file of this version", &|| {
@@ -160,7 +160,7 @@ fn something_else_in_the_place_of_a_file() {
             );
             warns(
                 answer,
-                "is a directory with something in it, where the cache needs a file: remove it",
+                "is a directory that is not empty; the cache needs a file of that name. Remove the directory.",
             );
         };
         learns(&as_user(USER, USER, || ground.asks("good.test")));

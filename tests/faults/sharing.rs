@@ -151,7 +151,10 @@ fn the_owner_writes_and_the_group_reads() {
                 .unwrap()
         });
         let shown = String::from_utf8(shown.stdout).unwrap();
-        assert!(shown.contains("what it fetches it keeps in memory alone"), "{shown}");
+        assert!(
+            shown.contains("policies that it fetches are kept in memory only"),
+            "{shown}"
+        );
 
         // What the owner knows better counts.
         publish(ground, "newer");
@@ -229,7 +232,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         fs::write(ground.file("good.test"), file.replace("mode: none", "mode: testing")).unwrap();
         let repaired = mail(ground, PYTHON, "good.test");
         assert_eq!((repaired.source(), repaired.mode()), (Source::Fresh, Mode::Enforce));
-        warns(&repaired, "the digest does not fit");
+        warns(&repaired, "the checksum does not match");
 
         // Asked in the future, fetched in the future: DNS is asked now, and its id brings the real policy.
         for fetched in [now, now + CENTURY, u64::MAX] {

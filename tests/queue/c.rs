@@ -112,10 +112,7 @@ fn the_example_in_c_looks_many_domains_up_at_once() {
             let mut lines: Vec<&str> = said.lines().collect();
             assert_eq!(lines.len(), 6, "{said}");
             assert!(lines[5].starts_with("mail 1: "), "the slow one comes last:\n{said}");
-            assert!(
-                lines[5].contains("could not be learnt whether downfirst.test"),
-                "{said}"
-            );
+            assert!(lines[5].contains("cannot tell whether downfirst.test"), "{said}");
             lines.sort_unstable();
             assert!(lines[1].contains("good.test") && lines[1].contains("enforce"), "{said}");
             assert!(lines[2].contains("good.test") && lines[2].contains("enforce"), "{said}");

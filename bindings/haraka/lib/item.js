@@ -91,7 +91,6 @@ class Item {
     try {
       this.answer = await this.#plugin.resolver.lookup(this.#domain, { timeout: this.#plugin.time_for_lookup() })
       this.trouble = ''
-      this.#plugin.warn_of_cache(this.answer.warning)
       // Under a policy each host has a line that says it.
       if (this.answer.result && !this.answer.applies) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
     } catch (err) {
@@ -200,16 +199,17 @@ class Item {
       this.#plugin.lognotice(`${now.explanation}; the policy is new, the mail is tried once more`, this.#hmail)
       return true
     } catch (err) {
-      this.#plugin.logerror(`no look for a newer MTA-STS policy of ${this.#domain}: ${err.message}`, this.#hmail)
+      this.#plugin.logerror(`cannot look for a newer MTA-STS policy of ${this.#domain}: ${err.message}`, this.#hmail)
       return false
     }
   }
 
   // A verdict of the library for the log. One that refuses a host may be why the mail cannot be delivered.
-  say({ delivers, result, sentence }) {
+  say({ action, delivers, reasonCode, result, sentence }) {
     if (!delivers) this.#refused = true
     const level = !delivers ? 'logwarn' : result ? 'lognotice' : 'loginfo'
-    this.#plugin[level](sentence, this.#hmail)
+    const token = reasonCode.split(':', 1)[0] || action
+    this.#plugin[level](`mtasts[${token}]: ${sentence}`, this.#hmail)
   }
 
   // What a report counts of an attempt, if anything.

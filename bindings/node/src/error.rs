@@ -102,6 +102,6 @@ pub(crate) fn name(text: &str) -> Result<Domain> {
 
 /// Runs what JavaScript asks for. A panic ends here: nothing may unwind into Node, and nothing is printed.
 pub(crate) fn guarded<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
-    let defect = || error(Status::Defect, "a defect of libmtasts (a panic): please report it");
+    let defect = || error(Status::Defect, "libmtasts has a defect (a panic). Please report it.");
     quietly(body).unwrap_or_else(|| Err(defect()))
 }

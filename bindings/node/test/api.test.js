@@ -113,7 +113,7 @@ describe('settings', () => {
     refused({ silenceBudget: '1s' }, /^silence_budget: must be between 5s and 1h/)
     refused({ cacheDir: '/a\0b' }, /^cache_dir: /)
     refused({ exceptions: '/nowhere' }, /\/nowhere/)
-    refused({ cacheDirectory: '/var/lib/mtasts' }, /^cache_directory: there is no such setting/)
+    refused({ cacheDirectory: '/var/lib/mtasts' }, /^cache_directory: unknown setting/)
     refused({ config: '/nowhere.toml' }, /^\/nowhere\.toml: /)
   })
 
@@ -156,7 +156,7 @@ describe('settings', () => {
     const wrong = file(t, 'mtasts.toml', 'timeout = "5s"\nretries = 3\n')
     assert.throws(() => new Resolver({ config: wrong }), {
       code: 'ERR_MTASTS_SETTINGS',
-      message: `${wrong}: retries: there is no such setting`,
+      message: `${wrong}: retries: unknown setting`,
     })
   })
 

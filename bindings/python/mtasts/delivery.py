@@ -283,7 +283,7 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
         error.recipients = {written[to]: said for to, said in error.recipients.items()}
         raise
     except Error as error:
-        raise TemporaryError(451, f"4.3.5 no certificate can be checked: {error.reason}".encode()) from error
+        raise TemporaryError(451, f"4.3.5 cannot check certificates: {error.reason}".encode()) from error
     return {written[to]: said for to, said in refused.items()}
 
 
@@ -412,7 +412,9 @@ async def _connect(door: Door, answer: Answer | None, host: str) -> Session:
         event, verdict = attempt.finish(**peer), attempt.verdict
         if event and verdict:
             door.results.add(Result(time.time(), answer, event, verdict.sentence))
-            logger.log(logging.WARNING if verdict.result else logging.INFO, "%s", verdict.sentence)
+            token = verdict.reason_code.partition(":")[0] or verdict.action.name.lower()
+            level = logging.WARNING if verdict.result else logging.INFO
+            logger.log(level, "mtasts[%s]: %s", token, verdict.sentence)
 
 
 async def _session(door: Door, host: str, tls: Tls, judge: Callable[[TlsFailed | Session], None]) -> Session:

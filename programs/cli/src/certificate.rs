@@ -67,7 +67,7 @@ fn check(host: &str, file: &Path, pem: &[u8], roots: &Roots, at: UnixTime) -> Re
     let host = match Domain::parse(host) {
         Ok(host) => host,
         Err(error) => {
-            let reason = format!("no certificate can name {host:?}: {error}");
+            let reason = format!("{host:?} is not a name that a certificate can have: {error}");
             return failure(ResultType::CertificateHostMismatch, reason);
         }
     };
@@ -78,7 +78,7 @@ fn check(host: &str, file: &Path, pem: &[u8], roots: &Roots, at: UnixTime) -> Re
         }
         Ok(_) => failure(
             ResultType::ValidationFailure,
-            format!("no certificate in PEM is in {}", file.display()),
+            format!("{} has no PEM certificate", file.display()),
         ),
         Err(error) => failure(ResultType::ValidationFailure, format!("{}: {error}", file.display())),
     }

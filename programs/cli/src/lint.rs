@@ -68,7 +68,9 @@ impl LintRecord {
             page.print()?;
         }
         if records.iter().any(|record| record.starts_with(b"\"")) {
-            output::tell("a record begins with a quotation mark; those of a zone file are not part of it");
+            output::tell(
+                "a record begins with a quotation mark; the quotation marks of a zone file are not part of the record",
+            );
         }
         Ok(if found.is_ok() { Found::Good } else { Found::Bad })
     }

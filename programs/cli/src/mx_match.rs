@@ -45,7 +45,7 @@ impl Match {
     /// The first pattern that allows the host.
     fn matching(&self) -> Option<&str> {
         let host = Domain::parse(&self.host)
-            .map_err(|error| output::tell(&format!("{:?} is no MX host: {error}", self.host)))
+            .map_err(|error| output::tell(&format!("{:?} is not an MX host name: {error}", self.host)))
             .ok();
         let mut first = None;
         for pattern in &self.pattern {
@@ -56,7 +56,7 @@ impl Match {
                         first = Some(pattern.as_str());
                     }
                 }
-                Err(error) => output::tell(&format!("{pattern:?} is no pattern: {error}")),
+                Err(error) => output::tell(&format!("{pattern:?} is not a pattern: {error}")),
             }
         }
         first

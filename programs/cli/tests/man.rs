@@ -115,7 +115,7 @@ fn every_setting_is_described() {
         let error = Settings::default()
             .set(key, "\u{1}")
             .map_or_else(|e| e.reason, |()| String::new());
-        assert_ne!(error, "there is no such setting", "{key}");
+        assert_ne!(error, "unknown setting", "{key}");
     }
 }
 

@@ -38,7 +38,7 @@ pub fn on_addresses(host: &str, addresses: impl Iterator<Item = IpAddr>, rule: &
 fn on_mode(policy: &Policy) -> Option<String> {
     Some(match policy.mode() {
         Mode::Enforce => return None,
-        Mode::Testing => "in mode testing nothing is protected; when the reports (TLSRPT, RFC 8460) are clean, \
+        Mode::Testing => "mode testing protects nothing; when the reports (TLSRPT, RFC 8460) are clean, \
                           change to enforce, with a new id in the record"
             .to_owned(),
         Mode::None if policy.max_age() > WEEK => format!(
@@ -52,7 +52,7 @@ fn on_mode(policy: &Policy) -> Option<String> {
 /// RFC 8461 3.2, 10.2: weeks or longer.
 fn on_lifetime(policy: &Policy) -> Option<String> {
     (policy.mode() == Mode::Enforce && policy.max_age() < WEEK).then(|| match policy.max_age() {
-        0 => "max_age 0: the policy protects no mail but that for which it was fetched".to_owned(),
+        0 => "max_age 0: the policy protects only the mail for which it was fetched".to_owned(),
         max_age => format!(
             "max_age {max_age} is {}: an attacker who keeps senders from the policy host for that long undoes the policy; \
              some weeks are better (RFC 8461 10.2)",
@@ -66,7 +66,7 @@ fn on_patterns(policy: &Policy, text: &str) -> Vec<String> {
     let mut advice = Vec::new();
     if policy.mode() == Mode::None {
         if policy.mx().len() > 0 {
-            advice.push("in mode none the mx lines mean nothing".to_owned());
+            advice.push("mode none ignores the mx lines".to_owned());
         }
         return advice;
     }

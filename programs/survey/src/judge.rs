@@ -199,7 +199,7 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
             );
         }
         Route::Unknown(error) => {
-            let sentence = format!("mail to {domain} waits in the queue: its MX hosts cannot be learnt ({error})");
+            let sentence = format!("mail to {domain} is deferred: its MX hosts cannot be looked up ({error})");
             return (Some(Action::Defer), sentence);
         }
         Route::Records | Route::Implicit => {}
@@ -216,7 +216,7 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
             Some(_) => of_mail(&verdict_without_host(answer, NoHost::Left)),
             None => (
                 Some(Action::Defer),
-                format!("mail to {domain} waits in the queue: no MX host can take it"),
+                format!("mail to {domain} is deferred: no MX host can take it"),
             ),
         };
     };
@@ -231,9 +231,9 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
     } else if answer.applies() {
         let enforced = match judged().find(|(_, verdict)| verdict.result.is_none()) {
             Some((host, _)) => format!("in mode enforce it would be delivered at {host}, over verified TLS"),
-            None => "in mode enforce it would wait in the queue".to_owned(),
+            None => "in mode enforce it would be deferred".to_owned(),
         };
-        format!("the policy is in testing: mail to {domain} is delivered whatever is wrong; {enforced}")
+        format!("the policy is in testing: mail to {domain} is delivered even if a host fails; {enforced}")
     } else {
         verdict.sentence.clone()
     };
@@ -249,7 +249,7 @@ fn with_record(survey: &Survey, missing: Option<&NoRecord>) -> Option<String> {
         absent @ NoRecord::Absent(RecordError::NoRecord, _) => format!(
             "there is no MTA-STS ({absent}): publish a policy, then a TXT record \"v=STSv1; id=...;\" at _mta-sts.{domain}"
         ),
-        absent => format!("the record at _mta-sts.{domain} does not count: {absent}"),
+        absent => format!("the record at _mta-sts.{domain} is ignored: {absent}"),
     })
 }
 
@@ -257,7 +257,7 @@ fn with_policy(survey: &Survey, policy: Option<&Result<(Policy, Vec<Warning>), P
     match (&survey.body, policy) {
         (Some(Err(error)), _) => Some(format!(
             "the policy cannot be fetched ({}): {}",
-            error.result().map_or("trouble of this host", ResultType::name),
+            error.result().map_or("error on this host", ResultType::name),
             error.detail()
         )),
         (_, Some(Err(error))) => Some(format!("the policy is not valid (sts-policy-invalid): {error}")),
@@ -271,7 +271,9 @@ fn with_route(survey: &Survey) -> Option<String> {
         return Some(verdict.sentence);
     }
     match &survey.route {
-        Route::NullMx => Some(format!("{domain} takes no mail (null MX), there is nothing to protect")),
+        Route::NullMx => Some(format!(
+            "{domain} takes no mail (null MX), so there is nothing to protect"
+        )),
         Route::Unknown(error) => Some(format!("the MX records of {domain} cannot be looked up: {error}")),
         Route::Records | Route::Implicit => None,
     }
@@ -281,7 +283,7 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
     let name = &host.name;
     let mut problems = Vec::new();
     match (name.host(), &host.sessions) {
-        (Err(error), _) => problems.push(format!("the MX host {name} is no host name: {error}")),
+        (Err(error), _) => problems.push(format!("the MX record {name} is not a host name: {error}")),
         (_, Err(error)) => problems.push(format!("the MX host {name} has no address: {error}")),
         _ if judgement.listed == Some(false) => problems.push(judgement.by_name.sentence.clone()),
         _ => {}
@@ -292,7 +294,7 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
         }
         if session.injected > 0 {
             problems.push(format!(
-                "{name} [{address}] sent {} octets in clear behind its answer to STARTTLS: somebody on the way put them \
+                "{name} [{address}] sent {} octets in cleartext after its reply to STARTTLS: an attacker on the path may have put them \
                  there, or the server mixes what is encrypted with what is not",
                 session.injected
             ));
@@ -315,7 +317,7 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
     }
     if problems.is_empty() && judgement.verdict.is_none() {
         problems.push(format!(
-            "{name} could not be asked: this machine has no way to any of its addresses"
+            "{name} could not be contacted: this machine has no route to any of its addresses"
         ));
     }
     problems

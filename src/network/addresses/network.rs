@@ -41,7 +41,7 @@ pub enum NetworkError {
 impl fmt::Display for NetworkError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Address => "a network begins with an IP address, as in 192.0.2.0/24 or 2001:db8::/32",
+            Self::Address => "a network begins with an IP address, such as 192.0.2.0/24 or 2001:db8::/32",
             Self::Prefix => "the prefix of a network is a number from 0 to 32 (IPv4) or 128 (IPv6)",
             Self::HostBits => "the address of the network has bits after its prefix",
         })
@@ -126,9 +126,9 @@ pub enum Nat64PrefixError {
 impl fmt::Display for Nat64PrefixError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Network => "a prefix of NAT64 is an IPv6 network, as in 2001:db8:64::/96",
-            Self::Length => "a prefix of NAT64 has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 2.2)",
-            Self::ReservedBits => "the bits 64 to 71 of a prefix of NAT64 are zero (RFC 6052 2.2)",
+            Self::Network => "a NAT64 prefix is an IPv6 network, such as 2001:db8:64::/96",
+            Self::Length => "a NAT64 prefix has 32, 40, 48, 56, 64 or 96 bits (RFC 6052 2.2)",
+            Self::ReservedBits => "bits 64 to 71 of a NAT64 prefix must be zero (RFC 6052 2.2)",
         })
     }
 }

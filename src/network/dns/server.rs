@@ -54,22 +54,22 @@ fn in_our_words(error: &NetError, server: SocketAddr) -> DnsError {
         })) => match response_code {
             ResponseCode::NXDomain => DnsError::NxDomain,
             // A referral says nothing of the name (RFC 2308 2.2): this server does not resolve for us.
-            ResponseCode::NoError if ns.is_some() && soa.is_none() => {
-                DnsError::Other(format!("the name server {server} only referred to other servers"))
-            }
+            ResponseCode::NoError if ns.is_some() && soa.is_none() => DnsError::Other(format!(
+                "the name server {server} only refers to other name servers; a recursive resolver is needed"
+            )),
             ResponseCode::NoError => DnsError::NoData,
             code => refusal(*code),
         },
         NetError::Dns(HickoryError::ResponseCode(code)) => refusal(*code),
         NetError::Timeout => DnsError::Timeout,
-        NetError::Io(error) if is_exhausted(error) => DnsError::Own(format!("the system gives us no socket: {error}")),
+        NetError::Io(error) if is_exhausted(error) => DnsError::Own(format!("cannot create a socket: {error}")),
         // hickory keeps the system's own words to itself. Where there is no socket for us either, that was it.
         NetError::Io(_) | NetError::NoConnections => match UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) {
-            Err(error) if is_exhausted(&error) => DnsError::Own(format!("the system gives us no socket: {error}")),
+            Err(error) if is_exhausted(&error) => DnsError::Own(format!("cannot create a socket: {error}")),
             _ => DnsError::Other(format!("the name server {server} cannot be reached")),
         },
         NetError::Truncated => DnsError::Other(format!(
-            "the name server {server} truncates its answer and gives no other over TCP"
+            "the name server {server} truncates its answer and does not answer over TCP"
         )),
         // The text of the other errors may quote names of strangers.
         error => DnsError::Other(format!(

@@ -35,7 +35,7 @@ pub(super) enum Stopped {
 impl fmt::Display for Stopped {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooMuch => write!(f, "the host sends without end (more than {} KiB)", MAX_WIRE / 1024),
+            Self::TooMuch => write!(f, "the host sent more than {} KiB", MAX_WIRE / 1024),
             Self::Cut => f.write_str("the connection was cut"),
         }
     }
@@ -118,7 +118,7 @@ impl<In: Transport> Connector<In> for Tls {
         let (Some(inner), Some(host)) = (chained, details.uri.host()) else {
             return Ok(None);
         };
-        let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::Tls("no name for TLS"))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| Error::Tls("not a valid name for TLS"))?;
         let mut connection = ClientConnection::new(Arc::clone(&self.config), name)?;
         let mut adapter = TransportAdapter::new(inner, Arc::clone(&details.current_time));
         let after = Duration::Exact(self.connected_by.saturating_duration_since(Instant::now()));

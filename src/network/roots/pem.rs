@@ -46,7 +46,7 @@ pub fn certificates(text: &[u8]) -> Result<Vec<Section>, PemError> {
     for (index, octets) in text.split(|c| *c == b'\n').enumerate() {
         let line = index + 1;
         if octets.contains(&0) {
-            let reason = "is binary or UTF-16, not text; certificates are read as PEM in ASCII or UTF-8";
+            let reason = "is binary or UTF-16; it must be PEM in ASCII or UTF-8";
             return Err(fail(line, reason));
         }
         let octets = octets.strip_prefix(BYTE_ORDER_MARK).unwrap_or(octets).trim_ascii_end();
@@ -131,7 +131,7 @@ impl Open {
             })),
             None => Err(fail(
                 line,
-                "OpenSSL's trust data do not trust this certificate for servers; remove it",
+                "OpenSSL's trust settings do not trust this certificate for servers; remove it",
             )),
         }
     }
@@ -282,7 +282,7 @@ mod tests {
             ),
             (
                 "-----BEGIN TRUSTED CERTIFICATE-----\nYWJj\n-----END TRUSTED CERTIFICATE-----\n".into(),
-                "line 1: OpenSSL's trust data do not trust this certificate for servers; remove it".into(),
+                "line 1: OpenSSL's trust settings do not trust this certificate for servers; remove it".into(),
             ),
         ] {
             let refused = read(&text).expect_err(&text);

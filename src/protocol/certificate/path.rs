@@ -155,7 +155,10 @@ impl<'a> Issuers<'a> {
         for _ in &read {
             match read.iter().find(|certificate| certificate.subject() == name) {
                 Some(issuer) if issuer.issuer() == name => {
-                    return format!("the chain ends in an unknown root: {}", der::authority(name));
+                    return format!(
+                        "the chain ends in an unknown root certificate: {}",
+                        der::authority(name)
+                    );
                 }
                 Some(issuer) => name = issuer.issuer(),
                 None => break,
@@ -163,7 +166,7 @@ impl<'a> Issuers<'a> {
         }
         if self.barred.contains(&name) {
             return format!(
-                "the key usage of a CA does not let it issue certificates: {}",
+                "the key usage of a CA certificate does not allow it to issue certificates: {}",
                 der::authority(name)
             );
         }

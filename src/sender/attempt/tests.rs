@@ -175,7 +175,7 @@ fn in_testing_the_first_failure_is_reported_and_each_has_its_sentence() {
     let event = attempt.finish(ended(Channel::Tls)).unwrap();
     assert_eq!(
         (event.result, &*event.reason_code),
-        (first.result, "it expired on 2026-01-02")
+        (first.result, "certificate-expired: it expired on 2026-01-02")
     );
 }
 

@@ -97,7 +97,7 @@ pub fn leave_root(settings: &Settings, otherwise: Option<Identity>) -> Result<()
     let identity = user.or_else(|error| otherwise.ok_or(error))?;
     become_identity(identity).map_err(|error| {
         ContextError::Helper(format!(
-            "root asks no network, and cannot become user {}: {error}",
+            "cannot look up policies as root, and cannot become user {}: {error}",
             identity.uid
         ))
     })

@@ -13,6 +13,7 @@ use crate::network::https::RootSource;
 use crate::protocol::names::Domain;
 use crate::protocol::record::PolicyId;
 use crate::sender::lookup::SingleFlight;
+use crate::sender::notice::{Notice, Token};
 
 /// How long a fetch waits for its lease at most, and no longer than a quarter of the time that there is: whoever holds the
 /// lock and does not go on (a process that was stopped, a slow policy host) must not take the domain from the others.
@@ -23,7 +24,7 @@ pub(super) struct FetchLease {
     pub(super) cache: Arc<dyn Cache>,
     pub(super) lease: RefCell<Option<Lease>>,
     /// Why the fetch has no lease.
-    pub(super) without: RefCell<Option<String>>,
+    pub(super) without: RefCell<Option<Notice>>,
     pub(super) roots: RootSource,
     /// Whether it is DNS or a policy host for which the lookup waits now, and nothing of this host's own.
     pub(super) waits_for_others: Arc<AtomicBool>,
@@ -40,7 +41,10 @@ impl SingleFlight for FetchLease {
         let patience = LEASE_WAIT.min(deadline.saturating_duration_since(now) / 4);
         match self.cache.lease(domain, now + patience) {
             Ok(lease) => *self.lease.borrow_mut() = lease,
-            Err(why) => *self.without.borrow_mut() = Some(format!("{domain} was looked up without its lock: {why}")),
+            Err(why) => {
+                let sentence = format!("{domain} was looked up without its lock: {why}");
+                *self.without.borrow_mut() = Some(Notice::new(Token::LookupNotLocked, sentence));
+            }
         }
         self.cache.load(domain).ok().flatten()
     }

@@ -20,8 +20,8 @@ use crate::cache::{Cache, CacheError};
 use crate::network::dns::{Dns, Resolver};
 use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
-use crate::protocol::text::Line;
 use crate::sender::lookup::{Ask, Lookup, NotAsked, fair_time};
+use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Hurried, Share};
 use crate::sys::thread::{ThreadError, on_own_thread};
@@ -48,17 +48,18 @@ impl LazyRoots {
     }
 
     /// What is to be told of the roots that were read, once.
-    pub(super) fn warning(&self) -> Option<String> {
+    pub(super) fn warning(&self) -> Option<Notice> {
         let warning = self.read.get()?.warning()?;
-        (!self.told.swap(true, Ordering::Relaxed)).then_some(warning)
+        let first = !self.told.swap(true, Ordering::Relaxed);
+        first.then(|| Notice::new(Token::CaCertificateSkipped, warning))
     }
 
     /// Why no policy can be fetched, and what the administrator is to do.
     fn missing(&self, error: &RootsError) -> String {
         match (&self.ca_file, error) {
-            (Some(_), _) => format!("{error}; repair that file, or change the setting ca_file"),
+            (Some(_), _) => format!("{error}. Repair that file, or change the setting ca_file."),
             (None, RootsError::NoBundle { .. }) => error.to_string(),
-            (None, _) => format!("{error}; repair that file, or install the package ca-certificates anew"),
+            (None, _) => format!("{error}. Repair that file, or reinstall the package ca-certificates."),
         }
     }
 
@@ -134,7 +135,7 @@ impl Shared {
                 entry.note_use(now);
             }
             let answer = lookup.run(&mut entry, ask, now, deadline);
-            let answer = answer.map(|answer| answer.with_warning(lease.without.take().map(Line::from)));
+            let answer = answer.map(|answer| answer.with_warning(lease.without.take()));
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((answer, entry.clone()));
             let _ = wrote.send(write(&*lease.cache, &stored, &entry, settings.bounds()));
@@ -168,7 +169,7 @@ impl Shared {
                 }
                 // The thread hangs where it has to do with this host alone.
                 None => {
-                    let why = "the time was over while files of this host were read".to_owned();
+                    let why = "the time ran out while this host was reading its own files".to_owned();
                     let answer = Lookup::not_asked(&known.entry, why, now)?;
                     (known.entry.clone(), answer)
                 }

@@ -5,6 +5,7 @@ use std::sync::{RwLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use super::{Exceptions, Look};
+use crate::sender::notice::{Notice, Token};
 
 /// A file that may have changed is looked at no more often than this.
 const LOOK: Duration = Duration::from_secs(2);
@@ -52,7 +53,7 @@ impl Watched {
 
     /// Looks at the file, where it is time to, and reads one that has changed. Returns what the operator should know of
     /// it, once for each change: one that cannot be used changes nothing.
-    pub(crate) fn look(&self) -> Option<String> {
+    pub(crate) fn look(&self) -> Option<Notice> {
         let file = self.first.file.as_deref()?;
         let (millis, last) = (self.began.elapsed().as_millis(), self.looked.load(Ordering::Relaxed));
         let millis = u64::try_from(millis).unwrap_or(u64::MAX);
@@ -81,9 +82,12 @@ impl Watched {
                 }
                 None
             }
-            Err(reason) => Some(format!(
-                "{}: {reason}; until that is mended the exceptions count that were read before",
-                file.display()
+            Err(reason) => Some(Notice::new(
+                Token::ExceptionsNotRead,
+                format!(
+                    "{}: {reason}. The previous exceptions stay in force; fix the file to apply the change.",
+                    file.display()
+                ),
             )),
         };
         self.look.store(look.number(), Ordering::Release);
@@ -140,9 +144,9 @@ mod tests {
         assert!(has("b.example") && !has("a.example"));
         for broken in ["b.example 2099-12-31\n", "c.example tomorrow moves\n"] {
             write(broken);
-            let told = look().unwrap();
+            let told = look().unwrap().sentence;
             assert!(
-                told.contains("/exceptions: line 1: ") && told.ends_with("read before"),
+                told.contains("/exceptions: line 1: ") && told.ends_with("to apply the change."),
                 "{told}"
             );
             assert_eq!(look(), None, "told once");
@@ -150,7 +154,7 @@ mod tests {
         }
         // A file that somebody named has to be there, and one that nobody named may go.
         std::fs::remove_file(&file).unwrap();
-        assert!(look().unwrap().contains("No such file"));
+        assert!(look().unwrap().sentence.contains("No such file"));
         assert!(has("b.example"));
         write("b.example 2099-12-31 moves\n");
         assert_eq!(look(), None);

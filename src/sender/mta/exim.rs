@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::protocol::certificate;
 use crate::protocol::names::{Domain, is_ipv4};
 use crate::protocol::policy::Policy;
+use crate::sender::notice::{Notice, Token};
 
 /// The longest item, in octets. What PCRE makes of it is at most two and a half times as large, and more than 64 KiB are
 /// too many for it: Exim would end with a panic.
@@ -100,12 +101,13 @@ pub(crate) fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
     // back to the common name only where there is no DNS name at all.
     let who = |text: &str| Domain::parse(text).map_or_else(|_| "the host".to_owned(), |name| name.to_string());
     (!has_name).then(|| {
-        format!(
-            "the certificate of {} has no DNS name in its subjectAltName, which the MTA-STS policy of {} requires: its \
-             administrator must get one that names the host there",
+        let sentence = format!(
+            "the certificate of {} has no DNS name in its subjectAltName, which the MTA-STS policy of {} requires. The \
+             host's administrator must install a certificate that has the host's name there.",
             who(host),
             who(domain)
-        )
+        );
+        Notice::new(Token::CertificateHostMismatch, sentence).to_string()
     })
 }
 

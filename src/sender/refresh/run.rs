@@ -81,11 +81,14 @@ impl fmt::Display for RunError {
                 let (since, locks) = (calendar::date_time(*since), locks.display());
                 write!(
                     f,
-                    "another refresh has been running since {since}, longer than it can take, and no policy is renewed: find \
-                     the process that is stopped or hangs, and end it (fuser -v {locks})"
+                    "another refresh has been running since {since}, longer than it can take, so no policy is renewed. Find \
+                     the process that is stopped or hangs and end it: fuser -v {locks}"
                 )
             }
-            Self::Lock(e) => write!(f, "cannot lock the cache directory: {e}; run this as its owner"),
+            Self::Lock(e) => write!(
+                f,
+                "cannot lock the cache directory: {e}. Run this command as its owner."
+            ),
         }
     }
 }
@@ -197,7 +200,7 @@ impl<'a> Run<'a> {
                 domain,
                 if left < short {
                     Outcome::Failed(format!(
-                        "{domain}: not renewed: below {} too many policy hosts do not answer, and the time of this run is over",
+                        "{domain}: not renewed: too many policy hosts below {} did not answer, and this run has no time left",
                         parent(domain)
                     ))
                 } else {
@@ -283,7 +286,7 @@ impl<'a> Run<'a> {
             let stored = self.store.load(domain).ok().flatten().and_then(|stored| stored.held);
             if stored.is_none_or(|stored| Some(stored.fetched) < answer.held().map(|held| held.fetched)) {
                 let why = answer.warning().unwrap_or("it is not in the cache");
-                return Outcome::Failed(format!("{domain}: the new policy could not be kept: {why}"));
+                return Outcome::Failed(format!("{domain}: the new policy could not be written: {why}"));
             }
         }
         match (answer.source(), answer.alert()) {

@@ -47,7 +47,7 @@ impl Exceptions {
             if exception.is_live(now) {
                 page.line(Mark::Advice, &format!("{domain} until {day}: {reason}"));
             } else {
-                page.line(Mark::Plain, &format!("{domain} was until {day}, and is over: {reason}"));
+                page.line(Mark::Plain, &format!("{domain} ended on {day}: {reason}"));
             }
         }
         page.print()?;

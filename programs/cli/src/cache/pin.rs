@@ -52,7 +52,7 @@ impl Pin {
         let policy = &held.policy;
         let day = calendar::date(until);
         let Some(left) = until.checked_sub(now) else {
-            return Err(Trouble(format!("{day} is over")));
+            return Err(Trouble(format!("{day} has passed")));
         };
         if u64::from(policy.max_age()) < left {
             return Err(Trouble(format!(

@@ -61,7 +61,7 @@ impl Purge {
         } else {
             output::print(&format!("{removed} removed\n"))?;
             for domain in &missing {
-                output::tell(&format!("{domain}: there was nothing in the cache"));
+                output::tell(&format!("{domain}: the cache has no entry"));
             }
         }
         Ok(if missing.is_empty() { Found::Good } else { Found::Bad })

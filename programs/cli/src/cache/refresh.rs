@@ -78,7 +78,7 @@ impl Refresh {
         if crowded > 0 {
             // One line, for a stranger decides how many they are.
             output::tell(&format!(
-                "{crowded} entries removed: cache_max and cache_max_per_parent in mtasts.toml allow no more"
+                "{crowded} entries removed to keep within cache_max and cache_max_per_parent (mtasts.toml)"
             ));
         }
         let (policies, swept) = (run.count(), run.swept);
@@ -113,18 +113,18 @@ impl Counts {
             Outcome::Weakened(what) => {
                 self.weakened += 1;
                 Some(format!(
-                    "{what}; if that is a surprise ask the administrator of {domain}, and see: mtasts check {domain}"
+                    "{what}. If this is a surprise, ask the administrator of {domain}, and run: mtasts check {domain}"
                 ))
             }
             Outcome::Failed(what) => {
                 self.failed += 1;
-                Some(format!("{what}; see: mtasts check {domain}"))
+                Some(format!("{what}. Run: mtasts check {domain}"))
             }
             Outcome::Removed(why) => {
                 self.removed += 1;
                 let why = match why {
-                    Idle::NoPolicy => "no policy counts",
-                    Idle::Unused => "nobody has asked for it for half a year",
+                    Idle::NoPolicy => "no policy is in force",
+                    Idle::Unused => "not used for half a year",
                     Idle::NeverHad => return None,
                     Idle::Crowded => {
                         self.crowded += 1;
@@ -136,7 +136,7 @@ impl Counts {
             Outcome::Broken(what) => {
                 self.broken += 1;
                 Some(format!(
-                    "{what}; if no newer mtasts has written it: mtasts cache purge {domain}"
+                    "{what}. Unless a newer mtasts wrote the file, run: mtasts cache purge {domain}"
                 ))
             }
         }

@@ -41,14 +41,14 @@ impl Show {
             let mut page = Page::new();
             page.heading(self.domain.as_str());
             match &described {
-                None => page.line(Mark::Plain, "nothing is known: the next mail for it asks DNS"),
+                None => page.line(Mark::Plain, "no entry: the next mail to the domain asks DNS"),
                 Some(described) => sentences(&mut page, described),
             }
             if !store.is_writable() {
                 page.line(
                     Mark::Advice,
                     &format!(
-                        "this user may not write to {}: what it fetches it keeps in memory alone",
+                        "this user cannot write to {}: policies that it fetches are kept in memory only",
                         store.dir().display()
                     ),
                 );
@@ -63,7 +63,7 @@ fn sentences(page: &mut Page, described: &Described<'_>) {
     match &described.entry {
         Err(error) => {
             page.line(Mark::Bad, error);
-            page.more("nothing in it counts; the next fetch replaces it");
+            page.more("the entry is ignored; the next fetch replaces it");
         }
         Ok(entry) => {
             policy(page, described, entry);
@@ -79,7 +79,7 @@ fn sentences(page: &mut Page, described: &Described<'_>) {
 
 fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
     let Some(held) = &entry.held else {
-        page.line(Mark::Plain, "no policy is held");
+        page.line(Mark::Plain, "no policy is cached");
         return;
     };
     let mode = match held.policy.mode() {
@@ -91,12 +91,12 @@ fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
     let expires = held.expires();
     if entry.live(described.now).is_some() {
         let mark = if described.enforced() { Mark::Good } else { Mark::Plain };
-        page.line(mark, &format!("a policy is held, {mode} since {}", described.at(since)));
+        page.line(mark, &format!("cached policy, {mode} since {}", described.at(since)));
     } else {
         let when = described.at(expires);
         page.line(
             Mark::Bad,
-            &format!("the policy that is held ({mode}) expired on {when}: it counts no more"),
+            &format!("the cached policy ({mode}) expired on {when} and is no longer in force"),
         );
     }
     for pattern in held.policy.mx() {
@@ -107,7 +107,7 @@ fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
             page.line(
                 Mark::Advice,
                 &format!(
-                    "it is the operator's own, pinned on {} until {}; no fetch replaces it before",
+                    "pinned by the operator on {} until {}; no fetch replaces it before then",
                     described.at(held.fetched),
                     described.at(until)
                 ),
@@ -120,7 +120,10 @@ fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
             );
             page.line(
                 Mark::Plain,
-                &format!("fetched {fetched}, it lives {lives}, until {}", described.at(expires)),
+                &format!(
+                    "fetched {fetched}, in force for {lives}, until {}",
+                    described.at(expires)
+                ),
             );
         }
     }
@@ -128,7 +131,7 @@ fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
         page.line(
             Mark::Advice,
             &format!(
-                "it came from another server's cache, imported {}, and has not been fetched here yet",
+                "imported {} from another server's cache, not yet fetched here",
                 described.at(at)
             ),
         );
@@ -142,7 +145,7 @@ fn txt(page: &mut Page, described: &Described<'_>, entry: &Entry) {
         .map_or_else(String::new, |held| format!("TXT id {}, ", held.id));
     let line = match &entry.txt {
         Some(txt) => format!(
-            "{id}DNS asked {}, to be asked again for mail from {}",
+            "{id}DNS asked {}, to be asked again from {}",
             described.at(txt.at),
             described.at(txt.next)
         ),
@@ -154,7 +157,7 @@ fn txt(page: &mut Page, described: &Described<'_>, entry: &Entry) {
 
 fn renewal(page: &mut Page, described: &Described<'_>, entry: &Entry) {
     match described.next_refresh(entry) {
-        Some(next) if next <= described.now => page.line(Mark::Plain, "the next refresh renews it: it is due"),
+        Some(next) if next <= described.now => page.line(Mark::Plain, "due: the next refresh renews it"),
         Some(next) => page.line(Mark::Plain, &format!("next refresh {}", described.at(next))),
         None if entry.pinned(described.now).is_some() => {}
         None => page.line(Mark::Plain, "no refresh renews it"),
@@ -177,7 +180,10 @@ fn using(page: &mut Page, described: &Described<'_>, entry: &Entry) {
             let gone = described.at(since.saturating_add(refresh::UNUSED + refresh::GRACE));
             page.line(
                 Mark::Advice,
-                &format!("unused since {}; unused it is removed {gone}", described.at(since)),
+                &format!(
+                    "unused since {}; removed {gone} if it stays unused",
+                    described.at(since)
+                ),
             );
         }
         (None, Some(used)) => page.line(Mark::Plain, &format!("last used on {}", calendar::date(used))),
@@ -188,7 +194,7 @@ fn using(page: &mut Page, described: &Described<'_>, entry: &Entry) {
         page.line(
             Mark::Advice,
             &format!(
-                "not worth keeping since {}: if that stays so, a refresh removes it {gone}",
+                "no policy worth keeping since {}: a refresh removes the entry {gone} if that does not change",
                 described.at(since)
             ),
         );

@@ -103,7 +103,7 @@ impl Import {
             }
             match read_line(&line) {
                 Err(reason) => {
-                    output::tell(&format!("{name}: line {number} is left out: {reason}"));
+                    output::tell(&format!("{name}: line {number} is skipped: {reason}"));
                     counts.bad += 1;
                 }
                 Ok(entry) => counts.take(&store, entry).map_err(|error| Trouble(error.to_string()))?,
@@ -121,7 +121,7 @@ impl Import {
             }))?;
         } else {
             output::print(&format!(
-                "{imported} imported, {kept} kept as they are here, {left_out} left out (expired, or pinned there), {bad} \
+                "{imported} imported, {kept} kept as they are here, {left_out} skipped (expired, or pinned there), {bad} \
                  not readable\n"
             ))?;
         }
@@ -142,7 +142,7 @@ fn source(file: &Path) -> Result<(String, Box<dyn BufRead>), Trouble> {
 
 /// An entry of another server. What it says to be in our future is now: their clock may be ahead of ours.
 fn read_line(line: &[u8]) -> Result<Entry, String> {
-    let line: Line = serde_json::from_slice(line).map_err(|error| format!("not a line of an export: {error}"))?;
+    let line: Line = serde_json::from_slice(line).map_err(|error| format!("not a line from an export: {error}"))?;
     let domain = Domain::parse(&line.domain).map_err(|error| error.to_string())?;
     Entry::from_file(&domain, line.entry.as_bytes(), unix_now()).map_err(|error| format!("{domain}: {error}"))
 }

@@ -36,7 +36,7 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
     if survey.unasked > 0 {
         page.line(
             Mark::Advice,
-            &format!("{} more MX hosts were not asked", survey.unasked),
+            &format!("{} more MX hosts were not contacted", survey.unasked),
         );
     }
     page.heading("Result");
@@ -47,7 +47,7 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
     };
     page.line(mark, &judgement.conclusion);
     if !judgement.problems.is_empty() {
-        page.heading("To put right");
+        page.heading("To fix");
         for problem in &judgement.problems {
             page.line(Mark::Plain, problem);
         }
@@ -70,7 +70,7 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
         Some(verdict) if verdict.action.defers() => (Mark::Bad, "mail waits"),
         Some(verdict) if !verdict.action.delivers() => (Mark::Bad, "no mail is sent here"),
         Some(_) if judged.listed.is_none() => (Mark::Plain, "mail is delivered here: no policy asks for more"),
-        Some(verdict) if verdict.result.is_some() => (Mark::Bad, "mail is delivered here all the same, and reported"),
+        Some(verdict) if verdict.result.is_some() => (Mark::Bad, "mail is delivered here anyway, and the failure is reported"),
         Some(_) => (Mark::Good, "mail is delivered here, over verified TLS"),
     };
     page.line(mark, &format!("{text}: {what}"));
@@ -90,7 +90,7 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
 
 fn told(session: &Session, judged: &SessionJudgement) -> String {
     let what = match &session.end {
-        End::NoRoute => "not asked: this machine has no way there".to_owned(),
+        End::NoRoute => "not contacted: this machine has no route to it".to_owned(),
         End::NoService(why) => format!("not reached: {why}"),
         End::StarttlsNotOffered => "STARTTLS is not offered".to_owned(),
         End::StarttlsRefused(reply) => format!("STARTTLS is refused: {reply}"),
@@ -110,7 +110,7 @@ fn told(session: &Session, judged: &SessionJudgement) -> String {
     };
     let injected = match session.injected {
         0 => String::new(),
-        octets => format!("; {octets} octets in clear behind its answer to STARTTLS, thrown away"),
+        octets => format!("; {octets} octets in cleartext after its reply to STARTTLS, ignored"),
     };
     format!("{}: {what}{injected}", judged.address)
 }

@@ -152,11 +152,11 @@ fn what_is_wrong_is_said() {
         for (domain, result, lines) in [
             (
                 "expired.test",
-                "the mail waits in the queue",
+                "no mail can be delivered now",
                 &[
                     "  bad     mx.expired.test (preference 10), listed: no mail is sent here\n",
                     "STARTTLS, TLSv1.3, certificate-expired: the certificate expired on ",
-                    "its administrator must renew it\n",
+                    "administrator must renew the certificate.\n",
                 ][..],
             ),
             (
@@ -165,43 +165,43 @@ fn what_is_wrong_is_said() {
                 &[
                     "  bad     mx1.mixed.test (preference 10), not listed in the policy: no mail is sent here\n",
                     "  ok      mx2.mixed.test (preference 20), listed: mail is delivered here, over verified TLS\n",
-                    "if the domain has moved, its policy must be updated\n",
+                    "its administrator must update the policy.\n",
                 ],
             ),
             (
                 "testing-expired.test",
-                "is delivered whatever is wrong; in mode enforce it would wait in the queue\n",
+                "is delivered even if a host fails; in mode enforce it would be deferred\n",
                 &[
-                    "  advice  in mode testing nothing is protected; ",
-                    "  bad     mx.testing-expired.test (preference 10), listed: mail is delivered here all the same, and reported\n",
+                    "  advice  mode testing protects nothing; ",
+                    "  bad     mx.testing-expired.test (preference 10), listed: mail is delivered here anyway, and the failure is reported\n",
                 ],
             ),
             (
                 "nostarttls.test",
-                "the mail waits in the queue",
+                "no mail can be delivered now",
                 &[": STARTTLS is not offered\n"],
             ),
             (
                 "starttls454.test",
-                "the mail waits in the queue",
+                "no mail can be delivered now",
                 &[": STARTTLS is refused: 454 4.7.0 TLS not available\n"],
             ),
             (
                 "tls11.test",
-                "the mail waits",
+                "no mail can be delivered now",
                 &["the TLS handshake fails: received fatal alert: ProtocolVersion\n"],
             ),
             (
                 "injected.test",
                 "delivers mail to injected.test at mx.injected.test",
                 &[
-                    "; 32 octets in clear behind its answer to STARTTLS, thrown away\n",
-                    "sent 32 octets in clear behind its answer to STARTTLS: somebody on the way put them there",
+                    "; 32 octets in cleartext after its reply to STARTTLS, ignored\n",
+                    "sent 32 octets in cleartext after its reply to STARTTLS: an attacker on the path may have put them there",
                 ],
             ),
             (
                 "closed-after-tls.test",
-                "waits in the queue: no MX host can take it\n",
+                "is deferred: no MX host can take it\n",
                 &[
                     "(preference 10), listed: no mail can be sent here\n",
                     "good certificate; then the host closed the connection\n",
@@ -209,13 +209,13 @@ fn what_is_wrong_is_said() {
             ),
             (
                 "alldown.test",
-                "waits in the queue: no MX host can take it\n",
+                "is deferred: no MX host can take it\n",
                 &[": not reached: connection refused\n"],
             ),
             (
                 "busy.test",
-                "waits in the queue: no MX host",
-                &["not reached: the host says 421 mx.busy.test too busy\n"],
+                "is deferred: no MX host",
+                &["not reached: the host replied 421 mx.busy.test too busy\n"],
             ),
             (
                 "implicit.test",
@@ -242,8 +242,8 @@ fn what_is_wrong_is_said() {
             ),
             (
                 "mx-servfail.test",
-                "its MX hosts cannot be learnt",
-                &["the name servers could not answer (SERVFAIL)\n"],
+                "its MX hosts cannot be looked up",
+                &["the name servers failed to answer (SERVFAIL)\n"],
             ),
             (
                 "policy-badmode.test",
@@ -252,7 +252,7 @@ fn what_is_wrong_is_said() {
             ),
             (
                 "https-404.test",
-                "the status is 404, not 200",
+                "the HTTP status is 404, not 200",
                 &["  bad     sts-policy-fetch-error: mta-sts.https-404.test ["],
             ),
             (

@@ -95,25 +95,25 @@ fn patterns_are_read_as_in_a_policy() {
             "mx.example.com",
             "mx.example.com..",
             false,
-            "\"mx.example.com..\" is no pattern: the name has an empty label",
+            "\"mx.example.com..\" is not a pattern: the name has an empty label",
         ),
         (
             "mx.example.com",
             ".example.com",
             false,
-            "\".example.com\" is no pattern: the name has an empty label",
+            "\".example.com\" is not a pattern: the name has an empty label",
         ),
         (
             "192.0.2.1",
             "192.0.2.1",
             false,
-            "\"192.0.2.1\" is no MX host: an IP address has no MTA-STS policy",
+            "\"192.0.2.1\" is not an MX host name: an IP address has no MTA-STS policy",
         ),
         (
             "mx.example.com",
             "x\u{1b}[2J",
             false,
-            "\"x\\u{1b}[2J\" is no pattern: the character '\\u{1b}' cannot be part of",
+            "\"x\\u{1b}[2J\" is not a pattern: the character '\\u{1b}' cannot be part of",
         ),
     ] {
         let ran = mtasts(&["match", host, pattern, "--json"]);
@@ -143,7 +143,7 @@ fn a_record_for_people() {
     let ran = mtasts(&["lint", "record", "v=STSv1;\t x=\u{7}; id=a"]);
     assert_eq!(
         ran.out,
-        "  bad     the record breaks the grammar at character 13: the field has no value\n\
+        "  bad     the record has a syntax error at character 13: the field has no value\n\
          \x20           v=STSv1;\\t x=\\u{7}; id=a\n\
          \x20                        ^\n"
     );
@@ -173,8 +173,8 @@ fn a_policy_for_people() {
         "  ok      mode enforce, max_age 3600 (1 hour)\n\
          \x20           mx *.example.com\n\
          \x20           mx mx.example.net\n\
-         \x20 advice  line 4: blank line; some senders refuse the policy for it\n\
-         \x20 advice  line 5: an mx name ends with a dot, which is dropped\n\
+         \x20 advice  line 4: blank line; some senders reject the policy because of it\n\
+         \x20 advice  line 5: an mx name ends with a dot, which is ignored\n\
          \x20 advice  max_age 3600 is 1 hour: an attacker who keeps senders from the policy host for that long undoes \
          the policy; some weeks are better (RFC 8461 10.2)\n\
          \x20 advice  mx *.example.com allows every host directly below example.com: list the hosts by name unless \

@@ -83,7 +83,7 @@ fn settings_that_cannot_be_read() {
     assert_eq!(
         ran.err,
         format!(
-            "mtasts: {}: timeout: \"soon\" is no time: 30s, 5m, 1h or 1d\n",
+            "mtasts: {}: timeout: \"soon\" is not a duration such as 30s, 5m, 1h or 1d\n",
             settings.display()
         )
     );

@@ -32,7 +32,7 @@ pub(super) enum TalkError {
 impl TalkError {
     pub(super) fn words(&self) -> String {
         match self {
-            Self::Answer(reply) => format!("the host says {}", reply.text()),
+            Self::Answer(reply) => format!("the host replied {}", reply.text()),
             Self::Io(error) => words(error),
         }
     }
@@ -88,7 +88,7 @@ impl<S: Read + Write> Talk<S> {
             let line = self.line()?;
             length += line.len();
             let text = String::from_utf8_lossy(&line);
-            let not_smtp = || io::Error::other(format!("this is not SMTP: {:?}", one_line(&text, MAX_QUOTE)));
+            let not_smtp = || io::Error::other(format!("the reply is not SMTP: {:?}", one_line(&text, MAX_QUOTE)));
             let code = line.get(..3).filter(|digits| digits.iter().all(u8::is_ascii_digit));
             let code = code
                 .and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok())
@@ -104,7 +104,7 @@ impl<S: Read + Write> Talk<S> {
                 return Ok(Reply { code, lines });
             }
             if length > MAX_REPLY {
-                return Err(io::Error::other("the host sends a reply without end"));
+                return Err(io::Error::other("the host sent an endless reply"));
             }
         }
     }
@@ -118,7 +118,7 @@ impl<S: Read + Write> Talk<S> {
                 return Ok(line);
             }
             if self.buffer.len() > MAX_REPLY {
-                return Err(io::Error::other("the host sends a line without end"));
+                return Err(io::Error::other("the host sent an endless line"));
             }
             let mut chunk = [0; 4096];
             match self.stream.read(&mut chunk)? {
@@ -136,7 +136,7 @@ pub(super) fn words(error: &io::Error) -> String {
     }
     match error.kind() {
         // Some systems call an expired socket timeout the one, some the other.
-        ErrorKind::TimedOut | ErrorKind::WouldBlock => "no answer in time".to_owned(),
+        ErrorKind::TimedOut | ErrorKind::WouldBlock => "the host did not answer in time".to_owned(),
         ErrorKind::UnexpectedEof => "the host closed the connection".to_owned(),
         ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "the host reset the connection".to_owned(),
         ErrorKind::ConnectionRefused => "connection refused".to_owned(),
@@ -194,16 +194,19 @@ mod tests {
         for (sent, error) in [
             (&b""[..], "the host closed the connection"),
             (b"220 half", "the host closed the connection"),
-            (b"HTTP/1.1 400 \x1b[31m\r\n", "this is not SMTP: \"HTTP/1.1 400  [31m\""),
-            (b"2\xff0 x\r\n", "this is not SMTP: \"2\u{fffd}0 x\""),
-            (b"2200 x\r\n", "this is not SMTP: \"2200 x\""),
-            (b"\r\n", "this is not SMTP: \"\""),
+            (
+                b"HTTP/1.1 400 \x1b[31m\r\n",
+                "the reply is not SMTP: \"HTTP/1.1 400  [31m\"",
+            ),
+            (b"2\xff0 x\r\n", "the reply is not SMTP: \"2\u{fffd}0 x\""),
+            (b"2200 x\r\n", "the reply is not SMTP: \"2200 x\""),
+            (b"\r\n", "the reply is not SMTP: \"\""),
         ] {
             assert_eq!(reply(sent).0, Err(error.to_owned()), "{sent:?}");
         }
         let flood = [b"220 ".to_vec(), vec![b'x'; 2 * MAX_REPLY]].concat();
-        assert_eq!(reply(&flood).0, Err("the host sends a line without end".to_owned()));
+        assert_eq!(reply(&flood).0, Err("the host sent an endless line".to_owned()));
         let flood = b"250-x\r\n".repeat(MAX_REPLY);
-        assert_eq!(reply(&flood).0, Err("the host sends a reply without end".to_owned()));
+        assert_eq!(reply(&flood).0, Err("the host sent an endless reply".to_owned()));
     }
 }
