@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
-use mtasts::sender::context::unix_now;
-use mtasts::{Context, Domain, Mode, Settings};
+use mtasts::sender::resolver::unix_now;
+use mtasts::{Domain, Mode, Resolver, Settings};
 
 const PROCESSES: usize = 4;
 const TIME: Duration = Duration::from_secs(6);
@@ -35,14 +35,14 @@ fn main() {
     }
 }
 
-fn context(dir: &Path) -> Context {
+fn resolver(dir: &Path) -> Resolver {
     let mut settings = Settings {
         cache_dir: Some(dir.to_owned()),
         ..Settings::default()
     };
     // Should the cache fail us: nobody is there, and no other name server is asked.
     settings.set("nameservers", "127.0.0.1:1").unwrap();
-    Context::new(settings)
+    Resolver::new(settings)
 }
 
 fn domains(count: usize) -> Vec<Domain> {
@@ -122,9 +122,9 @@ fn shared(dir: &Path, count: usize) {
 }
 
 fn process(dir: &Path, count: usize, writes: usize, mut seed: usize) {
-    let (context, store, domains) = (context(dir), Store::new(dir.to_owned()), domains(count));
+    let (resolver, store, domains) = (resolver(dir), Store::new(dir.to_owned()), domains(count));
     let ask = |domain: &Domain| {
-        let answer = context.lookup(domain, Duration::from_secs(1)).expect("an answer");
+        let answer = resolver.lookup(domain, Duration::from_secs(1)).expect("an answer");
         assert_eq!(answer.mode(), Mode::Enforce);
     };
     domains.iter().for_each(ask);
@@ -173,13 +173,13 @@ fn resident() -> usize {
 
 fn memory(dir: &Path, count: usize) {
     let names = domains(count);
-    let contexts: Vec<Context> = (0..CONTEXTS).map(|_| context(dir)).collect();
+    let contexts: Vec<Resolver> = (0..CONTEXTS).map(|_| resolver(dir)).collect();
     // What the first lookup of a process brings with it is no matter of how many there are.
     let _ = contexts[0].lookup(&names[0], Duration::from_secs(1));
     let before = resident();
-    for context in &contexts {
+    for resolver in &contexts {
         for name in &names {
-            let answer = context.lookup(name, Duration::from_secs(1)).expect("an answer");
+            let answer = resolver.lookup(name, Duration::from_secs(1)).expect("an answer");
             assert_eq!(answer.mode(), Mode::Enforce);
         }
     }

@@ -12,7 +12,7 @@ use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{Held, TxtSeen};
 use mtasts::protocol::certificate::check_chain;
 use mtasts::protocol::record::Record;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use mtasts::{Domain, Policy};
 use mtasts_kit::pki;
 use rustls_pki_types::{CertificateDer, UnixTime};

@@ -10,12 +10,12 @@
 //! use std::time::Duration;
 //!
 //! use mtasts::report::{Channel, Peer};
-//! use mtasts::{Attempt, Context, Domain, MxName, NoHost, Seen, Settings, UnixTime, verdict_without_host};
+//! use mtasts::{Attempt, Resolver, Domain, MxName, NoHost, Seen, Settings, UnixTime, verdict_without_host};
 //!
 //! # fn connect(_: &str) -> Option<Vec<Vec<u8>>> { None }
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
 //!     // One context for the process. Making it opens nothing and starts nothing.
-//!     let context = Context::new(Settings::of_process()?);
+//!     let context = Resolver::new(Settings::of_process()?);
 //!
 //!     // The policy of the recipient's domain. An error means that the mail waits.
 //!     let domain: Domain = "example.com".parse()?;
@@ -59,7 +59,7 @@
 //! # The types
 //!
 //! * [`Settings`]: where the cache is, which name servers and root certificates are used, how long a lookup may take.
-//! * [`Context`] looks up and checks certificates. Clones share it, and any thread and any forked child may use it.
+//! * [`Resolver`] looks up and checks certificates. Clones share it, and any thread and any forked child may use it.
 //! * [`Answer`]: the [`Policy`] or its absence, where it came from ([`Source`]), and what went wrong ([`Failure`]).
 //! * [`Attempt`] judges one MX host by all that the mail server has [`Seen`] of it. Each [`Verdict`] has the [`Action`], the
 //!   [`ResultType`] and a sentence for the log; at the end there is at most one [`report::ReportEvent`].
@@ -133,7 +133,7 @@ pub use protocol::policy::{Mode, Policy};
 pub use protocol::words::ResultType;
 pub use sender::answer::{Answer, Failure, Source};
 pub use sender::attempt::Attempt;
-pub use sender::context::{Context, ContextError};
+pub use sender::resolver::{Resolver, Unavailable};
 pub use sender::settings::{Settings, SettingsError};
 pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
 

@@ -1,7 +1,7 @@
 //! `mtasts cache` and what stands behind it: the real binary on the test Internet, as root and as an ordinary user.
 
 use mtasts::cache::entry::Held;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use mtasts_kit::Internet;
 
 #[path = "cache/exceptions.rs"]

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::RecordType;
-use mtasts::network::dns::{Answered, Dns, DnsError, Mx, Resolver};
-use mtasts::{Context, ContextError, Domain, Settings};
+use mtasts::network::dns::{Answered, Dns, DnsError, Mx, StubResolver};
+use mtasts::{Domain, Resolver, Settings, Unavailable};
 use mtasts_kit::dns_server::{Asked, DnsServer, Reply, address, cname, mx, txt};
 use mtasts_kit::{Child, give_up_root};
 
@@ -15,9 +15,9 @@ fn soon() -> Instant {
     Instant::now() + Duration::from_secs(20)
 }
 
-fn server(zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (DnsServer, Resolver) {
+fn server(zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> (DnsServer, StubResolver) {
     let server = DnsServer::start(zone);
-    let resolver = Resolver::with_servers(&[server.address]);
+    let resolver = StubResolver::with_servers(&[server.address]);
     (server, resolver)
 }
 
@@ -262,7 +262,7 @@ fn a_dead_server_gives_the_word_to_the_next() {
         (silent.address, Duration::from_millis(2500)),
     ] {
         let start = Instant::now();
-        let resolver = Resolver::with_servers(&[first, good.address]);
+        let resolver = StubResolver::with_servers(&[first, good.address]);
         assert_eq!(
             resolver.txt("_mta-sts.example.com", soon()),
             records(&[RECORD], 60),
@@ -273,7 +273,7 @@ fn a_dead_server_gives_the_word_to_the_next() {
     // An answer is an answer: the next server is not asked for a better one.
     let absent = DnsServer::start(|_| Reply::nxdomain());
     let before = good.asked().len();
-    let resolver = Resolver::with_servers(&[absent.address, good.address]);
+    let resolver = StubResolver::with_servers(&[absent.address, good.address]);
     assert_eq!(resolver.txt("_mta-sts.example.com", soon()), Err(DnsError::NxDomain));
     assert_eq!(good.asked().len(), before);
 }
@@ -296,13 +296,13 @@ fn the_failure_that_tells_most_is_told() {
         ),
     ] {
         let deadline = Instant::now() + Duration::from_millis(1500);
-        let result = Resolver::with_servers(&servers)
+        let result = StubResolver::with_servers(&servers)
             .txt("_mta-sts.example.com", deadline)
             .expect_err(error);
         assert!(result.to_string().contains(error), "{servers:?}: {result}");
         assert!(!result.is_absence());
     }
-    let error = Resolver::with_servers(&[])
+    let error = StubResolver::with_servers(&[])
         .txt("_mta-sts.example.com", soon())
         .expect_err("no server");
     assert_eq!(error.to_string(), "no name server is configured");
@@ -315,7 +315,7 @@ fn a_late_answer_of_the_first_server_still_counts() {
         Reply::answers(vec![txt(&asked.name, 60, &[RECORD])])
     });
     let silent = DnsServer::start(|_| Reply::silence());
-    let resolver = Resolver::with_servers(&[late.address, silent.address]);
+    let resolver = StubResolver::with_servers(&[late.address, silent.address]);
     assert_eq!(resolver.txt("_mta-sts.example.com", soon()), records(&[RECORD], 60));
     assert!(!silent.asked().is_empty());
 }
@@ -335,7 +335,7 @@ fn the_deadline_holds() {
         &[silent.address, silent.address],
         &[silent_tcp.address],
     ] {
-        let resolver = Resolver::with_servers(servers);
+        let resolver = StubResolver::with_servers(servers);
         let start = Instant::now();
         let deadline = start + Duration::from_millis(700);
         assert_eq!(resolver.txt("_mta-sts.example.com", deadline), Err(DnsError::Timeout));
@@ -345,7 +345,7 @@ fn the_deadline_holds() {
         assert!(silent_tcp.address == servers[0] || silent.asked().len() >= 2);
     }
     let start = Instant::now();
-    let resolver = Resolver::with_servers(&[silent.address]);
+    let resolver = StubResolver::with_servers(&[silent.address]);
     assert_eq!(resolver.txt("_mta-sts.example.com", start), Err(DnsError::Timeout));
     assert_eq!(resolver.addresses("mta-sts.example.com", start), Err(DnsError::Timeout));
     assert!(start.elapsed() < Duration::from_millis(200), "{:?}", start.elapsed());
@@ -469,7 +469,7 @@ fn the_servers_of_the_system_are_asked() {
             .expect(program);
         assert!(status.success(), "{program} {arguments:?}");
     }
-    let resolver = Resolver::system();
+    let resolver = StubResolver::system();
     let asked = || resolver.txt("_mta-sts.example.com", soon()).map(|txt| txt.data);
     for ip in ["127.0.0.1", "127.0.0.2", "127.0.0.3"] {
         DnsServer::start_at(ip, move |asked| {
@@ -507,8 +507,8 @@ fn a_lookup_starts_a_thread_and_a_question_does_not() {
         assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_NPROC, &raw const none) }, 0);
         give_up_root();
         let domain = Domain::parse("lookup.example").expect("a name");
-        let result = Context::new(settings).lookup(&domain, Duration::from_secs(20));
-        let told = matches!(&result, Err(ContextError::Thread(words)) if words.starts_with("cannot start a thread"));
+        let result = Resolver::new(settings).lookup(&domain, Duration::from_secs(20));
+        let told = matches!(&result, Err(Unavailable::Thread(words)) if words.starts_with("cannot start a thread"));
         assert!(told, "{result:?}");
         resolver
             .txt("_mta-sts.example.com", soon())

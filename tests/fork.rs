@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::{Context, Domain, Settings, Source};
+use mtasts::{Domain, Resolver, Settings, Source};
 use mtasts_kit::{Child, give_up_root};
 
 /// Runs `host` in a process of an ordinary user; it must come to its end in time.
@@ -43,19 +43,19 @@ fn name_server() -> (SocketAddr, Receiver<(u16, u16)>) {
     (address, told)
 }
 
-fn context(name_server: SocketAddr, cache: &Path) -> Context {
+fn resolver(name_server: SocketAddr, cache: &Path) -> Resolver {
     let mut settings = Settings::default();
     settings.set("cache_dir", cache.to_str().unwrap()).unwrap();
     settings.set("nameservers", &name_server.to_string()).unwrap();
-    Context::new(settings)
+    Resolver::new(settings)
 }
 
 fn cache(name: &str) -> PathBuf {
     std::env::temp_dir().join(format!("mtasts-fork-{}-{name}", std::process::id()))
 }
 
-fn asks(context: &Context, domain: &str) {
-    let answer = context
+fn asks(resolver: &Resolver, domain: &str) {
+    let answer = resolver
         .lookup(&Domain::parse(domain).unwrap(), Duration::from_secs(10))
         .unwrap();
     assert_eq!(answer.source(), Source::NoPolicy, "{answer}");
@@ -66,11 +66,11 @@ fn siblings_never_share_dns_ids_or_ports() {
     let (server, told) = name_server();
     let dir = cache("ids");
     as_a_host(|| {
-        let context = context(server, &dir);
+        let resolver = resolver(server, &dir);
         // A warm parent: it has asked before.
-        asks(&context, "warm.example");
+        asks(&resolver, "warm.example");
         let children: Vec<Child> = (0..16)
-            .map(|n| Child::start(|| asks(&context, &format!("child{n}.example"))))
+            .map(|n| Child::start(|| asks(&resolver, &format!("child{n}.example"))))
             .collect();
         children
             .into_iter()
@@ -87,40 +87,40 @@ fn two_thousand_forks_of_a_busy_parent_and_none_hangs() {
     let (server, _told) = name_server();
     let dir = cache("busy");
     as_a_host(|| {
-        let context = context(server, &dir);
+        let resolver = resolver(server, &dir);
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             for n in 0..4 {
-                let (context, stop) = (&context, &stop);
+                let (resolver, stop) = (&resolver, &stop);
                 scope.spawn(move || {
                     let mut count = 0;
                     while !stop.load(Ordering::Relaxed) {
                         count += 1;
-                        asks(context, &format!("thread{n}-{count}.example"));
-                        let _ = context.lookup_cached(&Domain::parse("other.example").unwrap());
+                        asks(resolver, &format!("thread{n}-{count}.example"));
+                        let _ = resolver.lookup_cached(&Domain::parse("other.example").unwrap());
                     }
                 });
             }
             for n in 0..2000 {
-                let context = context.clone();
+                let resolver = resolver.clone();
                 let child = Child::start(move || {
-                    let known = context
+                    let known = resolver
                         .lookup_cached(&Domain::parse("cached.example").unwrap())
                         .unwrap();
                     assert_eq!(known.source(), Source::CouldNotLearn);
-                    asks(&context, &format!("fork{n}.example"));
+                    asks(&resolver, &format!("fork{n}.example"));
                     if n % 20 == 0 {
                         // A child's child, and freeing in the child.
-                        let grandchild = Child::start(|| asks(&context, &format!("grandchild{n}.example")));
+                        let grandchild = Child::start(|| asks(&resolver, &format!("grandchild{n}.example")));
                         grandchild.ends_well(Duration::from_secs(20));
-                        drop(context);
+                        drop(resolver);
                     }
                 });
                 child.ends_well(Duration::from_secs(30));
             }
             stop.store(true, Ordering::Relaxed);
         });
-        asks(&context, "still-alive.example");
+        asks(&resolver, "still-alive.example");
     });
 }
 
@@ -130,14 +130,14 @@ fn a_child_that_does_nothing_disturbs_nobody() {
     let (server, _told) = name_server();
     let dir = cache("idle");
     as_a_host(|| {
-        let context = context(server, &dir);
+        let resolver = resolver(server, &dir);
         let stop = AtomicBool::new(false);
         thread::scope(|scope| {
             scope.spawn(|| {
                 let mut count = 0;
                 while !stop.load(Ordering::Relaxed) {
                     count += 1;
-                    asks(&context, &format!("parent{count}.example"));
+                    asks(&resolver, &format!("parent{count}.example"));
                 }
             });
             let idle: Vec<Child> = (0..20)
@@ -151,7 +151,7 @@ fn a_child_that_does_nothing_disturbs_nobody() {
                 })
                 .collect();
             let start = Instant::now();
-            (0..100).for_each(|n| asks(&context, &format!("after{n}.example")));
+            (0..100).for_each(|n| asks(&resolver, &format!("after{n}.example")));
             if start.elapsed() > Duration::from_secs(20) {
                 abort();
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::network::addresses::Rule;
-use mtasts::network::dns::Resolver;
+use mtasts::network::dns::StubResolver;
 use mtasts::network::https::{FetchError, Https, PolicyHost};
 use mtasts::network::roots::Roots;
 use mtasts::protocol::policy::MAX_POLICY;
@@ -60,7 +60,7 @@ impl World {
 
     fn policy_host_by(&self, addresses: Rule) -> PolicyHost {
         let roots: Arc<Roots> = Arc::new(roots(&[&self.authority]));
-        let dns = Resolver::with_servers(&[self.dns.address]);
+        let dns = StubResolver::with_servers(&[self.dns.address]);
         PolicyHost::new(Arc::new(dns), Arc::new(move || Ok(Arc::clone(&roots))), addresses)
     }
 
@@ -633,7 +633,7 @@ fn the_certificate_has_to_be_good() {
         };
         let server = PolicyServer::says("8.8.8.1", &certificate, policy_answer());
         let roots = Arc::new(roots(&[authority]));
-        let dns = Arc::new(Resolver::with_servers(&[world.dns.address]));
+        let dns = Arc::new(StubResolver::with_servers(&[world.dns.address]));
         let policy_host = PolicyHost::new(dns, Arc::new(move || Ok(Arc::clone(&roots))), Rule::default());
         let result = policy_host.get(&domain(), Instant::now() + Duration::from_secs(20));
         match words {
@@ -708,7 +708,7 @@ fn failures_of_dns_and_of_the_connection_are_told() {
 fn without_roots_nothing_is_asked() {
     let world = World::new(&["8.8.8.1"]);
     let server = PolicyServer::says("8.8.8.1", &world.certificate(), policy_answer());
-    let dns = Arc::new(Resolver::with_servers(&[world.dns.address]));
+    let dns = Arc::new(StubResolver::with_servers(&[world.dns.address]));
     let policy_host = PolicyHost::new(
         dns,
         Arc::new(|| Err("cannot read the CA bundle".into())),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::Domain;
-use mtasts::network::dns::{Dns, DnsError, Resolver};
+use mtasts::network::dns::{Dns, DnsError, StubResolver};
 use mtasts::network::https::{Https, PolicyHost};
 use mtasts_kit::dns_server::{DnsServer, Reply, address, txt};
 use mtasts_kit::pki;
@@ -65,7 +65,7 @@ fn no_thread_and_no_descriptor_is_left() {
             .expect("a runtime"),
     );
     let before = (threads(), descriptors());
-    let resolver = Resolver::with_servers(&[dns.address, dns.address]);
+    let resolver = StubResolver::with_servers(&[dns.address, dns.address]);
     let policy_host = PolicyHost::new(
         Arc::new(resolver.clone()),
         Arc::new(move || Ok(Arc::clone(&roots))),

@@ -8,18 +8,18 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use mtasts::{Context, Domain, Mode, ResultType, Source};
+use mtasts::{Domain, Mode, Resolver, ResultType, Source};
 use mtasts_kit::{USER, ask, on_the_internet, settings};
 use mtasts_lab::{self as lab, Change, Https, Policy, policy_text};
 
 /// A context as a new process has it: nothing in memory.
-fn context(cache: &Path) -> Context {
-    Context::new(settings(cache, &[]))
+fn resolver(cache: &Path) -> Resolver {
+    Resolver::new(settings(cache, &[]))
 }
 
 /// A change takes effect at once where the TXT record is asked for each time.
-fn impatient(cache: &Path) -> Context {
-    Context::new(settings(cache, &[("txt_life_min", "0s"), ("txt_life_max", "0s")]))
+fn impatient(cache: &Path) -> Resolver {
+    Resolver::new(settings(cache, &[("txt_life_min", "0s"), ("txt_life_max", "0s")]))
 }
 
 #[test]
@@ -29,12 +29,12 @@ fn every_domain_of_the_test_internet() {
         let table = lab::table();
         let next = AtomicUsize::new(0);
         let wrong = Mutex::new(Vec::new());
-        let context = context(cache);
+        let resolver = resolver(cache);
         thread::scope(|scope| {
             for _ in 0..24 {
                 scope.spawn(|| {
                     while let Some(entry) = table.get(next.fetch_add(1, Ordering::Relaxed)) {
-                        let answer = ask(&context, &entry.name);
+                        let answer = ask(&resolver, &entry.name);
                         let source = answer.source();
                         let result = answer.failure().and_then(|f| f.result).map(ResultType::name);
                         let right = match entry.policy {
@@ -73,10 +73,10 @@ fn one_of_many_processes() {
     let Some(cache) = std::env::var_os("MTASTS_TEST_CACHE") else {
         return;
     };
-    let context = context(Path::new(&cache));
+    let resolver = resolver(Path::new(&cache));
     thread::scope(|scope| {
         for _ in 0..20 {
-            scope.spawn(|| assert_eq!(ask(&context, "good.test").mode(), Mode::Enforce));
+            scope.spawn(|| assert_eq!(ask(&resolver, "good.test").mode(), Mode::Enforce));
         }
     });
 }
@@ -105,14 +105,14 @@ fn eight_processes_of_twenty_threads_fetch_once() {
 fn helpers_of_a_busy_process_never_hang() {
     on_the_internet("busy", |internet| {
         let cache = &internet.cache;
-        let context = context(cache);
+        let resolver = resolver(cache);
         thread::scope(|scope| {
             for _ in 0..16 {
                 scope.spawn(|| {
                     for _ in 0..40 {
                         // Also the handshake and the fetch.
                         let _ = std::fs::remove_file(cache.join("good.test"));
-                        let answer = context.recheck(&Domain::parse("good.test").unwrap(), Duration::from_secs(20));
+                        let answer = resolver.recheck(&Domain::parse("good.test").unwrap(), Duration::from_secs(20));
                         assert_eq!(answer.unwrap().mode(), Mode::Enforce);
                     }
                 });
@@ -125,12 +125,12 @@ fn helpers_of_a_busy_process_never_hang() {
 fn a_policy_survives_a_restart_and_every_failure() {
     on_the_internet("survives", |internet| {
         let (lab, cache) = (&internet.lab, &internet.cache);
-        let first = ask(&context(cache), "good.test");
+        let first = ask(&resolver(cache), "good.test");
         assert_eq!((first.source(), first.mode()), (Source::Fresh, Mode::Enforce));
         let asked = lab.counters();
 
         // A new process, inside the life of the TXT record: no network at all.
-        let hit = ask(&context(cache), "good.test");
+        let hit = ask(&resolver(cache), "good.test");
         assert_eq!(hit.source(), Source::Cached);
         assert_eq!(hit.held(), first.held());
         assert_eq!(lab.counters(), asked, "a hit touches no network");
@@ -227,7 +227,7 @@ fn an_impatient_caller_keeps_nobody_from_a_policy() {
         let (lab, cache) = (&internet.lab, &internet.cache);
         let good = Domain::parse("good.test").unwrap();
         lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
-        let hurried = context(cache).lookup(&good, Duration::from_secs(1)).unwrap();
+        let hurried = resolver(cache).lookup(&good, Duration::from_secs(1)).unwrap();
         assert_eq!(hurried.source(), Source::CouldNotLearn, "{hurried}");
         assert_eq!(
             hurried.failure().unwrap().result,
@@ -235,7 +235,7 @@ fn an_impatient_caller_keeps_nobody_from_a_policy() {
             "not known to be at fault: {hurried}"
         );
         lab.set("good.test", Change::https(Https::Ok)).unwrap();
-        assert_eq!(ask(&context(cache), "good.test").source(), Source::Fresh);
+        assert_eq!(ask(&resolver(cache), "good.test").source(), Source::Fresh);
     });
 }
 
@@ -251,7 +251,7 @@ fn first_contact_with_a_broken_dns_waits_where_it_is_asked_to() {
         );
         let waiting = |wait: &str| {
             let settings = settings(cache, &[("first_contact_defer", wait)]);
-            ask(&Context::new(settings), "good.test").defer_until()
+            ask(&Resolver::new(settings), "good.test").defer_until()
         };
         let until = waiting("1h").expect("waits");
         assert_eq!(
@@ -270,21 +270,21 @@ fn first_contact_with_a_broken_dns_waits_where_it_is_asked_to() {
 fn before_a_bounce_a_newer_policy_is_asked_for() {
     on_the_internet("recheck", |internet| {
         let (lab, cache) = (&internet.lab, &internet.cache);
-        let context = context(cache);
-        let old = ask(&context, "good.test");
+        let resolver = resolver(cache);
+        let old = ask(&resolver, "good.test");
         lab.set(
             "good.test",
             Change::publish("moved", policy_text("enforce", &["mx2.good.test"], 86_400)),
         )
         .unwrap();
         assert_eq!(
-            ask(&context, "good.test").held(),
+            ask(&resolver, "good.test").held(),
             old.held(),
             "inside the life of the TXT record"
         );
-        let new = context.recheck(old.domain(), Duration::from_secs(12)).unwrap();
+        let new = resolver.recheck(old.domain(), Duration::from_secs(12)).unwrap();
         assert_eq!(new.held().unwrap().id, "moved");
-        assert_eq!(ask(&context, "good.test").held(), new.held());
+        assert_eq!(ask(&resolver, "good.test").held(), new.held());
     });
 }
 
@@ -292,7 +292,7 @@ fn before_a_bounce_a_newer_policy_is_asked_for() {
 fn root_writes_nothing_and_asks_nothing() {
     on_the_internet("root", |internet| {
         let cache = &internet.cache;
-        ask(&context(cache), "good.test");
+        ask(&resolver(cache), "good.test");
         let files: BTreeSet<PathBuf> = std::fs::read_dir(cache).unwrap().map(|f| f.unwrap().path()).collect();
         assert_eq!(files, BTreeSet::from([cache.join(".lock"), cache.join("good.test")]));
         for file in files {
@@ -304,13 +304,13 @@ fn root_writes_nothing_and_asks_nothing() {
 
         // Without another user there is no network for root, and it says what to do.
         chown(cache, Some(0), Some(0)).unwrap();
-        let refused = context(cache).lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(12));
+        let refused = resolver(cache).lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(12));
         let refused = refused.unwrap_err().to_string();
         assert!(
             refused.contains("belongs to root") && refused.contains("install -d -m 2770"),
             "{refused}"
         );
-        let missing = Context::new(settings(Path::new("/nonexistent/cache"), &[]));
+        let missing = Resolver::new(settings(Path::new("/nonexistent/cache"), &[]));
         assert!(
             missing
                 .lookup(&Domain::parse("testing.test").unwrap(), Duration::from_secs(12))
@@ -326,13 +326,13 @@ fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
         // Rubbish in the file's place is replaced by the next fetch.
         for rubbish in ["", "mtasts 1 0000\n\n", "mtasts 9 newer\n"] {
             std::fs::write(cache.join("good.test"), rubbish).unwrap();
-            let answer = ask(&context(cache), "good.test");
+            let answer = ask(&resolver(cache), "good.test");
             assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
             assert!(
                 answer.warning().is_some_and(|w| w.contains("good.test is ignored")),
                 "{answer}"
             );
-            assert_eq!(ask(&context(cache), "good.test").source(), Source::Cached);
+            assert_eq!(ask(&resolver(cache), "good.test").source(), Source::Cached);
         }
         // A link is not followed, neither to read nor to write.
         let target = cache.parent().unwrap().join("target");
@@ -340,18 +340,18 @@ fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
         let before = std::fs::read(&target).unwrap();
         std::fs::remove_file(cache.join("good.test")).unwrap();
         std::os::unix::fs::symlink(&target, cache.join("good.test")).unwrap();
-        assert_eq!(ask(&context(cache), "good.test").source(), Source::Fresh);
+        assert_eq!(ask(&resolver(cache), "good.test").source(), Source::Fresh);
         assert!(cache.join("good.test").symlink_metadata().unwrap().is_file());
         assert_eq!(std::fs::read(&target).unwrap(), before);
         // A directory that everyone may write to is not believed.
         std::fs::set_permissions(cache, PermissionsExt::from_mode(0o777)).unwrap();
-        let answer = ask(&context(cache), "good.test");
+        let answer = ask(&resolver(cache), "good.test");
         assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
         assert!(answer.warning().is_some_and(|w| w.contains("chmod o-w")), "{answer}");
         std::fs::set_permissions(cache, PermissionsExt::from_mode(0o2770)).unwrap();
         // A directory that the helper may not write to: the answer holds, and the log says why it is not kept.
         std::fs::set_permissions(cache, PermissionsExt::from_mode(0o550)).unwrap();
-        let answer = ask(&context(cache), "testing.test");
+        let answer = ask(&resolver(cache), "testing.test");
         assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Testing));
         assert!(
             answer.warning().is_some_and(|w| w.contains("Permission denied")),
@@ -364,15 +364,15 @@ fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
 fn the_cache_alone_answers_without_the_network() {
     on_the_internet("alone", |internet| {
         let (lab, cache) = (&internet.lab, &internet.cache);
-        let context = context(cache);
+        let resolver = resolver(cache);
         let domain = Domain::parse("good.test").unwrap();
-        let unknown = context.lookup_cached(&domain).unwrap();
+        let unknown = resolver.lookup_cached(&domain).unwrap();
         assert_eq!((unknown.source(), unknown.mode()), (Source::CouldNotLearn, Mode::None));
         assert_eq!(lab.counters().dns.len(), 0);
-        ask(&context, "good.test");
-        assert_eq!(context.lookup_cached(&domain).unwrap().mode(), Mode::Enforce);
+        ask(&resolver, "good.test");
+        assert_eq!(resolver.lookup_cached(&domain).unwrap().mode(), Mode::Enforce);
         assert_eq!(
-            Context::new(settings(cache, &[]))
+            Resolver::new(settings(cache, &[]))
                 .lookup_cached(&domain)
                 .unwrap()
                 .mode(),

@@ -318,12 +318,12 @@ fn ask_python(bench: &Bench, port: u16) -> i64 {
 
 const PYTHON: &str = "
 import socket, ssl, sys
-context = ssl.create_default_context(cafile=sys.argv[3])
-context.hostname_checks_common_name = False
-context.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the default since Python 3.13
+resolver = ssl.create_default_context(cafile=sys.argv[3])
+resolver.hostname_checks_common_name = False
+resolver.verify_flags &= ~ssl.VERIFY_X509_STRICT  # the default since Python 3.13
 try:
     with socket.create_connection(('127.0.0.1', int(sys.argv[1])), 10) as connection:
-        context.wrap_socket(connection, server_hostname=sys.argv[2])
+        resolver.wrap_socket(connection, server_hostname=sys.argv[2])
     print(0)
 except ssl.SSLCertVerificationError as error:
     print(error.verify_code)

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mtasts::queue::{Outcome, Queue};
-use mtasts::{Context, Domain, Mode, Settings};
+use mtasts::{Domain, Mode, Resolver, Settings};
 
 /// The user who asks: nobody.
 const USER: u32 = 65_534;
@@ -139,7 +139,7 @@ fn library(dir: &Path, cache: PathBuf, domains: &[Domain]) {
     };
     settings.set("nameservers", "127.0.0.1").unwrap();
     settings.set("allow_addresses", "127.0.0.0/8").unwrap();
-    let queue = Queue::new(&Context::new(settings)).unwrap();
+    let queue = Queue::new(&Resolver::new(settings)).unwrap();
     for domain in domains {
         queue.submit(domain, LONG, ()).unwrap();
     }

@@ -15,7 +15,7 @@ use super::{MTASTS_NUL_TERMINATED, OK, copy_text, handle, name, text};
 use crate::protocol::certificate::{CertificateFailure, check_name};
 use crate::protocol::verification_codes;
 use crate::protocol::words::Status;
-use crate::sender::context::unix_now;
+use crate::sender::resolver::unix_now;
 
 /// The most certificates of a chain that are read.
 const MAX_CHAIN: usize = 10_000;

@@ -13,19 +13,19 @@ use super::{OK, c_text, free, handle, name, place, text};
 use crate::protocol::names::{Domain, MAX_NAME};
 use crate::protocol::words::Status;
 use crate::sender::answer::Answer;
-use crate::sender::context::{Context, ContextError, unix_now};
+use crate::sender::resolver::{Resolver, Unavailable, unix_now};
 use crate::sender::settings::Settings;
 
 /// A context: the settings, the cache, and the access to the network. For any number of threads at the same time, and
 /// for every child of the process that created it.
 pub struct mtasts_context {
-    pub(super) context: Context,
+    pub(super) context: Resolver,
     /// The setting `ca_file`, as C reads it.
     ca_file: Option<CString>,
 }
 
-impl From<ContextError> for Fault {
-    fn from(error: ContextError) -> Self {
+impl From<Unavailable> for Fault {
+    fn from(error: Unavailable) -> Self {
         Self::new(Status::Unavailable, error.to_string())
     }
 }
@@ -51,10 +51,10 @@ pub unsafe extern "C" fn mtasts_context_new(
         let context = match settings.and_then(|s| s.log) {
             Some(log) => {
                 let log = SharedLog(log);
-                Context::with_log(values, move |line| log.tell(line))
+                Resolver::with_log(values, move |line| log.tell(line))
             }
             // The `log` facade has no listener in a program of C.
-            None => Context::new(values),
+            None => Resolver::new(values),
         };
         *out = Box::into_raw(Box::new(mtasts_context { context, ca_file }));
         Ok(OK)
@@ -179,7 +179,7 @@ pub unsafe extern "C" fn mtasts_recheck(
     out: *mut *mut mtasts_answer,
     error: *mut mtasts_error,
 ) -> i32 {
-    let recheck = |context: &Context, domain: &Domain| context.recheck(domain, patience(timeout_ms));
+    let recheck = |context: &Resolver, domain: &Domain| context.recheck(domain, patience(timeout_ms));
     // SAFETY: the caller's promises.
     unsafe { ask(context, domain, length, out, error, recheck) }
 }
@@ -192,7 +192,7 @@ unsafe fn ask(
     length: usize,
     out: *mut *mut mtasts_answer,
     error: *mut mtasts_error,
-    question: impl FnOnce(&Context, &Domain) -> Result<Arc<Answer>, ContextError>,
+    question: impl FnOnce(&Resolver, &Domain) -> Result<Arc<Answer>, Unavailable>,
 ) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.

@@ -22,9 +22,9 @@ use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::sender::answer::Answer;
 use crate::sender::attempt::Attempt;
-use crate::sender::context::Context;
 use crate::sender::mta::exim::{is_large, may_be_yielded, of_hosts, of_patterns, plain, quoted, refusal};
 use crate::sender::notice::{Notice, Token};
+use crate::sender::resolver::Resolver;
 use crate::sender::settings::Settings;
 use crate::sender::verdict::{NoHost, Seen, verdict_without_host};
 use crate::sys::quiet::quietly;
@@ -273,10 +273,10 @@ fn ask(domain: &str) -> Result<Option<Arc<Answer>>, Notice> {
 }
 
 /// The one context of this process. A bad settings file is looked at again with the next call.
-fn context() -> Result<&'static Context, Notice> {
-    static CONTEXT: OnceBox<Context> = OnceBox::new();
+fn context() -> Result<&'static Resolver, Notice> {
+    static CONTEXT: OnceBox<Resolver> = OnceBox::new();
     CONTEXT
-        .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Context::new(settings))))
+        .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Resolver::new(settings))))
         .map_err(|e| Notice::new(Token::Settings, e.to_string()))
 }
 

@@ -142,11 +142,11 @@ impl std::error::Error for DnsError {}
 /// and leaves nothing behind: no descriptor, no cache. `/etc/hosts` and search domains are not consulted: mail is routed by DNS, and names here are
 /// absolute. Answers are not validated with DNSSEC; what the name servers say of that is passed on.
 #[derive(Clone, Debug, Default)]
-pub struct Resolver {
+pub struct StubResolver {
     servers: Option<Arc<[SocketAddr]>>,
 }
 
-impl Resolver {
+impl StubResolver {
     /// The name servers of `/etc/resolv.conf`, read anew for each question; without any, the one on this host (as
     /// resolv.conf(5) says).
     #[must_use]
@@ -187,7 +187,7 @@ impl Resolver {
     }
 }
 
-impl Dns for Resolver {
+impl Dns for StubResolver {
     fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
         let name = absolute(name)?;
         self.ask(deadline, async |servers: Servers| {

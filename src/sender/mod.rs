@@ -3,7 +3,6 @@
 
 pub mod answer;
 pub mod attempt;
-pub mod context;
 pub mod exception;
 pub mod exceptions;
 pub mod lookup;
@@ -11,6 +10,7 @@ pub(crate) mod mta;
 pub mod notice;
 pub mod queue;
 pub mod refresh;
+pub mod resolver;
 pub mod settings;
 mod settings_file;
 pub mod silence;

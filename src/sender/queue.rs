@@ -21,9 +21,9 @@ use std::{fmt, io, mem, process};
 
 use crate::protocol::names::Domain;
 use crate::sender::answer::Answer;
-use crate::sender::context::{Context, ContextError};
 use crate::sender::lookup::{Ask, fair_time};
 use crate::sender::notice::Notice;
+use crate::sender::resolver::{Resolver, Unavailable};
 use crate::sys::thread;
 use crate::sys::wake_up::{WakeUp, WakeUpTimer};
 use line::Line;
@@ -66,7 +66,7 @@ pub enum Outcome {
     /// could be learnt.
     Answer(Arc<Answer>),
     /// Nothing is known of the domain, so mail for it must wait.
-    Failed(Arc<ContextError>),
+    Failed(Arc<Unavailable>),
     /// [`Queue::cancel`] was called.
     Cancelled,
 }
@@ -107,9 +107,9 @@ impl<T: Send + 'static> Queue<T> {
     ///
     /// # Errors
     /// [`QueueError::System`]: no descriptor.
-    pub fn new(context: &Context) -> Result<Self, QueueError> {
+    pub fn new(resolver: &Resolver) -> Result<Self, QueueError> {
         let shared = Shared {
-            context: context.clone(),
+            resolver: resolver.clone(),
             timer: WakeUpTimer::new().map_err(QueueError::System)?,
             state: Mutex::new(State::new()),
             work: Condvar::new(),
@@ -130,7 +130,7 @@ impl<T: Send + 'static> Queue<T> {
         Ok(self.shared.timer.descriptor())
     }
 
-    /// Submits a lookup, as [`Context::lookup`] does it, that completes within `patience` or the setting `timeout`,
+    /// Submits a lookup, as [`Resolver::lookup`] does it, that completes within `patience` or the setting `timeout`,
     /// whichever is shorter. The call does not wait for anything: a hit in the cache is complete when it returns.
     ///
     /// It returns the lookup's number, which this queue never gives again.
@@ -141,11 +141,11 @@ impl<T: Send + 'static> Queue<T> {
         self.must_be_ours()?;
         let begun = Instant::now();
         self.watch();
-        let at_hand = self.shared.context.at_hand(domain);
+        let at_hand = self.shared.resolver.at_hand(domain);
         self.add(domain, Ask::Delivery, at_hand, begun, patience, user)
     }
 
-    /// Submits a recheck, as [`Context::recheck`] does it: DNS is asked whatever is remembered. All else is as with
+    /// Submits a recheck, as [`Resolver::recheck`] does it: DNS is asked whatever is remembered. All else is as with
     /// [`Queue::submit`].
     ///
     /// # Errors
@@ -166,7 +166,7 @@ impl<T: Send + 'static> Queue<T> {
         patience: Duration,
         user: T,
     ) -> Result<u64, QueueError> {
-        let patience = patience.min(self.shared.context.settings().timeout);
+        let patience = patience.min(self.shared.resolver.settings().timeout);
         let mut state = self.shared.state();
         state.last_id += 1;
         let id = state.last_id;
@@ -195,24 +195,24 @@ impl<T: Send + 'static> Queue<T> {
     /// [`QueueError::Forked`].
     pub fn next(&self) -> Result<Option<Completion<T>>, QueueError> {
         self.must_be_ours()?;
-        let context = &self.shared.context;
+        let resolver = &self.shared.resolver;
         let (done, untold) = {
             let mut state = self.shared.state();
-            state.expire(Instant::now(), fair_time(context.settings()));
+            state.expire(Instant::now(), fair_time(resolver.settings()));
             let next = (state.done.pop_front(), mem::take(&mut state.untold));
             state.wake(&self.shared.timer);
             next
         };
         // Without the lock: the administrator's line and the disk may take their time.
-        untold.iter().for_each(|notice| context.tell(notice));
+        untold.iter().for_each(|notice| resolver.tell(notice));
         Ok(done.map(|Done { id, user, end }| {
             let outcome = match end {
                 End::Learnt(outcome) => outcome,
-                End::OutOfTime(errand) => context.out_of_time(&errand.domain).into(),
-                End::NotAsked(errand) => context.not_asked(&errand.domain, OVERLOAD).into(),
+                End::OutOfTime(errand) => resolver.out_of_time(&errand.domain).into(),
+                End::NotAsked(errand) => resolver.not_asked(&errand.domain, OVERLOAD).into(),
             };
             if let Outcome::Answer(answer) = &outcome {
-                context.tell_exception(answer);
+                resolver.tell_exception(answer);
             }
             Completion { id, user, outcome }
         }))
@@ -238,7 +238,7 @@ impl<T: Send + 'static> Queue<T> {
 
     /// Looks whether the exceptions have changed; what there is to tell of that is told with the next completion.
     fn watch(&self) {
-        if let Some(notice) = self.shared.context.watch() {
+        if let Some(notice) = self.shared.resolver.watch() {
             let mut state = self.shared.state();
             state.untold.push(notice);
             state.wake(&self.shared.timer);
@@ -285,7 +285,7 @@ impl<T> Drop for Queue<T> {
 
 /// What the queue shares with its workers. They may outlive it.
 struct Shared<T> {
-    context: Context,
+    resolver: Resolver,
     /// Touched with the lock alone (but for its number), and closed with the queue.
     timer: WakeUpTimer,
     state: Mutex<State<T>>,
@@ -361,8 +361,8 @@ enum End {
     NotAsked(Arc<Errand>),
 }
 
-impl From<Result<Arc<Answer>, ContextError>> for Outcome {
-    fn from(result: Result<Arc<Answer>, ContextError>) -> Self {
+impl From<Result<Arc<Answer>, Unavailable>> for Outcome {
+    fn from(result: Result<Arc<Answer>, Unavailable>) -> Self {
         match result {
             Ok(answer) => Self::Answer(answer),
             Err(error) => Self::Failed(Arc::new(error)),
@@ -404,9 +404,9 @@ impl<T: Send + 'static> Shared<T> {
     fn work(self: &Arc<Self>, first: Taken) {
         let mut taken = Some(first);
         while let Some((errand, patience)) = taken {
-            let learn = || self.context.learn(&errand.domain, errand.ask, patience);
+            let learn = || self.resolver.learn(&errand.domain, errand.ask, patience);
             let learnt = catch_unwind(AssertUnwindSafe(learn));
-            let learnt = learnt.unwrap_or_else(|_| Err(ContextError::Thread(thread::ThreadError::Panic.to_string())));
+            let learnt = learnt.unwrap_or_else(|_| Err(Unavailable::Thread(thread::ThreadError::Panic.to_string())));
             let mut state = self.state();
             if !state.closed {
                 state.land(&errand, learnt.into());

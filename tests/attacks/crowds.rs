@@ -6,7 +6,7 @@ use std::thread;
 
 use mtasts::Source;
 use mtasts::cache::Cache as _;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use mtasts_kit::{Internet, USER};
 use mtasts_lab::{Change, Https};
 

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
-use mtasts::sender::context::ContextError;
-use mtasts::{Answer, Context, Domain, Settings, Source};
+use mtasts::sender::resolver::Unavailable;
+use mtasts::{Answer, Domain, Resolver, Settings, Source};
 
 use mtasts_kit::dns_server::{DnsServer, Reply, address, txt};
 use mtasts_kit::pki::{self, host};
@@ -87,7 +87,7 @@ impl World {
     }
 
     /// A context as a new process has it, on a cache of its own.
-    fn context(&self, cache: &str, more: &[(&str, &str)]) -> (Context, PathBuf) {
+    fn resolver(&self, cache: &str, more: &[(&str, &str)]) -> (Resolver, PathBuf) {
         let cache = self.dir.join(cache);
         if !cache.exists() {
             std::fs::create_dir(&cache).unwrap();
@@ -101,7 +101,7 @@ impl World {
         for (key, value) in more {
             settings.set(key, value).unwrap();
         }
-        (Context::new(settings), cache)
+        (Resolver::new(settings), cache)
     }
 }
 
@@ -131,15 +131,15 @@ fn every_silent_policy_host_is_noted() {
     let run = || {
         let world = World::new("noted", Duration::ZERO);
         let timeout = scaled("20s", "60s");
-        let (context, cache) = world.context("cache", &[("timeout", timeout)]);
+        let (resolver, cache) = world.resolver("cache", &[("timeout", timeout)]);
         let start = Instant::now();
         thread::scope(|scope| {
             for n in 0..MANY {
-                let context = &context;
+                let resolver = &resolver;
                 scope.spawn(move || {
                     become_user(USER, USER);
                     let kind = if n % 2 == 0 { "hole" } else { "mute" };
-                    let answer = context.lookup(&domain(&format!("{kind}{n}.example")), Duration::MAX);
+                    let answer = resolver.lookup(&domain(&format!("{kind}{n}.example")), Duration::MAX);
                     assert_eq!(answer.unwrap().source(), Source::CouldNotLearn);
                 });
             }
@@ -151,7 +151,7 @@ fn every_silent_policy_host_is_noted() {
         println!("timeout {timeout}: {noted} of {MANY} silent policy hosts are noted, after {took:?}");
         assert_eq!(noted, MANY);
         // The next mail, in another process.
-        let (again, _) = world.context("cache", &[("timeout", timeout)]);
+        let (again, _) = world.resolver("cache", &[("timeout", timeout)]);
         let start = Instant::now();
         thread::scope(|scope| {
             scope
@@ -171,15 +171,15 @@ fn every_silent_policy_host_is_noted() {
 /// What became of the recipients of a message that were looked up one after the other, in one process.
 struct Message {
     took: Duration,
-    answers: Vec<(String, Result<std::sync::Arc<Answer>, ContextError>)>,
+    answers: Vec<(String, Result<std::sync::Arc<Answer>, Unavailable>)>,
 }
 
 impl Message {
-    fn route(context: &Context, names: &[String]) -> Self {
+    fn route(resolver: &Resolver, names: &[String]) -> Self {
         let start = Instant::now();
         let answers = names
             .iter()
-            .map(|name| (name.clone(), context.lookup(&domain(name), Duration::MAX)));
+            .map(|name| (name.clone(), resolver.lookup(&domain(name), Duration::MAX)));
         let answers = answers.collect();
         Self {
             took: start.elapsed(),
@@ -222,13 +222,13 @@ fn a_message_to_silent_domains_leaves_in_time() {
         ];
         thread::scope(|scope| {
             for (cache, kinds, as_root) in crowds {
-                let (context, _) = world.context(cache, &more);
+                let (resolver, _) = world.resolver(cache, &more);
                 let (names, world) = (names(kinds), &world);
                 scope.spawn(move || {
                     if !as_root {
                         become_user(USER, USER);
                     }
-                    let message = Message::route(&context, &names);
+                    let message = Message::route(&resolver, &names);
                     let waits = message.answers.iter().filter(|(_, answer)| answer.is_err()).count();
                     println!(
                         "as {cache}: {} recipients in {:?}, {waits} of them wait",
@@ -254,8 +254,8 @@ fn a_message_to_silent_domains_leaves_in_time() {
                     let asked: HashSet<String> = world.dns.asked().into_iter().map(|asked| asked.name).collect();
                     assert!(names.iter().all(|name| asked.contains(&format!("_mta-sts.{name}"))));
                     // The next queue run, in another process: one that waited has its whole time now.
-                    let (context, _) = world.context(cache, &more);
-                    let again = Message::route(&context, &names[1..2]);
+                    let (resolver, _) = world.resolver(cache, &more);
+                    let again = Message::route(&resolver, &names[1..2]);
                     assert_eq!(again.source(&names[1]), Some(Source::CouldNotLearn));
                 });
             }

@@ -103,10 +103,10 @@ fn the_terminal_of_a_host_does_not_reach_its_helper() {
 fn a_helper_that_is_stopped_does_not_outlive_its_deadline() {
     on_the_internet("deadline", |ground| {
         ground.lab.set("good.test", Change::https(Https::Silent)).unwrap();
-        let context = mtasts::Context::new(mtasts_kit::settings(&ground.cache, &[]));
+        let resolver = mtasts::Resolver::new(mtasts_kit::settings(&ground.cache, &[]));
         let host = Child::start(|| {
             let good = mtasts::Domain::parse("good.test").unwrap();
-            let answer = context.lookup(&good, Duration::from_secs(1));
+            let answer = resolver.lookup(&good, Duration::from_secs(1));
             assert!(answer.is_err(), "{answer:?}");
             assert!(children(i32::try_from(std::process::id()).unwrap()).is_empty());
         });

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::fs::File;
 use std::os::fd::IntoRawFd;
 
-use mtasts::{Context, Domain, Settings, Source};
+use mtasts::{Domain, Resolver, Settings, Source};
 
 use mtasts_kit::process::is_bare;
 use mtasts_kit::{Child, Internet, USER, until};
@@ -107,8 +107,8 @@ fn a_directory_of_roots_group_is_refused() {
     on_the_internet("group", |ground| {
         ground.own(USER, 0);
         ground.mode(0o2770);
-        let context = ground.context();
-        let refused = context.lookup(&Domain::parse("good.test").unwrap(), PATIENCE);
+        let resolver = ground.resolver();
+        let refused = resolver.lookup(&Domain::parse("good.test").unwrap(), PATIENCE);
         let refused = refused.unwrap_err().to_string();
         assert!(
             refused.contains("belongs to the group of root") && refused.contains("install -d -m 2770 -o USER -g GROUP"),
@@ -122,14 +122,14 @@ fn a_directory_of_roots_group_is_refused() {
 const MAIL: u32 = 8;
 
 /// A context of root with this cache directory, and this user if there is one.
-fn of_root(cache_dir: &str, user: Option<&str>) -> Context {
+fn of_root(cache_dir: &str, user: Option<&str>) -> Resolver {
     let mut settings = Settings::default();
     settings.set("cache_dir", cache_dir).unwrap();
     settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
     if let Some(user) = user {
         settings.set("user", user).unwrap();
     }
-    Context::new(settings)
+    Resolver::new(settings)
 }
 
 fn name(domain: &str) -> Domain {
@@ -179,17 +179,17 @@ fn memory_alone_is_roots_only_with_a_user() {
         );
         assert_eq!(ground.questions("good.test"), 0);
 
-        let context = of_root("", Some("mail"));
-        let answer = context.lookup(&name("good.test"), PATIENCE).unwrap();
+        let resolver = of_root("", Some("mail"));
+        let answer = resolver.lookup(&name("good.test"), PATIENCE).unwrap();
         assert_eq!(answer.source(), Source::Fresh, "{answer}");
         // Longer than an answer is repeated: the next helper goes by what the first has learnt.
         std::thread::sleep(std::time::Duration::from_secs(6));
-        let again = context.lookup(&name("good.test"), PATIENCE).unwrap();
+        let again = resolver.lookup(&name("good.test"), PATIENCE).unwrap();
         assert_eq!((again.source(), again.warning()), (Source::Cached, None), "{again}");
         assert_eq!((ground.questions("good.test"), ground.fetches("good.test")), (1, 1));
-        assert_eq!(context.domains().unwrap(), [name("good.test")]);
-        assert!(context.purge(&name("good.test")).unwrap() && !context.purge(&name("good.test")).unwrap());
-        let anew = context.lookup(&name("good.test"), PATIENCE).unwrap();
+        assert_eq!(resolver.domains().unwrap(), [name("good.test")]);
+        assert!(resolver.purge(&name("good.test")).unwrap() && !resolver.purge(&name("good.test")).unwrap());
+        let anew = resolver.lookup(&name("good.test"), PATIENCE).unwrap();
         assert_eq!(
             (anew.source(), ground.fetches("good.test")),
             (Source::Fresh, 2),

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use mtasts::queue::{Outcome, Queue};
-use mtasts::{Answer, Context, ContextError, Domain, Mode, Source};
+use mtasts::{Answer, Domain, Mode, Resolver, Source, Unavailable};
 use mtasts_kit::{Internet, USER, as_user, settings};
 use mtasts_lab::{Change, policy_text};
 
@@ -17,13 +17,13 @@ use crate::on_the_internet;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
-fn context(host: &Internet, roots: &Path) -> Context {
+fn resolver(host: &Internet, roots: &Path) -> Resolver {
     let more = [
         ("ca_file", roots.to_str().unwrap()),
         ("txt_life_min", "0s"),
         ("txt_life_max", "0s"),
     ];
-    Context::new(settings(&host.cache, &more))
+    Resolver::new(settings(&host.cache, &more))
 }
 
 /// A file of roots, or none.
@@ -44,8 +44,8 @@ fn asked(host: &Internet, domain: &str) -> bool {
     counters.https.contains_key(&name) || counters.dns.keys().any(|question| question.starts_with(&name))
 }
 
-fn ask(context: &Context, domain: &str) -> Result<Arc<Answer>, ContextError> {
-    context.lookup(&Domain::parse(domain).unwrap(), PATIENCE)
+fn ask(resolver: &Resolver, domain: &str) -> Result<Arc<Answer>, Unavailable> {
+    resolver.lookup(&Domain::parse(domain).unwrap(), PATIENCE)
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn mail_waits_for_roots_that_cannot_be_read() {
             ca.replace("CERTIFICATE", "TRUSTED CERTIFICATE"),
         ] {
             let roots = roots_file(host, Some(content.as_bytes()));
-            assert_eq!(ask(&context(host, &roots), "good.test").unwrap().mode(), Mode::Enforce);
+            assert_eq!(ask(&resolver(host, &roots), "good.test").unwrap().mode(), Mode::Enforce);
             fs::remove_file(host.cache.join("good.test")).unwrap();
         }
     });
@@ -86,7 +86,7 @@ fn mail_waits_for_roots_that_cannot_be_read() {
 
 /// By root's helper, by the owner of the cache himself, and through a queue.
 fn waits(host: &Internet, roots: &Path, words: &str) {
-    let context = context(host, roots);
+    let resolver = resolver(host, roots);
     let refused = |error: &str| {
         let file = roots.to_str().unwrap();
         assert!(
@@ -94,10 +94,10 @@ fn waits(host: &Internet, roots: &Path, words: &str) {
             "{error}"
         );
     };
-    refused(&ask(&context, "good.test").expect_err("no roots").to_string());
+    refused(&ask(&resolver, "good.test").expect_err("no roots").to_string());
     let queued = as_user(USER, USER, || {
-        refused(&ask(&context, "good.test").expect_err("no roots").to_string());
-        let queue = Queue::new(&context).unwrap();
+        refused(&ask(&resolver, "good.test").expect_err("no roots").to_string());
+        let queue = Queue::new(&resolver).unwrap();
         queue
             .submit(&Domain::parse("good.test").unwrap(), PATIENCE, ())
             .unwrap();
@@ -115,22 +115,22 @@ fn waits(host: &Internet, roots: &Path, words: &str) {
     // Not the domain's fault: it was not asked, and there is no pause.
     assert!(!asked(host, "good.test") && !host.cache.join("good.test").exists());
     // A domain without a record needs no roots.
-    assert_eq!(ask(&context, "nopolicy.test").unwrap().source(), Source::NoPolicy);
+    assert_eq!(ask(&resolver, "nopolicy.test").unwrap().source(), Source::NoPolicy);
 }
 
 #[test]
 fn a_policy_in_the_cache_outlives_the_roots() {
     on_the_internet("roots-cached", |host| {
         assert_eq!(
-            ask(&context(host, &host.lab.ca_file()), "good.test").unwrap().source(),
+            ask(&resolver(host, &host.lab.ca_file()), "good.test").unwrap().source(),
             Source::Fresh
         );
         let change = Change::publish("another", policy_text("testing", &["mx.good.test"], 86_400));
         host.lab.set("good.test", change).unwrap();
         let roots = roots_file(host, None);
-        let context = context(host, &roots);
+        let resolver = resolver(host, &roots);
         for _ in 0..2 {
-            let kept = ask(&context, "good.test").unwrap();
+            let kept = ask(&resolver, "good.test").unwrap();
             assert_eq!(
                 (kept.source(), kept.mode()),
                 (Source::CachedAfterFailure, Mode::Enforce)
@@ -148,7 +148,7 @@ fn a_policy_in_the_cache_outlives_the_roots() {
         }
         // As soon as the file is there the policy is fetched: no pause, no restart.
         roots_file(host, Some(&fs::read(host.lab.ca_file()).unwrap()));
-        let fresh = ask(&context, "good.test").unwrap();
+        let fresh = ask(&resolver, "good.test").unwrap();
         assert_eq!((fresh.source(), fresh.mode()), (Source::Fresh, Mode::Testing));
     });
 }

@@ -15,7 +15,7 @@ use mtasts::capi::{
     mtasts_lookup_cached, mtasts_settings_free, mtasts_settings_new, mtasts_settings_set,
 };
 use mtasts::protocol::policy::MAX_MAX_AGE;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
@@ -105,7 +105,7 @@ fn is_one_line(text: &str) -> bool {
 
 /// Asks the cache, and looks at all that an answer lends.
 fn keeps_its_promises(cache: &Path) -> bool {
-    let (mut settings, mut context, mut answer) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+    let (mut settings, mut resolver, mut answer) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
     let dir = CString::new(cache.to_str().unwrap()).unwrap();
     let domain = CString::new(DOMAIN).unwrap();
     // SAFETY: as the header asks: pointers to pointers, texts closed by a NUL, each handle freed once.
@@ -115,10 +115,10 @@ fn keeps_its_promises(cache: &Path) -> bool {
             mtasts_settings_set(settings, c"cache_dir".as_ptr(), dir.as_ptr(), ptr::null_mut()),
             0
         );
-        assert_eq!(mtasts_context_new(settings, &mut context, ptr::null_mut()), 0);
+        assert_eq!(mtasts_context_new(settings, &mut resolver, ptr::null_mut()), 0);
         mtasts_settings_free(settings);
         let length = domain.as_bytes().len();
-        let status = mtasts_lookup_cached(context, domain.as_ptr(), length, &mut answer, ptr::null_mut());
+        let status = mtasts_lookup_cached(resolver, domain.as_ptr(), length, &mut answer, ptr::null_mut());
         assert_eq!(status, 0);
         let (id, now) = (lent(mtasts_answer_id(answer)), unix_now());
         let is_there = !id.is_empty();
@@ -154,7 +154,7 @@ fn keeps_its_promises(cache: &Path) -> bool {
             assert!(is_one_line(&text), "{text:?}");
         }
         mtasts_answer_free(answer);
-        mtasts_context_free(context);
+        mtasts_context_free(resolver);
         is_there
     }
 }

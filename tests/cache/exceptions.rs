@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mtasts::queue::{Outcome, Queue};
-use mtasts::{Action, Answer, Context, Domain, Mode, MxName, NoHost, Seen, Source, verdict, verdict_without_host};
+use mtasts::{Action, Answer, Domain, Mode, MxName, NoHost, Resolver, Seen, Source, verdict, verdict_without_host};
 use mtasts_lab::Change;
 use serde_json::json;
 
@@ -38,17 +38,17 @@ fn exim_asks(export: Export, domain: &str) -> (c_int, String) {
 }
 
 /// A context whose log is kept.
-fn listening() -> (Context, Arc<Mutex<Vec<String>>>) {
+fn listening() -> (Resolver, Arc<Mutex<Vec<String>>>) {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let kept = lines.clone();
-    let context = Context::with_log(mtasts::Settings::of_host(|_| None).unwrap(), move |line| {
+    let resolver = Resolver::with_log(mtasts::Settings::of_host(|_| None).unwrap(), move |line| {
         kept.lock().unwrap().push(line.to_owned())
     });
-    (context, lines)
+    (resolver, lines)
 }
 
-fn ask(context: &Context, domain: &str) -> Arc<Answer> {
-    context
+fn ask(resolver: &Resolver, domain: &str) -> Arc<Answer> {
+    resolver
         .lookup(&Domain::parse(domain).unwrap(), Duration::from_secs(12))
         .unwrap()
 }
@@ -79,9 +79,9 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
         .unwrap();
         let named = "enforcement is off until 2099-12-31 (operator exception: ticket \"4711\": moves)";
         // We are root here: the answer comes from a helper, over a pipe. Then from memory.
-        let (context, log) = listening();
+        let (resolver, log) = listening();
         for source in [Source::Fresh, Source::Fresh] {
-            let answer = ask(&context, "good.test");
+            let answer = ask(&resolver, "good.test");
             assert_eq!((answer.source(), answer.mode()), (source, Mode::Testing));
             assert_eq!(
                 answer.policy().unwrap().mode(),
@@ -95,13 +95,13 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
                 Action::DeliverAndReport
             );
         }
-        let cached = context.lookup_cached(&Domain::parse("good.test").unwrap()).unwrap();
+        let cached = resolver.lookup_cached(&Domain::parse("good.test").unwrap()).unwrap();
         assert_eq!(cached.exception().unwrap().reason, "ticket \"4711\": moves");
         assert_eq!(*log.lock().unwrap(), vec![format!("good.test: {named}"); 3], "each use");
 
         // One that is over, a domain that asks for nothing, and a domain without a policy: no word.
         log.lock().unwrap().clear();
-        let answer = ask(&context, "wild.test");
+        let answer = ask(&resolver, "wild.test");
         assert_eq!((answer.mode(), answer.exception()), (Mode::Enforce, None));
         assert_eq!(action(&answer, &Seen::Name), Action::SkipHost);
         assert!(log.lock().unwrap().is_empty());
@@ -114,7 +114,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
 
         // RFC 8461 5. A refresh renews the policy, which is the same as before: no reason for another attempt. This stands
         // here because a process has one context for Exim, and it still has the older answer in its memory.
-        let before = context
+        let before = resolver
             .lookup(&Domain::parse("wild.test").unwrap(), Duration::from_secs(12))
             .unwrap();
         std::thread::sleep(Duration::from_millis(1100));
@@ -124,7 +124,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
             (status, text),
             (0, format!("changed=no mode=enforce id={}", answer_id(&before)))
         );
-        let now = context
+        let now = resolver
             .recheck(&Domain::parse("wild.test").unwrap(), Duration::from_secs(12))
             .unwrap();
         assert!(now.held().unwrap().fetched > before.held().unwrap().fetched);
@@ -138,7 +138,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
                 ),
             )
             .unwrap();
-        let now = context
+        let now = resolver
             .recheck(&Domain::parse("wild.test").unwrap(), Duration::from_secs(12))
             .unwrap();
         assert!(!now.is_same_policy(&before));
@@ -154,13 +154,13 @@ fn an_exception_ends_a_wait_for_dns() {
     on_the_internet("exception-dns", |host| {
         host.set("first_contact_defer = \"1h\"");
         host.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
-        let (context, log) = listening();
-        let waiting = ask(&context, "good.test");
+        let (resolver, log) = listening();
+        let waiting = ask(&resolver, "good.test");
         assert!(waiting.defer_until().is_some());
         assert_eq!(action(&waiting, &Seen::Name), Action::Defer);
         std::fs::write(FILE, "good.test 2099-12-31 their DNS is broken\n").unwrap();
-        let (context, log_of_exception) = listening();
-        let flows = ask(&context, "good.test");
+        let (resolver, log_of_exception) = listening();
+        let flows = ask(&resolver, "good.test");
         assert_eq!((flows.defer_until(), flows.source()), (None, Source::CouldNotLearn));
         assert_eq!(action(&flows, &Seen::Name), Action::Deliver);
         assert_eq!(
@@ -174,14 +174,14 @@ fn an_exception_ends_a_wait_for_dns() {
 #[test]
 fn exceptions_that_change_need_no_restart() {
     on_the_internet("exceptions-change", |_| {
-        let (context, log) = listening();
+        let (resolver, log) = listening();
         let told = |text: &str| {
             let log = log.lock().unwrap();
             log.iter().filter(|line| line.contains(text)).count()
         };
         let becomes = |mode: Mode| {
             let begin = Instant::now();
-            while ask(&context, "good.test").mode() != mode {
+            while ask(&resolver, "good.test").mode() != mode {
                 assert!(
                     begin.elapsed() < Duration::from_secs(20),
                     "{mode}: {:?}",
@@ -198,20 +198,20 @@ fn exceptions_that_change_need_no_restart() {
         std::fs::write(FILE, "wild.test 2099-02-30 moves\n").unwrap();
         let begin = Instant::now();
         while told("/etc/mtasts/exceptions: line 1: \"2099-02-30\" is not a date") == 0 {
-            assert_eq!(ask(&context, "good.test").mode(), Mode::Testing);
+            assert_eq!(ask(&resolver, "good.test").mode(), Mode::Testing);
             assert!(begin.elapsed() < Duration::from_secs(20), "nobody is told");
             std::thread::sleep(Duration::from_millis(50));
         }
         std::thread::sleep(Duration::from_secs(6));
         for _ in 0..3 {
-            assert_eq!(ask(&context, "good.test").mode(), Mode::Testing);
+            assert_eq!(ask(&resolver, "good.test").mode(), Mode::Testing);
         }
         assert_eq!(told("The previous exceptions stay in force"), 1);
         std::fs::remove_file(FILE).unwrap();
         becomes(Mode::Enforce);
 
         // The same in an event loop.
-        let queue = Queue::new(&context).unwrap();
+        let queue = Queue::new(&resolver).unwrap();
         let answers = || {
             queue
                 .submit(&Domain::parse("good.test").unwrap(), Duration::from_secs(12), ())

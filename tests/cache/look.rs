@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::chown;
 
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use mtasts_lab::{Change, Https};
 use serde_json::json;
 

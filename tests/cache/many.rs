@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use mtasts::Domain;
 use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::Held;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 
 use mtasts_kit::{USER, command::cache, mtasts, on_the_internet};
 

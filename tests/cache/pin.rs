@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use mtasts::cache::Cache as _;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use mtasts::{Mode, Source};
 use mtasts_lab::{Change, policy_text};
 use serde_json::json;
@@ -43,14 +43,14 @@ fn no_fetch_replaces_a_pinned_policy_until_its_day_is_over() {
             .set("good.test", Change::publish("new", policy_text("none", &[], 86_400)))
             .unwrap();
         let asked = host.lab.counters();
-        let context = mtasts::Context::new(mtasts::Settings::of_host(|_| None).unwrap());
+        let resolver = mtasts::Resolver::new(mtasts::Settings::of_host(|_| None).unwrap());
         let domain = mtasts::Domain::parse("good.test").unwrap();
         let patience = std::time::Duration::from_secs(12);
         for answer in [
             host.lookup("good.test"),
-            context.recheck(&domain, patience).unwrap(),
-            context.refresh(&domain, patience).unwrap(),
-            context.lookup_cached(&domain).unwrap(),
+            resolver.recheck(&domain, patience).unwrap(),
+            resolver.refresh(&domain, patience).unwrap(),
+            resolver.lookup_cached(&domain).unwrap(),
         ] {
             assert_eq!((answer.source(), answer.mode()), (Source::Cached, Mode::Enforce));
             assert!(

@@ -4,7 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{MetadataExt, chown};
 use std::time::{Duration, Instant, SystemTime};
 
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use mtasts_lab::{self as lab, Change, Https, Policy, policy_text};
 use serde_json::json;
 

@@ -1,6 +1,6 @@
 //! `mtasts cache export` and `import`: from one cache to another.
 
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use mtasts::{Mode, Source};
 use mtasts_lab::{Change, Https, policy_text};
 use serde_json::{Value, json};

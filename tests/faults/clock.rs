@@ -9,8 +9,8 @@ use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{Held, TxtSeen};
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx};
 use mtasts::network::https::{FetchError, Https};
-use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::{Ask, Lookup};
+use mtasts::sender::resolver::unix_now;
 use mtasts::{Answer, Domain, Mode, ResultType, Settings, Source};
 use mtasts_lab::Change;
 

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::Entry;
-use mtasts::{Answer, Context, Mode, Source};
+use mtasts::{Answer, Mode, Resolver, Source};
 use mtasts_lab::{Change, Https};
 
 use mtasts_kit::{Internet, USER, as_user, ask, name, settings};
@@ -36,17 +36,17 @@ fn a_fault(ground: &Internet, fault: impl Fn(&Internet), error: &str, mend: impl
     let (before, files) = (stored(), files_of(ground));
     fault(ground);
 
-    let learns = |context: &Context| {
-        let held = ask(context, "good.test");
+    let learns = |resolver: &Resolver| {
+        let held = ask(resolver, "good.test");
         assert_eq!((held.source(), held.mode()), (Source::Cached, Mode::Enforce), "{held}");
-        let asked = ask(context, "wild.test");
+        let asked = ask(resolver, "wild.test");
         assert_eq!(
             (asked.source(), asked.mode()),
             (Source::Cached, Mode::Enforce),
             "{asked}"
         );
         warns(&asked, error);
-        let fresh = ask(context, "testing.test");
+        let fresh = ask(resolver, "testing.test");
         assert_eq!(
             (fresh.source(), fresh.mode()),
             (Source::Fresh, Mode::Testing),
@@ -55,12 +55,12 @@ fn a_fault(ground: &Internet, fault: impl Fn(&Internet), error: &str, mend: impl
         warns(&fresh, error);
         warns(&fresh, "The new policy is kept in memory only.");
         // A domain without a policy has nothing to lose.
-        assert_eq!(ask(context, "nopolicy.test").warning(), None);
+        assert_eq!(ask(resolver, "nopolicy.test").warning(), None);
     };
     // As root, whose helper it is that meets the fault.
-    learns(&ground.context());
-    let context = ground.context();
-    as_user(USER, USER, || learns(&context));
+    learns(&ground.resolver());
+    let resolver = ground.resolver();
+    as_user(USER, USER, || learns(&resolver));
     assert_eq!(stored(), before);
     let left: Vec<String> = files_of(ground)
         .into_iter()
@@ -72,7 +72,7 @@ fn a_fault(ground: &Internet, fault: impl Fn(&Internet), error: &str, mend: impl
     thread::sleep(MEMORY);
     let asked = ground.lab.counters();
     let again = |domain: &str| {
-        let answer = as_user(USER, USER, || ask(&context, domain));
+        let answer = as_user(USER, USER, || ask(&resolver, domain));
         assert_eq!(answer.source(), Source::Cached, "{answer}");
         answer
     };
@@ -177,13 +177,13 @@ fn a_disk_that_takes_nothing() {
 fn a_directory_that_is_missing() {
     on_the_internet("missing", |ground| {
         fs::remove_dir_all(&ground.cache).unwrap();
-        let context = ground.context();
-        let fresh = as_user(USER, USER, || ask(&context, "good.test"));
+        let resolver = ground.resolver();
+        let fresh = as_user(USER, USER, || ask(&resolver, "good.test"));
         assert_eq!((fresh.source(), fresh.mode()), (Source::Fresh, Mode::Enforce));
         warns(&fresh, "the cache directory ");
         warns(&fresh, "Permission denied");
         let root = ground
-            .context()
+            .resolver()
             .lookup(fresh.domain(), Duration::from_secs(20))
             .unwrap_err();
         assert!(root.to_string().contains("install -d -m 2770"), "{root}");
@@ -193,7 +193,7 @@ fn a_directory_that_is_missing() {
         ground.mode(0o2770);
         thread::sleep(MEMORY);
         assert_eq!(
-            as_user(USER, USER, || ask(&context, "good.test")).source(),
+            as_user(USER, USER, || ask(&resolver, "good.test")).source(),
             Source::Cached
         );
         assert_eq!(ground.entry("good.test").unwrap().held.as_deref(), fresh.held());
@@ -219,9 +219,9 @@ fn what_may_not_be_read() {
 
         // The whole directory. What the network says counts, and is kept in memory.
         ground.mode(0o700);
-        let context = ground.context();
+        let resolver = ground.resolver();
         for source in [Source::Fresh, Source::Cached] {
-            let answer = as_user(OTHER, OTHER, || ask(&context, "good.test"));
+            let answer = as_user(OTHER, OTHER, || ask(&resolver, "good.test"));
             assert_eq!((answer.source(), answer.mode()), (source, Mode::Enforce), "{answer}");
             warns(&answer, "Permission denied");
             thread::sleep(MEMORY);
@@ -233,8 +233,8 @@ fn what_may_not_be_read() {
         let refused = as_user(OTHER, OTHER, || {
             let domain = name("good.test");
             [
-                ground.context().lookup(&domain, Duration::from_secs(20)),
-                ground.context().lookup_cached(&domain),
+                ground.resolver().lookup(&domain, Duration::from_secs(20)),
+                ground.resolver().lookup_cached(&domain),
             ]
         });
         for refused in refused {
@@ -245,7 +245,7 @@ fn what_may_not_be_read() {
             );
         }
         // Memory knows what counts, also when the answer is too old to be repeated.
-        let kept = as_user(OTHER, OTHER, || ask(&context, "good.test"));
+        let kept = as_user(OTHER, OTHER, || ask(&resolver, "good.test"));
         assert_eq!(kept.mode(), Mode::Enforce, "{kept}");
         ground.lab.reset().unwrap();
 
@@ -269,8 +269,8 @@ fn a_pause_that_only_memory_knows() {
     on_the_internet("pause", |ground| {
         ground.lab.set("good.test", Change::https(Https::Status500)).unwrap();
         ground.mode(0o550);
-        let context = ground.context();
-        let asks = || -> Arc<Answer> { as_user(USER, USER, || ask(&context, "good.test")) };
+        let resolver = ground.resolver();
+        let asks = || -> Arc<Answer> { as_user(USER, USER, || ask(&resolver, "good.test")) };
         for _ in 0..5 {
             assert_eq!(asks().source(), Source::CouldNotLearn);
         }
@@ -296,8 +296,8 @@ fn a_process_on_a_slow_disk() {
         return;
     };
     let fetches = || {
-        let (context, asked) = (Context::new(settings(Path::new(&cache), SETTINGS)), Instant::now());
-        let answer = context.lookup(&name("good.test"), Duration::from_secs(3)).unwrap();
+        let (resolver, asked) = (Resolver::new(settings(Path::new(&cache), SETTINGS)), Instant::now());
+        let answer = resolver.lookup(&name("good.test"), Duration::from_secs(3)).unwrap();
         let took = asked.elapsed();
         assert_eq!(
             (answer.source(), answer.mode()),
@@ -306,7 +306,7 @@ fn a_process_on_a_slow_disk() {
         );
         warns(&answer, "takes too long");
         assert!(took < Duration::from_secs(12), "{took:?}");
-        context
+        resolver
     };
     if std::env::var_os("MTASTS_TEST_ROOT").is_some() {
         // The helper takes with it what was not written.
@@ -314,9 +314,9 @@ fn a_process_on_a_slow_disk() {
         return;
     }
     as_user(USER, USER, || {
-        let context = fetches();
+        let resolver = fetches();
         thread::sleep(MEMORY);
-        let kept = context.lookup_cached(&name("good.test")).unwrap();
+        let kept = resolver.lookup_cached(&name("good.test")).unwrap();
         assert_eq!((kept.source(), kept.mode()), (Source::Cached, Mode::Enforce), "{kept}");
     });
 }

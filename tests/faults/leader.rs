@@ -59,7 +59,7 @@ fn the_next_one_goes_on(ground: &Internet, domain: &str, as_root: bool) {
     });
     assert_eq!(ground.fetches(domain), 2, "one of them fetched for all");
     as_user(USER, USER, || {
-        assert_eq!(ask(&ground.context(), domain).source(), Source::Cached)
+        assert_eq!(ask(&ground.resolver(), domain).source(), Source::Cached)
     });
 }
 

@@ -6,9 +6,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::Cache as _;
-use mtasts::sender::context::unix_now;
 use mtasts::sender::queue::{Outcome, Queue};
-use mtasts::{Context, Mode, Settings, Source};
+use mtasts::sender::resolver::unix_now;
+use mtasts::{Mode, Resolver, Settings, Source};
 use mtasts_lab::Change;
 
 use mtasts_kit::{Child, Internet, USER, as_user, ask, become_user, name};
@@ -34,22 +34,22 @@ fn all_descriptors() -> Vec<File> {
 fn no_descriptor_is_left() {
     on_the_internet("descriptors", |ground| {
         as_user(USER, USER, || ground.asks("good.test"));
-        let (before, context) = (ground.entry("good.test").unwrap(), ground.context());
+        let (before, resolver) = (ground.entry("good.test").unwrap(), ground.resolver());
         let child = Child::start(|| {
             become_user(USER, USER);
-            assert_eq!(ask(&context, "good.test").source(), Source::Cached);
+            assert_eq!(ask(&resolver, "good.test").source(), Source::Cached);
             let all = all_descriptors();
             assert!(all.len() > 10);
-            assert_eq!(ask(&context, "good.test").source(), Source::Cached, "from memory");
+            assert_eq!(ask(&resolver, "good.test").source(), Source::Cached, "from memory");
             // Nobody knows whether these have a policy: mail waits, and the reason is told.
             for domain in ["good.test", "wild.test"] {
-                let unknown = ground.context().lookup(&name(domain), Duration::from_secs(20));
+                let unknown = ground.resolver().lookup(&name(domain), Duration::from_secs(20));
                 let unknown = unknown.expect_err("no answer").to_string();
                 assert!(unknown.contains("Too many open files"), "{unknown}");
             }
             // The answer is too old to be repeated, and the policy in it counts.
             thread::sleep(MEMORY);
-            let kept = ask(&context, "good.test");
+            let kept = ask(&resolver, "good.test");
             assert_eq!(
                 (kept.source(), kept.mode()),
                 (Source::CachedAfterFailure, Mode::Enforce),
@@ -58,11 +58,11 @@ fn no_descriptor_is_left() {
             warns(&kept, "Too many open files");
             drop(all);
             thread::sleep(MEMORY);
-            for context in [&context, &ground.context()] {
-                let mended = ask(context, "good.test");
+            for resolver in [&resolver, &ground.resolver()] {
+                let mended = ask(resolver, "good.test");
                 assert_eq!((mended.source(), mended.warning()), (Source::Cached, None), "{mended}");
             }
-            assert_eq!(ask(&context, "wild.test").source(), Source::Fresh);
+            assert_eq!(ask(&resolver, "wild.test").source(), Source::Fresh);
         });
         child.ends_well(Duration::from_secs(60));
         let after = ground.entry("good.test").unwrap();
@@ -71,10 +71,10 @@ fn no_descriptor_is_left() {
         // Root has no pipe to its helper then.
         let child = Child::start(|| {
             let all = all_descriptors();
-            let refused = ground.context().lookup(&name("good.test"), Duration::from_secs(20));
+            let refused = ground.resolver().lookup(&name("good.test"), Duration::from_secs(20));
             assert!(refused.unwrap_err().to_string().contains("Too many open files"));
             drop(all);
-            assert_eq!(ask(&ground.context(), "good.test").source(), Source::Cached);
+            assert_eq!(ask(&ground.resolver(), "good.test").source(), Source::Cached);
         });
         child.ends_well(Duration::from_secs(60));
     });
@@ -111,7 +111,7 @@ fn few_descriptors_are_left() {
             assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
             let child = Child::start(|| {
                 become_user(USER, USER);
-                let (with, without) = (Context::new(settings(true)), Context::new(settings(false)));
+                let (with, without) = (Resolver::new(settings(true)), Resolver::new(settings(false)));
                 let all = leave(more);
                 let result = without.lookup(&name("good.test"), Duration::from_secs(10));
                 let kept = with.lookup(&name("wild.test"), Duration::from_secs(10));
@@ -200,10 +200,10 @@ fn interrupted_system_calls() {
                 storm();
                 for n in 0..12 {
                     ground.store().remove(&name("good.test")).unwrap();
-                    let fresh = ask(&ground.context(), "good.test");
+                    let fresh = ask(&ground.resolver(), "good.test");
                     assert_eq!((fresh.source(), fresh.warning()), (Source::Fresh, None), "{n}: {fresh}");
                     for _ in 0..5 {
-                        let cached = ask(&ground.context(), "good.test");
+                        let cached = ask(&ground.resolver(), "good.test");
                         assert_eq!(
                             (cached.source(), cached.warning()),
                             (Source::Cached, None),
@@ -244,7 +244,7 @@ fn roots_that_hang_are_not_the_domains_silence() {
         let asks = |domain: &str| {
             let patience = Duration::from_secs(60);
             as_user(USER, USER, || {
-                Context::new(settings.clone()).lookup(&name(domain), patience)
+                Resolver::new(settings.clone()).lookup(&name(domain), patience)
             })
         };
         let unknown = asks("good.test").expect_err("nobody could be asked").to_string();
@@ -281,7 +281,7 @@ fn roots_that_hang_are_not_the_domains_silence() {
 fn a_deadline_that_passes_is_a_first_failure() {
     on_the_internet("deadline", |ground| {
         let silent = |domain: &str| ground.lab.set(domain, Change::txt("SILENT")).unwrap();
-        let waits = |domain: &str| as_user(USER, USER, || ask(&Context::new(hurried(ground)), domain));
+        let waits = |domain: &str| as_user(USER, USER, || ask(&Resolver::new(hurried(ground)), domain));
         silent("good.test");
         let first = waits("good.test");
         assert_eq!(first.source(), Source::CouldNotLearn);
@@ -317,7 +317,7 @@ fn a_deadline_that_passes_is_a_first_failure() {
         // The deadline of a queue.
         silent("twomx.test");
         as_user(USER, USER, || {
-            let queue = Queue::new(&Context::new(hurried(ground))).unwrap();
+            let queue = Queue::new(&Resolver::new(hurried(ground))).unwrap();
             queue
                 .submit(&name("twomx.test"), Duration::from_millis(300), ())
                 .unwrap();
@@ -337,7 +337,7 @@ fn a_deadline_that_passes_is_a_first_failure() {
         });
         // What can be learnt ends the wait.
         ground.lab.reset().unwrap();
-        let fresh = as_user(USER, USER, || ask(&Context::new(hurried(ground)), "twomx.test"));
+        let fresh = as_user(USER, USER, || ask(&Resolver::new(hurried(ground)), "twomx.test"));
         assert_eq!(fresh.source(), Source::Fresh);
         assert_eq!(ground.entry("twomx.test").unwrap().unlearned_since, None);
     });

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::Cache as _;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 use mtasts::{Answer, Domain, Mode, Source};
 
 use mtasts_kit::{Internet, USER, as_user, name};
@@ -51,7 +51,7 @@ fn a_file_that_was_cut_or_garbled() {
         let put = |content: &[u8]| fs::write(&file, content).unwrap();
         let is_told = |content: &[u8], what: &str| {
             put(content);
-            let answer = ground.context().lookup_cached(&name("good.test")).unwrap();
+            let answer = ground.resolver().lookup_cached(&name("good.test")).unwrap();
             assert_eq!(answer.source(), Source::CouldNotLearn, "{what}: {answer}");
             warns(&answer, "good.test is ignored: ");
         };

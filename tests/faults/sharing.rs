@@ -9,9 +9,9 @@ use std::thread;
 use mtasts::cache::Cache as _;
 use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
-use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::Lookup;
 use mtasts::sender::refresh::run::{Run, RunError};
+use mtasts::sender::resolver::unix_now;
 use mtasts::{Answer, Domain, Mode, ResultType, Source};
 use mtasts_lab::{Change, policy_text};
 
@@ -116,7 +116,7 @@ fn the_owner_writes_and_the_group_reads() {
             assert_eq!(about(ground, file), (OWNER, GROUP, mode), "{file}");
         }
         let stored = fs::read(ground.file("good.test")).unwrap();
-        let haraka = ground.context();
+        let haraka = ground.resolver();
         let asks = |domain: &str| as_user(HARAKA, GROUP, || ask(&haraka, domain));
         let held = asks("good.test");
         assert_eq!((held.source(), held.warning()), (Source::Cached, None));
@@ -158,7 +158,7 @@ fn the_owner_writes_and_the_group_reads() {
 
         // What the owner knows better counts.
         publish(ground, "newer");
-        let owner = ground.context();
+        let owner = ground.resolver();
         as_user(OWNER, GROUP, || owner.recheck(&name("good.test"), MEMORY * 2).unwrap());
         thread::sleep(MEMORY);
         assert_eq!(asks("good.test").held().unwrap().id, "newer");
@@ -173,8 +173,8 @@ fn the_owner_writes_and_the_group_reads() {
                 assert!(ground.store().save(&entry).is_err());
                 assert!(ground.store().remove(&entry.domain).is_err());
                 assert!(fs::write(ground.file("other.test"), "").is_err());
-                let context = ground.context();
-                match Run::begin(&context) {
+                let resolver = ground.resolver();
+                match Run::begin(&resolver) {
                     Err(RunError::Lock(_) | RunError::Store(_)) => {}
                     Err(other) => panic!("{other}"),
                     Ok(_) => panic!("user {user} may refresh"),

@@ -13,7 +13,7 @@ use std::time::Duration;
 use mtasts::cache::Cache as _;
 use mtasts::cache::entry::Entry;
 use mtasts::cache::store::Store;
-use mtasts::{Answer, Context, Domain, Settings};
+use mtasts::{Answer, Domain, Resolver, Settings};
 use mtasts_lab::{self as lab, Lab};
 
 /// The longest that a mail of these tests waits for its answer.
@@ -82,9 +82,9 @@ pub fn name(domain: &str) -> Domain {
 }
 
 /// A mail for a domain.
-pub fn ask(context: &Context, domain: &str) -> Arc<Answer> {
-    let patience = PATIENCE.min(context.settings().timeout);
-    context
+pub fn ask(resolver: &Resolver, domain: &str) -> Arc<Answer> {
+    let patience = PATIENCE.min(resolver.settings().timeout);
+    resolver
         .lookup(&name(domain), patience)
         .unwrap_or_else(|error| panic!("{domain}: {error}"))
 }
@@ -113,18 +113,18 @@ impl Internet {
     }
 
     /// A context as a new process has it: nothing in memory.
-    pub fn context(&self) -> Context {
-        Context::new(self.settings())
+    pub fn resolver(&self) -> Resolver {
+        Resolver::new(self.settings())
     }
 
     /// A mail from a new process.
     pub fn asks(&self, domain: &str) -> Arc<Answer> {
-        ask(&self.context(), domain)
+        ask(&self.resolver(), domain)
     }
 
     /// A mail from a new process that reads the settings file of the host.
     pub fn lookup(&self, domain: &str) -> Arc<Answer> {
-        ask(&Context::new(Settings::of_host(|_| None).unwrap()), domain)
+        ask(&Resolver::new(Settings::of_host(|_| None).unwrap()), domain)
     }
 
     /// The cache directory belongs to this user and this group.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mtasts::report::{Channel, Peer, PolicyType};
-use mtasts::{Action, Attempt, Context, Domain, MxName, Seen, Settings, UnixTime};
+use mtasts::{Action, Attempt, Domain, MxName, Resolver, Seen, Settings, UnixTime};
 use mtasts_kit::give_up_root;
 use mtasts_kit::walk::{self, May, Saw};
 use mtasts_lab::judge::{End, Fate};
@@ -16,14 +16,14 @@ fn main() {
     // Root asks no network itself: each lookup would be a helper process. A mail server has a user for its deliveries.
     give_up_root();
     let settings = Settings::of_host(|_| None).expect("the settings of this host");
-    let context = Context::with_log(settings, |line| eprintln!("toy: {line}"));
-    walk::drive(|domain| send(&context, domain));
+    let resolver = Resolver::with_log(settings, |line| eprintln!("toy: {line}"));
+    walk::drive(|domain| send(&resolver, domain));
 }
 
 /// One mail: a lookup, an attempt for each host, a verdict on each thing that is seen of it.
-fn send(context: &Context, domain: &str) -> Fate {
+fn send(resolver: &Resolver, domain: &str) -> Fate {
     let name = Domain::parse(domain).map_err(|error| error.to_string());
-    let answer = match name.and_then(|name| context.lookup(&name, PATIENCE).map_err(|error| error.to_string())) {
+    let answer = match name.and_then(|name| resolver.lookup(&name, PATIENCE).map_err(|error| error.to_string())) {
         Ok(answer) => answer,
         // Our own trouble is never the domain's: the mail waits.
         Err(words) => {
@@ -48,7 +48,7 @@ fn send(context: &Context, domain: &str) -> Fate {
                 attempts.last_mut().unwrap().0.saw(Seen::Name)
             }
             saw => {
-                let Ok(seen) = seen(context, host, saw) else {
+                let Ok(seen) = seen(resolver, host, saw) else {
                     return May::Not;
                 };
                 let (attempt, came) = attempts.last_mut().expect("its name was seen before");
@@ -80,7 +80,7 @@ fn send(context: &Context, domain: &str) -> Fate {
 }
 
 /// The same in the words of the library. Without root certificates nothing can be said of a host: that is an error.
-fn seen(context: &Context, host: &str, saw: Saw) -> Result<Seen, String> {
+fn seen(resolver: &Resolver, host: &str, saw: Saw) -> Result<Seen, String> {
     Ok(match saw {
         Saw::NoStarttls => Seen::StarttlsNotOffered,
         Saw::StarttlsRefused => Seen::StarttlsRefused,
@@ -88,7 +88,7 @@ fn seen(context: &Context, host: &str, saw: Saw) -> Result<Seen, String> {
         Saw::Certificates(chain) => {
             let host = Domain::parse(host).map_err(|error| error.to_string())?;
             let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-            let checked = context.verify_certificate(&host, &chain, UnixTime::now());
+            let checked = resolver.verify_certificate(&host, &chain, UnixTime::now());
             Seen::Certificate(checked.map_err(|error| error.to_string())?)
         }
         Saw::Name | Saw::NoMx(_) => Seen::Name,

@@ -12,7 +12,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
-use mtasts::network::dns::{Dns, Resolver};
+use mtasts::network::dns::{Dns, StubResolver};
 use mtasts_lab::{self as lab, Change, Https, Policy};
 
 use mtasts_kit::dns_server::{DnsServer, Reply, address, txt};
@@ -65,7 +65,7 @@ fn good_domains() -> Vec<String> {
 /// A name server that knows `good.test` as the lab does, and any number of domains `slowN.example`.
 fn many_slow_domains() -> DnsServer {
     let soon = Instant::now() + Duration::from_secs(20);
-    let lab = Resolver::with_servers(&[(lab::DNS_ADDRESS, 53).into()]);
+    let lab = StubResolver::with_servers(&[(lab::DNS_ADDRESS, 53).into()]);
     let good = lab.addresses("mta-sts.good.test", soon).unwrap().data[0].to_string();
     let listener = TcpListener::bind((BLACK_HOLE.parse::<Ipv4Addr>().unwrap(), 443)).unwrap();
     thread::spawn(move || listener.incoming().collect::<Vec<_>>());
@@ -224,7 +224,7 @@ fn ten_thousand_lookups_in_flight() {
 #[test]
 fn a_silent_crowd_starves_nobody() {
     on_the_internet("crowd", |internet| {
-        let lab = Resolver::with_servers(&[(lab::DNS_ADDRESS, 53).into()]);
+        let lab = StubResolver::with_servers(&[(lab::DNS_ADDRESS, 53).into()]);
         let soon = Instant::now() + Duration::from_secs(20);
         let hosts: HashMap<String, String> = good_domains()
             .iter()

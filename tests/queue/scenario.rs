@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mtasts::queue::{Completion, Outcome, Queue, QueueError};
-use mtasts::{Answer, Context, Domain, Mode, Settings, Source};
+use mtasts::{Answer, Domain, Mode, Resolver, Settings, Source};
 
 use mtasts_kit::give_up_root;
 
@@ -72,8 +72,8 @@ fn settings() -> Settings {
     settings
 }
 
-fn context() -> Context {
-    Context::new(settings())
+fn resolver() -> Resolver {
+    Resolver::new(settings())
 }
 
 fn domain(name: &str) -> Domain {
@@ -140,8 +140,8 @@ fn answer(outcome: &Outcome) -> &Answer {
 }
 
 fn threads_come_and_go() {
-    let (context, before) = (context(), (threads(), descriptors()));
-    let queue = Queue::new(&context).unwrap();
+    let (resolver, before) = (resolver(), (threads(), descriptors()));
+    let queue = Queue::new(&resolver).unwrap();
     let descriptor = queue.descriptor().unwrap();
     assert_eq!(threads(), before.0);
     assert_eq!(descriptors().len(), before.1.len() + 1);
@@ -182,7 +182,7 @@ fn threads_come_and_go() {
 }
 
 fn joined() {
-    let queue = Queue::new(&context()).unwrap();
+    let queue = Queue::new(&resolver()).unwrap();
     let before = threads();
     for number in 0..100 {
         queue.submit(&domain("good.test"), LONG, number).unwrap();
@@ -198,14 +198,14 @@ fn joined() {
 
 fn fill() {
     for (name, mode) in [("good.test", Mode::Enforce), ("testing.test", Mode::Testing)] {
-        let answer = context().lookup(&domain(name), LONG).unwrap();
+        let answer = resolver().lookup(&domain(name), LONG).unwrap();
         assert_eq!((answer.source(), answer.mode()), (Source::Fresh, mode));
     }
 }
 
 fn hits(is_root: bool) {
     // As in a new process: nothing is in memory, the first time.
-    let (queue, before) = (Queue::new(&context()).unwrap(), threads());
+    let (queue, before) = (Queue::new(&resolver()).unwrap(), threads());
     for time in 1..=3 {
         queue.submit(&domain("good.test"), LONG, time).unwrap();
         if !is_root || time > 1 {
@@ -224,7 +224,7 @@ fn hits(is_root: bool) {
 
 /// A lookup is a hit in the cache; a recheck beside it learns what the domain has changed to.
 fn recheck() {
-    let queue = Queue::new(&context()).unwrap();
+    let queue = Queue::new(&resolver()).unwrap();
     queue.recheck(&domain("good.test"), LONG, "recheck").unwrap();
     queue.submit(&domain("good.test"), LONG, "lookup").unwrap();
     queue.recheck(&domain("good.test"), LONG, "recheck").unwrap();
@@ -260,7 +260,7 @@ fn never_begun(outcome: &Outcome) -> bool {
 }
 
 fn mixed(is_root: bool) {
-    let queue = Queue::new(&context()).unwrap();
+    let queue = Queue::new(&resolver()).unwrap();
     let domains = good_domains();
     let (slow, fast) = domains.split_at(SLOW);
     assert!(fast.len() > 20, "{}", fast.len());
@@ -288,7 +288,7 @@ fn mixed(is_root: bool) {
 }
 
 fn patience(is_root: bool) {
-    let queue = Queue::new(&context()).unwrap();
+    let queue = Queue::new(&resolver()).unwrap();
     let (limit, start) = (Duration::from_millis(500), Instant::now());
     // The worker has more patience, for another's sake.
     queue
@@ -324,7 +324,7 @@ fn patience(is_root: bool) {
 }
 
 fn hasty() {
-    let queue = Queue::new(&context()).unwrap();
+    let queue = Queue::new(&resolver()).unwrap();
     let late = domain("late.example");
     queue.submit(&late, Duration::from_millis(300), "hasty").unwrap();
     thread::sleep(Duration::from_millis(100));
@@ -338,10 +338,10 @@ fn hasty() {
 fn told() {
     let lines = Arc::new(Mutex::new(Vec::new()));
     let heard = lines.clone();
-    let context = Context::with_log(settings(), move |line| {
+    let resolver = Resolver::with_log(settings(), move |line| {
         heard.lock().unwrap().push((line.to_owned(), thread::current().id()));
     });
-    let queue = Queue::new(&context).unwrap();
+    let queue = Queue::new(&resolver).unwrap();
     let check = |what: &str| {
         let lines = std::mem::take(&mut *lines.lock().unwrap());
         let [(line, thread)] = &lines[..] else {
@@ -368,7 +368,7 @@ fn told() {
 }
 
 fn cancel() {
-    let (queue, before) = (Queue::new(&context()).unwrap(), threads());
+    let (queue, before) = (Queue::new(&resolver()).unwrap(), threads());
     let start = Instant::now();
     let ids: Vec<u64> = (0..300).map(|n| queue.submit(&slow(n), LONG, n).unwrap()).collect();
     let good = queue.submit(&domain("good.test"), LONG, 300).unwrap();
@@ -402,13 +402,13 @@ fn cancel() {
 fn dropped(who: &str) {
     let silent = Arc::new(AtomicBool::new(false));
     let must_be = silent.clone();
-    let context = Context::with_log(settings(), move |line| {
+    let resolver = Resolver::with_log(settings(), move |line| {
         assert!(!must_be.load(Ordering::Relaxed), "told after the end: {line}");
     });
     let before = (threads(), descriptors());
     let mut took = Vec::new();
     for _ in 0..3 {
-        let queue = Queue::new(&context).unwrap();
+        let queue = Queue::new(&resolver).unwrap();
         for number in 0..2000 {
             queue.submit(&slow(number), LONG, vec![0_u8; 100]).unwrap();
         }
@@ -452,9 +452,9 @@ fn in_child(child: impl FnOnce() -> bool) -> i32 {
 }
 
 fn forked() {
-    let context = context();
+    let resolver = resolver();
     // For ever: each child frees its own copy.
-    let queue: &'static Queue<usize> = Box::leak(Box::new(Queue::new(&context).unwrap()));
+    let queue: &'static Queue<usize> = Box::leak(Box::new(Queue::new(&resolver).unwrap()));
     let (limit, start) = (Duration::from_secs(15), Instant::now());
     for number in 0..200 {
         queue.submit(&slow(number), limit, number).unwrap();
@@ -480,7 +480,7 @@ fn forked() {
             // SAFETY: it came from a box, and this process does not use it again.
             drop(unsafe { Box::from_raw(std::ptr::from_ref(queue).cast_mut()) });
             let own = number % 20 > 0 || {
-                let queue = Queue::new(&context).unwrap();
+                let queue = Queue::new(&resolver).unwrap();
                 queue.submit(&domain("good.test"), LONG, 7).unwrap();
                 let done = next(&queue);
                 done.user == 7 && answer(&done.outcome).mode() == Mode::Enforce
@@ -525,10 +525,10 @@ fn with_limit<R>(which: libc::__rlimit_resource_t, limit: u64, run: impl FnOnce(
 }
 
 fn limits() {
-    let context = context();
-    let none = with_limit(libc::RLIMIT_NOFILE, 3, || Queue::<u8>::new(&context));
+    let resolver = resolver();
+    let none = with_limit(libc::RLIMIT_NOFILE, 3, || Queue::<u8>::new(&resolver));
     assert!(matches!(none, Err(QueueError::System(_))), "{none:?}");
-    let queue = Queue::new(&context).unwrap();
+    let queue = Queue::new(&resolver).unwrap();
     for _ in 0..3 {
         let none = with_limit(libc::RLIMIT_NPROC, 0, || queue.submit(&domain("good.test"), LONG, 'a'));
         assert!(matches!(none, Err(QueueError::System(_))), "{none:?}");
@@ -542,7 +542,7 @@ fn limits() {
 fn many(is_root: bool) {
     const MANY: usize = 10_000;
     let who = if is_root { "root" } else { "user" };
-    let queue = Queue::new(&context()).unwrap();
+    let queue = Queue::new(&resolver()).unwrap();
     let (threads_before, memory_before) = (threads(), memory());
     let limit = Duration::from_secs(12);
     let mut submitted = Vec::new();
@@ -599,7 +599,7 @@ fn many(is_root: bool) {
 fn crowd(who: &str) {
     const CROWD: usize = 2000;
     let limit = Duration::from_secs(12);
-    let queue = Queue::new(&context()).unwrap();
+    let queue = Queue::new(&resolver()).unwrap();
     let mut good = good_domains().into_iter();
     let mut silent = BTreeMap::new();
     let mut answered = Vec::new();

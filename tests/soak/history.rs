@@ -26,15 +26,15 @@ const SECOND: u64 = 1_000_000;
 /// How was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Call {
-    /// `Context::lookup`, on a thread.
+    /// `Resolver::lookup`, on a thread.
     Lookup,
-    /// `Context::recheck`.
+    /// `Resolver::recheck`.
     Recheck,
-    /// `Context::lookup_cached`.
+    /// `Resolver::lookup_cached`.
     Cached,
     /// A `Queue`.
     Queue,
-    /// `Context::lookup` in a forked child.
+    /// `Resolver::lookup` in a forked child.
     Child,
     /// When all is well again.
     Calm,

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mtasts::queue::{Outcome, Queue};
-use mtasts::{Answer, Context, Domain};
+use mtasts::{Answer, Domain, Resolver};
 use mtasts_kit::{give_up_root, settings};
 
 use crate::history::{Call, Held, Told};
@@ -40,7 +40,7 @@ pub(crate) fn work(arguments: &[String]) {
     let settings = settings(Path::new(cache), SETTINGS);
     assert_eq!(settings.timeout, TIMEOUT);
     let worker = Worker {
-        context: Context::new(settings),
+        resolver: Resolver::new(settings),
         domains: domains.iter().map(|name| Domain::parse(name).unwrap()).collect(),
     };
     let seed: u64 = seed.parse().unwrap();
@@ -59,7 +59,7 @@ pub(crate) fn work(arguments: &[String]) {
 }
 
 struct Worker {
-    context: Context,
+    resolver: Resolver,
     domains: Vec<Domain>,
 }
 
@@ -84,9 +84,9 @@ impl Worker {
         let patience = Self::patience(random);
         let start = now_us();
         let (call, result) = match random.below(10) {
-            0..6 => (lookup, self.context.lookup(domain, patience)),
-            6..8 => (Call::Recheck, self.context.recheck(domain, patience)),
-            _ => (Call::Cached, self.context.lookup_cached(domain)),
+            0..6 => (lookup, self.resolver.lookup(domain, patience)),
+            6..8 => (Call::Recheck, self.resolver.recheck(domain, patience)),
+            _ => (Call::Cached, self.resolver.lookup_cached(domain)),
         };
         match result {
             Ok(answer) => tell(&Told::new(call, start, patience, domain, &answer)),
@@ -136,7 +136,7 @@ impl Worker {
 
     fn submit(&self, random: &mut Random) {
         loop {
-            let queue = Queue::new(&self.context).unwrap();
+            let queue = Queue::new(&self.resolver).unwrap();
             for _ in 0..random.below(40) {
                 self.batch(&queue, random);
                 thread::sleep(Duration::from_millis(random.next() % 30));
@@ -197,7 +197,7 @@ impl Worker {
     /// Hundreds of silent names at once, and a domain in their midst that is as good as any.
     fn crowd(&self, random: &mut Random) {
         loop {
-            let (queue, batch) = (Queue::new(&self.context).unwrap(), random.next());
+            let (queue, batch) = (Queue::new(&self.resolver).unwrap(), random.next());
             let mut names: Vec<(Call, Domain)> = (0..CROWD)
                 .map(|number| (Call::Silent, format!("s{batch:x}-{number}.p{}.{SILENT}", number % 5)))
                 .chain([(Call::Cold, format!("c{batch:x}.{COLD}"))])
@@ -232,7 +232,7 @@ impl Worker {
         let patience = Duration::from_secs(60);
         for domain in &self.domains {
             let start = now_us();
-            match self.context.recheck(domain, patience) {
+            match self.resolver.recheck(domain, patience) {
                 Ok(answer) => tell(&Told::new(Call::Calm, start, patience, domain, &answer)),
                 Err(error) => tell(&Told::failed(Call::Calm, start, patience, domain, &error.to_string())),
             }

@@ -6,7 +6,7 @@ use mtasts::protocol::text::one_line;
 use mtasts::protocol::words::Status;
 use mtasts::queue::QueueError;
 use mtasts::sys::quiet::quietly;
-use mtasts::{ContextError, Domain, NameError, RootsError, SettingsError};
+use mtasts::{Domain, NameError, RootsError, SettingsError, Unavailable};
 
 /// The `code` of an error.
 pub struct Code(String);
@@ -49,7 +49,7 @@ impl Fault for SettingsError {
     }
 }
 
-impl Fault for ContextError {
+impl Fault for Unavailable {
     fn status(&self) -> Status {
         Status::Unavailable
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mtasts::protocol::words::Status;
 use mtasts::queue::{Outcome, Queue};
-use mtasts::{Context, Domain, Settings, UnixTime};
+use mtasts::{Domain, Settings, UnixTime, mtasts::Resolver};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -32,7 +32,7 @@ pub fn lines() -> Vec<String> {
 /// A context and its queue. Both are gone when it is closed.
 #[napi]
 pub struct Resolver {
-    context: Option<Context>,
+    context: Option<mtasts::Resolver>,
     /// None before the first lookup.
     queue: Option<Queue<()>>,
     /// Where its descriptor is watched.
@@ -60,12 +60,12 @@ impl Resolver {
         guarded(|| {
             let settings = settings(file, &entries).map_err(failure)?;
             let context = if logs {
-                Context::with_log(settings, |line| {
+                mtasts::Resolver::with_log(settings, |line| {
                     LINES.with_borrow_mut(|lines| lines.push(line.to_owned()));
                 })
             } else {
                 // The `log` facade has no listener in here.
-                Context::new(settings)
+                mtasts::Resolver::new(settings)
             };
             Ok(Self {
                 context: Some(context),
@@ -179,7 +179,7 @@ impl Resolver {
 }
 
 impl Resolver {
-    fn context(&self) -> Result<&Context> {
+    fn context(&self) -> Result<&mtasts::Resolver> {
         self.context.as_ref().ok_or_else(closed)
     }
 

@@ -15,7 +15,7 @@ use clap::Subcommand;
 
 use super::{Found, Trouble};
 use mtasts::cache::store::Store;
-use mtasts::sender::context::leave_root;
+use mtasts::sender::resolver::leave_root;
 use mtasts::sender::settings::Settings;
 
 #[derive(Subcommand)]

@@ -13,7 +13,7 @@ use mtasts::network::roots::{Roots, pem};
 use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::words::ResultType;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 
 /// A chain of a hundred certificates has some 200 KiB.
 const MAX_CHAIN: usize = 4 * 1024 * 1024;

@@ -13,7 +13,7 @@ use rustls_pki_types::UnixTime;
 
 use super::{Found, Trouble, output};
 use mtasts::protocol::names::Domain;
-use mtasts::sender::context::leave_root;
+use mtasts::sender::resolver::leave_root;
 use mtasts::sender::settings::Settings;
 use mtasts::sys::identity::NOBODY;
 use mtasts_survey::{judge, survey};

@@ -7,14 +7,14 @@ use std::time::Instant;
 
 use crate::smtp::{self, Session};
 use mtasts::cache::entry::Entry;
-use mtasts::network::dns::{Answered, Dns, DnsError, Mx, Resolver};
+use mtasts::network::dns::{Answered, Dns, DnsError, Mx, StubResolver};
 use mtasts::network::https::{FetchError, Https, PolicyHost};
 use mtasts::network::roots::Roots;
 use mtasts::protocol::mx_name::MxName;
 use mtasts::protocol::names::Domain;
 use mtasts::sender::answer::{Answer, Failure};
-use mtasts::sender::context::unix_now;
 use mtasts::sender::lookup::{Ask, Lookup, NotAsked};
+use mtasts::sender::resolver::unix_now;
 use mtasts::sender::settings::Settings;
 
 /// How many MX hosts are asked. A domain can have any number; senders try a handful.
@@ -74,8 +74,8 @@ impl Host {
 /// `timeout`. The cache is neither read nor written: the operator wants to know how it is now.
 pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey {
     let dns = match &*settings.nameservers {
-        [] => Resolver::system(),
-        servers => Resolver::with_servers(servers),
+        [] => StubResolver::system(),
+        servers => StubResolver::with_servers(servers),
     };
     let deadline = Instant::now() + settings.timeout;
     let ((txt, body, answer), (route, hosts, unasked)) = thread::scope(|scope| {
@@ -104,7 +104,13 @@ type PolicyFacts = (
 );
 
 /// The lookup itself, with an ear on what it asks.
-fn policy(domain: &Domain, dns: &Resolver, settings: &Settings, roots: &Arc<Roots>, deadline: Instant) -> PolicyFacts {
+fn policy(
+    domain: &Domain,
+    dns: &StubResolver,
+    settings: &Settings,
+    roots: &Arc<Roots>,
+    deadline: Instant,
+) -> PolicyFacts {
     let roots = Arc::clone(roots);
     let https = PolicyHost::new(
         Arc::new(dns.clone()),
@@ -154,7 +160,7 @@ impl<'a, Q, A> Overheard<'a, Q, A> {
     }
 }
 
-impl Dns for Overheard<'_, Resolver, Result<Answered<Vec<Vec<u8>>>, DnsError>> {
+impl Dns for Overheard<'_, StubResolver, Result<Answered<Vec<Vec<u8>>>, DnsError>> {
     fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
         let answer = self.asked.txt(name, deadline);
         self.keep(answer.clone());
@@ -178,7 +184,7 @@ impl Https for Overheard<'_, PolicyHost, Result<Vec<u8>, FetchError>> {
     }
 }
 
-fn hosts(domain: &Domain, dns: &Resolver, deadline: Instant) -> (Route, Vec<Host>, usize) {
+fn hosts(domain: &Domain, dns: &StubResolver, deadline: Instant) -> (Route, Vec<Host>, usize) {
     let (route, mut records) = match dns.mx(domain, deadline) {
         Ok(Answered { data: records, .. }) => match &*records {
             [only] if only.exchange == "." => return (Route::NullMx, Vec::new(), 0),
@@ -207,7 +213,7 @@ fn hosts(domain: &Domain, dns: &Resolver, deadline: Instant) -> (Route, Vec<Host
     (route, hosts, unasked)
 }
 
-fn host(name: &str, preference: Option<u16>, dns: &Resolver, deadline: Instant) -> Host {
+fn host(name: &str, preference: Option<u16>, dns: &StubResolver, deadline: Instant) -> Host {
     let name = MxName::from_mx(name);
     let sessions = match name.host() {
         Ok(host) => dns

@@ -42,8 +42,8 @@ async fn exchange(
     let (mut udp, mut tcp) = (ConnectionConfig::udp(), ConnectionConfig::tcp());
     (udp.port, tcp.port) = (server.port(), server.port());
     let config = NameServerConfig::new(server.ip(), true, vec![udp, tcp]);
-    let context = PoolContext::new(options, TlsConfig::new()?);
-    let pool = NameServerPool::from_config([config], Arc::new(context), TokioRuntimeProvider::default());
+    let resolver = PoolContext::new(options, TlsConfig::new()?);
+    let pool = NameServerPool::from_config([config], Arc::new(resolver), TokioRuntimeProvider::default());
     pool.lookup(query.clone(), request).first_answer().await
 }
 

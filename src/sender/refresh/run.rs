@@ -22,7 +22,7 @@ use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::sender::answer::Source;
-use crate::sender::context::{Context, unix_now};
+use crate::sender::resolver::{Resolver, unix_now};
 use crate::sys::process;
 
 /// How many policies are renewed at once.
@@ -42,7 +42,7 @@ const OVERRUN: Duration = Duration::from_secs(5);
 
 /// A run that has begun. While it lives there is no other for this cache.
 pub struct Run<'a> {
-    context: &'a Context,
+    resolver: &'a Resolver,
     store: Store,
     domains: Vec<Domain>,
     uses_are_noted: bool,
@@ -128,20 +128,20 @@ impl<'a> Run<'a> {
     ///
     /// # Errors
     /// A [`RunError`].
-    pub fn begin(context: &'a Context) -> Result<Self, RunError> {
+    pub fn begin(resolver: &'a Resolver) -> Result<Self, RunError> {
         if process::is_root() {
             return Err(RunError::Root);
         }
-        let dir = context.settings().cache_dir.clone().ok_or(RunError::NoDirectory)?;
+        let dir = resolver.settings().cache_dir.clone().ok_or(RunError::NoDirectory)?;
         let store = Store::new(dir);
         let uses_are_noted = store.uses_are_noted().map_err(RunError::Store)?;
         let domains = store.domains().map_err(RunError::Store)?;
         let turn = store.run_turn(Instant::now() + BEGIN).map_err(|e| match e {
-            CacheError::Busy(_) => busy(&store, longest(domains.len(), context.settings().timeout)),
+            CacheError::Busy(_) => busy(&store, longest(domains.len(), resolver.settings().timeout)),
             e => RunError::Lock(e),
         })?;
         Ok(Self {
-            context,
+            resolver,
             domains,
             swept: store.sweep().map_err(RunError::Store)?,
             uses_are_noted,
@@ -168,7 +168,7 @@ impl<'a> Run<'a> {
         let waits = seen.iter().filter(|seen| seen.due.is_none());
         waits.for_each(|seen| told(seen.domain, Outcome::Waits));
 
-        let short = self.context.settings().timeout / SHORT;
+        let short = self.resolver.settings().timeout / SHORT;
         let (slow, late) = (Mutex::new(HashMap::new()), Mutex::new(Vec::new()));
         let later = |domain| late.lock().unwrap_or_else(|e| e.into_inner()).push(domain);
         let slow_below = |domain, more: usize| {
@@ -234,7 +234,7 @@ impl<'a> Run<'a> {
 
     /// Removes what is too much, and gives what stays.
     fn let_go<'d>(&self, mut seen: Vec<Seen<'d>>, told: &impl Fn(&Domain, Outcome)) -> Vec<Seen<'d>> {
-        let bounds = self.context.settings().bounds();
+        let bounds = self.resolver.settings().bounds();
         // What cannot be read comes last.
         seen.sort_unstable_by_key(|seen| (seen.worth.is_none(), seen.domain));
         let known: Vec<(&str, Worth)> = seen
@@ -278,7 +278,7 @@ impl<'a> Run<'a> {
 
     fn renew(&self, entry: &Entry, patience: Duration) -> Outcome {
         let domain = &entry.domain;
-        let answer = match self.context.refresh(domain, patience) {
+        let answer = match self.resolver.refresh(domain, patience) {
             Ok(answer) => answer,
             Err(e) => return Outcome::Failed(format!("{domain}: {e}")),
         };

@@ -7,7 +7,7 @@ use super::super::output::{self, Mark, Page};
 use super::super::{Found, Trouble};
 use super::settings;
 use mtasts::protocol::calendar;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 
 /// List the domains for which nothing is enforced, also those whose exception is over.
 ///

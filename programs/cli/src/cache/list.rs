@@ -9,7 +9,7 @@ use super::{Lines, open};
 use mtasts::cache::Cache as _;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::text::for_terminal;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 
 /// The widest column of names; a longer name shifts its own line.
 const WIDEST: usize = 40;

@@ -15,7 +15,7 @@ use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{MAX_POLICY, Mode};
 use mtasts::protocol::record::PolicyId;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 
 /// The id of a pinned policy. No record announces it, so the first lookup after the pin's end fetches.
 const ID: &[u8] = b"pinned";

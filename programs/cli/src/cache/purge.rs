@@ -11,7 +11,7 @@ use mtasts::cache::contract::{Cache, CacheError, WRITE_TURN};
 use mtasts::cache::entry::Entry;
 use mtasts::cache::store::Store;
 use mtasts::protocol::names::Domain;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 
 /// Remove entries from the cache.
 ///

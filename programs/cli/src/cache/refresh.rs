@@ -10,9 +10,9 @@ use serde_json::json;
 use super::super::{Found, Trouble, output};
 use super::open;
 use mtasts::protocol::names::Domain;
-use mtasts::sender::context::Context;
 use mtasts::sender::refresh::Idle;
 use mtasts::sender::refresh::run::{Outcome, Run, RunError};
+use mtasts::sender::resolver::Resolver;
 
 /// Renew every policy that is due, and remove what has expired or is unused.
 ///
@@ -45,8 +45,8 @@ impl Refresh {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let (settings, _) = open()?;
         // What the context would tell is in the outcomes.
-        let context = Context::with_log(settings, |_| {});
-        let run = match Run::begin(&context) {
+        let resolver = Resolver::with_log(settings, |_| {});
+        let run = match Run::begin(&resolver) {
             Err(error @ RunError::Busy) => {
                 output::tell(&error.to_string());
                 return Ok(Found::Good);

@@ -11,8 +11,8 @@ use mtasts::cache::entry::Entry;
 use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::Mode;
-use mtasts::sender::context::unix_now;
 use mtasts::sender::refresh;
+use mtasts::sender::resolver::unix_now;
 
 /// Explain what the cache holds for a domain. The network is not asked.
 ///

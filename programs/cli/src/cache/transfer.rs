@@ -19,7 +19,7 @@ use mtasts::cache::contract::{Cache, CacheError, WRITE_TURN};
 use mtasts::cache::entry::{Entry, MAX_FILE};
 use mtasts::cache::store::Store;
 use mtasts::protocol::names::Domain;
-use mtasts::sender::context::unix_now;
+use mtasts::sender::resolver::unix_now;
 
 /// The longest line of a stream, in octets: in JSON an octet of a file takes six at most.
 const MAX_LINE: u64 = 6 * MAX_FILE as u64 + 1024;

@@ -70,7 +70,9 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
         Some(verdict) if verdict.action.defers() => (Mark::Bad, "mail waits"),
         Some(verdict) if !verdict.action.delivers() => (Mark::Bad, "no mail is sent here"),
         Some(_) if judged.listed.is_none() => (Mark::Plain, "mail is delivered here: no policy asks for more"),
-        Some(verdict) if verdict.result.is_some() => (Mark::Bad, "mail is delivered here anyway, and the failure is reported"),
+        Some(verdict) if verdict.result.is_some() => {
+            (Mark::Bad, "mail is delivered here anyway, and the failure is reported")
+        }
         Some(_) => (Mark::Good, "mail is delivered here, over verified TLS"),
     };
     page.line(mark, &format!("{text}: {what}"));

@@ -13,11 +13,11 @@ use once_cell::race::OnceBox;
 
 use super::lease::{Begun, FetchLease};
 use super::memory::Known;
-use super::{Asked, ContextError, Shared, unix_now};
+use super::{Asked, Shared, Unavailable, unix_now};
 use crate::cache::crowd::Bounds;
 use crate::cache::entry::Entry;
 use crate::cache::{Cache, CacheError};
-use crate::network::dns::{Dns, Resolver};
+use crate::network::dns::{Dns, StubResolver};
 use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
 use crate::sender::lookup::{Ask, Lookup, NotAsked, fair_time};
@@ -97,7 +97,7 @@ impl Shared {
         now: u64,
         deadline: Instant,
         share: Share,
-    ) -> Result<Asked, ContextError> {
+    ) -> Result<Asked, Unavailable> {
         let (settings, roots, cache) = (self.settings.clone(), self.roots.clone(), self.cache.clone());
         let (before, stored) = (known.entry.clone(), known.stored.clone());
         let (learnt, heard) = sync_channel(1);
@@ -107,8 +107,8 @@ impl Shared {
         let waits = waits_for_others.clone();
         let asked = on_own_thread(deadline, move || {
             let resolver = match &*settings.nameservers {
-                [] => Resolver::system(),
-                servers => Resolver::with_servers(servers),
+                [] => StubResolver::system(),
+                servers => StubResolver::with_servers(servers),
             };
             let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share, waits.clone()));
             let roots: RootSource = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
@@ -146,7 +146,7 @@ impl Shared {
             Err(e) => {
                 let entry = known.entry.clone();
                 let answer =
-                    Lookup::not_asked(&entry, e.to_string(), now).map_err(|NotAsked(why)| ContextError::Thread(why))?;
+                    Lookup::not_asked(&entry, e.to_string(), now).map_err(|NotAsked(why)| Unavailable::Thread(why))?;
                 return Ok(Asked {
                     answer,
                     entry,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::memory::Remembered;
 use super::network::write;
-use super::{ContextError, Question, Shared, unix_now};
+use super::{Question, Shared, Unavailable, unix_now};
 use crate::cache::{Cache, CacheError};
 use crate::protocol::names::Domain;
 use crate::sender::settings::Settings;
@@ -32,7 +32,7 @@ impl Shared {
         question: Question,
         deadline: Instant,
         share: Share,
-    ) -> Result<Remembered, ContextError> {
+    ) -> Result<Remembered, Unavailable> {
         let user = whom_root_becomes(self.settings.cache_dir.as_deref(), self.settings.user.as_ref())?;
         let asked = unix_now();
         let before = self.is_memory_alone().then(|| self.load(domain, asked).stored);
@@ -46,7 +46,7 @@ impl Shared {
         })?;
         let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
         let told = wire::read(domain, &message, (asked, now), longest_wait).ok_or(HelperError::Died)?;
-        let Told { answer, entry } = told.map_err(|why| ContextError::Helper(why.to_string()))?;
+        let Told { answer, entry } = told.map_err(|why| Unavailable::Helper(why.to_string()))?;
         // What the helper has stored there, it has stored in its copy of our memory.
         if let Some(before) = before
             && write(&*self.cache, &before, &entry, self.settings.bounds()).is_ok()
@@ -61,7 +61,7 @@ impl Shared {
     pub(super) fn in_cache(
         &self,
         work: impl FnOnce(&dyn Cache) -> Result<String, CacheError>,
-    ) -> Result<String, ContextError> {
+    ) -> Result<String, Unavailable> {
         if !self.leaves_the_cache() {
             return Ok(work(&*self.cache)?);
         }
@@ -77,7 +77,7 @@ impl Shared {
         let message = String::from_utf8(message).map_err(|_| HelperError::Died)?;
         match (message.strip_prefix('+'), message.strip_prefix('-')) {
             (Some(done), _) => Ok(done.to_owned()),
-            (_, Some(error)) => Err(ContextError::Store(error.to_owned())),
+            (_, Some(error)) => Err(Unavailable::Store(error.to_owned())),
             _ => Err(HelperError::Died.into()),
         }
     }
@@ -87,16 +87,16 @@ impl Shared {
 /// has nothing to do as root. Without such a user it becomes `otherwise`.
 ///
 /// # Errors
-/// [`ContextError::NoHelper`] without an `otherwise`; [`ContextError::Helper`] where the system refuses: the process must
+/// [`Unavailable::NoHelper`] without an `otherwise`; [`Unavailable::Helper`] where the system refuses: the process must
 /// then do nothing more.
-pub fn leave_root(settings: &Settings, otherwise: Option<Identity>) -> Result<(), ContextError> {
+pub fn leave_root(settings: &Settings, otherwise: Option<Identity>) -> Result<(), Unavailable> {
     if !process::is_root() {
         return Ok(());
     }
     let user = whom_root_becomes(settings.cache_dir.as_deref(), settings.user.as_ref());
     let identity = user.or_else(|error| otherwise.ok_or(error))?;
     become_identity(identity).map_err(|error| {
-        ContextError::Helper(format!(
+        Unavailable::Helper(format!(
             "cannot look up policies as root, and cannot become user {}: {error}",
             identity.uid
         ))

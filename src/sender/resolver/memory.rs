@@ -180,7 +180,7 @@ pub(super) fn good_until(entry: &Entry, answer: &Answer, settings: &Settings, no
 mod tests {
     use std::time::Instant;
 
-    use super::super::{Context, Learnt, Question};
+    use super::super::{Learnt, Question, Resolver};
     use super::*;
     use crate::cache::entry::{Held, TxtSeen};
     use crate::sender::lookup::{Ask, Lookup};
@@ -191,7 +191,7 @@ mod tests {
     fn a_crowd_of_what_cannot_be_written_pushes_out_itself() {
         let mut settings = Settings::default();
         settings.set("cache_dir", "/proc/mtasts-cannot-be-made").unwrap();
-        let context = Context::new(settings);
+        let resolver = Resolver::new(settings);
         let now = unix_now();
         let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
         let held = Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap());
@@ -203,18 +203,18 @@ mod tests {
                 answer: Arc::new(Lookup::from_cache(&entry, now)),
                 unsaved: Some(Box::new(entry)),
             };
-            context
+            resolver
                 .shared
                 .memory
-                .put(known, context.settings().cache_max_per_parent);
+                .put(known, resolver.settings().cache_max_per_parent);
         };
         remember("victim.test", now - 5 * 86_400);
         for number in 0..3 * MEMORY_SIZE {
             remember(&format!("x{number}.crowd.test"), now);
         }
-        let known = |name: &str| context.shared.memory.unsaved(&Domain::parse(name).unwrap()).is_some();
+        let known = |name: &str| resolver.shared.memory.unsaved(&Domain::parse(name).unwrap()).is_some();
         assert!(known("victim.test") && known(&format!("x{}.crowd.test", 3 * MEMORY_SIZE - 1)));
-        assert!(context.shared.memory.0.read().unwrap().len() <= MEMORY_SIZE);
+        assert!(resolver.shared.memory.0.read().unwrap().len() <= MEMORY_SIZE);
     }
 
     /// A directory that may not be written to leaves the policy in memory alone, and no hit may take it from there.
@@ -222,7 +222,7 @@ mod tests {
     fn what_only_memory_knows_survives_each_hit() {
         let mut settings = Settings::default();
         settings.set("cache_dir", "/proc/mtasts-cannot-be-made").unwrap();
-        let context = Context::new(settings);
+        let resolver = Resolver::new(settings);
         let (domain, now) = (Domain::parse("example.com").unwrap(), unix_now());
         let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
         let mut entry = Entry::new(domain.clone());
@@ -231,19 +231,19 @@ mod tests {
             at: now,
             next: now + 3600,
         });
-        let answer = Lookup::hit(&entry, context.settings(), now).unwrap();
+        let answer = Lookup::hit(&entry, resolver.settings(), now).unwrap();
         // Not to be repeated from memory: the next question looks at what is known again.
         let known = Remembered {
             answer: Arc::new(answer),
             unsaved: Some(Box::new(entry)),
         };
-        context
+        resolver
             .shared
             .memory
-            .put(known, context.settings().cache_max_per_parent);
+            .put(known, resolver.settings().cache_max_per_parent);
         for _ in 0..3 {
             let question = Question::Network(Ask::Delivery);
-            let learnt = context
+            let learnt = resolver
                 .shared
                 .answer(
                     &domain,
@@ -259,11 +259,11 @@ mod tests {
                 entry,
                 is_saved,
             } = learnt;
-            let known = context.shared.remembered_as(answer, entry, is_saved, now);
-            context
+            let known = resolver.shared.remembered_as(answer, entry, is_saved, now);
+            resolver
                 .shared
                 .memory
-                .put(known, context.settings().cache_max_per_parent);
+                .put(known, resolver.settings().cache_max_per_parent);
         }
     }
 }

@@ -43,7 +43,7 @@ type Log = Box<dyn Fn(&str) + Send + Sync>;
 
 /// The settings of a host, its cache, and the way to the network. Clones share it.
 #[derive(Clone)]
-pub struct Context {
+pub struct Resolver {
     /// On the heap, wherever the context itself stands. A helper starts threads after its fork, and glibc then unmaps
     /// the stacks of the parent's other threads: what lay there is gone in the child.
     shared: Arc<Shared>,
@@ -86,7 +86,7 @@ struct Learnt {
 /// Why there is no answer at all. Nothing is known of the domain then, so mail for it must wait.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum ContextError {
+pub enum Unavailable {
     /// The process runs as root and there is no other user for the network's part.
     NoHelper(NoUser),
     /// What the cache holds for the domain could not be read, and the network did not say either.
@@ -101,7 +101,7 @@ pub enum ContextError {
     NotAsked(String),
 }
 
-impl fmt::Display for ContextError {
+impl fmt::Display for Unavailable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoHelper(why) => why.fmt(f),
@@ -115,9 +115,9 @@ impl fmt::Display for ContextError {
     }
 }
 
-impl std::error::Error for ContextError {}
+impl std::error::Error for Unavailable {}
 
-impl ContextError {
+impl Unavailable {
     /// The error as a line of the log.
     pub(crate) fn notice(&self) -> Notice {
         let token = match self {
@@ -130,33 +130,33 @@ impl ContextError {
     }
 }
 
-impl From<NotAsked> for ContextError {
+impl From<NotAsked> for Unavailable {
     fn from(NotAsked(why): NotAsked) -> Self {
         Self::NotAsked(why)
     }
 }
 
-impl From<NoUser> for ContextError {
+impl From<NoUser> for Unavailable {
     fn from(why: NoUser) -> Self {
         Self::NoHelper(why)
     }
 }
 
-impl From<HelperError> for ContextError {
+impl From<HelperError> for Unavailable {
     fn from(error: HelperError) -> Self {
         Self::Helper(error.to_string())
     }
 }
 
-impl fmt::Debug for Context {
+impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Context")
+        f.debug_struct("Resolver")
             .field("settings", &self.shared.settings)
             .finish_non_exhaustive()
     }
 }
 
-impl Context {
+impl Resolver {
     /// A context of these settings. Nothing is opened, read or started before the first question. What the
     /// administrator should know becomes a warning of the `log` facade.
     #[must_use]
@@ -200,8 +200,8 @@ impl Context {
     /// the cache directory.
     ///
     /// # Errors
-    /// A [`ContextError`] where not even a failure could be learnt.
-    pub fn lookup(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    /// A [`Unavailable`] where not even a failure could be learnt.
+    pub fn lookup(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
         match self.remembered(domain.as_str(), unix_now()) {
             Some(answer) => Ok(answer),
             None => self.ask(domain, Question::Network(Ask::Delivery), patience),
@@ -212,8 +212,8 @@ impl Context {
     /// mail because of a policy (RFC 8461 5).
     ///
     /// # Errors
-    /// As [`Context::lookup`].
-    pub fn recheck(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    /// As [`Resolver::lookup`].
+    pub fn recheck(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
         self.ask(domain, Question::Network(Ask::Recheck), patience)
     }
 
@@ -221,16 +221,16 @@ impl Context {
     /// the operator's own, and unless there is neither a policy nor a record. It does not count as use of the domain.
     ///
     /// # Errors
-    /// As [`Context::lookup`].
-    pub fn refresh(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    /// As [`Resolver::lookup`].
+    pub fn refresh(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
         self.ask(domain, Question::Network(Ask::Refresh), patience)
     }
 
     /// What the cache says. The network is not touched, whatever is missing.
     ///
     /// # Errors
-    /// As [`Context::lookup`].
-    pub fn lookup_cached(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
+    /// As [`Resolver::lookup`].
+    pub fn lookup_cached(&self, domain: &Domain) -> Result<Arc<Answer>, Unavailable> {
         match self.remembered(domain.as_str(), unix_now()) {
             Some(answer) => Ok(answer),
             None => self.ask(domain, Question::Cache, Duration::MAX),
@@ -263,11 +263,11 @@ impl Context {
         Ok(check_chain(host, chain, roots.anchors(), at))
     }
 
-    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
         if let Some(notice) = self.watch() {
             self.tell(&notice);
         }
-        // Our own, on this thread's stack and on the heap: see `Context::shared`.
+        // Our own, on this thread's stack and on the heap: see `Resolver::shared`.
         let (shared, domain, begun) = (self.shared.clone(), domain.clone(), Instant::now());
         let (settings, silence) = (&shared.settings, &shared.silence);
         // A refresh asks many at once and is nobody's delivery.
@@ -299,9 +299,9 @@ impl Context {
         self.shared.exceptions.look().or_else(memory_alone)
     }
 
-    /// As [`Context::lookup`] or [`Context::recheck`] on a thread of ours, where nobody is told anything: that is for
-    /// [`Context::tell`] and [`Context::tell_exception`].
-    pub(crate) fn learn(&self, domain: &Domain, ask: Ask, patience: Duration) -> Result<Arc<Answer>, ContextError> {
+    /// As [`Resolver::lookup`] or [`Resolver::recheck`] on a thread of ours, where nobody is told anything: that is for
+    /// [`Resolver::tell`] and [`Resolver::tell_exception`].
+    pub(crate) fn learn(&self, domain: &Domain, ask: Ask, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
         let (shared, domain, begun) = (self.shared.clone(), domain.clone(), Instant::now());
         // The queue has bounds of its own, so that a silent name holds up no other.
         let share = shared.silence.share_by_name(&domain);
@@ -349,11 +349,11 @@ impl Context {
     /// The answer where the caller's time is over and nobody was asked, for this reason: the policy that counts.
     ///
     /// # Errors
-    /// [`ContextError::NotAsked`]: there is none, or it is not for this process to see (root does not read the disk).
-    pub(crate) fn not_asked(&self, domain: &Domain, why: &str) -> Result<Arc<Answer>, ContextError> {
+    /// [`Unavailable::NotAsked`]: there is none, or it is not for this process to see (root does not read the disk).
+    pub(crate) fn not_asked(&self, domain: &Domain, why: &str) -> Result<Arc<Answer>, Unavailable> {
         let now = unix_now();
         if self.shared.leaves_the_cache() {
-            return Err(ContextError::NotAsked(why.to_owned()));
+            return Err(Unavailable::NotAsked(why.to_owned()));
         }
         let entry = self.shared.load(domain, now).entry;
         let answer = Lookup::not_asked(&entry, why.to_owned(), now)?;
@@ -365,7 +365,7 @@ impl Context {
     ///
     /// # Errors
     /// A process of root does not read the disk, so that it does not know whether a policy counts.
-    pub(crate) fn out_of_time(&self, domain: &Domain) -> Result<Arc<Answer>, ContextError> {
+    pub(crate) fn out_of_time(&self, domain: &Domain) -> Result<Arc<Answer>, Unavailable> {
         if self.shared.leaves_the_cache() {
             return Err(HelperError::Deadline.into());
         }
@@ -399,7 +399,7 @@ impl Shared {
         question: Question,
         patience: Duration,
         share: Share,
-    ) -> Result<Arc<Answer>, ContextError> {
+    ) -> Result<Arc<Answer>, Unavailable> {
         let deadline = Instant::now() + patience.min(self.settings.timeout);
         let known = if process::is_root() {
             self.ask_helper(domain, question, deadline, share)?
@@ -441,7 +441,7 @@ impl Shared {
         question: Question,
         deadline: Instant,
         share: Share,
-    ) -> Result<Learnt, ContextError> {
+    ) -> Result<Learnt, Unavailable> {
         let now = unix_now();
         let known = self.load(domain, now);
         let unasked = |answer| Asked {
@@ -471,7 +471,7 @@ impl Shared {
     }
 
     /// Says with an answer what is wrong with the cache, or refuses it where the cache may know better.
-    fn conclude(&self, known: Known, asked: Asked, now: u64) -> Result<Learnt, ContextError> {
+    fn conclude(&self, known: Known, asked: Asked, now: u64) -> Result<Learnt, Unavailable> {
         let Asked { answer, entry, saved } = asked;
         let warning = match (&saved, &known.unread) {
             // An attempt to write what was told before, when it was learnt, is not told each time.
@@ -498,7 +498,7 @@ impl Shared {
             && answer.source() == Source::CouldNotLearn
             && self.exceptions.now().find(&entry.domain, now).is_none()
         {
-            return Err(ContextError::Unread(unread));
+            return Err(Unavailable::Unread(unread));
         }
         Ok(Learnt {
             answer: answer.with_warning(warning),
@@ -532,7 +532,7 @@ impl Shared {
 }
 
 /// Whether the network told what there is. Where it did not, and took long for it, it was silent.
-fn learnt(result: &Result<Arc<Answer>, ContextError>) -> bool {
+fn learnt(result: &Result<Arc<Answer>, Unavailable>) -> bool {
     let source = result.as_ref().map(|answer| answer.source());
     source.is_ok_and(|source| !matches!(source, Source::CachedAfterFailure | Source::CouldNotLearn))
 }

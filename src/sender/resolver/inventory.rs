@@ -1,22 +1,22 @@
 //! The inventory of a context: the domains in its cache, and the removal of one.
 
-use super::{Context, ContextError};
+use super::{Resolver, Unavailable};
 use crate::cache::CacheError;
 use crate::protocol::names::Domain;
 
-impl From<CacheError> for ContextError {
+impl From<CacheError> for Unavailable {
     fn from(error: CacheError) -> Self {
         Self::Store(error.to_string())
     }
 }
 
-impl Context {
+impl Resolver {
     /// The domains that the cache holds something of, in alphabetical order; whether that can be read and still counts is
     /// another matter.
     ///
     /// # Errors
-    /// A [`ContextError`].
-    pub fn domains(&self) -> Result<Vec<Domain>, ContextError> {
+    /// A [`Unavailable`].
+    pub fn domains(&self) -> Result<Vec<Domain>, Unavailable> {
         let list = self.shared.in_cache(|cache| {
             let domains = cache.domains()?;
             Ok(domains.iter().map(|domain| format!("{domain}\n")).collect())
@@ -31,8 +31,8 @@ impl Context {
     /// this is for what is wrong, not for what is old.
     ///
     /// # Errors
-    /// A [`ContextError`].
-    pub fn purge(&self, domain: &Domain) -> Result<bool, ContextError> {
+    /// A [`Unavailable`].
+    pub fn purge(&self, domain: &Domain) -> Result<bool, Unavailable> {
         let removed = self.shared.in_cache(|cache| {
             let removed = cache.remove(domain)?;
             Ok(if removed { "removed".into() } else { String::new() })
@@ -64,22 +64,22 @@ mod tests {
         }
         let mut settings = Settings::default();
         settings.set("cache_dir", dir.to_str().unwrap()).unwrap();
-        let context = Context::new(settings);
-        assert!(context.domains().unwrap().is_empty());
+        let resolver = Resolver::new(settings);
+        assert!(resolver.domains().unwrap().is_empty());
         for name in ["b.example", "a.example", ".lock"] {
             fs::write(dir.join(name), "whatever it is").unwrap();
         }
         let domain = Domain::parse("a.example").unwrap();
-        let names = |context: &Context| -> Vec<String> {
-            let domains = context.domains().unwrap();
+        let names = |resolver: &Resolver| -> Vec<String> {
+            let domains = resolver.domains().unwrap();
             domains.iter().map(|domain| domain.as_str().to_owned()).collect()
         };
-        assert_eq!(names(&context), ["a.example", "b.example"]);
-        assert!(context.purge(&domain).unwrap());
-        assert!(!context.purge(&domain).unwrap());
-        assert_eq!(names(&context), ["b.example"]);
+        assert_eq!(names(&resolver), ["a.example", "b.example"]);
+        assert!(resolver.purge(&domain).unwrap());
+        assert!(!resolver.purge(&domain).unwrap());
+        assert_eq!(names(&resolver), ["b.example"]);
         fs::remove_dir_all(&dir).unwrap();
-        let listed = context.domains();
+        let listed = resolver.domains();
         if process::is_root() {
             assert!(listed.unwrap_err().to_string().contains("install -d"));
         } else {
@@ -91,8 +91,8 @@ mod tests {
     fn without_a_directory_there_is_memory() {
         let mut settings = Settings::default();
         settings.set("cache_dir", "").unwrap();
-        let context = Context::new(settings);
-        assert!(context.domains().unwrap().is_empty());
-        assert!(!context.purge(&Domain::parse("a.example").unwrap()).unwrap());
+        let resolver = Resolver::new(settings);
+        assert!(resolver.domains().unwrap().is_empty());
+        assert!(!resolver.purge(&Domain::parse("a.example").unwrap()).unwrap());
     }
 }
