@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::Entry;
-use mtasts::cache::entry::{Held, TxtSeen};
+use mtasts::cache::entry::{CachedPolicy, TxtSeen};
 use mtasts::protocol::certificate::check_chain;
 use mtasts::protocol::record::Record;
 use mtasts::sender::resolver::unix_now;
@@ -222,7 +222,7 @@ fn make_cache(dir: &Path, count: usize) {
     for i in 0..count {
         let mut entry = Entry::new(Domain::parse(&format!("customer{i}.example.com")).expect("a name"));
         let id = "20160831085700Z".parse().expect("an id");
-        entry.held = Some(Arc::new(Held::new(id, now - 1, SIX_LINES).expect("a policy")));
+        entry.cached = Some(Arc::new(CachedPolicy::new(id, now - 1, SIX_LINES).expect("a policy")));
         entry.txt = Some(TxtSeen {
             at: now - 1,
             next: now + 86_400,

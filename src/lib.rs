@@ -14,12 +14,12 @@
 //!
 //! # fn connect(_: &str) -> Option<Vec<Vec<u8>>> { None }
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
-//!     // One context for the process. Making it opens nothing and starts nothing.
-//!     let context = Resolver::new(Settings::of_process()?);
+//!     // One resolver for the process. Making it opens nothing and starts nothing.
+//!     let resolver = Resolver::new(Settings::of_process()?);
 //!
 //!     // The policy of the recipient's domain. An error means that the mail waits.
 //!     let domain: Domain = "example.com".parse()?;
-//!     let answer = context.lookup(&domain, Duration::from_secs(60))?;
+//!     let answer = resolver.lookup(&domain, Duration::from_secs(60))?;
 //!     println!("{answer}");
 //!
 //!     // The MX hosts as DNS gave them, the most preferred first.
@@ -36,7 +36,7 @@
 //!                 Some(chain) => {
 //!                     peer.channel = Channel::Tls;
 //!                     let chain: Vec<&[u8]> = chain.iter().map(Vec::as_slice).collect();
-//!                     Seen::Certificate(context.verify_certificate(&host.parse()?, &chain, UnixTime::now())?)
+//!                     Seen::Certificate(resolver.verify_certificate(&host.parse()?, &chain, UnixTime::now())?)
 //!                 }
 //!             };
 //!             verdict = attempt.saw(seen);

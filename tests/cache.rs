@@ -1,6 +1,6 @@
 //! `mtasts cache` and what stands behind it: the real binary on the test Internet, as root and as an ordinary user.
 
-use mtasts::cache::entry::Held;
+use mtasts::cache::entry::CachedPolicy;
 use mtasts::sender::resolver::unix_now;
 use mtasts_kit::Internet;
 
@@ -23,12 +23,12 @@ const DAY: u64 = 24 * HOUR;
 /// The policy was fetched so many seconds ago.
 fn age(host: &Internet, domain: &str, seconds: u64) {
     host.change(domain, |entry| {
-        let held = entry.held.as_ref().unwrap();
-        let held = Held::new(held.id, unix_now() - seconds, held.text.as_str());
-        entry.held = Some(held.unwrap().into());
+        let cached = entry.cached.as_ref().unwrap();
+        let cached = CachedPolicy::new(cached.id, unix_now() - seconds, cached.text.as_str());
+        entry.cached = Some(cached.unwrap().into());
     });
 }
 
 fn fetched(host: &Internet, domain: &str) -> u64 {
-    host.entry(domain).unwrap().held.unwrap().fetched
+    host.entry(domain).unwrap().cached.unwrap().fetched
 }

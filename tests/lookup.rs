@@ -132,7 +132,7 @@ fn a_policy_survives_a_restart_and_every_failure() {
         // A new process, inside the life of the TXT record: no network at all.
         let hit = ask(&resolver(cache), "good.test");
         assert_eq!(hit.source(), Source::Cached);
-        assert_eq!(hit.held(), first.held());
+        assert_eq!(hit.cached(), first.cached());
         assert_eq!(lab.counters(), asked, "a hit touches no network");
 
         let policy = policy_text("none", &[], 60);
@@ -173,7 +173,7 @@ fn a_policy_survives_a_restart_and_every_failure() {
                 (Source::CachedAfterFailure, Mode::Enforce),
                 "{change:?}: {kept}"
             );
-            assert_eq!(kept.held(), first.held(), "{change:?}");
+            assert_eq!(kept.cached(), first.cached(), "{change:?}");
             assert!(
                 kept.alert()
                     .is_some_and(|alert| alert.contains("the cached one stays in force")),
@@ -278,13 +278,13 @@ fn before_a_bounce_a_newer_policy_is_asked_for() {
         )
         .unwrap();
         assert_eq!(
-            ask(&resolver, "good.test").held(),
-            old.held(),
+            ask(&resolver, "good.test").cached(),
+            old.cached(),
             "inside the life of the TXT record"
         );
         let new = resolver.recheck(old.domain(), Duration::from_secs(12)).unwrap();
-        assert_eq!(new.held().unwrap().id, "moved");
-        assert_eq!(ask(&resolver, "good.test").held(), new.held());
+        assert_eq!(new.cached().unwrap().id, "moved");
+        assert_eq!(ask(&resolver, "good.test").cached(), new.cached());
     });
 }
 

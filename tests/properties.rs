@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::Entry;
-use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
+use mtasts::cache::entry::{CachedPolicy, FailedFetch, TxtSeen};
 use mtasts::network::roots::Roots;
 use mtasts::protocol::record::PolicyId;
 use mtasts::{Domain, Policy, ResultType};
@@ -213,12 +213,12 @@ fn pattern_and_host() -> impl Strategy<Value = Vec<u8>> {
 /// Entries with every field in any state.
 fn entry() -> impl Strategy<Value = Entry> {
     let id = || "[A-Za-z0-9]{1,32}".prop_map(|id| id.parse::<PolicyId>().unwrap());
-    let held = (id(), any::<u64>(), pieces(POLICY, 12)).prop_map(|(id, fetched, text)| {
+    let cached = (id(), any::<u64>(), pieces(POLICY, 12)).prop_map(|(id, fetched, text)| {
         let text = String::from_utf8(text)
             .ok()
             .filter(|text| Policy::parse(text.as_bytes()).is_ok())
             .unwrap_or_else(|| "version: STSv1\n\nmode: none\nmax_age: 0".into());
-        Arc::new(Held::new(id, fetched, text).unwrap())
+        Arc::new(CachedPolicy::new(id, fetched, text).unwrap())
     });
     let txt = (any::<u64>(), any::<u64>()).prop_map(|(at, next)| TxtSeen { at, next });
     let failed = (id(), any::<u64>(), 301..=303, any::<String>());
@@ -227,16 +227,16 @@ fn entry() -> impl Strategy<Value = Entry> {
     });
     let times: [_; 6] = std::array::from_fn(|_| prop::option::of(any::<u64>()));
     let parts = (
-        prop::option::of(held),
+        prop::option::of(cached),
         prop::option::of(txt),
         prop::option::of(failed),
         times,
     );
-    parts.prop_map(|(held, txt, failed, times)| {
+    parts.prop_map(|(cached, txt, failed, times)| {
         let [unlearned_since, mode_since, imported, pinned_until, used, idle_since] = times;
         Entry {
             domain: Domain::parse("example.com").unwrap(),
-            held,
+            cached,
             txt,
             failed,
             unlearned_since,

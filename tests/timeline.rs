@@ -110,7 +110,7 @@ fn play(vector: &Value, txt_life: Duration) {
             .load(&domain)
             .unwrap()
             .unwrap_or_else(|| mtasts::cache::entry::Entry::new(domain.clone()));
-        let (read, before) = (entry.clone(), entry.held.clone());
+        let (read, before) = (entry.clone(), entry.cached.clone());
         let (t, deadline) = (event["t"].as_u64().unwrap(), Instant::now() + Duration::from_secs(9));
         let answer = lookup.run(&mut entry, ask, t, deadline).unwrap();
         store.update(&read, &entry).unwrap();
@@ -120,8 +120,8 @@ fn play(vector: &Value, txt_life: Duration) {
             match key.as_str() {
                 "gets" => assert_eq!(want, *script.gets.lock().unwrap(), "{at}"),
                 "policy" => assert_eq!(want.as_str(), answer.policy().map(|p| p.mode().name()), "{at}"),
-                "id" => assert_eq!(want.as_str(), answer.held().map(|h| h.id.as_str()), "{at}"),
-                "expires_at" => assert_eq!(want.as_u64(), answer.held().map(|h| h.expires()), "{at}"),
+                "id" => assert_eq!(want.as_str(), answer.cached().map(|h| h.id.as_str()), "{at}"),
+                "expires_at" => assert_eq!(want.as_u64(), answer.cached().map(|h| h.expires()), "{at}"),
                 "alert" => assert_eq!(want.as_bool(), Some(answer.alert().is_some()), "{at}"),
                 "source" if want == "fresh" => assert_eq!(answer.source(), Source::Fresh, "{at}"),
                 "source" => {
@@ -141,8 +141,8 @@ fn play(vector: &Value, txt_life: Duration) {
                     ),
                     "apply" => assert!(answer.mode() != mtasts::Mode::None, "{at}"),
                     "defer" => assert!(answer.defer_until().is_some(), "{at}"),
-                    "temp-fail" => assert_eq!(entry.held, before, "{at}"),
-                    "re-evaluate" => assert_ne!(entry.held, before, "{at}"),
+                    "temp-fail" => assert_eq!(entry.cached, before, "{at}"),
+                    "re-evaluate" => assert_ne!(entry.cached, before, "{at}"),
                     other => panic!("{other}"),
                 },
                 other => panic!("{other}"),

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::contract::{Cache, CacheError, WRITE_TURN};
 use super::crowd::Bounds;
-use super::entry::{Entry, FailedFetch, Held, TxtSeen};
+use super::entry::{CachedPolicy, Entry, FailedFetch, TxtSeen};
 use super::memory::Memory;
 use super::store::Store;
 use crate::protocol::names::Domain;
@@ -47,7 +47,7 @@ fn domain() -> Domain {
 fn fetched(domain: &Domain, id: &str, at: u64) -> Entry {
     let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
     let mut entry = Entry::new(domain.clone());
-    entry.held = Some(Arc::new(Held::new(id.parse().unwrap(), at, text).unwrap()));
+    entry.cached = Some(Arc::new(CachedPolicy::new(id.parse().unwrap(), at, text).unwrap()));
     entry
 }
 
@@ -65,7 +65,7 @@ fn change(
 }
 
 fn id(cache: &dyn Cache, domain: &Domain) -> Option<String> {
-    Some(cache.load(domain).unwrap()?.held?.id.to_string())
+    Some(cache.load(domain).unwrap()?.cached?.id.to_string())
 }
 
 /// Does a work on so many threads, which get their numbers.
@@ -114,7 +114,7 @@ fn who_reads_meanwhile_sees_a_whole_entry() {
                 if number == 0 {
                     store(cache, &fetched(&domain(), &format!("a{time}"), NOW + time as u64));
                 } else {
-                    assert!(cache.load(&domain()).unwrap().unwrap().held.is_some(), "{cache}");
+                    assert!(cache.load(&domain()).unwrap().unwrap().cached.is_some(), "{cache}");
                 }
             }
         });
@@ -133,7 +133,7 @@ fn an_update_changes_what_its_lookup_has_changed() {
         cache.update(&before, &asked).unwrap();
         let stored = cache.load(&domain()).unwrap().unwrap();
         assert_eq!(
-            (stored.held.unwrap().id.as_str(), stored.txt),
+            (stored.cached.unwrap().id.as_str(), stored.txt),
             ("b", asked.txt),
             "{cache}"
         );
@@ -194,7 +194,7 @@ fn changes_have_their_turn() {
         at_once(|_| {
             for _ in 0..TIMES {
                 let counted = change(cache, &domain(), |stored| {
-                    let at = stored.unwrap().held.unwrap().fetched + 1;
+                    let at = stored.unwrap().cached.unwrap().fetched + 1;
                     thread::sleep(Duration::from_micros(50));
                     Some(fetched(&domain(), "a", at))
                 });
@@ -203,7 +203,7 @@ fn changes_have_their_turn() {
         });
         let stored = cache.load(&domain()).unwrap().unwrap();
         let last = NOW + (THREADS * TIMES) as u64;
-        assert_eq!(stored.held.unwrap().fetched, last, "{cache}");
+        assert_eq!(stored.cached.unwrap().fetched, last, "{cache}");
     });
 }
 
@@ -215,7 +215,7 @@ fn a_change_that_comes_late_begins_again() {
         let mut seen = Vec::new();
         change(cache, &domain(), |stored| {
             let mut entry = stored.unwrap();
-            seen.push(entry.held.as_ref().unwrap().id.to_string());
+            seen.push(entry.cached.as_ref().unwrap().id.to_string());
             if seen.len() == 1 {
                 assert_eq!(cache.remove(&domain()), Ok(true));
                 cache
@@ -229,7 +229,7 @@ fn a_change_that_comes_late_begins_again() {
         assert_eq!(seen, ["old", "new"], "{cache}");
         let stored = cache.load(&domain()).unwrap().unwrap();
         assert_eq!(
-            (stored.held.unwrap().id.as_str(), stored.idle_since),
+            (stored.cached.unwrap().id.as_str(), stored.idle_since),
             ("new", Some(NOW)),
             "{cache}"
         );

@@ -75,8 +75,10 @@ pub struct Lease {
 
 impl Lease {
     /// A lease that lasts as long as this value of the engine.
-    pub(crate) fn new(held: impl Send + Sync + 'static) -> Self {
-        Self { _held: Box::new(held) }
+    pub(crate) fn new(cached: impl Send + Sync + 'static) -> Self {
+        Self {
+            _held: Box::new(cached),
+        }
     }
 }
 

@@ -60,8 +60,8 @@ impl Worth {
         let kind = match entry.live(now) {
             None => Kind::Nothing,
             Some(_) if entry.pinned(now).is_some() => Kind::Pinned,
-            Some(held) => {
-                let came = entry.mode_since.unwrap_or(held.fetched);
+            Some(cached) => {
+                let came = entry.mode_since.unwrap_or(cached.fetched);
                 match entry.imported.is_some() || used >= came.saturating_add(DAY) {
                     true => Kind::Again,
                     false => Kind::Once,

@@ -42,7 +42,7 @@ pub struct Entry {
     /// The policy domain.
     pub domain: Domain,
     /// The policy that we hold, whether or not it has expired.
-    pub held: Option<Arc<Held>>,
+    pub cached: Option<Arc<CachedPolicy>>,
     /// When the TXT record was last asked for, and when it is due again.
     pub txt: Option<TxtSeen>,
     /// The last fetch that failed (RFC 8461 3.3: no other for the same id within five minutes).
@@ -61,10 +61,10 @@ pub struct Entry {
     pub idle_since: Option<u64>,
 }
 
-/// A fetched policy. [`Held::new`] makes it of its text, so that the two never differ.
+/// A fetched policy. [`CachedPolicy::new`] makes it of its text, so that the two never differ.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Held {
+pub struct CachedPolicy {
     /// The id of the TXT record that announced it.
     pub id: PolicyId,
     /// When it was fetched, in Unix seconds. Its lifetime counts from here and from nothing else (D-13).
@@ -137,7 +137,7 @@ impl fmt::Display for EntryError {
 
 impl std::error::Error for EntryError {}
 
-impl Held {
+impl CachedPolicy {
     /// A policy of this text, announced under this id and fetched at this time.
     ///
     /// # Errors
@@ -174,7 +174,7 @@ impl Entry {
     pub const fn new(domain: Domain) -> Self {
         Self {
             domain,
-            held: None,
+            cached: None,
             txt: None,
             failed: None,
             unlearned_since: None,
@@ -189,13 +189,13 @@ impl Entry {
     /// Whether there is nothing worth a file.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.held.is_none() && self.failed.is_none() && self.unlearned_since.is_none()
+        self.cached.is_none() && self.failed.is_none() && self.unlearned_since.is_none()
     }
 
     /// The policy, where it counts at this time.
     #[must_use]
-    pub fn live(&self, now: u64) -> Option<&Arc<Held>> {
-        self.held.as_ref().filter(|held| held.is_live(now))
+    pub fn live(&self, now: u64) -> Option<&Arc<CachedPolicy>> {
+        self.cached.as_ref().filter(|cached| cached.is_live(now))
     }
 
     /// Until when the operator's own policy stands here, where it does at this time.
@@ -207,7 +207,7 @@ impl Entry {
 
     /// Takes over the policy of another entry of the same domain, with all that belongs to it.
     pub(crate) fn take_policy_of(&mut self, other: &Self) {
-        self.held.clone_from(&other.held);
+        self.cached.clone_from(&other.cached);
         self.mode_since = other.mode_since;
         self.imported = other.imported;
         self.pinned_until = other.pinned_until;
@@ -216,7 +216,7 @@ impl Entry {
     /// Takes over what another source knows better: the disk than a process that could not write to it, or the one who
     /// had the turn before. The policy that was fetched later counts, and the last word of DNS.
     pub(crate) fn join(&mut self, other: &Self) {
-        let fetched = |entry: &Self| entry.held.as_ref().map(|held| held.fetched);
+        let fetched = |entry: &Self| entry.cached.as_ref().map(|cached| cached.fetched);
         let at = |entry: &Self| entry.failed.as_ref().map(|failed| failed.at);
         // What failed before a fetch that succeeded is over.
         if fetched(other) > fetched(self) || (fetched(other) == fetched(self) && at(other) > at(self)) {
@@ -241,7 +241,7 @@ impl Entry {
         }
         let mut entry = Self {
             domain: before.domain.clone(),
-            held: pick(&before.held, &after.held, &stored.held),
+            cached: pick(&before.cached, &after.cached, &stored.cached),
             txt: pick(&before.txt, &after.txt, &stored.txt),
             failed: pick(&before.failed, &after.failed, &stored.failed),
             unlearned_since: pick(&before.unlearned_since, &after.unlearned_since, &stored.unlearned_since),
@@ -254,8 +254,8 @@ impl Entry {
         // The operator has pinned a policy meanwhile, or another lookup, which had the lock when we had none, has fetched
         // later than we did.
         let pinned = stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until;
-        let fetched = |entry: &Self| entry.held.as_ref().map(|held| held.fetched);
-        let later = stored.held != before.held && fetched(stored) > fetched(after);
+        let fetched = |entry: &Self| entry.cached.as_ref().map(|cached| cached.fetched);
+        let later = stored.cached != before.cached && fetched(stored) > fetched(after);
         if pinned || later {
             entry.take_policy_of(stored);
         }
@@ -279,9 +279,9 @@ impl Entry {
         let mut line = |name: &str, value: &dyn fmt::Display| {
             let _ = writeln!(body, "{name}: {value}");
         };
-        if let Some(held) = &self.held {
-            line("policy-id", &held.id);
-            line("fetched", &held.fetched);
+        if let Some(cached) = &self.cached {
+            line("policy-id", &cached.id);
+            line("fetched", &cached.fetched);
         }
         let times = [
             ("mode-since", self.mode_since),
@@ -310,7 +310,7 @@ impl Entry {
             line(name, &time);
         }
         body.push('\n');
-        body.push_str(self.held.as_ref().map_or("", |h| &h.text));
+        body.push_str(self.cached.as_ref().map_or("", |h| &h.text));
         format!("{FORMAT}{}\n{body}", digest(&body))
     }
 
@@ -342,8 +342,8 @@ impl Entry {
         let mut entry = Self::new(domain.clone());
         if let Some(id) = lines.id("policy-id")? {
             let fetched = lines.past_time("fetched")?.ok_or_else(|| missing("fetched"))?;
-            let held = Held::new(id, fetched, policy);
-            entry.held = Some(Arc::new(held.map_err(|e| EntryError::Policy(e.to_string()))?));
+            let cached = CachedPolicy::new(id, fetched, policy);
+            entry.cached = Some(Arc::new(cached.map_err(|e| EntryError::Policy(e.to_string()))?));
         } else if !policy.is_empty() {
             return Err(missing("policy-id"));
         }
@@ -450,7 +450,7 @@ mod tests {
         let failed = FailedFetch::new(id("B"), 300, ResultType::StsWebpkiInvalid, "bad\ncertificate");
         Entry {
             domain: Domain::parse("example.com").unwrap(),
-            held: Some(Arc::new(Held::new(id("A"), 100, text).unwrap())),
+            cached: Some(Arc::new(CachedPolicy::new(id("A"), 100, text).unwrap())),
             txt: Some(TxtSeen { at: 200, next: 260 }),
             failed: Some(failed),
             unlearned_since: Some(7),
@@ -484,7 +484,7 @@ mod tests {
             .filter(|line| !later.iter().any(|name| line.starts_with(&format!("{name}: "))))
             .collect();
         let read = Entry::from_file(&full().domain, &signed(&body), WRITTEN).unwrap();
-        assert_eq!((read.held, read.txt), (full().held, full().txt));
+        assert_eq!((read.cached, read.txt), (full().cached, full().txt));
         assert_eq!((read.used, read.pinned_until, read.mode_since), (None, None, None));
     }
 
@@ -579,8 +579,8 @@ mod tests {
         }
         let read = Entry::from_file(&full().domain, &signed(&body), WRITTEN).unwrap();
         let year = u64::from(MAX_MAX_AGE);
-        let held = read.held.as_ref().unwrap();
-        assert_eq!((held.fetched, held.expires()), (WRITTEN, WRITTEN + year));
+        let cached = read.cached.as_ref().unwrap();
+        assert_eq!((cached.fetched, cached.expires()), (WRITTEN, WRITTEN + year));
         let past = [
             read.mode_since,
             read.imported,

@@ -118,9 +118,9 @@ impl Cache for Memory {
             };
             leases.retain(|_, (owner, lasts)| *owner == process && lasts.strong_count() > 0);
             if !leases.contains_key(domain) {
-                let held = Arc::new(());
-                leases.insert(domain.clone(), (process, Arc::downgrade(&held)));
-                return Ok(Some(Lease::new(held)));
+                let owned = Arc::new(());
+                leases.insert(domain.clone(), (process, Arc::downgrade(&owned)));
+                return Ok(Some(Lease::new(owned)));
             }
             drop(leases);
             let left = deadline.saturating_duration_since(Instant::now());

@@ -233,7 +233,7 @@ impl Cache for Store {
         // Whoever has the turn and takes so long (a slow disk) may be writing a new policy. Without one of our own we would
         // put back the one that stands there still.
         let is_slow = turn.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
-        if is_slow && after.held == before.held {
+        if is_slow && after.cached == before.cached {
             return Ok(());
         }
         self.rewrite(&before.domain, &mut |stored| {
@@ -306,7 +306,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cache::entry::{Held, TxtSeen};
+    use crate::cache::entry::{CachedPolicy, TxtSeen};
 
     /// Two lookups that fetch at once, because the lock was not had: the later fetch stands, whoever writes last. And what
     /// was there from the beginning is replaced although its time, by a clock that was wrong then, is later.
@@ -317,7 +317,7 @@ mod tests {
         let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
         let fetched = |id: &str, at: u64| {
             let mut entry = Entry::new(domain.clone());
-            entry.held = Some(Arc::new(Held::new(id.parse().unwrap(), at, text).unwrap()));
+            entry.cached = Some(Arc::new(CachedPolicy::new(id.parse().unwrap(), at, text).unwrap()));
             entry
         };
         let ahead = fetched("ahead", 900);
@@ -325,8 +325,8 @@ mod tests {
             store.save(&before).unwrap();
             store.update(&before, &fetched("later", 102)).unwrap();
             store.update(&before, &fetched("earlier", 101)).unwrap();
-            let held = store.load(&domain).unwrap().unwrap().held.unwrap();
-            assert_eq!(held.id, "later");
+            let cached = store.load(&domain).unwrap().unwrap().cached.unwrap();
+            assert_eq!(cached.id, "later");
         }
         fs::remove_dir_all(&dir).unwrap();
     }
@@ -340,14 +340,14 @@ mod tests {
         let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
         let fetched = |id: &str, at: u64| {
             let mut entry = Entry::new(domain.clone());
-            entry.held = Some(Arc::new(Held::new(id.parse().unwrap(), at, text).unwrap()));
+            entry.cached = Some(Arc::new(CachedPolicy::new(id.parse().unwrap(), at, text).unwrap()));
             entry
         };
         let id = || {
             store
                 .load(&domain)
                 .unwrap()
-                .and_then(|e| e.held.clone())
+                .and_then(|e| e.cached.clone())
                 .map(|h| h.id.to_string())
         };
         for remove in [false, true] {
@@ -361,7 +361,7 @@ mod tests {
                     }
                     if remove {
                         // As one that has expired.
-                        return (entry.held.as_ref().unwrap().fetched == 100).then(|| Entry::new(domain.clone()));
+                        return (entry.cached.as_ref().unwrap().fetched == 100).then(|| Entry::new(domain.clone()));
                     }
                     entry.note_use(200);
                     Some(entry)
@@ -377,12 +377,12 @@ mod tests {
     fn a_policy_that_is_being_written_is_not_taken_back() {
         let dir = std::env::temp_dir().join(format!("mtasts-store-{}", std::process::id()));
         let (store, domain) = (Store::new(dir.clone()), Domain::parse("example.com").unwrap());
-        let held = |id: &str| {
+        let cached = |id: &str| {
             let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
-            Some(Arc::new(Held::new(id.parse().unwrap(), 100, text).unwrap()))
+            Some(Arc::new(CachedPolicy::new(id.parse().unwrap(), 100, text).unwrap()))
         };
         let mut before = Entry::new(domain.clone());
-        before.held = held("old");
+        before.cached = cached("old");
         store.save(&before).unwrap();
         let _slow = store.write_turn(&domain, Instant::now()).unwrap();
         let mut asked = before.clone();
@@ -396,7 +396,7 @@ mod tests {
         let pinned = store.change(&domain, Instant::now(), &mut |_| panic!("out of turn"));
         assert!(matches!(pinned, Err(CacheError::Busy(_))), "{pinned:?}");
         let mut fetched = before.clone();
-        fetched.held = held("new");
+        fetched.cached = cached("new");
         store.update(&before, &fetched).unwrap();
         assert_eq!(
             store.load(&domain).unwrap(),

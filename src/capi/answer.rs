@@ -100,7 +100,7 @@ pub unsafe extern "C" fn mtasts_answer_id(answer: *const mtasts_answer) -> *cons
         lent(
             answer,
             |texts| &texts.id,
-            |answer| answer.held().map_or("", |held| held.id.as_str()).into(),
+            |answer| answer.cached().map_or("", |cached| cached.id.as_str()).into(),
         )
     }
 }
@@ -109,14 +109,14 @@ pub unsafe extern "C" fn mtasts_answer_id(answer: *const mtasts_answer) -> *cons
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_fetched(answer: *const mtasts_answer) -> u64 {
     // SAFETY: the caller's promise.
-    unsafe { number(answer, 0, |answer| answer.held().map_or(0, |held| held.fetched)) }
+    unsafe { number(answer, 0, |answer| answer.cached().map_or(0, |cached| cached.fetched)) }
 }
 
 /// The last second at which the policy is in force, in Unix seconds; 0 if there is no policy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_expires(answer: *const mtasts_answer) -> u64 {
     // SAFETY: the caller's promise.
-    unsafe { number(answer, 0, |answer| answer.held().map_or(0, |held| held.expires())) }
+    unsafe { number(answer, 0, |answer| answer.cached().map_or(0, |cached| cached.expires())) }
 }
 
 /// Until when mail has to wait, in Unix seconds, or 0 if it need not wait. It has to wait if the policy could not be
@@ -162,7 +162,11 @@ pub unsafe extern "C" fn mtasts_answer_mx(answer: *const mtasts_answer, index: u
 /// before you print it or pass it on.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_policy_text(answer: *const mtasts_answer, length: *mut usize) -> *const c_char {
-    let text = |answer: &Answer| answer.held().map(|held| (held.text.as_ptr().cast(), held.text.len()));
+    let text = |answer: &Answer| {
+        answer
+            .cached()
+            .map(|cached| (cached.text.as_ptr().cast(), cached.text.len()))
+    };
     // SAFETY: the caller's promise; the text is part of the answer.
     let (text, octets) = unsafe { number(answer, None, text) }.unwrap_or((ptr::null(), 0));
     // SAFETY: the caller's promise.

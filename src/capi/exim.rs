@@ -76,27 +76,27 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         let Some(answer) = ask(domain)? else {
             return Ok("mode=none".into());
         };
-        let Some(held) = answer.held() else {
+        let Some(cached) = answer.cached() else {
             return Ok("mode=none".into());
         };
         if let Some(exception) = answer.exception() {
             let exception =
                 quoted(&Notice::new(Token::Exception, format!("{}: {exception}", answer.domain())).to_string());
-            return Ok(format!("mode={} id={} exception={exception}", answer.mode(), held.id));
+            return Ok(format!("mode={} id={} exception={exception}", answer.mode(), cached.id));
         }
         if !answer.enforces() {
-            return Ok(format!("mode={} id={}", answer.mode(), held.id));
+            return Ok(format!("mode={} id={}", answer.mode(), cached.id));
         }
         // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
         let wrong = verdict_without_host(&answer, NoHost::NotListed).log_line();
         let ignore = match hosts {
-            None => of_patterns(&held.policy),
-            Some(hosts) => of_hosts(&held.policy, answer.domain(), hosts),
+            None => of_patterns(&cached.policy),
+            Some(hosts) => of_hosts(&cached.policy, answer.domain(), hosts),
         };
         let large = if is_large(&ignore) { " large=yes" } else { "" };
         Ok(format!(
             "mode=enforce id={}{large} ignore=\"{ignore}\" wrong={}",
-            held.id,
+            cached.id,
             quoted(&wrong)
         ))
     };
@@ -160,7 +160,7 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
         let before = context.lookup_cached(&domain).map_err(|e| e.notice())?;
         let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.notice())?;
         let changed = if now.is_same_policy(&before) { "no" } else { "yes" };
-        let id = now.held().map_or("", |held| held.id.as_str());
+        let id = now.cached().map_or("", |cached| cached.id.as_str());
         Ok(format!("changed={changed} mode={} id={id}", now.mode()))
     };
     // SAFETY: the caller's promise.

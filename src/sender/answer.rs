@@ -3,7 +3,7 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use crate::cache::entry::Held;
+use crate::cache::entry::CachedPolicy;
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::{Mode, Policy};
@@ -37,7 +37,7 @@ pub struct Answer {
     source: Source,
     trouble: Option<Box<Trouble>>,
     domain: Domain,
-    held: Option<Arc<Held>>,
+    cached: Option<Arc<CachedPolicy>>,
 }
 
 /// What most answers do not have.
@@ -52,8 +52,8 @@ struct Trouble {
 }
 
 impl Answer {
-    fn new(domain: Domain, source: Source, held: Option<Arc<Held>>, failure: Option<Failure>) -> Self {
-        let mode = held.as_ref().map_or(Mode::None, |held| held.policy.mode());
+    fn new(domain: Domain, source: Source, cached: Option<Arc<CachedPolicy>>, failure: Option<Failure>) -> Self {
+        let mode = cached.as_ref().map_or(Mode::None, |cached| cached.policy.mode());
         let trouble = failure.map(|failure| {
             Box::new(Trouble {
                 failure: Some(failure),
@@ -66,12 +66,17 @@ impl Answer {
             source,
             trouble,
             domain,
-            held,
+            cached,
         }
     }
 
-    pub(crate) fn policy_held(domain: Domain, source: Source, held: Arc<Held>, failure: Option<Failure>) -> Self {
-        Self::new(domain, source, Some(held), failure)
+    pub(crate) fn of_policy(
+        domain: Domain,
+        source: Source,
+        cached: Arc<CachedPolicy>,
+        failure: Option<Failure>,
+    ) -> Self {
+        Self::new(domain, source, Some(cached), failure)
     }
 
     pub(crate) fn none(domain: Domain, why: Failure) -> Self {
@@ -141,17 +146,17 @@ impl Answer {
     /// The policy that counts, or nothing.
     #[must_use]
     pub fn policy(&self) -> Option<&Policy> {
-        self.held.as_ref().map(|h| &h.policy)
+        self.cached.as_ref().map(|h| &h.policy)
     }
 
     /// The policy with its id, its times and its text, or nothing.
     #[must_use]
-    pub fn held(&self) -> Option<&Held> {
-        self.held.as_deref()
+    pub fn cached(&self) -> Option<&CachedPolicy> {
+        self.cached.as_deref()
     }
 
-    pub(crate) const fn held_shared(&self) -> Option<&Arc<Held>> {
-        self.held.as_ref()
+    pub(crate) const fn cached_shared(&self) -> Option<&Arc<CachedPolicy>> {
+        self.cached.as_ref()
     }
 
     /// The mode that the MTA has to mind; [`Mode::None`] where there is no policy: both mean that the domain asks nothing.
@@ -181,7 +186,7 @@ impl Answer {
     /// answers differ, mail that was refused under one of them deserves another attempt (RFC 8461 5).
     #[must_use]
     pub fn is_same_policy(&self, other: &Self) -> bool {
-        let policies = match (self.held(), other.held()) {
+        let policies = match (self.cached(), other.cached()) {
             (Some(one), Some(other)) => one.id == other.id && one.policy.mx().eq(other.policy.mx()),
             (one, other) => one.is_none() && other.is_none(),
         };
@@ -258,8 +263,8 @@ impl Answer {
     #[must_use]
     pub fn explain(&self) -> String {
         let domain = &self.domain;
-        let mut text = match (&self.held, self.source) {
-            (Some(held), source) => {
+        let mut text = match (&self.cached, self.source) {
+            (Some(cached), source) => {
                 let how = match (source, self.pinned_until()) {
                     (_, Some(until)) => &*format!("pinned by the operator until {}", calendar::date_time(until)),
                     (Source::Fresh, _) => "fetched now",
@@ -268,8 +273,8 @@ impl Answer {
                 };
                 format!(
                     "{domain} has a policy in mode {}, id {} ({how})",
-                    held.policy.mode(),
-                    held.id
+                    cached.policy.mode(),
+                    cached.id
                 )
             }
             (None, Source::CouldNotLearn) => format!("cannot tell whether {domain} has a policy"),

@@ -119,8 +119,8 @@ impl Attempt {
             return None;
         }
         let failure = self.counts(peer.channel)?;
-        let held = self.answer.held().filter(|_| self.answer.applies());
-        let announced = held.is_some() || self.answer.policy_failure().is_some();
+        let cached = self.answer.cached().filter(|_| self.answer.applies());
+        let announced = cached.is_some() || self.answer.policy_failure().is_some();
         let (result, reason_code) = failure.unzip();
         Some(ReportEvent {
             policy_type: if announced {
@@ -129,10 +129,10 @@ impl Attempt {
                 PolicyType::NoPolicyFound
             },
             domain: self.answer.domain().clone(),
-            policy_lines: held.map_or_else(Vec::new, |held| {
-                held.text.lines().filter(|l| !l.is_empty()).map(Into::into).collect()
+            policy_lines: cached.map_or_else(Vec::new, |cached| {
+                cached.text.lines().filter(|l| !l.is_empty()).map(Into::into).collect()
             }),
-            patterns: held.map_or_else(Vec::new, |held| held.policy.mx().map(|mx| mx.to_string()).collect()),
+            patterns: cached.map_or_else(Vec::new, |cached| cached.policy.mx().map(|mx| mx.to_string()).collect()),
             host: self.host.clone(),
             address: peer.address,
             local_address: peer.local_address,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::cache::entry::{Entry, FailedFetch, Held, TxtSeen};
+use crate::cache::entry::{CachedPolicy, Entry, FailedFetch, TxtSeen};
 use crate::network::dns::{Dns, DnsError};
 use crate::network::https::{FetchError, Https};
 use crate::protocol::calendar;
@@ -81,10 +81,10 @@ impl Lookup<'_> {
     #[must_use]
     pub fn from_cache(entry: &Entry, now: u64) -> Answer {
         match entry.live(now) {
-            Some(held) => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None)
+            Some(cached) => Answer::of_policy(entry.domain.clone(), Source::Cached, cached.clone(), None)
                 .with_pin(entry.pinned(now)),
             None => {
-                let why = match &entry.held {
+                let why = match &entry.cached {
                     Some(_) => "the cached policy has expired",
                     None => "no policy is cached",
                 };
@@ -107,9 +107,9 @@ impl Lookup<'_> {
             next: now.saturating_add(settings.txt_life_min.as_secs()),
         });
         match entry.live(now) {
-            Some(held) => {
-                let result = reportable(held, ResultType::StsPolicyFetchError);
-                kept(entry, held.clone(), Failure { result, detail })
+            Some(cached) => {
+                let result = reportable(cached, ResultType::StsPolicyFetchError);
+                kept(entry, cached.clone(), Failure { result, detail })
             }
             None => first_contact(entry, settings, Failure { result: None, detail }, now),
         }
@@ -128,7 +128,7 @@ impl Lookup<'_> {
     /// The answer where no network is needed: the policy counts, and its TXT record is not due.
     #[must_use]
     pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Answer> {
-        let held = entry.live(now)?;
+        let cached = entry.live(now)?;
         if entry.pinned(now).is_some() {
             return Some(Self::from_cache(entry, now));
         }
@@ -141,8 +141,8 @@ impl Lookup<'_> {
         }
         Some(match &entry.failed {
             // The id that DNS announced could not be fetched, and the pause is on: say so again.
-            Some(failed) if failed.id != held.id => still_failed(entry, held.clone(), failed),
-            _ => Answer::policy_held(entry.domain.clone(), Source::Cached, held.clone(), None),
+            Some(failed) if failed.id != cached.id => still_failed(entry, cached.clone(), failed),
+            _ => Answer::of_policy(entry.domain.clone(), Source::Cached, cached.clone(), None),
         })
     }
 
@@ -156,9 +156,9 @@ impl Lookup<'_> {
             detail: "the lookup timed out".into(),
         };
         match entry.live(now) {
-            Some(held) => {
+            Some(cached) => {
                 let domain = entry.domain.clone();
-                Answer::policy_held(domain, Source::CachedAfterFailure, held.clone(), Some(failure))
+                Answer::of_policy(domain, Source::CachedAfterFailure, cached.clone(), Some(failure))
             }
             None => first_contact(entry, settings, failure, now),
         }
@@ -199,12 +199,12 @@ impl Lookup<'_> {
     /// [`NotAsked`]: no policy counts.
     pub fn not_asked(entry: &Entry, why: String, now: u64) -> Result<Answer, NotAsked> {
         match entry.live(now) {
-            Some(held) => {
+            Some(cached) => {
                 let failure = Failure {
                     result: None,
                     detail: why.into(),
                 };
-                Ok(kept(entry, held.clone(), failure))
+                Ok(kept(entry, cached.clone(), failure))
             }
             None => Err(NotAsked(why)),
         }
@@ -263,12 +263,12 @@ impl Lookup<'_> {
         if let NoRecord::Own(why) = why {
             return Err(NotAsked(why));
         }
-        if let Some(held) = entry.live(now) {
+        if let Some(cached) = entry.live(now) {
             let failure = Failure {
-                result: reportable(held, ResultType::StsPolicyFetchError),
+                result: reportable(cached, ResultType::StsPolicyFetchError),
                 detail: why.to_string().into(),
             };
-            return Ok(kept(entry, held.clone(), failure));
+            return Ok(kept(entry, cached.clone(), failure));
         }
         let failure = Failure {
             result: None,
@@ -293,7 +293,7 @@ impl Lookup<'_> {
     ) -> Result<Answer, NotAsked> {
         let id = match (record, entry.live(now)) {
             (Ok(record), _) => record.id,
-            (Err(_), Some(held)) => held.id,
+            (Err(_), Some(cached)) => cached.id,
             (Err(why), None) => return self.unannounced(entry, why, now),
         };
         self.fetch(entry, id, now + begun.elapsed().as_secs(), deadline)
@@ -309,26 +309,26 @@ impl Lookup<'_> {
         };
         let fetched = got.and_then(|body| {
             let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
-            Held::new(id, now, body).map_err(|e| invalid(e.to_string()))
+            CachedPolicy::new(id, now, body).map_err(|e| invalid(e.to_string()))
         });
         Ok(match fetched {
-            Ok(held) => {
-                let held = Arc::new(held);
+            Ok(cached) => {
+                let cached = Arc::new(cached);
                 let weaker = entry.live(now).is_some_and(|old| old.policy.mode() == Mode::Enforce)
-                    && held.policy.mode() != Mode::Enforce;
+                    && cached.policy.mode() != Mode::Enforce;
                 let alert = weaker.then(|| {
-                    let (domain, mode, id) = (&entry.domain, held.policy.mode(), held.id);
+                    let (domain, mode, id) = (&entry.domain, cached.policy.mode(), cached.id);
                     let sentence = format!("{domain}: the policy changed from enforce to {mode} (id {id})");
                     Notice::new(Token::PolicyWeakened, sentence)
                 });
                 entry.mode_since = Some(match entry.live(now) {
-                    Some(old) if old.policy.mode() == held.policy.mode() => entry.mode_since.unwrap_or(old.fetched),
+                    Some(old) if old.policy.mode() == cached.policy.mode() => entry.mode_since.unwrap_or(old.fetched),
                     _ => now,
                 });
                 (entry.failed, entry.imported, entry.pinned_until) = (None, None, None);
                 entry.unlearned_since = None;
-                entry.held = Some(held.clone());
-                Answer::policy_held(entry.domain.clone(), Source::Fresh, held, None).with_alert(alert)
+                entry.cached = Some(cached.clone());
+                Answer::of_policy(entry.domain.clone(), Source::Fresh, cached, None).with_alert(alert)
             }
             Err((result, detail)) => {
                 let failed = FailedFetch::new(id, now, result, &detail);
@@ -349,17 +349,17 @@ impl Lookup<'_> {
         if entry.live(now).is_some() {
             entry.unlearned_since = None;
         }
-        if let Some(held) = entry.live(now).filter(|held| held.id == record.id).cloned() {
+        if let Some(cached) = entry.live(now).filter(|cached| cached.id == record.id).cloned() {
             // A fetch of another id is not wanted any more. One of this id failed in a refresh, and the next refresh minds
             // it.
             entry.failed = entry.failed.take().filter(|failed| failed.id == record.id);
-            return Some(Answer::policy_held(entry.domain.clone(), Source::Cached, held, None));
+            return Some(Answer::of_policy(entry.domain.clone(), Source::Cached, cached, None));
         }
         // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.
         let pause = |failed: &&FailedFetch| failed.id == record.id && failed.at.abs_diff(now) < FETCH_PAUSE;
         let failed = entry.failed.clone().filter(|failed| pause(&failed))?;
         Some(match entry.live(now) {
-            Some(held) => still_failed(entry, held.clone(), &failed),
+            Some(cached) => still_failed(entry, cached.clone(), &failed),
             None => first_contact(entry, self.settings, paused(&failed), now),
         })
     }
@@ -368,9 +368,9 @@ impl Lookup<'_> {
 /// The answer after a fetch that failed.
 fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>, detail: Line, now: u64) -> Answer {
     match entry.live(now) {
-        Some(held) => {
-            let result = result.and_then(|result| reportable(held, result));
-            kept(entry, held.clone(), Failure { result, detail })
+        Some(cached) => {
+            let result = result.and_then(|result| reportable(cached, result));
+            kept(entry, cached.clone(), Failure { result, detail })
         }
         // RFC 8461 3.3: no policy obtainable and none held: deliver as if there were none, at once or when
         // `first_contact_defer` is over. It is reported, since the record says that there should be one (RFC 8461 6).
@@ -410,10 +410,10 @@ fn first_contact(entry: &mut Entry, settings: &Settings, failure: Failure, now: 
 }
 
 /// The id that DNS announces could not be fetched, and the pause is on.
-fn still_failed(entry: &Entry, held: Arc<Held>, failed: &FailedFetch) -> Answer {
+fn still_failed(entry: &Entry, cached: Arc<CachedPolicy>, failed: &FailedFetch) -> Answer {
     let mut failure = paused(failed);
-    failure.result = reportable(&held, failed.result);
-    Answer::policy_held(entry.domain.clone(), Source::CachedAfterFailure, held, Some(failure))
+    failure.result = reportable(&cached, failed.result);
+    Answer::of_policy(entry.domain.clone(), Source::CachedAfterFailure, cached, Some(failure))
 }
 
 fn paused(failed: &FailedFetch) -> Failure {
@@ -424,13 +424,13 @@ fn paused(failed: &FailedFetch) -> Failure {
 }
 
 /// RFC 8461 6: a failed refresh is reported unless the policy that we hold is of mode none.
-fn reportable(held: &Held, result: ResultType) -> Option<ResultType> {
-    (held.policy.mode() != Mode::None).then_some(result)
+fn reportable(cached: &CachedPolicy, result: ResultType) -> Option<ResultType> {
+    (cached.policy.mode() != Mode::None).then_some(result)
 }
 
 /// The policy that we hold counts on, and the administrator is told, unless its mode is none (RFC 8461 3.3).
-fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
-    let (domain, mode, id, expires) = (&entry.domain, held.policy.mode(), &held.id, held.expires());
+fn kept(entry: &Entry, cached: Arc<CachedPolicy>, failure: Failure) -> Answer {
+    let (domain, mode, id, expires) = (&entry.domain, cached.policy.mode(), &cached.id, cached.expires());
     let alert = (mode != Mode::None).then(|| {
         let why = &failure.detail;
         let until = calendar::date_time(expires);
@@ -440,5 +440,5 @@ fn kept(entry: &Entry, held: Arc<Held>, failure: Failure) -> Answer {
         );
         Notice::new(Token::PolicyNotRenewed, sentence)
     });
-    Answer::policy_held(domain.clone(), Source::CachedAfterFailure, held, Some(failure)).with_alert(alert)
+    Answer::of_policy(domain.clone(), Source::CachedAfterFailure, cached, Some(failure)).with_alert(alert)
 }

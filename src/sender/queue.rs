@@ -103,7 +103,7 @@ impl<T> fmt::Debug for Queue<T> {
 }
 
 impl<T: Send + 'static> Queue<T> {
-    /// A queue of this context. It has one descriptor, and no thread before the first lookup that needs one.
+    /// A queue of this resolver. It has one descriptor, and no thread before the first lookup that needs one.
     ///
     /// # Errors
     /// [`QueueError::System`]: no descriptor.

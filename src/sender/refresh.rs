@@ -72,7 +72,7 @@ pub fn idle(entry: &Entry, now: u64, uses_are_noted: bool) -> Option<Idle> {
     if entry.pinned(now).is_some() {
         return None;
     }
-    if entry.held.is_none() {
+    if entry.cached.is_none() {
         // A first contact that failed is known for its pause, and for first_contact_defer as long as mail asks.
         let asked = entry.txt.as_ref().map(|txt| txt.at);
         let recent = |time: u64, within: u64| time.abs_diff(now) < within;
@@ -95,17 +95,17 @@ pub fn idle(entry: &Entry, now: u64, uses_are_noted: bool) -> Option<Idle> {
 /// When the policy is to be renewed, in Unix seconds; nothing where none counts, or where it is the operator's own.
 #[must_use]
 pub fn next(entry: &Entry, now: u64) -> Option<u64> {
-    let held = entry.live(now).filter(|_| entry.pinned(now).is_none())?;
-    let due = if entry.imported.is_some() || held.fetched > now {
+    let cached = entry.live(now).filter(|_| entry.pinned(now).is_none())?;
+    let due = if entry.imported.is_some() || cached.fetched > now {
         // Never fetched here, or fetched under a clock that went back: due at once.
-        held.fetched.min(now)
+        cached.fetched.min(now)
     } else {
-        let period = DAY.min(u64::from(held.policy.max_age()) / 2);
+        let period = DAY.min(u64::from(cached.policy.max_age()) / 2);
         // Earlier by up to a quarter, so that what was fetched at once is not renewed at once for ever.
-        held.fetched + period - period / 4 * share(entry.domain.as_str()) / 256
+        cached.fetched + period - period / 4 * share(entry.domain.as_str()) / 256
     };
     let again = entry.failed.as_ref().filter(|failed| failed.at <= now).map(|failed| {
-        let longest = DAY.min(held.expires().saturating_sub(failed.at) / 2).max(FETCH_PAUSE);
+        let longest = DAY.min(cached.expires().saturating_sub(failed.at) / 2).max(FETCH_PAUSE);
         failed.at + failed.at.saturating_sub(due).max(HOUR).min(longest)
     });
     Some(due.max(again.unwrap_or(0)))
@@ -122,7 +122,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cache::entry::{FailedFetch, Held, TxtSeen};
+    use crate::cache::entry::{CachedPolicy, FailedFetch, TxtSeen};
     use crate::protocol::names::Domain;
     use crate::protocol::words::ResultType;
 
@@ -133,7 +133,7 @@ mod tests {
     fn entry(domain: &str, max_age: u64) -> Entry {
         let text = format!("version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: {max_age}\n");
         let mut entry = Entry::new(Domain::parse(domain).unwrap());
-        entry.held = Some(Arc::new(Held::new("a".parse().unwrap(), T, text).unwrap()));
+        entry.cached = Some(Arc::new(CachedPolicy::new("a".parse().unwrap(), T, text).unwrap()));
         entry.used = Some(T);
         entry
     }
@@ -267,7 +267,7 @@ mod tests {
         assert_eq!(plan(&expired, T + DAY, true), Plan::Mark);
         // A fetch, a failure and a use from the future: renewed now, and then all is right.
         let mut future = failed(good, year);
-        (future.held, future.used) = (entry("example.com", MONTH).held, Some(year));
+        (future.cached, future.used) = (entry("example.com", MONTH).cached, Some(year));
         assert_eq!(plan(&future, T - DAY, true), Plan::Renew);
     }
 

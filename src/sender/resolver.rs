@@ -1,4 +1,4 @@
-//! A context: the settings of a host, its cache, and the way to the network. Every face asks here and nowhere else.
+//! The resolver: the settings of a host, its cache, and the way to the network. Every face asks here and nowhere else.
 //!
 //! Making one does nothing: no file is opened, no thread is started. It may be shared by any number of threads and
 //! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
@@ -44,7 +44,7 @@ type Log = Box<dyn Fn(&str) + Send + Sync>;
 /// The settings of a host, its cache, and the way to the network. Clones share it.
 #[derive(Clone)]
 pub struct Resolver {
-    /// On the heap, wherever the context itself stands. A helper starts threads after its fork, and glibc then unmaps
+    /// On the heap, wherever the resolver itself is. A helper starts threads after its fork, and glibc then unmaps
     /// the stacks of the parent's other threads: what lay there is gone in the child.
     shared: Arc<Shared>,
 }
@@ -157,7 +157,7 @@ impl fmt::Debug for Resolver {
 }
 
 impl Resolver {
-    /// A context of these settings. Nothing is opened, read or started before the first question. What the
+    /// A resolver with these settings. Nothing is opened, read or started before the first question. What the
     /// administrator should know becomes a warning of the `log` facade.
     #[must_use]
     pub fn new(settings: Settings) -> Self {
@@ -476,7 +476,7 @@ impl Shared {
         let warning = match (&saved, &known.unread) {
             // An attempt to write what was told before, when it was learnt, is not told each time.
             (Err(e), _) if entry != known.entry => {
-                let sentence = if known.stored.held == entry.held {
+                let sentence = if known.stored.cached == entry.cached {
                     e.to_string()
                 } else {
                     format!("{e}. The new policy is kept in memory only.")
@@ -525,7 +525,7 @@ impl Shared {
 
     /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
     fn note_use(&self, mut entry: Entry, now: u64) {
-        if entry.held.is_some() && entry.note_use(now) {
+        if entry.cached.is_some() && entry.note_use(now) {
             self.cache.touch(&entry.domain, now);
         }
     }

@@ -21,7 +21,7 @@ pub const FILE: &str = "/etc/mtasts/mtasts.toml";
 /// The cache of the host: state that must survive, not a throw-away cache.
 pub const CACHE_DIR: &str = "/var/lib/mtasts";
 
-/// The settings of a context.
+/// The settings of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
     /// `cache_dir`: the directory of the policies, or nothing to keep them in memory alone. An absolute path.
@@ -57,7 +57,7 @@ pub struct Settings {
     /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
     pub txt_life_max: Duration,
     /// `exceptions`: the domains for which nothing is enforced. The setting is the absolute path of a file, which is read
-    /// when it is set; a context reads it again when it changes.
+    /// when it is set; a resolver reads it again when it changes.
     pub exceptions: Exceptions,
 }
 

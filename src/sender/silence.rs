@@ -2,12 +2,12 @@
 //!
 //! A name server or a policy host that says nothing costs a lookup all its time, and some MTAs look up the recipients of
 //! a message one after the other, in one process: thirty silent domains would hold up all the others for half an hour. So a
-//! context has a budget for silence (the setting `silence_budget`), which comes back slowly. While there is some, every
+//! resolver has a budget for silence (the setting `silence_budget`), which comes back slowly. While there is some, every
 //! lookup has its whole time. After that a domain must let itself be heard soon, which those that work do; one that does
 //! not was not asked as long as it is due, which is our own affair: its mail waits ([`crate::sender::lookup::NotAsked`]), and in
 //! another process, or a while later, it has its whole time.
 //!
-//! All is shared as the rest of a context is: by atomics, and by a lock that is only tried.
+//! All is shared as the rest of a resolver is: by atomics, and by a lock that is only tried.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// How many names are remembered.
 const NAMES: usize = 10_000;
 
-/// What a context remembers of the silence of others.
+/// What a resolver remembers of the silence of others.
 pub(crate) struct Silence {
     /// The times below are counted from here, in milliseconds.
     epoch: Instant,

@@ -401,7 +401,7 @@ fn about(answer: &Answer, policy: &Policy) -> String {
 }
 
 fn short(answer: &Answer) -> String {
-    let id = answer.held().map_or("", |h| h.id.as_str());
+    let id = answer.cached().map_or("", |h| h.id.as_str());
     let source = match (answer.source(), answer.pinned_until()) {
         (_, Some(_)) => ", pinned by the operator",
         (Source::CachedAfterFailure, _) => ", cached",

@@ -78,7 +78,7 @@ pub(crate) fn read(
             let defer_until = defer_until.map(|until| until.min(now.saturating_add(longest_wait)));
             Answer::unlearned(domain.clone(), failure?, defer_until)
         }
-        _ => Answer::policy_held(domain.clone(), source, entry.live(asked.min(now))?.clone(), failure),
+        _ => Answer::of_policy(domain.clone(), source, entry.live(asked.min(now))?.clone(), failure),
     };
     let notice = |text: &str| {
         let (token, sentence) = text.split_once(' ')?;
@@ -97,7 +97,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::cache::entry::{FailedFetch, Held, TxtSeen};
+    use crate::cache::entry::{CachedPolicy, FailedFetch, TxtSeen};
 
     const NOW: u64 = 1_800_000_000;
     const YEAR: u64 = 31_557_600;
@@ -105,10 +105,10 @@ mod tests {
     /// What the C interface says of the texts and times of an answer.
     fn keeps_its_promises(answer: &Answer) {
         let is_line = |text: &str| !text.chars().any(char::is_control) && text.len() <= Line::LONGEST;
-        if let Some(held) = answer.held() {
-            assert!((1..=32).contains(&held.id.as_str().len()));
-            assert!(held.id.as_str().bytes().all(|c| c.is_ascii_alphanumeric()));
-            assert!(held.fetched <= NOW && (NOW..=NOW + YEAR).contains(&held.expires()));
+        if let Some(cached) = answer.cached() {
+            assert!((1..=32).contains(&cached.id.as_str().len()));
+            assert!(cached.id.as_str().bytes().all(|c| c.is_ascii_alphanumeric()));
+            assert!(cached.fetched <= NOW && (NOW..=NOW + YEAR).contains(&cached.expires()));
         }
         assert!(answer.defer_until().is_none_or(|until| until <= NOW + YEAR));
         assert!((answer.good_until(), answer.pinned_until()) == (0, None) && answer.exception().is_none());
@@ -124,7 +124,9 @@ mod tests {
     fn entry() -> Entry {
         let text = "version: STSv1\nmode: enforce\nmx: *.example.com\nmax_age: 86400\n\n";
         let mut entry = Entry::new(domain());
-        entry.held = Some(Arc::new(Held::new("a1".parse().unwrap(), NOW - 9, text).unwrap()));
+        entry.cached = Some(Arc::new(
+            CachedPolicy::new("a1".parse().unwrap(), NOW - 9, text).unwrap(),
+        ));
         entry.txt = Some(TxtSeen {
             at: NOW - 8,
             next: NOW + 60,
@@ -135,23 +137,23 @@ mod tests {
     #[test]
     fn every_answer_arrives_as_it_was_sent() {
         let (known, bare) = (entry(), Entry::new(domain()));
-        let held = || known.held.clone().unwrap();
+        let cached = || known.cached.clone().unwrap();
         let failure = |result| Failure {
             result,
             detail: "it: failed".into(),
         };
         for (answer, entry) in [
-            (Answer::policy_held(domain(), Source::Cached, held(), None), &known),
+            (Answer::of_policy(domain(), Source::Cached, cached(), None), &known),
             (
-                Answer::policy_held(domain(), Source::Fresh, held(), None)
+                Answer::of_policy(domain(), Source::Fresh, cached(), None)
                     .with_alert(Some(Notice::new(Token::PolicyWeakened, "weaker"))),
                 &known,
             ),
             (
-                Answer::policy_held(
+                Answer::of_policy(
                     domain(),
                     Source::CachedAfterFailure,
-                    held(),
+                    cached(),
                     Some(failure(ResultType::from_number(303))),
                 )
                 .with_warning(Some(Notice::new(Token::CacheNotWritten, "disk full"))),
@@ -182,9 +184,9 @@ mod tests {
     fn a_policy_counts_that_did_when_the_helper_was_asked() {
         let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 0\n";
         let mut entry = Entry::new(domain());
-        let held = Arc::new(Held::new("a".parse().unwrap(), NOW - 1, text).unwrap());
-        entry.held = Some(held.clone());
-        let answer = Answer::policy_held(domain(), Source::Fresh, held, None);
+        let cached = Arc::new(CachedPolicy::new("a".parse().unwrap(), NOW - 1, text).unwrap());
+        entry.cached = Some(cached.clone());
+        let answer = Answer::of_policy(domain(), Source::Fresh, cached, None);
         let sent = write(Ok((&answer, &entry)));
         let read = |asked| read(&domain(), sent.as_bytes(), (asked, NOW), 0);
         assert!(read(NOW - 2).is_some() && read(NOW - 1).is_some());
@@ -195,20 +197,20 @@ mod tests {
     #[test]
     fn a_helper_that_lies_is_not_believed() {
         let mut entry = entry();
-        let held = entry.held.clone().unwrap();
-        entry.held = Some(Arc::new(Held {
+        let cached = entry.cached.clone().unwrap();
+        entry.cached = Some(Arc::new(CachedPolicy {
             fetched: u64::MAX,
-            ..(*held).clone()
+            ..(*cached).clone()
         }));
         entry.pinned_until = Some(u64::MAX);
         entry.txt = Some(TxtSeen {
             at: u64::MAX,
             next: u64::MAX,
         });
-        let answer = Answer::policy_held(domain(), Source::Cached, held, None);
+        let answer = Answer::of_policy(domain(), Source::Cached, cached, None);
         let sent = write(Ok((&answer, &entry)));
         let told = read(&domain(), sent.as_bytes(), (NOW, NOW), 0).unwrap().unwrap();
-        assert_eq!(told.answer.held().unwrap().fetched, NOW);
+        assert_eq!(told.answer.cached().unwrap().fetched, NOW);
         assert_eq!(told.answer.pinned_until(), None, "root looks for itself");
         assert!(told.entry.pinned_until.unwrap() <= NOW + 31_557_600);
         let lies = format!(

@@ -87,7 +87,7 @@ fn a_wildcard_zone_fills_no_cache_and_nobody_else_loses_a_policy() {
         assert_eq!(host.store().domains().unwrap().len(), 12);
         for domain in others {
             let entry = host.entry(domain);
-            assert!(entry.is_some_and(|entry| entry.held.is_some()), "{domain}");
+            assert!(entry.is_some_and(|entry| entry.cached.is_some()), "{domain}");
         }
         assert_eq!(refresh(host), (true, String::new()));
     });
@@ -148,7 +148,7 @@ fn what_a_group_could_write_is_written_anew_when_it_may_no_longer() {
         // A member of the group has the file open for writing, and another file is his.
         let open = std::fs::OpenOptions::new().write(true).open(host.file("good.test"));
         chown(host.file("testing.test"), Some(4711), Some(USER)).unwrap();
-        let (before, held) = (names.map(about), host.entry("good.test"));
+        let (before, entry) = (names.map(about), host.entry("good.test"));
         assert_eq!(refresh(host), (true, String::new()));
         assert_eq!(names.map(about), before, "the group may write");
         host.mode(0o2750);
@@ -163,7 +163,7 @@ fn what_a_group_could_write_is_written_anew_when_it_may_no_longer() {
         }
         drop(open.unwrap());
         let now = host.entry("good.test");
-        assert_eq!(now.unwrap().held, held.unwrap().held);
+        assert_eq!(now.unwrap().cached, entry.unwrap().cached);
         // Then it stays, though the file of another user would be as good as open whatever its mode.
         let mended = names.map(about);
         assert_eq!(refresh(host), (true, String::new()));

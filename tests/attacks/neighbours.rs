@@ -129,8 +129,8 @@ fn hold(file: &File, kind: libc::c_int, start: i64, length: i64) {
         range.l_type = kind as libc::c_short;
         range.l_whence = libc::SEEK_SET as libc::c_short;
         (range.l_start, range.l_len) = (start, length);
-        let held = libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range);
-        assert_eq!(held, 0, "{}", std::io::Error::last_os_error());
+        let locked = libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &raw const range);
+        assert_eq!(locked, 0, "{}", std::io::Error::last_os_error());
     }
 }
 

@@ -127,7 +127,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
         let now = resolver
             .recheck(&Domain::parse("wild.test").unwrap(), Duration::from_secs(12))
             .unwrap();
-        assert!(now.held().unwrap().fetched > before.held().unwrap().fetched);
+        assert!(now.cached().unwrap().fetched > before.cached().unwrap().fetched);
         assert!(now.is_same_policy(&before));
         host.lab
             .set(
@@ -146,7 +146,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
 }
 
 fn answer_id(answer: &Answer) -> String {
-    answer.held().unwrap().id.to_string()
+    answer.cached().unwrap().id.to_string()
 }
 
 #[test]

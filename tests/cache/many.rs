@@ -4,8 +4,8 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use mtasts::Domain;
+use mtasts::cache::entry::CachedPolicy;
 use mtasts::cache::entry::Entry;
-use mtasts::cache::entry::Held;
 use mtasts::sender::resolver::unix_now;
 
 use mtasts_kit::{USER, command::cache, mtasts, on_the_internet};
@@ -49,7 +49,11 @@ fn a_hundred_thousand_policies_in_little_time_and_memory() {
             let mut entry = Entry::new(Domain::parse(&format!("customer{number}.example")).unwrap());
             // None is due, and there is no policy host that would answer.
             let fetched = now - number as u64 % (17 * 3600);
-            entry.held = Some(Held::new("20260101".parse().unwrap(), fetched, text).unwrap().into());
+            entry.cached = Some(
+                CachedPolicy::new("20260101".parse().unwrap(), fetched, text)
+                    .unwrap()
+                    .into(),
+            );
             entry.used = Some(now);
             let file = host.cache.join(entry.domain.as_str());
             std::fs::write(&file, entry.to_file()).unwrap();

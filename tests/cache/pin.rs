@@ -93,7 +93,7 @@ fn a_fetch_in_flight_does_not_undo_a_pin() {
         let before = host.entry("good.test").unwrap();
         let mut fetched = before.clone();
         age(host, "good.test", 0);
-        fetched.held = host.entry("good.test").unwrap().held;
+        fetched.cached = host.entry("good.test").unwrap().cached;
         fetched.mode_since = Some(1);
         fetched.txt = Some(mtasts::cache::entry::TxtSeen { at: 5, next: 6 });
         let file = policy(host, "testing", YEAR);
@@ -110,8 +110,8 @@ fn a_fetch_in_flight_does_not_undo_a_pin() {
         store.update(&before, &fetched).unwrap();
         let after = host.entry("good.test").unwrap();
         assert_eq!(
-            (&after.held, after.pinned_until, after.mode_since),
-            (&pinned.held, pinned.pinned_until, pinned.mode_since)
+            (&after.cached, after.pinned_until, after.mode_since),
+            (&pinned.cached, pinned.pinned_until, pinned.mode_since)
         );
         assert_eq!(after.txt, fetched.txt, "what has nothing to do with it is written");
     });

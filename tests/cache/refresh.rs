@@ -71,10 +71,10 @@ fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
     on_the_internet("kept", |host| {
         host.lookup("good.test");
         age(host, "good.test", LATE);
-        let before = host.entry("good.test").unwrap().held;
+        let before = host.entry("good.test").unwrap().cached;
         host.lab.set("good.test", Change::https(Https::Status404)).unwrap();
         fails(host, "good.test", "the cached one stays in force (mode enforce");
-        assert_eq!(host.entry("good.test").unwrap().held, before);
+        assert_eq!(host.entry("good.test").unwrap().cached, before);
         assert!(host.cache("show good.test").out.contains("last failure"));
 
         // The pause, which a mail in between does not end.
@@ -85,7 +85,7 @@ fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
         host.change("good.test", |entry| entry.failed.as_mut().unwrap().at -= 5 * HOUR);
         fails(host, "good.test", "the HTTP status is 404");
         assert_eq!(
-            (host.entry("good.test").unwrap().held, host.fetches("good.test")),
+            (host.entry("good.test").unwrap().cached, host.fetches("good.test")),
             (before, 3)
         );
 
@@ -127,7 +127,7 @@ fn a_weaker_policy_is_told() {
                 .unwrap();
             fails(host, "good.test", &format!("the policy changed from enforce to {mode}"));
             let entry = host.entry("good.test").unwrap();
-            assert_eq!(entry.held.unwrap().policy.mode().name(), mode);
+            assert_eq!(entry.cached.unwrap().policy.mode().name(), mode);
             assert!(entry.mode_since.unwrap() + 60 > unix_now());
         }
     });
@@ -224,7 +224,7 @@ fn broken_files_are_repaired_or_told_and_left_overs_swept() {
             (ran.status, &counts["renewed"], &counts["broken"], &counts["swept"]),
             (1, &json!(1), &json!(2), &json!(1))
         );
-        assert!(host.entry("good.test").unwrap().held.is_some() && !left_over.exists());
+        assert!(host.entry("good.test").unwrap().cached.is_some() && !left_over.exists());
         let lines: Vec<&str> = ran.err.lines().collect();
         assert_eq!(lines.len(), 2, "{ran:?}");
         for domain in ["absent.test", "testing.test"] {
@@ -263,7 +263,7 @@ fn one_run_at_a_time_sixteen_policies_at_once() {
         let domains = table.iter().filter(|entry| entry.policy == Policy::Enforce).take(33);
         for domain in domains {
             let mut entry = mtasts::cache::entry::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
-            entry.held = host.entry("good.test").unwrap().held;
+            entry.cached = host.entry("good.test").unwrap().cached;
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)
                 .unwrap();
@@ -294,13 +294,13 @@ fn what_expires_first_is_renewed_first_and_not_behind_silent_hosts() {
         host.set("timeout = \"40s\"");
         host.lookup("good.test");
         age(host, "good.test", LATE);
-        let held = host.entry("good.test").unwrap().held;
+        let cached = host.entry("good.test").unwrap().cached;
         let table = lab::table();
         let silent = table.iter().filter(|entry| entry.policy == Policy::Enforce);
         let silent = silent.filter(|entry| entry.name.as_str() < "wild.test").take(33);
         for domain in silent {
             let mut entry = mtasts::cache::entry::Entry::new(mtasts::Domain::parse(&domain.name).unwrap());
-            entry.held = held.clone();
+            entry.cached = cached.clone();
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)
                 .unwrap();
@@ -332,7 +332,7 @@ fn below_a_domain_of_slow_hosts_the_others_wait_until_the_end() {
         host.set("timeout = \"2s\"");
         host.lookup("good.test");
         age(host, "good.test", LATE);
-        let held = host.entry("good.test").unwrap().held;
+        let cached = host.entry("good.test").unwrap().cached;
         std::fs::remove_file(host.cache.join("good.test")).unwrap();
         let silent = Change {
             every_name: Some(true),
@@ -342,7 +342,7 @@ fn below_a_domain_of_slow_hosts_the_others_wait_until_the_end() {
         for number in 0..NAMES {
             let name = format!("n{number}.good.test");
             let mut entry = mtasts::cache::entry::Entry::new(mtasts::Domain::parse(&name).unwrap());
-            entry.held = held.clone();
+            entry.cached = cached.clone();
             mtasts::cache::store::Store::new(host.cache.clone())
                 .save(&entry)
                 .unwrap();

@@ -40,7 +40,7 @@ fn an_import_protects_at_once_and_is_checked_as_soon_as_it_is_used() {
         let entry = host.entry("good.test").unwrap();
         assert!(entry.imported.is_some() && entry.txt.is_none());
         assert!(
-            unix_now() - entry.held.as_ref().unwrap().fetched >= 2 * HOUR,
+            unix_now() - entry.cached.as_ref().unwrap().fetched >= 2 * HOUR,
             "its life goes on as it was"
         );
         assert!(host.cache("list").out.contains("imported, not yet fetched here"));
@@ -69,7 +69,7 @@ fn an_import_protects_at_once_and_is_checked_as_soon_as_it_is_used() {
         assert_eq!((ran.status, ran.json()["renewed"].clone()), (0, json!(2)), "{ran:?}");
         let entry = host.entry("good.test").unwrap();
         assert_eq!(entry.imported, None);
-        assert!(entry.held.unwrap().fetched + 60 > unix_now());
+        assert!(entry.cached.unwrap().fetched + 60 > unix_now());
         assert_eq!(host.cache("refresh --json").json()["renewed"], json!(0));
     });
 }
@@ -113,9 +113,10 @@ fn an_import_never_counts_longer_than_it_would_there() {
     on_the_internet("import-future", |host| {
         host.lookup("good.test");
         host.change("good.test", |entry| {
-            let held = entry.held.as_ref().unwrap();
-            let held = mtasts::cache::entry::Held::new(held.id, unix_now() + 4000 * DAY, held.text.as_str());
-            entry.held = Some(held.unwrap().into());
+            let cached = entry.cached.as_ref().unwrap();
+            let cached =
+                mtasts::cache::entry::CachedPolicy::new(cached.id, unix_now() + 4000 * DAY, cached.text.as_str());
+            entry.cached = Some(cached.unwrap().into());
             (entry.used, entry.mode_since) = (Some(u64::MAX), Some(u64::MAX));
         });
         let stream = host.cache("export").out;
@@ -123,7 +124,7 @@ fn an_import_never_counts_longer_than_it_would_there() {
         assert_eq!(host.cache_with_input("import -", &stream).status, 0);
         let entry = host.entry("good.test").unwrap();
         let now = unix_now();
-        assert!(entry.held.unwrap().fetched <= now && entry.used <= Some(now) && entry.mode_since <= Some(now));
+        assert!(entry.cached.unwrap().fetched <= now && entry.used <= Some(now) && entry.mode_since <= Some(now));
         // A pin is a decision of the operator there.
         host.change("good.test", |entry| entry.pinned_until = Some(now + DAY));
         let stream = host.cache("export").out;
@@ -189,7 +190,7 @@ fn a_forged_line_imports_nothing_that_dns_or_https_could_not_give() {
         host.lookup("good.test");
         let before = host.entry("good.test").unwrap();
         let body = before.to_file().split_once('\n').unwrap().1.to_owned();
-        let id = before.held.as_ref().unwrap().id;
+        let id = before.cached.as_ref().unwrap().id;
         let forged = |from: &str, to: &str| {
             let body = body.replace(from, to);
             let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
@@ -206,10 +207,10 @@ fn a_forged_line_imports_nothing_that_dns_or_https_could_not_give() {
         assert_eq!(host.entry("good.test").unwrap(), before, "what was there stands there");
         // What lives for ever there lives here for its max_age from now.
         host.cache("purge --all");
-        let fetched = format!("fetched: {}\n", before.held.unwrap().fetched);
+        let fetched = format!("fetched: {}\n", before.cached.unwrap().fetched);
         let line = forged(&fetched, "fetched: 18446744073709551615\n");
         assert_eq!(host.cache_with_input("import -", &line).status, 0);
-        let held = host.entry("good.test").unwrap().held.unwrap();
-        assert!(held.fetched <= unix_now() && held.expires() <= unix_now() + u64::from(held.policy.max_age()));
+        let cached = host.entry("good.test").unwrap().cached.unwrap();
+        assert!(cached.fetched <= unix_now() && cached.expires() <= unix_now() + u64::from(cached.policy.max_age()));
     });
 }

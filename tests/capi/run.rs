@@ -9,7 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use mtasts::Domain;
 use mtasts::cache::entry::Entry;
-use mtasts::cache::entry::{Held, TxtSeen};
+use mtasts::cache::entry::{CachedPolicy, TxtSeen};
 use mtasts::cache::store::Store;
 
 use crate::build::root;
@@ -77,7 +77,11 @@ impl Bench {
             at: now,
             next: now + 3600,
         });
-        entry.held = Some(Held::new("20260101".parse().unwrap(), now, text).unwrap().into());
+        entry.cached = Some(
+            CachedPolicy::new("20260101".parse().unwrap(), now, text)
+                .unwrap()
+                .into(),
+        );
         Store::new(path.clone()).save(&entry).unwrap();
         chown(path.join(domain.as_str()), Some(USER), Some(USER)).unwrap();
         path

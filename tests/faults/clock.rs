@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::Entry;
-use mtasts::cache::entry::{Held, TxtSeen};
+use mtasts::cache::entry::{CachedPolicy, TxtSeen};
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx};
 use mtasts::network::https::{FetchError, Https};
 use mtasts::sender::lookup::{Ask, Lookup};
@@ -140,9 +140,9 @@ fn a_year_back_and_forward() {
 fn jump(ground: &Internet, domain: &str, by: i64) {
     let mut entry = ground.entry(domain).unwrap();
     let moved = |time: u64| time.checked_add_signed(-by).unwrap();
-    let held = entry.held.as_ref().unwrap();
-    let held = Held::new(held.id, moved(held.fetched), held.text.as_str());
-    entry.held = Some(Arc::new(held.unwrap()));
+    let cached = entry.cached.as_ref().unwrap();
+    let cached = CachedPolicy::new(cached.id, moved(cached.fetched), cached.text.as_str());
+    entry.cached = Some(Arc::new(cached.unwrap()));
     entry.txt = entry.txt.map(|txt| TxtSeen {
         at: moved(txt.at),
         next: moved(txt.next),
@@ -174,7 +174,7 @@ fn a_refresh_in_the_wrong_year() {
         let year = i64::try_from(YEAR).unwrap();
         let day = i64::try_from(DAY).unwrap();
         let first = asks();
-        let policy = first.held().unwrap();
+        let policy = first.cached().unwrap();
 
         // Forward, and nobody can be asked: it has expired by that clock, and stays.
         ground.lab.set("good.test", Change::txt("SERVFAIL")).unwrap();
@@ -189,7 +189,7 @@ fn a_refresh_in_the_wrong_year() {
         jump(ground, "good.test", -year - 6 * day);
         let kept = asks();
         assert_eq!(kept.mode(), Mode::Enforce, "{kept}");
-        assert!(kept.held().unwrap().fetched.abs_diff(policy.fetched) < 60);
+        assert!(kept.cached().unwrap().fetched.abs_diff(policy.fetched) < 60);
         refresh();
         assert_eq!(ground.entry("good.test").unwrap().idle_since, None);
 
@@ -201,7 +201,7 @@ fn a_refresh_in_the_wrong_year() {
         assert_eq!((&ran["renewed"], &ran["removed"]), (&1.into(), &0.into()), "{ran}");
         let now = unix_now();
         let entry = ground.entry("good.test").unwrap();
-        assert!(entry.held.unwrap().fetched.abs_diff(now) < 60);
+        assert!(entry.cached.unwrap().fetched.abs_diff(now) < 60);
         assert!(entry.txt.unwrap().next <= now + HOUR);
     });
 }

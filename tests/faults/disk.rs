@@ -37,8 +37,12 @@ fn a_fault(ground: &Internet, fault: impl Fn(&Internet), error: &str, mend: impl
     fault(ground);
 
     let learns = |resolver: &Resolver| {
-        let held = ask(resolver, "good.test");
-        assert_eq!((held.source(), held.mode()), (Source::Cached, Mode::Enforce), "{held}");
+        let cached = ask(resolver, "good.test");
+        assert_eq!(
+            (cached.source(), cached.mode()),
+            (Source::Cached, Mode::Enforce),
+            "{cached}"
+        );
         let asked = ask(resolver, "wild.test");
         assert_eq!(
             (asked.source(), asked.mode()),
@@ -86,13 +90,13 @@ fn a_fault(ground: &Internet, fault: impl Fn(&Internet), error: &str, mend: impl
     again("wild.test");
     assert_eq!(ground.lab.counters(), asked);
     assert_eq!(
-        ground.entry("testing.test").unwrap().held.as_deref(),
-        kept.held(),
+        ground.entry("testing.test").unwrap().cached.as_deref(),
+        kept.cached(),
         "written at the next occasion"
     );
     assert!(ground.entry("wild.test").unwrap().txt.is_some());
     let other = as_user(USER, USER, || ground.asks("testing.test"));
-    assert_eq!((other.source(), other.held()), (Source::Cached, kept.held()));
+    assert_eq!((other.source(), other.cached()), (Source::Cached, kept.cached()));
     assert_eq!(ground.lab.counters(), asked, "and so others need not ask");
 }
 
@@ -196,7 +200,7 @@ fn a_directory_that_is_missing() {
             as_user(USER, USER, || ask(&resolver, "good.test")).source(),
             Source::Cached
         );
-        assert_eq!(ground.entry("good.test").unwrap().held.as_deref(), fresh.held());
+        assert_eq!(ground.entry("good.test").unwrap().cached.as_deref(), fresh.cached());
         assert_eq!(ground.fetches("good.test"), 1);
 
         // Where an ordinary user may make it, it is his alone.

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mtasts::Domain;
 use mtasts::cache::Cache as _;
+use mtasts::cache::entry::CachedPolicy;
 use mtasts::cache::entry::Entry;
-use mtasts::cache::entry::Held;
 use mtasts::cache::store::Store;
 
 use mtasts_kit::Child;
@@ -56,7 +56,7 @@ fn entry(domain: &Domain, number: u64) -> Entry {
         format!("version: STSv1\nmode: enforce\nmx: mx{number}.example.com\nmax_age: 86400\n{filling}last: {number}\n");
     let mut entry = Entry::new(domain.clone());
     let id = number.to_string().parse().unwrap();
-    entry.held = Some(Arc::new(Held::new(id, number, text).unwrap()));
+    entry.cached = Some(Arc::new(CachedPolicy::new(id, number, text).unwrap()));
     entry
 }
 
@@ -68,7 +68,7 @@ fn writer(store: &Store, counts: &Counts) {
             counts.begun[number].fetch_add(1, Ordering::SeqCst);
             let stored = stored
                 .expect("a whole file")
-                .map_or(0, |entry| entry.held.unwrap().fetched);
+                .map_or(0, |entry| entry.cached.unwrap().fetched);
             Some(entry(&domain, stored + 1))
         };
         store
@@ -84,7 +84,9 @@ fn all_is_well(store: &Store, counts: &Counts) {
         let done = counts.done[number].load(Ordering::SeqCst);
         let stored = store.load(&domain(number)).expect("a whole file");
         let begun = counts.begun[number].load(Ordering::SeqCst);
-        let found = stored.as_ref().map_or(0, |entry| entry.held.as_ref().unwrap().fetched);
+        let found = stored
+            .as_ref()
+            .map_or(0, |entry| entry.cached.as_ref().unwrap().fetched);
         assert!((done..=begun).contains(&found), "{done} {found} {begun}");
         if let Some(stored) = stored {
             assert_eq!(stored, entry(&domain(number), found));

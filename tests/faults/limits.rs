@@ -66,7 +66,7 @@ fn no_descriptor_is_left() {
         });
         child.ends_well(Duration::from_secs(60));
         let after = ground.entry("good.test").unwrap();
-        assert_eq!((after.held, after.mode_since), (before.held, before.mode_since));
+        assert_eq!((after.cached, after.mode_since), (before.cached, before.mode_since));
         assert_eq!(ground.fetches("good.test"), 1);
         // Root has no pipe to its helper then.
         let child = Child::start(|| {

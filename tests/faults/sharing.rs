@@ -8,7 +8,7 @@ use std::thread;
 
 use mtasts::cache::Cache as _;
 use mtasts::cache::entry::Entry;
-use mtasts::cache::entry::{FailedFetch, Held, TxtSeen};
+use mtasts::cache::entry::{CachedPolicy, FailedFetch, TxtSeen};
 use mtasts::sender::lookup::Lookup;
 use mtasts::sender::refresh::run::{Run, RunError};
 use mtasts::sender::resolver::unix_now;
@@ -83,7 +83,7 @@ fn everyone_of_the_group_reads_and_writes() {
                 let asked = ground.lab.counters();
                 let cached = mail(ground, *reader, "good.test");
                 assert_eq!((cached.source(), cached.warning()), (Source::Cached, None), "{cached}");
-                assert_eq!(cached.held().unwrap().id.to_string(), id);
+                assert_eq!(cached.cached().unwrap().id.to_string(), id);
                 assert_eq!(ground.lab.counters(), asked);
             }
             // A use is noted by whoever uses it.
@@ -118,8 +118,8 @@ fn the_owner_writes_and_the_group_reads() {
         let stored = fs::read(ground.file("good.test")).unwrap();
         let haraka = ground.resolver();
         let asks = |domain: &str| as_user(HARAKA, GROUP, || ask(&haraka, domain));
-        let held = asks("good.test");
-        assert_eq!((held.source(), held.warning()), (Source::Cached, None));
+        let cached = asks("good.test");
+        assert_eq!((cached.source(), cached.warning()), (Source::Cached, None));
 
         // What it has to fetch itself it keeps, and says so.
         let fetched = asks("wild.test");
@@ -161,7 +161,7 @@ fn the_owner_writes_and_the_group_reads() {
         let owner = ground.resolver();
         as_user(OWNER, GROUP, || owner.recheck(&name("good.test"), MEMORY * 2).unwrap());
         thread::sleep(MEMORY);
-        assert_eq!(asks("good.test").held().unwrap().id, "newer");
+        assert_eq!(asks("good.test").cached().unwrap().id, "newer");
 
         // And nobody else changes anything.
         let stored_now = fs::read(ground.file("good.test")).unwrap();
@@ -191,7 +191,7 @@ fn the_owner_writes_and_the_group_reads() {
 /// What a member of the group may write: as much as the parser lets through.
 fn forged(domain: &Domain, text: &str, id: &str, fetched: u64, txt: (u64, u64)) -> Entry {
     let mut entry = Entry::new(domain.clone());
-    entry.held = Some(Arc::new(Held::new(id.parse().unwrap(), fetched, text).unwrap()));
+    entry.cached = Some(Arc::new(CachedPolicy::new(id.parse().unwrap(), fetched, text).unwrap()));
     entry.txt = Some(TxtSeen { at: txt.0, next: txt.1 });
     entry
 }
@@ -202,7 +202,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         share(ground, 0o2770);
         let domain = name("good.test");
         let real = mail(ground, OWNER, "good.test");
-        let id = real.held().unwrap().id.as_str();
+        let id = real.cached().unwrap().id.as_str();
         let now = unix_now();
         let write = |entry: &Entry| as_user(HARAKA, GROUP, || ground.store().save(entry).unwrap());
         let none = "version: STSv1\nmode: none\nmax_age: 9999999999\n";
@@ -219,7 +219,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         let forever = forged(&domain, none, id, now, (now, u64::MAX));
         write(&forever);
         assert_eq!(
-            ground.entry("good.test").unwrap().held.unwrap().expires(),
+            ground.entry("good.test").unwrap().cached.unwrap().expires(),
             now + 31_557_600
         );
         let file = String::from_utf8(fs::read(ground.file("good.test")).unwrap()).unwrap();
@@ -243,7 +243,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
                 (Source::Fresh, Mode::Enforce),
                 "{corrected}"
             );
-            assert!(ground.entry("good.test").unwrap().held.unwrap().fetched <= unix_now());
+            assert!(ground.entry("good.test").unwrap().cached.unwrap().fetched <= unix_now());
         }
         // Under the id that DNS has, it is the refresh that brings it: what was fetched in the future is due at once.
         for fetched in [now + CENTURY, u64::MAX] {
@@ -251,7 +251,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
             assert_eq!(mail(ground, PYTHON, "good.test").mode(), Mode::None);
             assert_eq!(refresh(), 1);
             assert_eq!(mail(ground, PYTHON, "good.test").mode(), Mode::Enforce);
-            assert!(ground.entry("good.test").unwrap().held.unwrap().fetched <= unix_now());
+            assert!(ground.entry("good.test").unwrap().cached.unwrap().fetched <= unix_now());
         }
 
         // Every time at its end: nothing overflows, in a lookup, in a refresh or in a list.

@@ -146,9 +146,9 @@ const NOW: u64 = 1_800_000_000;
 /// What the interfaces say of ids, texts and times, of an entry that was read.
 fn keeps_its_promises(entry: &Entry) {
     let latest = NOW + u64::from(MAX_MAX_AGE);
-    if let Some(held) = &entry.held {
-        is_an_id(held.id.as_str());
-        assert!(held.fetched <= NOW && held.expires() <= latest);
+    if let Some(cached) = &entry.cached {
+        is_an_id(cached.id.as_str());
+        assert!(cached.fetched <= NOW && cached.expires() <= latest);
     }
     if let Some(failed) = &entry.failed {
         is_an_id(failed.id.as_str());
@@ -233,9 +233,9 @@ pub(crate) fn wire(data: &[u8]) {
 /// What the C interface says of the texts and times of an answer.
 pub(crate) fn answer_keeps_its_promises(answer: &Answer) {
     let latest = NOW + u64::from(MAX_MAX_AGE);
-    if let Some(held) = answer.held() {
-        is_an_id(held.id.as_str());
-        assert!(held.fetched <= NOW && (NOW..=latest).contains(&held.expires()));
+    if let Some(cached) = answer.cached() {
+        is_an_id(cached.id.as_str());
+        assert!(cached.fetched <= NOW && (NOW..=latest).contains(&cached.expires()));
     }
     assert!(answer.defer_until().is_none_or(|until| until <= latest));
     assert!(answer.pinned_until().is_none() && answer.exception().is_none());

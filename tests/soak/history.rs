@@ -69,7 +69,7 @@ pub(crate) struct Told {
     pub(crate) domain: String,
     /// Empty where there was no answer.
     pub(crate) source: String,
-    pub(crate) held: Option<Held>,
+    pub(crate) cached: Option<CachedPolicy>,
     /// Of the failure, if there was one.
     pub(crate) why: String,
 }
@@ -92,7 +92,7 @@ impl Told {
 
 /// The policy of an answer; `fetched` is in Unix seconds.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Held {
+pub(crate) struct CachedPolicy {
     pub(crate) id: String,
     pub(crate) mode: String,
     pub(crate) mx: Vec<String>,
@@ -234,13 +234,13 @@ impl Domain {
                 // It joins one that is under way.
                 Call::Queue => MEMORY + lookup,
             };
-        match (&told.held, told.source.as_str()) {
+        match (&told.cached, told.source.as_str()) {
             // The process or its helper was stopped, and the time was over before it could ask: the mail waits. Root does
             // not read the disk, so without its helper it cannot say what is known.
             (_, "") if told.is_out_of_time() && told.says_so() => Ok(()),
             (_, "") => Err("no answer".to_owned()),
-            (Some(held), source) => {
-                let bound = self.policy(told, held, source, began)?;
+            (Some(cached), source) => {
+                let bound = self.policy(told, cached, source, began)?;
                 let is_news = self
                     .bounds
                     .last()
@@ -255,15 +255,15 @@ impl Domain {
         }
     }
 
-    fn policy(&self, told: &Told, held: &Held, source: &str, began: u64) -> Result<Bound, String> {
+    fn policy(&self, told: &Told, cached: &CachedPolicy, source: &str, began: u64) -> Result<Bound, String> {
         let lookup = micros(TIMEOUT + MARGIN);
         if self.without {
             return Err("a policy for a domain without a record".to_owned());
         }
-        let fetched = held.fetched * SECOND;
+        let fetched = cached.fetched * SECOND;
         let fetched = (fetched, (fetched + SECOND + lookup).min(told.end));
         let is_it = |version: &Version| {
-            held.mode == version.mode && held.mx == [version.mx.clone()] && held.max_age == version.max_age
+            cached.mode == version.mode && cached.mx == [version.mx.clone()] && cached.max_age == version.max_age
         };
         let spans = self.served.iter().filter(|(version, _)| is_it(version));
         let spans: Vec<Span> = spans
@@ -274,10 +274,10 @@ impl Domain {
             return Err("such a policy was not served then".to_owned());
         };
         let youngest = spans.iter().map(|span| span.until.min(fetched.1)).max().unwrap_or(0);
-        if self.announced.get(&held.id).is_none_or(|since| *since > told.end) {
+        if self.announced.get(&cached.id).is_none_or(|since| *since > told.end) {
             return Err("such an id was not announced yet".to_owned());
         }
-        if began > (held.fetched + held.max_age + 1) * SECOND {
+        if began > (cached.fetched + cached.max_age + 1) * SECOND {
             return Err("an expired policy".to_owned());
         }
         if source == "fresh" && fetched.1 + MEMORY < began {
@@ -297,7 +297,7 @@ impl Domain {
             since: began,
             end: told.end,
             oldest,
-            second: held.fetched,
+            second: cached.fetched,
         })
     }
 

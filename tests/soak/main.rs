@@ -325,7 +325,7 @@ impl Judge {
         let told: Vec<Told> = self.waiting.drain(..due).collect();
         for told in told {
             *self.calls.entry(told.call).or_default() += 1;
-            self.policies += u64::from(told.held.is_some());
+            self.policies += u64::from(told.cached.is_some());
             if matches!(told.call, Call::Silent | Call::Cold) {
                 self.crowds.push(told);
                 continue;
@@ -347,15 +347,15 @@ impl Judge {
         let asked = lab.counters().dns;
         for told in self.crowds.drain(..) {
             if told.call == Call::Cold {
-                let is_learnt = told.held.as_ref().is_some_and(|held| held.mode == "enforce");
+                let is_learnt = told.cached.as_ref().is_some_and(|cached| cached.mode == "enforce");
                 self.cold = (self.cold.0 + u64::from(is_learnt), self.cold.1 + 1);
                 if !is_learnt && !told.source.is_empty() && !told.is_out_of_time() {
                     wrong.push(format!("a cold domain without its policy: {told:?}"));
                 }
-            } else if told.held.is_some() {
+            } else if told.cached.is_some() {
                 wrong.push(format!("a policy for a silent name: {told:?}"));
             }
-            let is_delivered = told.held.is_none() && !told.source.is_empty();
+            let is_delivered = told.cached.is_none() && !told.source.is_empty();
             if is_delivered && !asked.contains_key(&format!("_mta-sts.{} TXT", told.domain)) {
                 wrong.push(format!("delivered although never asked: {told:?}"));
             }

@@ -10,7 +10,7 @@ use mtasts::queue::{Outcome, Queue};
 use mtasts::{Answer, Domain, Resolver};
 use mtasts_kit::{give_up_root, settings};
 
-use crate::history::{Call, Held, Told};
+use crate::history::{CachedPolicy, Call, Told};
 use crate::{POPULAR, Random, now_us};
 
 /// The setting `timeout`.
@@ -249,27 +249,27 @@ impl Told {
             patience,
             domain: domain.to_string(),
             source: String::new(),
-            held: None,
+            cached: None,
             why: why.chars().take(500).collect(),
         }
     }
 
     fn new(call: Call, start: u64, patience: Duration, domain: &Domain, answer: &Answer) -> Self {
-        let held = answer.held().map(|held| Held {
-            id: held.id.to_string(),
-            mode: held.policy.mode().to_string(),
-            mx: held.policy.mx().map(|mx| mx.to_string()).collect(),
-            max_age: held.policy.max_age().into(),
-            fetched: held.fetched,
+        let cached = answer.cached().map(|cached| CachedPolicy {
+            id: cached.id.to_string(),
+            mode: cached.policy.mode().to_string(),
+            mx: cached.policy.mx().map(|mx| mx.to_string()).collect(),
+            max_age: cached.policy.max_age().into(),
+            fetched: cached.fetched,
         });
         assert_eq!(answer.domain(), domain);
-        if let Some(held) = &held {
-            assert_eq!(held.mode, answer.mode().to_string());
+        if let Some(cached) = &cached {
+            assert_eq!(cached.mode, answer.mode().to_string());
         }
         let why = answer.failure().map_or("", |failure| &failure.detail);
         Self {
             source: answer.source().name().to_owned(),
-            held,
+            cached,
             ..Self::failed(call, start, patience, domain, why)
         }
     }

@@ -93,19 +93,19 @@ impl Answer {
     /// The id of the policy.
     #[napi(getter)]
     pub fn id(&self) -> Result<Option<String>> {
-        self.read(|answer| answer.held().map(|held| held.id.as_str().to_owned()))
+        self.read(|answer| answer.cached().map(|cached| cached.id.as_str().to_owned()))
     }
 
     /// When the policy was fetched, in milliseconds.
     #[napi(getter)]
     pub fn fetched(&self) -> Result<Option<f64>> {
-        self.read(|answer| answer.held().map(|held| time(held.fetched)))
+        self.read(|answer| answer.cached().map(|cached| time(cached.fetched)))
     }
 
     /// Until when the policy is in force, in milliseconds.
     #[napi(getter)]
     pub fn expires(&self) -> Result<Option<f64>> {
-        self.read(|answer| answer.held().map(|held| time(held.expires())))
+        self.read(|answer| answer.cached().map(|cached| time(cached.expires())))
     }
 
     /// Until when mail must wait, in milliseconds.
@@ -126,8 +126,8 @@ impl Answer {
     pub fn policy_text(&self) -> Result<Option<String>> {
         self.read(|answer| {
             answer
-                .held()
-                .map(|held| String::from_utf8_lossy(held.text.as_ref()).into_owned())
+                .cached()
+                .map(|cached| String::from_utf8_lossy(cached.text.as_ref()).into_owned())
         })
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mtasts::protocol::words::Status;
 use mtasts::queue::{Outcome, Queue};
-use mtasts::{Domain, Settings, UnixTime, mtasts::Resolver};
+use mtasts::{Domain, Settings, UnixTime};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 

@@ -31,7 +31,7 @@ impl Store {
                 // process has only so many.
                 PermissionDenied | NotFound | ReadOnlyFilesystem | QuotaExceeded => Ok(None),
                 TimedOut => Err(CacheError::Busy(format!(
-                    "another process has held it in {locks} for {:.1} s; if that is said again, see which process is \
+                    "another process has cached it in {locks} for {:.1} s; if that is said again, see which process is \
                      stopped or hangs (fuser -v {locks})",
                     begun.elapsed().as_secs_f64()
                 ))),

@@ -124,7 +124,7 @@ struct Seen<'a> {
 }
 
 impl<'a> Run<'a> {
-    /// Begins a run over the cache of a context.
+    /// Begins a run over the cache of a resolver.
     ///
     /// # Errors
     /// A [`RunError`].
@@ -219,7 +219,7 @@ impl<'a> Run<'a> {
             Ok(Some(entry)) => {
                 let renewed = all && entry.live(now).is_some() && entry.pinned(now).is_none();
                 let due = renewed || plan(&entry, now, self.uses_are_noted) != Plan::Wait;
-                let expires = entry.held.as_ref().map_or(0, |held| held.expires());
+                let expires = entry.cached.as_ref().map_or(0, |cached| cached.expires());
                 (
                     Some(Worth::of(&entry, now)),
                     due.then_some((entry.failed.is_some(), expires)),
@@ -283,8 +283,8 @@ impl<'a> Run<'a> {
             Err(e) => return Outcome::Failed(format!("{domain}: {e}")),
         };
         if answer.source() == Source::Fresh {
-            let stored = self.store.load(domain).ok().flatten().and_then(|stored| stored.held);
-            if stored.is_none_or(|stored| Some(stored.fetched) < answer.held().map(|held| held.fetched)) {
+            let stored = self.store.load(domain).ok().flatten().and_then(|stored| stored.cached);
+            if stored.is_none_or(|stored| Some(stored.fetched) < answer.cached().map(|cached| cached.fetched)) {
                 let why = answer.warning().unwrap_or("it is not in the cache");
                 return Outcome::Failed(format!("{domain}: the new policy could not be written: {why}"));
             }
@@ -295,8 +295,8 @@ impl<'a> Run<'a> {
             // Pinned meanwhile.
             (Source::Cached, _) => Outcome::Waits,
             (_, Some(alert)) => Outcome::Failed(alert.to_owned()),
-            (_, None) => match &entry.held {
-                Some(held) if held.policy.mode() == Mode::None => Outcome::FailedForNothing,
+            (_, None) => match &entry.cached {
+                Some(cached) if cached.policy.mode() == Mode::None => Outcome::FailedForNothing,
                 // It expired in this moment.
                 _ => Outcome::Failed(answer.explain()),
             },

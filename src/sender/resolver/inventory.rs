@@ -1,4 +1,4 @@
-//! The inventory of a context: the domains in its cache, and the removal of one.
+//! The inventory of a resolver: the domains in its cache, and the removal of one.
 
 use super::{Resolver, Unavailable};
 use crate::cache::CacheError;

@@ -63,7 +63,12 @@ impl Answers {
     /// Keeps an answer. Where there is no room, those below a parent domain with more than `per_parent` go first.
     pub(super) fn put(&self, known: Remembered, per_parent: usize) {
         // A stranger's policy may have 64 KiB, and ten thousand of those are too much for a guest. It is on disk.
-        if known.unsaved.is_none() && known.answer.held().is_some_and(|held| held.text.len() > MEMORY_TEXT) {
+        if known.unsaved.is_none()
+            && known
+                .answer
+                .cached()
+                .is_some_and(|cached| cached.text.len() > MEMORY_TEXT)
+        {
             return;
         }
         let mut memory = match self.0.try_write() {
@@ -86,7 +91,7 @@ impl Answers {
         let memory = self.0.try_read().ok()?;
         let answer = &memory.get(domain.as_str())?.answer;
         let mut entry = Entry::new(domain.clone());
-        entry.held = answer.held_shared().cloned();
+        entry.cached = answer.cached_shared().cloned();
         entry.pinned_until = answer.pinned_until();
         entry.live(now).is_some().then_some(entry)
     }
@@ -168,7 +173,7 @@ pub(super) fn good_until(entry: &Entry, answer: &Answer, settings: &Settings, no
         Source::CouldNotLearn => now,
         Source::NoPolicy => due,
         _ => due
-            .min(answer.held().map_or(now, |h| h.expires().saturating_add(1)))
+            .min(answer.cached().map_or(now, |h| h.expires().saturating_add(1)))
             .min(now + MEMORY_LIFE),
     };
     answer
@@ -182,7 +187,7 @@ mod tests {
 
     use super::super::{Learnt, Question, Resolver};
     use super::*;
-    use crate::cache::entry::{Held, TxtSeen};
+    use crate::cache::entry::{CachedPolicy, TxtSeen};
     use crate::sender::lookup::{Ask, Lookup};
     use crate::sender::silence::Share;
 
@@ -194,10 +199,10 @@ mod tests {
         let resolver = Resolver::new(settings);
         let now = unix_now();
         let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
-        let held = Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap());
+        let cached = Arc::new(CachedPolicy::new("a".parse().unwrap(), now, text).unwrap());
         let remember = |name: &str, used: u64| {
             let mut entry = Entry::new(Domain::parse(name).unwrap());
-            entry.held = Some(held.clone());
+            entry.cached = Some(cached.clone());
             entry.used = Some(used);
             let known = Remembered {
                 answer: Arc::new(Lookup::from_cache(&entry, now)),
@@ -226,7 +231,7 @@ mod tests {
         let (domain, now) = (Domain::parse("example.com").unwrap(), unix_now());
         let text = "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n";
         let mut entry = Entry::new(domain.clone());
-        entry.held = Some(Arc::new(Held::new("a".parse().unwrap(), now, text).unwrap()));
+        entry.cached = Some(Arc::new(CachedPolicy::new("a".parse().unwrap(), now, text).unwrap()));
         entry.txt = Some(TxtSeen {
             at: now,
             next: now + 3600,

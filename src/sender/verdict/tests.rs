@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::cache::entry::Held;
+use crate::cache::entry::CachedPolicy;
 use crate::protocol::names::Domain;
 use crate::sender::answer::Failure;
 use Action::{Defer, Deliver, DeliverAndReport, SkipHost};
@@ -13,9 +13,9 @@ use ResultType::*;
 /// The answers, by name.
 pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
     let domain = || Domain::parse("example.com").unwrap();
-    let held = |mode: &str| {
+    let cached = |mode: &str| {
         let text = format!("version: STSv1\nmode: {mode}\nmx: mx.example.com\nmx: *.example.net\nmax_age: 9\n");
-        Arc::new(Held::new("20260101".parse().unwrap(), 1, text).unwrap())
+        Arc::new(CachedPolicy::new("20260101".parse().unwrap(), 1, text).unwrap())
     };
     let failure = |result| Failure {
         result,
@@ -42,14 +42,19 @@ pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
         let name = |suffix: &str| -> &'static str { format!("{mode}{suffix}").leak() };
         all.push((
             name("/fresh"),
-            Answer::policy_held(domain(), Source::Fresh, held(mode), None),
+            Answer::of_policy(domain(), Source::Fresh, cached(mode), None),
         ));
         all.push((
             name("/cached"),
-            Answer::policy_held(domain(), Source::Cached, held(mode), None),
+            Answer::of_policy(domain(), Source::Cached, cached(mode), None),
         ));
         let result = (mode != "none").then_some(StsWebpkiInvalid);
-        let stale = Answer::policy_held(domain(), Source::CachedAfterFailure, held(mode), Some(failure(result)));
+        let stale = Answer::of_policy(
+            domain(),
+            Source::CachedAfterFailure,
+            cached(mode),
+            Some(failure(result)),
+        );
         all.push((name("/stale"), stale));
     }
     all
@@ -289,9 +294,9 @@ fn a_name_that_is_not_a_host_name_has_a_reason_code_and_a_sentence() {
 fn every_reason_for_no_host() {
     let domain = Domain::parse("example.com").unwrap();
     let text = "version: STSv1\nmode: enforce\nmx: example.com\nmax_age: 9\n";
-    let held = Arc::new(Held::new("20260101".parse().unwrap(), 1, text).unwrap());
+    let cached = Arc::new(CachedPolicy::new("20260101".parse().unwrap(), 1, text).unwrap());
     let mut all = answers();
-    all.push(("itself", Answer::policy_held(domain, Source::Fresh, held, None)));
+    all.push(("itself", Answer::of_policy(domain, Source::Fresh, cached, None)));
     // The first row that fits counts.
     let table: &[(&str, &[NoHost], Action)] = &[
         ("first-contact", NoHost::ALL, Defer),

@@ -58,7 +58,7 @@ impl<'a> Described<'a> {
         match &self.entry {
             Err(error) => notes.push(format!("not used: {error}")),
             Ok(entry) => {
-                match (&entry.held, entry.live(self.now)) {
+                match (&entry.cached, entry.live(self.now)) {
                     (None, _) => notes.push("no policy".to_owned()),
                     (Some(_), None) => notes.push("expired".to_owned()),
                     _ => {}
@@ -100,8 +100,8 @@ impl<'a> Described<'a> {
             Ok(entry) => (Some(entry), None),
             Err(error) => (None, Some(error)),
         };
-        let held = entry.and_then(|entry| entry.held.as_ref());
-        let policy = held.map(|held| &held.policy);
+        let cached = entry.and_then(|entry| entry.cached.as_ref());
+        let policy = cached.map(|cached| &cached.policy);
         let txt = entry.and_then(|entry| entry.txt.as_ref());
         json!({
             "domain": self.domain.as_str(),
@@ -111,9 +111,9 @@ impl<'a> Described<'a> {
             "mode_since": entry.and_then(|entry| entry.mode_since),
             "mx": policy.map(|policy| policy.mx().map(MxPattern::as_str).collect::<Vec<_>>()),
             "max_age": policy.map(Policy::max_age),
-            "id": held.map(|held| held.id.as_str()),
-            "fetched": held.map(|held| held.fetched),
-            "expires": held.map(|held| held.expires()),
+            "id": cached.map(|cached| cached.id.as_str()),
+            "fetched": cached.map(|cached| cached.fetched),
+            "expires": cached.map(|cached| cached.expires()),
             "imported": entry.and_then(|entry| entry.imported),
             "pinned_until": entry.and_then(|entry| entry.pinned(self.now)),
             "txt_seen": txt.map(|txt| txt.at),
@@ -146,6 +146,6 @@ impl<'a> Described<'a> {
     /// Whether mail for the domain is protected now.
     pub(super) fn enforced(&self) -> bool {
         let policy = self.entry.as_ref().ok().and_then(|entry| entry.live(self.now));
-        self.exception.is_none() && policy.is_some_and(|held| held.policy.mode() == Mode::Enforce)
+        self.exception.is_none() && policy.is_some_and(|cached| cached.policy.mode() == Mode::Enforce)
     }
 }

@@ -58,13 +58,13 @@ impl List {
 
 fn human(width: usize, domain: &Domain, described: &Described<'_>) -> String {
     let entry = described.entry.as_ref().ok();
-    let held = entry.and_then(|entry| entry.held.as_ref());
+    let cached = entry.and_then(|entry| entry.cached.as_ref());
     let time = |time: Option<u64>| time.map_or_else(|| "-".to_owned(), |time| described.distance(time));
     let columns = [
         domain.as_str(),
-        held.map_or("-", |held| held.policy.mode().name()),
-        &time(held.map(|held| held.fetched)),
-        &time(held.map(|held| held.expires())),
+        cached.map_or("-", |cached| cached.policy.mode().name()),
+        &time(cached.map(|cached| cached.fetched)),
+        &time(cached.map(|cached| cached.expires())),
         &time(entry.and_then(|entry| described.next_refresh(entry))),
         &described.notes().join(", "),
     ];

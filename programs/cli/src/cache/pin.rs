@@ -10,7 +10,7 @@ use serde_json::json;
 use super::super::{Found, Trouble, input, output};
 use super::open;
 use mtasts::cache::contract::{Cache, WRITE_TURN};
-use mtasts::cache::entry::{Entry, Held};
+use mtasts::cache::entry::{CachedPolicy, Entry};
 use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{MAX_POLICY, Mode};
@@ -48,8 +48,8 @@ impl Pin {
             PolicyId::parse(ID).map_err(|error| Trouble(error.to_string()))?,
             unix_now(),
         );
-        let held = Held::new(id, now, bytes).map_err(|error| Trouble(format!("{name}: {error}")))?;
-        let policy = &held.policy;
+        let cached = CachedPolicy::new(id, now, bytes).map_err(|error| Trouble(format!("{name}: {error}")))?;
+        let policy = &cached.policy;
         let day = calendar::date(until);
         let Some(left) = until.checked_sub(now) else {
             return Err(Trouble(format!("{day} has passed")));
@@ -63,14 +63,14 @@ impl Pin {
         }
         let (_, store) = open()?;
         let mode = policy.mode();
-        let (held, mut before) = (Arc::new(held), None);
+        let (cached, mut before) = (Arc::new(cached), None);
         let pinned = store.change(&domain, Instant::now() + WRITE_TURN, &mut |stored| {
             let mut entry = stored.ok().flatten().unwrap_or_else(|| Entry::new(domain.clone()));
-            before = entry.live(now).map(|held| held.policy.mode());
+            before = entry.live(now).map(|cached| cached.policy.mode());
             if before != Some(mode) {
                 entry.mode_since = Some(now);
             }
-            entry.held = Some(held.clone());
+            entry.cached = Some(cached.clone());
             entry.pinned_until = Some(until);
             // When the pin ends, DNS is due at once.
             entry.txt = None;

@@ -78,17 +78,17 @@ fn sentences(page: &mut Page, described: &Described<'_>) {
 }
 
 fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
-    let Some(held) = &entry.held else {
+    let Some(cached) = &entry.cached else {
         page.line(Mark::Plain, "no policy is cached");
         return;
     };
-    let mode = match held.policy.mode() {
+    let mode = match cached.policy.mode() {
         Mode::Enforce => "enforced",
         Mode::Testing => "in testing",
         Mode::None => "of mode none",
     };
-    let since = entry.mode_since.unwrap_or(held.fetched);
-    let expires = held.expires();
+    let since = entry.mode_since.unwrap_or(cached.fetched);
+    let expires = cached.expires();
     if entry.live(described.now).is_some() {
         let mark = if described.enforced() { Mark::Good } else { Mark::Plain };
         page.line(mark, &format!("cached policy, {mode} since {}", described.at(since)));
@@ -99,7 +99,7 @@ fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
             &format!("the cached policy ({mode}) expired on {when} and is no longer in force"),
         );
     }
-    for pattern in held.policy.mx() {
+    for pattern in cached.policy.mx() {
         page.more(&format!("mx {pattern}"));
     }
     match entry.pinned(described.now) {
@@ -108,15 +108,15 @@ fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
                 Mark::Advice,
                 &format!(
                     "pinned by the operator on {} until {}; no fetch replaces it before then",
-                    described.at(held.fetched),
+                    described.at(cached.fetched),
                     described.at(until)
                 ),
             );
         }
         None => {
             let (fetched, lives) = (
-                described.at(held.fetched),
-                calendar::span(u64::from(held.policy.max_age())),
+                described.at(cached.fetched),
+                calendar::span(u64::from(cached.policy.max_age())),
             );
             page.line(
                 Mark::Plain,
@@ -140,9 +140,9 @@ fn policy(page: &mut Page, described: &Described<'_>, entry: &Entry) {
 
 fn txt(page: &mut Page, described: &Described<'_>, entry: &Entry) {
     let id = entry
-        .held
+        .cached
         .as_ref()
-        .map_or_else(String::new, |held| format!("TXT id {}, ", held.id));
+        .map_or_else(String::new, |cached| format!("TXT id {}, ", cached.id));
     let line = match &entry.txt {
         Some(txt) => format!(
             "{id}DNS asked {}, to be asked again from {}",

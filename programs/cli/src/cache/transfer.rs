@@ -61,7 +61,7 @@ impl Export {
         let (mut lines, mut found) = (Lines::new(), Found::Good);
         for domain in &domains {
             match store.load(domain) {
-                Ok(Some(entry)) if entry.held.is_some() => {
+                Ok(Some(entry)) if entry.cached.is_some() => {
                     lines.push(&json_line(
                         &json!({ "domain": domain.as_str(), "entry": entry.to_file() }),
                     ))?;
@@ -158,7 +158,7 @@ impl Counts {
         let (domain, mut written) = (entry.domain.clone(), false);
         store.change(&domain, Instant::now() + WRITE_TURN, &mut |stored| {
             let ours = stored.ok().flatten();
-            let fetched = |entry: &Entry| entry.held.as_ref().map(|held| held.fetched);
+            let fetched = |entry: &Entry| entry.cached.as_ref().map(|cached| cached.fetched);
             let keep = ours.as_ref().is_some_and(|ours| {
                 let fetched_here = ours.imported.is_none() && ours.live(now).is_some();
                 fetched_here || fetched(ours) >= fetched(&entry)
@@ -179,7 +179,7 @@ impl Counts {
 /// not for us, so DNS and the policy host are due at once.
 fn adopted(theirs: Entry, now: u64) -> Option<Entry> {
     let mut entry = Entry::new(theirs.domain);
-    (entry.held, entry.mode_since, entry.used) = (theirs.held, theirs.mode_since, theirs.used);
+    (entry.cached, entry.mode_since, entry.used) = (theirs.cached, theirs.mode_since, theirs.used);
     entry.imported = Some(now);
     entry.live(now).is_some().then_some(entry)
 }
