@@ -33,6 +33,8 @@ const FORMAT: &str = "mtasts 1 ";
 pub const MAX_FILE: usize = MAX_POLICY + 8192;
 /// The longest detail of a failure that is kept, in octets.
 const MAX_DETAIL: usize = 500;
+/// How far the clock of a host may be ahead of that of the file server on which its cache is, in seconds.
+const CLOCKS_DIFFER: u64 = 300;
 /// How exactly it is noted when an entry was used, in seconds: a busy mail server must not write for each mail.
 const USE_NOTED: u64 = 86_400;
 
@@ -318,9 +320,10 @@ impl Entry {
     /// to if it came from DNS or HTTPS now.
     ///
     /// `written` is the last moment at which it can have been written, in Unix seconds, by a clock that its writer does
-    /// not set: the file system's for a file, ours for a message. What it says to have happened after that happened
-    /// then, so that no policy lives longer than a year from there, whatever the file says. Our own clock now is no such
-    /// bound for a file: while it is wrong, it would take years from good policies.
+    /// not set: the file system's for a file, ours for a message. A time after that is cut to it, so that no policy lives
+    /// longer than a year from there, whatever the file says. If it is later than two clocks may differ, the file lies:
+    /// its policy is due to be fetched, and DNS to be asked. Our own clock now is not such a bound for a file: while it
+    /// is wrong, it would take years from good policies.
     ///
     /// # Errors
     /// An [`EntryError`]; nothing of such a file is used.
@@ -341,20 +344,25 @@ impl Entry {
         }
         let mut entry = Self::new(domain.clone());
         if let Some(id) = lines.id("policy-id")? {
-            let fetched = lines.past_time("fetched")?.ok_or_else(|| missing("fetched"))?;
-            let cached = CachedPolicy::new(id, fetched, policy);
+            let fetched = lines.time("fetched", u64::MAX)?.ok_or_else(|| missing("fetched"))?;
+            // A fetch that did not happen: the policy did not come from its host, and as an imported one it is due to be
+            // fetched here. A time that is only cut to the present would not say so a second later.
+            entry.imported = (fetched > lines.latest()).then_some(written);
+            let cached = CachedPolicy::new(id, fetched.min(written), policy);
             entry.cached = Some(Arc::new(cached.map_err(|e| EntryError::Policy(e.to_string()))?));
         } else if !policy.is_empty() {
             return Err(missing("policy-id"));
         }
         entry.mode_since = lines.past_time("mode-since")?;
-        entry.imported = lines.past_time("imported")?;
+        entry.imported = lines.past_time("imported")?.or(entry.imported);
         entry.pinned_until = lines.time("pinned-until", u64::from(MAX_MAX_AGE))?;
-        if let Some(at) = lines.past_time("txt-seen")? {
+        if let Some(at) = lines.time("txt-seen", u64::MAX)? {
             let next = lines.time("txt-next", u64::from(MAX_MAX_AGE))?;
-            entry.txt = Some(TxtSeen {
-                at,
-                next: next.ok_or_else(|| missing("txt-next"))?,
+            let next = next.ok_or_else(|| missing("txt-next"))?;
+            // A question that was not asked is due.
+            entry.txt = (at <= lines.latest()).then_some(TxtSeen {
+                at: at.min(written),
+                next,
             });
         }
         if let Some(id) = lines.id("failed-id")? {
@@ -404,6 +412,11 @@ impl<'a, I: Iterator<Item = &'a str>> Lines<'a, I> {
             Err(_) => Err(EntryError::Head(one_line(text, 80))),
         };
         self.optional(name).map(read).transpose()
+    }
+
+    /// The latest time of what had happened when the file was written, by a clock that may differ from the file system's.
+    const fn latest(&self) -> u64 {
+        self.written.saturating_add(CLOCKS_DIFFER)
     }
 
     /// The time of something that had happened when the file was written.
@@ -593,7 +606,29 @@ mod tests {
             (read.pinned_until, read.failed.unwrap().at),
             (Some(WRITTEN + year), WRITTEN)
         );
-        assert_eq!(read.txt.map(|txt| (txt.at, txt.next)), Some((WRITTEN, WRITTEN + year)));
+        assert_eq!(read.txt, None);
+
+        // The clocks of a host and of its file server differ.
+        let ahead = |by: u64| {
+            let mut entry = full();
+            (entry.imported, entry.txt) = (
+                None,
+                entry.txt.map(|txt| TxtSeen {
+                    at: WRITTEN + by,
+                    ..txt
+                }),
+            );
+            let old = entry.cached.unwrap();
+            entry.cached = Some(Arc::new(
+                CachedPolicy::new(old.id, WRITTEN + by, old.text.as_str()).unwrap(),
+            ));
+            Entry::from_file(&entry.domain, entry.to_file().as_bytes(), WRITTEN).unwrap()
+        };
+        let near = ahead(CLOCKS_DIFFER);
+        assert_eq!((near.imported, near.txt.unwrap().at), (None, WRITTEN));
+        let lies = ahead(CLOCKS_DIFFER + 1);
+        assert_eq!((lies.imported, lies.txt), (Some(WRITTEN), None));
+        assert_eq!(lies.cached.unwrap().fetched, WRITTEN);
     }
 
     #[test]

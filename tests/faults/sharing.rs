@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use mtasts::cache::Cache as _;
 use mtasts::cache::entry::Entry;
@@ -215,6 +216,9 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
             counts["renewed"].as_u64().unwrap()
         };
 
+        // What is cut to the time of writing is in the past soon after.
+        let a_second_passes = || thread::sleep(Duration::from_millis(2100));
+
         // An unlimited life ends with the longest that there is (RFC 8461 3.2), or is no policy at all.
         let forever = forged(&domain, none, id, now, (now, u64::MAX));
         write(&forever);
@@ -237,6 +241,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         // Asked in the future, fetched in the future: DNS is asked now, and its id brings the real policy.
         for fetched in [now, now + CENTURY, u64::MAX] {
             write(&forged(&domain, none, "forged", fetched, (now + CENTURY, u64::MAX)));
+            a_second_passes();
             let corrected = mail(ground, PYTHON, "good.test");
             assert_eq!(
                 (corrected.source(), corrected.mode()),
@@ -249,6 +254,7 @@ fn no_file_is_trusted_further_than_it_can_be_checked() {
         for fetched in [now + CENTURY, u64::MAX] {
             write(&forged(&domain, none, id, fetched, (now, u64::MAX)));
             assert_eq!(mail(ground, PYTHON, "good.test").mode(), Mode::None);
+            a_second_passes();
             assert_eq!(refresh(), 1);
             assert_eq!(mail(ground, PYTHON, "good.test").mode(), Mode::Enforce);
             assert!(ground.entry("good.test").unwrap().cached.unwrap().fetched <= unix_now());
