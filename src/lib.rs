@@ -122,7 +122,7 @@ pub mod report {
 
 /// Lookups for programs with an event loop.
 pub mod queue {
-    pub use crate::sender::queue::{Completion, Outcome, Queue, QueueError};
+    pub use crate::sender::queue::{Completed, Completion, Queue, QueueError};
 }
 
 pub use network::roots::RootsError;
