@@ -93,7 +93,7 @@ impl Lookup<'_> {
     #[must_use]
     pub fn from_cache(entry: &Entry, now: u64) -> Outcome {
         match entry.live(now) {
-            Some(cached) => current(entry, cached.clone()),
+            Some(cached) => Outcome::new(&entry.domain, Source::Cached, Some(cached.clone()), None),
             None => {
                 let why = match &entry.cached {
                     Some(_) => "the cached policy has expired",
@@ -103,7 +103,7 @@ impl Lookup<'_> {
                     result: None,
                     detail: format!("{why}, and the network was not asked").into(),
                 };
-                without_policy(entry, Source::CouldNotLearn, failure)
+                Outcome::new(&entry.domain, Source::CouldNotLearn, None, Some(failure))
             }
         }
     }
@@ -153,7 +153,7 @@ impl Lookup<'_> {
         Some(match &entry.failed {
             // The id that DNS announced could not be fetched, and the pause is on: say so again.
             Some(failed) if failed.id != cached.id => still_failed(entry, cached.clone(), failed),
-            _ => current(entry, cached.clone()),
+            _ => Outcome::new(&entry.domain, Source::Cached, Some(cached.clone()), None),
         })
     }
 
@@ -167,7 +167,12 @@ impl Lookup<'_> {
             detail: "the lookup timed out".into(),
         };
         match entry.live(now) {
-            Some(cached) => not_renewed(entry, cached.clone(), failure),
+            Some(cached) => Outcome::new(
+                &entry.domain,
+                Source::CachedAfterFailure,
+                Some(cached.clone()),
+                Some(failure),
+            ),
             None => first_contact(entry, settings, failure, now),
         }
     }
@@ -289,7 +294,7 @@ impl Lookup<'_> {
         Ok(match why {
             NoRecord::Absent(_) => {
                 entry.unlearned_since = None;
-                without_policy(entry, Source::NoPolicy, failure)
+                Outcome::new(&entry.domain, Source::NoPolicy, None, Some(failure))
             }
             _ => first_contact(entry, self.settings, failure, now),
         })
@@ -337,7 +342,7 @@ impl Lookup<'_> {
                 entry.cached = Some(cached.clone());
                 Outcome {
                     alert,
-                    ..Outcome::new(entry.domain.clone(), Source::Fresh, Some(cached), None)
+                    ..Outcome::new(&entry.domain, Source::Fresh, Some(cached), None)
                 }
             }
             Err((result, detail)) => {
@@ -363,7 +368,7 @@ impl Lookup<'_> {
             // A fetch of another id is not wanted any more. One of this id failed in a refresh, and the next refresh minds
             // it.
             entry.failed = entry.failed.take().filter(|failed| failed.id == record.id);
-            return Some(current(entry, cached));
+            return Some(Outcome::new(&entry.domain, Source::Cached, Some(cached), None));
         }
         // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.
         let pause = |failed: &&FailedFetch| failed.id == record.id && failed.at.abs_diff(now) < FETCH_PAUSE;
@@ -428,34 +433,15 @@ fn first_contact(entry: &mut Entry, settings: &Settings, failure: Failure, now: 
     let until = since.saturating_add(wait);
     Outcome {
         defer_until: (now < until).then_some(until),
-        ..without_policy(entry, Source::CouldNotLearn, failure)
+        ..Outcome::new(&entry.domain, Source::CouldNotLearn, None, Some(failure))
     }
-}
-
-fn without_policy(entry: &Entry, source: Source, why: Failure) -> Outcome {
-    Outcome::new(entry.domain.clone(), source, None, Some(why))
-}
-
-/// The cached policy is the newest one.
-fn current(entry: &Entry, cached: Arc<CachedPolicy>) -> Outcome {
-    Outcome::new(entry.domain.clone(), Source::Cached, Some(cached), None)
-}
-
-/// The cached policy counts on.
-fn not_renewed(entry: &Entry, cached: Arc<CachedPolicy>, why: Failure) -> Outcome {
-    Outcome::new(
-        entry.domain.clone(),
-        Source::CachedAfterFailure,
-        Some(cached),
-        Some(why),
-    )
 }
 
 /// The id that DNS announces could not be fetched, and the pause is on.
 fn still_failed(entry: &Entry, cached: Arc<CachedPolicy>, failed: &FailedFetch) -> Outcome {
     let mut failure = paused(failed);
     failure.result = reportable(&cached, failed.result);
-    not_renewed(entry, cached, failure)
+    Outcome::new(&entry.domain, Source::CachedAfterFailure, Some(cached), Some(failure))
 }
 
 fn paused(failed: &FailedFetch) -> Failure {
@@ -484,6 +470,6 @@ fn kept(entry: &Entry, cached: Arc<CachedPolicy>, failure: Failure) -> Outcome {
     });
     Outcome {
         alert,
-        ..not_renewed(entry, cached, failure)
+        ..Outcome::new(&entry.domain, Source::CachedAfterFailure, Some(cached), Some(failure))
     }
 }

@@ -53,9 +53,9 @@ pub struct Observed {
 impl Outcome {
     /// An outcome with nothing to tell the administrator, and no wait.
     #[must_use]
-    pub fn new(domain: Domain, source: Source, cached: Option<Arc<CachedPolicy>>, failure: Option<Failure>) -> Self {
+    pub fn new(domain: &Domain, source: Source, cached: Option<Arc<CachedPolicy>>, failure: Option<Failure>) -> Self {
         Self {
-            domain,
+            domain: domain.clone(),
             source,
             cached,
             failure,

@@ -86,7 +86,7 @@ pub(crate) fn read(
         defer_until: defer_until.map(|until| until.min(now.saturating_add(longest_wait))),
         warning: field("warning").and_then(notice),
         alert: field("alert").and_then(notice),
-        ..Outcome::new(domain.clone(), source, cached, failure)
+        ..Outcome::new(domain, source, cached, failure)
     };
     Some(Ok(Told { outcome, entry }))
 }
@@ -151,7 +151,7 @@ mod tests {
             result,
             detail: "it: failed".into(),
         };
-        let outcome = |source, cached, failure| Outcome::new(domain(), source, cached, failure);
+        let outcome = |source, cached, failure| Outcome::new(&domain(), source, cached, failure);
         for (outcome, entry) in [
             (outcome(Source::Cached, cached(), None), &known),
             (
@@ -219,7 +219,7 @@ mod tests {
         let mut entry = Entry::new(domain());
         let cached = Arc::new(CachedPolicy::new("a".parse().unwrap(), NOW - 1, text).unwrap());
         entry.cached = Some(cached.clone());
-        let outcome = Outcome::new(domain(), Source::Fresh, Some(cached), None);
+        let outcome = Outcome::new(&domain(), Source::Fresh, Some(cached), None);
         let sent = write(Ok((&outcome, &entry)));
         let read = |asked| answer(read(&domain(), sent.as_bytes(), (asked, NOW), 0).unwrap().unwrap());
         assert!(read(NOW - 2).is_some() && read(NOW - 1).is_some());
@@ -240,7 +240,7 @@ mod tests {
             at: u64::MAX,
             next: u64::MAX,
         });
-        let outcome = Outcome::new(domain(), Source::Cached, Some(cached), None);
+        let outcome = Outcome::new(&domain(), Source::Cached, Some(cached), None);
         let sent = write(Ok((&outcome, &entry)));
         let told = read(&domain(), sent.as_bytes(), (NOW, NOW), 0).unwrap().unwrap();
         assert!(told.entry.pinned_until.unwrap() <= NOW + 31_557_600);

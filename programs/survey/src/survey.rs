@@ -124,7 +124,7 @@ fn policy(domain: &Domain, dns: &StubResolver, settings: &Settings, roots: &Arc<
         };
         Outcome {
             seen,
-            ..Outcome::new(domain.clone(), Source::CouldNotLearn, None, Some(failure))
+            ..Outcome::new(domain, Source::CouldNotLearn, None, Some(failure))
         }
     })
 }

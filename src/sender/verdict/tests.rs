@@ -14,14 +14,14 @@ use ResultType::*;
 
 /// What lookups can find, by name.
 pub(crate) fn outcomes() -> Vec<(&'static str, Outcome)> {
-    let domain = || Domain::parse("example.com").unwrap();
+    let domain = Domain::parse("example.com").unwrap();
     let cached = |mode: &str| {
         let text = format!("version: STSv1\nmode: {mode}\nmx: mx.example.com\nmx: *.example.net\nmax_age: 9\n");
         Arc::new(CachedPolicy::new("20260101".parse().unwrap(), 1, text).unwrap())
     };
     let without = |source, result| {
         let detail = "HTTP status 500".into();
-        Outcome::new(domain(), source, None, Some(Failure { result, detail }))
+        Outcome::new(&domain, source, None, Some(Failure { result, detail }))
     };
     let first_contact = Outcome {
         defer_until: Some(99),
@@ -46,7 +46,7 @@ pub(crate) fn outcomes() -> Vec<(&'static str, Outcome)> {
                 without(Source::NoPolicy, result).failure,
             ),
         ] {
-            let outcome = Outcome::new(domain(), source, Some(cached(mode)), failure);
+            let outcome = Outcome::new(&domain, source, Some(cached(mode)), failure);
             all.push((format!("{mode}/{name}").leak(), outcome));
         }
     }
@@ -307,7 +307,7 @@ fn every_reason_for_no_host() {
     let text = "version: STSv1\nmode: enforce\nmx: example.com\nmax_age: 9\n";
     let cached = Arc::new(CachedPolicy::new("20260101".parse().unwrap(), 1, text).unwrap());
     let mut all = outcomes();
-    all.push(("itself", Outcome::new(domain, Source::Fresh, Some(cached), None)));
+    all.push(("itself", Outcome::new(&domain, Source::Fresh, Some(cached), None)));
     // The first row that fits counts.
     let table: &[(&str, &[NoHost], Action)] = &[
         ("first-contact", NoHost::ALL, Defer),
