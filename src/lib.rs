@@ -122,7 +122,7 @@ pub mod report {
 
 /// Lookups for programs with an event loop.
 pub mod queue {
-    pub use crate::sender::queue::{Completion, Outcome, Queue, QueueError};
+    pub use crate::sender::queue::{Completed, Completion, Queue, QueueError};
 }
 
 pub use network::roots::RootsError;
@@ -130,9 +130,10 @@ pub use protocol::certificate::CertificateFailure;
 pub use protocol::mx_name::MxName;
 pub use protocol::names::{Domain, NameError};
 pub use protocol::policy::{Mode, Policy};
-pub use protocol::words::ResultType;
-pub use sender::answer::{Answer, Failure, Source};
+pub use protocol::words::{ResultType, Source};
+pub use sender::answer::Answer;
 pub use sender::attempt::Attempt;
+pub use sender::outcome::Failure;
 pub use sender::resolver::{Resolver, Unavailable};
 pub use sender::settings::{Settings, SettingsError};
 pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};

@@ -5,17 +5,16 @@ use crate::cache::entry::Entry;
 use crate::network::dns;
 use crate::network::https;
 use crate::protocol::names::Domain;
-use crate::sender::answer::Answer;
+use crate::sender::answer::{Answer, Decision};
 use crate::sender::wire;
 
 /// What root makes of the message of a helper about a domain, at the time `now`.
 #[must_use]
 pub fn helper_message(domain: &Domain, message: &[u8], now: u64) -> Option<Result<(Answer, Entry), String>> {
-    let told = wire::read(domain, message, (now, now), 3600)?;
-    Some(
-        told.map(|told| (told.answer, told.entry))
-            .map_err(|why| why.to_string()),
-    )
+    match wire::read(domain, message, (now, now), 3600)? {
+        Ok(told) => Some(Ok((told.outcome.into_answer(Decision::default())?, told.entry))),
+        Err(why) => Some(Err(why.to_string())),
+    }
 }
 
 /// What is made of the octets of an answer to a question for the TXT, and for the MX records of a name.

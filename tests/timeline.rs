@@ -9,6 +9,7 @@ use mtasts::cache::Cache as _;
 use mtasts::cache::store::Store;
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx};
 use mtasts::network::https::{FetchError, Https};
+use mtasts::sender::answer::Decision;
 use mtasts::sender::lookup::{Ask, Lookup};
 use mtasts::sender::settings::Settings;
 use mtasts::{Domain, ResultType, Source};
@@ -112,7 +113,10 @@ fn play(vector: &Value, txt_life: Duration) {
             .unwrap_or_else(|| mtasts::cache::entry::Entry::new(domain.clone()));
         let (read, before) = (entry.clone(), entry.cached.clone());
         let (t, deadline) = (event["t"].as_u64().unwrap(), Instant::now() + Duration::from_secs(9));
-        let answer = lookup.run(&mut entry, ask, t, deadline).unwrap();
+        let outcome = lookup.run(&mut entry, ask, t, deadline).unwrap();
+        let seen = u64::from(outcome.seen.body.is_some());
+        assert_eq!(seen, *script.gets.lock().unwrap(), "{name} at {}", event["t"]);
+        let answer = outcome.into_answer(Decision::default()).unwrap();
         store.update(&read, &entry).unwrap();
 
         let at = format!("{name} at {}: {answer:?}", event["t"]);
@@ -186,7 +190,8 @@ fn first_contact_waits_for_the_policy_host_too() {
             settings,
         };
         let deadline = Instant::now() + Duration::from_secs(9);
-        lookup.run(entry, Ask::Delivery, now, deadline).unwrap()
+        let outcome = lookup.run(entry, Ask::Delivery, now, deadline).unwrap();
+        outcome.into_answer(Decision::default()).unwrap()
     };
     let broken = |error: &str| json!({ "dns": "id:a", "https": { "error": error } });
     let good = json!({ "dns": "id:a", "https": { "policy": "version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: 86400\n" } });

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use mtasts::queue::{Outcome, Queue};
+use mtasts::queue::{Completed, Queue};
 use mtasts::{Domain, Mode, Resolver, Settings};
 
 /// The user who asks: nobody.
@@ -153,8 +153,8 @@ fn library(dir: &Path, cache: PathBuf, domains: &[Domain]) {
         // SAFETY: one valid pollfd.
         unsafe { libc::poll(&raw mut wait, 1, -1) };
         while let Some(completion) = queue.next().unwrap() {
-            match &completion.outcome {
-                Outcome::Answer(answer) if answer.mode() == Mode::Enforce => done += 1,
+            match &completion.result {
+                Completed::Answer(answer) if answer.mode() == Mode::Enforce => done += 1,
                 other => panic!("{other:?}"),
             }
         }

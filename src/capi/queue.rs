@@ -10,7 +10,7 @@ use super::extensible::{Extensible, Place, zeroed};
 use super::{OK, copy_text, free, handle, name, place};
 use crate::protocol::names::Domain;
 use crate::protocol::words::Status;
-use crate::sender::queue::{Outcome, Queue, QueueError};
+use crate::sender::queue::{Completed, Queue, QueueError};
 
 /// A queue of lookups for an event loop. For any number of threads at the same time, but only in the process that
 /// created it.
@@ -172,13 +172,13 @@ pub unsafe extern "C" fn mtasts_queue_next(queue: *const mtasts_queue, completio
         };
         let mut told: mtasts_completion = zeroed();
         (told.id, told.user) = (done.id, done.user.0);
-        let status = match done.outcome {
-            Outcome::Answer(answer) => {
+        let status = match done.result {
+            Completed::Answer(answer) => {
                 told.answer = mtasts_answer::give(answer);
                 Status::Ok
             }
-            Outcome::Cancelled => Status::Cancelled,
-            Outcome::Failed(error) => {
+            Completed::Cancelled => Status::Cancelled,
+            Completed::Failed(error) => {
                 copy_text(&mut told.message, &error.to_string());
                 Status::Unavailable
             }

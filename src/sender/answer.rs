@@ -8,20 +8,10 @@ use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::text::Line;
-use crate::protocol::words::ResultType;
-pub use crate::protocol::words::Source;
+use crate::protocol::words::{ResultType, Source};
 use crate::sender::exception::Exception;
 use crate::sender::notice::Notice;
-
-/// What stood in the way of a current policy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What it is called in a report, or nothing where it is not to be reported: no valid record, and no policy in
-    /// the cache whose refresh it spoilt (RFC 8461 6).
-    pub result: Option<ResultType>,
-    /// What happened, in plain words.
-    pub detail: Line,
-}
+use crate::sender::outcome::{Failure, Outcome};
 
 /// The answer of a lookup. It never changes; clones are cheap where it stands behind an [`Arc`].
 ///
@@ -51,84 +41,67 @@ struct Trouble {
     exception: Option<Arc<Exception>>,
 }
 
+/// What the process that asked decides about an outcome, and no helper of it: what is the operator's, and how long the
+/// answer is repeated.
+#[derive(Clone, Debug, Default)]
+pub struct Decision {
+    /// Until when the policy is pinned by the operator, in Unix seconds.
+    pub pinned_until: Option<u64>,
+    /// The operator's exception for the domain.
+    pub exception: Option<Arc<Exception>>,
+    /// Until when memory may repeat the answer, in Unix seconds.
+    pub good_until: u64,
+}
+
+impl Outcome {
+    /// The answer. There is no other way to make one, so this is true of every answer: if its source is a policy it has
+    /// one, and otherwise it has none; if the policy is not current, or there is none, it says why; and mail waits only if
+    /// nothing could be learnt.
+    ///
+    /// Nothing if the outcome contradicts that: root's helper sent it, and lies, or it is a defect.
+    #[must_use]
+    pub fn into_answer(self, decision: Decision) -> Option<Answer> {
+        let (has_policy, has_failure) = match self.source {
+            Source::Fresh | Source::Cached => (true, false),
+            Source::CachedAfterFailure => (true, true),
+            Source::NoPolicy | Source::CouldNotLearn => (false, true),
+        };
+        let may_wait = self.source == Source::CouldNotLearn;
+        if (self.cached.is_some(), self.failure.is_some()) != (has_policy, has_failure)
+            || (self.defer_until.is_some() && !may_wait)
+        {
+            return None;
+        }
+        let mode = self.cached.as_ref().map_or(Mode::None, |cached| cached.policy.mode());
+        // An exception switches off enforcement, and a wait with it; elsewhere it changes nothing.
+        let exception = decision
+            .exception
+            .filter(|_| mode == Mode::Enforce || self.defer_until.is_some());
+        let trouble = Trouble {
+            failure: self.failure,
+            defer_until: self.defer_until.filter(|_| exception.is_none()),
+            warning: self.warning,
+            alert: self.alert,
+            pinned_until: decision.pinned_until.filter(|_| has_policy),
+            exception,
+        };
+        Some(Answer {
+            good_until: decision.good_until,
+            mode: match mode {
+                Mode::Enforce if trouble.exception.is_some() => Mode::Testing,
+                mode => mode,
+            },
+            source: self.source,
+            trouble: (trouble != Trouble::default()).then(|| Box::new(trouble)),
+            domain: self.domain,
+            cached: self.cached,
+        })
+    }
+}
+
 impl Answer {
-    fn new(domain: Domain, source: Source, cached: Option<Arc<CachedPolicy>>, failure: Option<Failure>) -> Self {
-        let mode = cached.as_ref().map_or(Mode::None, |cached| cached.policy.mode());
-        let trouble = failure.map(|failure| {
-            Box::new(Trouble {
-                failure: Some(failure),
-                ..Trouble::default()
-            })
-        });
-        Self {
-            good_until: 0,
-            mode,
-            source,
-            trouble,
-            domain,
-            cached,
-        }
-    }
-
-    pub(crate) fn of_policy(
-        domain: Domain,
-        source: Source,
-        cached: Arc<CachedPolicy>,
-        failure: Option<Failure>,
-    ) -> Self {
-        Self::new(domain, source, Some(cached), failure)
-    }
-
-    pub(crate) fn none(domain: Domain, why: Failure) -> Self {
-        Self::new(domain, Source::NoPolicy, None, Some(why))
-    }
-
-    /// The answer for a domain of which nothing could be learned and no policy is cached.
-    pub fn unlearned(domain: Domain, why: Failure, defer_until: Option<u64>) -> Self {
-        let mut answer = Self::new(domain, Source::CouldNotLearn, None, Some(why));
-        answer.trouble.get_or_insert_default().defer_until = defer_until;
-        answer
-    }
-
-    pub(crate) fn with_warning(mut self, warning: Option<Notice>) -> Self {
-        if self.warning_notice() != warning.as_ref() {
-            self.trouble.get_or_insert_default().warning = warning;
-        }
-        self
-    }
-
-    pub(crate) fn with_alert(mut self, alert: Option<Notice>) -> Self {
-        if self.alert_notice() != alert.as_ref() {
-            self.trouble.get_or_insert_default().alert = alert;
-        }
-        self
-    }
-
-    pub(crate) fn with_good_until(mut self, time: u64) -> Self {
-        self.good_until = time;
-        self
-    }
-
     pub(crate) const fn good_until(&self) -> u64 {
         self.good_until
-    }
-
-    pub(crate) fn with_pin(mut self, until: Option<u64>) -> Self {
-        if self.pinned_until() != until {
-            self.trouble.get_or_insert_default().pinned_until = until;
-        }
-        self
-    }
-
-    /// The operator's exception, where it changes anything: it switches off enforcement, and a wait for DNS with it.
-    pub(crate) fn with_exception(mut self, exception: Option<Arc<Exception>>) -> Self {
-        if exception.is_some() && (self.mode == Mode::Enforce || self.defer_until().is_some()) {
-            if self.mode == Mode::Enforce {
-                self.mode = Mode::Testing;
-            }
-            self.trouble.get_or_insert_default().exception = exception;
-        }
-        self
     }
 
     /// The policy domain, in A-labels.
@@ -225,38 +198,28 @@ impl Answer {
     /// Until when mail must wait because nothing could be learnt, in Unix seconds (the setting `first_contact_defer`).
     #[must_use]
     pub fn defer_until(&self) -> Option<u64> {
-        self.defer_until_by_rule().filter(|_| self.exception().is_none())
-    }
-
-    /// The wait as it would be without an exception.
-    pub(crate) fn defer_until_by_rule(&self) -> Option<u64> {
         self.trouble.as_ref()?.defer_until
     }
 
     /// What is wrong on this host, where it kept us from using or writing the cache, in plain words on one line.
     #[must_use]
     pub fn warning(&self) -> Option<&str> {
-        Some(&self.warning_notice()?.sentence)
-    }
-
-    pub(crate) fn warning_notice(&self) -> Option<&Notice> {
-        self.trouble.as_ref()?.warning.as_ref()
+        Some(&self.trouble.as_ref()?.warning.as_ref()?.sentence)
     }
 
     /// What the administrator is to be told now: the refresh of a policy that counts has failed, or a policy has become
     /// weaker (RFC 8461 3.3, 10.2).
     #[must_use]
     pub fn alert(&self) -> Option<&str> {
-        Some(&self.alert_notice()?.sentence)
-    }
-
-    pub(crate) fn alert_notice(&self) -> Option<&Notice> {
-        self.trouble.as_ref()?.alert.as_ref()
+        Some(&self.trouble.as_ref()?.alert.as_ref()?.sentence)
     }
 
     /// What the administrator is to be told now, a line each.
     pub(crate) fn to_tell(&self) -> impl Iterator<Item = &Notice> {
-        [self.alert_notice(), self.warning_notice()].into_iter().flatten()
+        let trouble = self.trouble.as_deref();
+        let alert = trouble.and_then(|trouble| trouble.alert.as_ref());
+        let warning = trouble.and_then(|trouble| trouble.warning.as_ref());
+        alert.into_iter().chain(warning)
     }
 
     /// The answer in one sentence for a log.

@@ -1,6 +1,6 @@
 //! The lookup: the one place that knows the order of things (RFC 8461 3, 5.1).
 //!
-//! What is known of a domain goes in, an answer and what is known now come out. The cache on disk is the caller's:
+//! What is known of a domain goes in, an outcome and what is known now come out. The cache on disk is the caller's:
 //! here is only what the RFC says, so that it can be tested second by second.
 
 use std::sync::Arc;
@@ -14,9 +14,9 @@ use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::protocol::record::{PolicyId, Record};
 use crate::protocol::text::Line;
-use crate::protocol::words::ResultType;
-use crate::sender::answer::{Answer, Failure, Source};
+use crate::protocol::words::{ResultType, Source};
 use crate::sender::notice::{Notice, Token};
+use crate::sender::outcome::{Failure, Observed, Outcome};
 use crate::sender::settings::Settings;
 
 /// After a failed fetch there is no other for the same id within this time, in seconds (RFC 8461 3.3: "five minutes").
@@ -58,10 +58,22 @@ impl SingleFlight for () {
     }
 }
 
-/// Nobody was asked, because of trouble of our own (in words), and nothing is known of the domain: its mail must wait. What
-/// this host cannot do is never taken for what a domain does not have.
+/// Nobody was asked, because of trouble of our own, and nothing is known of the domain: its mail must wait. What this host
+/// cannot do is never taken for what a domain does not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NotAsked(pub String);
+pub struct NotAsked {
+    /// The trouble, in words.
+    pub why: String,
+    /// What the network said before.
+    pub seen: Observed,
+}
+
+impl From<String> for NotAsked {
+    fn from(why: String) -> Self {
+        let seen = Observed::default();
+        Self { why, seen }
+    }
+}
 
 /// A lookup over DNS and HTTPS.
 #[derive(Clone, Copy)]
@@ -77,12 +89,11 @@ pub struct Lookup<'a> {
 }
 
 impl Lookup<'_> {
-    /// Answers from what is known alone; no network is touched. An empty answer says that nothing could be learnt.
+    /// What is known already; no network is touched. Without a policy that says that nothing could be learnt.
     #[must_use]
-    pub fn from_cache(entry: &Entry, now: u64) -> Answer {
+    pub fn from_cache(entry: &Entry, now: u64) -> Outcome {
         match entry.live(now) {
-            Some(cached) => Answer::of_policy(entry.domain.clone(), Source::Cached, cached.clone(), None)
-                .with_pin(entry.pinned(now)),
+            Some(cached) => Outcome::new(&entry.domain, Source::Cached, Some(cached.clone()), None),
             None => {
                 let why = match &entry.cached {
                     Some(_) => "the cached policy has expired",
@@ -92,15 +103,15 @@ impl Lookup<'_> {
                     result: None,
                     detail: format!("{why}, and the network was not asked").into(),
                 };
-                Answer::unlearned(entry.domain.clone(), failure, None)
+                Outcome::new(&entry.domain, Source::CouldNotLearn, None, Some(failure))
             }
         }
     }
 
-    /// Answers from what is known where the network had no time to, and notes that as a failure of DNS: the next one to
+    /// What is known if the network had no time to answer, and notes that as a failure of DNS: the next one to
     /// ask, whoever that is, goes on from here.
     #[must_use]
-    pub fn unanswered(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
+    pub fn unanswered(entry: &mut Entry, settings: &Settings, now: u64) -> Outcome {
         let detail = Line::new("neither DNS nor the policy host answered in time");
         entry.txt = Some(TxtSeen {
             at: now,
@@ -117,7 +128,7 @@ impl Lookup<'_> {
 
     /// The same where the policy of this id was being fetched: that is a failed fetch, and the next one comes after the pause.
     #[must_use]
-    pub fn unfetched(entry: &mut Entry, id: PolicyId, settings: &Settings, now: u64) -> Answer {
+    pub fn unfetched(entry: &mut Entry, id: PolicyId, settings: &Settings, now: u64) -> Outcome {
         let result = ResultType::StsPolicyFetchError;
         let failed = FailedFetch::new(id, now, result, "the policy host did not answer in time");
         let detail = failed.detail.clone();
@@ -125,9 +136,9 @@ impl Lookup<'_> {
         unfetched(entry, settings, Some(result), detail, now)
     }
 
-    /// The answer where no network is needed: the policy counts, and its TXT record is not due.
+    /// The outcome where no network is needed: the policy counts, and its TXT record is not due.
     #[must_use]
-    pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Answer> {
+    pub fn hit(entry: &Entry, settings: &Settings, now: u64) -> Option<Outcome> {
         let cached = entry.live(now)?;
         if entry.pinned(now).is_some() {
             return Some(Self::from_cache(entry, now));
@@ -142,37 +153,39 @@ impl Lookup<'_> {
         Some(match &entry.failed {
             // The id that DNS announced could not be fetched, and the pause is on: say so again.
             Some(failed) if failed.id != cached.id => still_failed(entry, cached.clone(), failed),
-            _ => Answer::of_policy(entry.domain.clone(), Source::Cached, cached.clone(), None),
+            _ => Outcome::new(&entry.domain, Source::Cached, Some(cached.clone()), None),
         })
     }
 
-    /// Answers where the caller's time is over and the network has not answered. A policy that counts is kept. Whether
+    /// What is known if the caller's time is over and the network has not answered. A policy that counts is kept. Whether
     /// the domain is at fault is not known yet, so nothing is reported, and the mail of a domain of which nothing is
     /// known waits where `first_contact_defer` asks for that: `entry` then says since when.
     #[must_use]
-    pub fn out_of_time(entry: &mut Entry, settings: &Settings, now: u64) -> Answer {
+    pub fn out_of_time(entry: &mut Entry, settings: &Settings, now: u64) -> Outcome {
         let failure = Failure {
             result: None,
             detail: "the lookup timed out".into(),
         };
         match entry.live(now) {
-            Some(cached) => {
-                let domain = entry.domain.clone();
-                Answer::of_policy(domain, Source::CachedAfterFailure, cached.clone(), Some(failure))
-            }
+            Some(cached) => Outcome::new(
+                &entry.domain,
+                Source::CachedAfterFailure,
+                Some(cached.clone()),
+                Some(failure),
+            ),
             None => first_contact(entry, settings, failure, now),
         }
     }
 
-    /// Answers, and brings `entry` up to date. `now` is in Unix seconds; the deadline bounds the network's part.
+    /// Looks the policy up, and brings `entry` up to date. `now` is in Unix seconds; the deadline bounds the network's part.
     ///
     /// # Errors
     /// [`NotAsked`]: trouble of our own, and no policy counts.
-    pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
+    pub fn run(&self, entry: &mut Entry, ask: Ask, now: u64, deadline: Instant) -> Result<Outcome, NotAsked> {
         if ask == Ask::Delivery
-            && let Some(answer) = Self::hit(entry, self.settings, now)
+            && let Some(outcome) = Self::hit(entry, self.settings, now)
         {
-            return Ok(answer);
+            return Ok(outcome);
         }
         if entry.pinned(now).is_some() {
             return Ok(Self::from_cache(entry, now));
@@ -180,24 +193,35 @@ impl Lookup<'_> {
         if Instant::now() >= deadline {
             return Self::not_asked(entry, "the time ran out before DNS was asked".to_owned(), now);
         }
-        let (txt, begun) = (entry.txt.clone(), Instant::now());
-        let answer = match self.ask_dns(entry, now, deadline) {
-            record if ask == Ask::Refresh => self.refresh(entry, record, (now, begun), deadline),
-            Ok(record) => self.announced(entry, record, (now, begun), deadline),
+        let txt = entry.txt.clone();
+        let mut run = Run {
+            now,
+            begun: Instant::now(),
+            deadline,
+            seen: Observed::default(),
+        };
+        let outcome = match self.ask_dns(entry, &mut run) {
+            record if ask == Ask::Refresh => self.refresh(entry, record, &mut run),
+            Ok(record) => self.announced(entry, record, &mut run),
             Err(why) => self.unannounced(entry, why, now),
         };
-        answer.or_else(|NotAsked(why)| {
+        let outcome = outcome.or_else(|NotAsked { why, .. }| {
             // The next one to ask begins where this one did.
             entry.txt = txt;
             Self::not_asked(entry, why, now)
-        })
+        });
+        let seen = run.seen;
+        match outcome {
+            Ok(outcome) => Ok(Outcome { seen, ..outcome }),
+            Err(NotAsked { why, .. }) => Err(NotAsked { why, seen }),
+        }
     }
 
-    /// Answers where nobody was asked because of trouble of our own. Nothing is noted: it is not the domain's failure.
+    /// What is known if nobody was asked because of trouble of our own. Nothing is noted: it is not the domain's failure.
     ///
     /// # Errors
     /// [`NotAsked`]: no policy counts.
-    pub fn not_asked(entry: &Entry, why: String, now: u64) -> Result<Answer, NotAsked> {
+    pub fn not_asked(entry: &Entry, why: String, now: u64) -> Result<Outcome, NotAsked> {
         match entry.live(now) {
             Some(cached) => {
                 let failure = Failure {
@@ -206,62 +230,55 @@ impl Lookup<'_> {
                 };
                 Ok(kept(entry, cached.clone(), failure))
             }
-            None => Err(NotAsked(why)),
+            None => Err(why.into()),
         }
     }
 
     /// Asks for the record, and notes when it is due again.
-    fn ask_dns(&self, entry: &mut Entry, now: u64, deadline: Instant) -> Result<Record, NoRecord> {
+    fn ask_dns(&self, entry: &mut Entry, run: &mut Run) -> Result<Record, NoRecord> {
         let (shortest, longest) = (
             self.settings.txt_life_min.as_secs(),
             self.settings.txt_life_max.as_secs(),
         );
-        let answer = self.dns.txt(&format!("_mta-sts.{}", entry.domain), deadline);
+        let answer = self.dns.txt(&format!("_mta-sts.{}", entry.domain), run.deadline);
         let life = answer
             .as_ref()
             .map_or(shortest, |txt| txt.ttl.as_secs().min(longest).max(shortest));
         entry.txt = Some(TxtSeen {
-            at: now,
-            next: now.saturating_add(life),
+            at: run.now,
+            next: run.now.saturating_add(life),
         });
-        match answer {
-            Ok(txt) => Record::find(&txt.data).map_err(|e| NoRecord::Absent(e.to_string())),
+        match run.seen.txt.insert(answer.map(|txt| txt.data)) {
+            Ok(records) => Record::find(records).map_err(|e| NoRecord::Absent(e.to_string())),
             Err(e) if e.is_absence() => Err(NoRecord::Absent(format!("no TXT record: {e}"))),
-            Err(DnsError::Own(why)) => Err(NoRecord::Own(why)),
-            Err(e) => Err(NoRecord::Unlearned(e)),
+            Err(DnsError::Own(why)) => Err(NoRecord::Own(why.clone())),
+            Err(e) => Err(NoRecord::Unlearned(e.clone())),
         }
     }
 
-    /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1). The lookup began at the time `now`, which was
-    /// `begun` by the clock that nobody sets.
-    fn announced(
-        &self,
-        entry: &mut Entry,
-        record: Record,
-        (now, begun): (u64, Instant),
-        deadline: Instant,
-    ) -> Result<Answer, NotAsked> {
-        if let Some(answer) = self.without_fetch(entry, &record, now) {
-            return Ok(answer);
+    /// A valid record: its id decides whether to fetch (RFC 8461 3.3, 5.1).
+    fn announced(&self, entry: &mut Entry, record: Record, run: &mut Run) -> Result<Outcome, NotAsked> {
+        if let Some(outcome) = self.without_fetch(entry, &record, run.now) {
+            return Ok(outcome);
         }
-        if let Some(known) = self.flight.lease(&entry.domain, deadline) {
+        if let Some(known) = self.flight.lease(&entry.domain, run.deadline) {
             // Another one may have been in the air, and what it brought is fresher than what we knew.
             entry.join(&known);
-            if entry.pinned(now).is_some() {
-                return Ok(Self::from_cache(entry, now));
+            if entry.pinned(run.now).is_some() {
+                return Ok(Self::from_cache(entry, run.now));
             }
-            if let Some(answer) = self.without_fetch(entry, &record, now) {
-                return Ok(answer);
+            if let Some(outcome) = self.without_fetch(entry, &record, run.now) {
+                return Ok(outcome);
             }
         }
-        self.fetch(entry, record.id, now + begun.elapsed().as_secs(), deadline)
+        self.fetch(entry, record.id, run)
     }
 
     /// No valid record. That takes nothing away from a policy that counts (RFC 8461 3.1), because whoever controls
     /// DNS could take it away otherwise.
-    fn unannounced(&self, entry: &mut Entry, why: NoRecord, now: u64) -> Result<Answer, NotAsked> {
+    fn unannounced(&self, entry: &mut Entry, why: NoRecord, now: u64) -> Result<Outcome, NotAsked> {
         if let NoRecord::Own(why) = why {
-            return Err(NotAsked(why));
+            return Err(why.into());
         }
         if let Some(cached) = entry.live(now) {
             let failure = Failure {
@@ -277,35 +294,30 @@ impl Lookup<'_> {
         Ok(match why {
             NoRecord::Absent(_) => {
                 entry.unlearned_since = None;
-                Answer::none(entry.domain.clone(), failure)
+                Outcome::new(&entry.domain, Source::NoPolicy, None, Some(failure))
             }
             _ => first_contact(entry, self.settings, failure, now),
         })
     }
 
     /// RFC 8461 10.2: a refresh goes to the policy host whatever DNS says, under the id that is known.
-    fn refresh(
-        &self,
-        entry: &mut Entry,
-        record: Result<Record, NoRecord>,
-        (now, begun): (u64, Instant),
-        deadline: Instant,
-    ) -> Result<Answer, NotAsked> {
-        let id = match (record, entry.live(now)) {
+    fn refresh(&self, entry: &mut Entry, record: Result<Record, NoRecord>, run: &mut Run) -> Result<Outcome, NotAsked> {
+        let id = match (record, entry.live(run.now)) {
             (Ok(record), _) => record.id,
             (Err(_), Some(cached)) => cached.id,
-            (Err(why), None) => return self.unannounced(entry, why, now),
+            (Err(why), None) => return self.unannounced(entry, why, run.now),
         };
-        self.fetch(entry, id, now + begun.elapsed().as_secs(), deadline)
+        self.fetch(entry, id, run)
     }
 
-    fn fetch(&self, entry: &mut Entry, id: PolicyId, now: u64, deadline: Instant) -> Result<Answer, NotAsked> {
-        let begun = Instant::now();
+    fn fetch(&self, entry: &mut Entry, id: PolicyId, run: &mut Run) -> Result<Outcome, NotAsked> {
+        let (now, begun) = (run.now + run.begun.elapsed().as_secs(), Instant::now());
         self.flight.fetch_begins(entry, id);
-        let got = match self.https.get(&entry.domain, deadline) {
+        let body = self.https.get(&entry.domain, run.deadline);
+        let got = match run.seen.body.insert(body).clone() {
             Ok(body) => Ok(body),
             Err(FetchError::Host { result, detail }) => Err((result, detail)),
-            Err(FetchError::Own(why)) => return Err(NotAsked(why)),
+            Err(FetchError::Own(why)) => return Err(why.into()),
         };
         let fetched = got.and_then(|body| {
             let invalid = |e: String| (ResultType::StsPolicyInvalid, format!("the policy is not valid: {e}"));
@@ -328,12 +340,15 @@ impl Lookup<'_> {
                 (entry.failed, entry.imported, entry.pinned_until) = (None, None, None);
                 entry.unlearned_since = None;
                 entry.cached = Some(cached.clone());
-                Answer::of_policy(entry.domain.clone(), Source::Fresh, cached, None).with_alert(alert)
+                Outcome {
+                    alert,
+                    ..Outcome::new(&entry.domain, Source::Fresh, Some(cached), None)
+                }
             }
             Err((result, detail)) => {
                 let failed = FailedFetch::new(id, now, result, &detail);
                 let detail = failed.detail.clone();
-                let cut_short = Instant::now() >= deadline && deadline < begun + fair_time(self.settings);
+                let cut_short = Instant::now() >= run.deadline && run.deadline < begun + fair_time(self.settings);
                 if !cut_short {
                     entry.failed = Some(failed);
                 }
@@ -344,8 +359,8 @@ impl Lookup<'_> {
         })
     }
 
-    /// The answer where the announced id needs no fetch: it is the one that we hold, or it could not be fetched just now.
-    fn without_fetch(&self, entry: &mut Entry, record: &Record, now: u64) -> Option<Answer> {
+    /// The outcome where the announced id needs no fetch: it is the one that we hold, or it could not be fetched just now.
+    fn without_fetch(&self, entry: &mut Entry, record: &Record, now: u64) -> Option<Outcome> {
         if entry.live(now).is_some() {
             entry.unlearned_since = None;
         }
@@ -353,7 +368,7 @@ impl Lookup<'_> {
             // A fetch of another id is not wanted any more. One of this id failed in a refresh, and the next refresh minds
             // it.
             entry.failed = entry.failed.take().filter(|failed| failed.id == record.id);
-            return Some(Answer::of_policy(entry.domain.clone(), Source::Cached, cached, None));
+            return Some(Outcome::new(&entry.domain, Source::Cached, Some(cached), None));
         }
         // Whoever failed may have begun after us, and the clock may have gone back: near in time is what counts.
         let pause = |failed: &&FailedFetch| failed.id == record.id && failed.at.abs_diff(now) < FETCH_PAUSE;
@@ -365,8 +380,8 @@ impl Lookup<'_> {
     }
 }
 
-/// The answer after a fetch that failed.
-fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>, detail: Line, now: u64) -> Answer {
+/// The outcome of a fetch that failed.
+fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>, detail: Line, now: u64) -> Outcome {
     match entry.live(now) {
         Some(cached) => {
             let result = result.and_then(|result| reportable(cached, result));
@@ -376,6 +391,16 @@ fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>,
         // `first_contact_defer` is over. It is reported, since the record says that there should be one (RFC 8461 6).
         None => first_contact(entry, settings, Failure { result, detail }, now),
     }
+}
+
+/// A lookup under way.
+struct Run {
+    /// When it began, in Unix seconds.
+    now: u64,
+    /// The same by the clock that nobody sets.
+    begun: Instant,
+    deadline: Instant,
+    seen: Observed,
 }
 
 /// Why there is no record to go by.
@@ -400,20 +425,23 @@ impl std::fmt::Display for NoRecord {
 
 /// Nothing is known of the domain and nothing could be learnt, from DNS or from the policy host that DNS announces: the
 /// mail waits as long after the first failure as the setting asks for (D-02), and then flows.
-fn first_contact(entry: &mut Entry, settings: &Settings, failure: Failure, now: u64) -> Answer {
+fn first_contact(entry: &mut Entry, settings: &Settings, failure: Failure, now: u64) -> Outcome {
     let wait = settings.first_contact_defer.as_secs();
     let since = entry.unlearned_since.filter(|since| *since <= now).unwrap_or(now);
     // Only where it is of use: without the setting a broken name server leaves no trace on the disk.
     entry.unlearned_since = (wait > 0).then_some(since);
     let until = since.saturating_add(wait);
-    Answer::unlearned(entry.domain.clone(), failure, (now < until).then_some(until))
+    Outcome {
+        defer_until: (now < until).then_some(until),
+        ..Outcome::new(&entry.domain, Source::CouldNotLearn, None, Some(failure))
+    }
 }
 
 /// The id that DNS announces could not be fetched, and the pause is on.
-fn still_failed(entry: &Entry, cached: Arc<CachedPolicy>, failed: &FailedFetch) -> Answer {
+fn still_failed(entry: &Entry, cached: Arc<CachedPolicy>, failed: &FailedFetch) -> Outcome {
     let mut failure = paused(failed);
     failure.result = reportable(&cached, failed.result);
-    Answer::of_policy(entry.domain.clone(), Source::CachedAfterFailure, cached, Some(failure))
+    Outcome::new(&entry.domain, Source::CachedAfterFailure, Some(cached), Some(failure))
 }
 
 fn paused(failed: &FailedFetch) -> Failure {
@@ -429,7 +457,7 @@ fn reportable(cached: &CachedPolicy, result: ResultType) -> Option<ResultType> {
 }
 
 /// The policy that we hold counts on, and the administrator is told, unless its mode is none (RFC 8461 3.3).
-fn kept(entry: &Entry, cached: Arc<CachedPolicy>, failure: Failure) -> Answer {
+fn kept(entry: &Entry, cached: Arc<CachedPolicy>, failure: Failure) -> Outcome {
     let (domain, mode, id, expires) = (&entry.domain, cached.policy.mode(), &cached.id, cached.expires());
     let alert = (mode != Mode::None).then(|| {
         let why = &failure.detail;
@@ -440,5 +468,8 @@ fn kept(entry: &Entry, cached: Arc<CachedPolicy>, failure: Failure) -> Answer {
         );
         Notice::new(Token::PolicyNotRenewed, sentence)
     });
-    Answer::of_policy(domain.clone(), Source::CachedAfterFailure, cached, Some(failure)).with_alert(alert)
+    Outcome {
+        alert,
+        ..Outcome::new(&entry.domain, Source::CachedAfterFailure, Some(cached), Some(failure))
+    }
 }

@@ -8,6 +8,7 @@ pub mod exceptions;
 pub mod lookup;
 pub(crate) mod mta;
 pub mod notice;
+pub mod outcome;
 pub mod queue;
 pub mod refresh;
 pub mod resolver;

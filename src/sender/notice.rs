@@ -79,9 +79,11 @@ impl Token {
 
 /// What the administrator should know. It displays as a line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Notice {
-    pub(crate) token: Token,
-    pub(crate) sentence: Line,
+pub struct Notice {
+    /// What it is about.
+    pub token: Token,
+    /// The same in plain words.
+    pub sentence: Line,
 }
 
 impl Notice {

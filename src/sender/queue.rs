@@ -55,13 +55,13 @@ pub struct Completion<T> {
     /// What the caller gave.
     pub user: T,
     /// What came of it.
-    pub outcome: Outcome,
+    pub result: Completed,
 }
 
 /// What came of a lookup.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Outcome {
+pub enum Completed {
     /// The answer. Where the deadline passed first it is what the cache knows: the policy that counts, or that none
     /// could be learnt.
     Answer(Arc<Answer>),
@@ -171,7 +171,7 @@ impl<T: Send + 'static> Queue<T> {
         state.last_id += 1;
         let id = state.last_id;
         if let Some(answer) = at_hand {
-            let end = End::Learnt(Outcome::Answer(answer));
+            let end = End::Learnt(Completed::Answer(answer));
             state.done.push_back(Done { id, user, end });
         } else {
             let errand = Errand {
@@ -206,15 +206,15 @@ impl<T: Send + 'static> Queue<T> {
         // Without the lock: the administrator's line and the disk may take their time.
         untold.iter().for_each(|notice| resolver.tell(notice));
         Ok(done.map(|Done { id, user, end }| {
-            let outcome = match end {
-                End::Learnt(outcome) => outcome,
+            let result = match end {
+                End::Learnt(result) => result,
                 End::OutOfTime(errand) => resolver.out_of_time(&errand.domain).into(),
                 End::NotAsked(errand) => resolver.not_asked(&errand.domain, OVERLOAD).into(),
             };
-            if let Outcome::Answer(answer) = &outcome {
+            if let Completed::Answer(answer) = &result {
                 resolver.tell_exception(answer);
             }
-            Completion { id, user, outcome }
+            Completion { id, user, result }
         }))
     }
 
@@ -230,7 +230,7 @@ impl<T: Send + 'static> Queue<T> {
         let Some(Waiting { user, .. }) = state.leave(id) else {
             return Ok(false);
         };
-        let end = End::Learnt(Outcome::Cancelled);
+        let end = End::Learnt(Completed::Cancelled);
         state.done.push_back(Done { id, user, end });
         state.wake(&self.shared.timer);
         Ok(true)
@@ -354,14 +354,14 @@ struct Done<T> {
 }
 
 enum End {
-    Learnt(Outcome),
+    Learnt(Completed),
     /// The cache is looked at when the completion is taken: by then another one may have learnt more.
     OutOfTime(Arc<Errand>),
     /// The same, but no worker has come to it, or one so late that the network had no fair time.
     NotAsked(Arc<Errand>),
 }
 
-impl From<Result<Arc<Answer>, Unavailable>> for Outcome {
+impl From<Result<Arc<Answer>, Unavailable>> for Completed {
     fn from(result: Result<Arc<Answer>, Unavailable>) -> Self {
         match result {
             Ok(answer) => Self::Answer(answer),
@@ -525,7 +525,7 @@ impl<T> State<T> {
 
     /// A flight has its answer, and so have all who wait for it. But if its time was over, those who have more time than
     /// whoever it was begun for wait for another one.
-    fn land(&mut self, errand: &Errand, outcome: Outcome) {
+    fn land(&mut self, errand: &Errand, result: Completed) {
         self.line.end(errand);
         let Some(flight) = self.flights.remove(errand) else {
             return;
@@ -543,10 +543,10 @@ impl<T> State<T> {
                 self.board(errand.clone(), id, deadline, left, user);
                 continue;
             }
-            let end = End::Learnt(outcome.clone());
+            let end = End::Learnt(result.clone());
             self.done.push_back(Done { id, user, end });
         }
-        if let Outcome::Answer(answer) = outcome {
+        if let Completed::Answer(answer) = result {
             self.untold.extend(answer.to_tell().cloned());
         }
     }

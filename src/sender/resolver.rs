@@ -22,10 +22,12 @@ use crate::cache::{Cache, CacheError};
 use crate::network::roots::RootsError;
 use crate::protocol::certificate::{CertificateFailure, check_chain};
 use crate::protocol::names::Domain;
-use crate::sender::answer::{Answer, Source};
+use crate::protocol::words::Source;
+use crate::sender::answer::{Answer, Decision};
 use crate::sender::exceptions::Watched;
 use crate::sender::lookup::{Ask, Lookup, NotAsked};
 use crate::sender::notice::{Notice, Token};
+use crate::sender::outcome::Outcome;
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Share, Silence};
 use crate::sender::user::NoUser;
@@ -70,14 +72,14 @@ enum Question {
 
 /// What came of a question.
 struct Asked {
-    answer: Answer,
+    outcome: Outcome,
     entry: Entry,
     saved: Result<(), CacheError>,
 }
 
 /// What a lookup has learnt, as it stands before the caller's process decides about it.
 struct Learnt {
-    answer: Answer,
+    outcome: Outcome,
     entry: Entry,
     /// Whether the disk has all of it.
     is_saved: bool,
@@ -131,7 +133,7 @@ impl Unavailable {
 }
 
 impl From<NotAsked> for Unavailable {
-    fn from(NotAsked(why): NotAsked) -> Self {
+    fn from(NotAsked { why, .. }: NotAsked) -> Self {
         Self::NotAsked(why)
     }
 }
@@ -332,12 +334,12 @@ impl Resolver {
         }
         let known = shared.load(domain, now);
         let entry = known.entry;
-        let answer = Lookup::hit(&entry, &shared.settings, now)?;
+        let outcome = Lookup::hit(&entry, &shared.settings, now)?;
         // What memory alone knows is to be written by somebody who may wait.
         if known.unread.is_some() || known.in_memory_alone || entry.clone().note_use(now) {
             return None;
         }
-        let answer = shared.decide(answer, &entry, now);
+        let answer = shared.decide(outcome, &entry, now)?;
         let known = Remembered {
             answer: answer.clone(),
             unsaved: shared.memory.unsaved(domain),
@@ -351,14 +353,13 @@ impl Resolver {
     /// # Errors
     /// [`Unavailable::NotAsked`]: there is none, or it is not for this process to see (root does not read the disk).
     pub(crate) fn not_asked(&self, domain: &Domain, why: &str) -> Result<Arc<Answer>, Unavailable> {
-        let now = unix_now();
-        if self.shared.leaves_the_cache() {
+        let (shared, now) = (&self.shared, unix_now());
+        if shared.leaves_the_cache() {
             return Err(Unavailable::NotAsked(why.to_owned()));
         }
-        let entry = self.shared.load(domain, now).entry;
-        let answer = Lookup::not_asked(&entry, why.to_owned(), now)?;
-        let exception = self.shared.exceptions.now().find(domain, now).cloned();
-        Ok(Arc::new(answer.with_exception(exception)))
+        let entry = shared.load(domain, now).entry;
+        let outcome = Lookup::not_asked(&entry, why.to_owned(), now)?;
+        shared.decide(outcome, &entry, now).ok_or_else(defect)
     }
 
     /// The answer where the caller's time is over: see [`Lookup::out_of_time`].
@@ -372,18 +373,13 @@ impl Resolver {
         let (shared, now) = (&self.shared, unix_now());
         let known = shared.load(domain, now);
         let mut entry = known.entry.clone();
-        let answer = Lookup::out_of_time(&mut entry, &shared.settings, now);
+        let outcome = Lookup::out_of_time(&mut entry, &shared.settings, now);
         let asked = Asked {
             saved: shared.write_down(&known, &entry),
-            answer,
+            outcome,
             entry,
         };
-        let Learnt {
-            answer,
-            entry,
-            is_saved,
-        } = shared.conclude(known, asked, now)?;
-        let known = shared.remembered_as(answer, entry, is_saved, now);
+        let known = shared.remembered_as(shared.conclude(known, asked, now)?, now)?;
         let answer = known.answer.clone();
         if known.unsaved.is_some() {
             shared.memory.put(known, shared.settings.cache_max_per_parent);
@@ -404,12 +400,7 @@ impl Shared {
         let known = if process::is_root() {
             self.ask_helper(domain, question, deadline, share)?
         } else {
-            let Learnt {
-                answer,
-                entry,
-                is_saved,
-            } = self.answer(domain, question, deadline, share)?;
-            self.remembered_as(answer, entry, is_saved, unix_now())
+            self.remembered_as(self.answer(domain, question, deadline, share)?, unix_now())?
         };
         let answer = known.answer.clone();
         self.memory.put(known, self.settings.cache_max_per_parent);
@@ -444,8 +435,8 @@ impl Shared {
     ) -> Result<Learnt, Unavailable> {
         let now = unix_now();
         let known = self.load(domain, now);
-        let unasked = |answer| Asked {
-            answer,
+        let unasked = |outcome| Asked {
+            outcome,
             entry: known.entry.clone(),
             // There may be room again, or the directory may be writable now.
             saved: if known.in_memory_alone {
@@ -459,7 +450,7 @@ impl Shared {
             Question::Network(ask) => {
                 match Lookup::hit(&known.entry, &self.settings, now).filter(|_| ask == Ask::Delivery) {
                     // A hit needs neither a thread nor the roots.
-                    Some(answer) => unasked(answer),
+                    Some(outcome) => unasked(outcome),
                     None => self.ask_network(&known, ask, now, deadline, share)?,
                 }
             }
@@ -470,9 +461,9 @@ impl Shared {
         self.conclude(known, asked, now)
     }
 
-    /// Says with an answer what is wrong with the cache, or refuses it where the cache may know better.
+    /// Says with an outcome what is wrong with the cache, or refuses it where the cache may know better.
     fn conclude(&self, known: Known, asked: Asked, now: u64) -> Result<Learnt, Unavailable> {
-        let Asked { answer, entry, saved } = asked;
+        let Asked { outcome, entry, saved } = asked;
         let warning = match (&saved, &known.unread) {
             // An attempt to write what was told before, when it was learnt, is not told each time.
             (Err(e), _) if entry != known.entry => {
@@ -486,41 +477,49 @@ impl Shared {
             (_, unread) => unread.as_ref().map(|e| Notice::new(Token::CacheNotRead, e.to_string())),
         };
         // What the lookup has to say itself is told with it.
-        let warning = match (warning, answer.warning_notice()) {
+        let warning = match (warning, outcome.warning) {
             (Some(here), Some(there)) => {
                 let both = format!("{}; {}", here.sentence, there.sentence);
                 Some(Notice::new(here.token, both))
             }
-            (here, there) => here.or_else(|| there.cloned()),
+            (here, there) => here.or(there),
         };
         let warning = warning.or_else(|| self.roots.warning());
         if let Some(unread @ CacheError::Unread(_)) = known.unread
-            && answer.source() == Source::CouldNotLearn
+            && outcome.source == Source::CouldNotLearn
             && self.exceptions.now().find(&entry.domain, now).is_none()
         {
             return Err(Unavailable::Unread(unread));
         }
         Ok(Learnt {
-            answer: answer.with_warning(warning),
+            outcome: Outcome { warning, ..outcome },
             entry,
             is_saved: saved.is_ok(),
         })
     }
 
-    /// What the process of the caller decides, and no helper of it: a pin and an exception, which are the operator's, and
-    /// for how long the answer is repeated.
-    fn decide(&self, answer: Answer, entry: &Entry, now: u64) -> Arc<Answer> {
+    /// Makes the answer, in the process of the caller: a pin and an exception, which are the operator's, and how long the
+    /// answer is repeated are not for a helper to decide. Nothing if the outcome contradicts itself.
+    fn decide(&self, outcome: Outcome, entry: &Entry, now: u64) -> Option<Arc<Answer>> {
         let exception = self.exceptions.now().find(&entry.domain, now).cloned();
-        let answer = answer.with_pin(entry.pinned(now)).with_exception(exception);
-        let until = good_until(entry, &answer, &self.settings, now);
-        Arc::new(answer.with_good_until(until))
+        let decision = Decision {
+            pinned_until: entry.pinned(now),
+            good_until: good_until(entry, &outcome, exception.as_deref(), &self.settings, now),
+            exception,
+        };
+        outcome.into_answer(decision).map(Arc::new)
     }
 
-    fn remembered_as(&self, answer: Answer, entry: Entry, is_saved: bool, now: u64) -> Remembered {
-        Remembered {
-            answer: self.decide(answer, &entry, now),
+    fn remembered_as(&self, learnt: Learnt, now: u64) -> Result<Remembered, Unavailable> {
+        let Learnt {
+            outcome,
+            entry,
+            is_saved,
+        } = learnt;
+        Ok(Remembered {
+            answer: self.decide(outcome, &entry, now).ok_or_else(defect)?,
             unsaved: (!is_saved).then(|| Box::new(entry)),
-        }
+        })
     }
 
     /// Notes on disk that a policy was used, at most once a day: the refresh lets go of those that nobody uses.
@@ -529,6 +528,11 @@ impl Shared {
             self.cache.touch(&entry.domain, now);
         }
     }
+}
+
+/// Why a lookup of our own has no answer although it has an outcome.
+fn defect() -> Unavailable {
+    Unavailable::Thread("a defect of libmtasts (the outcome of a lookup contradicts itself)".to_owned())
 }
 
 /// Whether the network told what there is. Where it did not, and took long for it, it was silent.

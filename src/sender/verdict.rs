@@ -10,9 +10,9 @@ use crate::protocol::certificate::CertificateFailure;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::text::one_line;
-use crate::protocol::words::ResultType;
 pub use crate::protocol::words::{Action, NoHost, SeenKind};
-use crate::sender::answer::{Answer, Source};
+use crate::protocol::words::{ResultType, Source};
+use crate::sender::answer::Answer;
 use crate::sender::notice::{self, Token};
 
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for

@@ -1,16 +1,17 @@
-//! An answer on its way from the helper process to its parent: lines of text, and what is known of the domain as it
+//! An outcome on its way from the helper process to its parent: lines of text, and what is known of the domain as it
 //! stands on disk.
 //!
 //! The parent is root, and the helper is not: it has spoken with strangers, and runs as a user who can write the cache.
 //! So nothing that it says is more than that user could say with a file of the cache. Texts are cleaned here, times are
-//! bounded here, and what root alone decides (how long the answer is repeated, an exception, a pin) is not in the message.
+//! bounded here, an outcome that contradicts itself becomes no answer ([`Outcome::into_answer`]), and what root alone
+//! decides (how long the answer is repeated, an exception, a pin) is not in the message. Nor is what the network said.
 
 use crate::cache::entry::{Entry, MAX_FILE};
 use crate::protocol::names::Domain;
 use crate::protocol::text::{Line, one_line};
-use crate::protocol::words::ResultType;
-use crate::sender::answer::{Answer, Failure, Source};
+use crate::protocol::words::{ResultType, Source};
 use crate::sender::notice::{Notice, Token};
+use crate::sender::outcome::{Failure, Outcome};
 
 /// The longest message in octets: a file of the cache, and a few lines.
 pub(crate) const MAX_MESSAGE: usize = MAX_FILE + 8192;
@@ -18,28 +19,28 @@ pub(crate) const MAX_MESSAGE: usize = MAX_FILE + 8192;
 /// What a helper says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// The answer, without an exception, a pin, or a time until which it may be repeated.
-    pub(crate) answer: Answer,
+    /// What its lookup has found.
+    pub(crate) outcome: Outcome,
     /// What is known of the domain.
     pub(crate) entry: Entry,
 }
 
-/// The answer and what is known of the domain, or why there is no answer, as text.
-pub(crate) fn write(known: Result<(&Answer, &Entry), &String>) -> String {
-    let (answer, entry) = match known {
+/// The outcome and what is known of the domain, or why there is none, as text.
+pub(crate) fn write(known: Result<(&Outcome, &Entry), &String>) -> String {
+    let (outcome, entry) = match known {
         Ok(known) => known,
         Err(error) => return format!("error: {}\n\n", one_line(error, Line::LONGEST)),
     };
-    let mut text = format!("source: {}\n", answer.source().name());
+    let mut text = format!("source: {}\n", outcome.source.name());
     let mut line = |name: &str, value: &str| text.push_str(&format!("{name}: {value}\n"));
-    if let Some(failure) = answer.failure() {
+    if let Some(failure) = &outcome.failure {
         line("result", failure.result.map_or("", ResultType::name));
         line("detail", &failure.detail);
     }
-    if let Some(until) = answer.defer_until_by_rule() {
+    if let Some(until) = outcome.defer_until {
         line("defer-until", &until.to_string());
     }
-    for (name, notice) in [("warning", answer.warning_notice()), ("alert", answer.alert_notice())] {
+    for (name, notice) in [("warning", &outcome.warning), ("alert", &outcome.alert)] {
         if let Some(Notice { token, sentence }) = notice {
             line(name, &format!("{} {sentence}", token.name()));
         }
@@ -71,23 +72,23 @@ pub(crate) fn read(
         result: field("result").and_then(ResultType::from_name),
         detail: detail.into(),
     });
-    let defer_until = field("defer-until").map(str::parse::<u64>).transpose().ok()?;
-    let answer = match source {
-        Source::NoPolicy => Answer::none(domain.clone(), failure?),
-        Source::CouldNotLearn => {
-            let defer_until = defer_until.map(|until| until.min(now.saturating_add(longest_wait)));
-            Answer::unlearned(domain.clone(), failure?, defer_until)
-        }
-        _ => Answer::of_policy(domain.clone(), source, entry.live(asked.min(now))?.clone(), failure),
+    let cached = match source {
+        // A policy may be known that has expired since the helper was asked.
+        Source::NoPolicy | Source::CouldNotLearn => None,
+        _ => entry.live(asked.min(now)).cloned(),
     };
+    let defer_until = field("defer-until").map(str::parse::<u64>).transpose().ok()?;
     let notice = |text: &str| {
         let (token, sentence) = text.split_once(' ')?;
         Some(Notice::new(Token::from_name(token)?, sentence))
     };
-    let answer = answer
-        .with_warning(field("warning").and_then(notice))
-        .with_alert(field("alert").and_then(notice));
-    Some(Ok(Told { answer, entry }))
+    let outcome = Outcome {
+        defer_until: defer_until.map(|until| until.min(now.saturating_add(longest_wait))),
+        warning: field("warning").and_then(notice),
+        alert: field("alert").and_then(notice),
+        ..Outcome::new(domain, source, cached, failure)
+    };
+    Some(Ok(Told { outcome, entry }))
 }
 
 #[cfg(test)]
@@ -98,6 +99,9 @@ mod tests {
 
     use super::*;
     use crate::cache::entry::{CachedPolicy, FailedFetch, TxtSeen};
+    use crate::network::dns::DnsError;
+    use crate::sender::answer::{Answer, Decision};
+    use crate::sender::outcome::Observed;
 
     const NOW: u64 = 1_800_000_000;
     const YEAR: u64 = 31_557_600;
@@ -115,6 +119,11 @@ mod tests {
         assert!(answer.to_tell().all(|notice| is_line(&notice.sentence)));
         assert!(answer.failure().is_none_or(|failure| is_line(&failure.detail)));
         assert!(!answer.explain().chars().any(char::is_control));
+    }
+
+    /// What root makes of what a helper has told.
+    fn answer(told: Told) -> Option<Answer> {
+        told.outcome.into_answer(Decision::default())
     }
 
     fn domain() -> Domain {
@@ -135,39 +144,63 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_arrives_as_it_was_sent() {
+    fn every_outcome_arrives_as_it_was_sent() {
         let (known, bare) = (entry(), Entry::new(domain()));
-        let cached = || known.cached.clone().unwrap();
+        let cached = || known.cached.clone();
         let failure = |result| Failure {
             result,
             detail: "it: failed".into(),
         };
-        for (answer, entry) in [
-            (Answer::of_policy(domain(), Source::Cached, cached(), None), &known),
+        let outcome = |source, cached, failure| Outcome::new(&domain(), source, cached, failure);
+        for (outcome, entry) in [
+            (outcome(Source::Cached, cached(), None), &known),
             (
-                Answer::of_policy(domain(), Source::Fresh, cached(), None)
-                    .with_alert(Some(Notice::new(Token::PolicyWeakened, "weaker"))),
+                Outcome {
+                    alert: Some(Notice::new(Token::PolicyWeakened, "weaker")),
+                    ..outcome(Source::Fresh, cached(), None)
+                },
                 &known,
             ),
             (
-                Answer::of_policy(
-                    domain(),
-                    Source::CachedAfterFailure,
-                    cached(),
-                    Some(failure(ResultType::from_number(303))),
-                )
-                .with_warning(Some(Notice::new(Token::CacheNotWritten, "disk full"))),
+                Outcome {
+                    warning: Some(Notice::new(Token::CacheNotWritten, "disk full")),
+                    ..outcome(
+                        Source::CachedAfterFailure,
+                        cached(),
+                        Some(failure(ResultType::from_number(303))),
+                    )
+                },
                 &known,
             ),
-            (Answer::none(domain(), failure(None)), &bare),
-            (Answer::unlearned(domain(), failure(None), Some(NOW + 99)), &bare),
+            (outcome(Source::NoPolicy, None, Some(failure(None))), &bare),
+            (
+                Outcome {
+                    defer_until: Some(NOW + 99),
+                    ..outcome(Source::CouldNotLearn, None, Some(failure(None)))
+                },
+                &bare,
+            ),
         ] {
-            let sent = write(Ok((&answer, entry)));
+            // What the network said stays with the helper.
+            let seen = Observed {
+                txt: Some(Err(DnsError::Other("secret".into()))),
+                body: Some(Ok(b"secret".to_vec())),
+            };
+            let sent = write(Ok((
+                &Outcome {
+                    seen,
+                    ..outcome.clone()
+                },
+                entry,
+            )));
+            assert!(!sent.contains("secret"), "{sent}");
             let told = Told {
-                answer,
+                outcome,
                 entry: entry.clone(),
             };
-            assert_eq!(read(&domain(), sent.as_bytes(), (NOW, NOW), 99), Some(Ok(told)));
+            let arrived = read(&domain(), sent.as_bytes(), (NOW, NOW), 99);
+            assert_eq!(arrived, Some(Ok(told)));
+            assert!(answer(arrived.unwrap().unwrap()).is_some(), "{sent}");
             for cut in 0..sent.find("\n\n").unwrap() {
                 assert_eq!(read(&domain(), &sent.as_bytes()[..cut], (NOW, NOW), 99), None);
             }
@@ -186,9 +219,9 @@ mod tests {
         let mut entry = Entry::new(domain());
         let cached = Arc::new(CachedPolicy::new("a".parse().unwrap(), NOW - 1, text).unwrap());
         entry.cached = Some(cached.clone());
-        let answer = Answer::of_policy(domain(), Source::Fresh, cached, None);
-        let sent = write(Ok((&answer, &entry)));
-        let read = |asked| read(&domain(), sent.as_bytes(), (asked, NOW), 0);
+        let outcome = Outcome::new(&domain(), Source::Fresh, Some(cached), None);
+        let sent = write(Ok((&outcome, &entry)));
+        let read = |asked| answer(read(&domain(), sent.as_bytes(), (asked, NOW), 0).unwrap().unwrap());
         assert!(read(NOW - 2).is_some() && read(NOW - 1).is_some());
         assert_eq!(read(NOW), None, "it had expired before");
     }
@@ -207,12 +240,13 @@ mod tests {
             at: u64::MAX,
             next: u64::MAX,
         });
-        let answer = Answer::of_policy(domain(), Source::Cached, cached, None);
-        let sent = write(Ok((&answer, &entry)));
+        let outcome = Outcome::new(&domain(), Source::Cached, Some(cached), None);
+        let sent = write(Ok((&outcome, &entry)));
         let told = read(&domain(), sent.as_bytes(), (NOW, NOW), 0).unwrap().unwrap();
-        assert_eq!(told.answer.cached().unwrap().fetched, NOW);
-        assert_eq!(told.answer.pinned_until(), None, "root looks for itself");
         assert!(told.entry.pinned_until.unwrap() <= NOW + 31_557_600);
+        let believed = answer(told).unwrap();
+        assert_eq!(believed.cached().unwrap().fetched, NOW);
+        assert_eq!(believed.pinned_until(), None, "root looks for itself");
         let lies = format!(
             "source: could-not-learn\nresult: \ndetail: a\u{7}\u{202e}b\ndefer-until: {}\nwarning: cache-not-read c\rd\nalert: policy-weakened {}\n\
              exception-until: {}\nexception-reason: because\n\n{}",
@@ -221,16 +255,35 @@ mod tests {
             u64::MAX,
             Entry::new(domain()).to_file()
         );
-        let told = read(&domain(), lies.as_bytes(), (NOW, NOW), 3600)
-            .unwrap()
-            .unwrap()
-            .answer;
+        let told = read(&domain(), lies.as_bytes(), (NOW, NOW), 3600).unwrap().unwrap();
+        let told = answer(told).unwrap();
         assert_eq!(told.failure().unwrap().detail, "a  b");
         assert_eq!(told.defer_until(), Some(NOW + 3600));
         assert_eq!((told.warning(), told.alert().map(str::len)), (Some("c d"), Some(1000)));
         assert!(told.exception().is_none(), "root looks for itself");
         let error = read(&domain(), b"error: a\x1b[2Jb\n\n", (NOW, NOW), 0);
         assert_eq!(error, Some(Err("a [2Jb".into())));
+    }
+
+    /// What a helper says passes the constructor of what our own lookup says.
+    #[test]
+    fn an_outcome_that_contradicts_itself_becomes_no_answer() {
+        let (known, bare) = (entry().to_file(), Entry::new(domain()).to_file());
+        for (source, more, file) in [
+            ("fresh", "", &bare),
+            ("cached", "", &bare),
+            ("cached-after-failure", "detail: gone\n", &bare),
+            ("cached-after-failure", "", &known),
+            ("fresh", "detail: gone\n", &known),
+            ("cached", "defer-until: 1\n", &known),
+            ("no-policy", "", &bare),
+            ("no-policy", "detail: none\ndefer-until: 1\n", &bare),
+            ("could-not-learn", "", &bare),
+        ] {
+            let lie = format!("source: {source}\n{more}\n{file}");
+            let told = read(&domain(), lie.as_bytes(), (NOW, NOW), 3600).unwrap().unwrap();
+            assert_eq!(answer(told), None, "{lie}");
+        }
     }
 
     proptest! {
@@ -253,8 +306,10 @@ mod tests {
             let sum: String = digest.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
             let head: String = head.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
             let message = format!("{head}\nmtasts 1 {sum}\n{body}");
-            if let Some(Ok(told)) = read(&domain(), message.as_bytes(), (NOW, NOW), 3600) {
-                keeps_its_promises(&told.answer);
+            if let Some(Ok(told)) = read(&domain(), message.as_bytes(), (NOW, NOW), 3600)
+                && let Some(answer) = answer(told)
+            {
+                keeps_its_promises(&answer);
             }
         }
     }

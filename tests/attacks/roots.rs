@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use mtasts::queue::{Outcome, Queue};
+use mtasts::queue::{Completed, Queue};
 use mtasts::{Answer, Domain, Mode, Resolver, Source, Unavailable};
 use mtasts_kit::{Internet, USER, as_user, settings};
 use mtasts_lab::{Change, policy_text};
@@ -103,12 +103,12 @@ fn waits(host: &Internet, roots: &Path, words: &str) {
             .unwrap();
         loop {
             match queue.next().unwrap() {
-                Some(completion) => break completion.outcome,
+                Some(completion) => break completion.result,
                 None => thread::sleep(Duration::from_millis(5)),
             }
         }
     });
-    let Outcome::Failed(error) = queued else {
+    let Completed::Failed(error) = queued else {
         panic!("{queued:?}")
     };
     refused(&error.to_string());

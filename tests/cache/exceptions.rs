@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use mtasts::queue::{Outcome, Queue};
+use mtasts::queue::{Completed, Queue};
 use mtasts::{Action, Answer, Domain, Mode, MxName, NoHost, Resolver, Seen, Source, verdict, verdict_without_host};
 use mtasts_lab::Change;
 use serde_json::json;
@@ -217,8 +217,8 @@ fn exceptions_that_change_need_no_restart() {
                 .submit(&Domain::parse("good.test").unwrap(), Duration::from_secs(12), ())
                 .unwrap();
             loop {
-                match queue.next().unwrap().map(|completion| completion.outcome) {
-                    Some(Outcome::Answer(answer)) => return answer.mode(),
+                match queue.next().unwrap().map(|completion| completion.result) {
+                    Some(Completed::Answer(answer)) => return answer.mode(),
                     Some(other) => panic!("{other:?}"),
                     None => std::thread::sleep(Duration::from_millis(20)),
                 }

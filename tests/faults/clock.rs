@@ -9,6 +9,7 @@ use mtasts::cache::entry::Entry;
 use mtasts::cache::entry::{CachedPolicy, TxtSeen};
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx};
 use mtasts::network::https::{FetchError, Https};
+use mtasts::sender::answer::Decision;
 use mtasts::sender::lookup::{Ask, Lookup};
 use mtasts::sender::resolver::unix_now;
 use mtasts::{Answer, Domain, Mode, ResultType, Settings, Source};
@@ -67,7 +68,8 @@ fn mail(entry: &mut Entry, network: bool, now: u64) -> Answer {
         settings: &settings,
     };
     let deadline = Instant::now() + Duration::from_secs(9);
-    lookup.run(entry, Ask::Delivery, now, deadline).unwrap()
+    let outcome = lookup.run(entry, Ask::Delivery, now, deadline).unwrap();
+    outcome.into_answer(Decision::default()).unwrap()
 }
 
 fn fetched() -> Entry {
@@ -110,7 +112,7 @@ fn a_year_forward_and_back() {
         first_contact_defer: Duration::from_secs(HOUR),
         ..Settings::default()
     };
-    let until = |entry: &mut Entry, now| Lookup::unanswered(entry, &wait, now).defer_until();
+    let until = |entry: &mut Entry, now| Lookup::unanswered(entry, &wait, now).defer_until;
     assert_eq!(until(&mut entry, T + YEAR), Some(T + YEAR + HOUR));
     assert_eq!(until(&mut entry, T), Some(T + HOUR));
     assert_eq!(until(&mut entry, T + 1800), Some(T + HOUR));

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::Cache as _;
-use mtasts::sender::queue::{Outcome, Queue};
+use mtasts::sender::queue::{Completed, Queue};
 use mtasts::sender::resolver::unix_now;
 use mtasts::{Mode, Resolver, Settings, Source};
 use mtasts_lab::Change;
@@ -322,15 +322,15 @@ fn a_deadline_that_passes_is_a_first_failure() {
                 .submit(&name("twomx.test"), Duration::from_millis(300), ())
                 .unwrap();
             let end = Instant::now() + Duration::from_secs(20);
-            let outcome = loop {
+            let result = loop {
                 if let Some(completion) = queue.next().unwrap() {
-                    break completion.outcome;
+                    break completion.result;
                 }
                 assert!(Instant::now() < end, "no completion");
                 thread::sleep(Duration::from_millis(10));
             };
-            let Outcome::Answer(answer) = outcome else {
-                panic!("{outcome:?}")
+            let Completed::Answer(answer) = result else {
+                panic!("{result:?}")
             };
             let since = answer.defer_until().expect("it waits") - 3600;
             assert_eq!(ground.entry("twomx.test").unwrap().unlearned_since, Some(since));

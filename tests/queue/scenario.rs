@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::queue::{Completion, Outcome, Queue, QueueError};
+use mtasts::queue::{Completed, Completion, Queue, QueueError};
 use mtasts::{Answer, Domain, Mode, Resolver, Settings, Source};
 
 use mtasts_kit::give_up_root;
@@ -132,9 +132,9 @@ fn next<T: Send + 'static>(queue: &Queue<T>) -> Completion<T> {
     }
 }
 
-fn answer(outcome: &Outcome) -> &Answer {
-    match outcome {
-        Outcome::Answer(answer) => answer,
+fn answer(result: &Completed) -> &Answer {
+    match result {
+        Completed::Answer(answer) => answer,
         other => panic!("no answer: {other:?}"),
     }
 }
@@ -168,7 +168,7 @@ fn threads_come_and_go() {
     while !ids.is_empty() {
         let done = next(&queue);
         assert_eq!(ids.remove(&done.id), Some(done.user), "each once");
-        assert_eq!(answer(&done.outcome).domain().as_str(), done.user);
+        assert_eq!(answer(&done.result).domain().as_str(), done.user);
         assert!(!queue.cancel(done.id).unwrap(), "complete");
     }
     assert!(!readable(&queue, Duration::from_millis(50)));
@@ -192,7 +192,7 @@ fn joined() {
     while !users.is_empty() {
         let done = next(&queue);
         assert!(users.remove(&done.user));
-        assert_eq!(answer(&done.outcome).mode(), Mode::Enforce);
+        assert_eq!(answer(&done.result).mode(), Mode::Enforce);
     }
 }
 
@@ -210,11 +210,11 @@ fn hits(is_root: bool) {
         queue.submit(&domain("good.test"), LONG, time).unwrap();
         if !is_root || time > 1 {
             let done = queue.next().unwrap().expect("complete already");
-            assert_eq!(answer(&done.outcome).source(), Source::Cached);
+            assert_eq!(answer(&done.result).source(), Source::Cached);
             assert_eq!(threads(), before, "nobody was needed");
         } else {
             // Root has the disk read by a helper.
-            assert_eq!(answer(&next(&queue).outcome).source(), Source::Cached);
+            assert_eq!(answer(&next(&queue).result).source(), Source::Cached);
             comes_true("the worker ends", || threads() == before);
         }
     }
@@ -231,7 +231,7 @@ fn recheck() {
     let mut seen = BTreeMap::<_, Vec<_>>::new();
     for _ in 0..3 {
         let done = next(&queue);
-        let answer = answer(&done.outcome);
+        let answer = answer(&done.result);
         seen.entry(done.user)
             .or_default()
             .push((answer.source(), answer.mode()));
@@ -245,18 +245,18 @@ fn recheck() {
 }
 
 /// What becomes of a domain whose policy host does not answer.
-fn nothing_learnt(outcome: &Outcome, is_root: bool) {
-    match outcome {
-        Outcome::Answer(answer) => assert_eq!(answer.source(), Source::CouldNotLearn, "{answer}"),
+fn nothing_learnt(result: &Completed, is_root: bool) {
+    match result {
+        Completed::Answer(answer) => assert_eq!(answer.source(), Source::CouldNotLearn, "{answer}"),
         // Root's cache is read by a helper, and for this one there was none in time.
-        Outcome::Failed(_) if is_root => {}
+        Completed::Failed(_) if is_root => {}
         other => panic!("{other:?}"),
     }
 }
 
 /// Whether a lookup failed because no worker came to it: then it must not say that nothing could be learnt.
-fn never_begun(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Failed(why) if why.to_string().contains("did not start in time"))
+fn never_begun(result: &Completed) -> bool {
+    matches!(result, Completed::Failed(why) if why.to_string().contains("did not start in time"))
 }
 
 fn mixed(is_root: bool) {
@@ -274,10 +274,10 @@ fn mixed(is_root: bool) {
         let elapsed = start.elapsed();
         if count < fast.len() {
             assert!(fast.contains(&done.user), "{} comes before a fast one", done.user);
-            assert_eq!(answer(&done.outcome).source(), Source::Fresh, "{}", done.user);
+            assert_eq!(answer(&done.result).source(), Source::Fresh, "{}", done.user);
             assert!(elapsed < limit, "{} took {elapsed:?}", done.user);
         } else {
-            nothing_learnt(&done.outcome, is_root);
+            nothing_learnt(&done.result, is_root);
             assert!(
                 (limit..limit + BUSY).contains(&elapsed),
                 "{} took {elapsed:?}",
@@ -304,9 +304,9 @@ fn patience(is_root: bool) {
     assert_eq!(hasty.user, "hasty");
     if is_root {
         // It does not read the cache, and says so rather than that there is no policy.
-        assert!(matches!(hasty.outcome, Outcome::Failed(_)), "{:?}", hasty.outcome);
+        assert!(matches!(hasty.result, Completed::Failed(_)), "{:?}", hasty.result);
     } else {
-        let answer = answer(&hasty.outcome);
+        let answer = answer(&hasty.result);
         assert_eq!(
             (answer.source(), answer.mode()),
             (Source::CachedAfterFailure, Mode::Enforce)
@@ -316,11 +316,11 @@ fn patience(is_root: bool) {
         queue.submit(&domain("slow.test"), Duration::ZERO, "hasty").unwrap();
         let nothing = next(&queue);
         assert_eq!(nothing.user, "hasty");
-        assert!(matches!(nothing.outcome, Outcome::Failed(_)), "{:?}", nothing.outcome);
+        assert!(matches!(nothing.result, Completed::Failed(_)), "{:?}", nothing.result);
     }
     let patient = next(&queue);
     assert_eq!(patient.user, "patient");
-    assert_eq!(answer(&patient.outcome).mode(), Mode::Enforce);
+    assert_eq!(answer(&patient.result).mode(), Mode::Enforce);
 }
 
 fn hasty() {
@@ -332,7 +332,7 @@ fn hasty() {
     assert_eq!(next(&queue).user, "hasty");
     let patient = next(&queue);
     assert_eq!(patient.user, "patient");
-    assert_eq!(answer(&patient.outcome).source(), Source::NoPolicy, "{patient:?}");
+    assert_eq!(answer(&patient.result).source(), Source::NoPolicy, "{patient:?}");
 }
 
 fn told() {
@@ -351,7 +351,7 @@ fn told() {
         assert_eq!(*thread, thread::current().id(), "{what}");
     };
     queue.submit(&domain("good.test"), LONG, ()).unwrap();
-    assert_eq!(answer(&next(&queue).outcome).source(), Source::CachedAfterFailure);
+    assert_eq!(answer(&next(&queue).result).source(), Source::CachedAfterFailure);
     check("with the completion");
     // This one takes its time, so that its worker has begun.
     let id = queue
@@ -359,7 +359,7 @@ fn told() {
         .unwrap();
     thread::sleep(Duration::from_secs(1));
     assert!(queue.cancel(id).unwrap());
-    assert!(matches!(next(&queue).outcome, Outcome::Cancelled));
+    assert!(matches!(next(&queue).result, Completed::Cancelled));
     assert!(queue.next().unwrap().is_none());
     assert!(readable(&queue, LONG));
     assert!(queue.next().unwrap().is_none());
@@ -378,7 +378,7 @@ fn cancel() {
     }
     for number in (0..300).rev().chain([300]) {
         let done = queue.next().unwrap().expect("complete already");
-        assert!(matches!(done.outcome, Outcome::Cancelled));
+        assert!(matches!(done.result, Completed::Cancelled));
         assert_eq!(done.user, number);
     }
     assert!(queue.next().unwrap().is_none());
@@ -390,13 +390,13 @@ fn cancel() {
     let id = queue.submit(&domain("good.test"), LONG, 0).unwrap();
     thread::sleep(Duration::from_millis(1));
     let cancelled = queue.cancel(id).unwrap();
-    assert_eq!(matches!(next(&queue).outcome, Outcome::Cancelled), cancelled);
+    assert_eq!(matches!(next(&queue).result, Completed::Cancelled), cancelled);
     if threads() > before {
         comes_true("the cache has it", || threads() == before);
     }
     let again = queue.submit(&domain("good.test"), LONG, 0).unwrap();
     let done = next(&queue);
-    assert_eq!((done.id, answer(&done.outcome).mode()), (again, Mode::Enforce));
+    assert_eq!((done.id, answer(&done.result).mode()), (again, Mode::Enforce));
 }
 
 fn dropped(who: &str) {
@@ -483,7 +483,7 @@ fn forked() {
                 let queue = Queue::new(&resolver).unwrap();
                 queue.submit(&domain("good.test"), LONG, 7).unwrap();
                 let done = next(&queue);
-                done.user == 7 && answer(&done.outcome).mode() == Mode::Enforce
+                done.user == 7 && answer(&done.result).mode() == Mode::Enforce
             };
             refused && own
         });
@@ -536,7 +536,7 @@ fn limits() {
     assert!(!readable(&queue, Duration::from_millis(50)));
     queue.submit(&domain("good.test"), LONG, 'b').unwrap();
     let done = next(&queue);
-    assert_eq!((done.user, answer(&done.outcome).mode()), ('b', Mode::Enforce));
+    assert_eq!((done.user, answer(&done.result).mode()), ('b', Mode::Enforce));
 }
 
 fn many(is_root: bool) {
@@ -558,7 +558,7 @@ fn many(is_root: bool) {
     for id in good {
         let done = next(&queue);
         assert_eq!((done.id, done.user), (id, MANY));
-        assert_eq!(answer(&done.outcome).mode(), Mode::Enforce);
+        assert_eq!(answer(&done.result).mode(), Mode::Enforce);
     }
     let good_after = start.elapsed();
     (200..1000).for_each(&mut submit);
@@ -574,9 +574,9 @@ fn many(is_root: bool) {
         let took = submitted[done.user].elapsed();
         assert!(took >= limit - Duration::from_millis(1), "{took:?}");
         latest = latest.max(took - limit);
-        if !never_begun(&done.outcome) {
+        if !never_begun(&done.result) {
             asked += 1;
-            nothing_learnt(&done.outcome, is_root);
+            nothing_learnt(&done.result, is_root);
         }
     }
     // One for each worker.
@@ -609,7 +609,7 @@ fn crowd(who: &str) {
         loop {
             let done = next(&queue);
             if done.id == id {
-                assert_eq!(answer(&done.outcome).source(), Source::Fresh, "{name}");
+                assert_eq!(answer(&done.result).source(), Source::Fresh, "{name}");
                 return start.elapsed();
             }
             settle(silent, &mut answered, &done);
@@ -649,12 +649,12 @@ fn crowd(who: &str) {
 /// A silent lookup is complete: either it was asked, or it says that it was not.
 fn settle(silent: &mut BTreeMap<usize, String>, answered: &mut Vec<String>, done: &Completion<usize>) {
     let name = silent.remove(&done.user).expect("each once");
-    if !never_begun(&done.outcome) {
-        if let Outcome::Answer(answer) = &done.outcome {
+    if !never_begun(&done.result) {
+        if let Completed::Answer(answer) = &done.result {
             assert_eq!(answer.source(), Source::CouldNotLearn, "{answer}");
             answered.push(name);
         } else {
-            nothing_learnt(&done.outcome, true);
+            nothing_learnt(&done.result, true);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mtasts::queue::{Outcome, Queue};
+use mtasts::queue::{Completed, Queue};
 use mtasts::{Answer, Domain, Resolver};
 use mtasts_kit::{give_up_root, settings};
 
@@ -174,9 +174,9 @@ impl Worker {
             while let Some(done) = queue.next().unwrap() {
                 taken += 1;
                 let (start, patience, domain) = done.user;
-                match done.outcome {
-                    Outcome::Answer(answer) => tell(&Told::new(Call::Queue, start, patience, &domain, &answer)),
-                    Outcome::Cancelled if cancelled && done.id == last => {}
+                match done.result {
+                    Completed::Answer(answer) => tell(&Told::new(Call::Queue, start, patience, &domain, &answer)),
+                    Completed::Cancelled if cancelled && done.id == last => {}
                     other => tell(&Told::failed(
                         Call::Queue,
                         start,
@@ -213,8 +213,8 @@ impl Worker {
                 while let Some(done) = queue.next().unwrap() {
                     let (start, call, name) = done.user;
                     left -= 1;
-                    tell(&match done.outcome {
-                        Outcome::Answer(answer) => Told::new(call, start, TIMEOUT, &name, &answer),
+                    tell(&match done.result {
+                        Completed::Answer(answer) => Told::new(call, start, TIMEOUT, &name, &answer),
                         other => Told::failed(call, start, TIMEOUT, &name, &format!("{other:?}")),
                     });
                 }

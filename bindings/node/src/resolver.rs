@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtasts::protocol::words::Status;
-use mtasts::queue::{Outcome, Queue};
+use mtasts::queue::{Completed, Queue};
 use mtasts::{Domain, Settings, UnixTime};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
@@ -113,9 +113,9 @@ impl Resolver {
         guarded(|| {
             let done = self.queue()?.next().map_err(failure)?;
             Ok(done.map(|done| {
-                let (answer, error) = match done.outcome {
-                    Outcome::Answer(answer) => (Some(answer.into()), None),
-                    Outcome::Failed(error) => (None, Some(failure(&*error))),
+                let (answer, error) = match done.result {
+                    Completed::Answer(answer) => (Some(answer.into()), None),
+                    Completed::Failed(error) => (None, Some(failure(&*error))),
                     _ => (None, Some(error(Status::Cancelled, "the lookup was cancelled"))),
                 };
                 Completion {

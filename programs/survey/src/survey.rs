@@ -1,19 +1,21 @@
 //! The facts about a domain, from DNS, its policy host and its MX hosts. Nothing is judged here.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
+use std::sync::Arc;
 use std::time::Instant;
+use std::{mem, thread};
 
 use crate::smtp::{self, Session};
 use mtasts::cache::entry::Entry;
-use mtasts::network::dns::{Answered, Dns, DnsError, Mx, StubResolver};
-use mtasts::network::https::{FetchError, Https, PolicyHost};
+use mtasts::network::dns::{Answered, Dns, DnsError, StubResolver};
+use mtasts::network::https::{FetchError, PolicyHost};
 use mtasts::network::roots::Roots;
 use mtasts::protocol::mx_name::MxName;
 use mtasts::protocol::names::Domain;
-use mtasts::sender::answer::{Answer, Failure};
+use mtasts::protocol::words::Source;
+use mtasts::sender::answer::{Answer, Decision};
 use mtasts::sender::lookup::{Ask, Lookup, NotAsked};
+use mtasts::sender::outcome::{Failure, Observed, Outcome};
 use mtasts::sender::resolver::unix_now;
 use mtasts::sender::settings::Settings;
 
@@ -78,7 +80,7 @@ pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey
         servers => StubResolver::with_servers(servers),
     };
     let deadline = Instant::now() + settings.timeout;
-    let ((txt, body, answer), (route, hosts, unasked)) = thread::scope(|scope| {
+    let (mut outcome, (route, hosts, unasked)) = thread::scope(|scope| {
         let policy = scope.spawn(|| policy(&domain, &dns, settings, roots, deadline));
         let hosts = hosts(&domain, &dns, deadline);
         (
@@ -86,102 +88,45 @@ pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey
             hosts,
         )
     });
+    let Observed { txt, body } = mem::take(&mut outcome.seen);
+    let answer = outcome.into_answer(Decision::default());
     Survey {
         domain,
-        txt,
+        txt: txt.unwrap_or(Err(DnsError::Timeout)),
         body,
-        answer: Arc::new(answer),
+        answer: Arc::new(answer.expect("a lookup does not contradict itself")),
         route,
         hosts,
         unasked,
     }
 }
 
-type PolicyFacts = (
-    Result<Vec<Vec<u8>>, DnsError>,
-    Option<Result<Vec<u8>, FetchError>>,
-    Answer,
-);
-
-/// The lookup itself, with an ear on what it asks.
-fn policy(
-    domain: &Domain,
-    dns: &StubResolver,
-    settings: &Settings,
-    roots: &Arc<Roots>,
-    deadline: Instant,
-) -> PolicyFacts {
+/// The lookup itself.
+fn policy(domain: &Domain, dns: &StubResolver, settings: &Settings, roots: &Arc<Roots>, deadline: Instant) -> Outcome {
     let roots = Arc::clone(roots);
     let https = PolicyHost::new(
         Arc::new(dns.clone()),
         Arc::new(move || Ok(Arc::clone(&roots))),
         settings.addresses(),
     );
-    let (dns, https) = (Overheard::new(dns), Overheard::new(&https));
     let lookup = Lookup {
-        dns: &dns,
+        dns,
         https: &https,
         // What others on this host have learnt is not asked for.
         flight: &(),
         settings,
     };
-    let answer = lookup.run(&mut Entry::new(domain.clone()), Ask::Delivery, unix_now(), deadline);
-    let answer = answer.unwrap_or_else(|NotAsked(detail)| {
+    let outcome = lookup.run(&mut Entry::new(domain.clone()), Ask::Delivery, unix_now(), deadline);
+    outcome.unwrap_or_else(|NotAsked { why, seen }| {
         let failure = Failure {
             result: None,
-            detail: detail.into(),
+            detail: why.into(),
         };
-        Answer::unlearned(domain.clone(), failure, None)
-    });
-    let txt = dns.heard().unwrap_or(Err(DnsError::Timeout));
-    (txt.map(|txt| txt.data), https.heard(), answer)
-}
-
-/// Passes a question on and keeps the answer.
-struct Overheard<'a, Q, A> {
-    asked: &'a Q,
-    answer: Mutex<Option<A>>,
-}
-
-impl<'a, Q, A> Overheard<'a, Q, A> {
-    const fn new(asked: &'a Q) -> Self {
-        Self {
-            asked,
-            answer: Mutex::new(None),
+        Outcome {
+            seen,
+            ..Outcome::new(domain, Source::CouldNotLearn, None, Some(failure))
         }
-    }
-
-    fn keep(&self, answer: A) {
-        *self.answer.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
-    }
-
-    fn heard(self) -> Option<A> {
-        self.answer.into_inner().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Dns for Overheard<'_, StubResolver, Result<Answered<Vec<Vec<u8>>>, DnsError>> {
-    fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
-        let answer = self.asked.txt(name, deadline);
-        self.keep(answer.clone());
-        answer
-    }
-
-    fn addresses(&self, host: &str, deadline: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
-        self.asked.addresses(host, deadline)
-    }
-
-    fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
-        self.asked.mx(domain, deadline)
-    }
-}
-
-impl Https for Overheard<'_, PolicyHost, Result<Vec<u8>, FetchError>> {
-    fn get(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
-        let answer = self.asked.get(domain, deadline);
-        self.keep(answer.clone());
-        answer
-    }
+    })
 }
 
 fn hosts(domain: &Domain, dns: &StubResolver, deadline: Instant) -> (Route, Vec<Host>, usize) {

@@ -3,9 +3,8 @@
 
 use super::*;
 use crate::protocol::certificate::CertificateFailure;
-use crate::protocol::names::Domain;
 use crate::sender::verdict::Action;
-use crate::sender::verdict::tests::{HOSTS, answers, fits, sights};
+use crate::sender::verdict::tests::{HOSTS, answers, exempt, fits, outcomes, sights};
 
 const ANYWHERE: Peer = Peer {
     channel: Channel::None,
@@ -181,13 +180,11 @@ fn in_testing_the_first_failure_is_reported_and_each_has_its_sentence() {
 
 #[test]
 fn an_exception_delivers_and_reports() {
-    let exception = Arc::new(crate::sender::exception::Exception {
-        domain: Domain::parse("example.com").unwrap(),
-        until: 1_798_761_599,
-        reason: "ticket 4711".into(),
-    });
-    let exempt = (*answer("enforce/fresh")).clone().with_exception(Some(exception));
-    let mut attempt = Attempt::new(&Arc::new(exempt), MxName::from_mx("m_x.example.org"));
+    let (_, outcome) = outcomes()
+        .into_iter()
+        .find(|(name, _)| *name == "enforce/fresh")
+        .unwrap();
+    let mut attempt = Attempt::new(&Arc::new(exempt(&outcome)), MxName::from_mx("m_x.example.org"));
     assert_eq!(attempt.saw(Seen::Name).action, Action::DeliverAndReport);
     assert_eq!(attempt.saw(Seen::Certificate(Ok(()))).action, Action::DeliverAndReport);
     let event = attempt.finish(ended(Channel::Tls)).unwrap();

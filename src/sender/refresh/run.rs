@@ -21,7 +21,7 @@ use crate::cache::store::Store;
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
-use crate::sender::answer::Source;
+use crate::protocol::words::Source;
 use crate::sender::resolver::{Resolver, unix_now};
 use crate::sys::process;
 

@@ -42,18 +42,18 @@ impl Shared {
             let known = self
                 .answer(domain, question, deadline, share)
                 .map_err(|e| e.to_string());
-            wire::write(known.as_ref().map(|known| (&known.answer, &known.entry))).into_bytes()
+            wire::write(known.as_ref().map(|known| (&known.outcome, &known.entry))).into_bytes()
         })?;
         let (now, longest_wait) = (unix_now(), self.settings.first_contact_defer.as_secs());
         let told = wire::read(domain, &message, (asked, now), longest_wait).ok_or(HelperError::Died)?;
-        let Told { answer, entry } = told.map_err(|why| Unavailable::Helper(why.to_string()))?;
+        let Told { outcome, entry } = told.map_err(|why| Unavailable::Helper(why.to_string()))?;
+        let answer = self.decide(outcome, &entry, now).ok_or(HelperError::Died)?;
         // What the helper has stored there, it has stored in its copy of our memory.
         if let Some(before) = before
             && write(&*self.cache, &before, &entry, self.settings.bounds()).is_ok()
         {
             self.note_use(entry.clone(), now);
         }
-        let answer = self.decide(answer, &entry, now);
         Ok(Remembered { answer, unsaved: None })
     }
 

@@ -12,7 +12,10 @@ use crate::cache::CacheError;
 use crate::cache::crowd::{Worth, excess, parent};
 use crate::cache::entry::Entry;
 use crate::protocol::names::Domain;
-use crate::sender::answer::{Answer, Source};
+use crate::protocol::words::Source;
+use crate::sender::answer::Answer;
+use crate::sender::exception::Exception;
+use crate::sender::outcome::Outcome;
 use crate::sender::settings::Settings;
 
 /// For how long an answer is repeated from memory before the disk is looked at again, in seconds: another process may
@@ -164,30 +167,40 @@ impl Shared {
     }
 }
 
-/// Until when an answer may be repeated from memory.
-pub(super) fn good_until(entry: &Entry, answer: &Answer, settings: &Settings, now: u64) -> u64 {
+/// Until when the answer of an outcome may be repeated from memory.
+pub(super) fn good_until(
+    entry: &Entry,
+    outcome: &Outcome,
+    exception: Option<&Exception>,
+    settings: &Settings,
+    now: u64,
+) -> u64 {
     let due = entry.txt.as_ref().map_or(now, |txt| txt.next);
     let due = due.min(now.saturating_add(settings.txt_life_max.as_secs()));
     let due = entry.pinned(now).unwrap_or(due);
-    let until = match answer.source() {
+    let until = match outcome.source {
         Source::CouldNotLearn => now,
         Source::NoPolicy => due,
         _ => due
-            .min(answer.cached().map_or(now, |h| h.expires().saturating_add(1)))
+            .min(
+                outcome
+                    .cached
+                    .as_ref()
+                    .map_or(now, |cached| cached.expires().saturating_add(1)),
+            )
             .min(now + MEMORY_LIFE),
     };
-    answer
-        .exception()
-        .map_or(until, |exception| until.min(exception.until + 1))
+    exception.map_or(until, |exception| until.min(exception.until + 1))
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
 
-    use super::super::{Learnt, Question, Resolver};
+    use super::super::{Question, Resolver};
     use super::*;
     use crate::cache::entry::{CachedPolicy, TxtSeen};
+    use crate::sender::answer::Decision;
     use crate::sender::lookup::{Ask, Lookup};
     use crate::sender::silence::Share;
 
@@ -205,7 +218,10 @@ mod tests {
             entry.cached = Some(cached.clone());
             entry.used = Some(used);
             let known = Remembered {
-                answer: Arc::new(Lookup::from_cache(&entry, now)),
+                answer: resolver
+                    .shared
+                    .decide(Lookup::from_cache(&entry, now), &entry, now)
+                    .unwrap(),
                 unsaved: Some(Box::new(entry)),
             };
             resolver
@@ -236,10 +252,10 @@ mod tests {
             at: now,
             next: now + 3600,
         });
-        let answer = Lookup::hit(&entry, resolver.settings(), now).unwrap();
+        let outcome = Lookup::hit(&entry, resolver.settings(), now).unwrap();
         // Not to be repeated from memory: the next question looks at what is known again.
         let known = Remembered {
-            answer: Arc::new(answer),
+            answer: Arc::new(outcome.into_answer(Decision::default()).unwrap()),
             unsaved: Some(Box::new(entry)),
         };
         resolver
@@ -257,14 +273,9 @@ mod tests {
                     Share::default(),
                 )
                 .unwrap();
-            assert_eq!(learnt.answer.source(), Source::Cached, "{}", learnt.answer);
+            assert_eq!(learnt.outcome.source, Source::Cached, "{:?}", learnt.outcome);
             assert!(!learnt.is_saved);
-            let Learnt {
-                answer,
-                entry,
-                is_saved,
-            } = learnt;
-            let known = resolver.shared.remembered_as(answer, entry, is_saved, now);
+            let known = resolver.shared.remembered_as(learnt, now).unwrap();
             resolver
                 .shared
                 .memory

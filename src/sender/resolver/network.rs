@@ -22,6 +22,7 @@ use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
 use crate::sender::lookup::{Ask, Lookup, NotAsked, fair_time};
 use crate::sender::notice::{Notice, Token};
+use crate::sender::outcome::Outcome;
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Hurried, Share};
 use crate::sys::thread::{ThreadError, on_own_thread};
@@ -134,10 +135,12 @@ impl Shared {
             } else {
                 entry.note_use(now);
             }
-            let answer = lookup.run(&mut entry, ask, now, deadline);
-            let answer = answer.map(|answer| answer.with_warning(lease.without.take()));
+            let outcome = lookup.run(&mut entry, ask, now, deadline).map(|outcome| Outcome {
+                warning: lease.without.take(),
+                ..outcome
+            });
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
-            let _ = learnt.send((answer, entry.clone()));
+            let _ = learnt.send((outcome, entry.clone()));
             let _ = wrote.send(write(&*lease.cache, &stored, &entry, settings.bounds()));
         });
         match asked {
@@ -145,42 +148,42 @@ impl Shared {
             Ok(()) | Err(ThreadError::Deadline) => {}
             Err(e) => {
                 let entry = known.entry.clone();
-                let answer =
-                    Lookup::not_asked(&entry, e.to_string(), now).map_err(|NotAsked(why)| Unavailable::Thread(why))?;
+                let outcome = Lookup::not_asked(&entry, e.to_string(), now)
+                    .map_err(|NotAsked { why, .. }| Unavailable::Thread(why))?;
                 return Ok(Asked {
-                    answer,
+                    outcome,
                     entry,
                     saved: Ok(()),
                 });
             }
         }
-        let Ok((answer, entry)) = heard.try_recv() else {
+        let Ok((outcome, entry)) = heard.try_recv() else {
             let fair = |begun: &Begun| begun.2 + fair_time(&self.settings) <= deadline;
-            let (entry, answer) = match begun.try_recv().ok().filter(fair) {
+            let (entry, outcome) = match begun.try_recv().ok().filter(fair) {
                 // The thread is late, so it is for us to note that the host was silent.
                 Some((mut entry, id, _)) => {
-                    let answer = Lookup::unfetched(&mut entry, id, &self.settings, now);
-                    (entry, answer)
+                    let outcome = Lookup::unfetched(&mut entry, id, &self.settings, now);
+                    (entry, outcome)
                 }
                 None if waits_for_others.load(Ordering::Relaxed) => {
                     let mut entry = known.entry.clone();
-                    let answer = Lookup::unanswered(&mut entry, &self.settings, now);
-                    (entry, answer)
+                    let outcome = Lookup::unanswered(&mut entry, &self.settings, now);
+                    (entry, outcome)
                 }
                 // The thread hangs where it has to do with this host alone.
                 None => {
                     let why = "the time ran out while this host was reading its own files".to_owned();
-                    let answer = Lookup::not_asked(&known.entry, why, now)?;
-                    (known.entry.clone(), answer)
+                    let outcome = Lookup::not_asked(&known.entry, why, now)?;
+                    (known.entry.clone(), outcome)
                 }
             };
             let saved = self.write_down(known, &entry);
-            return Ok(Asked { answer, entry, saved });
+            return Ok(Asked { outcome, entry, saved });
         };
         let slow = |_| Err(CacheError::slow(&*self.cache));
         let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(slow);
         Ok(Asked {
-            answer: answer?,
+            outcome: outcome?,
             entry,
             saved,
         })

@@ -6,58 +6,74 @@ use std::sync::Arc;
 use super::*;
 use crate::cache::entry::CachedPolicy;
 use crate::protocol::names::Domain;
-use crate::sender::answer::Failure;
+use crate::sender::answer::Decision;
+use crate::sender::exception::Exception;
+use crate::sender::outcome::{Failure, Outcome};
 use Action::{Defer, Deliver, DeliverAndReport, SkipHost};
 use ResultType::*;
 
-/// The answers, by name.
-pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
-    let domain = || Domain::parse("example.com").unwrap();
+/// What lookups can find, by name.
+pub(crate) fn outcomes() -> Vec<(&'static str, Outcome)> {
+    let domain = Domain::parse("example.com").unwrap();
     let cached = |mode: &str| {
         let text = format!("version: STSv1\nmode: {mode}\nmx: mx.example.com\nmx: *.example.net\nmax_age: 9\n");
         Arc::new(CachedPolicy::new("20260101".parse().unwrap(), 1, text).unwrap())
     };
-    let failure = |result| Failure {
-        result,
-        detail: "HTTP status 500".into(),
+    let without = |source, result| {
+        let detail = "HTTP status 500".into();
+        Outcome::new(&domain, source, None, Some(Failure { result, detail }))
+    };
+    let first_contact = Outcome {
+        defer_until: Some(99),
+        ..without(Source::CouldNotLearn, None)
     };
     let mut all = vec![
-        ("no-policy", Answer::none(domain(), failure(None))),
-        ("dns-broken", Answer::unlearned(domain(), failure(None), None)),
-        (
-            "fetch-error",
-            Answer::unlearned(domain(), failure(Some(StsPolicyFetchError)), None),
-        ),
-        (
-            "policy-invalid",
-            Answer::unlearned(domain(), failure(Some(StsPolicyInvalid)), None),
-        ),
-        (
-            "webpki-invalid",
-            Answer::unlearned(domain(), failure(Some(StsWebpkiInvalid)), None),
-        ),
-        ("first-contact", Answer::unlearned(domain(), failure(None), Some(99))),
+        ("no-policy", without(Source::NoPolicy, None)),
+        ("dns-broken", without(Source::CouldNotLearn, None)),
+        ("fetch-error", without(Source::CouldNotLearn, Some(StsPolicyFetchError))),
+        ("policy-invalid", without(Source::CouldNotLearn, Some(StsPolicyInvalid))),
+        ("webpki-invalid", without(Source::CouldNotLearn, Some(StsWebpkiInvalid))),
+        ("first-contact", first_contact),
     ];
     for mode in ["none", "testing", "enforce"] {
-        let name = |suffix: &str| -> &'static str { format!("{mode}{suffix}").leak() };
-        all.push((
-            name("/fresh"),
-            Answer::of_policy(domain(), Source::Fresh, cached(mode), None),
-        ));
-        all.push((
-            name("/cached"),
-            Answer::of_policy(domain(), Source::Cached, cached(mode), None),
-        ));
         let result = (mode != "none").then_some(StsWebpkiInvalid);
-        let stale = Answer::of_policy(
-            domain(),
-            Source::CachedAfterFailure,
-            cached(mode),
-            Some(failure(result)),
-        );
-        all.push((name("/stale"), stale));
+        for (name, source, failure) in [
+            ("fresh", Source::Fresh, None),
+            ("cached", Source::Cached, None),
+            (
+                "stale",
+                Source::CachedAfterFailure,
+                without(Source::NoPolicy, result).failure,
+            ),
+        ] {
+            let outcome = Outcome::new(&domain, source, Some(cached(mode)), failure);
+            all.push((format!("{mode}/{name}").leak(), outcome));
+        }
     }
     all
+}
+
+/// The answers of [`outcomes`].
+pub(crate) fn answers() -> Vec<(&'static str, Answer)> {
+    let answer = |outcome: Outcome| outcome.into_answer(Decision::default()).unwrap();
+    outcomes()
+        .into_iter()
+        .map(|(name, outcome)| (name, answer(outcome)))
+        .collect()
+}
+
+/// The answer of an outcome while the operator has made an exception.
+pub(crate) fn exempt(outcome: &Outcome) -> Answer {
+    let exception = Some(Arc::new(Exception {
+        domain: outcome.domain.clone(),
+        until: 1_798_761_599,
+        reason: "ticket 4711".into(),
+    }));
+    let decision = Decision {
+        exception,
+        ..Decision::default()
+    };
+    outcome.clone().into_answer(decision).unwrap()
 }
 
 /// The sights, by name.
@@ -221,14 +237,9 @@ fn makes_sense_to_a_sender(sentence: &str) -> bool {
 /// An exception makes of enforce what testing is, and of a wait for DNS none; nothing else changes.
 #[test]
 fn an_exception_refuses_nothing_and_is_named() {
-    let exception = Arc::new(crate::sender::exception::Exception {
-        domain: Domain::parse("example.com").unwrap(),
-        until: 1_798_761_599,
-        reason: "ticket 4711".into(),
-    });
     let answers = answers();
-    for (name, answer) in &answers {
-        let exempt = answer.clone().with_exception(Some(exception.clone()));
+    for ((name, outcome), (_, answer)) in outcomes().iter().zip(&answers) {
+        let exempt = exempt(outcome);
         let like = match *name {
             "first-contact" => "dns-broken".to_owned(),
             name => name.replace("enforce/", "testing/"),
@@ -295,8 +306,8 @@ fn every_reason_for_no_host() {
     let domain = Domain::parse("example.com").unwrap();
     let text = "version: STSv1\nmode: enforce\nmx: example.com\nmax_age: 9\n";
     let cached = Arc::new(CachedPolicy::new("20260101".parse().unwrap(), 1, text).unwrap());
-    let mut all = answers();
-    all.push(("itself", Answer::of_policy(domain, Source::Fresh, cached, None)));
+    let mut all = outcomes();
+    all.push(("itself", Outcome::new(&domain, Source::Fresh, Some(cached), None)));
     // The first row that fits counts.
     let table: &[(&str, &[NoHost], Action)] = &[
         ("first-contact", NoHost::ALL, Defer),
@@ -312,22 +323,18 @@ fn every_reason_for_no_host() {
         ("*", NoHost::ALL, Deliver),
     ];
     let mut used = vec![0; table.len()];
-    for (name, answer) in &all {
+    for (name, outcome) in &all {
+        let answer = outcome.clone().into_answer(Decision::default()).unwrap();
         for why in NoHost::ALL.iter().copied() {
             let row = table
                 .iter()
                 .position(|(a, whys, _)| fits(a, name) && whys.contains(&why))
                 .unwrap();
             used[row] += 1;
-            let got = verdict_without_host(answer, why);
+            let got = verdict_without_host(&answer, why);
             assert_eq!(got.action, table[row].2, "{name}, {why:?}: {}", got.sentence);
             assert_eq!(got.result.is_some(), !got.reason_code.is_empty(), "{name}, {why:?}");
-            let exception = Arc::new(crate::sender::exception::Exception {
-                domain: answer.domain().clone(),
-                until: 1_798_761_599,
-                reason: "ticket 4711".into(),
-            });
-            let exempt = answer.clone().with_exception(Some(exception));
+            let exempt = exempt(outcome);
             assert!(verdict_without_host(&exempt, why).action.delivers(), "{name}, {why:?}");
         }
     }
