@@ -18,9 +18,8 @@
  *
  *     // For each recipient domain. Blocks; a hit in the cache does not touch the network.
  *     mtasts_answer *answer;
- *     int status = mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error);
- *     if (status == MTASTS_E_NAME || status == MTASTS_E_ADDRESS) ...       // cannot have a policy: deliver as usual
- *     else if (status != MTASTS_OK) ...                                    // defer the mail; log error.message
+ *     if (mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error) != MTASTS_OK)
+ *         ...                                                              // defer the mail; log error.message
  *
  *     // For each MX host in order of preference: before you connect ...
  *     mtasts_attempt *attempt;
@@ -151,10 +150,9 @@ typedef enum mtasts_status {
     MTASTS_OK = 0,
     // An argument is NULL or out of range.
     MTASTS_E_ARGUMENT = -1,
-    // Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot
-    // have a policy: deliver as usual.
+    // Not a valid domain or host name (too long, not UTF-8, empty label, bad character).
     MTASTS_E_NAME = -2,
-    // The name is an IP address or an address literal, which cannot have a policy (RFC 8461 3.4): deliver as usual.
+    // The name is an IP address or an address literal.
     MTASTS_E_ADDRESS = -3,
     // A setting or a settings file is wrong. The message names the key and the reason.
     MTASTS_E_SETTINGS = -4,
@@ -301,17 +299,19 @@ void mtasts_context_free(mtasts_context *context);
 //
 // The call blocks for at most `timeout_ms` or the setting `timeout`, whichever is shorter. 0 means the setting.
 //
-// `domain` is the domain of the recipient, or of the smart host if all mail goes there (RFC 8461 3.4). It may have any
-// letter case, U-labels or A-labels.
+// `domain` is the domain of the recipient, or of the smart host if all mail goes there (RFC 8461 3.4), as the address
+// has it: in any letter case, U-labels or A-labels, or an address literal.
 //
 // `out` receives the answer. Free it with `mtasts_answer_free`. "The domain has no policy" and "the policy could not
-// be determined" are answers, not errors.
+// be determined" are answers, not errors. "The domain cannot have a policy" is one too: for an address, a text that is
+// too long for a name or not UTF-8, an empty label or a bad character the source is `MTASTS_SOURCE_NO_POLICY`, and mail
+// is delivered as usual.
 //
 // In a process of root a child does the work after it has become the owner of the cache directory. Root itself does
 // not touch the network.
 //
-// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if the name cannot have a policy;
-// `MTASTS_E_UNAVAILABLE` or `MTASTS_E_DEFECT` if no answer is possible: then defer the mail.
+// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_UNAVAILABLE` or `MTASTS_E_DEFECT` if no answer is possible:
+// then defer the mail.
 int32_t mtasts_lookup(const mtasts_context *context,
                       const char *domain,
                       size_t length,
@@ -330,8 +330,8 @@ int32_t mtasts_lookup_cached(const mtasts_context *context,
                              mtasts_error *error);
 
 // Checks now whether the domain has a newer policy, whatever the cache says. It is for an MTA that is about to bounce
-// a mail because of a policy (RFC 8461 5). Compare id and fetch time with those of the answer at hand. If they differ,
-// try to deliver the mail again.
+// a mail because of a policy (RFC 8461 5). If `mtasts_answer_is_same_policy` says that the answer differs from the one at
+// hand, try to deliver the mail again.
 //
 // Arguments, ownership and return values are those of `mtasts_lookup`.
 int32_t mtasts_recheck(const mtasts_context *context,
@@ -405,7 +405,8 @@ int32_t mtasts_answer_mode(const mtasts_answer *answer);
 // Where the answer came from: one of `MTASTS_SOURCE_*`, or 0 if `answer` is NULL.
 int32_t mtasts_answer_source(const mtasts_answer *answer);
 
-// The policy domain, in A-labels and lower case. Never NULL.
+// The policy domain, in A-labels and lower case. Empty if the mail domain is not a domain name: then it cannot have a
+// policy. Never NULL.
 const char *mtasts_answer_domain(const mtasts_answer *answer);
 
 // The id of the policy: 1 to 32 letters and digits, or an empty text if there is no policy. Never NULL.
@@ -838,8 +839,9 @@ int32_t mtasts_queue_new(const mtasts_context *context, mtasts_queue **out, mtas
 int32_t mtasts_queue_fd(const mtasts_queue *queue);
 
 // Submits a lookup and returns at once. The lookup is that of `mtasts_lookup`: the same domain, the same time limit
-// (from now on), the same answer. A hit in the cache is complete when the call returns. Otherwise a thread of the
-// queue asks the network: one thread for all pending lookups of a domain, at most 256 threads for a queue.
+// (from now on), the same answer. A hit in the cache, or a domain that cannot have a policy, is complete when the call
+// returns. Otherwise a thread of the queue asks the network: one thread for all pending lookups of a domain, at most
+// 256 threads for a queue.
 //
 // Each lookup completes once, at most a second after its time limit; the answer is then what the cache knows. `user`
 // comes back with the completion; the library does not use it. `id` receives the number of the lookup, which is never
@@ -851,9 +853,8 @@ int32_t mtasts_queue_fd(const mtasts_queue *queue);
 // because silent names keep all threads busy that its parent domain may use, unless the cache has a policy of the
 // domain.
 //
-// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if the name cannot have a policy;
-// `MTASTS_E_UNAVAILABLE` if there is no thread; `MTASTS_E_FORKED` or `MTASTS_E_DEFECT`. Only after `MTASTS_OK` there
-// is a completion.
+// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_UNAVAILABLE` if there is no thread; `MTASTS_E_FORKED` or
+// `MTASTS_E_DEFECT`. Only after `MTASTS_OK` there is a completion.
 int32_t mtasts_queue_submit(const mtasts_queue *queue,
                             const char *domain,
                             size_t length,

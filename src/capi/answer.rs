@@ -85,11 +85,12 @@ pub unsafe extern "C" fn mtasts_answer_source(answer: *const mtasts_answer) -> i
     unsafe { number(answer, 0, |answer| answer.source().number()) }
 }
 
-/// The policy domain, in A-labels and lower case. Never NULL.
+/// The policy domain, in A-labels and lower case. Empty if the mail domain is not a domain name: then it cannot have a
+/// policy. Never NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_domain(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
-    unsafe { lent(answer, |texts| &texts.domain, |answer| answer.domain().as_str().into()) }
+    unsafe { lent(answer, |texts| &texts.domain, |answer| answer.domain_name().into()) }
 }
 
 /// The id of the policy: 1 to 32 letters and digits, or an empty text if there is no policy. Never NULL.

@@ -1,6 +1,5 @@
 //! Attempts for C: one MX host, what was seen there, and what a report counts of it.
 
-use std::borrow::Cow;
 use std::ffi::c_char;
 use std::net::IpAddr;
 
@@ -8,7 +7,7 @@ use super::answer::mtasts_answer;
 use super::error::{Fault, guard, mtasts_error};
 use super::extensible::{Extensible, Place, read, zeroed};
 use super::verdict::{MTASTS_REASON_SIZE, mtasts_decision, mtasts_seen, what_was_seen, write_decision};
-use super::{MAX_NAME_TEXT, MTASTS_NUL_TERMINATED, OK, copy_text, free, handle, place, text};
+use super::{MTASTS_NUL_TERMINATED, OK, any_name, copy_text, free, handle, place, text};
 use crate::protocol::mx_name::MxName;
 use crate::protocol::report::ReportEvent;
 use crate::protocol::words::{Channel, NoHost, ResultType};
@@ -93,8 +92,8 @@ pub unsafe extern "C" fn mtasts_attempt_new(
 ) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
-        let (answer, host, out) = unsafe { (handle(answer)?, mx_name(host, length)?, place(out)?) };
-        let attempt = Attempt::new(&answer.answer, host);
+        let (answer, host, out) = unsafe { (handle(answer)?, any_name(host, length)?, place(out)?) };
+        let attempt = Attempt::new(&answer.answer, MxName::from_mx(&host));
         *out = Box::into_raw(Box::new(mtasts_attempt { attempt }));
         Ok(OK)
     };
@@ -195,25 +194,6 @@ pub unsafe extern "C" fn mtasts_verdict_without_host(
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }
-}
-
-/// Reads the name of an MX host, whatever it is.
-///
-/// # Safety
-/// As `text`.
-unsafe fn mx_name(host: *const c_char, length: usize) -> Result<MxName, Fault> {
-    if host.is_null() {
-        return Err(Fault::argument("host is NULL"));
-    }
-    let length = match length {
-        // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
-        MTASTS_NUL_TERMINATED => unsafe { libc::strnlen(host, MAX_NAME_TEXT) },
-        length => length.min(MAX_NAME_TEXT),
-    };
-    // SAFETY: `length` octets are there, by the caller's promise or because strnlen has seen them.
-    let octets = unsafe { std::slice::from_raw_parts(host.cast::<u8>(), length) };
-    let name: Cow<'_, str> = String::from_utf8_lossy(octets);
-    Ok(MxName::from_mx(&name))
 }
 
 /// # Safety

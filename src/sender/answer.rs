@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::cache::entry::CachedPolicy;
 use crate::protocol::calendar;
-use crate::protocol::names::Domain;
+use crate::protocol::names::{Domain, NameError};
 use crate::protocol::policy::{Mode, Policy};
-use crate::protocol::text::Line;
+use crate::protocol::text::{Line, one_line};
 use crate::protocol::words::ResultType;
 pub use crate::protocol::words::Source;
 use crate::sender::exception::Exception;
@@ -36,7 +36,8 @@ pub struct Answer {
     mode: Mode,
     source: Source,
     trouble: Option<Box<Trouble>>,
-    domain: Domain,
+    /// Nothing if the mail domain is not a domain name.
+    domain: Option<Domain>,
     cached: Option<Arc<CachedPolicy>>,
 }
 
@@ -65,7 +66,7 @@ impl Answer {
             mode,
             source,
             trouble,
-            domain,
+            domain: Some(domain),
             cached,
         }
     }
@@ -81,6 +82,27 @@ impl Answer {
 
     pub(crate) fn none(domain: Domain, why: Failure) -> Self {
         Self::new(domain, Source::NoPolicy, None, Some(why))
+    }
+
+    /// The answer for a mail domain that is not a domain name. It can have no record `_mta-sts` and no policy host, so it
+    /// has no policy (RFC 8461 3.4), and mail is delivered as usual. The owner of a mailbox chooses what its domain is
+    /// called, and not an attacker.
+    pub(crate) fn impossible(mail_domain: &str, why: NameError) -> Self {
+        let detail = format!("{:?} is not a domain name ({why})", one_line(mail_domain, 100));
+        Self {
+            good_until: 0,
+            mode: Mode::None,
+            source: Source::NoPolicy,
+            trouble: Some(Box::new(Trouble {
+                failure: Some(Failure {
+                    result: None,
+                    detail: detail.into(),
+                }),
+                ..Trouble::default()
+            })),
+            domain: None,
+            cached: None,
+        }
     }
 
     /// The answer for a domain of which nothing could be learned and no policy is cached.
@@ -131,10 +153,15 @@ impl Answer {
         self
     }
 
-    /// The policy domain, in A-labels.
+    /// The policy domain, in A-labels; nothing if the mail domain is not a domain name, so that it cannot have a policy.
     #[must_use]
-    pub const fn domain(&self) -> &Domain {
-        &self.domain
+    pub const fn domain(&self) -> Option<&Domain> {
+        self.domain.as_ref()
+    }
+
+    /// The policy domain for a sentence; empty if there is none.
+    pub(crate) fn domain_name(&self) -> &str {
+        self.domain().map_or("", Domain::as_str)
     }
 
     /// Where the answer came from.
@@ -262,7 +289,7 @@ impl Answer {
     /// The answer in one sentence for a log.
     #[must_use]
     pub fn explain(&self) -> String {
-        let domain = &self.domain;
+        let domain = self.domain_name();
         let mut text = match (&self.cached, self.source) {
             (Some(cached), source) => {
                 let how = match (source, self.pinned_until()) {
@@ -278,6 +305,7 @@ impl Answer {
                 )
             }
             (None, Source::CouldNotLearn) => format!("cannot tell whether {domain} has a policy"),
+            (None, _) if self.domain.is_none() => "no policy is possible".to_owned(),
             (None, _) => format!("{domain} has no policy"),
         };
         if let Some(failure) = self.failure() {

@@ -22,17 +22,16 @@ fn main() {
 
 /// One mail: a lookup, an attempt for each host, a verdict on each thing that is seen of it.
 fn send(resolver: &Resolver, domain: &str) -> Fate {
-    let name = Domain::parse(domain).map_err(|error| error.to_string());
-    let answer = match name.and_then(|name| resolver.lookup(&name, PATIENCE).map_err(|error| error.to_string())) {
+    let answer = match resolver.lookup(domain, PATIENCE) {
         Ok(answer) => answer,
         // Our own trouble is never the domain's: the mail waits.
-        Err(words) => {
+        Err(error) => {
             return Fate {
                 domain: domain.to_owned(),
                 end: End::Deferred,
                 host: None,
                 results: Vec::new(),
-                words,
+                words: error.to_string(),
             };
         }
     };

@@ -74,8 +74,8 @@ fn text(text: Option<&str>) -> String {
 impl Answer {
     /// The policy domain.
     #[napi(getter)]
-    pub fn domain(&self) -> Result<String> {
-        self.read(|answer| answer.domain().as_str().to_owned())
+    pub fn domain(&self) -> Result<Option<String>> {
+        self.read(|answer| answer.domain().map(ToString::to_string))
     }
 
     /// The mode of the policy.

@@ -80,7 +80,8 @@ class Answer(_Owner):
     )
 
     domain: str
-    """The policy domain, in A-labels and lower case."""
+    """The policy domain, in A-labels and lower case; empty if the mail domain is not a domain name, so that it cannot have a
+    policy."""
     mode: Mode
     """What the domain asks for, after the operator's exceptions."""
     source: Source

@@ -323,7 +323,7 @@ fn every_reason_for_no_host() {
             assert_eq!(got.action, table[row].2, "{name}, {why:?}: {}", got.sentence);
             assert_eq!(got.result.is_some(), !got.reason_code.is_empty(), "{name}, {why:?}");
             let exception = Arc::new(crate::sender::exception::Exception {
-                domain: answer.domain().clone(),
+                domain: answer.domain().unwrap().clone(),
                 until: 1_798_761_599,
                 reason: "ticket 4711".into(),
             });
