@@ -419,7 +419,7 @@ uint64_t mtasts_answer_fetched(const mtasts_answer *answer);
 uint64_t mtasts_answer_expires(const mtasts_answer *answer);
 
 // Until when mail has to wait, in Unix seconds, or 0 if it need not wait. It has to wait if the policy could not be
-// determined and the setting `first_contact_defer` says so. `mtasts_verdict` takes this into account.
+// determined and the setting `first_contact_defer` says so. Every verdict takes this into account.
 uint64_t mtasts_answer_defer_until(const mtasts_answer *answer);
 
 // The number of MX patterns in the policy; 0 if there is no policy.
@@ -474,30 +474,18 @@ int32_t mtasts_answer_applies(const mtasts_answer *answer);
 // Returns 1 if they are the same, otherwise 0; or `MTASTS_E_ARGUMENT` if one of them is NULL.
 int32_t mtasts_answer_is_same_policy(const mtasts_answer *answer, const mtasts_answer *other);
 
+// What `mtasts_answer_is_same_policy` compares, as one line of text of at most 64 KiB. It is for a program that keeps
+// refused mail on disk: two answers, also of different processes, have the same policy if and only if these texts are
+// equal. Never NULL; empty if `answer` is NULL.
+const char *mtasts_answer_policy_key(const mtasts_answer *answer);
+
 // Frees an answer and the texts that it lent. NULL is allowed.
 void mtasts_answer_free(mtasts_answer *answer);
 
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Verdict on an MX host
+// Verdict
 // ---------------------------------------------------------------------------------------------------------------------
-
-// What the MTA saw at an MX host.
-typedef enum mtasts_seen_kind {
-    // Only the name of the host so far: the MTA has not connected yet.
-    MTASTS_SEEN_NAME = 0,
-    // The host's EHLO reply does not offer STARTTLS.
-    MTASTS_SEEN_STARTTLS_NOT_OFFERED = 1,
-    // The host refused the STARTTLS command, with whatever code.
-    MTASTS_SEEN_STARTTLS_REFUSED = 2,
-    // The TLS handshake failed for a reason other than the certificate: an alert, a protocol version, a closed
-    // connection.
-    MTASTS_SEEN_HANDSHAKE_FAILED = 3,
-    // The host's certificate was checked for the name in the MX record.
-    MTASTS_SEEN_CERTIFICATE = 4,
-    // Every host was tried or skipped; none is left.
-    MTASTS_SEEN_NO_HOST_LEFT = 5,
-} mtasts_seen_kind;
 
 // What the MTA must do.
 typedef enum mtasts_action {
@@ -511,25 +499,27 @@ typedef enum mtasts_action {
     MTASTS_ACTION_DEFER = 4,
 } mtasts_action;
 
+// Why there is no MX host to deliver to.
+typedef enum mtasts_no_host {
+    // There are MX hosts, and each was tried or skipped.
+    MTASTS_NO_HOST_LEFT = 0,
+    // The MX lookup says that the domain does not exist (NXDOMAIN).
+    MTASTS_NO_HOST_NXDOMAIN = 1,
+    // The MX lookup says that the domain has no MX record (NODATA). Its only MX host would be the domain itself
+    // (RFC 5321 5.1).
+    MTASTS_NO_HOST_NODATA = 2,
+    // The only MX record is `.`: the domain accepts no mail (RFC 7505).
+    MTASTS_NO_HOST_NULL_MX = 3,
+    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot
+    // tell which of the two it is.
+    MTASTS_NO_HOST_NOT_LISTED = 4,
+} mtasts_no_host;
+
 // The size of a reason in `mtasts_decision` and `mtasts_check`, in octets. The closing NUL is included.
 #define MTASTS_REASON_SIZE 508
 
 // The size of the sentence in `mtasts_decision`, in octets. The closing NUL is included.
 #define MTASTS_SENTENCE_SIZE 1540
-
-// What the MTA saw at an MX host. An extensible struct: set `size`, and set fields that you do not use to zero.
-typedef struct mtasts_seen {
-    // `sizeof(mtasts_seen)`, set by the caller.
-    size_t size;
-    // One of `MTASTS_SEEN_*`.
-    int32_t kind;
-    // For `MTASTS_SEEN_CERTIFICATE` the `result` of the `mtasts_check`: 0 for a good certificate, or one of
-    // `MTASTS_RESULT_*`. Otherwise 0.
-    int32_t result;
-    // For `MTASTS_SEEN_CERTIFICATE` and `MTASTS_SEEN_HANDSHAKE_FAILED`, what is wrong in plain words, closed by a NUL.
-    // May be NULL.
-    const char *reason;
-} mtasts_seen;
 
 // A verdict: what to do with an MX host. An extensible struct: set `size` before the call.
 typedef struct mtasts_decision {
@@ -551,43 +541,39 @@ int32_t mtasts_action_delivers(int32_t action);
 // 1 if the mail has to wait and no other host of the domain may be tried now (`MTASTS_ACTION_DEFER`), otherwise 0.
 int32_t mtasts_action_defers(int32_t action);
 
-// Decides what the MTA must do with an MX host, by the policy and by one sight only (RFC 8461 4, 5). An
-// `mtasts_attempt` decides by all that was seen of a host.
+// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
 //
-// Call it before you connect (`MTASTS_SEEN_NAME`), and again after EHLO or the TLS handshake. If no host is left, call
-// it once more for the sentence (`MTASTS_SEEN_NO_HOST_LEFT`).
+// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
+// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
+// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
+// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
+// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
 //
-// `host` is the name in the MX record, before any CNAME is followed. For a domain without MX records it is the domain.
-//
-// Returns `MTASTS_OK` with the verdict in `out`; `MTASTS_E_ARGUMENT`; or `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if
-// `host` is not a host name: under a policy in mode enforce, send nothing to it.
-int32_t mtasts_verdict(const mtasts_answer *answer,
-                       const char *host,
-                       size_t length,
-                       const mtasts_seen *seen,
-                       mtasts_decision *out,
-                       mtasts_error *error);
+// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
+int32_t mtasts_verdict_without_host(const mtasts_answer *answer,
+                                    int32_t why,
+                                    mtasts_decision *out,
+                                    mtasts_error *error);
 
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Attempt: one MX host, and what a report counts of it
 // ---------------------------------------------------------------------------------------------------------------------
 
-// Why there is no MX host to deliver to.
-typedef enum mtasts_no_host {
-    // There are MX hosts, and each was tried or skipped.
-    MTASTS_NO_HOST_LEFT = 0,
-    // The MX lookup says that the domain does not exist (NXDOMAIN).
-    MTASTS_NO_HOST_NXDOMAIN = 1,
-    // The MX lookup says that the domain has no MX record (NODATA). Its only MX host would be the domain itself
-    // (RFC 5321 5.1).
-    MTASTS_NO_HOST_NODATA = 2,
-    // The only MX record is `.`: the domain accepts no mail (RFC 7505).
-    MTASTS_NO_HOST_NULL_MX = 3,
-    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot
-    // tell which of the two it is.
-    MTASTS_NO_HOST_NOT_LISTED = 4,
-} mtasts_no_host;
+// What the MTA saw at an MX host.
+typedef enum mtasts_seen_kind {
+    // Only the name of the host so far: the MTA has not connected yet.
+    MTASTS_SEEN_NAME = 0,
+    // The host's EHLO reply does not offer STARTTLS.
+    MTASTS_SEEN_STARTTLS_NOT_OFFERED = 1,
+    // The host refused the STARTTLS command, with whatever code.
+    MTASTS_SEEN_STARTTLS_REFUSED = 2,
+    // The TLS handshake failed for a reason other than the certificate: an alert, a protocol version, a closed
+    // connection.
+    MTASTS_SEEN_HANDSHAKE_FAILED = 3,
+    // The host's certificate was checked for the name in the MX record.
+    MTASTS_SEEN_CERTIFICATE = 4,
+} mtasts_seen_kind;
 
 // How far the session with an MX host came.
 typedef enum mtasts_channel {
@@ -613,6 +599,20 @@ typedef enum mtasts_policy_type {
 
 // The size of an address in `mtasts_event`, in octets. The closing NUL is included.
 #define MTASTS_ADDRESS_SIZE 46
+
+// What the MTA saw at an MX host. An extensible struct: set `size`, and set fields that you do not use to zero.
+typedef struct mtasts_seen {
+    // `sizeof(mtasts_seen)`, set by the caller.
+    size_t size;
+    // One of `MTASTS_SEEN_*`.
+    int32_t kind;
+    // For `MTASTS_SEEN_CERTIFICATE` the `result` of the `mtasts_check`: 0 for a good certificate, or one of
+    // `MTASTS_RESULT_*`. Otherwise 0.
+    int32_t result;
+    // For `MTASTS_SEEN_CERTIFICATE` and `MTASTS_SEEN_HANDSHAKE_FAILED`, what is wrong in plain words, closed by a NUL.
+    // May be NULL.
+    const char *reason;
+} mtasts_seen;
 
 // The other side of a session, for the report. An extensible struct: set `size`, and set fields that you do not use to
 // zero.
@@ -671,8 +671,6 @@ int32_t mtasts_attempt_new(const mtasts_answer *answer,
 // After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
 // enforced, mail is delivered, and the verdict keeps naming the first failure.
 //
-// `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
-//
 // Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
 int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
                            const mtasts_seen *seen,
@@ -699,20 +697,6 @@ int32_t mtasts_attempt_finish(mtasts_attempt *attempt,
 
 // Frees an attempt. NULL is allowed. An attempt that was not finished is not counted.
 void mtasts_attempt_free(mtasts_attempt *attempt);
-
-// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
-//
-// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
-// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
-// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
-// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
-// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
-//
-// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
-int32_t mtasts_verdict_without_host(const mtasts_answer *answer,
-                                    int32_t why,
-                                    mtasts_decision *out,
-                                    mtasts_error *error);
 
 
 // ---------------------------------------------------------------------------------------------------------------------

@@ -134,6 +134,6 @@ pub use sender::answer::{Answer, Failure, Source};
 pub use sender::attempt::Attempt;
 pub use sender::resolver::{Resolver, Unavailable};
 pub use sender::settings::{Settings, SettingsError};
-pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
+pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict_without_host};
 
 pub use rustls_pki_types::UnixTime;

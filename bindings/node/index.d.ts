@@ -141,8 +141,6 @@ export class Answer {
    * attempt before it is bounced (RFC 8461 5).
    */
   isSamePolicy(other: Answer): boolean
-  /** What to do with this MX host, from one sight alone. {@link Attempt} judges all that was seen of a host. */
-  verdict(host: string, seen: Seen): Verdict
   /**
    * What to do with a mail for which there is no MX host. If the verdict defers, the mail waits: every host was skipped, or
    * DNS denies the MX hosts that an enforced policy lists, and an answer of DNS can be forged. Otherwise do what you do

@@ -226,8 +226,6 @@ words! {
     HandshakeFailed = 3, "handshake-failed";
     /// The host's certificate was checked for the name in the MX record.
     Certificate = 4, "certificate";
-    /// Every host was tried or skipped; none is left.
-    NoHostLeft = 5, "no-host-left";
 }
 
 words! {

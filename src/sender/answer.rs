@@ -84,7 +84,7 @@ impl Answer {
         Self::new(domain, Source::NoPolicy, None, Some(why))
     }
 
-    /// The answer for a mail domain that is not a domain name. It can have no record `_mta-sts` and no policy host, so it
+    /// The answer for a mail domain that is not a domain name (D-32). It can have no record `_mta-sts` and no policy host, so it
     /// has no policy (RFC 8461 3.4), and mail is delivered as usual. The owner of a mailbox chooses what its domain is
     /// called, and not an attacker.
     pub(crate) fn impossible(mail_domain: &str, why: NameError) -> Self {
@@ -213,11 +213,21 @@ impl Answer {
     /// answers differ, mail that was refused under one of them deserves another attempt (RFC 8461 5).
     #[must_use]
     pub fn is_same_policy(&self, other: &Self) -> bool {
-        let policies = match (self.cached(), other.cached()) {
-            (Some(one), Some(other)) => one.id == other.id && one.policy.mx().eq(other.policy.mx()),
-            (one, other) => one.is_none() && other.is_none(),
-        };
-        self.mode == other.mode && policies
+        self.policy_key() == other.policy_key()
+    }
+
+    /// What [`Answer::is_same_policy`] compares, as one line for a queue on disk: two answers have the same policy if and
+    /// only if their keys are equal.
+    #[must_use]
+    pub fn policy_key(&self) -> String {
+        let mut key = self.mode.name().to_owned();
+        if let Some(cached) = self.cached() {
+            let _ = write!(key, " {}", cached.id);
+            cached.policy.mx().for_each(|pattern| {
+                let _ = write!(key, " {pattern}");
+            });
+        }
+        key
     }
 
     /// The operator's exception that switches enforcement off, where there is something to switch off.

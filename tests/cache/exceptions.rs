@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mtasts::queue::{Outcome, Queue};
-use mtasts::{Action, Answer, Domain, Mode, MxName, NoHost, Resolver, Seen, Source, verdict, verdict_without_host};
+use mtasts::sender::verdict::verdict;
+use mtasts::{Action, Answer, Domain, Mode, MxName, NoHost, Resolver, Seen, Source, verdict_without_host};
 use mtasts_lab::Change;
 use serde_json::json;
 

@@ -42,6 +42,10 @@ def test_an_answer_says_all(lab: Lab, cache: str) -> None:
     assert fetched.fetched and fetched.fetched > answer.fetched
     for now in [fetched, *map(resolver.lookup, ["testing.test", "nopolicy.test"])]:
         assert now.is_same_policy(answer) is now.is_same_policy(copy) is copy.is_same_policy(now) is (now is fetched)
+    # What a version without the key has pickled.
+    made, values = answer.__reduce__()[:2]
+    with pytest.raises(TypeError, match="policy_key"):
+        made(*values[:-1])
     with pytest.raises(TypeError):
         Attempt(copy, "mx.good.test")
     with pytest.raises(TypeError):
