@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mtasts::report::{Channel, Peer, PolicyType};
-use mtasts::{Action, Attempt, Domain, MxName, Resolver, Seen, Settings, UnixTime};
+use mtasts::{Attempt, Domain, MxName, Resolver, Seen, Settings, UnixTime};
 use mtasts_kit::give_up_root;
 use mtasts_kit::walk::{self, May, Saw};
 use mtasts_lab::judge::{End, Fate};
@@ -56,10 +56,12 @@ fn send(resolver: &Resolver, domain: &str) -> Fate {
             }
         };
         words = verdict.sentence;
-        match verdict.action {
-            Action::Deliver if of_certificate && answer.applies() => May::Verified,
-            Action::Deliver | Action::DeliverAndReport => May::GoOn,
-            Action::SkipHost | Action::Defer => May::Not,
+        if !verdict.action.delivers() {
+            May::Not
+        } else if of_certificate && answer.applies() && verdict.result.is_none() {
+            May::Verified
+        } else {
+            May::GoOn
         }
     });
     let events = attempts.into_iter().filter_map(|(mut attempt, channel)| {
