@@ -163,7 +163,16 @@ describe('settings', () => {
 describe('arguments', () => {
   test('names and addresses that can have no policy', async () => {
     const resolver = nowhere()
-    const names = ['', 'a..b', 'exa mple.com', 'a_b.com', 'a\0b.com', '\ud800.com', 'x'.repeat(300), 'x'.repeat(100_000)]
+    const names = [
+      '',
+      'a..b',
+      'exa mple.com',
+      'a_b.com',
+      'a\0b.com',
+      '\ud800.com',
+      'x'.repeat(300),
+      'x'.repeat(100_000),
+    ]
     for (const domain of [...names, '192.0.2.1', '[192.0.2.1]', '[IPv6:2001:db8::1]', '2001:db8::1']) {
       const answers = [await resolver.lookup(domain), await resolver.recheck(domain), resolver.lookupCached(domain)]
       for (const answer of answers) {
