@@ -60,8 +60,8 @@ class Answer(_Owner):
     """The policy of a domain, or its absence, and how that is known.
 
     It never changes; each field is read from the library when it is first asked for. It can be pickled; a copy that
-    comes out of a pickle can be read and compared, but gives no verdicts. A pickle that another version of this package made
-    may not have all fields: loading it raises TypeError.
+    comes out of a pickle can be read and compared, but gives no verdicts. A pickle that another version of this package
+    made may not have all fields: loading it raises TypeError.
     """
 
     __slots__ = (
@@ -82,8 +82,8 @@ class Answer(_Owner):
     )
 
     domain: str
-    """The policy domain, in A-labels and lower case; empty if the mail domain is not a domain name, so that it cannot have a
-    policy."""
+    """The policy domain, in A-labels and lower case; empty if the mail domain is not a domain name, so that it cannot
+    have a policy."""
     mode: Mode
     """What the domain asks for, after the operator's exceptions."""
     source: Source
@@ -109,8 +109,8 @@ class Answer(_Owner):
     policy_text: bytes | None
     """The policy as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). A stranger's text."""
     policy_key: str
-    """What the library compares in `is_same_policy`, for a queue that keeps refused mail: equal if and only if the policy is
-    the same."""
+    """What the library compares in `is_same_policy`, for a queue that keeps refused mail: equal if and only if the
+    policy is the same."""
 
     @property
     def enforces(self) -> bool:
