@@ -310,6 +310,7 @@ async def mx_hosts(door: Door, domain: str, answer: Answer) -> list[str]:
         why = NoHost.NODATA
     except dns.resolver.NXDOMAIN:
         why = NoHost.NXDOMAIN
+    # DNS cannot be asked for such a name; that has nothing to do with a policy.
     except (dns.exception.SyntaxError, dns.name.NameTooLong, dns.name.IDNAException, UnicodeError) as error:
         raise PermanentError(501, one_line(f"5.1.3 {domain} is not a domain name: {error}")) from None
     except (dns.exception.DNSException, OSError) as error:

@@ -110,7 +110,7 @@ def test_an_attempt_counts_once(lab: Lab, cache: str) -> None:
         "2001:db8::1",
         "192.0.2.1",
         ResultType.CERTIFICATE_EXPIRED,
-        mtasts.from_openssl(10).reason,
+        f"certificate-expired: {mtasts.from_openssl(10).reason}",
     )
     assert pickle.loads(pickle.dumps(event)) == event
     assert attempt.finish() is None
