@@ -110,8 +110,8 @@ impl SharedLog {
 ///
 /// `out` receives the answer. Free it with `mtasts_answer_free`. "The domain has no policy" and "the policy could not
 /// be determined" are answers, not errors. "The domain cannot have a policy" is one too: for an address, a text that is
-/// too long for a name or not UTF-8, an empty label or a bad character the source is `MTASTS_SOURCE_NO_POLICY`, and mail
-/// is delivered as usual.
+/// too long for a name or not UTF-8, an empty label or a bad character, the source is `MTASTS_SOURCE_NO_POLICY` and
+/// mail is delivered as usual.
 ///
 /// In a process of root a child does the work after it has become the owner of the cache directory. Root itself does
 /// not touch the network.
@@ -168,8 +168,8 @@ pub unsafe extern "C" fn mtasts_lookup_cached(
 }
 
 /// Checks now whether the domain has a newer policy, whatever the cache says. It is for an MTA that is about to bounce
-/// a mail because of a policy (RFC 8461 5). If `mtasts_answer_is_same_policy` says that the answer differs from the one at
-/// hand, try to deliver the mail again.
+/// a mail because of a policy (RFC 8461 5). If `mtasts_answer_is_same_policy` says that the answer differs from the one
+/// at hand, try to deliver the mail again.
 ///
 /// Arguments, ownership and return values are those of `mtasts_lookup`.
 #[unsafe(no_mangle)]

@@ -91,9 +91,9 @@ unsafe fn text<'a>(text: *const c_char, length: usize, longest: usize) -> Result
 /// The longest text that is read as a name, in octets; far more than a name may have.
 const MAX_NAME_TEXT: usize = 2048;
 
-/// Reads what a stranger wrote in place of a name: a mail domain, or the host of an MX record. It need not be a domain name,
-/// and the library says what follows: a text that is too long stays too long, and no name has the character that replaces
-/// what is not UTF-8.
+/// Reads what a stranger wrote in place of a name: a mail domain, or the host of an MX record. It need not be a domain
+/// name, and the library says what follows: a text that is too long stays too long, and no name has the character that
+/// replaces what is not UTF-8.
 ///
 /// # Safety
 /// As [`octets`].

@@ -84,9 +84,9 @@ impl Answer {
         Self::new(domain, Source::NoPolicy, None, Some(why))
     }
 
-    /// The answer for a mail domain that is not a domain name (D-32). It can have no record `_mta-sts` and no policy host, so it
-    /// has no policy (RFC 8461 3.4), and mail is delivered as usual. The owner of a mailbox chooses what its domain is
-    /// called, and not an attacker.
+    /// The answer for a mail domain that is not a domain name (D-32). It can have no record `_mta-sts` and no policy
+    /// host, so it has no policy (RFC 8461 3.4), and mail is delivered as usual. The owner of a mailbox chooses what its
+    /// domain is called, and not an attacker.
     pub(crate) fn impossible(mail_domain: &str, why: NameError) -> Self {
         let detail = format!("{:?} is not a domain name ({why})", one_line(mail_domain, 100));
         Self {
@@ -153,7 +153,7 @@ impl Answer {
         self
     }
 
-    /// The policy domain, in A-labels; nothing if the mail domain is not a domain name, so that it cannot have a policy.
+    /// The policy domain, in A-labels; nothing if the mail domain is not a domain name and so cannot have a policy.
     #[must_use]
     pub const fn domain(&self) -> Option<&Domain> {
         self.domain.as_ref()

@@ -138,7 +138,7 @@ impl<T: Send + 'static> Queue<T> {
     ///
     /// # Errors
     /// A [`QueueError`]: no thread at all, or the queue is a parent's. Then there is no completion, and `user` is gone.
-    pub fn submit(&self, domain: impl AsRef<str>, patience: Duration, user: T) -> Result<u64, QueueError> {
+    pub fn submit(&self, domain: &(impl AsRef<str> + ?Sized), patience: Duration, user: T) -> Result<u64, QueueError> {
         self.add(domain.as_ref(), Ask::Delivery, patience, user)
     }
 
@@ -147,7 +147,7 @@ impl<T: Send + 'static> Queue<T> {
     ///
     /// # Errors
     /// As [`Queue::submit`].
-    pub fn recheck(&self, domain: impl AsRef<str>, patience: Duration, user: T) -> Result<u64, QueueError> {
+    pub fn recheck(&self, domain: &(impl AsRef<str> + ?Sized), patience: Duration, user: T) -> Result<u64, QueueError> {
         self.add(domain.as_ref(), Ask::Recheck, patience, user)
     }
 

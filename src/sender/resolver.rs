@@ -205,7 +205,7 @@ impl Resolver {
     ///
     /// # Errors
     /// A [`Unavailable`] where not even a failure could be learnt.
-    pub fn lookup(&self, domain: impl AsRef<str>, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
+    pub fn lookup(&self, domain: &(impl AsRef<str> + ?Sized), patience: Duration) -> Result<Arc<Answer>, Unavailable> {
         match self.remembered(domain.as_ref(), unix_now()) {
             Some(answer) => Ok(answer),
             None => self.ask(domain.as_ref(), Question::Network(Ask::Delivery), patience),
@@ -217,7 +217,7 @@ impl Resolver {
     ///
     /// # Errors
     /// As [`Resolver::lookup`].
-    pub fn recheck(&self, domain: impl AsRef<str>, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
+    pub fn recheck(&self, domain: &(impl AsRef<str> + ?Sized), patience: Duration) -> Result<Arc<Answer>, Unavailable> {
         self.ask(domain.as_ref(), Question::Network(Ask::Recheck), patience)
     }
 
@@ -234,7 +234,7 @@ impl Resolver {
     ///
     /// # Errors
     /// As [`Resolver::lookup`].
-    pub fn lookup_cached(&self, domain: impl AsRef<str>) -> Result<Arc<Answer>, Unavailable> {
+    pub fn lookup_cached(&self, domain: &(impl AsRef<str> + ?Sized)) -> Result<Arc<Answer>, Unavailable> {
         match self.remembered(domain.as_ref(), unix_now()) {
             Some(answer) => Ok(answer),
             None => self.ask(domain.as_ref(), Question::Cache, Duration::MAX),
