@@ -98,7 +98,8 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
         }
         let cached = resolver.lookup_cached(&Domain::parse("good.test").unwrap()).unwrap();
         assert_eq!(cached.exception().unwrap().reason, "ticket \"4711\": moves");
-        assert_eq!(*log.lock().unwrap(), vec![format!("good.test: {named}"); 3], "each use");
+        let line = format!("mtasts[exception]: good.test: {named}");
+        assert_eq!(*log.lock().unwrap(), vec![line.clone(); 3], "each use");
 
         // One that is over, a domain that asks for nothing, and a domain without a policy: no word.
         log.lock().unwrap().clear();
@@ -109,7 +110,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
 
         let (status, text) = exim("good.test");
         let id = &answer_id(&cached);
-        let want = format!("mode=testing id={id} exception=\"{}\"", named.replace('"', "'"));
+        let want = format!("mode=testing id={id} exception=\"{}\"", line.replace('"', "'"));
         assert_eq!((status, text), (0, want));
         assert!(exim("wild.test").1.starts_with("mode=enforce id="));
 
