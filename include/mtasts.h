@@ -923,22 +923,21 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 // One argument: the domain. Or two: the domain, and the names of its MX hosts as `${lookup dnsdb{>; mxh=$domain}}`
 // gives them.
 //
-// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
-// the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
-// the log if no host is left: it says that DNS and the policy contradict each other. Under `mode=testing` and `mode=none` there is neither.
+// Yields `mode=enforce enforce=yes id=ID ignore="LIST" wrong="SENTENCE"`, to be read with
+// `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
+// policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
+// other. Under `mode=testing` and `mode=none` it yields `enforce=no`, and there is neither.
 //
 // If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 // free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
 // that the policy allows, and is never long.
 //
 // While an operator's exception for a domain with an enforced policy is in force, it yields
-// `mode=testing id=ID exception="SENTENCE"`.
+// `mode=testing enforce=no id=ID exception="SENTENCE"`.
 //
 // If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 // with a sentence, and Exim defers the address.
-int mtasts_exim_lookup(unsigned char **result,
-                       int argc,
-                       unsigned char **argv);
+int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
 
 // The mode of a domain. One argument: the domain. Yields `enforce`, `testing` or `none`. Fails as `mtasts_exim_lookup`
 // does.

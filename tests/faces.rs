@@ -65,8 +65,7 @@ const FACES: &[Face] = &[
     Face {
         places: &["examples/exim"],
         suffix: "",
-        // The one decision is Exim's own: the mode says which router has the mail, and all but these two enforce.
-        forbidden: &["{enforce}", "extract{id}", "{deliver", "{skip-host}", "{defer}"],
+        forbidden: &["extract{mode}", "extract{id}", "{deliver", "{skip-host}", "{defer}"],
     },
     Face {
         places: &["bindings/node/src"],
@@ -204,6 +203,8 @@ fn what_faces_did_before_is_found() {
     ] {
         assert_eq!(deciding(&FACES[0], &format!("    {line}")).len(), 1, "{line}");
     }
+    let before = "condition = ${if inlist{${extract{mode}{$address_data}}}{none:testing}{no}{yes}}";
+    assert_eq!(deciding(&FACES[2], before).len(), 1, "{before}");
     for line in [
         "return mtasts_answer_mode(answer) != MTASTS_MODE_ENFORCE;",
         "return decision.action == MTASTS_ACTION_DELIVER || decision.action == MTASTS_ACTION_DELIVER_AND_REPORT;",

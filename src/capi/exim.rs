@@ -47,16 +47,17 @@ thread_local! {
 /// One argument: the domain. Or two: the domain, and the names of its MX hosts as `${lookup dnsdb{>; mxh=$domain}}`
 /// gives them.
 ///
-/// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
-/// the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
-/// the log if no host is left: it says that DNS and the policy contradict each other. Under `mode=testing` and `mode=none` there is neither.
+/// Yields `mode=enforce enforce=yes id=ID ignore="LIST" wrong="SENTENCE"`, to be read with
+/// `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
+/// policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
+/// other. Under `mode=testing` and `mode=none` it yields `enforce=no`, and there is neither.
 ///
 /// If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 /// free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
 /// that the policy allows, and is never long.
 ///
 /// While an operator's exception for a domain with an enforced policy is in force, it yields
-/// `mode=testing id=ID exception="SENTENCE"`.
+/// `mode=testing enforce=no id=ID exception="SENTENCE"`.
 ///
 /// If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 /// with a sentence, and Exim defers the address.
@@ -74,14 +75,18 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         };
         let answer = ask(domain)?;
         let (Some(domain), Some(cached)) = (answer.domain(), answer.cached()) else {
-            return Ok("mode=none".into());
+            return Ok("mode=none enforce=no".into());
         };
         if let Some(exception) = answer.exception() {
             let exception = quoted(&Notice::new(Token::Exception, format!("{domain}: {exception}")).to_string());
-            return Ok(format!("mode={} id={} exception={exception}", answer.mode(), cached.id));
+            return Ok(format!(
+                "mode={} enforce=no id={} exception={exception}",
+                answer.mode(),
+                cached.id
+            ));
         }
         if !answer.enforces() {
-            return Ok(format!("mode={} id={}", answer.mode(), cached.id));
+            return Ok(format!("mode={} enforce=no id={}", answer.mode(), cached.id));
         }
         // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
         let wrong = verdict_without_host(&answer, NoHost::NotListed).log_line();
@@ -91,7 +96,7 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         };
         let large = if is_large(&ignore) { " large=yes" } else { "" };
         Ok(format!(
-            "mode=enforce id={}{large} ignore=\"{ignore}\" wrong={}",
+            "mode=enforce enforce=yes id={}{large} ignore=\"{ignore}\" wrong={}",
             cached.id,
             quoted(&wrong)
         ))

@@ -110,9 +110,12 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
 
         let (status, text) = exim("good.test");
         let id = &answer_id(&cached);
-        let want = format!("mode=testing id={id} exception=\"{}\"", line.replace('"', "'"));
+        let want = format!(
+            "mode=testing enforce=no id={id} exception=\"{}\"",
+            line.replace('"', "'")
+        );
         assert_eq!((status, text), (0, want));
-        assert!(exim("wild.test").1.starts_with("mode=enforce id="));
+        assert!(exim("wild.test").1.starts_with("mode=enforce enforce=yes id="));
 
         // RFC 8461 5. A refresh renews the policy, which is the same as before: no reason for another attempt. This stands
         // here because a process has one context for Exim, and it still has the older answer in its memory.
