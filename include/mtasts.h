@@ -18,9 +18,8 @@
  *
  *     // For each recipient domain. Blocks; a hit in the cache does not touch the network.
  *     mtasts_answer *answer;
- *     int status = mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error);
- *     if (status == MTASTS_E_NAME || status == MTASTS_E_ADDRESS) ...       // cannot have a policy: deliver as usual
- *     else if (status != MTASTS_OK) ...                                    // defer the mail; log error.message
+ *     if (mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error) != MTASTS_OK)
+ *         ...                                                              // defer the mail; log error.message
  *
  *     // For each MX host in order of preference: before you connect ...
  *     mtasts_attempt *attempt;
@@ -151,10 +150,9 @@ typedef enum mtasts_status {
     MTASTS_OK = 0,
     // An argument is NULL or out of range.
     MTASTS_E_ARGUMENT = -1,
-    // Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot
-    // have a policy: deliver as usual.
+    // Not a valid domain or host name (too long, not UTF-8, empty label, bad character).
     MTASTS_E_NAME = -2,
-    // The name is an IP address or an address literal, which cannot have a policy (RFC 8461 3.4): deliver as usual.
+    // The name is an IP address or an address literal.
     MTASTS_E_ADDRESS = -3,
     // A setting or a settings file is wrong. The message names the key and the reason.
     MTASTS_E_SETTINGS = -4,
@@ -301,17 +299,19 @@ void mtasts_context_free(mtasts_context *context);
 //
 // The call blocks for at most `timeout_ms` or the setting `timeout`, whichever is shorter. 0 means the setting.
 //
-// `domain` is the domain of the recipient, or of the smart host if all mail goes there (RFC 8461 3.4). It may have any
-// letter case, U-labels or A-labels.
+// `domain` is the domain of the recipient, or of the smart host if all mail goes there (RFC 8461 3.4), as the address
+// has it: in any letter case, U-labels or A-labels, or an address literal.
 //
 // `out` receives the answer. Free it with `mtasts_answer_free`. "The domain has no policy" and "the policy could not
-// be determined" are answers, not errors.
+// be determined" are answers, not errors. "The domain cannot have a policy" is one too: for an address, a text that is
+// too long for a name or not UTF-8, an empty label or a bad character, the source is `MTASTS_SOURCE_NO_POLICY` and
+// mail is delivered as usual.
 //
 // In a process of root a child does the work after it has become the owner of the cache directory. Root itself does
 // not touch the network.
 //
-// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if the name cannot have a policy;
-// `MTASTS_E_UNAVAILABLE` or `MTASTS_E_DEFECT` if no answer is possible: then defer the mail.
+// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_UNAVAILABLE` or `MTASTS_E_DEFECT` if no answer is possible:
+// then defer the mail.
 int32_t mtasts_lookup(const mtasts_context *context,
                       const char *domain,
                       size_t length,
@@ -330,8 +330,8 @@ int32_t mtasts_lookup_cached(const mtasts_context *context,
                              mtasts_error *error);
 
 // Checks now whether the domain has a newer policy, whatever the cache says. It is for an MTA that is about to bounce
-// a mail because of a policy (RFC 8461 5). Compare id and fetch time with those of the answer at hand. If they differ,
-// try to deliver the mail again.
+// a mail because of a policy (RFC 8461 5). If `mtasts_answer_is_same_policy` says that the answer differs from the one
+// at hand, try to deliver the mail again.
 //
 // Arguments, ownership and return values are those of `mtasts_lookup`.
 int32_t mtasts_recheck(const mtasts_context *context,
@@ -405,7 +405,8 @@ int32_t mtasts_answer_mode(const mtasts_answer *answer);
 // Where the answer came from: one of `MTASTS_SOURCE_*`, or 0 if `answer` is NULL.
 int32_t mtasts_answer_source(const mtasts_answer *answer);
 
-// The policy domain, in A-labels and lower case. Never NULL.
+// The policy domain, in A-labels and lower case. Empty if the mail domain is not a domain name: then it cannot have a
+// policy. Never NULL.
 const char *mtasts_answer_domain(const mtasts_answer *answer);
 
 // The id of the policy: 1 to 32 letters and digits, or an empty text if there is no policy. Never NULL.
@@ -418,7 +419,7 @@ uint64_t mtasts_answer_fetched(const mtasts_answer *answer);
 uint64_t mtasts_answer_expires(const mtasts_answer *answer);
 
 // Until when mail has to wait, in Unix seconds, or 0 if it need not wait. It has to wait if the policy could not be
-// determined and the setting `first_contact_defer` says so. `mtasts_verdict` takes this into account.
+// determined and the setting `first_contact_defer` says so. Every verdict takes this into account.
 uint64_t mtasts_answer_defer_until(const mtasts_answer *answer);
 
 // The number of MX patterns in the policy; 0 if there is no policy.
@@ -473,30 +474,18 @@ int32_t mtasts_answer_applies(const mtasts_answer *answer);
 // Returns 1 if they are the same, otherwise 0; or `MTASTS_E_ARGUMENT` if one of them is NULL.
 int32_t mtasts_answer_is_same_policy(const mtasts_answer *answer, const mtasts_answer *other);
 
+// What `mtasts_answer_is_same_policy` compares, as one line of text of at most 64 KiB. It is for a program that keeps
+// refused mail on disk: two answers, also of different processes, have the same policy if and only if these texts are
+// equal. Never NULL; empty if `answer` is NULL.
+const char *mtasts_answer_policy_key(const mtasts_answer *answer);
+
 // Frees an answer and the texts that it lent. NULL is allowed.
 void mtasts_answer_free(mtasts_answer *answer);
 
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Verdict on an MX host
+// Verdict
 // ---------------------------------------------------------------------------------------------------------------------
-
-// What the MTA saw at an MX host.
-typedef enum mtasts_seen_kind {
-    // Only the name of the host so far: the MTA has not connected yet.
-    MTASTS_SEEN_NAME = 0,
-    // The host's EHLO reply does not offer STARTTLS.
-    MTASTS_SEEN_STARTTLS_NOT_OFFERED = 1,
-    // The host refused the STARTTLS command, with whatever code.
-    MTASTS_SEEN_STARTTLS_REFUSED = 2,
-    // The TLS handshake failed for a reason other than the certificate: an alert, a protocol version, a closed
-    // connection.
-    MTASTS_SEEN_HANDSHAKE_FAILED = 3,
-    // The host's certificate was checked for the name in the MX record.
-    MTASTS_SEEN_CERTIFICATE = 4,
-    // Every host was tried or skipped; none is left.
-    MTASTS_SEEN_NO_HOST_LEFT = 5,
-} mtasts_seen_kind;
 
 // What the MTA must do.
 typedef enum mtasts_action {
@@ -510,25 +499,27 @@ typedef enum mtasts_action {
     MTASTS_ACTION_DEFER = 4,
 } mtasts_action;
 
+// Why there is no MX host to deliver to.
+typedef enum mtasts_no_host {
+    // There are MX hosts, and each was tried or skipped.
+    MTASTS_NO_HOST_LEFT = 0,
+    // The MX lookup says that the domain does not exist (NXDOMAIN).
+    MTASTS_NO_HOST_NXDOMAIN = 1,
+    // The MX lookup says that the domain has no MX record (NODATA). Its only MX host would be the domain itself
+    // (RFC 5321 5.1).
+    MTASTS_NO_HOST_NODATA = 2,
+    // The only MX record is `.`: the domain accepts no mail (RFC 7505).
+    MTASTS_NO_HOST_NULL_MX = 3,
+    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot
+    // tell which of the two it is.
+    MTASTS_NO_HOST_NOT_LISTED = 4,
+} mtasts_no_host;
+
 // The size of a reason in `mtasts_decision` and `mtasts_check`, in octets. The closing NUL is included.
 #define MTASTS_REASON_SIZE 508
 
 // The size of the sentence in `mtasts_decision`, in octets. The closing NUL is included.
 #define MTASTS_SENTENCE_SIZE 1540
-
-// What the MTA saw at an MX host. An extensible struct: set `size`, and set fields that you do not use to zero.
-typedef struct mtasts_seen {
-    // `sizeof(mtasts_seen)`, set by the caller.
-    size_t size;
-    // One of `MTASTS_SEEN_*`.
-    int32_t kind;
-    // For `MTASTS_SEEN_CERTIFICATE` the `result` of the `mtasts_check`: 0 for a good certificate, or one of
-    // `MTASTS_RESULT_*`. Otherwise 0.
-    int32_t result;
-    // For `MTASTS_SEEN_CERTIFICATE` and `MTASTS_SEEN_HANDSHAKE_FAILED`, what is wrong in plain words, closed by a NUL.
-    // May be NULL.
-    const char *reason;
-} mtasts_seen;
 
 // A verdict: what to do with an MX host. An extensible struct: set `size` before the call.
 typedef struct mtasts_decision {
@@ -550,43 +541,39 @@ int32_t mtasts_action_delivers(int32_t action);
 // 1 if the mail has to wait and no other host of the domain may be tried now (`MTASTS_ACTION_DEFER`), otherwise 0.
 int32_t mtasts_action_defers(int32_t action);
 
-// Decides what the MTA must do with an MX host, by the policy and by one sight only (RFC 8461 4, 5). An
-// `mtasts_attempt` decides by all that was seen of a host.
+// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
 //
-// Call it before you connect (`MTASTS_SEEN_NAME`), and again after EHLO or the TLS handshake. If no host is left, call
-// it once more for the sentence (`MTASTS_SEEN_NO_HOST_LEFT`).
+// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
+// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
+// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
+// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
+// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
 //
-// `host` is the name in the MX record, before any CNAME is followed. For a domain without MX records it is the domain.
-//
-// Returns `MTASTS_OK` with the verdict in `out`; `MTASTS_E_ARGUMENT`; or `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if
-// `host` is not a host name: under a policy in mode enforce, send nothing to it.
-int32_t mtasts_verdict(const mtasts_answer *answer,
-                       const char *host,
-                       size_t length,
-                       const mtasts_seen *seen,
-                       mtasts_decision *out,
-                       mtasts_error *error);
+// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
+int32_t mtasts_verdict_without_host(const mtasts_answer *answer,
+                                    int32_t why,
+                                    mtasts_decision *out,
+                                    mtasts_error *error);
 
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Attempt: one MX host, and what a report counts of it
 // ---------------------------------------------------------------------------------------------------------------------
 
-// Why there is no MX host to deliver to.
-typedef enum mtasts_no_host {
-    // There are MX hosts, and each was tried or skipped.
-    MTASTS_NO_HOST_LEFT = 0,
-    // The MX lookup says that the domain does not exist (NXDOMAIN).
-    MTASTS_NO_HOST_NXDOMAIN = 1,
-    // The MX lookup says that the domain has no MX record (NODATA). Its only MX host would be the domain itself
-    // (RFC 5321 5.1).
-    MTASTS_NO_HOST_NODATA = 2,
-    // The only MX record is `.`: the domain accepts no mail (RFC 7505).
-    MTASTS_NO_HOST_NULL_MX = 3,
-    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot
-    // tell which of the two it is.
-    MTASTS_NO_HOST_NOT_LISTED = 4,
-} mtasts_no_host;
+// What the MTA saw at an MX host.
+typedef enum mtasts_seen_kind {
+    // Only the name of the host so far: the MTA has not connected yet.
+    MTASTS_SEEN_NAME = 0,
+    // The host's EHLO reply does not offer STARTTLS.
+    MTASTS_SEEN_STARTTLS_NOT_OFFERED = 1,
+    // The host refused the STARTTLS command, with whatever code.
+    MTASTS_SEEN_STARTTLS_REFUSED = 2,
+    // The TLS handshake failed for a reason other than the certificate: an alert, a protocol version, a closed
+    // connection.
+    MTASTS_SEEN_HANDSHAKE_FAILED = 3,
+    // The host's certificate was checked for the name in the MX record.
+    MTASTS_SEEN_CERTIFICATE = 4,
+} mtasts_seen_kind;
 
 // How far the session with an MX host came.
 typedef enum mtasts_channel {
@@ -612,6 +599,20 @@ typedef enum mtasts_policy_type {
 
 // The size of an address in `mtasts_event`, in octets. The closing NUL is included.
 #define MTASTS_ADDRESS_SIZE 46
+
+// What the MTA saw at an MX host. An extensible struct: set `size`, and set fields that you do not use to zero.
+typedef struct mtasts_seen {
+    // `sizeof(mtasts_seen)`, set by the caller.
+    size_t size;
+    // One of `MTASTS_SEEN_*`.
+    int32_t kind;
+    // For `MTASTS_SEEN_CERTIFICATE` the `result` of the `mtasts_check`: 0 for a good certificate, or one of
+    // `MTASTS_RESULT_*`. Otherwise 0.
+    int32_t result;
+    // For `MTASTS_SEEN_CERTIFICATE` and `MTASTS_SEEN_HANDSHAKE_FAILED`, what is wrong in plain words, closed by a NUL.
+    // May be NULL.
+    const char *reason;
+} mtasts_seen;
 
 // The other side of a session, for the report. An extensible struct: set `size`, and set fields that you do not use to
 // zero.
@@ -670,8 +671,6 @@ int32_t mtasts_attempt_new(const mtasts_answer *answer,
 // After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
 // enforced, mail is delivered, and the verdict keeps naming the first failure.
 //
-// `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
-//
 // Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
 int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
                            const mtasts_seen *seen,
@@ -698,20 +697,6 @@ int32_t mtasts_attempt_finish(mtasts_attempt *attempt,
 
 // Frees an attempt. NULL is allowed. An attempt that was not finished is not counted.
 void mtasts_attempt_free(mtasts_attempt *attempt);
-
-// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
-//
-// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
-// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
-// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
-// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
-// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
-//
-// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
-int32_t mtasts_verdict_without_host(const mtasts_answer *answer,
-                                    int32_t why,
-                                    mtasts_decision *out,
-                                    mtasts_error *error);
 
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -838,8 +823,9 @@ int32_t mtasts_queue_new(const mtasts_context *context, mtasts_queue **out, mtas
 int32_t mtasts_queue_fd(const mtasts_queue *queue);
 
 // Submits a lookup and returns at once. The lookup is that of `mtasts_lookup`: the same domain, the same time limit
-// (from now on), the same answer. A hit in the cache is complete when the call returns. Otherwise a thread of the
-// queue asks the network: one thread for all pending lookups of a domain, at most 256 threads for a queue.
+// (from now on), the same answer. A hit in the cache, or a domain that cannot have a policy, is complete when the call
+// returns. Otherwise a thread of the queue asks the network: one thread for all pending lookups of a domain, at most
+// 256 threads for a queue.
 //
 // Each lookup completes once, at most a second after its time limit; the answer is then what the cache knows. `user`
 // comes back with the completion; the library does not use it. `id` receives the number of the lookup, which is never
@@ -851,9 +837,8 @@ int32_t mtasts_queue_fd(const mtasts_queue *queue);
 // because silent names keep all threads busy that its parent domain may use, unless the cache has a policy of the
 // domain.
 //
-// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if the name cannot have a policy;
-// `MTASTS_E_UNAVAILABLE` if there is no thread; `MTASTS_E_FORKED` or `MTASTS_E_DEFECT`. Only after `MTASTS_OK` there
-// is a completion.
+// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_UNAVAILABLE` if there is no thread; `MTASTS_E_FORKED` or
+// `MTASTS_E_DEFECT`. Only after `MTASTS_OK` there is a completion.
 int32_t mtasts_queue_submit(const mtasts_queue *queue,
                             const char *domain,
                             size_t length,
@@ -938,22 +923,21 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 // One argument: the domain. Or two: the domain, and the names of its MX hosts as `${lookup dnsdb{>; mxh=$domain}}`
 // gives them.
 //
-// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
-// the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
-// the log if no host is left: it says that DNS and the policy contradict each other. Under `mode=testing` and `mode=none` there is neither.
+// Yields `mode=enforce enforce=yes id=ID ignore="LIST" wrong="SENTENCE"`, to be read with
+// `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
+// policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
+// other. Under `mode=testing` and `mode=none` it yields `enforce=no`, and there is neither.
 //
 // If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 // free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
 // that the policy allows, and is never long.
 //
 // While an operator's exception for a domain with an enforced policy is in force, it yields
-// `mode=testing id=ID exception="SENTENCE"`.
+// `mode=testing enforce=no id=ID exception="SENTENCE"`.
 //
 // If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 // with a sentence, and Exim defers the address.
-int mtasts_exim_lookup(unsigned char **result,
-                       int argc,
-                       unsigned char **argv);
+int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
 
 // The mode of a domain. One argument: the domain. Yields `enforce`, `testing` or `none`. Fails as `mtasts_exim_lookup`
 // does.

@@ -10,7 +10,7 @@
 //! use std::time::Duration;
 //!
 //! use mtasts::report::{Channel, Peer};
-//! use mtasts::{Attempt, Resolver, Domain, MxName, NoHost, Seen, Settings, UnixTime, verdict_without_host};
+//! use mtasts::{Attempt, Resolver, MxName, NoHost, Seen, Settings, UnixTime, verdict_without_host};
 //!
 //! # fn connect(_: &str) -> Option<Vec<Vec<u8>>> { None }
 //! fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -18,8 +18,7 @@
 //!     let resolver = Resolver::new(Settings::of_process()?);
 //!
 //!     // The policy of the recipient's domain. An error means that the mail waits.
-//!     let domain: Domain = "example.com".parse()?;
-//!     let answer = resolver.lookup(&domain, Duration::from_secs(60))?;
+//!     let answer = resolver.lookup("example.com", Duration::from_secs(60))?;
 //!     println!("{answer}");
 //!
 //!     // The MX hosts as DNS gave them, the most preferred first.
@@ -136,6 +135,6 @@ pub use sender::attempt::Attempt;
 pub use sender::outcome::Failure;
 pub use sender::resolver::{Resolver, Unavailable};
 pub use sender::settings::{Settings, SettingsError};
-pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict, verdict_without_host};
+pub use sender::verdict::{Action, NoHost, Seen, Verdict, verdict_without_host};
 
 pub use rustls_pki_types::UnixTime;

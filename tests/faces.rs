@@ -1,8 +1,11 @@
 //! One brain: a face translates and decides nothing (law 8 of ARCHITECTURE.md).
 //!
 //! What an action, a mode or an id means is asked of the library: `Action::delivers` and `defers`, `Answer::enforces`,
-//! `applies` and `is_same_policy`, `Attempt`, `verdict_without_host`. Each language has the same under its own names. A
-//! face that compares one of them by itself is red here.
+//! `applies` and `is_same_policy`, `Attempt`, `verdict_without_host`. Which mail domain cannot have a policy is a lookup's
+//! to say. Each language has the same under its own names. A face that compares one of them by itself is red here.
+//!
+//! What describes a policy or an entry of the cache to an operator (`advice.rs`, `mtasts cache`) has no answer to ask, and
+//! decides about no mail.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -21,7 +24,11 @@ const FACES: &[Face] = &[
         places: &[
             "src/capi/exim.rs",
             "programs/survey/src/judge.rs",
+            "programs/survey/src/smtp.rs",
+            "programs/survey/src/survey.rs",
             "programs/cli/src/check",
+            "programs/cli/src/check.rs",
+            "tests/kit/toy.rs",
         ],
         suffix: ".rs",
         forbidden: &[
@@ -39,6 +46,8 @@ const FACES: &[Face] = &[
             ".id == ",
             ".id != ",
             ".fetched",
+            "NameError",
+            "Domain::parse(domain)",
         ],
     },
     Face {
@@ -49,12 +58,21 @@ const FACES: &[Face] = &[
             "MTASTS_MODE_",
             "mtasts_answer_fetched",
             "strcmp(*mtasts_answer_id",
+            "MTASTS_E_NAME",
+            "MTASTS_E_ADDRESS",
         ],
+    },
+    Face {
+        places: &["examples/exim"],
+        suffix: "",
+        forbidden: &["extract{mode}", "extract{id}", "{deliver", "{skip-host}", "{defer}"],
     },
     Face {
         places: &["bindings/node/src"],
         suffix: ".rs",
         forbidden: &[
+            ".id == ",
+            ".id != ",
             "== Action::",
             "!= Action::",
             "== Mode::",
@@ -80,16 +98,23 @@ const FACES: &[Face] = &[
             ".id !== ",
             "[mode, id",
             ".fetched",
+            "ERR_MTASTS_NAME",
+            "ERR_MTASTS_ADDRESS",
         ],
     },
     Face {
-        places: &[
-            "bindings/python/mtasts/delivery.py",
-            "bindings/python/mtasts/smtp.py",
-            "bindings/python/mtasts/aiosmtp.py",
-        ],
+        places: &["bindings/python/mtasts", "bindings/python/examples"],
         suffix: ".py",
         forbidden: &[
+            "self.mode,",
+            "self.id,",
+            "answer.id ==",
+            "other.id",
+            "answer.enforces",
+            "answer is None",
+            "answer is not None",
+            "except *InvalidName",
+            "except *IsAddress",
             "is Action.",
             "is not Action.",
             "== Action.",
@@ -174,25 +199,33 @@ fn what_faces_did_before_is_found() {
         "(Some(Action::Deliver), Some(_)) => (Mark::Good, \"\"),",
         "Mode::Enforce => {",
         "let policy = |answer: &Answer| answer.held().map(|held| (held.id, held.fetched));",
+        "let Ok(domain) = Domain::parse(domain) else {",
     ] {
         assert_eq!(deciding(&FACES[0], &format!("    {line}")).len(), 1, "{line}");
     }
+    let before = "condition = ${if inlist{${extract{mode}{$address_data}}}{none:testing}{no}{yes}}";
+    assert_eq!(deciding(&FACES[2], before).len(), 1, "{before}");
     for line in [
         "return mtasts_answer_mode(answer) != MTASTS_MODE_ENFORCE;",
         "return decision.action == MTASTS_ACTION_DELIVER || decision.action == MTASTS_ACTION_DELIVER_AND_REPORT;",
+        "if (status == MTASTS_E_NAME || status == MTASTS_E_ADDRESS) {",
     ] {
         assert_eq!(deciding(&FACES[1], line).len(), 1, "{line}");
     }
     for line in [
         "if (verdict.action === 'skip-host') continue",
         "return this.answer?.mode === 'enforce'",
+        "const can_have_none = err.code === 'ERR_MTASTS_NAME' || err.code === 'ERR_MTASTS_ADDRESS'",
     ] {
-        assert_eq!(deciding(&FACES[3], line).len(), 1, "{line}");
+        assert_eq!(deciding(&FACES[4], line).len(), 1, "{line}");
     }
     for line in [
         "if verdict.action is Action.DEFER:",
         "refused = verdict.action in (Action.SKIP_HOST, Action.DEFER)",
+        "return (self.mode, self.id, self.mx) == (other.mode, other.id, other.mx)",
+        "if (answer is None or not answer.enforces) and await _has_no_address(door, domain):",
+        "except InvalidName:",
     ] {
-        assert_eq!(deciding(&FACES[4], line).len(), 1, "{line}");
+        assert_eq!(deciding(&FACES[5], line).len(), 1, "{line}");
     }
 }

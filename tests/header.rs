@@ -23,14 +23,14 @@ const SECTIONS: [Section; 11] = [
         "answer",
     ),
     (
-        "Verdict on an MX host",
-        &[words::SeenKind::VOCABULARY, words::Action::VOCABULARY],
+        "Verdict",
+        &[words::Action::VOCABULARY, words::NoHost::VOCABULARY],
         "verdict",
     ),
     (
         "Attempt: one MX host, and what a report counts of it",
         &[
-            words::NoHost::VOCABULARY,
+            words::SeenKind::VOCABULARY,
             words::Channel::VOCABULARY,
             words::PolicyType::VOCABULARY,
         ],

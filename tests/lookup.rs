@@ -282,7 +282,9 @@ fn before_a_bounce_a_newer_policy_is_asked_for() {
             old.cached(),
             "inside the life of the TXT record"
         );
-        let new = resolver.recheck(old.domain(), Duration::from_secs(12)).unwrap();
+        let new = resolver
+            .recheck(old.domain().unwrap(), Duration::from_secs(12))
+            .unwrap();
         assert_eq!(new.cached().unwrap().id, "moved");
         assert_eq!(ask(&resolver, "good.test").cached(), new.cached());
     });

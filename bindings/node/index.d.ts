@@ -105,8 +105,8 @@ export interface CertificateCheck {
 /** The answer of a lookup. It never changes. */
 export class Answer {
   private constructor()
-  /** The policy domain, in A-labels and lower case. */
-  readonly domain: string
+  /** The policy domain, in A-labels and lower case. Null if the mail domain is not a domain name: it cannot have a policy. */
+  readonly domain: string | null
   /** What the domain asks for. 'none' also if it has no policy. */
   readonly mode: Mode
   readonly source: Source
@@ -141,8 +141,6 @@ export class Answer {
    * attempt before it is bounced (RFC 8461 5).
    */
   isSamePolicy(other: Answer): boolean
-  /** What to do with this MX host, from one sight alone. {@link Attempt} judges all that was seen of a host. */
-  verdict(host: string, seen: Seen): Verdict
   /**
    * What to do with a mail for which there is no MX host. If the verdict defers, the mail waits: every host was skipped, or
    * DNS denies the MX hosts that an enforced policy lists, and an answer of DNS can be forged. Otherwise do what you do
@@ -227,7 +225,8 @@ export class Resolver {
   readonly caFile: string | null
   /**
    * The answer for the domain of a recipient: from the cache, else from DNS and HTTPS (RFC 8461 5.1). That there is no
-   * policy, or that none could be determined, is an answer and not an error.
+   * policy, that none could be determined, or that there can be none (an address literal, a text that is not a domain name)
+   * is an answer and not an error.
    */
   lookup(domain: string, options?: LookupOptions): Promise<Answer>
   /** What the cache has, at once. */
@@ -264,9 +263,9 @@ export function checkServerIdentity(hostname: string, cert: { raw: Uint8Array })
 export class MtaStsError extends Error {
   private constructor()
   readonly code:
-    /** Not a valid domain or host name. Such a mail domain cannot have a policy: deliver as usual. */
+    /** Not a valid host name. */
     | 'ERR_MTASTS_NAME'
-    /** An IP address, which cannot have a policy (RFC 8461 3.4): deliver as usual. */
+    /** An IP address in place of a host name. */
     | 'ERR_MTASTS_ADDRESS'
     /** A setting or a settings file is wrong. */
     | 'ERR_MTASTS_SETTINGS'

@@ -131,14 +131,9 @@ static int try_host(mtasts_context *context, const mtasts_answer *answer, const 
 static int deliver(mtasts_context *context, const char *domain, const char *host, char **files, size_t count) {
     mtasts_error error = {sizeof error, 0, ""};
     mtasts_answer *answer = NULL;
-    int32_t status = mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error);
     int may;
 
-    if (status == MTASTS_E_NAME || status == MTASTS_E_ADDRESS) {
-        printf("%s: there can be no policy\n", error.message);
-        return DELIVER;
-    }
-    if (status != MTASTS_OK) {
+    if (mtasts_lookup(context, domain, MTASTS_NUL_TERMINATED, 0, &answer, &error) != MTASTS_OK) {
         printf("the mail waits: %s\n", error.message);
         return TRY_LATER;
     }

@@ -29,6 +29,7 @@ struct Texts {
     detail: OnceBox<CString>,
     warning: OnceBox<CString>,
     explanation: OnceBox<CString>,
+    policy_key: OnceBox<CString>,
 }
 
 impl mtasts_answer {
@@ -85,11 +86,12 @@ pub unsafe extern "C" fn mtasts_answer_source(answer: *const mtasts_answer) -> i
     unsafe { number(answer, 0, |answer| answer.source().number()) }
 }
 
-/// The policy domain, in A-labels and lower case. Never NULL.
+/// The policy domain, in A-labels and lower case. Empty if the mail domain is not a domain name: then it cannot have a
+/// policy. Never NULL.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_domain(answer: *const mtasts_answer) -> *const c_char {
     // SAFETY: the caller's promise.
-    unsafe { lent(answer, |texts| &texts.domain, |answer| answer.domain().as_str().into()) }
+    unsafe { lent(answer, |texts| &texts.domain, |answer| answer.domain_name().into()) }
 }
 
 /// The id of the policy: 1 to 32 letters and digits, or an empty text if there is no policy. Never NULL.
@@ -120,7 +122,7 @@ pub unsafe extern "C" fn mtasts_answer_expires(answer: *const mtasts_answer) -> 
 }
 
 /// Until when mail has to wait, in Unix seconds, or 0 if it need not wait. It has to wait if the policy could not be
-/// determined and the setting `first_contact_defer` says so. `mtasts_verdict` takes this into account.
+/// determined and the setting `first_contact_defer` says so. Every verdict takes this into account.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_defer_until(answer: *const mtasts_answer) -> u64 {
     // SAFETY: the caller's promise.
@@ -276,6 +278,15 @@ pub unsafe extern "C" fn mtasts_answer_is_same_policy(
     };
     // SAFETY: there is no error struct.
     unsafe { guard(ptr::null_mut(), body) }
+}
+
+/// What `mtasts_answer_is_same_policy` compares, as one line of text of at most 64 KiB. It is for a program that keeps
+/// refused mail on disk: two answers, also of different processes, have the same policy if and only if these texts are
+/// equal. Never NULL; empty if `answer` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_answer_policy_key(answer: *const mtasts_answer) -> *const c_char {
+    // SAFETY: the caller's promise.
+    unsafe { lent(answer, |texts| &texts.policy_key, |answer| answer.policy_key().into()) }
 }
 
 /// Frees an answer and the texts that it lent. NULL is allowed.

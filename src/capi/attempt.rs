@@ -1,24 +1,47 @@
 //! Attempts for C: one MX host, what was seen there, and what a report counts of it.
 
-use std::borrow::Cow;
 use std::ffi::c_char;
 use std::net::IpAddr;
 
 use super::answer::mtasts_answer;
 use super::error::{Fault, guard, mtasts_error};
 use super::extensible::{Extensible, Place, read, zeroed};
-use super::verdict::{MTASTS_REASON_SIZE, mtasts_decision, mtasts_seen, what_was_seen, write_decision};
-use super::{MAX_NAME_TEXT, MTASTS_NUL_TERMINATED, OK, copy_text, free, handle, place, text};
+use super::verdict::{MTASTS_REASON_SIZE, mtasts_decision, write_decision};
+use super::{MTASTS_NUL_TERMINATED, OK, any_name, copy_text, free, handle, place, text};
+use crate::protocol::certificate::CertificateFailure;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::report::ReportEvent;
-use crate::protocol::words::{Channel, NoHost, ResultType};
+use crate::protocol::words::{Channel, ResultType, SeenKind};
 use crate::sender::attempt::{Attempt, Peer};
-use crate::sender::verdict::verdict_without_host;
+use crate::sender::verdict::Seen;
 
 /// The size of `host` in `mtasts_event`, in octets. The closing NUL is included.
 pub const MTASTS_HOST_SIZE: usize = 256;
 /// The size of an address in `mtasts_event`, in octets. The closing NUL is included.
 pub const MTASTS_ADDRESS_SIZE: usize = 46;
+
+/// The longest reason that is read, in octets; a report has room for far less.
+const MAX_REASON: usize = 65_536;
+
+/// What the MTA saw at an MX host. An extensible struct: set `size`, and set fields that you do not use to zero.
+#[repr(C)]
+pub struct mtasts_seen {
+    /// `sizeof(mtasts_seen)`, set by the caller.
+    pub size: usize,
+    /// One of `MTASTS_SEEN_*`.
+    pub kind: i32,
+    /// For `MTASTS_SEEN_CERTIFICATE` the `result` of the `mtasts_check`: 0 for a good certificate, or one of
+    /// `MTASTS_RESULT_*`. Otherwise 0.
+    pub result: i32,
+    /// For `MTASTS_SEEN_CERTIFICATE` and `MTASTS_SEEN_HANDSHAKE_FAILED`, what is wrong in plain words, closed by a NUL.
+    /// May be NULL.
+    pub reason: *const c_char,
+}
+
+// SAFETY: `repr(C)`, `size` first, a pointer that may be NULL.
+unsafe impl Extensible for mtasts_seen {
+    const FIRST: usize = size_of::<usize>() + 4 + 4 + size_of::<usize>();
+}
 
 /// An attempt to deliver to one MX host. It remembers what was seen there. For one thread at a time; different attempts
 /// are independent. The answer may be freed before it. It has no descriptor, no thread and no lock: a child that the
@@ -93,8 +116,8 @@ pub unsafe extern "C" fn mtasts_attempt_new(
 ) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
-        let (answer, host, out) = unsafe { (handle(answer)?, mx_name(host, length)?, place(out)?) };
-        let attempt = Attempt::new(&answer.answer, host);
+        let (answer, host, out) = unsafe { (handle(answer)?, any_name(host, length)?, place(out)?) };
+        let attempt = Attempt::new(&answer.answer, MxName::from_mx(&host));
         *out = Box::into_raw(Box::new(mtasts_attempt { attempt }));
         Ok(OK)
     };
@@ -108,8 +131,6 @@ pub unsafe extern "C" fn mtasts_attempt_new(
 ///
 /// After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
 /// enforced, mail is delivered, and the verdict keeps naming the first failure.
-///
-/// `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
 ///
 /// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
 #[unsafe(no_mangle)]
@@ -169,58 +190,39 @@ pub unsafe extern "C" fn mtasts_attempt_free(attempt: *mut mtasts_attempt) {
     unsafe { free(attempt) }
 }
 
-/// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
-///
-/// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
-/// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
-/// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
-/// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
-/// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
-///
-/// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn mtasts_verdict_without_host(
-    answer: *const mtasts_answer,
-    why: i32,
-    out: *mut mtasts_decision,
-    error: *mut mtasts_error,
-) -> i32 {
-    let body = || {
-        // SAFETY: the caller's promises.
-        let (answer, out) = unsafe { (handle(answer)?, Place::new(out, "out")?) };
-        let why = NoHost::from_number(why);
-        let why = why.ok_or_else(|| Fault::argument("why is none of MTASTS_NO_HOST_*"))?;
-        write_decision(out, &verdict_without_host(&answer.answer, why));
-        Ok(OK)
-    };
-    // SAFETY: `error` is the caller's.
-    unsafe { guard(error, body) }
-}
-
-/// Reads the name of an MX host, whatever it is.
-///
-/// # Safety
-/// As `text`.
-unsafe fn mx_name(host: *const c_char, length: usize) -> Result<MxName, Fault> {
-    if host.is_null() {
-        return Err(Fault::argument("host is NULL"));
-    }
-    let length = match length {
-        // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
-        MTASTS_NUL_TERMINATED => unsafe { libc::strnlen(host, MAX_NAME_TEXT) },
-        length => length.min(MAX_NAME_TEXT),
-    };
-    // SAFETY: `length` octets are there, by the caller's promise or because strnlen has seen them.
-    let octets = unsafe { std::slice::from_raw_parts(host.cast::<u8>(), length) };
-    let name: Cow<'_, str> = String::from_utf8_lossy(octets);
-    Ok(MxName::from_mx(&name))
-}
-
 /// # Safety
 /// `attempt` is NULL, or one that was given out, that has not been freed and that no other thread uses.
 unsafe fn alive<'a>(attempt: *mut mtasts_attempt) -> Result<&'a mut mtasts_attempt, Fault> {
     // SAFETY: the caller's promise.
     unsafe { attempt.as_mut() }.ok_or_else(|| Fault::argument("a handle is NULL"))
+}
+
+/// # Safety
+/// `seen` is NULL or points to an `mtasts_seen` whose size is set.
+unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
+    // SAFETY: the caller's promise.
+    let seen = unsafe { read(seen, "seen")? };
+    let reason = if seen.reason.is_null() {
+        ""
+    } else {
+        // SAFETY: NUL-terminated, by the caller's promise.
+        unsafe { text(seen.reason, MTASTS_NUL_TERMINATED, MAX_REASON)? }
+    };
+    let kind = SeenKind::from_number(seen.kind);
+    Ok(
+        match kind.ok_or_else(|| Fault::argument("seen.kind is none of MTASTS_SEEN_*"))? {
+            SeenKind::Name => Seen::Name,
+            SeenKind::StarttlsNotOffered => Seen::StarttlsNotOffered,
+            SeenKind::StarttlsRefused => Seen::StarttlsRefused,
+            SeenKind::HandshakeFailed => Seen::HandshakeFailed(reason.to_owned()),
+            SeenKind::Certificate if seen.result == 0 => Seen::Certificate(Ok(())),
+            SeenKind::Certificate => {
+                let result = ResultType::from_number(seen.result);
+                let result = result.ok_or_else(|| Fault::argument("seen.result is none of MTASTS_RESULT_*"))?;
+                Seen::Certificate(Err(CertificateFailure::new(result, reason)))
+            }
+        },
+    )
 }
 
 /// # Safety

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::answer::mtasts_answer;
 use super::error::{Fault, guard, mtasts_error};
 use super::settings::mtasts_settings;
-use super::{OK, c_text, free, handle, name, place, text};
-use crate::protocol::names::{Domain, MAX_NAME};
+use super::{OK, any_name, c_text, free, handle, place, text};
+use crate::protocol::names::MAX_NAME;
 use crate::protocol::words::Status;
 use crate::sender::answer::Answer;
 use crate::sender::resolver::{Resolver, Unavailable, unix_now};
@@ -105,17 +105,19 @@ impl SharedLog {
 ///
 /// The call blocks for at most `timeout_ms` or the setting `timeout`, whichever is shorter. 0 means the setting.
 ///
-/// `domain` is the domain of the recipient, or of the smart host if all mail goes there (RFC 8461 3.4). It may have any
-/// letter case, U-labels or A-labels.
+/// `domain` is the domain of the recipient, or of the smart host if all mail goes there (RFC 8461 3.4), as the address
+/// has it: in any letter case, U-labels or A-labels, or an address literal.
 ///
 /// `out` receives the answer. Free it with `mtasts_answer_free`. "The domain has no policy" and "the policy could not
-/// be determined" are answers, not errors.
+/// be determined" are answers, not errors. "The domain cannot have a policy" is one too: for an address, a text that is
+/// too long for a name or not UTF-8, an empty label or a bad character, the source is `MTASTS_SOURCE_NO_POLICY` and
+/// mail is delivered as usual.
 ///
 /// In a process of root a child does the work after it has become the owner of the cache directory. Root itself does
 /// not touch the network.
 ///
-/// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if the name cannot have a policy;
-/// `MTASTS_E_UNAVAILABLE` or `MTASTS_E_DEFECT` if no answer is possible: then defer the mail.
+/// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_UNAVAILABLE` or `MTASTS_E_DEFECT` if no answer is possible:
+/// then defer the mail.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_lookup(
     context: *const mtasts_context,
@@ -137,7 +139,7 @@ pub unsafe extern "C" fn mtasts_lookup(
             return Ok(OK);
         }
         // SAFETY: the caller's promise about `domain`.
-        let domain = unsafe { name(domain, length)? };
+        let domain = unsafe { any_name(domain, length)? };
         *place = mtasts_answer::give(context.context.lookup(&domain, patience(timeout_ms))?);
         Ok(OK)
     };
@@ -166,8 +168,8 @@ pub unsafe extern "C" fn mtasts_lookup_cached(
 }
 
 /// Checks now whether the domain has a newer policy, whatever the cache says. It is for an MTA that is about to bounce
-/// a mail because of a policy (RFC 8461 5). Compare id and fetch time with those of the answer at hand. If they differ,
-/// try to deliver the mail again.
+/// a mail because of a policy (RFC 8461 5). If `mtasts_answer_is_same_policy` says that the answer differs from the one
+/// at hand, try to deliver the mail again.
 ///
 /// Arguments, ownership and return values are those of `mtasts_lookup`.
 #[unsafe(no_mangle)]
@@ -179,7 +181,7 @@ pub unsafe extern "C" fn mtasts_recheck(
     out: *mut *mut mtasts_answer,
     error: *mut mtasts_error,
 ) -> i32 {
-    let recheck = |context: &Resolver, domain: &Domain| context.recheck(domain, patience(timeout_ms));
+    let recheck = |context: &Resolver, domain: &str| context.recheck(domain, patience(timeout_ms));
     // SAFETY: the caller's promises.
     unsafe { ask(context, domain, length, out, error, recheck) }
 }
@@ -192,11 +194,11 @@ unsafe fn ask(
     length: usize,
     out: *mut *mut mtasts_answer,
     error: *mut mtasts_error,
-    question: impl FnOnce(&Resolver, &Domain) -> Result<Arc<Answer>, Unavailable>,
+    question: impl FnOnce(&Resolver, &str) -> Result<Arc<Answer>, Unavailable>,
 ) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
-        let (context, place, domain) = unsafe { (handle(context)?, place(out)?, name(domain, length)?) };
+        let (context, place, domain) = unsafe { (handle(context)?, place(out)?, any_name(domain, length)?) };
         *place = mtasts_answer::give(question(&context.context, &domain)?);
         Ok(OK)
     };

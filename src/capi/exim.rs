@@ -8,6 +8,7 @@
 //! What we hand to Exim is untainted, whatever went into it. So it is made here of letters, digits, hyphens and dots
 //! that were looked at, and of our own words.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::ffi::{CString, c_int, c_uchar};
 use std::slice;
@@ -18,8 +19,6 @@ use once_cell::race::OnceBox;
 
 use super::c_text;
 use crate::protocol::mx_name::MxName;
-use crate::protocol::names::Domain;
-use crate::protocol::policy::Mode;
 use crate::sender::answer::Answer;
 use crate::sender::attempt::Attempt;
 use crate::sender::mta::exim::{is_large, may_be_yielded, of_hosts, of_patterns, plain, quoted, refusal};
@@ -48,16 +47,17 @@ thread_local! {
 /// One argument: the domain. Or two: the domain, and the names of its MX hosts as `${lookup dnsdb{>; mxh=$domain}}`
 /// gives them.
 ///
-/// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
-/// the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
-/// the log if no host is left: it says that DNS and the policy contradict each other. Under `mode=testing` and `mode=none` there is neither.
+/// Yields `mode=enforce enforce=yes id=ID ignore="LIST" wrong="SENTENCE"`, to be read with
+/// `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
+/// policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
+/// other. Under `mode=testing` and `mode=none` it yields `enforce=no`, and there is neither.
 ///
 /// If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 /// free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
 /// that the policy allows, and is never long.
 ///
 /// While an operator's exception for a domain with an enforced policy is in force, it yields
-/// `mode=testing id=ID exception="SENTENCE"`.
+/// `mode=testing enforce=no id=ID exception="SENTENCE"`.
 ///
 /// If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 /// with a sentence, and Exim defers the address.
@@ -73,29 +73,30 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
                 ));
             }
         };
-        let Some(answer) = ask(domain)? else {
-            return Ok("mode=none".into());
-        };
-        let Some(cached) = answer.cached() else {
-            return Ok("mode=none".into());
+        let answer = ask(domain)?;
+        let (Some(domain), Some(cached)) = (answer.domain(), answer.cached()) else {
+            return Ok("mode=none enforce=no".into());
         };
         if let Some(exception) = answer.exception() {
-            let exception =
-                quoted(&Notice::new(Token::Exception, format!("{}: {exception}", answer.domain())).to_string());
-            return Ok(format!("mode={} id={} exception={exception}", answer.mode(), cached.id));
+            let exception = quoted(&Notice::new(Token::Exception, format!("{domain}: {exception}")).to_string());
+            return Ok(format!(
+                "mode={} enforce=no id={} exception={exception}",
+                answer.mode(),
+                cached.id
+            ));
         }
         if !answer.enforces() {
-            return Ok(format!("mode={} id={}", answer.mode(), cached.id));
+            return Ok(format!("mode={} enforce=no id={}", answer.mode(), cached.id));
         }
         // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
         let wrong = verdict_without_host(&answer, NoHost::NotListed).log_line();
         let ignore = match hosts {
             None => of_patterns(&cached.policy),
-            Some(hosts) => of_hosts(&cached.policy, answer.domain(), hosts),
+            Some(hosts) => of_hosts(&cached.policy, domain, hosts),
         };
         let large = if is_large(&ignore) { " large=yes" } else { "" };
         Ok(format!(
-            "mode=enforce id={}{large} ignore=\"{ignore}\" wrong={}",
+            "mode=enforce enforce=yes id={}{large} ignore=\"{ignore}\" wrong={}",
             cached.id,
             quoted(&wrong)
         ))
@@ -112,7 +113,7 @@ pub unsafe extern "C" fn mtasts_exim_mode(result: *mut *mut c_uchar, argc: c_int
         let [domain] = arguments else {
             return Err(usage("mtasts_exim_mode takes one argument, the domain"));
         };
-        Ok(ask(domain)?.map_or(Mode::None, |answer| answer.mode()).name().into())
+        Ok(ask(domain)?.mode().name().into())
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
@@ -132,10 +133,7 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
                 "mtasts_exim_check_mx takes two arguments, the domain and the MX host",
             ));
         };
-        let Some(answer) = ask(domain)? else {
-            return Ok("yes".into());
-        };
-        let verdict = Attempt::new(&answer, MxName::from_mx(host)).saw(Seen::Name);
+        let verdict = Attempt::new(&ask(domain)?, MxName::from_mx(host)).saw(Seen::Name);
         Ok(if verdict.action.delivers() { "yes" } else { "no" }.into())
     };
     // SAFETY: the caller's promise.
@@ -153,12 +151,9 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
         let [domain] = arguments else {
             return Err(usage("mtasts_exim_recheck takes one argument, the domain"));
         };
-        let Ok(domain) = Domain::parse(domain) else {
-            return Ok("changed=no mode=none".into());
-        };
         let context = context()?;
-        let before = context.lookup_cached(&domain).map_err(|e| e.notice())?;
-        let now = context.recheck(&domain, Duration::MAX).map_err(|e| e.notice())?;
+        let before = context.lookup_cached(domain).map_err(|e| e.notice())?;
+        let now = context.recheck(domain, Duration::MAX).map_err(|e| e.notice())?;
         let changed = if now.is_same_policy(&before) { "no" } else { "yes" };
         let id = now.cached().map_or("", |cached| cached.id.as_str());
         Ok(format!("changed={changed} mode={} id={id}", now.mode()))
@@ -211,7 +206,7 @@ unsafe fn call(
     let done = quietly(|| {
         // SAFETY: the caller's promise.
         let arguments = unsafe { arguments(argc, argv) }?;
-        body(&arguments)
+        body(&arguments.iter().map(Cow::as_ref).collect::<Vec<_>>())
     });
     let (status, text) = match done {
         Some(Ok(text)) if text.bytes().all(may_be_yielded) => (OK, text),
@@ -239,9 +234,11 @@ fn defect(what: &str) -> String {
     Notice::new(Token::Defect, sentence).to_string()
 }
 
+/// The arguments. A domain or a host that is not UTF-8 does not become a name by what replaces it.
+///
 /// # Safety
 /// `argv` has `argc` NUL-terminated texts that nobody changes during the call.
-unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a str>, Notice> {
+unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<Cow<'a, str>>, Notice> {
     let count = usize::try_from(argc).ok().filter(|count| *count <= MAX_ARGUMENTS);
     let count = count.ok_or_else(|| usage("a function of libmtasts takes at most 7 arguments"))?;
     if count == 0 || argv.is_null() {
@@ -251,25 +248,23 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a 
     let given = unsafe { slice::from_raw_parts(argv, count) };
     let one = |text: &*mut c_uchar| {
         // SAFETY: the caller's promise; the length is bounded.
-        let text = unsafe { super::text(text.cast_const().cast(), super::MTASTS_NUL_TERMINATED, MAX_ARGUMENT) };
-        text.map_err(|fault| usage(&fault.message))
+        match unsafe { super::octets(text.cast_const().cast(), super::MTASTS_NUL_TERMINATED, MAX_ARGUMENT) } {
+            Ok(octets) if octets.len() <= MAX_ARGUMENT => Ok(String::from_utf8_lossy(octets)),
+            Ok(_) => Err(usage("an argument of a function of libmtasts has at most 1 MiB")),
+            Err(fault) => Err(usage(&fault.message)),
+        }
     };
     given.iter().map(one).collect()
 }
 
-/// Looks a domain up. Nothing where the name can have no policy.
-fn ask(domain: &str) -> Result<Option<Arc<Answer>>, Notice> {
-    // A mail domain that is no host name, or an address literal, has no `_mta-sts` below it (RFC 8461 3.4). Whose mail
-    // it is decides what it is called, and not an attacker.
-    let Ok(domain) = Domain::parse(domain) else {
-        return Ok(None);
-    };
-    let answer = context()?.lookup(&domain, Duration::MAX).map_err(|e| e.notice())?;
+/// Looks a domain up.
+fn ask(domain: &str) -> Result<Arc<Answer>, Notice> {
+    let answer = context()?.lookup(domain, Duration::MAX).map_err(|e| e.notice())?;
     if answer.defer_until().is_some() {
         let sentence = verdict_without_host(&answer, NoHost::Left).sentence;
         return Err(Notice::new(Token::Defer, sentence));
     }
-    Ok(Some(answer))
+    Ok(answer)
 }
 
 /// The one context of this process. A bad settings file is looked at again with the next call.
@@ -289,6 +284,7 @@ mod tests {
         let mut out: *mut c_uchar = std::ptr::null_mut();
         let mut invalid = *b"\xff\xfe\0";
         let mut arguments = [invalid.as_mut_ptr(), std::ptr::null_mut()];
+        let mut missing = [std::ptr::null_mut()];
         for (argc, argv) in [
             (0, std::ptr::null_mut()),
             (16, arguments.as_mut_ptr()),
@@ -300,7 +296,7 @@ mod tests {
         }
         // SAFETY: one NUL-terminated text; and no place for the result.
         unsafe {
-            assert_eq!(mtasts_exim_lookup(&raw mut out, 1, arguments.as_mut_ptr()), DEFER);
+            assert_eq!(mtasts_exim_lookup(&raw mut out, 1, missing.as_mut_ptr()), DEFER);
             assert_eq!(
                 mtasts_exim_version(std::ptr::null_mut(), 0, std::ptr::null_mut()),
                 DEFER

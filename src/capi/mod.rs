@@ -37,6 +37,7 @@ pub use settings::*;
 pub use verdict::*;
 pub use version::*;
 
+use std::borrow::Cow;
 use std::ffi::{CString, c_char};
 
 use crate::protocol::names::{Domain, NameError};
@@ -51,33 +52,55 @@ const OK: i32 = Status::Ok.number();
 /// The length argument for a text that ends with a NUL.
 pub const MTASTS_NUL_TERMINATED: usize = usize::MAX;
 
-/// Reads a text argument.
+/// Reads the octets of a text argument; of a text that is longer than `longest`, one more than that.
 ///
 /// # Safety
 /// `text` is NULL or points to `length` octets that nobody changes during the call, or to a NUL-terminated text where
 /// `length` is [`MTASTS_NUL_TERMINATED`].
-unsafe fn text<'a>(text: *const c_char, length: usize, longest: usize) -> Result<&'a str, Fault> {
+unsafe fn octets<'a>(text: *const c_char, length: usize, longest: usize) -> Result<&'a [u8], Fault> {
     if text.is_null() {
         return Err(Fault::argument("a text argument is NULL"));
     }
     let length = if length == MTASTS_NUL_TERMINATED {
         // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
         unsafe { libc::strnlen(text, longest + 1) }
+    } else if isize::try_from(length).is_err() {
+        return Err(Fault::argument("a length is larger than memory"));
     } else {
-        length
+        length.min(longest + 1)
     };
-    if length > longest {
+    // SAFETY: `length` octets are there, by the caller's promise or because strnlen has seen them.
+    Ok(unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) })
+}
+
+/// Reads a text argument.
+///
+/// # Safety
+/// As [`octets`].
+unsafe fn text<'a>(text: *const c_char, length: usize, longest: usize) -> Result<&'a str, Fault> {
+    // SAFETY: the caller's promise is the same.
+    let octets = unsafe { octets(text, length, longest) }?;
+    if octets.len() > longest {
         return Err(Fault::argument(&format!(
             "a text argument is longer than {longest} octets"
         )));
     }
-    // SAFETY: `length` octets are there, by the caller's promise or because strnlen has seen them.
-    let octets = unsafe { std::slice::from_raw_parts(text.cast::<u8>(), length) };
     std::str::from_utf8(octets).map_err(|_| Fault::argument("a text argument is not UTF-8"))
 }
 
 /// The longest text that is read as a name, in octets; far more than a name may have.
 const MAX_NAME_TEXT: usize = 2048;
+
+/// Reads what a stranger wrote in place of a name: a mail domain, or the host of an MX record. It need not be a domain
+/// name, and the library says what follows: a text that is too long stays too long, and no name has the character that
+/// replaces what is not UTF-8.
+///
+/// # Safety
+/// As [`octets`].
+unsafe fn any_name<'a>(name: *const c_char, length: usize) -> Result<Cow<'a, str>, Fault> {
+    // SAFETY: the caller's promise is the same.
+    Ok(String::from_utf8_lossy(unsafe { octets(name, length, MAX_NAME_TEXT) }?))
+}
 
 /// Reads a domain or a host name.
 ///

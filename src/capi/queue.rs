@@ -7,8 +7,7 @@ use super::answer::mtasts_answer;
 use super::context::{mtasts_context, patience};
 use super::error::{Fault, MTASTS_MESSAGE_SIZE, guard, mtasts_error};
 use super::extensible::{Extensible, Place, zeroed};
-use super::{OK, copy_text, free, handle, name, place};
-use crate::protocol::names::Domain;
+use super::{OK, any_name, copy_text, free, handle, place};
 use crate::protocol::words::Status;
 use crate::sender::queue::{Completed, Queue, QueueError};
 
@@ -92,8 +91,9 @@ pub unsafe extern "C" fn mtasts_queue_fd(queue: *const mtasts_queue) -> i32 {
 }
 
 /// Submits a lookup and returns at once. The lookup is that of `mtasts_lookup`: the same domain, the same time limit
-/// (from now on), the same answer. A hit in the cache is complete when the call returns. Otherwise a thread of the
-/// queue asks the network: one thread for all pending lookups of a domain, at most 256 threads for a queue.
+/// (from now on), the same answer. A hit in the cache, or a domain that cannot have a policy, is complete when the call
+/// returns. Otherwise a thread of the queue asks the network: one thread for all pending lookups of a domain, at most
+/// 256 threads for a queue.
 ///
 /// Each lookup completes once, at most a second after its time limit; the answer is then what the cache knows. `user`
 /// comes back with the completion; the library does not use it. `id` receives the number of the lookup, which is never
@@ -105,9 +105,8 @@ pub unsafe extern "C" fn mtasts_queue_fd(queue: *const mtasts_queue) -> i32 {
 /// because silent names keep all threads busy that its parent domain may use, unless the cache has a policy of the
 /// domain.
 ///
-/// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if the name cannot have a policy;
-/// `MTASTS_E_UNAVAILABLE` if there is no thread; `MTASTS_E_FORKED` or `MTASTS_E_DEFECT`. Only after `MTASTS_OK` there
-/// is a completion.
+/// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`; `MTASTS_E_UNAVAILABLE` if there is no thread; `MTASTS_E_FORKED` or
+/// `MTASTS_E_DEFECT`. Only after `MTASTS_OK` there is a completion.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_submit(
     queue: *const mtasts_queue,
@@ -118,7 +117,7 @@ pub unsafe extern "C" fn mtasts_queue_submit(
     id: *mut u64,
     error: *mut mtasts_error,
 ) -> i32 {
-    let submit = |queue: &Queue<User>, domain: &Domain| queue.submit(domain, patience(timeout_ms), User(user));
+    let submit = |queue: &Queue<User>, domain: &str| queue.submit(domain, patience(timeout_ms), User(user));
     // SAFETY: all are the caller's.
     unsafe { guard(error, || begin(queue, domain, length, id, submit)) }
 }
@@ -135,7 +134,7 @@ pub unsafe extern "C" fn mtasts_queue_recheck(
     id: *mut u64,
     error: *mut mtasts_error,
 ) -> i32 {
-    let recheck = |queue: &Queue<User>, domain: &Domain| queue.recheck(domain, patience(timeout_ms), User(user));
+    let recheck = |queue: &Queue<User>, domain: &str| queue.recheck(domain, patience(timeout_ms), User(user));
     // SAFETY: all are the caller's.
     unsafe { guard(error, || begin(queue, domain, length, id, recheck)) }
 }
@@ -147,10 +146,10 @@ unsafe fn begin(
     domain: *const c_char,
     length: usize,
     id: *mut u64,
-    submit: impl FnOnce(&Queue<User>, &Domain) -> Result<u64, QueueError>,
+    submit: impl FnOnce(&Queue<User>, &str) -> Result<u64, QueueError>,
 ) -> Result<i32, Fault> {
     // SAFETY: the caller's promises.
-    let (queue, domain, id) = unsafe { (handle(queue)?, name(domain, length)?, id.as_mut()) };
+    let (queue, domain, id) = unsafe { (handle(queue)?, any_name(domain, length)?, id.as_mut()) };
     let given = submit(&queue.queue, &domain)?;
     if let Some(id) = id {
         *id = given;

@@ -1,41 +1,18 @@
-//! The verdict on an MX host for C.
+//! The verdict on an MX host, and on a mail without one, for C.
 
 use std::ffi::c_char;
 
 use super::answer::mtasts_answer;
 use super::error::{Fault, guard, mtasts_error};
-use super::extensible::{Extensible, Place, read, zeroed};
-use super::{MTASTS_NUL_TERMINATED, OK, copy_text, handle, name, text};
-use crate::protocol::certificate::CertificateFailure;
-use crate::protocol::words::{Action, ResultType, SeenKind};
-use crate::sender::verdict::{NoHost, Seen, Verdict, verdict, verdict_without_host};
+use super::extensible::{Extensible, Place, zeroed};
+use super::{OK, copy_text, handle};
+use crate::protocol::words::{Action, NoHost, ResultType};
+use crate::sender::verdict::{Verdict, verdict_without_host};
 
 /// The size of a reason in `mtasts_decision` and `mtasts_check`, in octets. The closing NUL is included.
 pub const MTASTS_REASON_SIZE: usize = 508;
 /// The size of the sentence in `mtasts_decision`, in octets. The closing NUL is included.
 pub const MTASTS_SENTENCE_SIZE: usize = 1540;
-/// The longest reason that is read, in octets; a report has room for far less.
-const MAX_REASON: usize = 65_536;
-
-/// What the MTA saw at an MX host. An extensible struct: set `size`, and set fields that you do not use to zero.
-#[repr(C)]
-pub struct mtasts_seen {
-    /// `sizeof(mtasts_seen)`, set by the caller.
-    pub size: usize,
-    /// One of `MTASTS_SEEN_*`.
-    pub kind: i32,
-    /// For `MTASTS_SEEN_CERTIFICATE` the `result` of the `mtasts_check`: 0 for a good certificate, or one of
-    /// `MTASTS_RESULT_*`. Otherwise 0.
-    pub result: i32,
-    /// For `MTASTS_SEEN_CERTIFICATE` and `MTASTS_SEEN_HANDSHAKE_FAILED`, what is wrong in plain words, closed by a NUL.
-    /// May be NULL.
-    pub reason: *const c_char,
-}
-
-// SAFETY: `repr(C)`, `size` first, a pointer that may be NULL.
-unsafe impl Extensible for mtasts_seen {
-    const FIRST: usize = size_of::<usize>() + 4 + 4 + size_of::<usize>();
-}
 
 /// A verdict: what to do with an MX host. An extensible struct: set `size` before the call.
 #[repr(C)]
@@ -69,36 +46,28 @@ pub extern "C" fn mtasts_action_defers(action: i32) -> i32 {
     i32::from(Action::from_number(action).is_some_and(Action::defers))
 }
 
-/// Decides what the MTA must do with an MX host, by the policy and by one sight only (RFC 8461 4, 5). An
-/// `mtasts_attempt` decides by all that was seen of a host.
+/// Decides about a mail for which there is no MX host. `why` is one of `MTASTS_NO_HOST_*`.
 ///
-/// Call it before you connect (`MTASTS_SEEN_NAME`), and again after EHLO or the TLS handshake. If no host is left, call
-/// it once more for the sentence (`MTASTS_SEEN_NO_HOST_LEFT`).
+/// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
+/// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
+/// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
+/// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
+/// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
 ///
-/// `host` is the name in the MX record, before any CNAME is followed. For a domain without MX records it is the domain.
-///
-/// Returns `MTASTS_OK` with the verdict in `out`; `MTASTS_E_ARGUMENT`; or `MTASTS_E_NAME` or `MTASTS_E_ADDRESS` if
-/// `host` is not a host name: under a policy in mode enforce, send nothing to it.
+/// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn mtasts_verdict(
+pub unsafe extern "C" fn mtasts_verdict_without_host(
     answer: *const mtasts_answer,
-    host: *const c_char,
-    length: usize,
-    seen: *const mtasts_seen,
+    why: i32,
     out: *mut mtasts_decision,
     error: *mut mtasts_error,
 ) -> i32 {
     let body = || {
         // SAFETY: the caller's promises.
-        let (answer, host, sight) = unsafe { (handle(answer)?, name(host, length)?, read(seen, "seen")?) };
-        // SAFETY: the caller's promise.
-        let place = unsafe { Place::new(out, "out")? };
-        let decided = match SeenKind::from_number(sight.kind) {
-            Some(SeenKind::NoHostLeft) => verdict_without_host(&answer.answer, NoHost::Left),
-            // SAFETY: the caller's promise.
-            _ => verdict(&answer.answer, &host.into(), &unsafe { what_was_seen(seen)? }),
-        };
-        write_decision(place, &decided);
+        let (answer, out) = unsafe { (handle(answer)?, Place::new(out, "out")?) };
+        let why = NoHost::from_number(why);
+        let why = why.ok_or_else(|| Fault::argument("why is none of MTASTS_NO_HOST_*"))?;
+        write_decision(out, &verdict_without_host(&answer.answer, why));
         Ok(OK)
     };
     // SAFETY: `error` is the caller's.
@@ -112,33 +81,4 @@ pub(super) fn write_decision(place: Place<mtasts_decision>, decided: &Verdict) {
     copy_text(&mut told.reason_code, &decided.reason_code);
     copy_text(&mut told.sentence, &decided.sentence);
     place.write(&told);
-}
-
-/// # Safety
-/// `seen` is NULL or points to an `mtasts_seen` whose size is set.
-pub(super) unsafe fn what_was_seen(seen: *const mtasts_seen) -> Result<Seen, Fault> {
-    // SAFETY: the caller's promise.
-    let seen = unsafe { read(seen, "seen")? };
-    let reason = if seen.reason.is_null() {
-        ""
-    } else {
-        // SAFETY: NUL-terminated, by the caller's promise.
-        unsafe { text(seen.reason, MTASTS_NUL_TERMINATED, MAX_REASON)? }
-    };
-    let kind = SeenKind::from_number(seen.kind);
-    Ok(
-        match kind.ok_or_else(|| Fault::argument("seen.kind is none of MTASTS_SEEN_*"))? {
-            SeenKind::Name => Seen::Name,
-            SeenKind::StarttlsNotOffered => Seen::StarttlsNotOffered,
-            SeenKind::StarttlsRefused => Seen::StarttlsRefused,
-            SeenKind::HandshakeFailed => Seen::HandshakeFailed(reason.to_owned()),
-            SeenKind::Certificate if seen.result == 0 => Seen::Certificate(Ok(())),
-            SeenKind::Certificate => {
-                let result = ResultType::from_number(seen.result);
-                let result = result.ok_or_else(|| Fault::argument("seen.result is none of MTASTS_RESULT_*"))?;
-                Seen::Certificate(Err(CertificateFailure::new(result, reason)))
-            }
-            SeenKind::NoHostLeft => return Err(Fault::argument("seen.kind is not about a host")),
-        },
-    )
 }

@@ -172,6 +172,12 @@ impl fmt::Debug for Domain {
     }
 }
 
+impl AsRef<str> for Domain {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Borrow<str> for Domain {
     fn borrow(&self) -> &str {
         &self.0

@@ -136,10 +136,9 @@ words! {
     Ok = 0, "ok";
     /// An argument is NULL or out of range.
     Argument = -1, "argument";
-    /// Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot
-    /// have a policy: deliver as usual.
+    /// Not a valid domain or host name (too long, not UTF-8, empty label, bad character).
     Name = -2, "name";
-    /// The name is an IP address or an address literal, which cannot have a policy (RFC 8461 3.4): deliver as usual.
+    /// The name is an IP address or an address literal.
     Address = -3, "address";
     /// A setting or a settings file is wrong. The message names the key and the reason.
     Settings = -4, "settings";
@@ -227,8 +226,6 @@ words! {
     HandshakeFailed = 3, "handshake-failed";
     /// The host's certificate was checked for the name in the MX record.
     Certificate = 4, "certificate";
-    /// Every host was tried or skipped; none is left.
-    NoHostLeft = 5, "no-host-left";
 }
 
 words! {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::cache::entry::CachedPolicy;
 use crate::protocol::calendar;
-use crate::protocol::names::Domain;
+use crate::protocol::names::{Domain, NameError};
 use crate::protocol::policy::{Mode, Policy};
-use crate::protocol::text::Line;
+use crate::protocol::text::{Line, one_line};
 use crate::protocol::words::{ResultType, Source};
 use crate::sender::exception::Exception;
 use crate::sender::notice::Notice;
@@ -26,7 +26,8 @@ pub struct Answer {
     mode: Mode,
     source: Source,
     trouble: Option<Box<Trouble>>,
-    domain: Domain,
+    /// Nothing if the mail domain is not a domain name.
+    domain: Option<Domain>,
     cached: Option<Arc<CachedPolicy>>,
 }
 
@@ -54,7 +55,7 @@ pub struct Decision {
 }
 
 impl Outcome {
-    /// The answer. There is no other way to make one, so this is true of every answer: if its source is a policy it has
+    /// The answer. There is no other way to make one for a domain name, so this is true of every such answer: if its source is a policy it has
     /// one, and otherwise it has none; if the policy is not current, or there is none, it says why; and mail waits only if
     /// nothing could be learnt.
     ///
@@ -93,21 +94,47 @@ impl Outcome {
             },
             source: self.source,
             trouble: (trouble != Trouble::default()).then(|| Box::new(trouble)),
-            domain: self.domain,
+            domain: Some(self.domain),
             cached: self.cached,
         })
     }
 }
 
 impl Answer {
+    /// The answer for a mail domain that is not a domain name (D-32). It can have no record `_mta-sts` and no policy
+    /// host, so it has no policy (RFC 8461 3.4), and mail is delivered as usual. The owner of a mailbox chooses what its
+    /// domain is called, and not an attacker.
+    pub(crate) fn impossible(mail_domain: &str, why: NameError) -> Self {
+        let detail = format!("{:?} is not a domain name ({why})", one_line(mail_domain, 100));
+        Self {
+            good_until: 0,
+            mode: Mode::None,
+            source: Source::NoPolicy,
+            trouble: Some(Box::new(Trouble {
+                failure: Some(Failure {
+                    result: None,
+                    detail: detail.into(),
+                }),
+                ..Trouble::default()
+            })),
+            domain: None,
+            cached: None,
+        }
+    }
+
     pub(crate) const fn good_until(&self) -> u64 {
         self.good_until
     }
 
-    /// The policy domain, in A-labels.
+    /// The policy domain, in A-labels; nothing if the mail domain is not a domain name and so cannot have a policy.
     #[must_use]
-    pub const fn domain(&self) -> &Domain {
-        &self.domain
+    pub const fn domain(&self) -> Option<&Domain> {
+        self.domain.as_ref()
+    }
+
+    /// The policy domain for a sentence; empty if there is none.
+    pub(crate) fn domain_name(&self) -> &str {
+        self.domain().map_or("", Domain::as_str)
     }
 
     /// Where the answer came from.
@@ -159,11 +186,21 @@ impl Answer {
     /// answers differ, mail that was refused under one of them deserves another attempt (RFC 8461 5).
     #[must_use]
     pub fn is_same_policy(&self, other: &Self) -> bool {
-        let policies = match (self.cached(), other.cached()) {
-            (Some(one), Some(other)) => one.id == other.id && one.policy.mx().eq(other.policy.mx()),
-            (one, other) => one.is_none() && other.is_none(),
-        };
-        self.mode == other.mode && policies
+        self.policy_key() == other.policy_key()
+    }
+
+    /// What [`Answer::is_same_policy`] compares, as one line for a queue on disk: two answers have the same policy if and
+    /// only if their keys are equal.
+    #[must_use]
+    pub fn policy_key(&self) -> String {
+        let mut key = self.mode.name().to_owned();
+        if let Some(cached) = self.cached() {
+            let _ = write!(key, " {}", cached.id);
+            cached.policy.mx().for_each(|pattern| {
+                let _ = write!(key, " {pattern}");
+            });
+        }
+        key
     }
 
     /// The operator's exception that switches enforcement off, where there is something to switch off.
@@ -225,7 +262,7 @@ impl Answer {
     /// The answer in one sentence for a log.
     #[must_use]
     pub fn explain(&self) -> String {
-        let domain = &self.domain;
+        let domain = self.domain_name();
         let mut text = match (&self.cached, self.source) {
             (Some(cached), source) => {
                 let how = match (source, self.pinned_until()) {
@@ -241,6 +278,7 @@ impl Answer {
                 )
             }
             (None, Source::CouldNotLearn) => format!("cannot tell whether {domain} has a policy"),
+            (None, _) if self.domain.is_none() => "no policy is possible".to_owned(),
             (None, _) => format!("{domain} has no policy"),
         };
         if let Some(failure) = self.failure() {

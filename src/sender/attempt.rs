@@ -54,7 +54,8 @@ impl Default for Peer {
 ///   be fetched, is a failure of the policy (`sts-policy-fetch-error` and the like; RFC 8461 6, D-24);
 /// * without a policy or under one of mode none (`no-policy-found`), a success if TLS came about, whatever the
 ///   certificate; a failure if STARTTLS was not offered or refused or the handshake failed (RFC 8460 4.3.1), which
-///   refuses nothing.
+///   refuses nothing;
+/// * nothing if the mail domain is not a domain name: it can have no address for reports.
 #[derive(Clone, Debug)]
 pub struct Attempt {
     answer: Arc<Answer>,
@@ -118,6 +119,7 @@ impl Attempt {
         if std::mem::replace(&mut self.finished, true) {
             return None;
         }
+        let domain = self.answer.domain()?.clone();
         let failure = self.counts(peer.channel)?;
         let cached = self.answer.cached().filter(|_| self.answer.applies());
         let announced = cached.is_some() || self.answer.policy_failure().is_some();
@@ -128,7 +130,7 @@ impl Attempt {
             } else {
                 PolicyType::NoPolicyFound
             },
-            domain: self.answer.domain().clone(),
+            domain,
             policy_lines: cached.map_or_else(Vec::new, |cached| {
                 cached.text.lines().filter(|l| !l.is_empty()).map(Into::into).collect()
             }),

@@ -131,18 +131,15 @@ impl<T: Send + 'static> Queue<T> {
     }
 
     /// Submits a lookup, as [`Resolver::lookup`] does it, that completes within `patience` or the setting `timeout`,
-    /// whichever is shorter. The call does not wait for anything: a hit in the cache is complete when it returns.
+    /// whichever is shorter. The call does not wait for anything: a hit in the cache is complete when it returns, and so is
+    /// the answer for a mail domain that cannot have a policy.
     ///
     /// It returns the lookup's number, which this queue never gives again.
     ///
     /// # Errors
     /// A [`QueueError`]: no thread at all, or the queue is a parent's. Then there is no completion, and `user` is gone.
-    pub fn submit(&self, domain: &Domain, patience: Duration, user: T) -> Result<u64, QueueError> {
-        self.must_be_ours()?;
-        let begun = Instant::now();
-        self.watch();
-        let at_hand = self.shared.resolver.at_hand(domain);
-        self.add(domain, Ask::Delivery, at_hand, begun, patience, user)
+    pub fn submit(&self, domain: &(impl AsRef<str> + ?Sized), patience: Duration, user: T) -> Result<u64, QueueError> {
+        self.add(domain.as_ref(), Ask::Delivery, patience, user)
     }
 
     /// Submits a recheck, as [`Resolver::recheck`] does it: DNS is asked whatever is remembered. All else is as with
@@ -150,42 +147,48 @@ impl<T: Send + 'static> Queue<T> {
     ///
     /// # Errors
     /// As [`Queue::submit`].
-    pub fn recheck(&self, domain: &Domain, patience: Duration, user: T) -> Result<u64, QueueError> {
-        self.must_be_ours()?;
-        self.watch();
-        self.add(domain, Ask::Recheck, None, Instant::now(), patience, user)
+    pub fn recheck(&self, domain: &(impl AsRef<str> + ?Sized), patience: Duration, user: T) -> Result<u64, QueueError> {
+        self.add(domain.as_ref(), Ask::Recheck, patience, user)
     }
 
-    /// Adds a lookup that was `begun` then: it is complete where its answer is at hand.
-    fn add(
-        &self,
-        domain: &Domain,
-        ask: Ask,
-        at_hand: Option<Arc<Answer>>,
-        begun: Instant,
-        patience: Duration,
-        user: T,
-    ) -> Result<u64, QueueError> {
+    /// Adds a lookup. It is complete if its answer is at hand, or if the mail domain cannot have a policy.
+    fn add(&self, mail_domain: &str, ask: Ask, patience: Duration, user: T) -> Result<u64, QueueError> {
+        self.must_be_ours()?;
+        let begun = Instant::now();
+        self.watch();
+        let at_hand = self.at_hand(mail_domain, ask);
         let patience = patience.min(self.shared.resolver.settings().timeout);
         let mut state = self.shared.state();
         state.last_id += 1;
         let id = state.last_id;
-        if let Some(answer) = at_hand {
-            let end = End::Learnt(Completed::Answer(answer));
-            state.done.push_back(Done { id, user, end });
-        } else {
-            let errand = Errand {
-                domain: domain.clone(),
-                ask,
-            };
-            let is_new = state.board(errand, id, begun + patience + LAST_WORD, patience, user);
-            if is_new && let Err(error) = self.shared.send_workers(&mut state) {
-                state.leave(id);
-                return Err(QueueError::System(error));
+        match at_hand {
+            Ok(answer) => {
+                let end = End::Learnt(Completed::Answer(answer));
+                state.done.push_back(Done { id, user, end });
+            }
+            Err(errand) => {
+                let is_new = state.board(errand, id, begun + patience + LAST_WORD, patience, user);
+                if is_new && let Err(error) = self.shared.send_workers(&mut state) {
+                    state.leave(id);
+                    return Err(QueueError::System(error));
+                }
             }
         }
         state.wake(&self.shared.timer);
         Ok(id)
+    }
+
+    /// The answer that needs no worker, or else what a worker has to do.
+    fn at_hand(&self, mail_domain: &str, ask: Ask) -> Result<Arc<Answer>, Errand> {
+        let domain = match Domain::parse(mail_domain) {
+            Ok(domain) => domain,
+            Err(why) => return Ok(Arc::new(Answer::impossible(mail_domain, why))),
+        };
+        let at_hand = match ask {
+            Ask::Delivery => self.shared.resolver.at_hand(&domain),
+            Ask::Recheck | Ask::Refresh => None,
+        };
+        at_hand.ok_or(Errand { domain, ask })
     }
 
     /// The next completion, or nothing when there is none now. Whoever waits for the descriptor calls this until it

@@ -195,18 +195,22 @@ impl Resolver {
         &self.shared.settings
     }
 
-    /// The policy of a domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the
+    /// The policy of a mail domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the
     /// setting `timeout`, whichever is shorter (RFC 8461 5.1).
+    ///
+    /// `domain` is what the recipient's address has behind its `@`, in any spelling. If it is not a domain name
+    /// ([`Domain::parse`]), such as an address literal, it cannot have a policy: the answer says so, and mail is delivered
+    /// as usual.
     ///
     /// In a process of root the work is done by a child that has become another user: the setting `user`, or the owner of
     /// the cache directory.
     ///
     /// # Errors
     /// A [`Unavailable`] where not even a failure could be learnt.
-    pub fn lookup(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
-        match self.remembered(domain.as_str(), unix_now()) {
+    pub fn lookup(&self, domain: &(impl AsRef<str> + ?Sized), patience: Duration) -> Result<Arc<Answer>, Unavailable> {
+        match self.remembered(domain.as_ref(), unix_now()) {
             Some(answer) => Ok(answer),
-            None => self.ask(domain, Question::Network(Ask::Delivery), patience),
+            None => self.ask(domain.as_ref(), Question::Network(Ask::Delivery), patience),
         }
     }
 
@@ -215,8 +219,8 @@ impl Resolver {
     ///
     /// # Errors
     /// As [`Resolver::lookup`].
-    pub fn recheck(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
-        self.ask(domain, Question::Network(Ask::Recheck), patience)
+    pub fn recheck(&self, domain: &(impl AsRef<str> + ?Sized), patience: Duration) -> Result<Arc<Answer>, Unavailable> {
+        self.ask(domain.as_ref(), Question::Network(Ask::Recheck), patience)
     }
 
     /// Renews a policy before it expires (RFC 8461 10.2): the policy host is asked whatever DNS says, unless the policy is
@@ -225,17 +229,17 @@ impl Resolver {
     /// # Errors
     /// As [`Resolver::lookup`].
     pub fn refresh(&self, domain: &Domain, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
-        self.ask(domain, Question::Network(Ask::Refresh), patience)
+        self.ask(domain.as_str(), Question::Network(Ask::Refresh), patience)
     }
 
     /// What the cache says. The network is not touched, whatever is missing.
     ///
     /// # Errors
     /// As [`Resolver::lookup`].
-    pub fn lookup_cached(&self, domain: &Domain) -> Result<Arc<Answer>, Unavailable> {
-        match self.remembered(domain.as_str(), unix_now()) {
+    pub fn lookup_cached(&self, domain: &(impl AsRef<str> + ?Sized)) -> Result<Arc<Answer>, Unavailable> {
+        match self.remembered(domain.as_ref(), unix_now()) {
             Some(answer) => Ok(answer),
-            None => self.ask(domain, Question::Cache, Duration::MAX),
+            None => self.ask(domain.as_ref(), Question::Cache, Duration::MAX),
         }
     }
 
@@ -265,12 +269,16 @@ impl Resolver {
         Ok(check_chain(host, chain, roots.anchors(), at))
     }
 
-    fn ask(&self, domain: &Domain, question: Question, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
+    fn ask(&self, mail_domain: &str, question: Question, patience: Duration) -> Result<Arc<Answer>, Unavailable> {
+        let domain = match Domain::parse(mail_domain) {
+            Ok(domain) => domain,
+            Err(why) => return Ok(Arc::new(Answer::impossible(mail_domain, why))),
+        };
         if let Some(notice) = self.watch() {
             self.tell(&notice);
         }
         // Our own, on this thread's stack and on the heap: see `Resolver::shared`.
-        let (shared, domain, begun) = (self.shared.clone(), domain.clone(), Instant::now());
+        let (shared, begun) = (self.shared.clone(), Instant::now());
         let (settings, silence) = (&shared.settings, &shared.silence);
         // A refresh asks many at once and is nobody's delivery.
         let is_bounded = matches!(question, Question::Network(Ask::Delivery | Ask::Recheck));
@@ -420,7 +428,7 @@ impl Shared {
     /// Each use of an exception is told: whoever made it should not forget it.
     fn tell_exception(&self, answer: &Answer) {
         if let Some(exception) = answer.exception() {
-            let sentence = format!("{}: {exception}", answer.domain());
+            let sentence = format!("{}: {exception}", answer.domain_name());
             (self.log)(&Notice::new(Token::Exception, sentence).to_string());
         }
     }
@@ -546,3 +554,6 @@ fn learnt(result: &Result<Arc<Answer>, Unavailable>) -> bool {
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |t| t.as_secs())
 }
+
+#[cfg(test)]
+mod tests;

@@ -143,7 +143,7 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
     let Some(policy) = answer.policy().filter(|_| answer.applies()) else {
         return unprotected(answer);
     };
-    let domain = answer.domain();
+    let domain = answer.domain_name();
     let denied = match why {
         NoHost::Left => {
             let left = Fault {
@@ -154,7 +154,7 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
             };
             return failed(answer, policy, left, WAITS);
         }
-        NoHost::NoData if policy.allows_mx(domain) => None,
+        NoHost::NoData if answer.domain().is_some_and(|domain| policy.allows_mx(domain)) => None,
         NoHost::NxDomain => Some((
             "mx-lookup-nxdomain",
             "DNS says that the domain does not exist (NXDOMAIN), and the policy lists its MX hosts",
@@ -240,7 +240,7 @@ fn waiting(answer: &Answer, until: u64) -> Verdict {
          domain's name servers and the connection to https://mta-sts.{}",
         answer.explain(),
         calendar::date_time(until),
-        answer.domain()
+        answer.domain_name()
     );
     Verdict {
         action: Action::Defer,
@@ -252,7 +252,7 @@ fn waiting(answer: &Answer, until: u64) -> Verdict {
 
 /// A host that meets the policy, as far as it was seen. An exception changes nothing for it.
 fn passed(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
-    let domain = answer.domain();
+    let domain = answer.domain_name();
     let sentence = match seen {
         Seen::Name => format!("{host} is in the MTA-STS policy of {domain} ({})", short(answer)),
         _ => format!("{host} meets the MTA-STS policy of {domain} ({})", short(answer)),
@@ -279,7 +279,7 @@ fn with_policy_failure(answer: &Answer, sentence: String) -> Verdict {
 
 /// What is wrong with the host, as far as it was seen.
 fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option<Fault> {
-    let domain = answer.domain();
+    let domain = answer.domain_name();
     let fault = |result, reason_code: &str, wrong, remedy| {
         Some(Fault {
             result,

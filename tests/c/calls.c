@@ -38,33 +38,31 @@ static void verdicts(const mtasts_answer *answer) {
     mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
     mtasts_decision decision = {.size = sizeof decision};
     mtasts_check check = {.size = sizeof check};
-    const size_t nul = MTASTS_NUL_TERMINATED;
 
-    WORKS(mtasts_verdict(answer, "MX.Enforced.Example.", nul, &seen, &decision, &error));
+    WORKS(judge(answer, "MX.Enforced.Example.", &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_DELIVER && decision.result == 0 && !decision.reason_code[0]);
-    WORKS(mtasts_verdict(answer, "a.backup.example", nul, &seen, &decision, &error));
+    WORKS(judge(answer, "a.backup.example", &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_DELIVER);
-    WORKS(mtasts_verdict(answer, "evil.example", nul, &seen, &decision, &error));
+    WORKS(judge(answer, "evil.example", &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_SKIP_HOST && decision.result == 205);
     CHECK(strcmp(decision.reason_code, "mx-host-not-in-policy") == 0);
     CHECK(strstr(decision.sentence, "evil.example is not in the MTA-STS policy of enforced.example") != NULL);
 
     seen.kind = MTASTS_SEEN_STARTTLS_NOT_OFFERED;
-    WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
+    WORKS(judge(answer, "mx.enforced.example", &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_SKIP_HOST && decision.result == 201);
 
     seen.kind = MTASTS_SEEN_CERTIFICATE;
-    WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
+    WORKS(judge(answer, "mx.enforced.example", &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_DELIVER && decision.result == 0);
     WORKS(mtasts_from_openssl(10, &check));
     seen.result = check.result;
     seen.reason = check.reason;
-    WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
+    WORKS(judge(answer, "mx.enforced.example", &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_SKIP_HOST && decision.result == 204);
     CHECK(strstr(decision.reason_code, ": ") && strcmp(strstr(decision.reason_code, ": ") + 2, check.reason) == 0);
 
-    seen.kind = MTASTS_SEEN_NO_HOST_LEFT;
-    WORKS(mtasts_verdict(answer, "mx.enforced.example", nul, &seen, &decision, &error));
+    WORKS(mtasts_verdict_without_host(answer, MTASTS_NO_HOST_LEFT, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_DEFER);
 }
 
@@ -161,7 +159,7 @@ static void unknown(const char *cache_dir) {
     CHECK(mtasts_answer_mx_count(answer) == 0 && mtasts_answer_mx(answer, 0) == NULL);
     CHECK(mtasts_answer_policy_text(answer, NULL) == NULL);
     CHECK(*mtasts_answer_detail(answer) && *mtasts_answer_explanation(answer));
-    WORKS(mtasts_verdict(answer, "mx.example", MTASTS_NUL_TERMINATED, &seen, &decision, &error));
+    WORKS(judge(answer, "mx.example", &seen, &decision, &error));
     CHECK(decision.action == MTASTS_ACTION_DELIVER);
     mtasts_answer_free(answer);
     mtasts_context_free(context);

@@ -28,6 +28,17 @@
         }                                                                                                              \
     } while (0)
 
+/* The verdict on a host from one sight. */
+static inline int32_t judge(const mtasts_answer *answer, const char *host, const mtasts_seen *seen, mtasts_decision *out,
+                            mtasts_error *error) {
+    mtasts_attempt *attempt = NULL;
+    int32_t status = mtasts_attempt_new(answer, host, MTASTS_NUL_TERMINATED, &attempt, error);
+    if (status == MTASTS_OK)
+        status = mtasts_attempt_saw(attempt, seen, out, error);
+    mtasts_attempt_free(attempt);
+    return status;
+}
+
 /* The call gives MTASTS_OK, and `error` is an mtasts_error that it was given. */
 #define WORKS(call)                                                                                                    \
     do {                                                                                                               \

@@ -21,6 +21,7 @@
 typedef struct mtasts_settings mtasts_settings;
 typedef struct mtasts_context mtasts_context;
 typedef struct mtasts_answer mtasts_answer;
+typedef struct mtasts_attempt mtasts_attempt;
 typedef struct mtasts_queue mtasts_queue;
 
 typedef struct mtasts_error {
@@ -72,8 +73,9 @@ int32_t mtasts_context_new(const mtasts_settings *, mtasts_context **, mtasts_er
 void mtasts_context_free(mtasts_context *);
 int32_t mtasts_lookup(const mtasts_context *, const char *, size_t, uint32_t, mtasts_answer **, mtasts_error *);
 void mtasts_answer_free(mtasts_answer *);
-int32_t mtasts_verdict(const mtasts_answer *, const char *, size_t, const mtasts_seen *, mtasts_decision *,
-                       mtasts_error *);
+int32_t mtasts_attempt_new(const mtasts_answer *, const char *, size_t, mtasts_attempt **, mtasts_error *);
+int32_t mtasts_attempt_saw(mtasts_attempt *, const mtasts_seen *, mtasts_decision *, mtasts_error *);
+void mtasts_attempt_free(mtasts_attempt *);
 int32_t mtasts_check_name(const char *, size_t, const mtasts_octets *, mtasts_check *, mtasts_error *);
 int32_t mtasts_from_openssl(int64_t, mtasts_check *);
 int32_t mtasts_queue_new(const mtasts_context *, mtasts_queue **, mtasts_error *);
@@ -110,6 +112,7 @@ int main(int argc, char **argv) {
     mtasts_settings *settings = NULL;
     mtasts_context *context = NULL;
     mtasts_answer *answer = NULL;
+    mtasts_attempt *good = NULL, *expired = NULL;
     mtasts_queue *queue = NULL;
     const uint8_t rubbish[] = {0x30, 0x82, 0xff};
     const mtasts_octets leaf = {rubbish, sizeof rubbish};
@@ -127,16 +130,21 @@ int main(int argc, char **argv) {
     /* The host is on the list, and its certificate has expired. */
     CHECK(mtasts_from_openssl(10, check) == 0);
     CHECK(check->size == sizeof *check && check->result == 204 && check->reason[0]);
+    CHECK(mtasts_attempt_new(answer, "mx.enforced.example", NUL_TERMINATED, &expired, error) == 0);
     seen->kind = 4, seen->result = check->result, seen->reason = check->reason;
-    CHECK(mtasts_verdict(answer, "mx.enforced.example", NUL_TERMINATED, seen, decision, error) == 0);
+    CHECK(mtasts_attempt_saw(expired, seen, decision, error) == 0);
     CHECK(decision->size == sizeof *decision && decision->action == 3 && decision->result == 204);
-    CHECK(strcmp(decision->reason_code, check->reason) == 0 && strstr(decision->sentence, "mx.enforced.example"));
+    CHECK(strncmp(decision->reason_code, "certificate-expired: ", 21) == 0);
+    CHECK(strstr(decision->reason_code, check->reason) && strstr(decision->sentence, "mx.enforced.example"));
+    mtasts_attempt_free(expired);
+    CHECK(mtasts_attempt_new(answer, "mx.enforced.example", NUL_TERMINATED, &good, error) == 0);
     seen->kind = 0, seen->result = 0, seen->reason = NULL;
-    CHECK(mtasts_verdict(answer, "mx.enforced.example", NUL_TERMINATED, seen, decision, error) == 0);
+    CHECK(mtasts_attempt_saw(good, seen, decision, error) == 0);
     CHECK(decision->action == 1 && decision->result == 0 && !decision->reason_code[0] && decision->sentence[0]);
     seen->kind = 77;
-    CHECK(mtasts_verdict(answer, "mx.enforced.example", NUL_TERMINATED, seen, decision, error) == -1);
+    CHECK(mtasts_attempt_saw(good, seen, decision, error) == -1);
     CHECK(error->code == -1 && error->message[0]);
+    mtasts_attempt_free(good);
     CHECK(mtasts_check_name("mx.enforced.example", NUL_TERMINATED, &leaf, check, error) == 0);
     CHECK(check->result != 0 && check->reason[0]);
     mtasts_answer_free(answer);

@@ -129,13 +129,56 @@ static const struct {
         FAILS(MTASTS_E_ARGUMENT, call);                                                                                \
     } while (0)
 
+/* A mail domain that cannot have a policy is an answer, whatever it is; a text that is none at all is an error. `call` uses
+ * `name`, `length` and `error`; `look` looks at what came of it. */
+#define ANSWERS_BAD_NAMES(call, look)                                                                                  \
+    do {                                                                                                               \
+        mtasts_error *error = NULL;                                                                                    \
+        for (size_t i = 0; i < sizeof bad_names / sizeof *bad_names; i++) {                                            \
+            const char *name = bad_names[i].text;                                                                      \
+            size_t length = bad_names[i].length;                                                                       \
+            GIVES(MTASTS_OK, call);                                                                                    \
+            look;                                                                                                      \
+        }                                                                                                              \
+        const size_t lengths[] = {MTASTS_NUL_TERMINATED, 254, 2048, 2049, MANY, MANY + 1, SIZE_MAX / 2};               \
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {                                                \
+            const char *name = endless;                                                                                \
+            size_t length = lengths[i];                                                                                \
+            GIVES(MTASTS_OK, call);                                                                                    \
+            look;                                                                                                      \
+        }                                                                                                              \
+    } while (0);                                                                                                       \
+    do {                                                                                                               \
+        const struct {                                                                                                 \
+            const char *name;                                                                                          \
+            size_t length;                                                                                             \
+        } no_texts[] = {{endless, SIZE_MAX / 2 + 1}, {endless, SIZE_MAX - 1}, {NULL, 1}, {NULL, 0},                    \
+                        {NULL, MTASTS_NUL_TERMINATED}};                                                                \
+        for (size_t i = 0; i < sizeof no_texts / sizeof *no_texts; i++) {                                              \
+            const char *name = no_texts[i].name;                                                                       \
+            size_t length = no_texts[i].length;                                                                        \
+            FAILS(MTASTS_E_ARGUMENT, call);                                                                            \
+        }                                                                                                              \
+    } while (0)
+
+static void cannot_have_a_policy(mtasts_answer *out) {
+    CHECK(mtasts_answer_source(out) == MTASTS_SOURCE_NO_POLICY && mtasts_answer_mode(out) == MTASTS_MODE_NONE);
+    CHECK(!*mtasts_answer_domain(out) && !*mtasts_answer_id(out) && mtasts_answer_defer_until(out) == 0);
+    CHECK(mtasts_answer_result(out) == 0 && !*mtasts_answer_warning(out));
+    CHECK(strstr(mtasts_answer_detail(out), " is not a domain name (") != NULL);
+    CHECK(strstr(mtasts_answer_explanation(out), "no policy is possible: ") == mtasts_answer_explanation(out));
+    for (const char *c = mtasts_answer_explanation(out); *c; c++)
+        CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
+    mtasts_answer_free(out);
+}
+
 /* ---- lookups ---- */
 
 static mtasts_answer *const nobody = (mtasts_answer *)-1;
 
 static void lookup(void) {
     mtasts_answer *out = nobody;
-    REFUSES_BAD_NAMES(mtasts_lookup(context, name, length, 0, &out, error));
+    ANSWERS_BAD_NAMES(mtasts_lookup(context, name, length, 0, &out, error), cannot_have_a_policy(out); out = nobody);
     FAILS(MTASTS_E_ARGUMENT, mtasts_lookup(NULL, "enforced.example", MTASTS_NUL_TERMINATED, 0, &out, error));
     CHECK(out == nobody);
     FAILS(MTASTS_E_ARGUMENT, mtasts_lookup(context, "enforced.example", MTASTS_NUL_TERMINATED, 0, NULL, error));
@@ -149,7 +192,7 @@ static void lookup(void) {
 
 static void lookup_cached(void) {
     mtasts_answer *out = nobody;
-    REFUSES_BAD_NAMES(mtasts_lookup_cached(context, name, length, &out, error));
+    ANSWERS_BAD_NAMES(mtasts_lookup_cached(context, name, length, &out, error), cannot_have_a_policy(out); out = nobody);
     FAILS(MTASTS_E_ARGUMENT, mtasts_lookup_cached(NULL, "enforced.example", MTASTS_NUL_TERMINATED, &out, error));
     CHECK(out == nobody);
     FAILS(MTASTS_E_ARGUMENT, mtasts_lookup_cached(context, "enforced.example", MTASTS_NUL_TERMINATED, NULL, error));
@@ -158,7 +201,7 @@ static void lookup_cached(void) {
 
 static void recheck(void) {
     mtasts_answer *out = nobody;
-    REFUSES_BAD_NAMES(mtasts_recheck(context, name, length, 0, &out, error));
+    ANSWERS_BAD_NAMES(mtasts_recheck(context, name, length, 0, &out, error), cannot_have_a_policy(out); out = nobody);
     FAILS(MTASTS_E_ARGUMENT, mtasts_recheck(NULL, "enforced.example", MTASTS_NUL_TERMINATED, 0, &out, error));
     CHECK(out == nobody);
     FAILS(MTASTS_E_ARGUMENT, mtasts_recheck(context, "enforced.example", MTASTS_NUL_TERMINATED, 0, NULL, error));
@@ -323,6 +366,11 @@ static void answer_mx(void) {
     CHECK(mtasts_answer_mx(answer, SIZE_MAX) == NULL);
     CHECK(mtasts_answer_mx(NULL, 0) == NULL);
     CHECK(mtasts_answer_mx(NULL, SIZE_MAX) == NULL);
+}
+
+static void answer_policy_key(void) {
+    CHECK(strcmp(mtasts_answer_policy_key(NULL), "") == 0);
+    CHECK(strncmp(mtasts_answer_policy_key(answer), "enforce ", 8) == 0);
 }
 
 static void answer_policy_text(void) {
@@ -537,68 +585,6 @@ static void decision_untouched(const mtasts_decision *decision, size_t size) {
     CHECK(memcmp(decision, &blank, sizeof blank) == 0);
 }
 
-static void verdict(void) {
-    const char *host = "mx.enforced.example";
-    const size_t nul = MTASTS_NUL_TERMINATED;
-    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
-    mtasts_decision out = blank_decision(sizeof out);
-
-    REFUSES_BAD_NAMES(mtasts_verdict(answer, name, length, &seen, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(NULL, host, nul, &seen, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, NULL, &out, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, NULL, error));
-    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(NULL, NULL, SIZE_MAX - 1, NULL, NULL, error));
-
-    const int32_t kinds[] = {INT32_MIN, -1, MTASTS_SEEN_NO_HOST_LEFT + 1, INT32_MAX};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
-        seen.kind = kinds[i];
-        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
-    }
-    seen.kind = MTASTS_SEEN_CERTIFICATE;
-    const int32_t results[] = {INT32_MIN, -1, 1, 200, 206, 300, 307, INT32_MAX};
-    for (size_t i = 0; i < sizeof results / sizeof *results; i++) {
-        seen.result = results[i];
-        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
-    }
-    seen.result = 204;
-    const char *const reasons[] = {endless, "\xff"};
-    for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++) {
-        seen.reason = reasons[i];
-        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
-    }
-    seen.reason = NULL;
-    const size_t seen_sizes[] = {0, 1, sizeof seen - 1, 8193, SIZE_MAX};
-    for (size_t i = 0; i < sizeof seen_sizes / sizeof *seen_sizes; i++) {
-        seen.size = seen_sizes[i];
-        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
-    }
-    seen.size = sizeof seen;
-    decision_untouched(&out, sizeof out);
-    const size_t sizes[] = {0, 1, sizeof out - 1, 8193, SIZE_MAX};
-    for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        out = blank_decision(sizes[i]);
-        FAILS(MTASTS_E_ARGUMENT, mtasts_verdict(answer, host, nul, &seen, &out, error));
-        decision_untouched(&out, sizes[i]);
-    }
-
-    /* A reason with everything in it that may not come out: one clean line all the same, and room for the NUL. */
-    char reason[60000];
-    for (size_t i = 0; i < sizeof reason - 1; i++)
-        reason[i] = (char)(i % 127 + 1);
-    reason[sizeof reason - 1] = 0;
-    seen.reason = reason;
-    for (seen.kind = MTASTS_SEEN_NAME; seen.kind <= MTASTS_SEEN_NO_HOST_LEFT; seen.kind++) {
-        out = blank_decision(sizeof out);
-        GIVES(MTASTS_OK, mtasts_verdict(answer, host, nul, &seen, &out, NULL));
-        CHECK(out.action >= MTASTS_ACTION_DELIVER && out.action <= MTASTS_ACTION_DEFER);
-        CHECK(memchr(out.reason_code, 0, sizeof out.reason_code) && memchr(out.sentence, 0, sizeof out.sentence));
-        for (const char *c = out.sentence; *c; c++)
-            CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
-        for (const char *c = out.reason_code; *c; c++)
-            CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
-    }
-}
-
 /* ---- attempts ---- */
 
 static mtasts_attempt *new_attempt(const char *host) {
@@ -649,7 +635,7 @@ static void attempt_saw(void) {
     FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_saw(attempt, NULL, &out, error));
     FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_saw(attempt, &seen, NULL, error));
     FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_saw(NULL, NULL, NULL, error));
-    const int32_t kinds[] = {INT32_MIN, -1, MTASTS_SEEN_NO_HOST_LEFT, MTASTS_SEEN_NO_HOST_LEFT + 1, INT32_MAX};
+    const int32_t kinds[] = {INT32_MIN, -1, MTASTS_SEEN_CERTIFICATE + 1, INT32_MAX};
     for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
         seen.kind = kinds[i];
         FAILS(MTASTS_E_ARGUMENT, mtasts_attempt_saw(attempt, &seen, &out, error));
@@ -686,6 +672,25 @@ static void attempt_saw(void) {
     GIVES(MTASTS_OK, mtasts_attempt_saw(attempt, &seen, &out, NULL));
     CHECK(out.action == MTASTS_ACTION_DELIVER && out.result == 0);
     mtasts_attempt_free(attempt);
+
+    /* A reason with everything in it that may not come out: one clean line all the same, and room for the NUL. */
+    char reason[60000];
+    for (size_t i = 0; i < sizeof reason - 1; i++)
+        reason[i] = (char)(i % 127 + 1);
+    reason[sizeof reason - 1] = 0;
+    seen.result = 204, seen.reason = reason;
+    for (seen.kind = MTASTS_SEEN_NAME; seen.kind <= MTASTS_SEEN_CERTIFICATE; seen.kind++) {
+        attempt = new_attempt("mx.enforced.example");
+        out = blank_decision(sizeof out);
+        GIVES(MTASTS_OK, mtasts_attempt_saw(attempt, &seen, &out, NULL));
+        CHECK(out.action >= MTASTS_ACTION_DELIVER && out.action <= MTASTS_ACTION_DEFER);
+        CHECK(memchr(out.reason_code, 0, sizeof out.reason_code) && memchr(out.sentence, 0, sizeof out.sentence));
+        for (const char *c = out.sentence; *c; c++)
+            CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
+        for (const char *c = out.reason_code; *c; c++)
+            CHECK((unsigned char)*c >= 0x20 && *c != 0x7f);
+        mtasts_attempt_free(attempt);
+    }
 }
 
 static void attempt_finish(void) {
@@ -849,10 +854,19 @@ static void queue_new(void) {
 
 static void queue_fd(void) { GIVES(MTASTS_E_ARGUMENT, mtasts_queue_fd(NULL)); }
 
+/* A lookup that is complete when it was submitted. */
+static void is_complete(mtasts_queue *queue, uint64_t *id) {
+    mtasts_completion done = {.size = sizeof done};
+    GIVES(1, mtasts_queue_next(queue, &done));
+    CHECK(done.id == *id && done.status == MTASTS_OK);
+    cannot_have_a_policy(done.answer);
+    *id = 77;
+}
+
 static void queue_submit(void) {
     mtasts_queue *queue = new_queue();
     uint64_t id = 77;
-    REFUSES_BAD_NAMES(mtasts_queue_submit(queue, name, length, 0, NULL, &id, error));
+    ANSWERS_BAD_NAMES(mtasts_queue_submit(queue, name, length, 0, NULL, &id, error), is_complete(queue, &id));
     FAILS(MTASTS_E_ARGUMENT, mtasts_queue_submit(NULL, "a.example", MTASTS_NUL_TERMINATED, 0, NULL, &id, error));
     FAILS(MTASTS_E_ARGUMENT, mtasts_queue_submit(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, NULL, error));
     CHECK(id == 77);
@@ -862,7 +876,7 @@ static void queue_submit(void) {
 static void queue_recheck(void) {
     mtasts_queue *queue = new_queue();
     uint64_t id = 77;
-    REFUSES_BAD_NAMES(mtasts_queue_recheck(queue, name, length, 0, NULL, &id, error));
+    ANSWERS_BAD_NAMES(mtasts_queue_recheck(queue, name, length, 0, NULL, &id, error), is_complete(queue, &id));
     FAILS(MTASTS_E_ARGUMENT, mtasts_queue_recheck(NULL, "a.example", MTASTS_NUL_TERMINATED, 0, NULL, &id, error));
     FAILS(MTASTS_E_ARGUMENT, mtasts_queue_recheck(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, NULL, error));
     CHECK(id == 77);
@@ -923,8 +937,16 @@ static void exim_of(exim_function *function, int least, int arguments) {
             defers(function, count, NULL);
         }
     }
+    /* A domain that is not UTF-8 cannot have a policy. */
+    if (arguments > 0) {
+        unsigned char *result = NULL;
+        argv[0] = invalid;
+        CHECK(function(&result, arguments, argv) == 0 && result != NULL);
+        CHECK(strstr((char *)result, "enforce") == NULL && strchr((char *)result, '\xff') == NULL);
+        argv[0] = domain;
+    }
     for (int i = 0; i < arguments; i++) {
-        unsigned char *bad[] = {NULL, invalid, (unsigned char *)endless};
+        unsigned char *bad[] = {NULL, (unsigned char *)endless};
         for (size_t j = 0; j < sizeof bad / sizeof *bad; j++) {
             argv[i] = bad[j];
             defers(function, arguments, argv);
@@ -968,6 +990,7 @@ static const struct {
     {"mtasts_answer_mode", answer_mode},
     {"mtasts_answer_mx", answer_mx},
     {"mtasts_answer_mx_count", answer_mx_count},
+    {"mtasts_answer_policy_key", answer_policy_key},
     {"mtasts_answer_policy_text", answer_policy_text},
     {"mtasts_answer_result", answer_result},
     {"mtasts_answer_source", answer_source},
@@ -1014,7 +1037,6 @@ static const struct {
     {"mtasts_settings_set_log", settings_set_log},
     {"mtasts_strerror", strerror_},
     {"mtasts_test_panic", test_panic},
-    {"mtasts_verdict", verdict},
     {"mtasts_verdict_without_host", verdict_without_host},
     {"mtasts_version", version},
     {"mtasts_version_number", version_number},

@@ -42,7 +42,7 @@ static void *ask(void *argument) {
             pthread_barrier_wait(&start);
         CHECK(strcmp(domain, "good.test") == 0);
         CHECK(strcmp(mx, "mx.good.test") == 0);
-        GIVES(MTASTS_OK, mtasts_verdict(shared, "mx.good.test", MTASTS_NUL_TERMINATED, &seen, &decision, NULL));
+        GIVES(MTASTS_OK, judge(shared, "mx.good.test", &seen, &decision, NULL));
         CHECK(decision.action == MTASTS_ACTION_DELIVER);
     }
     return NULL;

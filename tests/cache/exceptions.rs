@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mtasts::queue::{Completed, Queue};
-use mtasts::{Action, Answer, Domain, Mode, MxName, NoHost, Resolver, Seen, Source, verdict, verdict_without_host};
+use mtasts::sender::verdict::verdict;
+use mtasts::{Action, Answer, Domain, Mode, MxName, NoHost, Resolver, Seen, Source, verdict_without_host};
 use mtasts_lab::Change;
 use serde_json::json;
 
@@ -97,7 +98,8 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
         }
         let cached = resolver.lookup_cached(&Domain::parse("good.test").unwrap()).unwrap();
         assert_eq!(cached.exception().unwrap().reason, "ticket \"4711\": moves");
-        assert_eq!(*log.lock().unwrap(), vec![format!("good.test: {named}"); 3], "each use");
+        let line = format!("mtasts[exception]: good.test: {named}");
+        assert_eq!(*log.lock().unwrap(), vec![line.clone(); 3], "each use");
 
         // One that is over, a domain that asks for nothing, and a domain without a policy: no word.
         log.lock().unwrap().clear();
@@ -108,9 +110,12 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
 
         let (status, text) = exim("good.test");
         let id = &answer_id(&cached);
-        let want = format!("mode=testing id={id} exception=\"{}\"", named.replace('"', "'"));
+        let want = format!(
+            "mode=testing enforce=no id={id} exception=\"{}\"",
+            line.replace('"', "'")
+        );
         assert_eq!((status, text), (0, want));
-        assert!(exim("wild.test").1.starts_with("mode=enforce id="));
+        assert!(exim("wild.test").1.starts_with("mode=enforce enforce=yes id="));
 
         // RFC 8461 5. A refresh renews the policy, which is the same as before: no reason for another attempt. This stands
         // here because a process has one context for Exim, and it still has the older answer in its memory.

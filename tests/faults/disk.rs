@@ -188,7 +188,7 @@ fn a_directory_that_is_missing() {
         warns(&fresh, "Permission denied");
         let root = ground
             .resolver()
-            .lookup(fresh.domain(), Duration::from_secs(20))
+            .lookup(fresh.domain().unwrap(), Duration::from_secs(20))
             .unwrap_err();
         assert!(root.to_string().contains("install -d -m 2770"), "{root}");
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use mtasts::report::{Channel, Peer, PolicyType};
-use mtasts::{Action, Attempt, Domain, MxName, Resolver, Seen, Settings, UnixTime};
+use mtasts::{Attempt, Domain, MxName, Resolver, Seen, Settings, UnixTime};
 use mtasts_kit::give_up_root;
 use mtasts_kit::walk::{self, May, Saw};
 use mtasts_lab::judge::{End, Fate};
@@ -22,17 +22,16 @@ fn main() {
 
 /// One mail: a lookup, an attempt for each host, a verdict on each thing that is seen of it.
 fn send(resolver: &Resolver, domain: &str) -> Fate {
-    let name = Domain::parse(domain).map_err(|error| error.to_string());
-    let answer = match name.and_then(|name| resolver.lookup(&name, PATIENCE).map_err(|error| error.to_string())) {
+    let answer = match resolver.lookup(domain, PATIENCE) {
         Ok(answer) => answer,
         // Our own trouble is never the domain's: the mail waits.
-        Err(words) => {
+        Err(error) => {
             return Fate {
                 domain: domain.to_owned(),
                 end: End::Deferred,
                 host: None,
                 results: Vec::new(),
-                words,
+                words: error.to_string(),
             };
         }
     };
@@ -57,10 +56,12 @@ fn send(resolver: &Resolver, domain: &str) -> Fate {
             }
         };
         words = verdict.sentence;
-        match verdict.action {
-            Action::Deliver if of_certificate && answer.applies() => May::Verified,
-            Action::Deliver | Action::DeliverAndReport => May::GoOn,
-            Action::SkipHost | Action::Defer => May::Not,
+        if !verdict.action.delivers() {
+            May::Not
+        } else if of_certificate && answer.applies() && verdict.result.is_none() {
+            May::Verified
+        } else {
+            May::GoOn
         }
     });
     let events = attempts.into_iter().filter_map(|(mut attempt, channel)| {

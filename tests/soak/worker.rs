@@ -262,7 +262,7 @@ impl Told {
             max_age: cached.policy.max_age().into(),
             fetched: cached.fetched,
         });
-        assert_eq!(answer.domain(), domain);
+        assert_eq!(answer.domain(), Some(domain));
         if let Some(cached) = &cached {
             assert_eq!(cached.mode, answer.mode().to_string());
         }

@@ -44,7 +44,7 @@ const DENY = 902
 class Item {
   // What a report counts of each session, since the last look at the queue.
   results = []
-  // What the library knows of the domain; null while it is not known, and if the domain cannot have a policy.
+  // What the library knows of the domain; null while it is not known.
   answer = null
   // Why the mail cannot be sent.
   trouble = ''
@@ -94,10 +94,7 @@ class Item {
       // Under a policy each host has a line that says it.
       if (this.answer.result && !this.answer.applies) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
     } catch (err) {
-      const can_have_none = err.code === 'ERR_MTASTS_NAME' || err.code === 'ERR_MTASTS_ADDRESS'
-      this.trouble = can_have_none
-        ? ''
-        : `the MTA-STS policy of ${this.#domain} could not be determined: ${err.message}`
+      this.trouble = `the MTA-STS policy of ${this.#domain} could not be determined: ${err.message}`
     }
   }
 
@@ -112,7 +109,6 @@ class Item {
     this.#asks_dns = false
     if (mxs.length > 0 && mxs.every(routed)) return this.#haraka.found_mx(mxs)
     if (this.trouble) return this.#wait(this.trouble)
-    if (!this.answer) return this.#haraka.found_mx(mxs)
     if (mxs.length === 1 && mxs[0].exchange === '') {
       return this.#contradicts('null-mx') || this.#haraka.found_mx(mxs)
     }
@@ -161,14 +157,14 @@ class Item {
     const denied = this.#asks_dns
     this.#asks_dns = false
     if (denied && this.trouble) return this.#wait(this.trouble)
-    if (denied && this.answer && this.#contradicts(await this.#why_no_host())) return
+    if (denied && this.#contradicts(await this.#why_no_host())) return
     return this.#haraka.bounce(err, opts)
   }
 
   // Haraka does not tell NXDOMAIN from NODATA. If DNS says something else by now, its word is not to be trusted either.
   async #why_no_host() {
     const codes = { ENOTFOUND: 'nxdomain', ENODATA: 'nodata' }
-    return dns.resolveMx(this.answer.domain).then(
+    return dns.resolveMx(this.answer.domain ?? this.#domain).then(
       () => 'left',
       (err) => codes[err.code] ?? 'left',
     )

@@ -58,12 +58,6 @@ class Answer {
     return call(() => this.#answer.isSamePolicy(answer))
   }
 
-  verdict(host, seen) {
-    mustBeString('host', host)
-    const sight = whatWasSeen(seen)
-    return call(() => this.#answer.verdict(host, ...sight))
-  }
-
   verdictWithoutHost(why) {
     mustBeString('why', why)
     return call(() => this.#answer.verdictWithoutHost(why))

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use mtasts::{Failure, MxName, NoHost, verdict, verdict_without_host};
+use mtasts::{Failure, NoHost, verdict_without_host};
 use napi_derive::napi;
 
-use crate::attempt::seen;
 use crate::error::{Result, argument, guarded, name};
 
 /// The answer of a lookup.
@@ -74,8 +73,8 @@ fn text(text: Option<&str>) -> String {
 impl Answer {
     /// The policy domain.
     #[napi(getter)]
-    pub fn domain(&self) -> Result<String> {
-        self.read(|answer| answer.domain().as_str().to_owned())
+    pub fn domain(&self) -> Result<Option<String>> {
+        self.read(|answer| answer.domain().map(ToString::to_string))
     }
 
     /// The mode of the policy.
@@ -181,15 +180,6 @@ impl Answer {
     #[allow(clippy::use_self, reason = "napi's macro knows no `Self` among the arguments")]
     pub fn is_same_policy(&self, other: &Answer) -> Result<bool> {
         self.read(|answer| answer.is_same_policy(&other.answer))
-    }
-
-    /// What to do with a host, from one sight alone.
-    #[napi]
-    pub fn verdict(&self, host: String, kind: String, result: Option<String>, reason: String) -> Result<Verdict> {
-        guarded(|| {
-            let seen = seen(&kind, result.as_deref(), reason)?;
-            Ok(verdict(&self.answer, &MxName::from_mx(&host), &seen).into())
-        })
     }
 
     /// What to do with a mail for which there is no host.

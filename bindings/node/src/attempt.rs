@@ -107,7 +107,7 @@ fn ip(text: Option<String>) -> Result<Option<IpAddr>> {
 }
 
 /// What JavaScript saw.
-pub(crate) fn seen(kind: &str, result: Option<&str>, reason: String) -> Result<Seen> {
+fn seen(kind: &str, result: Option<&str>, reason: String) -> Result<Seen> {
     Ok(match kind {
         "name" => Seen::Name,
         "starttls-not-offered" => Seen::StarttlsNotOffered,

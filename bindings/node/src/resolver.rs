@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use mtasts::protocol::words::Status;
 use mtasts::queue::{Completed, Queue};
-use mtasts::{Domain, Settings, UnixTime};
+use mtasts::{Settings, UnixTime};
 use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
@@ -88,7 +88,7 @@ impl Resolver {
     #[napi]
     pub fn lookup_cached(&self, domain: String) -> Result<Answer> {
         guarded(|| {
-            let answer = self.context()?.lookup_cached(&name(&domain)?);
+            let answer = self.context()?.lookup_cached(&domain);
             Ok(answer.map_err(failure)?.into())
         })
     }
@@ -97,13 +97,14 @@ impl Resolver {
     #[napi]
     pub fn submit(&mut self, domain: String, timeout_ms: Option<u32>, recheck: bool) -> Result<i64> {
         guarded(|| {
-            let domain = name(&domain)?;
             let patience = timeout_ms.map_or(Duration::MAX, |ms| Duration::from_millis(ms.into()));
             let queue = self.make_queue()?;
-            let submit: fn(&Queue<()>, &Domain, Duration, ()) -> _ =
-                if recheck { Queue::recheck } else { Queue::submit };
-            let id = submit(queue, &domain, patience, ()).map_err(failure)?;
-            Ok(id.cast_signed())
+            let id = if recheck {
+                queue.recheck(&domain, patience, ())
+            } else {
+                queue.submit(&domain, patience, ())
+            };
+            Ok(id.map_err(failure)?.cast_signed())
         })
     }
 

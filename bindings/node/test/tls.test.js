@@ -7,7 +7,7 @@ const dns = require('node:dns/promises')
 const { after, test } = require('node:test')
 const tls = require('node:tls')
 
-const { Resolver, checkServerIdentity, fromNode } = require('..')
+const { Attempt, Resolver, checkServerIdentity, fromNode } = require('..')
 const { ca, reset, table } = require('./lab')
 const { handshake, starttls } = require('./smtp')
 
@@ -37,8 +37,8 @@ for (const { name, wrong, result } of broken) {
   test(`${name}: ${wrong}`, async () => {
     const answer = await resolver.lookup(name)
     const mx = await host(name)
-    if (answer.verdict(mx, { kind: 'name' }).action === 'skip-host') {
-      assert.equal(answer.verdict(mx, { kind: 'name' }).result, result)
+    if (new Attempt(answer, mx).saw({ kind: 'name' }).action === 'skip-host') {
+      assert.equal(new Attempt(answer, mx).saw({ kind: 'name' }).result, result)
       return
     }
     const strict = await meet(name, { rejectUnauthorized: true })
@@ -48,7 +48,7 @@ for (const { name, wrong, result } of broken) {
       codes.add(strict.code)
       seen = { kind: 'certificate', ...fromNode(strict.code) }
     }
-    const verdict = answer.verdict(mx, seen)
+    const verdict = new Attempt(answer, mx).saw(seen)
     assert.deepEqual([verdict.action, verdict.result], ['skip-host', result], `${strict.code}: ${verdict.sentence}`)
 
     // In mode testing the handshake goes on, and tells the same.

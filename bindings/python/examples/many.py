@@ -10,8 +10,6 @@ from mtasts import aio
 async def tell(domain: str) -> None:
     try:
         answer = await aio.lookup(domain, timeout=20)
-    except mtasts.InvalidName as error:
-        print(f"{domain}: can have no policy: {error}")
     except mtasts.Error as error:
         print(f"{domain}: nothing is known, its mail has to wait: {error}")
     else:

@@ -110,7 +110,6 @@ class Resolver:
         """Looks the policy of a domain up, as `mtasts.Resolver.lookup` does.
 
         Raises:
-            mtasts.InvalidName: Not a domain name. Such a domain cannot have a policy: deliver as usual.
             mtasts.Unavailable: No answer is possible: defer the mail of this domain.
             asyncio.CancelledError: The task was cancelled. The cache still gets what the lookup finds.
         """
@@ -120,7 +119,6 @@ class Resolver:
         """Asks whether there is a newer policy now, as `mtasts.Resolver.recheck` does (RFC 8461 5).
 
         Raises:
-            mtasts.InvalidName: Not a domain name. Such a domain cannot have a policy.
             mtasts.Unavailable: No answer is possible: defer the mail of this domain.
             asyncio.CancelledError: The task was cancelled. The cache still gets what the lookup finds.
         """

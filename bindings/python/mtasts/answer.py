@@ -60,7 +60,8 @@ class Answer(_Owner):
     """The policy of a domain, or its absence, and how that is known.
 
     It never changes; each field is read from the library when it is first asked for. It can be pickled; a copy that
-    comes out of a pickle can be read and compared, but gives no verdicts.
+    comes out of a pickle can be read and compared, but gives no verdicts. A pickle that another version of this package
+    made may not have all fields: loading it raises TypeError.
     """
 
     __slots__ = (
@@ -73,6 +74,7 @@ class Answer(_Owner):
         "id",
         "mode",
         "mx",
+        "policy_key",
         "policy_text",
         "result",
         "source",
@@ -80,7 +82,8 @@ class Answer(_Owner):
     )
 
     domain: str
-    """The policy domain, in A-labels and lower case."""
+    """The policy domain, in A-labels and lower case; empty if the mail domain is not a domain name, so that it cannot
+    have a policy."""
     mode: Mode
     """What the domain asks for, after the operator's exceptions."""
     source: Source
@@ -105,6 +108,9 @@ class Answer(_Owner):
     """The whole answer in one sentence for a log."""
     policy_text: bytes | None
     """The policy as the policy host sent it, for the policy-string of a report (RFC 8460 4.5). A stranger's text."""
+    policy_key: str
+    """What the library compares in `is_same_policy`, for a queue that keeps refused mail: equal if and only if the
+    policy is the same."""
 
     @property
     def enforces(self) -> bool:
@@ -144,11 +150,7 @@ class Answer(_Owner):
         """Whether another answer, such as that of a recheck, says the same: mode, id and MX patterns. If it does not,
         mail that was refused because of this one deserves another attempt (RFC 8461 5). Either may come out of a
         pickle."""
-        try:
-            return bool(lib.mtasts_answer_is_same_policy(self._asked(), other._asked()) == 1)
-        except TypeError:
-            # The library has only one of them, or none. A queue that pickles its mail asks days later.
-            return (self.mode, self.id, self.mx) == (other.mode, other.id, other.mx)
+        return self.policy_key == other.policy_key
 
     if not TYPE_CHECKING:
 
@@ -208,6 +210,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "warning": lambda handle: text(lib.mtasts_answer_warning(handle)),
     "explanation": lambda handle: text(lib.mtasts_answer_explanation(handle)),
     "policy_text": _policy_text,
+    "policy_key": lambda handle: text(lib.mtasts_answer_policy_key(handle)),
 }
 
 

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 from .answer import Answer, Check, Verdict
 from .attempt import Attempt, ReportEvent
-from .errors import AddressRefused, Error, InvalidName
+from .errors import AddressRefused, Error
 from .words import NoHost, Seen
 
 logger = logging.getLogger("mtasts")
@@ -268,15 +268,12 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
     """Delivers to the recipients of one domain."""
     try:
         answer = await door.lookup(domain)
-    except InvalidName:
-        # Such a domain can have no policy. It is delivered to as ever, and an address as an address (RFC 5321 4.1.3).
-        hosts = address_in(domain) or await mx_hosts(door, domain)
-        return await _try_hosts(door, None, hosts, sender, recipients, data)
     except Error as error:
         raise TemporaryError(451, one_line(f"4.4.3 the MTA-STS policy of {domain}: {error.reason}")) from error
-    hosts = await mx_hosts(door, answer.domain, answer)
-    # On the wire a domain has A-labels (RFC 5321 2.3.5).
-    written = {f"{to.rpartition('@')[0]}@{answer.domain}": to for to in recipients}
+    # On the wire a domain has A-labels (RFC 5321 2.3.5). What is not a domain name stays what it is.
+    name = answer.domain or domain
+    written = {f"{to.rpartition('@')[0]}@{name}": to for to in recipients}
+    hosts = address_in(domain) or await mx_hosts(door, name, answer)
     try:
         refused = await _try_hosts(door, answer, hosts, sender, list(written), data)
     except DeliveryError as error:
@@ -288,7 +285,7 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
 
 
 def address_in(domain: str) -> list[str]:
-    """The address in an address literal; nothing if it is none."""
+    """The address in an address literal (RFC 5321 4.1.3); nothing if it is none."""
     literal = domain[1:-1] if domain.startswith("[") and domain.endswith("]") else ""
     try:
         return [str(ipaddress.ip_address(literal.removeprefix("ipv6:")))]
@@ -296,7 +293,7 @@ def address_in(domain: str) -> list[str]:
         return []
 
 
-async def mx_hosts(door: Door, domain: str, answer: Answer | None = None) -> list[str]:
+async def mx_hosts(door: Door, domain: str, answer: Answer) -> list[str]:
     """The MX hosts in order of preference, those of equal preference shuffled; the domain itself if it has no MX record
     (RFC 5321 5.1). If DNS denies what an enforced policy lists, the mail waits."""
     import dns.exception
@@ -313,21 +310,27 @@ async def mx_hosts(door: Door, domain: str, answer: Answer | None = None) -> lis
         why = NoHost.NODATA
     except dns.resolver.NXDOMAIN:
         why = NoHost.NXDOMAIN
+    # DNS cannot be asked for such a name; that has nothing to do with a policy.
     except (dns.exception.SyntaxError, dns.name.NameTooLong, dns.name.IDNAException, UnicodeError) as error:
         raise PermanentError(501, one_line(f"5.1.3 {domain} is not a domain name: {error}")) from None
     except (dns.exception.DNSException, OSError) as error:
         raise TemporaryError(451, one_line(f"4.4.3 the MX records of {domain}: {error}")) from error
-    if answer is not None:
-        verdict = answer.verdict_without_host(why)
-        if verdict.action.defers:
-            raise PolicyError(answer, verdict, {})
+    _waits(answer, why)
     if why is NoHost.NULL_MX:
         raise PermanentError(556, one_line(f"5.1.10 {domain} takes no mail (RFC 7505)"))
     if why is NoHost.NXDOMAIN:
         raise PermanentError(550, one_line(f"5.1.2 there is no domain {domain}"))
-    if (answer is None or not answer.enforces) and await _has_no_address(door, domain):
+    if await _has_no_address(door, domain):
+        _waits(answer, NoHost.NOT_LISTED)
         raise PermanentError(550, one_line(f"5.1.2 {domain} has no MX record and no address"))
     return [domain]
+
+
+def _waits(answer: Answer, why: NoHost) -> None:
+    """Raises if the mail has to wait because DNS denies the hosts of the policy."""
+    verdict = answer.verdict_without_host(why)
+    if verdict.action.defers:
+        raise PolicyError(answer, verdict, {})
 
 
 async def _has_no_address(door: Door, domain: str) -> bool:
@@ -346,7 +349,7 @@ class _Skipped(Exception):
 
 
 async def _try_hosts(
-    door: Door, answer: Answer | None, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
+    door: Door, answer: Answer, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
 ) -> Refusals:
     skipped: dict[str, Verdict] = {}
     last = HostFailed(451, b"4.4.4 no host")
@@ -380,15 +383,13 @@ async def _try_hosts(
         if last.code >= 500:
             raise PermanentError(last.code, last.text, last.recipients)
         logger.info("%s: %s %s", host, last.code, last.text.decode())
-    if answer is not None and skipped:
+    if skipped:
         raise PolicyError(answer, answer.verdict_without_host(), skipped)
     raise TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients)
 
 
-async def _connect(door: Door, answer: Answer | None, host: str) -> Session:
+async def _connect(door: Door, answer: Answer, host: str) -> Session:
     """A session with a host, if the verdicts on it allow one. What a report counts of it is noted."""
-    if answer is None:
-        return await _session(door, host, Tls.OFFERED, lambda _: None)
     attempt = Attempt(answer, host)
     peer: dict[str, Any] = {}
 

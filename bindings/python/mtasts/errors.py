@@ -32,12 +32,11 @@ class ArgumentError(Error, ValueError):
 
 
 class InvalidName(Error, ValueError):
-    """Not a valid domain or host name (too long, not UTF-8, empty label, bad character). Such a mail domain cannot have
-    a policy: deliver as usual."""
+    """Not a valid domain or host name (too long, not UTF-8, empty label, bad character)."""
 
 
 class IsAddress(InvalidName):
-    """The name is an IP address or an address literal, which cannot have a policy (RFC 8461 3.4): deliver as usual."""
+    """The name is an IP address or an address literal."""
 
 
 class AddressRefused(Error):

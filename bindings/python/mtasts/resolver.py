@@ -98,14 +98,14 @@ class Resolver:
     def lookup(self, domain: str, *, timeout: float | None = None) -> Answer:
         """Looks the policy of a domain up, as a delivery needs it: in the cache, and if necessary in DNS and over HTTPS
         (RFC 8461 3, 5.1). A hit in the cache touches no network. That there is no policy, or that it could not be
-        determined, is an answer and not an error.
+        determined, or that there can be none (an address literal, a text that is not a domain name), is an answer and
+        not an error.
 
         Args:
             domain: The recipient's domain, or the smart host's where there is one (RFC 8461 3.4).
             timeout: The longest time in seconds; never longer than the setting `timeout`.
 
         Raises:
-            InvalidName: Not a domain name. Such a domain cannot have a policy: deliver as usual.
             Unavailable: No answer is possible: defer the mail of this domain.
         """
         return self._ask(lib.mtasts_lookup, domain, milliseconds(timeout))
@@ -115,7 +115,6 @@ class Resolver:
         `Source.COULD_NOT_LEARN`.
 
         Raises:
-            InvalidName: Not a domain name.
             Unavailable: No answer is possible.
         """
         return self._ask(lib.mtasts_lookup_cached, domain)
@@ -125,7 +124,6 @@ class Resolver:
         policy (RFC 8461 5). Compare with `Answer.is_same_policy`.
 
         Raises:
-            InvalidName: Not a domain name. Such a domain cannot have a policy.
             Unavailable: No answer is possible: defer the mail of this domain.
         """
         return self._ask(lib.mtasts_recheck, domain, milliseconds(timeout))

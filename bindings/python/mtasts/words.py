@@ -72,8 +72,6 @@ class Seen(IntEnum):
     connection."""
     CERTIFICATE = 4
     """The host's certificate was checked for the name in the MX record."""
-    NO_HOST_LEFT = 5
-    """Every host was tried or skipped; none is left."""
 
 
 class NoHost(IntEnum):

@@ -4,9 +4,11 @@ else."""
 from __future__ import annotations
 
 import asyncio
+import os
 import pickle
 import re
 import smtplib
+import socket
 import ssl
 import subprocess
 import time
@@ -402,6 +404,24 @@ def test_dns_that_denies_what_a_policy_lists(lab: Lab, cache: str, denial: str) 
             with pytest.raises(smtp.DeliveryError) as refusal:
                 send("denied@testing.test")
             assert not isinstance(refusal.value, smtp.PolicyError)
+    finally:
+        lab.reset()
+
+
+def test_a_policy_lists_a_domain_that_dns_gives_no_address(lab: Lab, cache: str) -> None:
+    """Without an MX record the domain is its own host, and an answer of DNS can be forged."""
+    resolver = mtasts.Resolver(cache_dir=cache)
+    resolver.lookup("implicit.test")
+    lab.set("implicit.test", hosts="NODATA")
+    with socket.socket(socket.AF_UNIX) as control:
+        # An empty list, which the command cannot say.
+        control.connect(os.environ["MTASTS_LAB"])
+        control.sendall(b'{"op": "set", "domain": "implicit.test", "addresses": []}\n')
+        assert b"ok" in control.recv(1000)
+    try:
+        for send, _ in clients(resolver):
+            with pytest.raises(smtp.PolicyError, match="DNS contradicts the MTA-STS policy of implicit.test"):
+                send("nowhere@implicit.test")
     finally:
         lab.reset()
 

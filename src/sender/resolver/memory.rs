@@ -65,6 +65,9 @@ impl Answers {
 
     /// Keeps an answer. Where there is no room, those below a parent domain with more than `per_parent` go first.
     pub(super) fn put(&self, known: Remembered, per_parent: usize) {
+        let Some(domain) = known.answer.domain().cloned() else {
+            return;
+        };
         // A stranger's policy may have 64 KiB, and ten thousand of those are too much for a guest. It is on disk.
         if known.unsaved.is_none()
             && known
@@ -79,14 +82,14 @@ impl Answers {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        if memory.len() >= MEMORY_SIZE && !memory.contains_key(known.answer.domain()) {
+        if memory.len() >= MEMORY_SIZE && !memory.contains_key(&domain) {
             memory.retain(|_, old| old.unsaved.is_some());
             // Only a host that can write nothing at all comes here, and memory is all that its policies have.
             if memory.len() >= MEMORY_SIZE {
                 make_room(&mut memory, per_parent);
             }
         }
-        memory.insert(known.answer.domain().clone(), known);
+        memory.insert(domain, known);
     }
 
     /// The policy of the last answer, however long ago that was, where it counts still.

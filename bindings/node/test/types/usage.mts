@@ -48,7 +48,7 @@ const check: CertificateCheck = resolver.verifyCertificate(
   new Date(),
 )
 const seen: Seen = { kind: 'certificate', ...check }
-const decided: Verdict = answer.verdict('mx.example.com', seen)
+const decided: Verdict = new Attempt(answer, 'mx.example.com').saw(seen)
 if (decided.action === Action.SKIP_HOST && answer.mode !== Mode.ENFORCE) throw new Error(decided.sentence)
 const attempt = new Attempt(answer, 'mx.example.com')
 if (attempt.saw({ kind: 'name' }).delivers) attempt.saw({ kind: 'starttls-not-offered' })
@@ -87,9 +87,9 @@ answer.mx.push('mx.example.com')
 // @ts-expect-error: no such setting
 new Resolver({ cacheDirectory: '/tmp' })
 // @ts-expect-error: no such kind
-answer.verdict('mx.example.com', { kind: 'expired' })
+new Attempt(answer, 'mx.example.com').saw({ kind: 'expired' })
 // @ts-expect-error: no such result
-answer.verdict('mx.example.com', { kind: 'certificate', result: 'expired' })
+new Attempt(answer, 'mx.example.com').saw({ kind: 'certificate', result: 'expired' })
 // @ts-expect-error: no such reason
 answer.verdictWithoutHost('none')
 // @ts-expect-error: a promise
