@@ -35,7 +35,7 @@ exports.load_mta_sts_ini = function () {
       this.load_mta_sts_ini()
       this.loginfo('read mta-sts.ini again')
     } catch (err) {
-      this.logerror(`cannot use mta-sts.ini: ${err.message}. The previous settings stay in force; fix the file to apply the change.`)
+      this.logerror(`cannot read the settings again: ${err.message}. The previous settings stay in force; fix the file to apply the change.`)
     }
   }).main
 

@@ -416,7 +416,7 @@ fn a_run_that_takes_longer_than_it_can_is_a_failure() {
             touch(time);
             let third = host.cache("refresh");
             assert_eq!((third.status, third.out.as_str()), (1, ""), "{third:?}");
-            let told = format!("and end it (fuser -v {})", lock.display());
+            let told = format!("and end it: fuser -v {}", lock.display());
             assert!(
                 third.err.lines().count() == 1 && third.err.contains("longer than it can take"),
                 "{third:?}"

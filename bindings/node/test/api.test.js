@@ -240,7 +240,7 @@ test('an answer of an empty cache', () => {
     warning: '',
     explanation: answer.explanation,
   })
-  assert.match(answer.explanation, /example\.com has a policy: no policy is in the cache/)
+  assert.match(answer.explanation, /example\.com has a policy: no policy is cached/)
   assert.match(inspect(answer), /^Answer \{\n {2}domain: 'example\.com'/)
   assert.match(inspect([[[answer]]]), /\[Answer\]/)
   assert.equal(answer.allowsMx('mx.example.com'), false)

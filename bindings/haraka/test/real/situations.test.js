@@ -403,9 +403,9 @@ describe('the settings', { timeout: 120_000 }, () => {
         host.configure('mta-sts.ini', { main: { ...main, ...settings } })
         await host.until(line, () => host.lines(line).length > before)
       }
-      await change({ lookup_timeout: 'soon' }, 'stay as they were: mta-sts.ini: lookup_timeout')
+      await change({ lookup_timeout: 'soon' }, 'cannot read the settings again: mta-sts.ini: lookup_timeout: soon is not 1 or more')
       assert.strictEqual(await fate('nomatch.test'), 'deferred')
-      await change({ enabled: false }, 'mta-sts.ini was read again')
+      await change({ enabled: false }, 'read mta-sts.ini again')
       assert.strictEqual(await fate('selfsigned.test'), 'delivered TLS')
     })
   })
