@@ -85,7 +85,7 @@ fn show_explains_one_domain() {
             "good.test\n  ok      cached policy, enforced since 20",
             "  mx ",
             " fetched 20",
-            " it lives ",
+            ", in force for 1 day, until 20",
             "TXT id ",
             "DNS asked 20",
             "to be asked again from 20",
