@@ -62,6 +62,11 @@ tokens! {
     CacheNotWritten = "cache-not-written",
     CacheInMemory = "cache-in-memory",
     LookupNotLocked = "lookup-not-locked",
+    // What the refresh did.
+    EntryRemoved = "entry-removed",
+    CacheFull = "cache-full",
+    RefreshRunning = "refresh-running",
+    RefreshStuck = "refresh-stuck",
     // Why there is no answer, so that mail is deferred.
     LookupNotStarted = "lookup-not-started",
     LookupFailed = "lookup-failed",
@@ -79,9 +84,11 @@ impl Token {
 
 /// What the administrator should know. It displays as a line of the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Notice {
-    pub(crate) token: Token,
-    pub(crate) sentence: Line,
+pub struct Notice {
+    /// What it is about.
+    pub token: Token,
+    /// What happened, and what to do.
+    pub sentence: Line,
 }
 
 impl Notice {

@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Trouble;
 use mtasts::protocol::text::for_terminal;
+use mtasts::sender::notice::{Token, line};
 
 /// How far the text of a page is indented: behind the mark.
 const INDENT: usize = 10;
@@ -132,7 +133,12 @@ pub(super) fn print(text: &str) -> Result<(), Trouble> {
     }
 }
 
-/// Tells one line on stderr. Where that is closed nobody wants to know.
+/// A line of the log (docs/log.md) on stderr.
+pub(super) fn log(token: Token, sentence: &str) {
+    let _ = writeln!(io::stderr(), "{}", for_terminal(&line(token.name(), sentence)));
+}
+
+/// One line on stderr.
 pub(super) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "mtasts: {}", for_terminal(sentence));
 }

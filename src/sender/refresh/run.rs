@@ -22,6 +22,7 @@ use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::sender::answer::Source;
+use crate::sender::notice::{Notice, Token};
 use crate::sender::resolver::{Resolver, unix_now};
 use crate::sys::process;
 
@@ -103,15 +104,15 @@ pub enum Outcome {
     /// The policy was fetched anew.
     Renewed,
     /// The policy was fetched anew, and a policy of mode enforce has become one that protects less: what happened.
-    Weakened(String),
-    /// The policy could not be renewed, or not be written; the one that is held counts on: what happened.
-    Failed(String),
+    Weakened(Notice),
+    /// The policy could not be renewed, or not be written; the cached one stays in force: what happened.
+    Failed(Notice),
     /// The policy asks for nothing, and could not be renewed: nobody is harmed (RFC 8461 10.2).
     FailedForNothing,
     /// The entry was removed.
     Removed(Idle),
     /// The file cannot be used: what is wrong.
-    Broken(String),
+    Broken(Notice),
 }
 
 /// What the first look at an entry says.
@@ -199,9 +200,13 @@ impl<'a> Run<'a> {
             told(
                 domain,
                 if left < short {
-                    Outcome::Failed(format!(
-                        "{domain}: not renewed: too many policy hosts below {} did not answer, and this run has no time left",
-                        parent(domain)
+                    Outcome::Failed(Notice::new(
+                        Token::PolicyNotRenewed,
+                        format!(
+                            "{domain}: not renewed: too many policy hosts below {} did not answer, and this run has no time \
+                             left",
+                            parent(domain)
+                        ),
                     ))
                 } else {
                     self.tend(domain, all, left)
@@ -250,7 +255,7 @@ impl<'a> Run<'a> {
             match self.store.evict(domain, worth, Instant::now() + WRITE_TURN, unix_now()) {
                 Ok(true) => told(domain, Outcome::Removed(Idle::Crowded)),
                 Ok(false) => continue,
-                Err(e) => told(domain, Outcome::Failed(format!("{domain}: {e}"))),
+                Err(e) => told(domain, not_written(domain, &e)),
             }
             seen.swap_remove(place);
         }
@@ -280,25 +285,26 @@ impl<'a> Run<'a> {
         let domain = &entry.domain;
         let answer = match self.resolver.refresh(domain, patience) {
             Ok(answer) => answer,
-            Err(e) => return Outcome::Failed(format!("{domain}: {e}")),
+            Err(e) => return Outcome::Failed(Notice::new(e.notice().token, format!("{domain}: {e}"))),
         };
         if answer.source() == Source::Fresh {
             let stored = self.store.load(domain).ok().flatten().and_then(|stored| stored.cached);
             if stored.is_none_or(|stored| Some(stored.fetched) < answer.cached().map(|cached| cached.fetched)) {
                 let why = answer.warning().unwrap_or("it is not in the cache");
-                return Outcome::Failed(format!("{domain}: the new policy could not be written: {why}"));
+                let sentence = format!("{domain}: the new policy could not be written: {why}");
+                return Outcome::Failed(Notice::new(Token::CacheNotWritten, sentence));
             }
         }
-        match (answer.source(), answer.alert()) {
+        match (answer.source(), answer.alert_notice()) {
             (Source::Fresh, None) => Outcome::Renewed,
-            (Source::Fresh, Some(alert)) => Outcome::Weakened(alert.to_owned()),
+            (Source::Fresh, Some(alert)) => Outcome::Weakened(alert.clone()),
             // Pinned meanwhile.
             (Source::Cached, _) => Outcome::Waits,
-            (_, Some(alert)) => Outcome::Failed(alert.to_owned()),
+            (_, Some(alert)) => Outcome::Failed(alert.clone()),
             (_, None) => match &entry.cached {
                 Some(cached) if cached.policy.mode() == Mode::None => Outcome::FailedForNothing,
                 // It expired in this moment.
-                _ => Outcome::Failed(answer.explain()),
+                _ => Outcome::Failed(Notice::new(Token::PolicyNotRenewed, answer.explain())),
             },
         }
     }
@@ -310,7 +316,7 @@ impl<'a> Run<'a> {
         if !is_foreign && matches!(self.renew(&Entry::new(domain.clone()), patience), Outcome::Renewed) {
             return Outcome::Renewed;
         }
-        Outcome::Broken(error.to_string())
+        Outcome::Broken(Notice::new(Token::CacheNotRead, error.to_string()))
     }
 
     /// Marks, unmarks or removes an entry, by what stands there now that nobody else writes it.
@@ -331,9 +337,13 @@ impl<'a> Run<'a> {
         });
         match changed {
             Ok(()) => outcome,
-            Err(e) => Outcome::Failed(format!("{domain}: {e}")),
+            Err(e) => not_written(domain, &e),
         }
     }
+}
+
+fn not_written(domain: &Domain, error: &CacheError) -> Outcome {
+    Outcome::Failed(Notice::new(Token::CacheNotWritten, format!("{domain}: {error}")))
 }
 
 /// What is due, in the order in which it is renewed.
