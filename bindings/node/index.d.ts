@@ -147,8 +147,11 @@ export class Answer {
    * What to do with a mail for which there is no MX host. If the verdict defers, the mail waits: every host was skipped, or
    * DNS denies the MX hosts that an enforced policy lists, and an answer of DNS can be forged. Otherwise do what you do
    * without MTA-STS, such as to bounce mail to a domain that does not exist.
+   *
+   * `hosts` are the MX hosts that DNS gave, each with the `reasonCode` of the verdict that refused it. The sentence names
+   * the first of them, so that the reader of a bounce sees what is wrong.
    */
-  verdictWithoutHost(why: NoHost): Verdict
+  verdictWithoutHost(why: NoHost, hosts?: readonly { host: string; reasonCode?: string }[]): Verdict
   toJSON(): Record<string, unknown>
 }
 

@@ -190,7 +190,7 @@ pub unsafe extern "C" fn mtasts_verdict_without_host(
         let (answer, out) = unsafe { (handle(answer)?, Place::new(out, "out")?) };
         let why = NoHost::from_number(why);
         let why = why.ok_or_else(|| Fault::argument("why is none of MTASTS_NO_HOST_*"))?;
-        write_decision(out, &verdict_without_host(&answer.answer, why));
+        write_decision(out, &verdict_without_host(&answer.answer, why, &[]));
         Ok(OK)
     };
     // SAFETY: `error` is the caller's.

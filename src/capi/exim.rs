@@ -22,7 +22,7 @@ use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::sender::answer::Answer;
 use crate::sender::attempt::Attempt;
-use crate::sender::mta::exim::{is_large, may_be_yielded, of_hosts, of_patterns, plain, quoted, refusal};
+use crate::sender::mta::exim::{is_large, may_be_yielded, names, of_hosts, of_patterns, plain, quoted, refusal};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::resolver::Resolver;
 use crate::sender::settings::Settings;
@@ -50,7 +50,8 @@ thread_local! {
 ///
 /// Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
 /// the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
-/// the log if no host is left: it says that DNS and the policy contradict each other. Under `mode=testing` and `mode=none` there is neither.
+/// the log if no host is left: it says that DNS and the policy contradict each other, and which MX hosts DNS gives, if
+/// they are in the call. Under `mode=testing` and `mode=none` there is neither.
 ///
 /// If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 /// free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
@@ -87,8 +88,9 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         if !answer.enforces() {
             return Ok(format!("mode={} id={}", answer.mode(), cached.id));
         }
+        let given = names(hosts.copied().unwrap_or_default()).map(|host| (MxName::from_mx(host), String::new()));
         // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
-        let wrong = verdict_without_host(&answer, NoHost::NotListed).log_line();
+        let wrong = verdict_without_host(&answer, NoHost::NotListed, &given.collect::<Vec<_>>()).log_line();
         let ignore = match hosts {
             None => of_patterns(&cached.policy),
             Some(hosts) => of_hosts(&cached.policy, answer.domain(), hosts),
@@ -266,7 +268,7 @@ fn ask(domain: &str) -> Result<Option<Arc<Answer>>, Notice> {
     };
     let answer = context()?.lookup(&domain, Duration::MAX).map_err(|e| e.notice())?;
     if answer.defer_until().is_some() {
-        let sentence = verdict_without_host(&answer, NoHost::Left).sentence;
+        let sentence = verdict_without_host(&answer, NoHost::Left, &[]).sentence;
         return Err(Notice::new(Token::Defer, sentence));
     }
     Ok(Some(answer))

@@ -94,7 +94,7 @@ pub unsafe extern "C" fn mtasts_verdict(
         // SAFETY: the caller's promise.
         let place = unsafe { Place::new(out, "out")? };
         let decided = match SeenKind::from_number(sight.kind) {
-            Some(SeenKind::NoHostLeft) => verdict_without_host(&answer.answer, NoHost::Left),
+            Some(SeenKind::NoHostLeft) => verdict_without_host(&answer.answer, NoHost::Left, &[]),
             // SAFETY: the caller's promise.
             _ => verdict(&answer.answer, &host.into(), &unsafe { what_was_seen(seen)? }),
         };

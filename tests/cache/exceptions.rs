@@ -91,13 +91,17 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
             assert!(answer.explain().contains(named), "{answer}");
             assert_eq!(action(&answer, &Seen::Name), Action::DeliverAndReport);
             assert_eq!(
-                verdict_without_host(&answer, NoHost::Left).action,
+                verdict_without_host(&answer, NoHost::Left, &[]).action,
                 Action::DeliverAndReport
             );
         }
         let cached = resolver.lookup_cached(&Domain::parse("good.test").unwrap()).unwrap();
         assert_eq!(cached.exception().unwrap().reason, "ticket \"4711\": moves");
-        assert_eq!(*log.lock().unwrap(), vec![format!("good.test: {named}"); 3], "each use");
+        assert_eq!(
+            *log.lock().unwrap(),
+            vec![format!("mtasts[exception]: good.test: {named}"); 3],
+            "each use"
+        );
 
         // One that is over, a domain that asks for nothing, and a domain without a policy: no word.
         log.lock().unwrap().clear();

@@ -261,6 +261,9 @@ test('an answer of an empty cache', () => {
   for (const seen of [undefined, null, 'name', {}, { kind: 1 }]) assert.throws(verdict(seen), TypeError)
   assert.equal(answer.verdict('not a host', { kind: 'name' }).action, 'deliver')
   assert.equal(answer.verdictWithoutHost('nxdomain').action, 'deliver')
+  for (const hosts of ['mx', [{}], [null]]) {
+    assert.throws(() => answer.verdictWithoutHost('left', hosts), { code: 'ERR_INVALID_ARG_TYPE' })
+  }
   assert.throws(() => answer.verdictWithoutHost('none'), { code: 'ERR_MTASTS_ARGUMENT', message: /none/ })
   assert.throws(() => answer.isSamePolicy({}), TypeError)
   assert.equal(answer.isSamePolicy(answer), true)

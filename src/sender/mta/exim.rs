@@ -30,11 +30,14 @@ pub(crate) fn of_patterns(policy: &Policy) -> String {
     list(policy.mx().filter_map(|mx| pattern(mx.as_str())))
 }
 
-/// The list of those of the domain's MX hosts that the policy allows. `hosts` are separated by spaces or semicolons; a
-/// domain without any is its own (RFC 5321 5.1).
+/// The names of MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them, separated by semicolons or spaces.
+pub(crate) fn names(hosts: &str) -> impl Iterator<Item = &str> {
+    hosts.split([';', ' ', '\n']).filter(|host| !host.is_empty())
+}
+
+/// The list of those of the domain's MX hosts that the policy allows; a domain without any is its own (RFC 5321 5.1).
 pub(crate) fn of_hosts(policy: &Policy, domain: &Domain, hosts: &str) -> String {
-    let hosts = hosts.split([';', ' ', '\n']).filter(|host| !host.is_empty());
-    let named: Vec<&str> = hosts.collect();
+    let named: Vec<&str> = names(hosts).collect();
     let named = if named.is_empty() { vec![domain.as_str()] } else { named };
     let mut room = HOSTS;
     let allowed = named
