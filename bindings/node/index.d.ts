@@ -52,7 +52,10 @@ export interface Verdict {
   action: Action
   /** What a report calls the failure; null if there is none to report. */
   result: ResultType | null
-  /** The failure-reason-code for a report; empty if there is none. */
+  /**
+   * The failure-reason-code for a report; empty if there is none. Up to its first colon it is a token for log watchers
+   * (docs/log.md of libmtasts).
+   */
   reasonCode: string
   /** One line for the log: what is wrong, and what to do about it. */
   sentence: string
@@ -90,7 +93,7 @@ export interface ReportEvent {
   localAddress: string | null
   /** What failed (`result-type`); null for a success. */
   result: ResultType | null
-  /** The `failure-reason-code`; empty for a success. */
+  /** The `failure-reason-code`, as in a {@link Verdict}; empty for a success. */
   reasonCode: string
 }
 

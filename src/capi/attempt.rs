@@ -64,7 +64,7 @@ pub struct mtasts_event {
     pub address: [c_char; MTASTS_ADDRESS_SIZE],
     /// The address that the connection came from, closed by a NUL; empty if there is none.
     pub local_address: [c_char; MTASTS_ADDRESS_SIZE],
-    /// The failure-reason-code, closed by a NUL; empty for a success.
+    /// The failure-reason-code, closed by a NUL; empty for a success. It begins with a token, as in `mtasts_decision`.
     pub reason_code: [c_char; MTASTS_REASON_SIZE],
 }
 
@@ -132,11 +132,11 @@ pub unsafe extern "C" fn mtasts_attempt_saw(
 /// Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each attempt, a failure
 /// or a success. Call it when the session is over or the host was skipped. A second call returns nothing.
 ///
-/// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good; nothing
-///   for a host that did not answer.
+/// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good;
+///   nothing for a host that did not answer.
 /// * If the policy could not be fetched or renewed: a session with a host that did not fail is a failure of the policy.
-/// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the handshake
-///   failed.
+/// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the
+///   handshake failed.
 ///
 /// `peer` may be NULL if there was no session.
 ///

@@ -46,7 +46,8 @@ pub struct mtasts_decision {
     pub action: i32,
     /// The result type for a TLS report, one of `MTASTS_RESULT_*`, or 0 if there is nothing to report.
     pub result: i32,
-    /// The failure-reason-code for the report, closed by a NUL. Empty if there is nothing to report.
+    /// The failure-reason-code for the report, closed by a NUL. Empty if there is nothing to report. Up to its first
+    /// colon it is a token for log watchers, listed in docs/log.md (installed in PREFIX/share/doc/libmtasts).
     pub reason_code: [c_char; MTASTS_REASON_SIZE],
     /// One line for the log: what is wrong and what to do about it. Closed by a NUL.
     pub sentence: [c_char; MTASTS_SENTENCE_SIZE],
