@@ -538,7 +538,8 @@ typedef struct mtasts_decision {
     int32_t action;
     // The result type for a TLS report, one of `MTASTS_RESULT_*`, or 0 if there is nothing to report.
     int32_t result;
-    // The failure-reason-code for the report, closed by a NUL. Empty if there is nothing to report.
+    // The failure-reason-code for the report, closed by a NUL. Empty if there is nothing to report. Up to its first
+    // colon it is a token for log watchers, listed in docs/log.md (installed in PREFIX/share/doc/libmtasts).
     char reason_code[MTASTS_REASON_SIZE];
     // One line for the log: what is wrong and what to do about it. Closed by a NUL.
     char sentence[MTASTS_SENTENCE_SIZE];
@@ -583,8 +584,8 @@ typedef enum mtasts_no_host {
     MTASTS_NO_HOST_NODATA = 2,
     // The only MX record is `.`: the domain accepts no mail (RFC 7505).
     MTASTS_NO_HOST_NULL_MX = 3,
-    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot
-    // tell which of the two it is.
+    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that
+    // cannot tell which of the two it is.
     MTASTS_NO_HOST_NOT_LISTED = 4,
 } mtasts_no_host;
 
@@ -643,7 +644,7 @@ typedef struct mtasts_event {
     char address[MTASTS_ADDRESS_SIZE];
     // The address that the connection came from, closed by a NUL; empty if there is none.
     char local_address[MTASTS_ADDRESS_SIZE];
-    // The failure-reason-code, closed by a NUL; empty for a success.
+    // The failure-reason-code, closed by a NUL; empty for a success. It begins with a token, as in `mtasts_decision`.
     char reason_code[MTASTS_REASON_SIZE];
 } mtasts_event;
 
@@ -681,11 +682,11 @@ int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
 // Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each attempt, a failure
 // or a success. Call it when the session is over or the host was skipped. A second call returns nothing.
 //
-// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good; nothing
-//   for a host that did not answer.
+// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good;
+//   nothing for a host that did not answer.
 // * If the policy could not be fetched or renewed: a session with a host that did not fail is a failure of the policy.
-// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the handshake
-//   failed.
+// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the
+//   handshake failed.
 //
 // `peer` may be NULL if there was no session.
 //
@@ -940,7 +941,8 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 //
 // Yields `mode=enforce id=ID ignore="LIST" wrong="SENTENCE"`, to be read with `${extract{mode}{$address_data}}` and
 // the like. LIST is for `ignore_target_hosts`: it drops each MX host that the policy does not list. SENTENCE is for
-// the log if no host is left: it says that DNS and the policy contradict each other. Under `mode=testing` and `mode=none` there is neither.
+// the log if no host is left: it says that DNS and the policy contradict each other, and which MX hosts DNS gives, if
+// they are in the call. Under `mode=testing` and `mode=none` there is neither.
 //
 // If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 // free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
@@ -951,9 +953,7 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 //
 // If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 // with a sentence, and Exim defers the address.
-int mtasts_exim_lookup(unsigned char **result,
-                       int argc,
-                       unsigned char **argv);
+int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
 
 // The mode of a domain. One argument: the domain. Yields `enforce`, `testing` or `none`. Fails as `mtasts_exim_lookup`
 // does.
