@@ -2,7 +2,7 @@
 
 const DAY: u64 = 86_400;
 
-/// The first second of a day given as `2026-12-31`, in Unix seconds. Nothing where there is no such day, or where it was
+/// The first second of a day given as `2026-12-31`, in Unix seconds. `None` if there is no such day, or if it was
 /// before 1970.
 pub fn day(text: &str) -> Option<u64> {
     let mut parts = text.split('-');

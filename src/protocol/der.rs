@@ -27,7 +27,7 @@ const SERVER_USES: [&[u8]; 2] = [b"\x2b\x06\x01\x05\x05\x07\x03\x01", b"\x55\x1d
 /// How much of a reason is made of the name of an authority.
 const MAX_AUTHORITY: usize = 64;
 
-/// What tells an authority from others in the name of a certificate's issuer (RFC 5280 4.1.2.4), for a human:
+/// What identifies an authority in the name of a certificate's issuer (RFC 5280 4.1.2.4), for a human:
 /// `CN=Example Root`. One line of ASCII; any other character becomes `?`.
 pub(crate) fn authority(name: &[u8]) -> String {
     let attribute = [("CN", 3), ("O", 10), ("OU", 11)]
@@ -141,7 +141,7 @@ pub(crate) fn trusted_for_servers(der: &[u8]) -> Option<&[u8]> {
     Some(certificate)
 }
 
-/// The first element: its tag, its content, and what comes after it. Lengths above 16 bits are not for us.
+/// The first element: its tag, its content, and what comes after it. Lengths above 16 bits are an error.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (length, content) = match *der {
         [_, n @ ..=0x7f, ref rest @ ..] => (usize::from(n), rest),

@@ -36,7 +36,7 @@ pub enum NameError {
     LabelTooLong,
     /// The name is longer than 253 octets.
     TooLong,
-    /// A character other than a letter, a digit or a hyphen stands in a label.
+    /// A label has a character other than a letter, a digit or a hyphen.
     BadCharacter(char),
     /// A label begins or ends with a hyphen (RFC 5321 4.1.2).
     Hyphen,
@@ -117,7 +117,7 @@ fn is_ldh(name: &[u8]) -> bool {
         return false;
     };
     let known = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'.';
-    // Beside a dot stands neither a dot nor a hyphen.
+    // Next to a dot is neither a dot nor a hyphen.
     let apart = |a: u8, b: u8| !(a == b'.' && (b == b'.' || b == b'-') || a == b'-' && b == b'.');
     name.len() <= MAX_NAME
         && first.is_ascii_alphanumeric()

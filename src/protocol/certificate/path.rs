@@ -1,8 +1,8 @@
-//! The search for a path from a certificate to a root: webpki's, within bounds of ours.
+//! The search for a path from a certificate to a root: webpki's, within our bounds.
 //!
 //! webpki tries every order in which the certificates fit by their names, reads all of them again at each step, and has
-//! bounds of its own that let a stranger take seconds of the processor. Here it is given few certificates, and it
-//! counts on our side: the algorithms and the purpose that it asks at each step are ours, and end the search.
+//! bounds of its own that let a stranger take seconds of the processor. Here it gets few certificates, and
+//! we count its work: the algorithms and the purpose that it asks for at each step are ours, and end the search.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -50,7 +50,7 @@ pub(super) enum NoPath {
     Ends(String),
     /// The host's own certificate is at fault.
     Leaf(Error),
-    /// Something else on the way is.
+    /// Another certificate of the path is.
     Issuer(Error),
 }
 
@@ -141,7 +141,7 @@ impl<'a> Issuers<'a> {
         (der::octets_of(leaf, der::SUBJECT_ALT_NAME) + of(der::SUBJECT_ALT_NAME)) * of(der::NAME_CONSTRAINTS)
     }
 
-    /// Where the path ends that should have led to a root.
+    /// The certificate at which the path ends that should have led to a root.
     fn end_of_path(&self, leaf: &EndEntityCert<'_>) -> String {
         if leaf.issuer() == leaf.subject() {
             return "self-signed certificate".to_owned();
@@ -234,7 +234,7 @@ impl SignatureVerificationAlgorithm for Counted<'_> {
     }
 }
 
-/// Takes one of what is left, if there is any.
+/// Takes one unit of the work that is left, if there is any.
 fn one_more(left: &AtomicUsize) -> bool {
     left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
 }
