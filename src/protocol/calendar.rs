@@ -41,8 +41,8 @@ pub fn span(seconds: u64) -> String {
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
-/// How many days lie between 1970-01-01 and this day. The year is taken to begin in March: then the leap day is its last
-/// one, and the months before a month have together 30.6 days each, rounded.
+/// How many days lie between 1970-01-01 and this day. The year is taken to begin in March: then the leap day is its
+/// last one, and the months before a month have together 30.6 days each, rounded.
 fn days_before(year: u64, month: u64, day: u64) -> Option<u64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;

@@ -97,8 +97,8 @@ pub fn check_name(host: &Domain, leaf: &[u8]) -> Result<(), CertificateFailure> 
     named(&read(&CertificateDer::from(leaf))?, host)
 }
 
-/// Whether a certificate has a DNS name at all among its subject alternative names. A TLS library that falls back to the
-/// common name does so if there is none. A certificate that cannot be read has none.
+/// Whether a certificate has a DNS name at all among its subject alternative names. A TLS library that falls back to
+/// the common name does so if there is none. A certificate that cannot be read has none.
 #[must_use]
 pub fn has_dns_name(leaf: &[u8]) -> bool {
     read(&CertificateDer::from(leaf)).is_ok_and(|leaf| leaf.valid_dns_names().next().is_some())

@@ -107,8 +107,8 @@ fn extension<'a>(certificate: &'a [u8], wanted: &[u8]) -> Option<Option<&'a [u8]
     Some(None)
 }
 
-/// The certificate at the front of a `TRUSTED CERTIFICATE` of OpenSSL (`X509_CERT_AUX`), or nothing if the data behind it
-/// does not trust it for servers, or cannot be read.
+/// The certificate at the front of a `TRUSTED CERTIFICATE` of OpenSSL (`X509_CERT_AUX`), or nothing if the data behind
+/// it does not trust it for servers, or cannot be read.
 pub(crate) fn trusted_for_servers(der: &[u8]) -> Option<&[u8]> {
     let (SEQUENCE, _, trust) = element(der)? else {
         return None;

@@ -64,8 +64,8 @@ impl Policy {
         reader.finish()
     }
 
-    /// A policy of these values, for a domain that publishes one. It is checked as [`Policy::parse`] checks a text, but what
-    /// a reader would only warn of is refused: a policy that we write follows the grammar.
+    /// A policy of these values, for a domain that publishes one. It is checked as [`Policy::parse`] checks a text, but
+    /// what a reader would only warn of is refused: a policy that we write follows the grammar.
     ///
     /// # Errors
     /// A `PolicyError` without a line: a pattern is no host name or `*.` and one, there is none and the mode is not

@@ -81,8 +81,8 @@ pub fn one_line(text: &str, longest: usize) -> String {
     clean[..end].trim_end().to_owned()
 }
 
-/// The same of printable ASCII alone, for what may go into a reply of SMTP or into a report: any other character becomes
-/// `?`.
+/// The same of printable ASCII alone, for what may go into a reply of SMTP or into a report: any other character
+/// becomes `?`.
 #[must_use]
 pub fn ascii_line(text: &str, longest: usize) -> String {
     one_line(&text.replace(|c: char| !c.is_ascii(), "?"), longest)
