@@ -1,8 +1,9 @@
-//! Which entries go where there are too many.
+//! Which entries are removed if there are too many.
 //!
-//! Whoever has a domain has any number of names below it, with a policy for each, and one mail from or to each is enough
-//! to fill a cache. So the names below one parent are counted together, and those of the fullest parent go first: who
-//! makes a crowd crowds out himself. Before that goes what protects nobody, and what was never of use again.
+//! Whoever has a domain has any number of names below it, with a policy for each, and one mail from or to each is
+//! enough to fill a cache. So the names below one parent are counted together, and those of the fullest parent go
+//! first: a crowd crowds out itself. Before them go the entries that protect no mail, and those that were used only
+//! once.
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
@@ -16,7 +17,7 @@ const PUBLIC: [&str; 14] = [
     "ac", "co", "com", "edu", "gob", "gov", "govt", "ltd", "net", "nom", "or", "org", "ne", "go",
 ];
 
-/// One in so many new entries looks how many there are, for that takes longer than a write. Which one, nobody can tell.
+/// One in so many new entries looks how many there are, for that takes longer than a write. Which one is random.
 const LOOKS: u64 = 16;
 
 /// How many entries there may be.
@@ -42,7 +43,7 @@ pub(crate) struct Worth {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// No policy of it counts.
+    /// No policy of it is in force.
     Nothing,
     /// Nobody has asked for it after the day on which it came.
     Once,
@@ -82,7 +83,7 @@ impl Worth {
     }
 }
 
-/// The name below which a domain is counted: that which somebody had to register, as far as can be told.
+/// The name below which a domain is counted: the one that had to be registered, as far as it can be determined.
 pub(crate) fn parent(domain: &Domain) -> &str {
     let name = domain.as_str();
     let mut labels = name.rsplit('.');

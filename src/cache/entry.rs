@@ -15,8 +15,8 @@
 //! ...
 //! ```
 //!
-//! Times are Unix seconds. Behind the blank line stands the policy text as it came, so that what we enforce is always
-//! what the parser makes of the domain's own words. A file that does not read back whole is as good as none.
+//! Times are Unix seconds. After the blank line is the policy text as it came, so that what we enforce is always what
+//! the parser reads in the domain's own words. A file that is not exactly as it was written is ignored.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -67,7 +67,7 @@ pub struct Entry {
 pub struct CachedPolicy {
     /// The id of the TXT record that announced it.
     pub id: PolicyId,
-    /// When it was fetched, in Unix seconds. Its lifetime counts from here and from nothing else (D-13).
+    /// When it was fetched, in Unix seconds. Its lifetime begins here, and nothing else extends it (D-13).
     pub fetched: u64,
     /// The policy text as it came.
     pub text: String,
@@ -99,7 +99,7 @@ pub struct FailedFetch {
 }
 
 impl FailedFetch {
-    /// A fetch of the policy of this id that failed at this time. The detail is cut where it is too long.
+    /// A fetch of the policy of this id that failed at this time. The detail is cut if it is too long.
     #[must_use]
     pub fn new(id: PolicyId, at: u64, result: ResultType, detail: &str) -> Self {
         let detail = Line::cut(detail, MAX_DETAIL);
@@ -154,14 +154,14 @@ impl CachedPolicy {
         })
     }
 
-    /// The last second, in Unix time, at which the policy counts (RFC 8461 5.1: "has not exceeded max_age").
+    /// The last second, in Unix time, at which the policy is in force (RFC 8461 5.1: "has not exceeded max_age").
     #[must_use]
     pub fn expires(&self) -> u64 {
         self.fetched.saturating_add(u64::from(self.policy.max_age()))
     }
 
-    /// Whether the policy counts at this time. A fetch in the future means that the clock went back, and the policy
-    /// is as good as fetched now (D-21).
+    /// Whether the policy is in force at this time. A fetch in the future means that the clock went back, and the
+    /// policy is treated as fetched now (D-21).
     #[must_use]
     pub fn is_live(&self, now: u64) -> bool {
         now <= self.expires()
@@ -192,13 +192,13 @@ impl Entry {
         self.cached.is_none() && self.failed.is_none() && self.unlearned_since.is_none()
     }
 
-    /// The policy, where it counts at this time.
+    /// The policy, if it is in force at this time.
     #[must_use]
     pub fn live(&self, now: u64) -> Option<&Arc<CachedPolicy>> {
         self.cached.as_ref().filter(|cached| cached.is_live(now))
     }
 
-    /// Until when the operator's own policy stands here, where it does at this time.
+    /// Until when the operator's own policy is pinned, if it is at this time.
     #[must_use]
     pub fn pinned(&self, now: u64) -> Option<u64> {
         self.pinned_until
@@ -213,8 +213,8 @@ impl Entry {
         self.pinned_until = other.pinned_until;
     }
 
-    /// Takes over what another source knows better: the disk than a process that could not write to it, or the one who
-    /// had the turn before. The policy that was fetched later counts, and the last word of DNS.
+    /// Takes over what another source knows better: the disk, if this process could not write to it, or the process
+    /// that had the lock before. The policy that was fetched later wins, and the last answer of DNS.
     pub(crate) fn join(&mut self, other: &Self) {
         let fetched = |entry: &Self| entry.cached.as_ref().map(|cached| cached.fetched);
         let at = |entry: &Self| entry.failed.as_ref().map(|failed| failed.at);
@@ -233,7 +233,7 @@ impl Entry {
         self.idle_since = other.idle_since;
     }
 
-    /// What is to stand on disk when a lookup has changed `before` to `after` and another process has meanwhile written
+    /// What is to be on disk when a lookup has changed `before` to `after` and another process has meanwhile written
     /// `stored`: each field that the lookup changed as it left it, each other field as it is stored.
     pub(crate) fn merge(before: &Self, after: &Self, stored: &Self) -> Self {
         fn pick<T: Clone + PartialEq>(before: &T, after: &T, stored: &T) -> T {
@@ -251,8 +251,8 @@ impl Entry {
             used: pick(&before.used, &after.used, &stored.used),
             idle_since: pick(&before.idle_since, &after.idle_since, &stored.idle_since),
         };
-        // The operator has pinned a policy meanwhile, or another lookup, which had the lock when we had none, has fetched
-        // later than we did.
+        // The operator has pinned a policy meanwhile, or another lookup, which had the lock when we had none, has
+        // fetched later than we did.
         let pinned = stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until;
         let fetched = |entry: &Self| entry.cached.as_ref().map(|cached| cached.fetched);
         let later = stored.cached != before.cached && fetched(stored) > fetched(after);
@@ -314,13 +314,13 @@ impl Entry {
         format!("{FORMAT}{}\n{body}", digest(&body))
     }
 
-    /// Reads the file of this domain. Whoever wrote it may be an attacker, so each value has to pass where it would have
-    /// to if it came from DNS or HTTPS now.
+    /// Reads the file of this domain. An attacker may have written it, so each value has to pass the checks
+    /// that it would have to pass if it came from DNS or HTTPS now.
     ///
     /// `written` is the last moment at which it can have been written, in Unix seconds, by a clock that its writer does
     /// not set: the file system's for a file, ours for a message. What it says to have happened after that happened
-    /// then, so that no policy lives longer than a year from there, whatever the file says. Our own clock now is no such
-    /// bound for a file: while it is wrong, it would take years from good policies.
+    /// then, so that no policy lives longer than a year from there, whatever the file says. Our own clock now is no
+    /// such bound for a file: while it is wrong, it would take years from good policies.
     ///
     /// # Errors
     /// An [`EntryError`]; nothing of such a file is used.

@@ -1,7 +1,8 @@
 //! A cache in the memory of this process alone: for the setting `cache_dir = ""`.
 //!
-//! A child of a fork has a copy. A thread of the parent that is not copied may have held a lock at that moment, and never
-//! releases it in the child. So no lock is held for longer than a look at a map takes, and each is only tried for a while.
+//! A child of a fork has a copy. A thread of the parent that is not copied may have held a lock at that moment, and
+//! never releases it in the child. So no lock is held for longer than a look at a map takes, and each is only tried for
+//! a while.
 
 use std::collections::HashMap;
 use std::fmt;

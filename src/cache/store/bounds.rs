@@ -12,8 +12,8 @@ use crate::cache::entry::Entry;
 use crate::protocol::names::Domain;
 
 impl Store {
-    /// Removes what is too much now that there is a new file of this domain: of the domain's own parent, and of the one
-    /// that has the most.
+    /// Removes what is too much after a new file of this domain: below the domain's own parent, and below the one that
+    /// has the most.
     pub(super) fn keep_bounds(&self, domain: &Domain, bounds: Bounds, now: u64) {
         if !looks(domain) {
             return;

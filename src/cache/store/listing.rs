@@ -37,7 +37,7 @@ impl Store {
     /// Removes the files that writers left unfinished when they died. Says how many.
     ///
     /// # Errors
-    /// A [`CacheError`] where the directory cannot be read.
+    /// A [`CacheError`] if the directory cannot be read.
     pub fn sweep(&self) -> Result<usize, CacheError> {
         let mut swept = 0;
         for file in fs::read_dir(&self.dir).map_err(|e| self.unusable(&e))?.flatten() {
@@ -46,7 +46,7 @@ impl Store {
                 continue;
             };
             let Ok(about) = file.metadata() else { continue };
-            // By its number alone the writer is known only where we see all processes: hence the longer time.
+            // The number identifies the writer only if we see all processes: hence the longer time.
             let writer = rest.split('-').next().filter(|number| !number.is_empty());
             let lives = writer.is_some_and(|number| Path::new("/proc").join(number).exists());
             let longest = if lives { LEFT_OVER_BY_ANYONE } else { LEFT_OVER };
@@ -58,7 +58,7 @@ impl Store {
         Ok(swept)
     }
 
-    /// Whether this process may write to the directory. One that may not keeps in memory what it fetches.
+    /// Whether this process may write to the directory. One that may not keeps its policies in memory.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         process::may_write(&self.dir)
@@ -68,7 +68,7 @@ impl Store {
     /// directory of mode 2750 the group reads and leaves no trace.
     ///
     /// # Errors
-    /// A [`CacheError`] where the directory cannot be used.
+    /// A [`CacheError`] if the directory cannot be used.
     pub fn uses_are_noted(&self) -> Result<bool, CacheError> {
         Ok(matches!(self.existing()?.mode() & 0o070, 0o000 | 0o070 | 0o030))
     }
