@@ -111,7 +111,7 @@ pub unsafe extern "C" fn mtasts_attempt_new(
 ///
 /// `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
 ///
-/// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
+/// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_attempt_saw(
     attempt: *mut mtasts_attempt,
@@ -165,7 +165,7 @@ pub unsafe extern "C" fn mtasts_attempt_finish(
 /// Frees an attempt. NULL is allowed. An attempt that was not finished is not counted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_attempt_free(attempt: *mut mtasts_attempt) {
-    // SAFETY: the caller gives it up.
+    // SAFETY: the caller does not use it again.
     unsafe { free(attempt) }
 }
 
@@ -206,7 +206,7 @@ unsafe fn mx_name(host: *const c_char, length: usize) -> Result<MxName, Fault> {
         return Err(Fault::argument("host is NULL"));
     }
     let length = match length {
-        // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
+        // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound.
         MTASTS_NUL_TERMINATED => unsafe { libc::strnlen(host, MAX_NAME_TEXT) },
         length => length.min(MAX_NAME_TEXT),
     };

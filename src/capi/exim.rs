@@ -1,9 +1,9 @@
 //! The exports shaped for Exim's `dlfunc`.
 //!
-//! Exim calls `int f(uschar **yield, int argc, uschar **argv)`. What it makes of a failure depends on the option in
-//! which it calls us, and in most it goes on as if nothing were: so the one decision stands in the router's
-//! `address_data`, where a failure defers, and a failure is what every doubt becomes. We never return FAIL_FORCED:
-//! in `address_data` that bounces the mail.
+//! Exim calls `int f(uschar **yield, int argc, uschar **argv)`. What a failure means depends on the option in which
+//! Exim calls us, and in most options Exim ignores it. So the one decision is made in the router's `address_data`, in
+//! which a failure defers, and every doubt becomes a failure. We never return FAIL_FORCED: in `address_data` that
+//! bounces the mail.
 //!
 //! What we hand to Exim is untainted, whatever went into it. So it is made here of letters, digits, hyphens and dots
 //! that were looked at, and of our own words.
@@ -31,7 +31,7 @@ use crate::sys::quiet::quietly;
 
 /// Exim's OK: the text in `yield` is the result.
 const OK: c_int = 0;
-/// Exim's DEFER: the expansion fails, and where `address_data` is expanded the address is deferred.
+/// Exim's DEFER: the expansion fails, and if that was `address_data`, the address is deferred.
 const DEFER: c_int = 1;
 /// More arguments than seven are never given; with eight Exim's own count of them is garbage.
 const MAX_ARGUMENTS: usize = 7;
@@ -242,7 +242,7 @@ fn defect(what: &str) -> String {
 }
 
 /// # Safety
-/// `argv` has `argc` NUL-terminated texts that nobody changes during the call.
+/// `argv` has `argc` NUL-terminated texts, unchanged during the call.
 unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a str>, Notice> {
     let count = usize::try_from(argc).ok().filter(|count| *count <= MAX_ARGUMENTS);
     let count = count.ok_or_else(|| usage("a function of libmtasts takes at most 7 arguments"))?;
@@ -259,10 +259,10 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<&'a 
     given.iter().map(one).collect()
 }
 
-/// Looks a domain up. Nothing where the name can have no policy.
+/// Looks a domain up. `None` if the name cannot have a policy.
 fn ask(domain: &str) -> Result<Option<Arc<Answer>>, Notice> {
-    // A mail domain that is no host name, or an address literal, has no `_mta-sts` below it (RFC 8461 3.4). Whose mail
-    // it is decides what it is called, and not an attacker.
+    // A mail domain that is not a host name, or an address literal, has no `_mta-sts` below it (RFC 8461 3.4). The
+    // mail's sender chooses the name, and not an attacker.
     let Ok(domain) = Domain::parse(domain) else {
         return Ok(None);
     };
@@ -296,7 +296,7 @@ mod tests {
             (16, arguments.as_mut_ptr()),
             (-1, arguments.as_mut_ptr()),
         ] {
-            // SAFETY: where the count is sane there are that many texts.
+            // SAFETY: if the count is valid, there are that many texts.
             assert_eq!(unsafe { mtasts_exim_lookup(&raw mut out, argc, argv) }, DEFER);
             assert!(!out.is_null());
         }

@@ -8,9 +8,9 @@ use crate::cache::contract::{Cache, CacheError};
 use crate::protocol::names::Domain;
 
 impl Store {
-    /// Writes the file of a domain anew if its mode is wider than the directory's, or if it belongs to another user
-    /// than the directory where the owner alone may write: the owner of a file may write to it whatever its mode. A new
-    /// file, because another process may have the old one open. Returns whether it did; a file that cannot be read
+    /// Writes the file of a domain anew if its mode is wider than the directory's, or if it belongs to another user and
+    /// only the directory's owner may write: the owner of a file may write to it whatever its mode. It is a new file,
+    /// because another process may have the old one open. Returns whether it did; a file that cannot be read
     /// stays as it is.
     ///
     /// # Errors
