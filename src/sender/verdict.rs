@@ -46,7 +46,7 @@ impl Action {
 pub enum Seen {
     /// Nothing yet: only the name of the host is known.
     Name,
-    /// STARTTLS stands not in the host's answer to EHLO.
+    /// The host's EHLO reply does not offer STARTTLS.
     StarttlsNotOffered,
     /// The host answered the STARTTLS command with an error, whatever its code.
     StarttlsRefused,
@@ -75,12 +75,12 @@ impl Seen {
 pub struct Verdict {
     /// What to do.
     pub action: Action,
-    /// What the failure is called in a report, or nothing where there is none to report.
+    /// What the failure is called in a report, or `None` if there is none to report.
     pub result: Option<ResultType>,
-    /// The failure-reason-code for the report (RFC 8460 4.4), free of anything personal; empty where there is none. It is
-    /// a token of the log (`docs/log.md`), and may go on with a colon and the details.
+    /// The failure-reason-code for the report (RFC 8460 4.4), free of anything personal; empty if there is none. It
+    /// begins with a token of the log (`docs/log.md`), up to the first colon.
     pub reason_code: String,
-    /// One line for the log: what is wrong, where, and what to do about it.
+    /// One line for the log: what is wrong, with which host, and what to do about it.
     pub sentence: String,
 }
 
@@ -101,8 +101,9 @@ impl Verdict {
     }
 }
 
-/// Decides about one MX host, from one sight alone. [`Attempt`](crate::Attempt) decides about all that was seen of a host.
-/// `host` is the name in the MX record, before any CNAME; if the domain has no MX record it is the domain itself (D-14).
+/// Decides about one MX host, from one sight alone. [`Attempt`](crate::Attempt) decides about all that was seen of a
+/// host. `host` is the name in the MX record, before any CNAME; if the domain has no MX record it is the domain itself
+/// (D-14).
 #[must_use]
 pub fn verdict(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
     if let Some(until) = answer.defer_until() {
@@ -122,8 +123,8 @@ pub fn verdict(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
     }
 }
 
-/// Whether the sight is a failure of the host itself, under a policy that applies; a policy that could not be fetched or
-/// renewed is none.
+/// Whether the sight is a failure of the host itself, under a policy that applies; a policy that could not be fetched
+/// or renewed is none.
 pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bool {
     let policy = answer.policy().filter(|_| answer.applies());
     policy.is_some_and(|policy| fault(policy, answer, host, seen).is_some())
@@ -132,14 +133,14 @@ pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bo
 /// Decides about a mail for which there is no MX host.
 ///
 /// If every host was passed over and the policy is enforced, the mail waits (RFC 8461 5: a policy failure is never
-/// permanent). If DNS denies the MX hosts that an enforced policy lists, one of the two is wrong, and the answer of DNS is
-/// the one that can be forged: the mail waits too, and the sentence says which contradicts which. NODATA is no
+/// permanent). If DNS denies the MX hosts that an enforced policy lists, one of the two is wrong, and the answer of DNS
+/// is the one that can be forged: the mail waits too, and the sentence says which contradicts which. NODATA is no
 /// contradiction if the policy lists the domain itself, since the domain is then its own MX host (D-31). In all other
 /// cases the action is [`Action::Deliver`] or [`Action::DeliverAndReport`]: the MTA does what it does without MTA-STS,
 /// such as to bounce mail to a domain that does not exist.
 ///
-/// `hosts` are the MX hosts that DNS gave, each with the `reason_code` of the verdict that refused it, or an empty text.
-/// The sentence names them, since a bounce may be all that its reader sees. If they are not known, it is empty.
+/// `hosts` are the MX hosts that DNS gave, each with the `reason_code` of the verdict that refused it, or an empty
+/// text. The sentence names them, since a bounce may be all that its reader sees. If they are not known, it is empty.
 ///
 /// Nothing of this is an event for a report, because there was no session; `result` and `reason_code` are for the log.
 #[must_use]
@@ -275,7 +276,7 @@ fn passed(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
         _ => format!("{host} meets the MTA-STS policy of {domain} ({})", short(answer)),
     };
     let sentence = match answer.failure() {
-        // The mail flows under the old policy while its refresh fails: that is to be told (RFC 8461 3.3, 6).
+        // Mail flows under the old policy while its refresh fails: the operator should know (RFC 8461 3.3, 6).
         Some(failure) => format!("{sentence}; the policy could not be renewed: {}", failure.detail),
         None => sentence,
     };

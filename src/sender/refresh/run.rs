@@ -1,9 +1,9 @@
 //! A run of the refresh: over every entry of the cache, some of them at once.
 //!
-//! First it reads all of them, and lets go of what is too much. Then it renews what is due, in the order in which the
-//! policies expire; but strangers decide when theirs do and how long their hosts take. So what failed before comes later,
-//! the many of one parent domain come after the first of each, and each has a short time. At the end the slow ones have
-//! the time that is left.
+//! First it reads all of them, and removes what is too much. Then it renews what is due, in the order in which the
+//! policies expire; but strangers decide when theirs do and how long their hosts take. So what failed before comes
+//! later, the many of one parent domain come after the first of each, and each has a short time. At the end the slow
+//! ones have the time that is left.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -34,7 +34,7 @@ const SHORT: u32 = 4;
 const SLOW: usize = 32;
 /// How long the slow ones may take at the end, all together. A run begins every hour.
 const LATE: Duration = Duration::from_secs(20 * 60);
-/// How long a run tries to begin: one that has just begun has told so by then (`Lock::stamp`).
+/// How long a run tries to begin: one that has just begun has set its time by then (`Lock::stamp`).
 const BEGIN: Duration = Duration::from_millis(500);
 /// No run takes longer than this, or than its entries can take, sixteen at once, and the slow ones after them.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -56,7 +56,8 @@ pub struct Run<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// Root touches neither the network nor the cache: the process has to become the owner of the cache directory first.
+    /// Root touches neither the network nor the cache: the process has to become the owner of the cache directory
+    /// first.
     Root,
     /// The settings keep policies in memory alone.
     NoDirectory,
@@ -64,8 +65,8 @@ pub enum RunError {
     Store(CacheError),
     /// Another run is on.
     Busy,
-    /// Another run is on since a time (Unix seconds, of the file that it locks) at which none that goes on can have begun:
-    /// it was stopped, or it hangs.
+    /// Another run is on since a time (Unix seconds, of the file that it locks) at which none that goes on can have
+    /// begun: it was stopped, or it hangs.
     Stuck(u64, PathBuf),
     /// The lock cannot be taken: this user may not write to the cache directory.
     Lock(CacheError),
@@ -107,7 +108,7 @@ pub enum Outcome {
     Weakened(Notice),
     /// The policy could not be renewed, or not be written; the cached one stays in force: what happened.
     Failed(Notice),
-    /// The policy asks for nothing, and could not be renewed: nobody is harmed (RFC 8461 10.2).
+    /// The policy asks for nothing, and could not be renewed: no mail is harmed (RFC 8461 10.2).
     FailedForNothing,
     /// The entry was removed.
     Removed(Idle),
@@ -118,9 +119,9 @@ pub enum Outcome {
 /// What the first look at an entry says.
 struct Seen<'a> {
     domain: &'a Domain,
-    /// Nothing where it cannot be read.
+    /// `None` if it cannot be read.
     worth: Option<Worth>,
-    /// Nothing where it waits; else whether it failed before, and when it expires.
+    /// `None` if it waits; else whether it failed before, and when it expires.
     due: Option<(bool, u64)>,
 }
 
@@ -157,8 +158,8 @@ impl<'a> Run<'a> {
         self.domains.len()
     }
 
-    /// Goes through all entries and tells what becomes of each. With `all`, every policy that counts is renewed whether
-    /// or not it is due. `told` is called on the threads of the run, some at once.
+    /// Goes through all entries and reports what becomes of each. With `all`, every policy in force is renewed, due or
+    /// not. `told` is called on the threads of the run, some at once.
     pub fn run(&self, all: bool, told: impl Fn(&Domain, Outcome) + Sync) {
         let seen = Mutex::new(Vec::with_capacity(self.domains.len()));
         at_once(&self.domains, |domain| {
@@ -218,7 +219,7 @@ impl<'a> Run<'a> {
     /// Reads an entry, and mends the mode of its file.
     fn look<'d>(&self, domain: &'d Domain, all: bool) -> Seen<'d> {
         let now = unix_now();
-        // Where it cannot be mended it cannot be renewed either, and that is told.
+        // If its mode cannot be changed, it cannot be renewed either, and that is reported.
         let _ = self.store.mend(domain, Instant::now() + WRITE_TURN);
         let (worth, due) = match self.store.load(domain) {
             Ok(Some(entry)) => {
@@ -237,7 +238,7 @@ impl<'a> Run<'a> {
         Seen { domain, worth, due }
     }
 
-    /// Removes what is too much, and gives what stays.
+    /// Removes what is too much, and returns what stays.
     fn let_go<'d>(&self, mut seen: Vec<Seen<'d>>, told: &impl Fn(&Domain, Outcome)) -> Vec<Seen<'d>> {
         let bounds = self.resolver.settings().bounds();
         // What cannot be read comes last.
@@ -319,7 +320,7 @@ impl<'a> Run<'a> {
         Outcome::Broken(Notice::new(Token::CacheNotRead, error.to_string()))
     }
 
-    /// Marks, unmarks or removes an entry, by what stands there now that nobody else writes it.
+    /// Marks, unmarks or removes an entry, by its state now that no other process writes it.
     fn put_away(&self, domain: &Domain, now: u64) -> Outcome {
         let mut outcome = Outcome::Waits;
         let changed = self.store.change(domain, Instant::now() + WRITE_TURN, &mut |stored| {
@@ -374,7 +375,7 @@ fn at_once<'i, T: Sync>(items: &'i [T], work: impl Fn(&'i T) + Sync) {
     };
     thread::scope(|scope| {
         for _ in 1..AT_ONCE {
-            // Where the system gives no more threads, those that there are do the work.
+            // If the system refuses more threads, the others do the work.
             if thread::Builder::new().spawn_scoped(scope, all).is_err() {
                 break;
             }

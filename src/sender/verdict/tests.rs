@@ -89,7 +89,7 @@ pub(crate) const HOSTS: [(&str, &str); 5] = [
     ("address", "192.0.2.1"),
 ];
 
-/// What must come out: the first row that fits counts. `*` fits all, and `enforce/` all that begin so.
+/// The expected verdicts: the first row that fits is used. `*` fits all, and `enforce/` all that begin so.
 const TABLE: &[(&str, &str, &str, Action, Option<ResultType>)] = &[
     // Nothing is known, and the operator asked to wait (D-02).
     ("first-contact", "*", "*", Defer, None),
@@ -196,7 +196,7 @@ fn every_combination() {
                     "{at}: {}",
                     got.sentence
                 );
-                // What is reported has a reason, and what is not has none; the log has always something to say.
+                // What is reported has a reason, and what is not has none; the log always has a sentence.
                 assert_eq!(got.result.is_some(), !got.reason_code.is_empty(), "{at}");
                 assert!(Token::from_name(got.token()).is_some(), "{at}: {}", got.reason_code);
                 assert!(makes_sense_to_a_sender(&got.sentence), "{at}: {}", got.sentence);
@@ -218,7 +218,7 @@ fn makes_sense_to_a_sender(sentence: &str) -> bool {
         .all(|words| !sentence.contains(words))
 }
 
-/// An exception makes of enforce what testing is, and of a wait for DNS none; nothing else changes.
+/// An exception turns enforce into testing, and ends a wait for DNS; nothing else changes.
 #[test]
 fn an_exception_refuses_nothing_and_is_named() {
     let exception = Arc::new(crate::sender::exception::Exception {
@@ -297,7 +297,7 @@ fn every_reason_for_no_host() {
     let cached = Arc::new(CachedPolicy::new("20260101".parse().unwrap(), 1, text).unwrap());
     let mut all = answers();
     all.push(("itself", Answer::of_policy(domain, Source::Fresh, cached, None)));
-    // The first row that fits counts.
+    // The first row that fits is used.
     let table: &[(&str, &[NoHost], Action)] = &[
         ("first-contact", NoHost::ALL, Defer),
         ("itself", &[NoHost::NoData], Deliver),
