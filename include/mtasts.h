@@ -185,7 +185,7 @@ typedef struct mtasts_error {
     size_t size;
     // The status that the call returns: one of `MTASTS_E_*`.
     int32_t code;
-    // What is wrong and, where there is a remedy, what to do: one line, closed by a NUL.
+    // What is wrong and, if there is a remedy, what to do: one line, closed by a NUL.
     char message[MTASTS_MESSAGE_SIZE];
 } mtasts_error;
 
@@ -198,7 +198,7 @@ typedef struct mtasts_error {
 // could not be renewed.
 //
 // `line` is one line of UTF-8 without control characters, closed by a NUL. It is valid until the function returns.
-// `user` is what was given with the function.
+// `user` is the pointer that was given with the function.
 //
 // The library calls the function on the thread that calls the library, during that call, and never in a child that the
 // library has forked. Several threads may call it at the same time if they share a context.
@@ -673,7 +673,7 @@ int32_t mtasts_attempt_new(const mtasts_answer *answer,
 //
 // `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
 //
-// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
+// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight is ignored.
 int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
                            const mtasts_seen *seen,
                            mtasts_decision *out,
@@ -899,7 +899,7 @@ void mtasts_queue_free(mtasts_queue *queue);
 
 // Lists the domains of which the cache has an entry, in alphabetical order. Without a cache directory these are the
 // domains whose policy is in memory. An entry may be unreadable, or its policy may have expired: ask
-// `mtasts_lookup_cached`, which counts as a use of the domain.
+// `mtasts_lookup_cached`, which is a use of the domain.
 //
 // In a process of root a child reads the cache after it has become the owner of the cache directory.
 //
