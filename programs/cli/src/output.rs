@@ -1,6 +1,6 @@
 //! What goes out: a page for people, one JSON object for programs, single lines on stderr.
 //!
-//! Most of what is told comes from strangers: records, policies, replies of mail servers. None of it may steer a
+//! Most of the text comes from strangers: records, policies, replies of mail servers. None of it may steer a
 //! terminal, so everything is escaped here, at the only door out.
 
 use std::fmt::Write as _;
@@ -47,7 +47,7 @@ impl Mark {
     }
 }
 
-/// A page for people, with colours where stdout is a terminal that wants them.
+/// A page for people, with colours if stdout is a terminal that wants them.
 pub(super) struct Page {
     text: String,
     colours: bool,

@@ -17,9 +17,9 @@ use mtasts::sender::resolver::Resolver;
 
 /// Renew every policy that is due, and remove what has expired or is unused.
 ///
-/// Run it every hour. Each policy is renewed once a day, those with a short life earlier. What an administrator should know
-/// is logged on stderr, a line for each domain, which begins with a token (docs/log.md). If another refresh is running, this
-/// one does nothing.
+/// Run it every hour. Each policy is renewed once a day, those with a short life earlier. What an administrator should
+/// know is logged on stderr, a line for each domain, which begins with a token (docs/log.md). If another refresh is
+/// running, this one does nothing.
 ///
 /// Exit status: 0; or 1 if a policy could not be renewed or has become weaker, if a file cannot be used, or if another
 /// refresh has been running for longer than it can take.
