@@ -62,10 +62,10 @@
  *
  * Pointers. Every pointer argument may be NULL: a function that needs the object then returns MTASTS_E_ARGUMENT, and
  * the functions mtasts_answer_* return an empty value. A pointer that is not NULL has to be valid: a handle was created
- * by this library and is not freed; an array has as many elements as its count says; a struct has its size set; nobody
- * changes an argument during the call. A handle must not be used after its mtasts_*_free.
+ * by this library and is not freed; an array has as many elements as its count says; a struct has its size set; an
+ * argument does not change during the call. A handle must not be used after its mtasts_*_free.
  *
- * Texts. A text argument is UTF-8. Where it is followed by a length, that is the number of octets, or
+ * Texts. A text argument is UTF-8. If it is followed by a length, that is the number of octets, or
  * MTASTS_NUL_TERMINATED. A text that the library returns is one line of UTF-8, closed by a NUL, without control
  * characters. It belongs to the object that lends it.
  *
