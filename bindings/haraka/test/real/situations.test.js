@@ -404,7 +404,10 @@ describe('the settings', { timeout: 120_000 }, () => {
         host.configure('mta-sts.ini', { main: { ...main, ...settings } })
         await host.until(line, () => host.lines(line).length > before)
       }
-      await change({ lookup_timeout: 'soon' }, 'cannot read the settings again: mta-sts.ini: lookup_timeout: soon is not 1 or more')
+      await change(
+        { lookup_timeout: 'soon' },
+        'cannot read the settings again: mta-sts.ini: lookup_timeout: soon is not 1 or more',
+      )
       assert.strictEqual(await fate('nomatch.test'), 'deferred')
       await change({ enabled: false }, 'read mta-sts.ini again')
       assert.strictEqual(await fate('selfsigned.test'), 'delivered TLS')
