@@ -11,7 +11,7 @@ use crate::cache::crowd::Bounds;
 use crate::cache::entry::Entry;
 use crate::protocol::names::Domain;
 
-/// How long a write waits for its turn; each takes less than a millisecond.
+/// How long a write waits for its lock; each write takes less than a millisecond.
 pub const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// A place for entries. Any number of threads may use it at once. Its `Display` names it in a sentence: `the cache
@@ -49,7 +49,7 @@ pub trait Cache: fmt::Display + Send + Sync {
     /// A [`CacheError`].
     fn domains(&self) -> Result<Vec<Domain>, CacheError>;
 
-    /// Removes the entry of a domain, whatever it is. Says whether there was one.
+    /// Removes the entry of a domain, whatever it is. Returns whether there was one.
     ///
     /// # Errors
     /// A [`CacheError`].
@@ -106,7 +106,7 @@ pub enum CacheError {
     Elsewhere(String),
     /// The entry cannot be written.
     Unwritten(String),
-    /// Others have been at it for longer than there was time.
+    /// Other processes have held the lock for longer than there was time.
     Busy(String),
 }
 

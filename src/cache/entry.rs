@@ -27,13 +27,13 @@ use crate::protocol::record::PolicyId;
 use crate::protocol::text::{Line, one_line};
 use crate::protocol::words::ResultType;
 
-/// The format's version. A reader that meets another one leaves the file alone and asks the network.
+/// The format's version. A reader that meets another one leaves the file alone and looks the policy up.
 const FORMAT: &str = "mtasts 1 ";
-/// The longest file in octets: the policy, and a head that is far smaller.
+/// The longest file in octets: the policy, and a header that is far smaller.
 pub const MAX_FILE: usize = MAX_POLICY + 8192;
 /// The longest detail of a failure that is kept, in octets.
 const MAX_DETAIL: usize = 500;
-/// How exactly it is noted when an entry was used, in seconds: a busy mail server must not write for each mail.
+/// The precision of the time of the last use, in seconds: a busy mail server must not write for each mail.
 const USE_NOTED: u64 = 86_400;
 
 /// What we know of one policy domain.
@@ -41,7 +41,7 @@ const USE_NOTED: u64 = 86_400;
 pub struct Entry {
     /// The policy domain.
     pub domain: Domain,
-    /// The policy that we hold, whether or not it has expired.
+    /// The cached policy, whether or not it has expired.
     pub cached: Option<Arc<CachedPolicy>>,
     /// When the TXT record was last asked for, and when it is due again.
     pub txt: Option<TxtSeen>,
@@ -49,15 +49,15 @@ pub struct Entry {
     pub failed: Option<FailedFetch>,
     /// Since when DNS has been broken for a domain of which we know nothing (D-02).
     pub unlearned_since: Option<u64>,
-    /// Since when there has been a policy of the mode that we hold, without a gap.
+    /// Since when there has been a policy of the cached policy's mode, without a gap.
     pub mode_since: Option<u64>,
-    /// When the policy was taken over from another server's cache; nothing once it has been fetched here.
+    /// When the policy was taken over from another server's cache; `None` once it has been fetched here.
     pub imported: Option<u64>,
     /// Until when the policy is the operator's own, which no fetch replaces.
     pub pinned_until: Option<u64>,
     /// When a lookup last asked for the domain, to a day.
     pub used: Option<u64>,
-    /// Since when each refresh has found that there is nothing to keep here.
+    /// Since when each refresh has found nothing worth keeping here.
     pub idle_since: Option<u64>,
 }
 
@@ -113,9 +113,9 @@ impl FailedFetch {
 pub enum EntryError {
     /// The first line is not ours, or of another version of the format.
     Format,
-    /// The digest does not fit: the file was cut, garbled or edited.
+    /// The digest does not match: the file was truncated, damaged or edited.
     Digest,
-    /// A line of the head cannot be read.
+    /// A line of the header cannot be read.
     Head(String),
     /// The entry is of another domain.
     OtherDomain,
@@ -141,7 +141,7 @@ impl CachedPolicy {
     /// A policy of this text, announced under this id and fetched at this time.
     ///
     /// # Errors
-    /// A [`PolicyError`]: the text is no policy.
+    /// A [`PolicyError`]: the text is not a valid policy.
     pub fn new(id: PolicyId, fetched: u64, text: impl Into<Vec<u8>>) -> Result<Self, PolicyError> {
         let text = text.into();
         let (policy, _) = Policy::parse(&text)?;
@@ -262,7 +262,7 @@ impl Entry {
         entry
     }
 
-    /// Notes that a lookup asks for the domain. Says whether there was anything to note.
+    /// Notes that a lookup asks for the domain. Returns whether there was anything to note.
     pub fn note_use(&mut self, now: u64) -> bool {
         // A time in the future means that the clock went back.
         if self.used.is_some_and(|used| used.abs_diff(now) < USE_NOTED) {
@@ -318,9 +318,9 @@ impl Entry {
     /// that it would have to pass if it came from DNS or HTTPS now.
     ///
     /// `written` is the last moment at which it can have been written, in Unix seconds, by a clock that its writer does
-    /// not set: the file system's for a file, ours for a message. What it says to have happened after that happened
-    /// then, so that no policy lives longer than a year from there, whatever the file says. Our own clock now is no
-    /// such bound for a file: while it is wrong, it would take years from good policies.
+    /// not set: the file system's for a file, ours for a message. Any later time in the file is taken as that moment,
+    /// so that no policy lives longer than a year from there, whatever the file says. Our own clock now is no such
+    /// bound for a file: while it is wrong, it would take years from good policies.
     ///
     /// # Errors
     /// An [`EntryError`]; nothing of such a file is used.
@@ -373,7 +373,7 @@ impl Entry {
     }
 }
 
-/// The lines of a head, in their one order.
+/// The lines of a header, in their one order.
 struct Lines<'a, I: Iterator<Item = &'a str>> {
     rest: std::iter::Peekable<I>,
     /// The last moment at which they can have been written.
@@ -531,7 +531,7 @@ mod tests {
         }
     }
 
-    /// Whoever can write the file can make its digest fit.
+    /// An attacker who can write the file can make its digest match.
     #[test]
     fn a_value_that_dns_or_https_could_not_give_voids_the_file() {
         let good = body(&full());

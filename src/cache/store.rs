@@ -19,7 +19,7 @@ use super::crowd::Bounds;
 use super::entry::{Entry, EntryError, MAX_FILE};
 use crate::protocol::names::Domain;
 
-/// What the name of a file in the making begins with; no domain begins with a dot.
+/// How the name of an unfinished file begins; no domain begins with a dot.
 const UNFINISHED: &str = ".tmp-";
 /// How often a write that finds the file changed begins again before it writes anyway.
 const MOST_REWRITES: usize = 3;
@@ -78,7 +78,7 @@ impl Store {
         self.replace(entry, || true).map(drop)
     }
 
-    /// Writes the entry if at the last moment it still may; says whether it did.
+    /// Writes the entry if it still may at the last moment; returns whether it did.
     fn replace(&self, entry: &Entry, may: impl FnOnce() -> bool) -> Result<bool, CacheError> {
         let directory = match self.directory()? {
             None => self.make_directory()?,
@@ -125,7 +125,7 @@ impl Store {
     }
 
     fn path(&self, domain: &Domain) -> PathBuf {
-        // A domain has at most 253 octets of LDH labels: it fits a file name and leads nowhere else.
+        // A domain has at most 253 octets of LDH labels: it fits a file name and cannot leave the directory.
         self.dir.join(domain.as_str())
     }
 
@@ -146,7 +146,7 @@ impl Store {
         Ok(Some(about))
     }
 
-    /// The directory as it is now; that it is missing is an error.
+    /// The directory as it is now; an error if it is missing.
     fn existing(&self) -> Result<Metadata, CacheError> {
         let missing = || self.unusable(&io::Error::from_raw_os_error(libc::ENOENT));
         self.directory()?.ok_or_else(missing)
@@ -198,7 +198,7 @@ impl Cache for Store {
             let path = path.display();
             CacheError::Broken(format!("{path} is ignored: it is not a regular file, or is too large"))
         };
-        // Neither a link is followed nor a FIFO waited for: who may write here may have put one.
+        // No link is followed and no FIFO is waited for: another user of the directory may have put one here.
         let file = match OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -215,7 +215,7 @@ impl Cache for Store {
             return Err(not_a_file());
         }
         let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0) + 1);
-        // Bounded although the length was looked at: the file may grow meanwhile.
+        // Bounded although the length was checked: the file may grow meanwhile.
         file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
         // The file system's clock goes by ticks, and may be one behind ours.
         let written = u64::try_from(about.ctime()).unwrap_or(0) + 1;
@@ -296,7 +296,7 @@ fn on_file(path: &Path, error: &io::Error) -> String {
     format!("cannot use the cache file {}: {error}", path.display())
 }
 
-/// Who may write in the directory may write its files, who may read it may read them.
+/// A user who may write in the directory may write its files, and one who may read it may read them.
 fn file_mode(directory: &Metadata) -> u32 {
     directory.mode() & 0o660 | 0o600
 }
@@ -331,7 +331,7 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
     }
 
-    /// A writer that was stopped between its reading and its writing has lost its turn: meanwhile another one wrote a
+    /// A writer that was stopped between its reading and its writing has lost its lock: meanwhile another one wrote a
     /// new policy, which must not be taken back.
     #[test]
     fn a_writer_that_was_stopped_does_not_bring_back_what_it_read() {
@@ -372,7 +372,7 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
     }
 
-    /// A disk on which a write takes longer than others wait for their turn.
+    /// A disk on which a write takes longer than others wait for the lock.
     #[test]
     fn a_policy_that_is_being_written_is_not_taken_back() {
         let dir = std::env::temp_dir().join(format!("mtasts-store-{}", std::process::id()));

@@ -17,7 +17,8 @@ use crate::sender::verdict::{Seen, Verdict, found, is_host_failure, verdict};
 /// The other side of the session, for the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// How far the session came. Under a policy only the sights matter; without one, this says whether TLS came about.
+    /// How far the session came. Under a policy only the sights matter; without one, this says whether TLS was
+    /// negotiated.
     pub channel: Channel,
     /// The address of the host.
     pub address: Option<IpAddr>,
@@ -52,7 +53,7 @@ impl Default for Peer {
 ///   (RFC 8460 4.3.4);
 /// * a host that passes while the policy could not be renewed, and every session with a domain whose policy could not
 ///   be fetched, is a failure of the policy (`sts-policy-fetch-error` and the like; RFC 8461 6, D-24);
-/// * without a policy or under one of mode none (`no-policy-found`), a success if TLS came about, whatever the
+/// * without a policy or under one of mode none (`no-policy-found`), a success if TLS was negotiated, whatever the
 ///   certificate; a failure if STARTTLS was not offered or refused or the handshake failed (RFC 8460 4.3.1), which
 ///   refuses nothing.
 #[derive(Clone, Debug)]

@@ -40,13 +40,13 @@ pub struct Exceptions {
     list: Arc<[Arc<Exception>]>,
 }
 
-/// What a file looks like from outside: another one is another text, as a rule.
+/// What a file looks like from outside: if that changes, the text has changed, as a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Look {
-    /// There is a directory for it, and no file.
+    /// Its directory exists, and the file does not.
     #[default]
     Absent,
-    /// It cannot be looked at: this process has other rights than the one that began, or another root directory.
+    /// It cannot be seen: this process has other rights than at its start, or another root directory.
     Hidden,
     There(u64),
 }
@@ -101,7 +101,7 @@ impl std::error::Error for ExceptionError {}
 
 impl Exceptions {
     /// Reads the text of a file of exceptions: on each line a domain, the last day as `2026-12-31`, and a reason. Empty
-    /// lines and those that begin with `#` say nothing.
+    /// lines and those that begin with `#` are ignored.
     ///
     /// # Errors
     /// An [`ExceptionError`] for the first line that cannot be read, or that is about a domain of a line before.

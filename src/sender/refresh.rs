@@ -1,13 +1,13 @@
-//! The refresh: when a policy is due to be renewed, and when an entry is let go (RFC 8461 3.3, 10.2).
+//! The refresh: when a policy is due to be renewed, and when an entry is removed (RFC 8461 3.3, 10.2).
 //!
-//! Here is only what to do and when, as a function of an entry and the time. [`run`] does it.
+//! This module only decides what to do and when, as a function of an entry and the time. [`run`] does it.
 //!
 //! Each policy is renewed once a day, at a time of day of its own; one with a short life when half of it has passed. A
 //! renewal that failed is tried again after an hour, and after as long again as it has failed: at least once a day, and
 //! always before the policy expires.
 //!
-//! Nothing is removed because a clock says so once. What a refresh finds expired or unused it marks, and only what
-//! stays so for a week, in each run between, is removed. A clock that jumps, however far, has to stay wrong for that
+//! Nothing is removed because of one look at the clock. A refresh marks an entry that is expired or unused, and removes
+//! it only if each run of a week has found it so. A clock that jumps, however far, has to stay wrong for that
 //! week. Without a policy there is nothing to lose: such an entry goes as soon as it is of no use.
 
 pub mod run;
@@ -19,7 +19,7 @@ const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
 /// A policy that no lookup has asked for in this time, in seconds, is no longer renewed.
 pub const UNUSED: u64 = 180 * DAY;
-/// What was found worth nothing is kept for this long after, in seconds.
+/// How long an entry is kept after it was found worth nothing, in seconds.
 pub const GRACE: u64 = 7 * DAY;
 
 /// What a refresh does with an entry now.
@@ -46,7 +46,7 @@ pub enum Idle {
     NeverHad,
     /// There were more than `cache_max_per_parent` or `cache_max`, and it was worth least.
     Crowded,
-    /// Nobody has asked for the domain for [`UNUSED`].
+    /// No lookup has asked for the domain for [`UNUSED`].
     Unused,
 }
 
@@ -111,7 +111,7 @@ pub fn next(entry: &Entry, now: u64) -> Option<u64> {
     Some(due.max(again.unwrap_or(0)))
 }
 
-/// A number below 256 that a domain always has: one octet of its SHA-256.
+/// A fixed number below 256 for each domain: one octet of its SHA-256.
 fn share(domain: &str) -> u64 {
     let digest = ring::digest::digest(&ring::digest::SHA256, domain.as_bytes());
     digest.as_ref().first().map_or(0, |octet| u64::from(*octet))

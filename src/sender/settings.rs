@@ -24,12 +24,12 @@ pub const CACHE_DIR: &str = "/var/lib/mtasts";
 /// The settings of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `cache_dir`: the directory of the policies, or nothing to keep them in memory alone. An absolute path.
+    /// `cache_dir`: the directory of the policies, or `None` to keep them in memory only. An absolute path.
     pub cache_dir: Option<PathBuf>,
     /// `user`: whom a process of root becomes to use the cache and the network; `None` for the owner of the cache
     /// directory. A name or number of /etc/passwd, which is looked up when it is set.
     pub user: Option<User>,
-    /// `cache_max`: how many domains the cache may hold, in all; those that are worth least go.
+    /// `cache_max`: how many domains the cache may hold, in all; those that are worth least are removed.
     pub cache_max: usize,
     /// `cache_max_per_parent`: how many domains the cache may hold below one registered domain.
     pub cache_max_per_parent: usize,
@@ -48,8 +48,8 @@ pub struct Settings {
     /// `first_contact_defer`: how long mail waits, from the first failure, if DNS or the policy host is broken for a
     /// domain of which nothing is known. Zero, the default: mail does not wait (D-02).
     pub first_contact_defer: Duration,
-    /// `silence_budget`: how long this process waits in all for silent hosts, before each further one must answer within
-    /// little more than a second, or its mail waits.
+    /// `silence_budget`: how long this process waits in all for silent hosts, before each further one must answer
+    /// within little more than a second, or its mail waits.
     pub silence_budget: Duration,
     /// `txt_life_min`: a TXT record is not asked for again within this time, whatever its TTL.
     pub txt_life_min: Duration,
@@ -257,7 +257,7 @@ impl Settings {
     /// local user can start Exim as root with an environment of that user's.
     ///
     /// # Errors
-    /// A [`SettingsError`]. No file at all is no error, unless the environment named one.
+    /// A [`SettingsError`]. A missing file is not an error, unless the environment names it.
     pub fn of_host(environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
         let unread = Exceptions::unread(Path::new(exceptions::FILE));
         let mut settings = Self {

@@ -2,7 +2,7 @@
 //! the cache directory.
 //!
 //! The user is looked up in /etc/passwd and /etc/group and nowhere else. The C library's functions would load modules
-//! into the host process that may ask the network (LDAP), and root asks no network.
+//! into the host process that may use the network (LDAP), and root does not use the network.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    /// A group that is one of the user's may be what gives access, and never that of root.
+    /// Access may depend on a group that is one of the user's, and never on root's group.
     #[test]
     fn the_group_is_the_directorys_if_the_user_is_in_it() {
         if !crate::sys::process::is_root() {

@@ -18,7 +18,8 @@ use crate::sender::notice::{self, Token};
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
 /// it (D-16).
 pub const MX_NOT_IN_POLICY: &str = "mx-host-not-in-policy";
-/// The failure-reason-code of an MX record that names something else than a host: no policy can list it (RFC 8461 3.2).
+/// The failure-reason-code of an MX record that names something other than a host: no policy can list it (RFC 8461
+/// 3.2).
 pub const MX_NOT_A_HOST_NAME: &str = "mx-not-a-host-name";
 /// How many names a sentence lists before it counts the rest.
 const LISTED: usize = 5;
@@ -50,7 +51,7 @@ pub enum Seen {
     StarttlsNotOffered,
     /// The host answered the STARTTLS command with an error, whatever its code.
     StarttlsRefused,
-    /// The TLS handshake failed, but not over the certificate: an alert, a protocol version, a closed connection.
+    /// The TLS handshake failed, but not because of the certificate: an alert, a protocol version, a closed connection.
     HandshakeFailed(String),
     /// The certificate was checked, by this library or by the MTA's own TLS library, for the name of this MX host.
     Certificate(Result<(), CertificateFailure>),
@@ -124,7 +125,7 @@ pub fn verdict(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
 }
 
 /// Whether the sight is a failure of the host itself, under a policy that applies; a policy that could not be fetched
-/// or renewed is none.
+/// or renewed is not one.
 pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bool {
     let policy = answer.policy().filter(|_| answer.applies());
     policy.is_some_and(|policy| fault(policy, answer, host, seen).is_some())
@@ -140,7 +141,8 @@ pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bo
 /// such as to bounce mail to a domain that does not exist.
 ///
 /// `hosts` are the MX hosts that DNS gave, each with the `reason_code` of the verdict that refused it, or an empty
-/// text. The sentence names them, since a bounce may be all that its reader sees. If they are not known, it is empty.
+/// text. The sentence names them, since a bounce may be all that its reader sees. The list is empty if they are not
+/// known.
 ///
 /// Nothing of this is an event for a report, because there was no session; `result` and `reason_code` are for the log.
 #[must_use]

@@ -16,7 +16,7 @@ const LEFT_OVER: Duration = Duration::from_secs(3600);
 const LEFT_OVER_BY_ANYONE: Duration = Duration::from_secs(86_400);
 
 impl Store {
-    /// See [`Cache::domains`]. What is no domain in its one spelling is not ours.
+    /// See [`Cache::domains`]. A name that is not a domain in its one spelling is not ours.
     pub(super) fn list(&self) -> Result<Vec<Domain>, CacheError> {
         if self.directory()?.is_none() {
             return Ok(Vec::new());
@@ -34,7 +34,7 @@ impl Store {
         Ok(domains)
     }
 
-    /// Removes the files that writers left unfinished when they died. Says how many.
+    /// Removes the files that writers left unfinished when they died. Returns how many.
     ///
     /// # Errors
     /// A [`CacheError`] if the directory cannot be read.
@@ -64,7 +64,7 @@ impl Store {
         process::may_write(&self.dir)
     }
 
-    /// Whether those who use the cache can note that they do: all who can read the directory can also write there. In a
+    /// Whether each user of the cache can note its uses: all who can read the directory can also write there. In a
     /// directory of mode 2750 the group reads and leaves no trace.
     ///
     /// # Errors

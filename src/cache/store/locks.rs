@@ -1,4 +1,5 @@
-//! Turns among all who share the directory: to fetch, to write, and to run the refresh. Each is a lock in one file.
+//! Locks between the processes that share the directory: to fetch, to write, and to run the refresh. All are in one
+//! file.
 
 use std::fs::Metadata;
 use std::io;
@@ -40,20 +41,20 @@ impl Store {
         }
     }
 
-    /// Waits for the turn to write the entry of a domain.
+    /// Waits for the lock to write the entry of a domain.
     ///
     /// # Errors
-    /// No lock can be had (`PermissionDenied` and its like: a directory that is only read), or not in time
+    /// No lock can be had (`PermissionDenied` and the like: a directory that is only readable), or not in time
     /// (`TimedOut`).
     pub(super) fn write_turn(&self, domain: &Domain, deadline: Instant) -> io::Result<Lock> {
         self.lock(&format!("{domain} write"), deadline)
     }
 
-    /// Waits for the turn to run the refresh, and notes that the run begins now.
+    /// Waits for the lock of the refresh, and notes that the run begins now.
     ///
     /// # Errors
-    /// [`CacheError::Busy`]: another run is on (see [`Store::run_begun`]). [`CacheError::Unwritten`]: no lock can be
-    /// had.
+    /// [`CacheError::Busy`]: another run is active (see [`Store::run_begun`]). [`CacheError::Unwritten`]: no lock can
+    /// be had.
     pub(crate) fn run_turn(&self, deadline: Instant) -> Result<Lease, CacheError> {
         let lock = self.lock(RUN, deadline).map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => CacheError::Busy("another refresh is running".into()),
@@ -63,8 +64,8 @@ impl Store {
         Ok(Lease::new(lock))
     }
 
-    /// When the last run began, in Unix seconds; 0 if that is not known. It is no more than what a member of the group
-    /// has set, who could do worse.
+    /// When the last run began, in Unix seconds; 0 if that is not known. A member of the group could
+    /// set it, but could do worse.
     pub(crate) fn run_begun(&self) -> u64 {
         let begun = self.locks().symlink_metadata().and_then(|about| about.modified());
         let begun = begun.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());

@@ -1,4 +1,4 @@
-//! Files that more users may write than the directory says, from a time when it said something else.
+//! Files that more users may write than the directory's mode allows, from a time when it had another mode.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Instant;

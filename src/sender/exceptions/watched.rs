@@ -17,8 +17,8 @@ const TRIES: usize = 1000;
 pub(crate) struct Watched {
     /// As they were read with the settings.
     first: Exceptions,
-    /// As they are now. The lock is only tried, and held for an exchange: a child that was forked in that moment goes
-    /// by those that were read first.
+    /// As they are now. The lock is only tried, and held for an exchange: a child that was forked in that moment
+    /// uses those that were read first.
     now: RwLock<Exceptions>,
     began: Instant,
     /// When the file was last looked at, in milliseconds since the beginning.

@@ -3,7 +3,7 @@
 //!
 //! Exim goes through the list once for each address of each MX host, and all of it stays in memory until the process
 //! ends: some copies of the text, and each item that begins with `^`, compiled anew. So there are few items, and the
-//! list of a large policy has room for the hosts alone that the domain has.
+//! list for a large policy has only the hosts that the domain has.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -78,14 +78,14 @@ fn list(expressions: impl Iterator<Item = String>) -> String {
     items.iter().map(item).collect::<String>() + "*"
 }
 
-/// A name is made of LDH labels behind the optional `*.`: the dot is all that needs care.
+/// A name consists of LDH labels after the optional `*.`: only the dot has to be escaped.
 fn expression(name: &str) -> String {
     let (label, name) = name.strip_prefix("*.").map_or(("", name), |name| ("[^.]+[.]", name));
     format!("{label}{}", name.replace('.', "[.]"))
 }
 
-/// Why the certificate of a host is refused, or nothing. `facts` are `name=value` pairs: `transport=`, `tlsa=` and
-/// `cert=` count.
+/// Why the certificate of a host is refused, or `None`. `facts` are `name=value` pairs: `transport=`, `tlsa=` and
+/// `cert=` are read.
 pub(crate) fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
     let fact = |name: &str| {
         facts
@@ -115,8 +115,8 @@ pub(crate) fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
     })
 }
 
-/// The octets of which all is made that Exim gets: printable ASCII, without those that quote or expand anything
-/// anywhere in Exim's language. `$` is the end of a regular expression: what we yield is not expanded again.
+/// The octets that Exim may get: printable ASCII, without those that quote or expand anything anywhere in Exim's
+/// language. `$` is the end of a regular expression: what we yield is not expanded again.
 pub(crate) const fn may_be_yielded(octet: u8) -> bool {
     matches!(octet, b' '..=b'~') && !matches!(octet, b'\\' | b'`' | b'{' | b'}')
 }
@@ -127,7 +127,8 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c } else { '?' }).collect()
 }
 
-/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: what would quote or expand has a look-alike.
+/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: a character that would quote or expand is
+/// replaced by a look-alike.
 pub(crate) fn quoted(text: &str) -> String {
     let look_alike = |c: char| match c {
         '"' | '`' => '\'',

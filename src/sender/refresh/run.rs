@@ -63,10 +63,10 @@ pub enum RunError {
     NoDirectory,
     /// The cache directory cannot be used.
     Store(CacheError),
-    /// Another run is on.
+    /// Another run is active.
     Busy,
-    /// Another run is on since a time (Unix seconds, of the file that it locks) at which none that goes on can have
-    /// begun: it was stopped, or it hangs.
+    /// Another run began so long ago that it must have been stopped, or hangs: its beginning in Unix seconds, and the
+    /// file that it locks.
     Stuck(u64, PathBuf),
     /// The lock cannot be taken: this user may not write to the cache directory.
     Lock(CacheError),
@@ -216,7 +216,7 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// Reads an entry, and mends the mode of its file.
+    /// Reads an entry, and corrects the mode of its file.
     fn look<'d>(&self, domain: &'d Domain, all: bool) -> Seen<'d> {
         let now = unix_now();
         // If its mode cannot be changed, it cannot be renewed either, and that is reported.
@@ -231,7 +231,7 @@ impl<'a> Run<'a> {
                     due.then_some((entry.failed.is_some(), expires)),
                 )
             }
-            // Somebody has removed it since the run began.
+            // Another process has removed it since the run began.
             Ok(None) => (None, None),
             Err(_) => (None, Some((true, 0))),
         };
@@ -267,7 +267,7 @@ impl<'a> Run<'a> {
         let now = unix_now();
         let entry = match self.store.load(domain) {
             Ok(Some(entry)) => entry,
-            // Somebody has removed it since we looked.
+            // Another process has removed it since we looked.
             Ok(None) => return Outcome::Waits,
             Err(e) => return self.repair(domain, &e, patience),
         };
@@ -365,7 +365,7 @@ fn in_order<'d>(seen: &[Seen<'d>]) -> Vec<&'d Domain> {
     order.into_iter().map(|(.., domain)| domain).collect()
 }
 
-/// Does a work for each of these, some at once.
+/// Does the work for each of these, some at once.
 fn at_once<'i, T: Sync>(items: &'i [T], work: impl Fn(&'i T) + Sync) {
     let next = AtomicUsize::new(0);
     let all = || {
@@ -392,7 +392,7 @@ fn longest(entries: usize, timeout: Duration) -> Duration {
     first.saturating_add(LATE).saturating_add(timeout).max(LONGEST)
 }
 
-/// What it means that another run is on. A time of its beginning that lies in the future is no time of a run.
+/// What it means that another run is active. A beginning in the future is not a valid time of a run.
 fn busy(store: &Store, longest: Duration) -> RunError {
     let begun = store.run_begun();
     if begun.abs_diff(unix_now()) > longest.as_secs() {
