@@ -1,8 +1,8 @@
 //! Which addresses a policy host may have, and an MX host if it is we who connect.
 //!
-//! Whoever owns a domain chooses the addresses of its hosts, and we connect to them: without this check a stranger
-//! could make the mail server knock at the doors of its own private network (SSRF). So only addresses of the public
-//! Internet are asked, unless the operator names a network.
+//! The owner of a domain chooses the addresses of its hosts, and we connect to them: without this check a stranger
+//! could make the mail server connect to hosts of its own private network (SSRF). So only addresses of the public
+//! Internet are contacted, unless the operator names a network.
 #![forbid(unsafe_code)]
 
 mod network;
@@ -12,9 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use network::{Nat64Prefix, Nat64PrefixError, Network, NetworkError};
 use network::{same_prefix_v4, same_prefix_v6};
 
-/// IPv4 blocks that are no public hosts (IANA IPv4 Special-Purpose Address Registry, RFC 6890). Those for AS112 and AMT
-/// are called globally reachable there, but any network may have such a service inside, under the very same addresses
-/// (RFC 7534 3.4, RFC 7535 3.2, RFC 7450 4.1.4): packets for them may end in ours, and no policy host is there.
+/// IPv4 blocks without public hosts (IANA IPv4 Special-Purpose Address Registry, RFC 6890). Those for AS112 and AMT
+/// are called globally reachable there, but any network may have such a service inside, at the same addresses
+/// (RFC 7534 3.4, RFC 7535 3.2, RFC 7450 4.1.4): packets for them may end in our network, and no policy host is there.
 const REFUSED_V4: [(Ipv4Addr, u8, &str); 19] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, "an unspecified address"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "a private address"),

@@ -22,8 +22,8 @@ use crate::protocol::names::Domain;
 
 /// How long a name server may be silent before the next one is asked as well. The first is still listened to.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long one name server may take to answer. One that has not found an answer by then never will, whatever time the
-/// caller has left.
+/// How long one name server may take to answer. If it has no answer by then, it never will, whatever time
+/// the caller has left.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long the addresses of one family wait for the other, when that one's name server is silent.
 const FAMILY_PATIENCE: Duration = Duration::from_secs(1);
@@ -31,10 +31,10 @@ const FAMILY_PATIENCE: Duration = Duration::from_secs(1);
 const MAX_ALIASES: usize = 16;
 /// How many aliases cost another question, because the answer ends with them.
 const MAX_QUESTIONS: usize = 8;
-/// How many name servers of `/etc/resolv.conf` count, as in the C library (MAXNS).
+/// How many name servers of `/etc/resolv.conf` are used, as in the C library (MAXNS).
 const MAX_SYSTEM_SERVERS: usize = 3;
 
-/// A way to ask DNS. Each question is a whole one: aliases followed, all name servers tried, or the deadline passed.
+/// A way to ask DNS. Each question is complete: aliases are followed, and all name servers tried, until the deadline.
 pub trait Dns: Send + Sync {
     /// The TXT records of a name, given without the root dot. The character-strings of one record are joined with
     /// nothing between them (RFC 8461 3.1); records are never joined. The bytes are the domain owner's and can be
@@ -95,7 +95,7 @@ pub enum DnsError {
     Timeout,
     /// Anything else that the network or the name servers did, in words.
     Other(String),
-    /// Trouble of this host, in words: no thread, no descriptor, no name server to ask. The question was not asked, so
+    /// An error of this host, in words: no thread, no descriptor, no name server to ask. The question was not asked, so
     /// this says nothing of the domain.
     Own(String),
 }
@@ -175,7 +175,7 @@ impl StubResolver {
             None => system_servers()?,
         };
         let servers = Servers { list, deadline };
-        // Not `enable_all`: the runtime has no business with signals.
+        // Not `enable_all`: the runtime does not handle signals.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -210,7 +210,7 @@ impl Dns for StubResolver {
     }
 }
 
-/// A name as DNS has it. One that is too long for DNS does not exist there: that is proof, not a failure.
+/// A name as DNS has it. One that is too long for DNS does not exist there: that is an answer, not a failure.
 fn absolute(name: &str) -> Result<Name, DnsError> {
     let mut name = Name::from_ascii(name).map_err(|_| DnsError::NxDomain)?;
     name.set_fqdn(true);
@@ -305,7 +305,7 @@ impl Servers {
                 authenticated,
             });
         }
-        // Absence needs both proofs; NXDOMAIN speaks for all types.
+        // Absence needs the answer for both types; NXDOMAIN is an answer for all types.
         if failures.len() < 2 && !failures.contains(&DnsError::NxDomain) {
             return Err(DnsError::Timeout);
         }
@@ -367,7 +367,7 @@ impl Servers {
     }
 }
 
-/// The way from the name that was asked for over its aliases.
+/// The chain from the name that was asked for through its aliases.
 struct Chain {
     /// The name that it has reached.
     name: Name,

@@ -1,8 +1,8 @@
 //! Fetching a policy: `https://mta-sts.<domain>/.well-known/mta-sts.txt`, and nothing else (RFC 8461 3.2, 3.3).
 //!
 //! The host is a stranger. It is asked at public addresses only, gets one deadline for everything and a bound on
-//! everything it sends, and its redirects, cache headers and encodings are not
-//! followed: a policy is a complete answer with status 200 and the type `text/plain`.
+//! everything it sends, and its redirects, cache headers and encodings are not followed: a policy is a complete answer
+//! with status 200 and the type `text/plain`.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "inside")]
@@ -51,7 +51,7 @@ const MAX_QUOTE: usize = 200;
 
 /// A way to fetch the text of a policy.
 pub trait Https: Send + Sync {
-    /// The bytes of the policy of a domain, as the policy host gave them: at most [`MAX_POLICY`], not yet looked at.
+    /// The bytes of the policy of a domain, as the policy host sent them: at most [`MAX_POLICY`], not parsed yet.
     ///
     /// # Errors
     /// A [`FetchError`] if the policy host gave no policy, or could not prove that it is the policy host.
@@ -69,8 +69,8 @@ pub enum FetchError {
         /// The same in plain words: one line of printable ASCII, bounded.
         detail: String,
     },
-    /// Trouble of this host, in plain words: no thread, no descriptor, no roots to check a certificate with. The policy
-    /// host was not asked, or could not be believed, so this says nothing of it.
+    /// An error of this host, in plain words: no thread, no descriptor, no roots to check a certificate with. The
+    /// policy host was not asked, or could not be believed, so this says nothing of it.
     Own(String),
 }
 
@@ -128,10 +128,10 @@ pub struct PolicyHost {
 pub struct Limits {
     /// By when a policy host must have proved its name.
     pub heard: Instant,
-    /// By when a policy host that has must have answered.
+    /// By when a policy host that has proved it must have answered.
     pub answered: Instant,
-    /// What a fetch that these limits end is called, if that is trouble of this host ([`FetchError::Own`]) and not the
-    /// policy host's failure.
+    /// The error of a fetch that these limits end, if it is this host's ([`FetchError::Own`]) and not the policy
+    /// host's.
     pub own: Option<String>,
 }
 

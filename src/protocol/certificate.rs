@@ -88,7 +88,7 @@ pub fn check_chain(
 
 /// Checks that a certificate names the host: a DNS name among its subject alternative names, equal label by label in
 /// any letter case, or with `*` in place of the whole left-most label (RFC 8461 4.1, RFC 9525 6.3). The common name,
-/// IP addresses and all other names never count (RFC 9525 1.3); a name that is no host name is passed over.
+/// IP addresses and all other names are ignored (RFC 9525 1.3), and so is a name that is not a host name.
 ///
 /// # Errors
 /// `certificate-host-mismatch`, or `validation-failure` if the certificate cannot be read

@@ -68,8 +68,8 @@ impl Policy {
     /// what a reader would only warn of is refused: a policy that we write follows the grammar.
     ///
     /// # Errors
-    /// A `PolicyError` without a line: a pattern is no host name or `*.` and one, there is none and the mode is not
-    /// `none`, `max_age` is over `MAX_MAX_AGE`, or the text would be longer than `MAX_POLICY`.
+    /// A `PolicyError` without a line: a pattern is not a host name or `*.` and one, there is no pattern and the mode
+    /// is not `none`, `max_age` is over `MAX_MAX_AGE`, or the text would be longer than `MAX_POLICY`.
     pub fn new<'a>(mode: Mode, max_age: u32, mx: impl IntoIterator<Item = &'a str>) -> Result<Self, PolicyError> {
         let fail = |field, reason| PolicyError {
             line: 0,
@@ -175,7 +175,7 @@ impl fmt::Display for Policy {
 pub struct Warning {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is odd there.
+    /// What is wrong there.
     pub kind: WarningKind,
 }
 
@@ -501,7 +501,7 @@ impl Reader {
 
 /// A hash table over the list of patterns: it holds their numbers, so that no pattern is kept twice.
 struct Seen {
-    /// Nobody can foresee which names fall into one slot.
+    /// Random, so that an attacker cannot choose names that fall into one slot.
     hash: RandomState,
     /// 0, or the number of a pattern counted from 1. A power of two of them.
     slots: Box<[u32]>,

@@ -11,14 +11,14 @@ pub const MAX_ID: usize = 32;
 /// announces a new policy.
 ///
 /// It goes untainted into expansions of Exim, whether it came from DNS, from a file of the cache or from a helper
-/// process: so there is no way to make one but by [`PolicyId::parse`].
+/// process: so [`PolicyId::parse`] is the only way to make one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolicyId {
     octets: [u8; MAX_ID],
     length: u8,
 }
 
-/// A text is no id of a policy: it is empty, too long, or has a character that is no ASCII letter or digit.
+/// A text is not the id of a policy: it is empty, too long, or has a character that is not an ASCII letter or digit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyIdError;
 
@@ -50,7 +50,7 @@ impl PolicyId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         let octets = &self.octets[..usize::from(self.length)];
-        // ASCII alone: `parse` saw to that.
+        // ASCII alone: `parse` has checked it.
         std::str::from_utf8(octets).unwrap_or_default()
     }
 }
@@ -97,7 +97,7 @@ pub enum RecordError {
     NoRecord,
     /// More than one record begins `v=STSv1;`.
     Multiple(usize),
-    /// The version is another one than `STSv1`.
+    /// The version is not `STSv1`.
     Version,
     /// There is a version field, but not at the front.
     VersionNotFirst,
@@ -209,7 +209,7 @@ fn version(record: &[u8]) -> Result<&[u8], RecordError> {
     }
 }
 
-/// The fields behind the version: each is led in by a delimiter, and one delimiter may close the record.
+/// The fields after the version: each follows a delimiter, and one delimiter may end the record.
 struct Fields<'a> {
     record: &'a [u8],
     rest: &'a [u8],

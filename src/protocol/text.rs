@@ -1,4 +1,4 @@
-//! Text of strangers, and of our own made from it: as one line for a log, a file or a message ([`one_line`], [`Line`],
+//! Text of strangers, and our text made from it: as one line for a log, a file or a message ([`one_line`], [`Line`],
 //! [`ascii_line`]), and escaped for a terminal ([`for_terminal`]).
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Deref;
 
 /// One line of text: no control characters, nothing that hides or turns other text, at most [`Line::LONGEST`] octets,
-/// and no white space at its ends. There is no other way to make one than to have it cleaned.
+/// and no white space at its ends. Every way to make one cleans the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line(Box<str>);
 

@@ -13,8 +13,8 @@ use crate::protocol::words::ResultType::{
 /// How much of an unknown code of Node goes into a reason.
 const MAX_CODE: usize = 64;
 
-/// Every `X509_V_ERR_` of OpenSSL 1.0.2 to 4.0 with its number. Trouble with a revocation list or an OCSP answer is
-/// not the certificate's fault and is therefore a `validation-failure`.
+/// Every `X509_V_ERR_` of OpenSSL 1.0.2 to 4.0 with its number. An error of a revocation list or an OCSP answer is
+/// not the certificate's, and is therefore a `validation-failure`.
 #[rustfmt::skip] // a row a line
 const OPENSSL: &[(i64, &str, ResultType, &str)] = &[
     (1, "UNSPECIFIED", Failure, "the verification failed"),
@@ -123,7 +123,7 @@ const OPENSSL: &[(i64, &str, ResultType, &str)] = &[
     (104, "DUPLICATE_EXTENSION", NotTrusted, "a certificate has the same extension twice"),
 ];
 
-/// Every bit of `gnutls_certificate_status_t`, the most telling first. GnuTLS collects all that is wrong.
+/// Every bit of `gnutls_certificate_status_t`, the most telling first. GnuTLS sets a bit for each error.
 #[rustfmt::skip] // a row a line
 const GNUTLS: &[(u32, &str, ResultType, &str)] = &[
     (1 << 10, "EXPIRED", Expired, "a certificate has expired"),

@@ -17,7 +17,7 @@ use super::process;
 
 /// How long a waiter sleeps between two attempts, at first and at most.
 const NAP: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
-/// How many locks a process holds at once. More lookups than that go without.
+/// How many locks a process holds at once. Further lookups go without a lock.
 const MOST: usize = 256;
 
 /// The mode of a file that its owner alone may lock.

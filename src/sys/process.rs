@@ -17,7 +17,7 @@ use super::thread::BlockedSignals;
 /// How long a helper that has given its answer, or was killed, may take to end.
 const REAP_TIME: Duration = Duration::from_secs(1);
 
-/// Why a helper gave no answer.
+/// Why a helper returned no answer.
 #[derive(Debug)]
 pub(crate) enum HelperError {
     /// The system refuses a pipe or a process.
@@ -260,7 +260,7 @@ impl Left {
                 .compare_exchange(0, us, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         };
-        // With so many the machine has other troubles: one more stays a zombie.
+        // With so many the machine has a bigger problem: one more stays a zombie.
         let _ = LEFT.iter().any(takes);
     }
 
@@ -280,7 +280,7 @@ impl Left {
     }
 }
 
-/// A process that forks in one thread while another one ends it. With glibc there is nothing to mind.
+/// A process that forks in one thread while another one ends it. With glibc that is safe.
 #[cfg(not(target_env = "musl"))]
 mod ending {
     pub(super) fn outside_exit(fork: impl FnOnce() -> i32) -> std::io::Result<i32> {

@@ -35,7 +35,7 @@ thread_local! {
 /// Why there is no result from the thread.
 #[derive(Debug)]
 pub(crate) enum ThreadError {
-    /// The system gave no thread (EAGAIN: a limit on processes or memory).
+    /// The system refused a thread (EAGAIN: a limit on processes or memory).
     Spawn(io::Error),
     /// The deadline passed and the thread had not come back; it ends by itself.
     Deadline,
@@ -70,7 +70,7 @@ where
     }
     let (answer, wait) = sync_channel(1);
     let work = move || {
-        // Nobody listens any more if the deadline has passed.
+        // There is no receiver any more if the deadline has passed.
         let _ = answer.send(work());
     };
     let thread = Thread::start(Box::new(work)).map_err(ThreadError::Spawn)?;
@@ -152,7 +152,7 @@ extern "C" fn run(work: *mut c_void) -> *mut c_void {
     OWN_THREAD_OF.set(process::id());
     // SAFETY: a short name for this very thread, for those who look at the process.
     unsafe { libc::pthread_setname_np(libc::pthread_self(), c"mtasts".as_ptr()) };
-    // Nothing unwinds into C. Whoever waits sees that no answer comes.
+    // Nothing unwinds into C. The waiting thread sees that no answer comes.
     let _ = catch_unwind(AssertUnwindSafe(work));
     ptr::null_mut()
 }
