@@ -438,11 +438,11 @@ describe('the settings', { timeout: 120_000 }, () => {
       assert.strictEqual((await host.send(['twomx.test']))['twomx.test'].fate, 'delivered TLS')
       await submit(['good.test'])
       await host.until('deferred', () => host.queue().some(({ attempts }) => attempts > 0))
-      assert.deepStrictEqual(host.lines('[WARN]', 'cache'), [])
+      assert.deepStrictEqual(host.lines('mtasts[cache-'), [])
     })
   })
 
-  it('with a cache that cannot be used, protect as long as Haraka runs, and say what is wrong once', async () => {
+  it('with a cache that cannot be used, protect as long as Haraka runs, and say for each domain what is wrong', async () => {
     const dir = path.join(process.env.MTASTS_LAB_DIR, 'nothing')
     fs.writeFileSync(
       '/etc/mtasts/mtasts.toml',
@@ -451,7 +451,7 @@ describe('the settings', { timeout: 120_000 }, () => {
     await on({}, async (host) => {
       const fates = fates_of(await host.send(['expired.test', 'good.test']))
       assert.deepStrictEqual(fates, { 'expired.test': 'deferred', 'good.test': 'delivered TLS' })
-      assert.strictEqual(host.lines('[WARN]', dir).length, 1, host.log())
+      assert.strictEqual(host.lines('mtasts[cache-not-written]: ', dir).length, 2, host.log())
     })
   })
 
