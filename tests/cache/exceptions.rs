@@ -112,7 +112,8 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
 
         let (status, text) = exim("good.test");
         let id = &answer_id(&cached);
-        let want = format!("mode=testing id={id} exception=\"{}\"", named.replace('"', "'"));
+        let line = format!("mtasts[exception]: good.test: {}", named.replace('"', "'"));
+        let want = format!("mode=testing id={id} exception=\"{line}\"");
         assert_eq!((status, text), (0, want));
         assert!(exim("wild.test").1.starts_with("mode=enforce id="));
 
