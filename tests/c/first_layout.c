@@ -130,7 +130,9 @@ int main(int argc, char **argv) {
     seen->kind = 4, seen->result = check->result, seen->reason = check->reason;
     CHECK(mtasts_verdict(answer, "mx.enforced.example", NUL_TERMINATED, seen, decision, error) == 0);
     CHECK(decision->size == sizeof *decision && decision->action == 3 && decision->result == 204);
-    CHECK(strcmp(decision->reason_code, check->reason) == 0 && strstr(decision->sentence, "mx.enforced.example"));
+    /* A token and the reason. */
+    CHECK(strncmp(decision->reason_code, "certificate-expired: ", 21) == 0);
+    CHECK(strcmp(decision->reason_code + 21, check->reason) == 0 && strstr(decision->sentence, "mx.enforced.example"));
     seen->kind = 0, seen->result = 0, seen->reason = NULL;
     CHECK(mtasts_verdict(answer, "mx.enforced.example", NUL_TERMINATED, seen, decision, error) == 0);
     CHECK(decision->action == 1 && decision->result == 0 && !decision->reason_code[0] && decision->sentence[0]);
