@@ -61,7 +61,7 @@ install: all
 	$(INSTALL) -m 644 docs/man/mtasts.1 $(DESTDIR)$(MANDIR)/man1/mtasts.1
 	$(INSTALL) -m 644 docs/man/libmtasts.3 $(DESTDIR)$(MANDIR)/man3/libmtasts.3
 	$(INSTALL) -m 644 docs/man/mtasts.toml.5 $(DESTDIR)$(MANDIR)/man5/mtasts.toml.5
-	for file in $(EXAMPLES) LICENSE LICENSE-MIT LICENSE-APACHE $(wildcard README.md CHANGELOG.md); do \
+	for file in $(EXAMPLES) LICENSE LICENSE-MIT LICENSE-APACHE docs/log.md $(wildcard README.md CHANGELOG.md); do \
 	    $(INSTALL) -D -m 644 "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; \
 	done
 

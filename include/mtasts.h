@@ -61,10 +61,10 @@
  *
  * Pointers. Every pointer argument may be NULL: a function that needs the object then returns MTASTS_E_ARGUMENT, and
  * the functions mtasts_answer_* return an empty value. A pointer that is not NULL has to be valid: a handle was created
- * by this library and is not freed; an array has as many elements as its count says; a struct has its size set; nobody
- * changes an argument during the call. A handle must not be used after its mtasts_*_free.
+ * by this library and is not freed; an array has as many elements as its count says; a struct has its size set; an
+ * argument does not change during the call. A handle must not be used after its mtasts_*_free.
  *
- * Texts. A text argument is UTF-8. Where it is followed by a length, that is the number of octets, or
+ * Texts. A text argument is UTF-8. If it is followed by a length, that is the number of octets, or
  * MTASTS_NUL_TERMINATED. A text that the library returns is one line of UTF-8, closed by a NUL, without control
  * characters. It belongs to the object that lends it.
  *
@@ -183,7 +183,7 @@ typedef struct mtasts_error {
     size_t size;
     // The status that the call returns: one of `MTASTS_E_*`.
     int32_t code;
-    // What is wrong and, where there is a remedy, what to do: one line, closed by a NUL.
+    // What is wrong and, if there is a remedy, what to do: one line, closed by a NUL.
     char message[MTASTS_MESSAGE_SIZE];
 } mtasts_error;
 
@@ -196,7 +196,7 @@ typedef struct mtasts_error {
 // could not be renewed.
 //
 // `line` is one line of UTF-8 without control characters, closed by a NUL. It is valid until the function returns.
-// `user` is what was given with the function.
+// `user` is the pointer that was given with the function.
 //
 // The library calls the function on the thread that calls the library, during that call, and never in a child that the
 // library has forked. Several threads may call it at the same time if they share a context.
@@ -529,7 +529,8 @@ typedef struct mtasts_decision {
     int32_t action;
     // The result type for a TLS report, one of `MTASTS_RESULT_*`, or 0 if there is nothing to report.
     int32_t result;
-    // The failure-reason-code for the report, closed by a NUL. Empty if there is nothing to report.
+    // The failure-reason-code for the report, closed by a NUL. Empty if there is nothing to report. Up to its first
+    // colon it is a token for log watchers, listed in docs/log.md (installed in PREFIX/share/doc/libmtasts).
     char reason_code[MTASTS_REASON_SIZE];
     // One line for the log: what is wrong and what to do about it. Closed by a NUL.
     char sentence[MTASTS_SENTENCE_SIZE];
@@ -644,7 +645,7 @@ typedef struct mtasts_event {
     char address[MTASTS_ADDRESS_SIZE];
     // The address that the connection came from, closed by a NUL; empty if there is none.
     char local_address[MTASTS_ADDRESS_SIZE];
-    // The failure-reason-code, closed by a NUL; empty for a success.
+    // The failure-reason-code, closed by a NUL; empty for a success. It begins with a token, as in `mtasts_decision`.
     char reason_code[MTASTS_REASON_SIZE];
 } mtasts_event;
 
@@ -671,7 +672,9 @@ int32_t mtasts_attempt_new(const mtasts_answer *answer,
 // After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
 // enforced, mail is delivered, and the verdict keeps naming the first failure.
 //
-// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
+// `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
+//
+// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight is ignored.
 int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
                            const mtasts_seen *seen,
                            mtasts_decision *out,
@@ -680,11 +683,11 @@ int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
 // Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each attempt, a failure
 // or a success. Call it when the session is over or the host was skipped. A second call returns nothing.
 //
-// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good; nothing
-//   for a host that did not answer.
+// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good;
+//   nothing for a host that did not answer.
 // * If the policy could not be fetched or renewed: a session with a host that did not fail is a failure of the policy.
-// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the handshake
-//   failed.
+// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the
+//   handshake failed.
 //
 // `peer` may be NULL if there was no session.
 //
@@ -883,7 +886,7 @@ void mtasts_queue_free(mtasts_queue *queue);
 
 // Lists the domains of which the cache has an entry, in alphabetical order. Without a cache directory these are the
 // domains whose policy is in memory. An entry may be unreadable, or its policy may have expired: ask
-// `mtasts_lookup_cached`, which counts as a use of the domain.
+// `mtasts_lookup_cached`, which is a use of the domain.
 //
 // In a process of root a child reads the cache after it has become the owner of the cache directory.
 //

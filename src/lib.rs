@@ -22,6 +22,7 @@
 //!     println!("{answer}");
 //!
 //!     // The MX hosts as DNS gave them, the most preferred first.
+//!     let mut hosts = Vec::new();
 //!     for host in ["mx1.example.com", "mx2.example.com"] {
 //!         let mut attempt = Attempt::new(&answer, MxName::from_mx(host));
 //!
@@ -47,10 +48,10 @@
 //!             println!("deliver to {host}");
 //!             return Ok(());
 //!         }
-//!         println!("{}", verdict.sentence);
+//!         hosts.push((MxName::from_mx(host), verdict.reason_code));
 //!     }
 //!     // No host is left: the mail waits. It is never bounced because of a policy that is still in force.
-//!     println!("{}", verdict_without_host(&answer, NoHost::Left).sentence);
+//!     println!("{}", verdict_without_host(&answer, NoHost::Left, &hosts).sentence);
 //!     Ok(())
 //! }
 //! ```

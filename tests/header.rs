@@ -130,6 +130,13 @@ fn declarations(module: &str, config: cbindgen::Config) -> (String, String) {
 }
 
 #[test]
+fn no_line_is_longer_than_120_columns() {
+    let header = generated();
+    let long: Vec<&str> = header.lines().filter(|line| line.chars().count() > 120).collect();
+    assert!(long.is_empty(), "wrap these at their source: {long:#?}");
+}
+
+#[test]
 fn header_is_current() {
     let file = root().join("include/mtasts.h");
     let generated = generated();

@@ -742,7 +742,7 @@ fn private_addresses_are_not_asked() {
         }
         let server = PolicyServer::says(ip, &world.certificate(), policy_answer());
         let error = world.fetch_error(words);
-        assert!(error.detail().contains(&format!("allow the network {ip}/")), "{error}");
+        assert!(error.detail().contains(&format!("add {ip}/")), "{error}");
         assert_eq!(server.connections(), 0, "{ip}");
         // The proof that it would have been reached.
         let open = world

@@ -34,6 +34,7 @@ lib/multiarch/pkgconfig/mtasts.pc 644
 share/doc/libmtasts/LICENSE 644
 share/doc/libmtasts/LICENSE-APACHE 644
 share/doc/libmtasts/LICENSE-MIT 644
+share/doc/libmtasts/docs/log.md 644
 share/doc/libmtasts/examples/c/deliver.c 644
 share/doc/libmtasts/examples/exim/conf.d/router/190_mtasts 644
 share/doc/libmtasts/examples/exim/conf.d/transport/30_mtasts 644

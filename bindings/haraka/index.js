@@ -35,7 +35,9 @@ exports.load_mta_sts_ini = function () {
       this.load_mta_sts_ini()
       this.loginfo('read mta-sts.ini again')
     } catch (err) {
-      this.logerror(`cannot use mta-sts.ini: ${err.message}. The previous settings stay in force; fix the file to apply the change.`)
+      this.logerror(
+        `cannot read the settings again: ${err.message}. The previous settings stay in force; fix the file to apply the change.`,
+      )
     }
   }).main
 
@@ -56,7 +58,9 @@ exports.load_mta_sts_ini = function () {
 
 exports.warn_about_outbound_ini = function () {
   if (this.haraka_require('outbound/config').cfg.enable_tls) return
-  this.logwarn('outbound.ini has enable_tls=false: mail to all domains with an MTA-STS policy in mode enforce is deferred')
+  this.logwarn(
+    'outbound.ini has enable_tls=false: mail to all domains with an MTA-STS policy in mode enforce is deferred',
+  )
 }
 
 // Milliseconds for a lookup. It has to be over before Haraka gives up the hook, and may take a second longer than this.

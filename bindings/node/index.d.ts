@@ -52,7 +52,10 @@ export interface Verdict {
   action: Action
   /** What a report calls the failure; null if there is none to report. */
   result: ResultType | null
-  /** The failure-reason-code for a report; empty if there is none. */
+  /**
+   * The failure-reason-code for a report; empty if there is none. Up to its first colon it is a token for log watchers
+   * (docs/log.md of libmtasts).
+   */
   reasonCode: string
   /** One line for the log: what is wrong, and what to do about it. */
   sentence: string
@@ -90,7 +93,7 @@ export interface ReportEvent {
   localAddress: string | null
   /** What failed (`result-type`); null for a success. */
   result: ResultType | null
-  /** The `failure-reason-code`; empty for a success. */
+  /** The `failure-reason-code`, as in a {@link Verdict}; empty for a success. */
   reasonCode: string
 }
 
@@ -145,8 +148,11 @@ export class Answer {
    * What to do with a mail for which there is no MX host. If the verdict defers, the mail waits: every host was skipped, or
    * DNS denies the MX hosts that an enforced policy lists, and an answer of DNS can be forged. Otherwise do what you do
    * without MTA-STS, such as to bounce mail to a domain that does not exist.
+   *
+   * `hosts` are the MX hosts that DNS gave, each with the `reasonCode` of the verdict that refused it. The sentence names
+   * the first of them, so that the reader of a bounce sees what is wrong.
    */
-  verdictWithoutHost(why: NoHost): Verdict
+  verdictWithoutHost(why: NoHost, hosts?: readonly { host: string; reasonCode?: string }[]): Verdict
   toJSON(): Record<string, unknown>
 }
 

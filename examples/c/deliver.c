@@ -18,7 +18,7 @@
 
 enum { DELIVER = 0, USAGE = 64, UNAVAILABLE = 69, TRY_LATER = 75 };
 
-/* The library tells an administrator here, and nowhere else, what he should know. */
+/* Here, and nowhere else, the library logs what an administrator should know. */
 static void log_line(const char *line, void *program) {
     fprintf(stderr, "%s: %s\n", (const char *)program, line);
 }

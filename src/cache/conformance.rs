@@ -126,7 +126,7 @@ fn an_update_changes_what_its_lookup_has_changed() {
     over_each(|cache| {
         let before = fetched(&domain(), "a", NOW);
         store(cache, &before);
-        // Meanwhile somebody else has fetched a policy, and this lookup has only asked DNS.
+        // Meanwhile another process has fetched a policy, and this lookup has only asked DNS.
         store(cache, &fetched(&domain(), "b", NOW + 1));
         let mut asked = before.clone();
         asked.txt = Some(TxtSeen { at: NOW, next: NOW + 9 });
@@ -367,7 +367,7 @@ fn a_lease_excludes_the_second_and_ends_with_its_holder() {
     });
 }
 
-/// Whoever has many names below one domain loses his own, and no pin goes.
+/// A domain with many names below it loses its own, and no pin is removed.
 #[test]
 fn there_are_no_more_than_the_bounds_allow() {
     let bounds = Bounds {

@@ -1,7 +1,8 @@
 //! The contract: what a lookup and a refresh ask of a cache, and what an answer means, whatever the cache is kept in.
 //!
-//! The engines are [`store`](super::store), a directory, and [`memory`](super::memory). `cache/conformance.rs` holds both
-//! to what stands here. What only a directory has (modes, files of dead writers, the lock of a run) is not part of it.
+//! The engines are [`store`](super::store), a directory, and [`memory`](super::memory). `cache/conformance.rs` tests
+//! that both keep this contract. What only a directory has (modes, files of dead writers, the lock of a run) is not
+//! part of it.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use crate::cache::crowd::Bounds;
 use crate::cache::entry::Entry;
 use crate::protocol::names::Domain;
 
-/// How long a write waits for its turn; each takes less than a millisecond.
+/// How long a write waits for its lock; each write takes less than a millisecond.
 pub const WRITE_TURN: Duration = Duration::from_secs(1);
 
 /// A place for entries. Any number of threads may use it at once. Its `Display` names it in a sentence: `the cache
@@ -22,23 +23,24 @@ pub trait Cache: fmt::Display + Send + Sync {
     /// [`CacheError::Unread`], [`CacheError::Broken`], [`CacheError::Foreign`] or [`CacheError::Elsewhere`].
     fn load(&self, domain: &Domain) -> Result<Option<Entry>, CacheError>;
 
-    /// Stores what a lookup has changed, as [`Entry::merge`] says: a field that is the same `before` and `after` stays as
-    /// it is stored, because another process may have changed it meanwhile. An empty result removes the entry. What cannot
-    /// be read is replaced.
+    /// Stores what a lookup has changed, as [`Entry::merge`] says: a field that is the same `before` and `after` stays
+    /// as it is stored, because another process may have changed it meanwhile. An empty result removes the entry. What
+    /// cannot be read is replaced.
     ///
     /// # Errors
     /// A [`CacheError`]; nothing was changed.
     fn update(&self, before: &Entry, after: &Entry) -> Result<(), CacheError>;
 
-    /// Changes the entry of a domain while nobody else changes it. `change` gets what is stored and returns what is to be
-    /// stored, or `None` to leave it. An empty entry removes what is stored. `change` is called again if another process
-    /// has changed the entry meanwhile.
+    /// Changes the entry of a domain while no other process changes it. `change` gets what is stored and returns what
+    /// is to be stored, or `None` to leave it. An empty entry removes what is stored. `change` is called again if
+    /// another process has changed the entry meanwhile.
     ///
     /// # Errors
     /// [`CacheError::Busy`] if others change it until the deadline. After any error nothing was changed.
     fn change(&self, domain: &Domain, deadline: Instant, change: &mut Change<'_>) -> Result<(), CacheError>;
 
-    /// Notes that a lookup asks for the domain, to a day. It waits for nobody; if it cannot be noted now, it is not.
+    /// Notes that a lookup asks for the domain, to a day. It waits for no lock; if it cannot be noted now, it is not
+    /// noted.
     fn touch(&self, domain: &Domain, now: u64);
 
     /// The domains of which something is stored, in alphabetical order, whether or not it can be read.
@@ -47,20 +49,20 @@ pub trait Cache: fmt::Display + Send + Sync {
     /// A [`CacheError`].
     fn domains(&self) -> Result<Vec<Domain>, CacheError>;
 
-    /// Removes the entry of a domain, whatever it is. Says whether there was one.
+    /// Removes the entry of a domain, whatever it is. Returns whether there was one.
     ///
     /// # Errors
     /// A [`CacheError`].
     fn remove(&self, domain: &Domain) -> Result<bool, CacheError>;
 
-    /// Waits until nobody else who shares the cache fetches the policy of this domain (single flight). `None`: this process
-    /// cannot have leases, and fetches without one.
+    /// Waits until no other process that shares the cache fetches the policy of this domain (single flight). `None`:
+    /// this process cannot have leases, and fetches without one.
     ///
     /// # Errors
     /// A [`CacheError`] that says why the domain is fetched without its lease: [`CacheError::Busy`] at the deadline.
     fn lease(&self, domain: &Domain, deadline: Instant) -> Result<Option<Lease>, CacheError>;
 
-    /// Removes what is too much now that a new entry of this domain was stored. An engine may look only now and then.
+    /// Removes what is too much now that a new entry of this domain was stored. An engine may check only now and then.
     fn make_room(&self, domain: &Domain, bounds: Bounds, now: u64);
 }
 
@@ -93,10 +95,10 @@ impl fmt::Debug for Lease {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheError {
-    /// There may be an entry, and this process cannot read it now (no right, no descriptor). Whether there is a policy is
-    /// unknown, so mail waits unless memory or the network knows.
+    /// There may be an entry, and this process cannot read it now (no right, no descriptor). Whether there is a policy
+    /// is unknown, so mail waits unless memory or the network knows.
     Unread(String),
-    /// What is stored is not what we wrote. It counts as no entry, and the next fetch replaces it.
+    /// What is stored is not what we wrote. It is ignored, and the next fetch replaces it.
     Broken(String),
     /// As [`CacheError::Broken`], and another version of this library may have written it: the refresh leaves it alone.
     Foreign(String),
@@ -104,7 +106,7 @@ pub enum CacheError {
     Elsewhere(String),
     /// The entry cannot be written.
     Unwritten(String),
-    /// Others have been at it for longer than there was time.
+    /// Other processes have held the lock for longer than there was time.
     Busy(String),
 }
 

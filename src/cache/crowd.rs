@@ -1,8 +1,9 @@
-//! Which entries go where there are too many.
+//! Which entries are removed if there are too many.
 //!
-//! Whoever has a domain has any number of names below it, with a policy for each, and one mail from or to each is enough
-//! to fill a cache. So the names below one parent are counted together, and those of the fullest parent go first: who
-//! makes a crowd crowds out himself. Before that goes what protects nobody, and what was never of use again.
+//! The owner of a domain has any number of names below it, with a policy for each, and one mail from or to each is
+//! enough to fill a cache. So the names below one parent are counted together, and those of the fullest parent go
+//! first: a crowd crowds out itself. Before them go the entries that protect no mail, and those that were used only
+//! once.
 
 use std::cmp::Reverse;
 use std::hash::{BuildHasher, RandomState};
@@ -16,7 +17,7 @@ const PUBLIC: [&str; 14] = [
     "ac", "co", "com", "edu", "gob", "gov", "govt", "ltd", "net", "nom", "or", "org", "ne", "go",
 ];
 
-/// One in so many new entries looks how many there are, for that takes longer than a write. Which one, nobody can tell.
+/// One in so many new entries counts all entries, because that takes longer than a write. Which one is random.
 const LOOKS: u64 = 16;
 
 /// How many entries there may be.
@@ -28,7 +29,7 @@ pub struct Bounds {
     pub in_all: usize,
 }
 
-/// Whether the new entry of this domain is one that looks how many there are.
+/// Whether the new entry of this domain is one that counts all entries.
 pub(super) fn looks(domain: &Domain) -> bool {
     RandomState::new().hash_one(domain.as_str()).is_multiple_of(LOOKS)
 }
@@ -42,9 +43,9 @@ pub(crate) struct Worth {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Kind {
-    /// No policy of it counts.
+    /// No policy of it is in force.
     Nothing,
-    /// Nobody has asked for it after the day on which it came.
+    /// No lookup has asked for it after the day on which it came.
     Once,
     /// It was of use on another day, or another server's cache had it.
     Again,
@@ -71,7 +72,7 @@ impl Worth {
         Self { kind, used }
     }
 
-    /// Whether it may go before all entries have been looked at.
+    /// Whether it may be removed before all entries have been read.
     pub(crate) fn is_little(self) -> bool {
         self.kind < Kind::Again
     }
@@ -82,7 +83,7 @@ impl Worth {
     }
 }
 
-/// The name below which a domain is counted: that which somebody had to register, as far as can be told.
+/// The name below which a domain is counted: the one that had to be registered, as far as it can be determined.
 pub(crate) fn parent(domain: &Domain) -> &str {
     let name = domain.as_str();
     let mut labels = name.rsplit('.');

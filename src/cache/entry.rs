@@ -15,8 +15,8 @@
 //! ...
 //! ```
 //!
-//! Times are Unix seconds. Behind the blank line stands the policy text as it came, so that what we enforce is always
-//! what the parser makes of the domain's own words. A file that does not read back whole is as good as none.
+//! Times are Unix seconds. After the blank line is the policy text as it came, so that what we enforce is always what
+//! the parser reads in the domain's own words. A file that is not exactly as it was written is ignored.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -27,15 +27,15 @@ use crate::protocol::record::PolicyId;
 use crate::protocol::text::{Line, one_line};
 use crate::protocol::words::ResultType;
 
-/// The format's version. A reader that meets another one leaves the file alone and asks the network.
+/// The format's version. A reader that meets another one leaves the file alone and looks the policy up.
 const FORMAT: &str = "mtasts 1 ";
-/// The longest file in octets: the policy, and a head that is far smaller.
+/// The longest file in octets: the policy, and a header that is far smaller.
 pub const MAX_FILE: usize = MAX_POLICY + 8192;
 /// The longest detail of a failure that is kept, in octets.
 const MAX_DETAIL: usize = 500;
 /// How far the clock of a host may be ahead of that of the file server on which its cache is, in seconds.
 const CLOCKS_DIFFER: u64 = 300;
-/// How exactly it is noted when an entry was used, in seconds: a busy mail server must not write for each mail.
+/// The precision of the time of the last use, in seconds: a busy mail server must not write for each mail.
 const USE_NOTED: u64 = 86_400;
 
 /// What we know of one policy domain.
@@ -43,7 +43,7 @@ const USE_NOTED: u64 = 86_400;
 pub struct Entry {
     /// The policy domain.
     pub domain: Domain,
-    /// The policy that we hold, whether or not it has expired.
+    /// The cached policy, whether or not it has expired.
     pub cached: Option<Arc<CachedPolicy>>,
     /// When the TXT record was last asked for, and when it is due again.
     pub txt: Option<TxtSeen>,
@@ -51,15 +51,15 @@ pub struct Entry {
     pub failed: Option<FailedFetch>,
     /// Since when DNS has been broken for a domain of which we know nothing (D-02).
     pub unlearned_since: Option<u64>,
-    /// Since when there has been a policy of the mode that we hold, without a gap.
+    /// Since when there has been a policy of the cached policy's mode, without a gap.
     pub mode_since: Option<u64>,
-    /// When the policy was taken over from another server's cache; nothing once it has been fetched here.
+    /// When the policy was taken over from another server's cache; `None` once it has been fetched here.
     pub imported: Option<u64>,
     /// Until when the policy is the operator's own, which no fetch replaces.
     pub pinned_until: Option<u64>,
     /// When a lookup last asked for the domain, to a day.
     pub used: Option<u64>,
-    /// Since when each refresh has found that there is nothing to keep here.
+    /// Since when each refresh has found nothing worth keeping here.
     pub idle_since: Option<u64>,
 }
 
@@ -69,7 +69,7 @@ pub struct Entry {
 pub struct CachedPolicy {
     /// The id of the TXT record that announced it.
     pub id: PolicyId,
-    /// When it was fetched, in Unix seconds. Its lifetime counts from here and from nothing else (D-13).
+    /// When it was fetched, in Unix seconds. Its lifetime begins here, and nothing else extends it (D-13).
     pub fetched: u64,
     /// The policy text as it came.
     pub text: String,
@@ -101,7 +101,7 @@ pub struct FailedFetch {
 }
 
 impl FailedFetch {
-    /// A fetch of the policy of this id that failed at this time. The detail is cut where it is too long.
+    /// A fetch of the policy of this id that failed at this time. The detail is cut if it is too long.
     #[must_use]
     pub fn new(id: PolicyId, at: u64, result: ResultType, detail: &str) -> Self {
         let detail = Line::cut(detail, MAX_DETAIL);
@@ -115,9 +115,9 @@ impl FailedFetch {
 pub enum EntryError {
     /// The first line is not ours, or of another version of the format.
     Format,
-    /// The digest does not fit: the file was cut, garbled or edited.
+    /// The digest does not match: the file was truncated, damaged or edited.
     Digest,
-    /// A line of the head cannot be read.
+    /// A line of the header cannot be read.
     Head(String),
     /// The entry is of another domain.
     OtherDomain,
@@ -143,7 +143,7 @@ impl CachedPolicy {
     /// A policy of this text, announced under this id and fetched at this time.
     ///
     /// # Errors
-    /// A [`PolicyError`]: the text is no policy.
+    /// A [`PolicyError`]: the text is not a valid policy.
     pub fn new(id: PolicyId, fetched: u64, text: impl Into<Vec<u8>>) -> Result<Self, PolicyError> {
         let text = text.into();
         let (policy, _) = Policy::parse(&text)?;
@@ -156,14 +156,14 @@ impl CachedPolicy {
         })
     }
 
-    /// The last second, in Unix time, at which the policy counts (RFC 8461 5.1: "has not exceeded max_age").
+    /// The last second, in Unix time, at which the policy is in force (RFC 8461 5.1: "has not exceeded max_age").
     #[must_use]
     pub fn expires(&self) -> u64 {
         self.fetched.saturating_add(u64::from(self.policy.max_age()))
     }
 
-    /// Whether the policy counts at this time. A fetch in the future means that the clock went back, and the policy
-    /// is as good as fetched now (D-21).
+    /// Whether the policy is in force at this time. A fetch in the future means that the clock went back, and the
+    /// policy is treated as fetched now (D-21).
     #[must_use]
     pub fn is_live(&self, now: u64) -> bool {
         now <= self.expires()
@@ -194,13 +194,13 @@ impl Entry {
         self.cached.is_none() && self.failed.is_none() && self.unlearned_since.is_none()
     }
 
-    /// The policy, where it counts at this time.
+    /// The policy, if it is in force at this time.
     #[must_use]
     pub fn live(&self, now: u64) -> Option<&Arc<CachedPolicy>> {
         self.cached.as_ref().filter(|cached| cached.is_live(now))
     }
 
-    /// Until when the operator's own policy stands here, where it does at this time.
+    /// Until when the operator's own policy is pinned, if it is at this time.
     #[must_use]
     pub fn pinned(&self, now: u64) -> Option<u64> {
         self.pinned_until
@@ -215,8 +215,8 @@ impl Entry {
         self.pinned_until = other.pinned_until;
     }
 
-    /// Takes over what another source knows better: the disk than a process that could not write to it, or the one who
-    /// had the turn before. The policy that was fetched later counts, and the last word of DNS.
+    /// Takes over what another source knows better: the disk, if this process could not write to it, or the process
+    /// that had the lock before. The policy that was fetched later wins, and the last answer of DNS.
     pub(crate) fn join(&mut self, other: &Self) {
         let fetched = |entry: &Self| entry.cached.as_ref().map(|cached| cached.fetched);
         let at = |entry: &Self| entry.failed.as_ref().map(|failed| failed.at);
@@ -235,7 +235,7 @@ impl Entry {
         self.idle_since = other.idle_since;
     }
 
-    /// What is to stand on disk when a lookup has changed `before` to `after` and another process has meanwhile written
+    /// What is to be on disk when a lookup has changed `before` to `after` and another process has meanwhile written
     /// `stored`: each field that the lookup changed as it left it, each other field as it is stored.
     pub(crate) fn merge(before: &Self, after: &Self, stored: &Self) -> Self {
         fn pick<T: Clone + PartialEq>(before: &T, after: &T, stored: &T) -> T {
@@ -253,8 +253,8 @@ impl Entry {
             used: pick(&before.used, &after.used, &stored.used),
             idle_since: pick(&before.idle_since, &after.idle_since, &stored.idle_since),
         };
-        // The operator has pinned a policy meanwhile, or another lookup, which had the lock when we had none, has fetched
-        // later than we did.
+        // The operator has pinned a policy meanwhile, or another lookup, which had the lock when we had none, has
+        // fetched later than we did.
         let pinned = stored.pinned_until.is_some() && stored.pinned_until != before.pinned_until;
         let fetched = |entry: &Self| entry.cached.as_ref().map(|cached| cached.fetched);
         let later = stored.cached != before.cached && fetched(stored) > fetched(after);
@@ -264,7 +264,7 @@ impl Entry {
         entry
     }
 
-    /// Notes that a lookup asks for the domain. Says whether there was anything to note.
+    /// Notes that a lookup asks for the domain. Returns whether there was anything to note.
     pub fn note_use(&mut self, now: u64) -> bool {
         // A time in the future means that the clock went back.
         if self.used.is_some_and(|used| used.abs_diff(now) < USE_NOTED) {
@@ -316,8 +316,8 @@ impl Entry {
         format!("{FORMAT}{}\n{body}", digest(&body))
     }
 
-    /// Reads the file of this domain. Whoever wrote it may be an attacker, so each value has to pass where it would have
-    /// to if it came from DNS or HTTPS now.
+    /// Reads the file of this domain. An attacker may have written it, so each value has to pass the checks
+    /// that it would have to pass if it came from DNS or HTTPS now.
     ///
     /// `written` is the last moment at which it can have been written, in Unix seconds, by a clock that its writer does
     /// not set: the file system's for a file, ours for a message. A time after that is cut to it, so that no policy lives
@@ -381,7 +381,7 @@ impl Entry {
     }
 }
 
-/// The lines of a head, in their one order.
+/// The lines of a header, in their one order.
 struct Lines<'a, I: Iterator<Item = &'a str>> {
     rest: std::iter::Peekable<I>,
     /// The last moment at which they can have been written.
@@ -544,7 +544,7 @@ mod tests {
         }
     }
 
-    /// Whoever can write the file can make its digest fit.
+    /// An attacker who can write the file can make its digest match.
     #[test]
     fn a_value_that_dns_or_https_could_not_give_voids_the_file() {
         let good = body(&full());

@@ -1,7 +1,8 @@
 //! A cache in the memory of this process alone: for the setting `cache_dir = ""`.
 //!
-//! A child of a fork has a copy. A thread of the parent that is not copied may have held a lock at that moment, and never
-//! releases it in the child. So no lock is held for longer than a look at a map takes, and each is only tried for a while.
+//! A child of a fork has a copy. A thread of the parent that is not copied may have held a lock at that moment, and
+//! never releases it in the child. So no lock is held for longer than a look at a map takes, and each is only tried for
+//! a while.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -16,7 +17,7 @@ use crate::protocol::names::Domain;
 
 /// How many entries there may be, whatever the settings allow: a policy may have 64 KiB.
 const MOST: usize = 10_000;
-/// How long a lock is tried. Whoever has held it for longer is a thread that the fork has not copied.
+/// How long a lock is tried. If it is held for longer, its holder is a thread that the fork has not copied.
 const PATIENCE: Duration = Duration::from_millis(100);
 /// How long it is left alone between two attempts.
 const RETRY: Duration = Duration::from_micros(50);
@@ -166,7 +167,7 @@ impl Cache for Memory {
     }
 }
 
-/// Tries a lock for a while. What a thread that panicked left is whole: no change takes more than one step.
+/// Tries a lock for a while. The data of a thread that panicked is consistent: each change is a single step.
 fn patiently<T>(lock: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     let begun = Instant::now();
     loop {

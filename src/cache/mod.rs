@@ -1,4 +1,4 @@
-//! What is kept of a domain, and where: state without a policy of its own.
+//! What is kept of a domain, and in which place. The wing decides nothing.
 #![forbid(unsafe_code)]
 
 #[cfg(test)]

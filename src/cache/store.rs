@@ -19,7 +19,7 @@ use super::crowd::Bounds;
 use super::entry::{Entry, EntryError, MAX_FILE};
 use crate::protocol::names::Domain;
 
-/// What the name of a file in the making begins with; no domain begins with a dot.
+/// How the name of an unfinished file begins; no domain begins with a dot.
 const UNFINISHED: &str = ".tmp-";
 /// How often a write that finds the file changed begins again before it writes anyway.
 const MOST_REWRITES: usize = 3;
@@ -49,8 +49,8 @@ impl Store {
         &self.dir
     }
 
-    /// Reads, changes and writes. A writer that was stopped in between (SIGSTOP, a frozen cgroup) had its turn taken from
-    /// it, and what it read is old by the time that it goes on: it begins again with what stands there now.
+    /// Reads, changes and writes. A writer that was stopped in between (SIGSTOP, a frozen cgroup) had its lock taken
+    /// from it, and what it read is old by the time that it goes on: it begins again with what is there now.
     fn rewrite(&self, domain: &Domain, change: &mut Change<'_>) -> Result<(), CacheError> {
         for _ in 0..MOST_REWRITES {
             let seen = self.version(domain);
@@ -64,21 +64,21 @@ impl Store {
         change(self.load(domain)).map_or(Ok(()), |entry| self.save(&entry))
     }
 
-    /// What tells one file of the domain from the next.
+    /// What distinguishes one file of the domain from the next.
     fn version(&self, domain: &Domain) -> Option<(u64, i64, i64)> {
         let about = self.path(domain).symlink_metadata().ok()?;
         Some((about.ino(), about.ctime(), about.ctime_nsec()))
     }
 
-    /// Writes the entry of a domain, or removes its file where nothing is known any more.
+    /// Writes the entry of a domain, or removes its file if nothing is known any more.
     ///
     /// # Errors
-    /// A [`CacheError`]; what stood there stands there still.
+    /// A [`CacheError`]; then the old file is still there.
     pub fn save(&self, entry: &Entry) -> Result<(), CacheError> {
         self.replace(entry, || true).map(drop)
     }
 
-    /// Writes the entry if at the last moment it still may; says whether it did.
+    /// Writes the entry if it still may at the last moment; returns whether it did.
     fn replace(&self, entry: &Entry, may: impl FnOnce() -> bool) -> Result<bool, CacheError> {
         let directory = match self.directory()? {
             None => self.make_directory()?,
@@ -102,7 +102,7 @@ impl Store {
             file.set_permissions(mode).map_err(unwritten)?;
             file.write_all(entry.to_file().as_bytes()).map_err(unwritten)?;
             file.sync_all().map_err(unwritten)?;
-            // A directory in the file's place would refuse the rename; an empty one is rubbish that nobody wants.
+            // A directory in the file's place would refuse the rename; an empty one can be removed.
             if path.symlink_metadata().is_ok_and(|m| m.is_dir()) {
                 fs::remove_dir(&path).map_err(|e| match e.kind() {
                     io::ErrorKind::DirectoryNotEmpty => CacheError::Unwritten(format!(
@@ -125,7 +125,7 @@ impl Store {
     }
 
     fn path(&self, domain: &Domain) -> PathBuf {
-        // A domain has at most 253 octets of LDH labels: it fits a file name and leads nowhere else.
+        // A domain has at most 253 octets of LDH labels: it fits a file name and cannot leave the directory.
         self.dir.join(domain.as_str())
     }
 
@@ -146,7 +146,7 @@ impl Store {
         Ok(Some(about))
     }
 
-    /// The directory as it is now; that it is missing is an error.
+    /// The directory as it is now; an error if it is missing.
     fn existing(&self) -> Result<Metadata, CacheError> {
         let missing = || self.unusable(&io::Error::from_raw_os_error(libc::ENOENT));
         self.directory()?.ok_or_else(missing)
@@ -198,7 +198,7 @@ impl Cache for Store {
             let path = path.display();
             CacheError::Broken(format!("{path} is ignored: it is not a regular file, or is too large"))
         };
-        // Neither a link is followed nor a FIFO waited for: who may write here may have put one.
+        // No link is followed and no FIFO is waited for: another user of the directory may have put one here.
         let file = match OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
@@ -215,7 +215,7 @@ impl Cache for Store {
             return Err(not_a_file());
         }
         let mut bytes = Vec::with_capacity(usize::try_from(about.len()).unwrap_or(0) + 1);
-        // Bounded although the length was looked at: the file may grow meanwhile.
+        // Bounded although the length was checked: the file may grow meanwhile.
         file.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes).map_err(unread)?;
         // The file system's clock goes by ticks, and may be one behind ours.
         let written = u64::try_from(about.ctime()).unwrap_or(0) + 1;
@@ -230,8 +230,8 @@ impl Cache for Store {
 
     fn update(&self, before: &Entry, after: &Entry) -> Result<(), CacheError> {
         let turn = self.write_turn(&before.domain, Instant::now() + WRITE_TURN);
-        // Whoever has the turn and takes so long (a slow disk) may be writing a new policy. Without one of our own we would
-        // put back the one that stands there still.
+        // The process that has the lock for so long (a slow disk) may be writing a new policy. Without a new one of our
+        // own we would put the old one back.
         let is_slow = turn.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut);
         if is_slow && after.cached == before.cached {
             return Ok(());
@@ -248,8 +248,8 @@ impl Cache for Store {
 
     fn change(&self, domain: &Domain, deadline: Instant, change: &mut Change<'_>) -> Result<(), CacheError> {
         let turn = self.write_turn(domain, deadline);
-        // Out of turn it could put an old policy in the place of the new one that is being written. But where there is no
-        // lock to be had at all, a write that is whole is better than none.
+        // Without the lock it could replace the new policy that is being written by an old one. But if no lock can be
+        // had at all, an atomic write is better than none.
         if turn.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::TimedOut) {
             return Err(CacheError::slow(self));
         }
@@ -296,7 +296,7 @@ fn on_file(path: &Path, error: &io::Error) -> String {
     format!("cannot use the cache file {}: {error}", path.display())
 }
 
-/// Who may write in the directory may write its files, who may read it may read them.
+/// A user who may write in the directory may write its files, and one who may read it may read them.
 fn file_mode(directory: &Metadata) -> u32 {
     directory.mode() & 0o660 | 0o600
 }
@@ -308,8 +308,8 @@ mod tests {
     use super::*;
     use crate::cache::entry::{CachedPolicy, TxtSeen};
 
-    /// Two lookups that fetch at once, because the lock was not had: the later fetch stands, whoever writes last. And what
-    /// was there from the beginning is replaced although its time, by a clock that was wrong then, is later.
+    /// Two lookups that fetch at once, because the lock was not had: the later fetch wins, whichever is written last.
+    /// And what was there from the beginning is replaced although its time, by a clock that was wrong then, is later.
     #[test]
     fn of_two_that_fetched_at_once_the_later_stands() {
         let dir = std::env::temp_dir().join(format!("mtasts-store-later-{}", std::process::id()));
@@ -331,8 +331,8 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
     }
 
-    /// A writer that was stopped between its reading and its writing has lost its turn: meanwhile another one wrote a new
-    /// policy, which must not be taken back.
+    /// A writer that was stopped between its reading and its writing has lost its lock: meanwhile another one wrote a
+    /// new policy, which must not be taken back.
     #[test]
     fn a_writer_that_was_stopped_does_not_bring_back_what_it_read() {
         let dir = std::env::temp_dir().join(format!("mtasts-store-stopped-{}", std::process::id()));
@@ -372,7 +372,7 @@ mod tests {
         fs::remove_dir_all(&dir).unwrap();
     }
 
-    /// A disk on which a write takes longer than others wait for their turn.
+    /// A disk on which a write takes longer than others wait for the lock.
     #[test]
     fn a_policy_that_is_being_written_is_not_taken_back() {
         let dir = std::env::temp_dir().join(format!("mtasts-store-{}", std::process::id()));

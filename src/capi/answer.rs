@@ -41,7 +41,7 @@ impl mtasts_answer {
     }
 }
 
-/// Reads a number off an answer; `missing` where it is NULL.
+/// Reads a number of an answer; `missing` if the answer is NULL.
 ///
 /// # Safety
 /// `answer` is NULL or alive.
@@ -53,7 +53,7 @@ unsafe fn number<T>(answer: *const mtasts_answer, missing: T, read: impl FnOnce(
     }
 }
 
-/// Lends a text of an answer; an empty one where it is NULL.
+/// Lends a text of an answer; an empty one if the answer is NULL.
 ///
 /// # Safety
 /// `answer` is NULL or alive.
@@ -292,6 +292,6 @@ pub unsafe extern "C" fn mtasts_answer_policy_key(answer: *const mtasts_answer) 
 /// Frees an answer and the texts that it lent. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_answer_free(answer: *mut mtasts_answer) {
-    // SAFETY: the caller gives it up.
+    // SAFETY: the caller does not use it again.
     unsafe { free(answer) }
 }

@@ -87,7 +87,7 @@ pub struct mtasts_event {
     pub address: [c_char; MTASTS_ADDRESS_SIZE],
     /// The address that the connection came from, closed by a NUL; empty if there is none.
     pub local_address: [c_char; MTASTS_ADDRESS_SIZE],
-    /// The failure-reason-code, closed by a NUL; empty for a success.
+    /// The failure-reason-code, closed by a NUL; empty for a success. It begins with a token, as in `mtasts_decision`.
     pub reason_code: [c_char; MTASTS_REASON_SIZE],
 }
 
@@ -132,7 +132,7 @@ pub unsafe extern "C" fn mtasts_attempt_new(
 /// After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
 /// enforced, mail is delivered, and the verdict keeps naming the first failure.
 ///
-/// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight does not count.
+/// Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight is ignored.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_attempt_saw(
     attempt: *mut mtasts_attempt,
@@ -153,11 +153,11 @@ pub unsafe extern "C" fn mtasts_attempt_saw(
 /// Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each attempt, a failure
 /// or a success. Call it when the session is over or the host was skipped. A second call returns nothing.
 ///
-/// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good; nothing
-///   for a host that did not answer.
+/// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good;
+///   nothing for a host that did not answer.
 /// * If the policy could not be fetched or renewed: a session with a host that did not fail is a failure of the policy.
-/// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the handshake
-///   failed.
+/// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the
+///   handshake failed.
 ///
 /// `peer` may be NULL if there was no session.
 ///
@@ -186,7 +186,7 @@ pub unsafe extern "C" fn mtasts_attempt_finish(
 /// Frees an attempt. NULL is allowed. An attempt that was not finished is not counted.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_attempt_free(attempt: *mut mtasts_attempt) {
-    // SAFETY: the caller gives it up.
+    // SAFETY: the caller does not use it again.
     unsafe { free(attempt) }
 }
 

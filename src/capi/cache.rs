@@ -1,4 +1,4 @@
-//! The cache for C: what is held, and the removal of one domain.
+//! The cache for C: its inventory, and the removal of one domain.
 
 use std::ffi::{CString, c_char};
 use std::ptr;
@@ -17,7 +17,7 @@ pub struct mtasts_listing {
 
 /// Lists the domains of which the cache has an entry, in alphabetical order. Without a cache directory these are the
 /// domains whose policy is in memory. An entry may be unreadable, or its policy may have expired: ask
-/// `mtasts_lookup_cached`, which counts as a use of the domain.
+/// `mtasts_lookup_cached`, which is a use of the domain.
 ///
 /// In a process of root a child reads the cache after it has become the owner of the cache directory.
 ///
@@ -62,7 +62,7 @@ pub unsafe extern "C" fn mtasts_listing_next(listing: *mut mtasts_listing) -> *c
 /// Frees a listing and the text that it lent. NULL is allowed.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_listing_free(listing: *mut mtasts_listing) {
-    // SAFETY: the caller gives it up.
+    // SAFETY: the caller does not use it again.
     unsafe { free(listing) }
 }
 

@@ -80,7 +80,7 @@ pub unsafe extern "C" fn mtasts_context_ca_file(context: *const mtasts_context) 
 /// call with the context. In a child process it frees the child's copy only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_context_free(context: *mut mtasts_context) {
-    // SAFETY: the caller gives it up.
+    // SAFETY: the caller does not use it again.
     unsafe { free(context) }
 }
 
@@ -130,7 +130,7 @@ pub unsafe extern "C" fn mtasts_lookup(
     let body = || {
         // SAFETY: the caller's promises.
         let (context, place) = unsafe { (handle(context)?, place(out)?) };
-        // A name in its one spelling is found in memory as it stands, without a copy.
+        // A name in its one spelling is found in memory without a copy.
         // SAFETY: the caller's promise about `domain`.
         if let Ok(name) = unsafe { text(domain, length, MAX_NAME) }
             && let Some(answer) = context.context.remembered(name, coarse_now())

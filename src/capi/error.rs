@@ -1,4 +1,4 @@
-//! What goes wrong with a call, told to C; and the guard around each export.
+//! How a failed call is reported to C; and the guard around each export.
 
 use std::ffi::c_char;
 
@@ -21,7 +21,7 @@ pub struct mtasts_error {
     pub size: usize,
     /// The status that the call returns: one of `MTASTS_E_*`.
     pub code: i32,
-    /// What is wrong and, where there is a remedy, what to do: one line, closed by a NUL.
+    /// What is wrong and, if there is a remedy, what to do: one line, closed by a NUL.
     pub message: [c_char; MTASTS_MESSAGE_SIZE],
 }
 

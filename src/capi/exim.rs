@@ -1,9 +1,9 @@
 //! The exports shaped for Exim's `dlfunc`.
 //!
-//! Exim calls `int f(uschar **yield, int argc, uschar **argv)`. What it makes of a failure depends on the option in
-//! which it calls us, and in most it goes on as if nothing were: so the one decision stands in the router's
-//! `address_data`, where a failure defers, and a failure is what every doubt becomes. We never return FAIL_FORCED:
-//! in `address_data` that bounces the mail.
+//! Exim calls `int f(uschar **yield, int argc, uschar **argv)`. What a failure means depends on the option in which
+//! Exim calls us, and in most options Exim ignores it. So the one decision is made in the router's `address_data`, in
+//! which a failure defers, and every doubt becomes a failure. We never return FAIL_FORCED: in `address_data` that
+//! bounces the mail.
 //!
 //! What we hand to Exim is untainted, whatever went into it. So it is made here of letters, digits, hyphens and dots
 //! that were looked at, and of our own words.
@@ -21,7 +21,7 @@ use super::c_text;
 use crate::protocol::mx_name::MxName;
 use crate::sender::answer::Answer;
 use crate::sender::attempt::Attempt;
-use crate::sender::mta::exim::{is_large, may_be_yielded, of_hosts, of_patterns, plain, quoted, refusal};
+use crate::sender::mta::exim::{is_large, may_be_yielded, names, of_hosts, of_patterns, plain, quoted, refusal};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::resolver::Resolver;
 use crate::sender::settings::Settings;
@@ -30,7 +30,7 @@ use crate::sys::quiet::quietly;
 
 /// Exim's OK: the text in `yield` is the result.
 const OK: c_int = 0;
-/// Exim's DEFER: the expansion fails, and where `address_data` is expanded the address is deferred.
+/// Exim's DEFER: the expansion fails, and if that was `address_data`, the address is deferred.
 const DEFER: c_int = 1;
 /// More arguments than seven are never given; with eight Exim's own count of them is garbage.
 const MAX_ARGUMENTS: usize = 7;
@@ -50,7 +50,8 @@ thread_local! {
 /// Yields `mode=enforce enforce=yes id=ID ignore="LIST" wrong="SENTENCE"`, to be read with
 /// `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
 /// policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
-/// other. Under `mode=testing` and `mode=none` it yields `enforce=no`, and there is neither.
+/// other, and which MX hosts DNS gives, if they are in the call. Under `mode=testing` and `mode=none` it yields
+/// `enforce=no`, and there is neither.
 ///
 /// If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 /// free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
@@ -88,8 +89,9 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         if !answer.enforces() {
             return Ok(format!("mode={} enforce=no id={}", answer.mode(), cached.id));
         }
+        let given = names(hosts.copied().unwrap_or_default()).map(|host| (MxName::from_mx(host), String::new()));
         // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
-        let wrong = verdict_without_host(&answer, NoHost::NotListed).log_line();
+        let wrong = verdict_without_host(&answer, NoHost::NotListed, &given.collect::<Vec<_>>()).log_line();
         let ignore = match hosts {
             None => of_patterns(&cached.policy),
             Some(hosts) => of_hosts(&cached.policy, domain, hosts),
@@ -237,7 +239,7 @@ fn defect(what: &str) -> String {
 /// The arguments. A domain or a host that is not UTF-8 does not become a name by what replaces it.
 ///
 /// # Safety
-/// `argv` has `argc` NUL-terminated texts that nobody changes during the call.
+/// `argv` has `argc` NUL-terminated texts, unchanged during the call.
 unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<Cow<'a, str>>, Notice> {
     let count = usize::try_from(argc).ok().filter(|count| *count <= MAX_ARGUMENTS);
     let count = count.ok_or_else(|| usage("a function of libmtasts takes at most 7 arguments"))?;
@@ -261,7 +263,7 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<Cow<
 fn ask(domain: &str) -> Result<Arc<Answer>, Notice> {
     let answer = context()?.lookup(domain, Duration::MAX).map_err(|e| e.notice())?;
     if answer.defer_until().is_some() {
-        let sentence = verdict_without_host(&answer, NoHost::Left).sentence;
+        let sentence = verdict_without_host(&answer, NoHost::Left, &[]).sentence;
         return Err(Notice::new(Token::Defer, sentence));
     }
     Ok(answer)
@@ -290,7 +292,7 @@ mod tests {
             (16, arguments.as_mut_ptr()),
             (-1, arguments.as_mut_ptr()),
         ] {
-            // SAFETY: where the count is sane there are that many texts.
+            // SAFETY: if the count is valid, there are that many texts.
             assert_eq!(unsafe { mtasts_exim_lookup(&raw mut out, argc, argv) }, DEFER);
             assert!(!out.is_null());
         }

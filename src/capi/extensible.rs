@@ -4,8 +4,8 @@
 //! library appends fields and nothing else, so the size says which fields the caller has:
 //!
 //! * An older caller's struct is shorter than ours. What it does not have is taken as zero, and is not written.
-//! * A newer caller's struct is longer. What we do not know has to be zero where we read: a field that is set asks for
-//!   something that we cannot do, and to ignore that would be to lie. Where we write it becomes zero.
+//! * A newer caller's struct is longer. A field that we do not know has to be zero when we read it: a field that is set
+//!   asks for something that we cannot do, and it must not be ignored. When we write, such a field becomes zero.
 //!
 //! A struct that is shorter than the first released layout, or longer than any will be, has no valid size.
 
@@ -68,7 +68,7 @@ unsafe fn size_at<T: Extensible>(place: *const T, what: &str) -> Result<usize, F
 /// Reads a struct of the caller.
 ///
 /// # Safety
-/// `place` is NULL or points to a struct whose `size` is set and true; nobody changes it during the call.
+/// `place` is NULL or points to a struct whose `size` is set and true, unchanged during the call.
 pub(super) unsafe fn read<T: Extensible>(place: *const T, what: &str) -> Result<T, Fault> {
     // SAFETY: the caller's promise.
     let size = unsafe { size_at(place, what)? };

@@ -55,14 +55,14 @@ pub const MTASTS_NUL_TERMINATED: usize = usize::MAX;
 /// Reads the octets of a text argument; of a text that is longer than `longest`, one more than that.
 ///
 /// # Safety
-/// `text` is NULL or points to `length` octets that nobody changes during the call, or to a NUL-terminated text where
+/// `text` is NULL or points to `length` octets, unchanged during the call, or to a NUL-terminated text if
 /// `length` is [`MTASTS_NUL_TERMINATED`].
 unsafe fn octets<'a>(text: *const c_char, length: usize, longest: usize) -> Result<&'a [u8], Fault> {
     if text.is_null() {
         return Err(Fault::argument("a text argument is NULL"));
     }
     let length = if length == MTASTS_NUL_TERMINATED {
-        // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound, whatever stands there.
+        // SAFETY: the caller's promise. strnlen stops at the NUL or at the bound.
         unsafe { libc::strnlen(text, longest + 1) }
     } else if isize::try_from(length).is_err() {
         return Err(Fault::argument("a length is larger than memory"));
@@ -131,7 +131,7 @@ unsafe fn handle<'a, T>(handle: *const T) -> Result<&'a T, Fault> {
     unsafe { handle.as_ref() }.ok_or_else(|| Fault::argument("a handle is NULL"))
 }
 
-/// Where a new handle goes.
+/// The place for a new handle.
 ///
 /// # Safety
 /// `out` is NULL or points to a pointer of the caller.
@@ -143,7 +143,7 @@ unsafe fn place<'a, T>(out: *mut *mut T) -> Result<&'a mut *mut T, Fault> {
 /// Frees a handle.
 ///
 /// # Safety
-/// `handle` is NULL or came from [`Box::into_raw`], and the caller gives it up.
+/// `handle` is NULL or came from [`Box::into_raw`], and the caller does not use it again.
 unsafe fn free<T>(handle: *mut T) {
     if !handle.is_null() {
         // SAFETY: the caller's promise.
@@ -160,7 +160,7 @@ fn copy_text(buffer: &mut [c_char], text: &str) {
     }
 }
 
-/// A text for C. What strangers wrote was cleaned of control characters before; should a NUL stand in it all the same,
+/// A text for C. What strangers wrote was cleaned of control characters before; if it has a NUL anyway,
 /// the text ends there.
 fn c_text(text: &str) -> CString {
     CString::new(text.split('\0').next().unwrap_or_default()).unwrap_or_default()

@@ -20,7 +20,7 @@ pub struct mtasts_queue {
 /// What C wants back with a completion. We only carry it.
 struct User(*mut c_void);
 
-// SAFETY: the pointer is never followed here; what it points to is between the caller's own threads.
+// SAFETY: the pointer is never followed here; its target is shared by the caller's own threads.
 unsafe impl Send for User {}
 
 /// A completed lookup. An extensible struct: set `size` before the call.
@@ -209,6 +209,6 @@ pub unsafe extern "C" fn mtasts_queue_cancel(queue: *const mtasts_queue, id: u64
 /// the queue. In a child process it frees the child's copy only.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_queue_free(queue: *mut mtasts_queue) {
-    // SAFETY: the caller gives it up.
+    // SAFETY: the caller does not use it again.
     unsafe { free(queue) }
 }

@@ -16,7 +16,7 @@ const MAX_VALUE: usize = 65_536;
 /// could not be renewed.
 ///
 /// `line` is one line of UTF-8 without control characters, closed by a NUL. It is valid until the function returns.
-/// `user` is what was given with the function.
+/// `user` is the pointer that was given with the function.
 ///
 /// The library calls the function on the thread that calls the library, during that call, and never in a child that the
 /// library has forked. Several threads may call it at the same time if they share a context.
@@ -181,6 +181,6 @@ pub unsafe extern "C" fn mtasts_settings_set_log(
 /// Frees settings. NULL is allowed. A context keeps its own copy.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_settings_free(settings: *mut mtasts_settings) {
-    // SAFETY: the caller gives it up.
+    // SAFETY: the caller does not use it again.
     unsafe { free(settings) }
 }

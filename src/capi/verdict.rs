@@ -23,7 +23,8 @@ pub struct mtasts_decision {
     pub action: i32,
     /// The result type for a TLS report, one of `MTASTS_RESULT_*`, or 0 if there is nothing to report.
     pub result: i32,
-    /// The failure-reason-code for the report, closed by a NUL. Empty if there is nothing to report.
+    /// The failure-reason-code for the report, closed by a NUL. Empty if there is nothing to report. Up to its first
+    /// colon it is a token for log watchers, listed in docs/log.md (installed in PREFIX/share/doc/libmtasts).
     pub reason_code: [c_char; MTASTS_REASON_SIZE],
     /// One line for the log: what is wrong and what to do about it. Closed by a NUL.
     pub sentence: [c_char; MTASTS_SENTENCE_SIZE],
@@ -67,7 +68,7 @@ pub unsafe extern "C" fn mtasts_verdict_without_host(
         let (answer, out) = unsafe { (handle(answer)?, Place::new(out, "out")?) };
         let why = NoHost::from_number(why);
         let why = why.ok_or_else(|| Fault::argument("why is none of MTASTS_NO_HOST_*"))?;
-        write_decision(out, &verdict_without_host(&answer.answer, why));
+        write_decision(out, &verdict_without_host(&answer.answer, why, &[]));
         Ok(OK)
     };
     // SAFETY: `error` is the caller's.

@@ -1,8 +1,8 @@
-//! Which addresses a policy host may have, and an MX host where we are the ones who connect.
+//! Which addresses a policy host may have, and an MX host if it is we who connect.
 //!
-//! Whoever owns a domain chooses the addresses of its hosts, and we connect to them: without this check a stranger could
-//! make the mail server knock at the doors of its own private network (SSRF). So only addresses of the public Internet
-//! are asked, unless the operator names a network.
+//! The owner of a domain chooses the addresses of its hosts, and we connect to them: without this check a stranger
+//! could make the mail server connect to hosts of its own private network (SSRF). So only addresses of the public
+//! Internet are contacted, unless the operator names a network.
 #![forbid(unsafe_code)]
 
 mod network;
@@ -12,9 +12,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub use network::{Nat64Prefix, Nat64PrefixError, Network, NetworkError};
 use network::{same_prefix_v4, same_prefix_v6};
 
-/// IPv4 blocks that are no public hosts (IANA IPv4 Special-Purpose Address Registry, RFC 6890). Those for AS112 and AMT
-/// are called globally reachable there, but any network may have such a service inside, under the very same addresses
-/// (RFC 7534 3.4, RFC 7535 3.2, RFC 7450 4.1.4): packets for them may end in ours, and no policy host is there.
+/// IPv4 blocks without public hosts (IANA IPv4 Special-Purpose Address Registry, RFC 6890). Those for AS112 and AMT
+/// are called globally reachable there, but any network may have such a service inside, at the same addresses
+/// (RFC 7534 3.4, RFC 7535 3.2, RFC 7450 4.1.4): packets for them may end in our network, and no policy host is there.
 const REFUSED_V4: [(Ipv4Addr, u8, &str); 19] = [
     (Ipv4Addr::new(0, 0, 0, 0), 8, "an unspecified address"),
     (Ipv4Addr::new(10, 0, 0, 0), 8, "a private address"),
@@ -50,10 +50,10 @@ const REFUSED_V4: [(Ipv4Addr, u8, &str); 19] = [
     (Ipv4Addr::new(240, 0, 0, 0), 4, "a reserved address"),
 ];
 
-/// IPv6 blocks that are no public hosts (IANA IPv6 Special-Purpose Address Registry). 2001::/23 is for protocols; of what
-/// is assigned there Teredo alone is looked into further (below), and nothing else is a host of somebody: 2001:1::1 to
+/// IPv6 blocks without public hosts (IANA IPv6 Special-Purpose Address Registry). 2001::/23 is for protocols; of what
+/// is assigned there only Teredo is looked into further (below), and nothing else is a public host: 2001:1::1 to
 /// 2001:1::3 are the nearest router, relay or registrar of this very network (RFC 7723, RFC 8155, RFC 9665), AMT and
-/// AS112 as in IPv4, ORCHID and DRIP are no addresses of packets. What is not global unicast today (RFC 4291 2.4, RFC
+/// AS112 as in IPv4, ORCHID and DRIP are not addresses of packets. What is not global unicast today (RFC 4291 2.4, RFC
 /// 3587), such as 5f00::/16 (RFC 9602), is refused without a line here: what is assigned later can be allowed later.
 const REFUSED_V6: [(Ipv6Addr, u8, &str); 16] = [
     (Ipv6Addr::UNSPECIFIED, 128, "an unspecified address"),
@@ -79,7 +79,7 @@ const fn v6(a: u16, b: u16, c: u16) -> Ipv6Addr {
     Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)
 }
 
-/// Which addresses may be asked: those of the public Internet, and what the operator says about his own network.
+/// Which addresses may be contacted: those of the public Internet, and what the operator allows of the own network.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rule {
     /// Networks in which a host may be although they are not public.
@@ -89,12 +89,12 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Says what is wrong with an address, or nothing if a host may have it.
+    /// What is wrong with an address; `None` if a host may have it.
     ///
     /// An IPv6 address that carries an IPv4 address (mapped, NAT64, 6to4, Teredo, ISATAP) is judged by the address that
-    /// it carries, because that is where the packets end. NAT64 of a public address must pass: with DNS64 it is the only
-    /// way out of a network without IPv4 (RFC 6147). 6to4 of a public address ends at that public address, and so gives
-    /// a stranger nothing that he does not have with the address itself.
+    /// it carries, because that is where the packets end. NAT64 of a public address must pass: with DNS64 it is the
+    /// only way out of a network without IPv4 (RFC 6147). 6to4 of a public address ends at that public address, and so
+    /// gives a stranger nothing beyond the address itself.
     #[must_use]
     pub fn refusal(&self, ip: IpAddr) -> Option<&'static str> {
         // The mapped form is the IPv4 address: the kernel sends IPv4 (RFC 4291 2.5.5.2).
@@ -103,7 +103,7 @@ impl Rule {
             IpAddr::V4(_) => None,
             IpAddr::V6(ip) => self.nat64.iter().find(|prefix| prefix.contains(ip)),
         };
-        // A network that is allowed is allowed as it is, and not what is behind a translator in its midst.
+        // An allowed network is allowed as it is, but not the addresses behind a translator inside it.
         let means = |network: &&Network| translator.is_none_or(|prefix| prefix.holds(network));
         if self.allowed.iter().filter(means).any(|network| network.contains(ip)) {
             return None;

@@ -1,9 +1,9 @@
 //! What a lookup asks of DNS: TXT records, addresses and MX records.
 //!
 //! hickory-resolver speaks the protocol (ids, ports, retransmission, EDNS, TCP after truncation). What an answer
-//! *means* is decided here, because the difference between "there is no record" and "we could not learn" decides
-//! whether a missing policy may be an attack: aliases are followed and counted, a referral is no proof of absence, and
-//! a name server that fails gives the word to the next.
+//! *means* is decided here, because the difference between "there is no record" and "cannot tell" decides
+//! whether a missing policy may be an attack: aliases are followed and counted, a referral does not prove absence, and
+//! after a name server that fails the next one is asked.
 #![forbid(unsafe_code)]
 
 mod server;
@@ -22,22 +22,23 @@ use crate::protocol::names::Domain;
 
 /// How long a name server may be silent before the next one is asked as well. The first is still listened to.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How long one name server may take to answer. One that has not found an answer by then never will, whatever time the
-/// caller has left.
+/// How long one name server may take to answer. If it has no answer by then, it never will, whatever time
+/// the caller has left.
 const ANSWER_TIME: Duration = Duration::from_secs(10);
 /// How long the addresses of one family wait for the other, when that one's name server is silent.
 const FAMILY_PATIENCE: Duration = Duration::from_secs(1);
-/// The longest chain of aliases that is followed, where the answers have it at hand. Resolvers follow no fewer.
+/// The longest chain of aliases that is followed if the answers contain it. Resolvers follow as many.
 const MAX_ALIASES: usize = 16;
 /// How many aliases cost another question, because the answer ends with them.
 const MAX_QUESTIONS: usize = 8;
-/// How many name servers of `/etc/resolv.conf` count, as in the C library (MAXNS).
+/// How many name servers of `/etc/resolv.conf` are used, as in the C library (MAXNS).
 const MAX_SYSTEM_SERVERS: usize = 3;
 
-/// A way to ask DNS. Each question is a whole one: aliases followed, all name servers tried, or the deadline passed.
+/// A way to ask DNS. Each question is complete: aliases are followed, and all name servers tried, until the deadline.
 pub trait Dns: Send + Sync {
-    /// The TXT records of a name, given without the root dot. The character-strings of one record are joined with nothing
-    /// between them (RFC 8461 3.1); records are never joined. The bytes are the domain owner's and can be anything.
+    /// The TXT records of a name, given without the root dot. The character-strings of one record are joined with
+    /// nothing between them (RFC 8461 3.1); records are never joined. The bytes are the domain owner's and can be
+    /// anything.
     ///
     /// # Errors
     /// A [`DnsError`]; `Ok` has at least one record.
@@ -63,8 +64,8 @@ pub struct Answered<T> {
     pub data: T,
     /// How long the answer may be kept: the smallest TTL of the records and of the aliases that led to them.
     pub ttl: Duration,
-    /// Whether the name servers say of every answer on the way that they have validated it with DNSSEC (the AD bit,
-    /// RFC 4035 3.2.3). That is worth as much as the way to them: nobody here validates.
+    /// Whether the name servers say of every answer of the chain that they have validated it with DNSSEC (the AD bit,
+    /// RFC 4035 3.2.3). It is as trustworthy as the path to them: this library does not validate.
     pub authenticated: bool,
 }
 
@@ -73,7 +74,7 @@ pub struct Answered<T> {
 pub struct Mx {
     /// The smaller, the sooner to be tried (RFC 5321 5.1).
     pub preference: u16,
-    /// The host: ASCII in lower case without the root dot, what is not printable escaped as in a zone file. `.` alone
+    /// The host: ASCII in lower case without the root dot; other octets are escaped as in a zone file. `.` alone
     /// says that the domain takes no mail (RFC 7505).
     pub exchange: String,
 }
@@ -94,21 +95,21 @@ pub enum DnsError {
     Timeout,
     /// Anything else that the network or the name servers did, in words.
     Other(String),
-    /// Trouble of this host, in words: no thread, no descriptor, no name server to ask. The question was not asked, so
+    /// An error of this host, in words: no thread, no descriptor, no name server to ask. The question was not asked, so
     /// this says nothing of the domain.
     Own(String),
 }
 
 impl DnsError {
-    /// Whether there surely are no such records, as far as DNS can tell. Of all other errors [`DnsError::Own`] says that
-    /// nobody was asked, and the rest that we could not learn.
+    /// Whether there surely are no such records, as far as DNS can tell. Of all other errors, [`DnsError::Own`] says
+    /// that no server was asked, and the rest that the answer is unknown.
     #[must_use]
     pub fn is_absence(&self) -> bool {
         matches!(self, Self::NxDomain | Self::NoData)
     }
 
-    /// Of several servers' failures the one that tells most is reported: what was answered, before what was not. Trouble
-    /// of our own comes first: a server that we could not ask might have answered.
+    /// Of several servers' failures the most specific one is reported: an answer before no answer. An error of this
+    /// host comes first: a server that we could not ask might have answered.
     fn rank(&self) -> u8 {
         match self {
             Self::Own(_) => 5,
@@ -138,9 +139,10 @@ impl std::error::Error for DnsError {}
 
 /// Asks recursive name servers, as any program of the host does.
 ///
-/// Creating one does nothing. Each question runs on the calling thread, which must not be one of an asynchronous runtime,
-/// and leaves nothing behind: no descriptor, no cache. `/etc/hosts` and search domains are not consulted: mail is routed by DNS, and names here are
-/// absolute. Answers are not validated with DNSSEC; what the name servers say of that is passed on.
+/// Creating one does nothing. Each question runs on the calling thread, which must not be one of an asynchronous
+/// runtime, and leaves nothing behind: no descriptor, no cache. `/etc/hosts` and search domains are not consulted: mail
+/// is routed by DNS, and names here are absolute. Answers are not validated with DNSSEC; what the name servers say of
+/// that is passed on.
 #[derive(Clone, Debug, Default)]
 pub struct StubResolver {
     servers: Option<Arc<[SocketAddr]>>,
@@ -173,7 +175,7 @@ impl StubResolver {
             None => system_servers()?,
         };
         let servers = Servers { list, deadline };
-        // Not `enable_all`: the runtime has no business with signals.
+        // Not `enable_all`: the runtime does not handle signals.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
             .enable_time()
@@ -208,7 +210,7 @@ impl Dns for StubResolver {
     }
 }
 
-/// A name as DNS has it. One that is too long for DNS does not exist there: that is proof, not a failure.
+/// A name as DNS has it. One that is too long for DNS does not exist there: that is an answer, not a failure.
 fn absolute(name: &str) -> Result<Name, DnsError> {
     let mut name = Name::from_ascii(name).map_err(|_| DnsError::NxDomain)?;
     name.set_fqdn(true);
@@ -228,7 +230,7 @@ fn printed(name: &Name) -> String {
     }
 }
 
-/// The name servers of `/etc/resolv.conf`. Of all that can stand there only `nameserver` concerns us.
+/// The name servers of `/etc/resolv.conf`. Of its lines only `nameserver` matters here.
 fn system_servers() -> Result<Arc<[SocketAddr]>, DnsError> {
     const FILE: &str = "/etc/resolv.conf";
     let text = match std::fs::read(FILE) {
@@ -303,7 +305,7 @@ impl Servers {
                 authenticated,
             });
         }
-        // Absence needs both proofs; NXDOMAIN speaks for all types.
+        // Absence needs the answer for both types; NXDOMAIN is an answer for all types.
         if failures.len() < 2 && !failures.contains(&DnsError::NxDomain) {
             return Err(DnsError::Timeout);
         }
@@ -365,11 +367,11 @@ impl Servers {
     }
 }
 
-/// The way from the name that was asked for over its aliases.
+/// The chain from the name that was asked for through its aliases.
 struct Chain {
-    /// Where it has come.
+    /// The name that it has reached.
     name: Name,
-    /// The least TTL on the way.
+    /// The least TTL of the chain.
     ttl: u32,
     /// Whether every answer so far was authenticated.
     authenticated: bool,
@@ -386,8 +388,8 @@ impl Chain {
         }
     }
 
-    /// Goes on by what a server has answered about the name where the chain is: to the records, to an error, or to
-    /// another name, about which nothing was said.
+    /// Continues with what a server has answered about the current name of the chain: to the records, to an error, or
+    /// to another name, about which nothing was said.
     fn follow(&mut self, response: &DnsResponse, kind: RecordType) -> Option<Result<Found, DnsError>> {
         let asked = self.name.clone();
         self.authenticated &= response.authentic_data;
@@ -446,7 +448,7 @@ fn mx_of(found: Found) -> Answered<Vec<Mx>> {
 }
 
 impl Found {
-    /// The same answer, of each record what is wanted of it.
+    /// The same answer, with each record converted.
     fn map<T>(self, one: impl FnMut(RData) -> Option<T>) -> Answered<Vec<T>> {
         Answered {
             data: self.data.into_iter().filter_map(one).collect(),

@@ -1,8 +1,8 @@
 //! Fetching a policy: `https://mta-sts.<domain>/.well-known/mta-sts.txt`, and nothing else (RFC 8461 3.2, 3.3).
 //!
 //! The host is a stranger. It is asked at public addresses only, gets one deadline for everything and a bound on
-//! everything it sends, and what it says about where else to look, how long to keep the answer or how to unpack it is
-//! not followed: a policy is a complete answer with status 200 and the type `text/plain`.
+//! everything it sends, and its redirects, cache headers and encodings are not followed: a policy is a complete answer
+//! with status 200 and the type `text/plain`.
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "inside")]
@@ -40,7 +40,7 @@ use transport::{Meter, Stopped, Tls};
 pub const MAX_TIME: Duration = Duration::from_secs(60);
 /// The longest header of an answer.
 const MAX_HEADER: usize = 16 * 1024;
-/// Of ureq's four buffers. The input has to hold more than the longest header, or a longer one cannot be told.
+/// Of ureq's four buffers. The input has to hold more than the longest header, or a longer one cannot be recognised.
 const BUFFER: usize = MAX_HEADER + 1024;
 /// How many addresses of a host are tried.
 const MAX_ADDRESSES: usize = 8;
@@ -51,7 +51,7 @@ const MAX_QUOTE: usize = 200;
 
 /// A way to fetch the text of a policy.
 pub trait Https: Send + Sync {
-    /// The bytes of the policy of a domain, as the policy host gave them: at most [`MAX_POLICY`], not yet looked at.
+    /// The bytes of the policy of a domain, as the policy host sent them: at most [`MAX_POLICY`], not parsed yet.
     ///
     /// # Errors
     /// A [`FetchError`] if the policy host gave no policy, or could not prove that it is the policy host.
@@ -61,7 +61,7 @@ pub trait Https: Send + Sync {
 /// Why there is no policy text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FetchError {
-    /// The policy host, or the network on the way to it, gave no policy.
+    /// The policy host, or the network on the path to it, gave no policy.
     Host {
         /// `sts-webpki-invalid` if the certificate of the policy host is at fault, otherwise `sts-policy-fetch-error`
         /// (RFC 8460 4.3.2.2).
@@ -69,8 +69,8 @@ pub enum FetchError {
         /// The same in plain words: one line of printable ASCII, bounded.
         detail: String,
     },
-    /// Trouble of this host, in plain words: no thread, no descriptor, no roots to check a certificate with. The policy
-    /// host was not asked, or could not be believed, so this says nothing of it.
+    /// An error of this host, in plain words: no thread, no descriptor, no roots to check a certificate with. The
+    /// policy host was not asked, or could not be believed, so this says nothing of it.
     Own(String),
 }
 
@@ -82,7 +82,7 @@ impl FetchError {
         }
     }
 
-    /// What the failure is called in a report; nothing where it is our own.
+    /// What the failure is called in a report; `None` if the error is this host's own.
     #[must_use]
     pub const fn result(&self) -> Option<ResultType> {
         match self {
@@ -123,15 +123,15 @@ pub struct PolicyHost {
     limits: Option<Limits>,
 }
 
-/// The limits of one fetch, where they are narrower than its deadline.
+/// The limits of one fetch, if they are narrower than its deadline.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// By when a policy host must have proved its name.
     pub heard: Instant,
-    /// By when a policy host that has must have answered.
+    /// By when a policy host that has proved it must have answered.
     pub answered: Instant,
-    /// What a fetch that these limits end is called, if that is trouble of this host ([`FetchError::Own`]) and not the
-    /// policy host's failure.
+    /// The error of a fetch that these limits end, if it is this host's ([`FetchError::Own`]) and not the policy
+    /// host's.
     pub own: Option<String>,
 }
 
@@ -164,10 +164,10 @@ impl PolicyHost {
     fn fetch(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, FetchError> {
         let host = Domain::parse(&format!("mta-sts.{domain}"))
             .map_err(|error| FetchError::fetch(format!("cannot find the policy host of {domain}: {error}")))?;
-        // First of all: without roots nobody is asked, whatever DNS would say.
+        // First of all: without trust anchors no host is contacted, whatever DNS would say.
         let roots = (self.roots)().map_err(|error| FetchError::Own(format!("cannot check certificates: {error}")))?;
-        // The reference identity is the name of the policy host and nothing that DNS said on the way to its address
-        // (RFC 8461 3.3, RFC 9525 6.1.1).
+        // The reference identity is the name of the policy host and nothing that DNS said while its address was looked
+        // up (RFC 8461 3.3, RFC 9525 6.1.1).
         let identity = host.clone();
         let judge = move |chain: &[&[u8]], now| check_chain(&identity, chain, roots.anchors(), now);
         let tls = tls::config(judge).map_err(|error| FetchError::Own(error.to_string()))?;
@@ -201,7 +201,7 @@ impl PolicyHost {
                 worst = Some((result, detail));
             }
         }
-        // It had no time of its own. If it was heard, the longer time is what it did not keep.
+        // It had no time limit of its own. If it has answered anything, the longer limit is the one that it exceeded.
         let cut = if proved.load(Ordering::Relaxed) {
             limits.answered == limits.heard && Instant::now() >= limits.answered
         } else {
@@ -218,7 +218,7 @@ impl PolicyHost {
         Err(FetchError::Host { result, detail })
     }
 
-    /// Where the host may be asked, in the order to try.
+    /// The addresses at which the host may be contacted, in the order to try.
     fn addresses(&self, host: &Domain, deadline: Instant) -> Result<Vec<IpAddr>, FetchError> {
         let found = self
             .dns
@@ -249,8 +249,8 @@ impl Https for PolicyHost {
     }
 }
 
-/// One address of each family in turn. IPv4 begins: where there is none the system says so at once, while an IPv6
-/// route that leads nowhere costs its time.
+/// One address of each family in turn. IPv4 begins: without IPv4 the system says so at once, while an IPv6
+/// route that leads nowhere costs time.
 fn in_turns(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
     let (v4, v6): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(IpAddr::is_ipv4);
     let longest = v4.len().max(v6.len());

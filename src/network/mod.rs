@@ -1,7 +1,7 @@
 //! DNS, HTTPS and the trust anchors: how this host asks strangers, and whom it believes.
 //!
-//! All of it runs on the thread that it is given, and blocks that thread up to the deadline. What a question needs (a runtime,
-//! sockets, buffers) ends with the question. Not to be called on a thread that runs an asynchronous runtime.
+//! All of it runs on the thread that it is given, and blocks that thread up to the deadline. What a question needs (a
+//! runtime, sockets, buffers) ends with the question. Not to be called on a thread that runs an asynchronous runtime.
 #![forbid(unsafe_code)]
 
 use std::io;

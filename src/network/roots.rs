@@ -12,7 +12,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 
 use pem::PemError;
 
-/// Where systems keep their one bundle, the most common first.
+/// The places in which systems keep their one bundle, the most common first.
 ///
 /// Only these: the directory of single certificates beside the bundle holds the same ones and costs three times as
 /// much to read, and `SSL_CERT_FILE` would let any local user choose the roots of a set-uid mail server.
@@ -40,12 +40,12 @@ pub struct Roots {
 }
 
 impl Roots {
-    /// Reads the certificates of a PEM text. Each of them must be usable, and what looks like a certificate must be one:
-    /// an authority that the operator names does not vanish without a word.
+    /// Reads the certificates of a PEM text. Each of them must be usable, and what looks like a certificate must be
+    /// one: an authority that the operator names does not vanish without a word.
     ///
     /// # Errors
-    /// [`RootsError::Pem`] with the line, or [`RootsError::NoCertificate`]: an empty list would distrust everybody,
-    /// silently.
+    /// [`RootsError::Pem`] with the line, or [`RootsError::NoCertificate`]: an empty list would silently distrust every
+    /// host.
     pub fn from_pem(pem: &[u8]) -> Result<Self, RootsError> {
         let mut roots = Self::usable(pem, None)?;
         if roots.skipped.is_empty() {
@@ -99,7 +99,7 @@ impl Roots {
         Ok(roots)
     }
 
-    /// Reads the bundle of the system: the first that exists of the places where systems keep it. It costs a
+    /// Reads the bundle of the system: the first of the usual places that exists. It costs a
     /// millisecond, so ask only when a certificate is to be checked.
     ///
     /// One odd authority does not take the others away: a certificate that cannot be used is skipped, and
@@ -335,7 +335,7 @@ mod tests {
         );
         let good = here.write("good.pem", authority("A"));
         assert_eq!(Roots::from_first_of(&[&good]).expect("good").warning(), None);
-        // Not the system's bundle either: something is missing from it, and nobody knows what.
+        // Not the system's bundle either: something is missing from it, and it is unknown what.
         let cut = here.write("cut.pem", &text[..text.len() - 10]);
         for read in [Roots::from_file(Path::new(&cut)), Roots::from_first_of(&[&cut, &good])] {
             let error = read.expect_err("no END").to_string();
@@ -394,7 +394,7 @@ mod tests {
         let (absent, beneath_a_file) = (here.absent("absent.pem"), format!("{good}/x.pem"));
         let roots = Roots::from_first_of(&[&absent, &beneath_a_file, &good, &empty]).expect("the third");
         assert_eq!(roots.certificates().len(), 1);
-        // An empty bundle is somebody's decision or mishap: going on to another would trust what was taken away.
+        // An empty bundle is a decision or a mishap: going on to another would trust what was taken away.
         let error = Roots::from_first_of(&[&empty, &good]).expect_err("the first exists");
         assert_eq!(error.to_string(), format!("no CA certificate in {empty}"));
         let error = Roots::from_first_of(&[&absent, &beneath_a_file]).expect_err("none");

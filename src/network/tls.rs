@@ -1,4 +1,4 @@
-//! TLS as a client speaks it: version 1.2 or later, and a certificate check of ours in place of rustls's.
+//! TLS as a client speaks it: version 1.2 or later, and our certificate check in place of rustls's.
 
 use std::fmt;
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use crate::protocol::certificate::CertificateFailure;
 /// What a certificate chain is worth: DER, the server's own certificate first, at this time.
 pub type Judge = dyn Fn(&[&[u8]], UnixTime) -> Result<(), CertificateFailure> + Send + Sync;
 
-/// The configuration for one connection, on which `judge` alone says whether the server's certificate is good. Nothing of
-/// it outlives the connection: servers are asked days apart, so that resuming a session would never help (and would carry
-/// keys across a fork).
+/// The configuration for one connection, on which `judge` alone says whether the server's certificate is good. Nothing
+/// of it outlives the connection: servers are asked days apart, so that resuming a session would never help (and would
+/// carry keys across a fork).
 ///
 /// # Errors
 /// rustls refuses the versions of TLS.
@@ -51,8 +51,8 @@ pub(crate) fn certificate_failure(error: &Error) -> Option<String> {
     }
 }
 
-/// A certificate check of ours in rustls's place for one. rustls has the same library underneath (webpki), but there is to
-/// be one set of rules, one bound on hostile chains and one set of words for all kinds of hosts.
+/// Our certificate check in the place of rustls's. rustls has the same library underneath (webpki), but all kinds of
+/// hosts are to have one set of rules, one bound on hostile chains and one set of words.
 struct Check {
     judge: Box<Judge>,
     provider: Arc<CryptoProvider>,
@@ -65,7 +65,7 @@ impl fmt::Debug for Check {
 }
 
 impl ServerCertVerifier for Check {
-    /// The name that rustls holds is not looked at: which one counts is the judge's to know.
+    /// The name that rustls has is ignored: the check knows the name that must match.
     fn verify_server_cert(
         &self,
         leaf: &CertificateDer<'_>,

@@ -2,7 +2,7 @@
 
 const DAY: u64 = 86_400;
 
-/// The first second of a day given as `2026-12-31`, in Unix seconds. Nothing where there is no such day, or where it was
+/// The first second of a day given as `2026-12-31`, in Unix seconds. `None` if there is no such day, or if it was
 /// before 1970.
 pub fn day(text: &str) -> Option<u64> {
     let mut parts = text.split('-');
@@ -14,7 +14,7 @@ pub fn day(text: &str) -> Option<u64> {
     };
     let (year, month, day) = (number(4)?, number(2)?, number(2)?);
     let seconds = days_before(year, month, day)? * DAY;
-    // A day that there is not would be written as another one.
+    // A day that does not exist would be written as another one.
     (parts.next().is_none() && date(seconds) == text).then_some(seconds)
 }
 
@@ -41,8 +41,8 @@ pub fn span(seconds: u64) -> String {
     format!("{count} {name}{}", if count == 1 { "" } else { "s" })
 }
 
-/// How many days lie between 1970-01-01 and this day. The year is taken to begin in March: then the leap day is its last
-/// one, and the months before a month have together 30.6 days each, rounded.
+/// The number of days between 1970-01-01 and this day. The year is taken to begin in March: then the leap day is its
+/// last one, and the months before a month have together 30.6 days each, rounded.
 fn days_before(year: u64, month: u64, day: u64) -> Option<u64> {
     if !(1..=12).contains(&month) || !(1..=31).contains(&day) {
         return None;

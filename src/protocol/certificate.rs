@@ -1,6 +1,6 @@
 //! Whether a certificate chain is good for an MX host or a policy host (RFC 8461 3.3, 4.2), and if not, why.
 //!
-//! The chain and the names in it come from a stranger: the work is bounded whatever he sends, and what goes into a
+//! The chain and the names in it come from a stranger: the work is bounded whatever it sends, and what goes into a
 //! reason is printable ASCII of bounded length.
 #![forbid(unsafe_code)]
 
@@ -54,8 +54,8 @@ impl std::error::Error for CertificateFailure {}
 /// or without strangers and the root among them. It is good if a path leads from the host's certificate to one of
 /// the trust anchors at the time `at`, for use by a server, and if that certificate names the host ([`check_name`]).
 ///
-/// Revocation is not checked (RFC 8461 4.2 leaves it open). The strength of the host's own key is its TLS library's
-/// to settle in the handshake; a signature by SHA-1 or by an RSA key below 2048 bits counts for nothing.
+/// Revocation is not checked (RFC 8461 4.2 leaves it open). The TLS libraries settle the strength of the
+/// host's own key in the handshake; a signature by SHA-1 or by an RSA key below 2048 bits is not accepted.
 ///
 /// # Errors
 /// What is wrong with the host's own certificate comes before what is wrong with its issuers, and the name comes last
@@ -88,7 +88,7 @@ pub fn check_chain(
 
 /// Checks that a certificate names the host: a DNS name among its subject alternative names, equal label by label in
 /// any letter case, or with `*` in place of the whole left-most label (RFC 8461 4.1, RFC 9525 6.3). The common name,
-/// IP addresses and all other names never count (RFC 9525 1.3); a name that is no host name is passed over.
+/// IP addresses and all other names are ignored (RFC 9525 1.3), and so is a name that is not a host name.
 ///
 /// # Errors
 /// `certificate-host-mismatch`, or `validation-failure` if the certificate cannot be read
@@ -97,8 +97,8 @@ pub fn check_name(host: &Domain, leaf: &[u8]) -> Result<(), CertificateFailure> 
     named(&read(&CertificateDer::from(leaf))?, host)
 }
 
-/// Whether a certificate has a DNS name at all among its subject alternative names. A TLS library that falls back to the
-/// common name does so where there is none. A certificate that cannot be read has none.
+/// Whether a certificate has a DNS name at all among its subject alternative names. A TLS library that falls back to
+/// the common name does so if there is none. A certificate that cannot be read has none.
 #[must_use]
 pub fn has_dns_name(leaf: &[u8]) -> bool {
     read(&CertificateDer::from(leaf)).is_ok_and(|leaf| leaf.valid_dns_names().next().is_some())
@@ -110,7 +110,7 @@ fn read<'a>(der: &'a CertificateDer<'a>) -> Result<EndEntityCert<'a>, Certificat
 
 fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailure> {
     let mismatch = |reason| Err(CertificateFailure::new(ResultType::CertificateHostMismatch, reason));
-    // A host name whose last label is a number is a Domain for us, and an address for everybody who issues names.
+    // A host name whose last label is a number is a Domain for us, and an address for every CA.
     let Ok(name) = DnsName::try_from(host.as_str()) else {
         return mismatch(format!("{host} is not a name that a certificate can have"));
     };
@@ -197,8 +197,8 @@ const UNSUPPORTED: [(&[u8], &str); 8] = [
     (b"\x06\x09\x60\x86\x48\x01\x65\x03\x04\x03", "this kind of signature"),
 ];
 
-/// A signature that was not checked: the fault is the certificate's where the kind is one that nobody should take any more,
-/// and otherwise our library's.
+/// A signature that was not checked: the certificate is at fault if the algorithm is obsolete, otherwise our library
+/// is.
 fn unsupported(signature: &[u8], key: &[u8]) -> CertificateFailure {
     let curve = [0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01];
     let key = key.strip_prefix(&curve).unwrap_or(key);

@@ -27,7 +27,7 @@ const SERVER_USES: [&[u8]; 2] = [b"\x2b\x06\x01\x05\x05\x07\x03\x01", b"\x55\x1d
 /// How much of a reason is made of the name of an authority.
 const MAX_AUTHORITY: usize = 64;
 
-/// What tells an authority from others in the name of a certificate's issuer (RFC 5280 4.1.2.4), for a human:
+/// What identifies an authority in the name of a certificate's issuer (RFC 5280 4.1.2.4), for a human:
 /// `CN=Example Root`. One line of ASCII; any other character becomes `?`.
 pub(crate) fn authority(name: &[u8]) -> String {
     let attribute = [("CN", 3), ("O", 10), ("OU", 11)]
@@ -58,7 +58,7 @@ fn attribute<'a>(mut name: &'a [u8], wanted: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// Whether the key of an authority may sign certificates: its certificate has no key usage, or one with keyCertSign
-/// (RFC 5280 4.2.1.3). What cannot be read may not.
+/// (RFC 5280 4.2.1.3). If that cannot be read, it may not.
 pub(crate) fn may_sign_certificates(certificate: &[u8]) -> bool {
     match extension(certificate, KEY_USAGE) {
         Some(None) => true,
@@ -73,7 +73,7 @@ pub(crate) fn octets_of(certificate: &[u8], wanted: &[u8]) -> usize {
     extension(certificate, wanted).flatten().map_or(0, <[u8]>::len)
 }
 
-/// The value of an extension of a certificate, or nothing if it has none; nothing at all if it cannot be read.
+/// The value of an extension of a certificate, or an inner `None` if it has none; `None` if it cannot be read.
 fn extension<'a>(certificate: &'a [u8], wanted: &[u8]) -> Option<Option<&'a [u8]>> {
     let (SEQUENCE, certificate, _) = element(certificate)? else {
         return None;
@@ -107,8 +107,8 @@ fn extension<'a>(certificate: &'a [u8], wanted: &[u8]) -> Option<Option<&'a [u8]
     Some(None)
 }
 
-/// The certificate at the front of a `TRUSTED CERTIFICATE` of OpenSSL (`X509_CERT_AUX`), or nothing if the data behind it
-/// does not trust it for servers, or cannot be read.
+/// The certificate at the front of a `TRUSTED CERTIFICATE` of OpenSSL (`X509_CERT_AUX`), or `None` if the data after
+/// it does not trust it for servers, or cannot be read.
 pub(crate) fn trusted_for_servers(der: &[u8]) -> Option<&[u8]> {
     let (SEQUENCE, _, trust) = element(der)? else {
         return None;
@@ -141,7 +141,7 @@ pub(crate) fn trusted_for_servers(der: &[u8]) -> Option<&[u8]> {
     Some(certificate)
 }
 
-/// The first element: its tag, its content, and what comes after it. Lengths above 16 bits are not for us.
+/// The first element: its tag, its content, and what comes after it. Lengths above 16 bits are an error.
 fn element(der: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (length, content) = match *der {
         [_, n @ ..=0x7f, ref rest @ ..] => (usize::from(n), rest),

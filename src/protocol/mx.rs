@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::protocol::names::{Domain, NameError, check_ldh, is_ipv4};
 
-/// One `mx` value of a policy: a host name, or `*.` and a name that stands for exactly one more label.
+/// One `mx` value of a policy: a host name, or `*.` and a name, which matches exactly one more label.
 ///
 /// The text is lower case, without a root dot, and made of LDH labels behind the optional `*.`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -26,7 +26,7 @@ impl<'a> MxPattern<'a> {
     /// Reads a pattern in lower case without a root dot.
     ///
     /// # Errors
-    /// A [`NameError`] where it is neither a host name nor `*.` and one (RFC 8461 3.2, `sts-policy-mx`).
+    /// A [`NameError`] if it is neither a host name nor `*.` and one (RFC 8461 3.2, `sts-policy-mx`).
     pub fn parse(text: &'a str) -> Result<Self, NameError> {
         let lower = |c: u8| c.is_ascii() & !c.is_ascii_uppercase();
         if !text.bytes().fold(true, |all, c| all & lower(c))
@@ -53,7 +53,7 @@ impl<'a> MxPattern<'a> {
         self.0
     }
 
-    /// The name behind the `*.`, or nothing where the pattern is a host name.
+    /// The name after the `*.`; `None` if the pattern is a host name.
     #[must_use]
     pub fn wildcard(self) -> Option<&'a str> {
         self.0.strip_prefix("*.")
@@ -63,7 +63,7 @@ impl<'a> MxPattern<'a> {
     #[must_use]
     pub fn matches(self, host: &Domain) -> bool {
         match self.wildcard() {
-            // The wildcard stands for one label, no more and no less (RFC 9525 6.3).
+            // The wildcard matches one label, no more and no less (RFC 9525 6.3).
             Some(parent) => host.as_str().split_once('.').is_some_and(|(_, rest)| rest == parent),
             // A `Domain` is never an address, so an IPv4 pattern matches nothing.
             None => host.as_str() == self.0,

@@ -1,6 +1,6 @@
 //! Policy domains and MX host names: one spelling for each name.
 //!
-//! Everything behind this door works on A-labels in lower case without the root dot, made of letters, digits and
+//! Everything in the library works on A-labels in lower case without the root dot, made of letters, digits and
 //! hyphens alone. A [`Domain`] is therefore safe in a DNS query, a URL, a file name, a regular expression of Exim and
 //! a log line.
 
@@ -26,7 +26,7 @@ pub struct Domain(Arc<str>);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NameError {
-    /// There is no name: the text is empty or the root alone.
+    /// The text is empty or the root alone.
     Empty,
     /// An address literal or an IP address: MTA-STS has no policy for those (RFC 8461 3.4).
     AddressLiteral,
@@ -36,7 +36,7 @@ pub enum NameError {
     LabelTooLong,
     /// The name is longer than 253 octets.
     TooLong,
-    /// A character other than a letter, a digit or a hyphen stands in a label.
+    /// A label has a character other than a letter, a digit or a hyphen.
     BadCharacter(char),
     /// A label begins or ends with a hyphen (RFC 5321 4.1.2).
     Hyphen,
@@ -62,7 +62,7 @@ impl fmt::Display for NameError {
 impl std::error::Error for NameError {}
 
 impl Domain {
-    /// Reads a policy domain or an MX host name as an MTA has it at hand: any letter case, U-labels or A-labels, with
+    /// Reads a policy domain or an MX host name as an MTA has it: any letter case, U-labels or A-labels, with
     /// or without one root dot. Address literals are refused (RFC 8461 3.4), and so is a leading dot.
     ///
     /// # Errors
@@ -83,7 +83,7 @@ impl Domain {
                 .to_ascii(text.as_bytes(), AsciiDenyList::STD3, Hyphens::Check, DnsLength::Ignore)
                 .map_err(|_| NameError::Idna)?
         };
-        // Behind the mapping: full-width digits and ideographic dots make an address too.
+        // After the mapping: full-width digits and ideographic dots make an address, too.
         if is_ipv4(&ascii) {
             return Err(NameError::AddressLiteral);
         }
@@ -117,7 +117,7 @@ fn is_ldh(name: &[u8]) -> bool {
         return false;
     };
     let known = |c: u8| c.is_ascii_alphanumeric() || c == b'-' || c == b'.';
-    // Beside a dot stands neither a dot nor a hyphen.
+    // Next to a dot is neither a dot nor a hyphen.
     let apart = |a: u8, b: u8| !(a == b'.' && (b == b'.' || b == b'-') || a == b'-' && b == b'.');
     name.len() <= MAX_NAME
         && first.is_ascii_alphanumeric()
@@ -130,7 +130,7 @@ fn is_ldh(name: &[u8]) -> bool {
         && (name.len() <= MAX_LABEL || name.split(|c| *c == b'.').all(|label| label.len() <= MAX_LABEL))
 }
 
-/// The same once more, for the first fault from the left.
+/// The same once more, for the first error from the left.
 #[cold]
 fn why_not_ldh(name: &str) -> Result<(), NameError> {
     if name.len() > MAX_NAME {
@@ -156,7 +156,7 @@ fn why_not_ldh(name: &str) -> Result<(), NameError> {
 /// Whether the text is four decimal octets: LDH by its letters, but an address and never a DNS-ID.
 pub(crate) fn is_ipv4(text: &str) -> bool {
     let text = text.strip_suffix('.').unwrap_or(text);
-    // Nearly every name ends with a letter, which says it all.
+    // Nearly every name ends with a letter, and then is not an address.
     text.ends_with(|c: char| c.is_ascii_digit()) && text.parse::<Ipv4Addr>().is_ok()
 }
 

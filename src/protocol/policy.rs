@@ -53,7 +53,7 @@ impl Policy {
             length: body.len(),
             ..Reader::default()
         };
-        // Room for every pattern that can come; what is left is given back.
+        // Room for every pattern that can come; the rest is freed below.
         reader.mx.names.reserve(body.len());
         let text = text.strip_suffix('\n').unwrap_or(text);
         for (index, line) in text.split('\n').enumerate() {
@@ -64,12 +64,12 @@ impl Policy {
         reader.finish()
     }
 
-    /// A policy of these values, for a domain that publishes one. It is checked as [`Policy::parse`] checks a text, but what
-    /// a reader would only warn of is refused: a policy of ours follows the grammar.
+    /// A policy of these values, for a domain that publishes one. It is checked as [`Policy::parse`] checks a text, but
+    /// what a reader would only warn of is refused: a policy that we write follows the grammar.
     ///
     /// # Errors
-    /// A `PolicyError` without a line: a pattern is no host name or `*.` and one, there is none and the mode is not
-    /// `none`, `max_age` is over `MAX_MAX_AGE`, or the text would be longer than `MAX_POLICY`.
+    /// A `PolicyError` without a line: a pattern is not a host name or `*.` and one, there is no pattern and the mode
+    /// is not `none`, `max_age` is over `MAX_MAX_AGE`, or the text would be longer than `MAX_POLICY`.
     pub fn new<'a>(mode: Mode, max_age: u32, mx: impl IntoIterator<Item = &'a str>) -> Result<Self, PolicyError> {
         let fail = |field, reason| PolicyError {
             line: 0,
@@ -150,8 +150,8 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// The policy in the form that RFC 8461 3.2 shows, with CRLF and without extension fields. Where thousands of patterns
-/// leave no room for that form under the limit it is the tightest one, so that what is printed can always be read.
+/// The policy in the form that RFC 8461 3.2 shows, with CRLF and without extension fields. If thousands of patterns
+/// leave no room for that form under the limit, it is the tightest form, so that the output can always be parsed.
 impl fmt::Display for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const ALL_BUT_MX: usize = "version: STSv1\r\nmode: enforce\r\nmax_age: 31557600\r\n".len();
@@ -169,13 +169,13 @@ impl fmt::Display for Policy {
     }
 }
 
-/// Where the text strays from the grammar and its meaning is clear all the same. Each kind is told once, at its first
-/// line.
+/// A place where the text breaks the grammar and its meaning is clear anyway. Each kind is reported once, with its
+/// first line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Warning {
     /// The line, counted from 1.
     pub line: usize,
-    /// What is odd there.
+    /// What is wrong there.
     pub kind: WarningKind,
 }
 
@@ -185,7 +185,7 @@ pub struct Warning {
 pub enum WarningKind {
     /// A blank line (D-04).
     BlankLine,
-    /// A second `version`, `mode` or `max_age`: the first counts (RFC 8461 3.2).
+    /// A second `version`, `mode` or `max_age`: the first one is used (RFC 8461 3.2).
     DuplicateField,
     /// A `max_age` over 31557600, taken as 31557600 (D-07).
     MaxAgeClamped,
@@ -196,7 +196,7 @@ pub enum WarningKind {
 }
 
 impl WarningKind {
-    /// A short stable name, the same in every output of ours.
+    /// A short stable name, the same in all our output.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -225,9 +225,9 @@ impl fmt::Display for Warning {
 /// Why a text is not a valid policy (`sts-policy-invalid`, RFC 8460 4.3.2.2).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
-    /// The line, counted from 1; 0 where the fault is in the text as a whole.
+    /// The line, counted from 1; 0 if the error is in the text as a whole.
     pub line: usize,
-    /// The field, where there is one.
+    /// The field, if there is one.
     pub field: Option<Field>,
     /// What is wrong.
     pub reason: Reason,
@@ -254,12 +254,12 @@ pub enum Field {
     MaxAge,
     /// `mx`
     Mx,
-    /// Any other name: ignored, but its form counts.
+    /// Any other name: ignored, but its form is checked.
     Extension,
 }
 
 impl Field {
-    /// The name that stands in the text.
+    /// The name as it is in the text.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {
@@ -307,7 +307,7 @@ impl PolicyError {
         }
     }
 
-    /// A short stable name, the same in every output of ours.
+    /// A short stable name, the same in all our output.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self.reason {
@@ -393,7 +393,7 @@ impl Reader {
         let (name, value) = line.split_at(colon.ok_or_else(|| fail(None, Reason::NoColon))?);
         let field = field(name).ok_or_else(|| fail(None, Reason::FieldName))?;
         let value = value[1..].trim_matches([' ', '\t']);
-        // RFC 8461 3.2: no CTL in a value. Also where a duplicate is ignored: its form counts, its meaning does not.
+        // RFC 8461 3.2: no CTL in a value. Also of a duplicate: its value is ignored, but its form is checked.
         // Without an early end: that lets the compiler look at many octets at once.
         if value.bytes().fold(false, |found, c| found | c.is_ascii_control()) {
             return Err(fail(Some(field), Reason::FieldValue));
@@ -501,7 +501,7 @@ impl Reader {
 
 /// A hash table over the list of patterns: it holds their numbers, so that no pattern is kept twice.
 struct Seen {
-    /// Nobody can foresee which names fall into one slot.
+    /// Random, so that an attacker cannot choose names that fall into one slot.
     hash: RandomState,
     /// 0, or the number of a pattern counted from 1. A power of two of them.
     slots: Box<[u32]>,
@@ -521,7 +521,7 @@ impl Seen {
         seen
     }
 
-    /// Takes in the pattern that comes next in the list; false where it is there already.
+    /// Adds the next pattern of the list; false if it is there already.
     fn insert(&mut self, mx: &MxList, name: &str) -> bool {
         self.take(mx, name, mx.starts.len())
     }
@@ -541,7 +541,7 @@ impl Seen {
     }
 }
 
-/// The field of a name, or nothing where the name itself is no name. Names are case-sensitive: `Mode` is an extension.
+/// The field of a name; `None` if the name is not valid. Names are case-sensitive: `Mode` is an extension.
 fn field(name: &str) -> Option<Field> {
     match name {
         "version" => Some(Field::Version),

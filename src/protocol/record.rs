@@ -1,8 +1,8 @@
-//! The TXT record at `_mta-sts.<policy domain>` (RFC 8461 3.1): which record counts, and the id that it announces.
+//! The TXT record at `_mta-sts.<policy domain>` (RFC 8461 3.1): which record is valid, and the id that it announces.
 
 use std::fmt;
 
-/// What an MTA-STS record begins with where several TXT records stand at the name (RFC 8461 3.1).
+/// How an MTA-STS record begins, among other TXT records of the same name (RFC 8461 3.1).
 const PREFIX: &[u8] = b"v=STSv1;";
 /// The longest id in characters (RFC 8461 3.1, `sts-id`).
 pub const MAX_ID: usize = 32;
@@ -11,14 +11,14 @@ pub const MAX_ID: usize = 32;
 /// announces a new policy.
 ///
 /// It goes untainted into expansions of Exim, whether it came from DNS, from a file of the cache or from a helper
-/// process: so there is no way to make one but by [`PolicyId::parse`].
+/// process: so [`PolicyId::parse`] is the only way to make one.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct PolicyId {
     octets: [u8; MAX_ID],
     length: u8,
 }
 
-/// A text is no id of a policy: it is empty, too long, or has a character that is no ASCII letter or digit.
+/// A text is not the id of a policy: it is empty, too long, or has a character that is not an ASCII letter or digit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PolicyIdError;
 
@@ -50,7 +50,7 @@ impl PolicyId {
     #[must_use]
     pub fn as_str(&self) -> &str {
         let octets = &self.octets[..usize::from(self.length)];
-        // ASCII alone: `parse` saw to that.
+        // ASCII alone: `parse` has checked it.
         std::str::from_utf8(octets).unwrap_or_default()
     }
 }
@@ -97,13 +97,13 @@ pub enum RecordError {
     NoRecord,
     /// More than one record begins `v=STSv1;`.
     Multiple(usize),
-    /// The version is another one than `STSv1`.
+    /// The version is not `STSv1`.
     Version,
     /// There is a version field, but not at the front.
     VersionNotFirst,
     /// The record has no `id=` field.
     MissingId,
-    /// The record breaks the grammar: the octet at which it does, counted from 1, and what stands there.
+    /// The record breaks the grammar: at which octet, counted from 1, and what is there.
     Syntax {
         /// The octet of the record, counted from 1.
         at: usize,
@@ -113,7 +113,7 @@ pub enum RecordError {
 }
 
 impl RecordError {
-    /// A short stable name, the same in every output of ours.
+    /// A short stable name, the same in all our output.
     #[must_use]
     pub const fn code(&self) -> &'static str {
         match self {
@@ -147,8 +147,8 @@ impl Record {
     /// already joined.
     ///
     /// # Errors
-    /// A [`RecordError`] where there is not exactly one valid record. An invalid second record is not ignored: the
-    /// count is taken before the grammar (RFC 8461 3.1).
+    /// A [`RecordError`] if there is not exactly one valid record. An invalid second record is not ignored: records are
+    /// counted before their grammar is checked (RFC 8461 3.1).
     pub fn find<R: AsRef<[u8]>>(records: &[R]) -> Result<Self, RecordError> {
         // The prefix filter is the rule for several records; a single one is judged by the grammar alone, which
         // allows "v=STSv1 ;" (D-01: erratum 6285 is not verified).
@@ -209,7 +209,7 @@ fn version(record: &[u8]) -> Result<&[u8], RecordError> {
     }
 }
 
-/// The fields behind the version: each is led in by a delimiter, and one delimiter may close the record.
+/// The fields after the version: each follows a delimiter, and one delimiter may end the record.
 struct Fields<'a> {
     record: &'a [u8],
     rest: &'a [u8],
@@ -269,7 +269,7 @@ const fn is_value_octet(c: u8) -> bool {
     c.is_ascii_graphic() && !matches!(c, b'=' | b';')
 }
 
-/// The error at the place where `rest`, a tail or a slice of the record, begins.
+/// The error at the octet at which `rest`, a tail or a slice of the record, begins.
 fn syntax(record: &[u8], rest: &[u8], what: &'static str) -> RecordError {
     let at = (rest.as_ptr() as usize).saturating_sub(record.as_ptr() as usize) + 1;
     RecordError::Syntax { at, what }

@@ -25,7 +25,7 @@ pub struct ReportEvent {
     pub address: Option<IpAddr>,
     /// The address that the connection came from (`sending-mta-ip`).
     pub local_address: Option<IpAddr>,
-    /// What failed, or nothing for a success (`result-type`).
+    /// What failed, or `None` for a success (`result-type`).
     pub result: Option<ResultType>,
     /// The `failure-reason-code`; empty for a success.
     pub reason_code: Line,

@@ -1,4 +1,4 @@
-//! Text of strangers, and of our own made from it: as one line for a log, a file or a message ([`one_line`], [`Line`],
+//! Text of strangers, and our text made from it: as one line for a log, a file or a message ([`one_line`], [`Line`],
 //! [`ascii_line`]), and escaped for a terminal ([`for_terminal`]).
 #![forbid(unsafe_code)]
 
@@ -6,7 +6,7 @@ use std::fmt;
 use std::ops::Deref;
 
 /// One line of text: no control characters, nothing that hides or turns other text, at most [`Line::LONGEST`] octets,
-/// and no white space at its ends. There is no other way to make one than to have it cleaned.
+/// and no white space at its ends. Every way to make one cleans the text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Line(Box<str>);
 
@@ -81,8 +81,8 @@ pub fn one_line(text: &str, longest: usize) -> String {
     clean[..end].trim_end().to_owned()
 }
 
-/// The same of printable ASCII alone, for what may go into a reply of SMTP or into a report: any other character becomes
-/// `?`.
+/// The same of printable ASCII alone, for what may go into a reply of SMTP or into a report: any other character
+/// becomes `?`.
 #[must_use]
 pub fn ascii_line(text: &str, longest: usize) -> String {
     one_line(&text.replace(|c: char| !c.is_ascii(), "?"), longest)

@@ -1,7 +1,7 @@
 //! What OpenSSL, GnuTLS and Node say about a certificate, in RFC 8460's words.
 //!
 //! For mail servers that verify with their own TLS library. The word is the one that [`crate::check_chain`] has for
-//! the same certificate; where a library gives several reasons at once, the order is the same as there.
+//! the same certificate; if a library gives several reasons at once, the order is the same as there.
 #![forbid(unsafe_code)]
 
 use crate::protocol::certificate::CertificateFailure;
@@ -13,8 +13,8 @@ use crate::protocol::words::ResultType::{
 /// How much of an unknown code of Node goes into a reason.
 const MAX_CODE: usize = 64;
 
-/// Every `X509_V_ERR_` of OpenSSL 1.0.2 to 4.0 with its number. Trouble with a revocation list or an OCSP answer is
-/// not the certificate's fault and is therefore a `validation-failure`.
+/// Every `X509_V_ERR_` of OpenSSL 1.0.2 to 4.0 with its number. An error of a revocation list or an OCSP answer is
+/// not the certificate's, and is therefore a `validation-failure`.
 #[rustfmt::skip] // a row a line
 const OPENSSL: &[(i64, &str, ResultType, &str)] = &[
     (1, "UNSPECIFIED", Failure, "the verification failed"),
@@ -123,7 +123,7 @@ const OPENSSL: &[(i64, &str, ResultType, &str)] = &[
     (104, "DUPLICATE_EXTENSION", NotTrusted, "a certificate has the same extension twice"),
 ];
 
-/// Every bit of `gnutls_certificate_status_t`, the most telling first. GnuTLS collects all that is wrong.
+/// Every bit of `gnutls_certificate_status_t`, the most telling first. GnuTLS sets a bit for each error.
 #[rustfmt::skip] // a row a line
 const GNUTLS: &[(u32, &str, ResultType, &str)] = &[
     (1 << 10, "EXPIRED", Expired, "a certificate has expired"),
@@ -183,7 +183,7 @@ pub fn from_openssl(code: i64) -> Result<(), CertificateFailure> {
 /// Reads GnuTLS's verdict: the status of `gnutls_certificate_verify_peers3`.
 ///
 /// # Errors
-/// Every status but 0. A bit that is not known yet is a `validation-failure`, unless a known one tells more; the
+/// Every status but 0. A bit that is not known yet is a `validation-failure`, unless a known one says more; the
 /// reason has the names or numbers of all.
 pub fn from_gnutls(status: u32) -> Result<(), CertificateFailure> {
     if status == 0 {
@@ -211,8 +211,8 @@ pub fn from_gnutls(status: u32) -> Result<(), CertificateFailure> {
 /// Reads the `code` of an error of Node's `tls`, be it in an `error` event or in `authorizationError`. Node has no
 /// code for a good certificate.
 ///
-/// What is no code for a certificate (`ECONNRESET`, `ERR_SSL_WRONG_VERSION_NUMBER`) is a handshake that failed in
-/// another way, and so is a code that is not known yet: a `validation-failure` that tells the code.
+/// A code that is not about a certificate (`ECONNRESET`, `ERR_SSL_WRONG_VERSION_NUMBER`) is a handshake that failed in
+/// another way, and so is a code that is not known yet: a `validation-failure` that names the code.
 #[must_use]
 pub fn from_node(code: &str) -> CertificateFailure {
     let openssl = OPENSSL.iter().map(|(_, name, result, text)| (*name, *result, *text));

@@ -253,8 +253,8 @@ words! {
     NoData = 2, "nodata";
     /// The only MX record is `.`: the domain accepts no mail (RFC 7505).
     NullMx = 3, "null-mx";
-    /// The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot
-    /// tell which of the two it is.
+    /// The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that
+    /// cannot tell which of the two it is.
     NotListed = 4, "not-listed";
 }
 

@@ -248,15 +248,17 @@ impl Answer {
     /// weaker (RFC 8461 3.3, 10.2).
     #[must_use]
     pub fn alert(&self) -> Option<&str> {
-        Some(&self.trouble.as_ref()?.alert.as_ref()?.sentence)
+        Some(&self.alert_notice()?.sentence)
+    }
+
+    pub(crate) fn alert_notice(&self) -> Option<&Notice> {
+        self.trouble.as_ref()?.alert.as_ref()
     }
 
     /// What the administrator is to be told now, a line each.
     pub(crate) fn to_tell(&self) -> impl Iterator<Item = &Notice> {
-        let trouble = self.trouble.as_deref();
-        let alert = trouble.and_then(|trouble| trouble.alert.as_ref());
-        let warning = trouble.and_then(|trouble| trouble.warning.as_ref());
-        alert.into_iter().chain(warning)
+        let warning = self.trouble.as_ref().and_then(|trouble| trouble.warning.as_ref());
+        self.alert_notice().into_iter().chain(warning)
     }
 
     /// The answer in one sentence for a log.

@@ -17,7 +17,8 @@ use crate::sender::verdict::{Seen, Verdict, found, is_host_failure, verdict};
 /// The other side of the session, for the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer {
-    /// How far the session came. Under a policy only what was seen counts; without one, this says whether TLS came about.
+    /// How far the session came. Under a policy only the sights matter; without one, this says whether TLS was
+    /// negotiated.
     pub channel: Channel,
     /// The address of the host.
     pub address: Option<IpAddr>,
@@ -37,12 +38,12 @@ impl Default for Peer {
 
 /// One MX host in one attempt to deliver.
 ///
-/// Make one for each host of the domain, show it each sight when there is one, obey each verdict, and finish it when the
-/// session is over. An MTA that goes on to another address of the same host with a new session makes a new one.
+/// Make one for each host of the domain, show it each sight when there is one, obey each verdict, and finish it when
+/// the session is over. An MTA that goes on to another address of the same host with a new session makes a new one.
 ///
 /// What was seen is not forgotten:
-/// * After a refusal (skip the host, or defer) every further verdict is that refusal. A good certificate does not allow a
-///   host that the policy does not list, and a second connection does not allow one that failed in the first.
+/// * After a refusal (skip the host, or defer) every further verdict is that refusal. A good certificate does not allow
+///   a host that the policy does not list, and a second connection does not allow one that failed in the first.
 /// * If a policy is in testing, or the operator has made an exception, mail is delivered whatever fails, and the first
 ///   failure is the one that is reported. A later sight that is good repeats the verdict on it.
 ///
@@ -52,7 +53,7 @@ impl Default for Peer {
 ///   (RFC 8460 4.3.4);
 /// * a host that passes while the policy could not be renewed, and every session with a domain whose policy could not
 ///   be fetched, is a failure of the policy (`sts-policy-fetch-error` and the like; RFC 8461 6, D-24);
-/// * without a policy or under one of mode none (`no-policy-found`), a success if TLS came about, whatever the
+/// * without a policy or under one of mode none (`no-policy-found`), a success if TLS was negotiated, whatever the
 ///   certificate; a failure if STARTTLS was not offered or refused or the handshake failed (RFC 8460 4.3.1), which
 ///   refuses nothing;
 /// * nothing if the mail domain is not a domain name: it can have no address for reports.
@@ -92,8 +93,8 @@ impl Attempt {
         &self.host
     }
 
-    /// Says what the MTA must do after this sight and all before it: first [`Seen::Name`], before it connects, then what
-    /// EHLO, STARTTLS or the TLS handshake showed.
+    /// Says what the MTA must do after this sight and all before it: first [`Seen::Name`], before it connects, then
+    /// what EHLO, STARTTLS or the TLS handshake showed.
     pub fn saw(&mut self, seen: Seen) -> Verdict {
         if let Some(refusal) = &self.refusal {
             return refusal.clone();
@@ -114,7 +115,7 @@ impl Attempt {
         self.failed.clone().unwrap_or(verdict)
     }
 
-    /// Ends the attempt: what a report counts of it, or nothing. A second call gives nothing.
+    /// Ends the attempt: what a report counts of it, or `None`. A second call returns `None`.
     pub fn finish(&mut self, peer: Peer) -> Option<ReportEvent> {
         if std::mem::replace(&mut self.finished, true) {
             return None;
@@ -143,7 +144,7 @@ impl Attempt {
         })
     }
 
-    /// Whether a report counts this attempt, and as which failure; an inner nothing is a success.
+    /// Whether a report counts this attempt, and as which failure; an inner `None` is a success.
     fn counts(&self, channel: Channel) -> Option<Option<(ResultType, Line)>> {
         if let Some(Verdict {
             result: Some(result),

@@ -10,14 +10,14 @@ use crate::protocol::names::Domain;
 pub struct Exception {
     /// The policy domain; those below it are others.
     pub domain: Domain,
-    /// The last second, in Unix time, at which it counts: the end of a day in UTC.
+    /// The last second, in Unix time, at which it is in force: the end of a day in UTC.
     pub until: u64,
     /// Why, in the operator's words, on one line.
     pub reason: String,
 }
 
 impl Exception {
-    /// Whether it counts at this time.
+    /// Whether it is in force at this time.
     #[must_use]
     pub const fn is_live(&self, now: u64) -> bool {
         now <= self.until

@@ -5,8 +5,8 @@
 //! example.com  2026-12-31      ticket 4711: their new MX hosts are not in the policy yet
 //! ```
 //!
-//! A line that cannot be read is an error of the settings, and mail waits: whoever made an exception counts on it, and
-//! whoever mistyped one must not lose the others. In a process that runs already those that were read before count on.
+//! A line that cannot be read is an error of the settings, and mail waits: the operator relies on each
+//! exception, and an error in one must not lose the others. In a running process the previous exceptions stay in force.
 
 mod watched;
 
@@ -24,7 +24,7 @@ use crate::sender::exception::Exception;
 use crate::sender::settings_file;
 pub(crate) use watched::Watched;
 
-/// The file that is read where no setting names another one.
+/// The file that is read if no setting names another one.
 pub const FILE: &str = "/etc/mtasts/exceptions";
 /// The longest reason that is kept, in octets.
 const MAX_REASON: usize = 300;
@@ -33,20 +33,20 @@ const MAX_REASON: usize = 300;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exceptions {
     file: Option<PathBuf>,
-    /// Nobody named the file: where it is missing there are none.
+    /// No setting names the file: if it is missing, there are no exceptions.
     optional: bool,
     /// What the file looked like before it was read.
     look: Look,
     list: Arc<[Arc<Exception>]>,
 }
 
-/// What a file looks like from outside: another one is another text, as a rule.
+/// What a file looks like from outside: if that changes, the text has changed, as a rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Look {
-    /// There is a directory for it, and no file.
+    /// Its directory exists, and the file does not.
     #[default]
     Absent,
-    /// It cannot be looked at: this process has other rights than the one that began, or another root directory.
+    /// It cannot be seen: this process has other rights than at its start, or another root directory.
     Hidden,
     There(u64),
 }
@@ -101,7 +101,7 @@ impl std::error::Error for ExceptionError {}
 
 impl Exceptions {
     /// Reads the text of a file of exceptions: on each line a domain, the last day as `2026-12-31`, and a reason. Empty
-    /// lines and those that begin with `#` say nothing.
+    /// lines and those that begin with `#` are ignored.
     ///
     /// # Errors
     /// An [`ExceptionError`] for the first line that cannot be read, or that is about a domain of a line before.
@@ -130,9 +130,9 @@ impl Exceptions {
     /// Reads a file of exceptions.
     ///
     /// # Errors
-    /// What is wrong, in plain words, with the line where there is one.
+    /// What is wrong, in plain words, with the line if there is one.
     pub(crate) fn read_file(file: &Path) -> Result<Self, String> {
-        // Before it is read: what is changed meanwhile looks different afterwards.
+        // Before it is read: a change meanwhile is seen afterwards.
         let look = Look::at(file);
         let text = settings_file::read(file)?;
         let read = Self::parse(&text).map_err(|e| e.to_string())?;
@@ -143,7 +143,7 @@ impl Exceptions {
         })
     }
 
-    /// Reads the file of the host, [`FILE`], where there is one.
+    /// Reads the file of the host, [`FILE`], if there is one.
     ///
     /// # Errors
     /// As [`Exceptions::read_file`].
@@ -171,7 +171,7 @@ impl Exceptions {
         self.file.as_deref().filter(|_| self.look != Look::Absent)
     }
 
-    /// The exception for a domain that counts at this time.
+    /// The exception for a domain that is in force at this time.
     #[must_use]
     pub fn find(&self, domain: &Domain, now: u64) -> Option<&Arc<Exception>> {
         let exception = self.list.iter().find(|exception| exception.domain == *domain)?;

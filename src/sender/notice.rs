@@ -62,6 +62,11 @@ tokens! {
     CacheNotWritten = "cache-not-written",
     CacheInMemory = "cache-in-memory",
     LookupNotLocked = "lookup-not-locked",
+    // What the refresh did.
+    EntryRemoved = "entry-removed",
+    CacheFull = "cache-full",
+    RefreshRunning = "refresh-running",
+    RefreshStuck = "refresh-stuck",
     // Why there is no answer, so that mail is deferred.
     LookupNotStarted = "lookup-not-started",
     LookupFailed = "lookup-failed",
@@ -82,7 +87,7 @@ impl Token {
 pub struct Notice {
     /// What it is about.
     pub token: Token,
-    /// The same in plain words.
+    /// What happened, and what to do.
     pub sentence: Line,
 }
 

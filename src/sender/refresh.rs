@@ -1,14 +1,14 @@
-//! The refresh: when a policy is due to be renewed, and when an entry is let go (RFC 8461 3.3, 10.2).
+//! The refresh: when a policy is due to be renewed, and when an entry is removed (RFC 8461 3.3, 10.2).
 //!
-//! Here is only what to do and when, as a function of an entry and the time. [`run`] does it.
+//! This module only decides what to do and when, as a function of an entry and the time. [`run`] does it.
 //!
 //! Each policy is renewed once a day, at a time of day of its own; one with a short life when half of it has passed. A
 //! renewal that failed is tried again after an hour, and after as long again as it has failed: at least once a day, and
 //! always before the policy expires.
 //!
-//! Nothing is removed because a clock says so once. What a refresh finds expired or unused it marks, and only what stays
-//! so for a week, in each run between, is removed. A clock that jumps, however far, has to stay wrong for that week.
-//! Where there never was a policy there is nothing to lose: that goes as soon as it is of no use.
+//! Nothing is removed because of one look at the clock. A refresh marks an entry that is expired or unused, and removes
+//! it only if each run of a week has found it so. A clock that jumps, however far, has to stay wrong for that
+//! week. Without a policy there is nothing to lose: such an entry goes as soon as it is of no use.
 
 pub mod run;
 
@@ -17,9 +17,9 @@ use crate::sender::lookup::FETCH_PAUSE;
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
-/// A policy for which nobody has asked for this long, in seconds, is no longer renewed.
+/// A policy that no lookup has asked for in this time, in seconds, is no longer renewed.
 pub const UNUSED: u64 = 180 * DAY;
-/// What was found worth nothing is kept for this long after, in seconds.
+/// How long an entry is kept after it was found worth nothing, in seconds.
 pub const GRACE: u64 = 7 * DAY;
 
 /// What a refresh does with an entry now.
@@ -46,12 +46,12 @@ pub enum Idle {
     NeverHad,
     /// There were more than `cache_max_per_parent` or `cache_max`, and it was worth least.
     Crowded,
-    /// Nobody has asked for the domain for [`UNUSED`].
+    /// No lookup has asked for the domain for [`UNUSED`].
     Unused,
 }
 
-/// What to do with an entry. `uses_are_noted` says whether those who use the cache can write to it: where they only read
-/// nobody knows what is used, and nothing counts as unused.
+/// What to do with an entry. `uses_are_noted` says whether those who use the cache can write to it: if they only read,
+/// it is unknown what is used, and nothing is treated as unused.
 #[must_use]
 pub fn plan(entry: &Entry, now: u64, uses_are_noted: bool) -> Plan {
     match (idle(entry, now, uses_are_noted), entry.idle_since) {
@@ -66,7 +66,7 @@ pub fn plan(entry: &Entry, now: u64, uses_are_noted: bool) -> Plan {
     }
 }
 
-/// Why the entry is not worth keeping, where it is not.
+/// Why the entry is not worth keeping, if it is not.
 #[must_use]
 pub fn idle(entry: &Entry, now: u64, uses_are_noted: bool) -> Option<Idle> {
     if entry.pinned(now).is_some() {
@@ -92,7 +92,7 @@ pub fn idle(entry: &Entry, now: u64, uses_are_noted: bool) -> Option<Idle> {
     (unused && uses_are_noted).then_some(Idle::Unused)
 }
 
-/// When the policy is to be renewed, in Unix seconds; nothing where none counts, or where it is the operator's own.
+/// When the policy is to be renewed, in Unix seconds; `None` if none is in force, or if it is the operator's own.
 #[must_use]
 pub fn next(entry: &Entry, now: u64) -> Option<u64> {
     let cached = entry.live(now).filter(|_| entry.pinned(now).is_none())?;
@@ -101,7 +101,7 @@ pub fn next(entry: &Entry, now: u64) -> Option<u64> {
         cached.fetched.min(now)
     } else {
         let period = DAY.min(u64::from(cached.policy.max_age()) / 2);
-        // Earlier by up to a quarter, so that what was fetched at once is not renewed at once for ever.
+        // Earlier by up to a quarter, so that policies fetched together are not renewed together for ever.
         cached.fetched + period - period / 4 * share(entry.domain.as_str()) / 256
     };
     let again = entry.failed.as_ref().filter(|failed| failed.at <= now).map(|failed| {
@@ -111,7 +111,7 @@ pub fn next(entry: &Entry, now: u64) -> Option<u64> {
     Some(due.max(again.unwrap_or(0)))
 }
 
-/// A number below 256 that a domain always has: one octet of its SHA-256.
+/// A fixed number below 256 for each domain: one octet of its SHA-256.
 fn share(domain: &str) -> u64 {
     let digest = ring::digest::digest(&ring::digest::SHA256, domain.as_bytes());
     digest.as_ref().first().map_or(0, |octet| u64::from(*octet))
@@ -240,7 +240,7 @@ mod tests {
             assert_eq!(plan(&entry, since + GRACE - 1, true), Plan::Wait);
             assert_eq!(plan(&entry, since + GRACE, true), Plan::Remove);
         }
-        // Where uses leave no trace nothing is unused.
+        // If uses leave no trace, nothing is unused.
         let mut unknown = entry("example.com", 365 * DAY);
         unknown.used = Some(1);
         assert_eq!(plan(&unknown, T + 2 * DAY, false), Plan::Renew);
@@ -257,11 +257,11 @@ mod tests {
         assert_eq!(plan(&good, year, true), Plan::Mark);
         let mut marked = good.clone();
         marked.idle_since = Some(year);
-        // In each run until somebody sets the clock.
+        // In each run until the clock is set.
         assert_eq!(plan(&marked, year + 6 * DAY, true), Plan::Wait);
         // The clock is right again.
         assert_eq!(plan(&marked, T + HOUR, true), Plan::Unmark);
-        // A mark from the future on what is worth nothing is no proof of a week.
+        // A mark from the future on an entry that is worth nothing does not prove a week.
         let mut expired = entry("example.com", 60);
         expired.idle_since = Some(year);
         assert_eq!(plan(&expired, T + DAY, true), Plan::Mark);

@@ -1,4 +1,4 @@
-//! The settings: where they come from, and what each may be.
+//! The settings: their sources, and what each may be.
 //!
 //! The file is `/etc/mtasts/mtasts.toml`. One table of keys serves the file and the C boundary alike, so that a value
 //! means the same wherever it is set.
@@ -24,14 +24,14 @@ pub const CACHE_DIR: &str = "/var/lib/mtasts";
 /// The settings of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// `cache_dir`: the directory of the policies, or nothing to keep them in memory alone. An absolute path.
+    /// `cache_dir`: the directory of the policies, or `None` to keep them in memory only. An absolute path.
     pub cache_dir: Option<PathBuf>,
     /// `user`: whom a process of root becomes to use the cache and the network; `None` for the owner of the cache
     /// directory. A name or number of /etc/passwd, which is looked up when it is set.
     pub user: Option<User>,
-    /// `cache_max`: how many domains the cache may hold, in all; those that are worth least go.
+    /// `cache_max`: how many domains the cache may hold, in all; those that are worth least are removed.
     pub cache_max: usize,
-    /// `cache_max_per_parent`: how many domains the cache may hold below one that somebody had to register.
+    /// `cache_max_per_parent`: how many domains the cache may hold below one registered domain.
     pub cache_max_per_parent: usize,
     /// `ca_file`: a PEM file of the roots to trust in place of the system's.
     pub ca_file: Option<PathBuf>,
@@ -42,22 +42,21 @@ pub struct Settings {
     pub timeout: Duration,
     /// `allow_addresses`: addresses or networks in which a policy host may be although they are not public.
     pub allow_addresses: Vec<Network>,
-    /// `nat64_prefixes`: the prefixes of this network's translators (RFC 6052); an address below one is judged by the IPv4
-    /// address that it carries.
+    /// `nat64_prefixes`: the prefixes of this network's translators (RFC 6052); an address below one is judged by the
+    /// IPv4 address that it carries.
     pub nat64_prefixes: Vec<Nat64Prefix>,
-    /// `first_contact_defer`: how long mail waits, from the first failure, where DNS or the policy host is broken
-    /// for a domain of which
-    /// nothing is known; zero, the default, lets it flow (D-02).
+    /// `first_contact_defer`: how long mail waits, from the first failure, if DNS or the policy host is broken for a
+    /// domain of which nothing is known. Zero, the default: mail does not wait (D-02).
     pub first_contact_defer: Duration,
-    /// `silence_budget`: how long this process waits in all for hosts that are silent, before each further one must let
-    /// itself be heard within little more than a second, or its mail waits.
+    /// `silence_budget`: how long this process waits in all for silent hosts, before each further one must answer
+    /// within little more than a second, or its mail waits.
     pub silence_budget: Duration,
     /// `txt_life_min`: a TXT record is not asked for again within this time, whatever its TTL.
     pub txt_life_min: Duration,
     /// `txt_life_max`: a TXT record is asked for again after this time, whatever its TTL.
     pub txt_life_max: Duration,
-    /// `exceptions`: the domains for which nothing is enforced. The setting is the absolute path of a file, which is read
-    /// when it is set; a resolver reads it again when it changes.
+    /// `exceptions`: the domains for which nothing is enforced. The setting is the absolute path of a file, which is
+    /// read when it is set; a resolver reads it again when it changes.
     pub exceptions: Exceptions,
 }
 
@@ -85,9 +84,9 @@ impl Default for Settings {
 /// What is wrong with a setting.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SettingsError {
-    /// The file, where the setting stands in one.
+    /// The file, if the setting is in one.
     pub file: Option<PathBuf>,
-    /// The key, where the fault is in one.
+    /// The key, if the error is in one.
     pub key: Option<String>,
     /// What is wrong, in plain words.
     pub reason: String,
@@ -129,7 +128,8 @@ impl Settings {
     /// The file that `exceptions` names is read.
     ///
     /// # Errors
-    /// A [`SettingsError`] that names the key, or the file of exceptions, and the reason; the settings are then as before.
+    /// A [`SettingsError`] that names the key, or the file of exceptions, and the reason; the settings are then as
+    /// before.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), SettingsError> {
         let fail = |reason: String| SettingsError::new(key, reason);
         match key {
@@ -235,8 +235,8 @@ impl Settings {
         })
     }
 
-    /// The settings of this host for the process that asks: as [`Settings::of_host`], and its environment counts unless
-    /// the process is privileged (root, or a set-uid program), because then it may be another user's.
+    /// The settings of this host for the process that asks: as [`Settings::of_host`], and its environment is read
+    /// unless the process is privileged (root, or a set-uid program), because then it may be another user's.
     ///
     /// # Errors
     /// A [`SettingsError`].
@@ -251,13 +251,13 @@ impl Settings {
         })
     }
 
-    /// The settings of this host: the settings file where there is one, over the defaults.
+    /// The settings of this host: the settings file, if there is one, over the defaults.
     ///
-    /// `environment` gives the value of an environment variable. In a privileged process it must give nothing: any
-    /// local user can start Exim as root with an environment of his own.
+    /// `environment` gives the value of an environment variable. In a privileged process it must return `None`: any
+    /// local user can start Exim as root with an environment of that user's.
     ///
     /// # Errors
-    /// A [`SettingsError`]. No file at all is no error, unless the environment named one.
+    /// A [`SettingsError`]. A missing file is not an error, unless the environment names it.
     pub fn of_host(environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
         let unread = Exceptions::unread(Path::new(exceptions::FILE));
         let mut settings = Self {
@@ -287,7 +287,7 @@ impl Settings {
     }
 }
 
-/// The cache of the host; for an ordinary user of a host without one, his own.
+/// The cache of the host; for an ordinary user of a host without one, the user's own.
 fn default_cache_dir(environment: impl Fn(&str) -> Option<PathBuf>) -> PathBuf {
     let host = PathBuf::from(CACHE_DIR);
     if host.is_dir() {

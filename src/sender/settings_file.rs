@@ -5,8 +5,8 @@ use std::path::Path;
 /// The longest file that is read, in octets.
 const MAX_FILE: u64 = 1024 * 1024;
 
-/// The text of a file of the operator. Only a regular file of a sane size is read: a FIFO or a device would hold up the
-/// process that asks.
+/// The text of a file of the operator. Only a regular file of limited size is read: a FIFO or a device would hold up
+/// the process that asks.
 ///
 /// # Errors
 /// What is wrong with the file, in plain words.

@@ -1,13 +1,13 @@
 //! How long the silence of strangers may hold up this process.
 //!
-//! A name server or a policy host that says nothing costs a lookup all its time, and some MTAs look up the recipients of
-//! a message one after the other, in one process: thirty silent domains would hold up all the others for half an hour. So a
-//! resolver has a budget for silence (the setting `silence_budget`), which comes back slowly. While there is some, every
-//! lookup has its whole time. After that a domain must let itself be heard soon, which those that work do; one that does
-//! not was not asked as long as it is due, which is our own affair: its mail waits ([`crate::sender::lookup::NotAsked`]), and in
-//! another process, or a while later, it has its whole time.
+//! A name server or a policy host that says nothing costs a lookup all its time, and some MTAs look up the recipients
+//! of a message one after the other, in one process: thirty silent domains would hold up all the others for half an
+//! hour. So a resolver has a budget for silence (the setting `silence_budget`), which comes back slowly. While there is
+//! some, every lookup has its whole time. After that a domain must answer soon, which those that work do. One that does
+//! not had less time than it is due, which is this host's own error: its mail waits
+//! ([`crate::sender::lookup::NotAsked`]), and in another process, or a while later, it has its whole time.
 //!
-//! All is shared as the rest of a resolver is: by atomics, and by a lock that is only tried.
+//! All is shared like the rest of a resolver: by atomics, and by a lock that is only tried.
 #![forbid(unsafe_code)]
 
 use std::collections::HashMap;
@@ -22,12 +22,12 @@ use crate::protocol::names::Domain;
 use crate::sender::lookup::fair_time;
 use crate::sender::settings::Settings;
 
-/// In how long a domain must let itself be heard when the budget is used up. Thirty of them take less than a minute.
+/// How soon a domain must answer when the budget is used up. Thirty of them take less than a minute.
 const SHORT: Duration = Duration::from_millis(1250);
-/// How long a policy host may then take to answer, if it has proved by its certificate that it is there. One that did not
-/// answer in this time uses that up too, for those after it.
+/// How long a policy host may then take to answer, if it has proved by its certificate that it is there. One that
+/// does not answer in this time uses it up for the next ones, too.
 const ANSWER: Duration = Duration::from_secs(15);
-/// So many seconds it takes until a second of the budget is back.
+/// How many seconds it takes until a second of the budget is back.
 const REFILL: u64 = 10;
 /// For how long a name that was silent is remembered.
 const MEMORY: Duration = Duration::from_secs(60);
@@ -42,13 +42,13 @@ pub(crate) struct Silence {
     epoch: Instant,
     /// When the whole budget will be there again.
     whole_at: AtomicU64,
-    /// Up to when silence was charged: what lookups waited for at the same time is charged once.
+    /// Up to when silence was charged: time in which several lookups waited is charged once.
     charged_to: AtomicU64,
     /// The names that were silent, and when.
     names: RwLock<HashMap<Domain, Instant>>,
 }
 
-/// By when strangers must let themselves be heard in one lookup, where that is before the lookup's deadline.
+/// By when strangers must answer in one lookup, if that is before the lookup's deadline.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Share {
     dns: Option<Until>,
@@ -70,9 +70,9 @@ impl Share {
 struct Until {
     /// By when there must be an answer of DNS, and a policy host must have proved its name.
     heard: Instant,
-    /// By when there must be the answer of a policy host that has.
+    /// By when a policy host that has proved it must have answered.
     answered: Instant,
-    /// Whether it is so little time that to be silent in it is not the domain's failure.
+    /// Whether it is so little time that silence is not the domain's failure.
     is_ours: bool,
 }
 
@@ -129,7 +129,7 @@ impl Silence {
         }
     }
 
-    /// What a lookup has for silence, if only that of this very name counts.
+    /// The time that a lookup has for silence, if only the silence of this very name is charged.
     pub(crate) fn share_by_name(&self, domain: &Domain) -> Share {
         let now = Instant::now();
         let silent = self.names.try_read().ok().and_then(|names| names.get(domain).copied());
@@ -138,16 +138,16 @@ impl Silence {
             .map(|_| Until {
                 heard: now + AGAIN,
                 answered: now + AGAIN,
-                // It has had its time a moment ago.
+                // It has just had its time.
                 is_ours: false,
             });
         Share { dns, https: None }
     }
 
-    /// Charges a lookup that began then and learnt nothing.
+    /// Charges a lookup that began then and got no answer.
     pub(crate) fn charge(&self, begun: Instant, settings: &Settings) {
         let now = Instant::now();
-        // A short time is nobody's loss, and it is what all get.
+        // A short time is free: every lookup has it.
         let from = self.millis(begun + SHORT);
         let to = self.millis(now);
         let charged_to = self.charged_to.fetch_max(to, Ordering::Relaxed);
@@ -159,7 +159,7 @@ impl Silence {
         }
     }
 
-    /// Remembers a name whose lookup began then and learnt nothing, if that was silence and not a quick failure.
+    /// Remembers a name whose lookup began then and got no answer, if that was silence and not a quick failure.
     pub(crate) fn remember(&self, domain: &Domain, begun: Instant, settings: &Settings) {
         let now = Instant::now();
         if now.saturating_duration_since(begun) < fair_time(settings) {

@@ -1,8 +1,8 @@
-//! Whom a process of root becomes for all that touches the cache or the network: the setting `user`, or the owner of the
-//! cache directory.
+//! Whom a process of root becomes for all that touches the cache or the network: the setting `user`, or the owner of
+//! the cache directory.
 //!
-//! The user is looked up in /etc/passwd and /etc/group and nowhere else. The C library's functions would load modules into
-//! the host process that may ask the network (LDAP), and root asks no network.
+//! The user is looked up in /etc/passwd and /etc/group and nowhere else. The C library's functions would load modules
+//! into the host process that may use the network (LDAP), and root does not use the network.
 
 use std::fmt;
 use std::fs::{self, Metadata};
@@ -15,7 +15,7 @@ use crate::sys::identity::Identity;
 const PASSWD: &str = "/etc/passwd";
 const GROUP: &str = "/etc/group";
 
-/// A user of this host, as the setting `user` names him.
+/// A user of this host, as the setting `user` names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     name: String,
@@ -87,7 +87,7 @@ impl User {
         })
     }
 
-    /// The group of a directory where that is one of the user's, since it may be what gives access; else the primary group.
+    /// The group of a directory if it is one of the user's, since access may depend on it; else the primary group.
     fn group_in(&self, directory: &Metadata) -> u32 {
         let gid = directory.gid();
         if gid != 0 && self.groups.contains(&gid) {
@@ -101,8 +101,8 @@ impl User {
 /// Whom a process of root becomes, by the settings `cache_dir` and `user`.
 ///
 /// # Errors
-/// [`NoUser`]: the cache directory cannot be used, or belongs to root, or the user may not write there; or policies are kept
-/// in memory alone and no user is set.
+/// [`NoUser`]: the cache directory cannot be used, or belongs to root, or the user may not write there; or policies are
+/// kept in memory alone and no user is set.
 pub fn whom_root_becomes(cache_dir: Option<&Path>, user: Option<&User>) -> Result<Identity, NoUser> {
     match (cache_dir, user) {
         (Some(dir), user) => in_directory(dir, user),
@@ -190,7 +190,7 @@ mod tests {
         }
     }
 
-    /// A group that is one of the user's may be what gives access, and never that of root.
+    /// Access may depend on a group that is one of the user's, and never on root's group.
     #[test]
     fn the_group_is_the_directorys_if_the_user_is_in_it() {
         if !crate::sys::process::is_root() {

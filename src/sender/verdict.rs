@@ -3,13 +3,13 @@
 //! One pure function that every face asks. It says what to do with one MX host, what the failure is called in a
 //! report (RFC 8460 4.3), and a sentence for the log that tells the operator what is wrong and what to do.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use crate::protocol::calendar;
 use crate::protocol::certificate::CertificateFailure;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::policy::{Mode, Policy};
-use crate::protocol::text::one_line;
+use crate::protocol::text::{ascii_line, one_line};
 pub use crate::protocol::words::{Action, NoHost, SeenKind};
 use crate::protocol::words::{ResultType, Source};
 use crate::sender::answer::Answer;
@@ -18,10 +18,15 @@ use crate::sender::notice::{self, Token};
 /// The failure-reason-code of an MX host that the policy does not list: RFC 8460 has no result type of its own for
 /// it (D-16).
 pub const MX_NOT_IN_POLICY: &str = "mx-host-not-in-policy";
-/// The failure-reason-code of an MX record that names something else than a host: no policy can list it (RFC 8461 3.2).
+/// The failure-reason-code of an MX record that names something other than a host: no policy can list it (RFC 8461
+/// 3.2).
 pub const MX_NOT_A_HOST_NAME: &str = "mx-not-a-host-name";
-/// How many patterns a sentence lists before it counts the rest.
+/// How many names a sentence lists before it counts the rest.
 const LISTED: usize = 5;
+/// After how many octets of names a sentence lists no further one.
+const LISTED_OCTETS: usize = 300;
+/// How much of a reason follows the name of a host, in octets.
+const REASON: usize = 120;
 
 impl Action {
     /// Whether mail may go to this host.
@@ -42,11 +47,11 @@ impl Action {
 pub enum Seen {
     /// Nothing yet: only the name of the host is known.
     Name,
-    /// STARTTLS stands not in the host's answer to EHLO.
+    /// The host's EHLO reply does not offer STARTTLS.
     StarttlsNotOffered,
     /// The host answered the STARTTLS command with an error, whatever its code.
     StarttlsRefused,
-    /// The TLS handshake failed, but not over the certificate: an alert, a protocol version, a closed connection.
+    /// The TLS handshake failed, but not because of the certificate: an alert, a protocol version, a closed connection.
     HandshakeFailed(String),
     /// The certificate was checked, by this library or by the MTA's own TLS library, for the name of this MX host.
     Certificate(Result<(), CertificateFailure>),
@@ -71,12 +76,12 @@ impl Seen {
 pub struct Verdict {
     /// What to do.
     pub action: Action,
-    /// What the failure is called in a report, or nothing where there is none to report.
+    /// What the failure is called in a report, or `None` if there is none to report.
     pub result: Option<ResultType>,
-    /// The failure-reason-code for the report (RFC 8460 4.4), free of anything personal; empty where there is none. It is
-    /// a token of the log (`docs/log.md`), and may go on with a colon and the details.
+    /// The failure-reason-code for the report (RFC 8460 4.4), free of anything personal; empty if there is none. It
+    /// begins with a token of the log (`docs/log.md`), up to the first colon.
     pub reason_code: String,
-    /// One line for the log: what is wrong, where, and what to do about it.
+    /// One line for the log: what is wrong, with which host, and what to do about it.
     pub sentence: String,
 }
 
@@ -97,8 +102,9 @@ impl Verdict {
     }
 }
 
-/// Decides about one MX host, from one sight alone. [`Attempt`](crate::Attempt) decides about all that was seen of a host.
-/// `host` is the name in the MX record, before any CNAME; if the domain has no MX record it is the domain itself (D-14).
+/// Decides about one MX host, from one sight alone. [`Attempt`](crate::Attempt) decides about all that was seen of a
+/// host. `host` is the name in the MX record, before any CNAME; if the domain has no MX record it is the domain itself
+/// (D-14).
 #[must_use]
 pub fn verdict(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
     if let Some(until) = answer.defer_until() {
@@ -118,8 +124,8 @@ pub fn verdict(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
     }
 }
 
-/// Whether the sight is a failure of the host itself, under a policy that applies; a policy that could not be fetched or
-/// renewed is none.
+/// Whether the sight is a failure of the host itself, under a policy that applies; a policy that could not be fetched
+/// or renewed is not one.
 pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bool {
     let policy = answer.policy().filter(|_| answer.applies());
     policy.is_some_and(|policy| fault(policy, answer, host, seen).is_some())
@@ -128,15 +134,19 @@ pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bo
 /// Decides about a mail for which there is no MX host.
 ///
 /// If every host was passed over and the policy is enforced, the mail waits (RFC 8461 5: a policy failure is never
-/// permanent). If DNS denies the MX hosts that an enforced policy lists, one of the two is wrong, and the answer of DNS is
-/// the one that can be forged: the mail waits too, and the sentence says which contradicts which. NODATA is no
+/// permanent). If DNS denies the MX hosts that an enforced policy lists, one of the two is wrong, and the answer of DNS
+/// is the one that can be forged: the mail waits too, and the sentence says which contradicts which. NODATA is no
 /// contradiction if the policy lists the domain itself, since the domain is then its own MX host (D-31). In all other
 /// cases the action is [`Action::Deliver`] or [`Action::DeliverAndReport`]: the MTA does what it does without MTA-STS,
 /// such as to bounce mail to a domain that does not exist.
 ///
+/// `hosts` are the MX hosts that DNS gave, each with the `reason_code` of the verdict that refused it, or an empty
+/// text. The sentence names them, since a bounce may be all that its reader sees. The list is empty if they are not
+/// known.
+///
 /// Nothing of this is an event for a report, because there was no session; `result` and `reason_code` are for the log.
 #[must_use]
-pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
+pub fn verdict_without_host(answer: &Answer, why: NoHost, hosts: &[(MxName, String)]) -> Verdict {
     if let Some(until) = answer.defer_until() {
         return waiting(answer, until);
     }
@@ -144,12 +154,19 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
         return unprotected(answer);
     };
     let domain = answer.domain_name();
+    let is_listed = |host: &MxName| host.host().is_ok_and(|host| policy.allows_mx(host));
+    let why = match why {
+        // Then DNS and the policy agree, and the host failed otherwise.
+        NoHost::NotListed if hosts.iter().any(|(host, _)| is_listed(host)) => NoHost::Left,
+        why => why,
+    };
     let denied = match why {
         NoHost::Left => {
             let left = Fault {
                 result: ResultType::ValidationFailure,
                 reason_code: "no-mx-host-left".into(),
                 wrong: format!("no MX host of {domain} meets its MTA-STS policy"),
+                given: given(hosts),
                 remedy: "If the domain's mail has moved, its administrator must update the policy.",
             };
             return failed(answer, policy, left, WAITS);
@@ -175,6 +192,7 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost) -> Verdict {
                 result: ResultType::ValidationFailure,
                 reason_code: reason_code.into(),
                 wrong: format!("DNS contradicts the MTA-STS policy of {domain}: {says}"),
+                given: given(hosts),
                 remedy: "Compare with another resolver; if the domain has given up mail, its administrator must withdraw the policy.",
             };
             failed(answer, policy, fault, WAITS)
@@ -194,6 +212,8 @@ struct Fault {
     result: ResultType,
     reason_code: String,
     wrong: String,
+    /// The MX hosts that DNS gave, for the sentence about a mail.
+    given: String,
     remedy: &'static str,
 }
 
@@ -215,7 +235,7 @@ fn failed(answer: &Answer, policy: &Policy, fault: Fault, enforced: (Action, &st
         action,
         result: Some(fault.result),
         reason_code: fault.reason_code,
-        sentence: format!("{wrong} ({}); {so}. {remedy}", about(answer, policy)),
+        sentence: format!("{wrong} ({}{}); {so}. {remedy}", about(answer, policy), fault.given),
     }
 }
 
@@ -258,7 +278,7 @@ fn passed(answer: &Answer, host: &MxName, seen: &Seen) -> Verdict {
         _ => format!("{host} meets the MTA-STS policy of {domain} ({})", short(answer)),
     };
     let sentence = match answer.failure() {
-        // The mail flows under the old policy while its refresh fails: that is to be told (RFC 8461 3.3, 6).
+        // Mail flows under the old policy while its refresh fails: the operator should know (RFC 8461 3.3, 6).
         Some(failure) => format!("{sentence}; the policy could not be renewed: {}", failure.detail),
         None => sentence,
     };
@@ -285,6 +305,7 @@ fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option
             result,
             reason_code: reason_code.to_owned(),
             wrong,
+            given: String::new(),
             remedy,
         })
     };
@@ -390,12 +411,38 @@ const fn certificate_remedy(result: ResultType) -> &'static str {
 
 /// `mode enforce, id A; listed: mx.example.com, *.example.net`
 fn about(answer: &Answer, policy: &Policy) -> String {
-    let mut text = format!("{}; listed: ", short(answer));
-    for (index, pattern) in policy.mx().take(LISTED).enumerate() {
-        let _ = write!(text, "{}{pattern}", if index == 0 { "" } else { ", " });
+    format!("{}; listed: {}", short(answer), some_of(policy.mx()))
+}
+
+/// `; DNS gives: mx.example.org [mx-host-not-in-policy]`
+fn given(hosts: &[(MxName, String)]) -> String {
+    if hosts.is_empty() {
+        return String::new();
     }
-    if policy.mx().len() > LISTED {
-        let _ = write!(text, " and {} more", policy.mx().len() - LISTED);
+    let host = |(host, reason): &(MxName, String)| {
+        let name = match host.host() {
+            Ok(host) => host.to_string(),
+            Err(_) => format!("{:?}", ascii_line(host.as_str(), REASON)),
+        };
+        match ascii_line(reason, REASON) {
+            reason if reason.is_empty() => name,
+            reason => format!("{name} [{reason}]"),
+        }
+    };
+    format!("; DNS gives: {}", some_of(hosts.iter().map(host)))
+}
+
+/// The first names, and how many more there are.
+fn some_of(mut names: impl ExactSizeIterator<Item: fmt::Display>) -> String {
+    let mut text = String::new();
+    for name in names.by_ref().take(LISTED) {
+        let _ = write!(text, "{}{name}", if text.is_empty() { "" } else { ", " });
+        if text.len() > LISTED_OCTETS {
+            break;
+        }
+    }
+    if names.len() > 0 {
+        let _ = write!(text, " and {} more", names.len());
     }
     text
 }

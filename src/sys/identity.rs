@@ -1,7 +1,8 @@
 //! Whom a process of root becomes, for good: an ordinary user with no right of root's left.
 //!
 //! A change of user takes most of root's rights away, unless the host has told the kernel otherwise (`PR_SET_KEEPCAPS`,
-//! securebits, ambient capabilities). So each right is given up by itself, and in the end the kernel is asked what is left.
+//! securebits, ambient capabilities). So each right is given up explicitly, and at the end the kernel is asked what is
+//! left.
 
 use std::io;
 
@@ -12,7 +13,7 @@ pub struct Identity {
     pub gid: u32,
 }
 
-/// Whom root becomes where nothing names another user.
+/// Whom root becomes if nothing names another user.
 pub const NOBODY: Identity = Identity {
     uid: 65_534,
     gid: 65_534,
@@ -33,9 +34,9 @@ const SECUREBITS: libc::c_int = libc::SECBIT_NOROOT
     | libc::SECBIT_NO_CAP_AMBIENT_RAISE
     | libc::SECBIT_NO_CAP_AMBIENT_RAISE_LOCKED;
 
-/// Gives up every right but those of `identity`, and makes sure that there is no way back: no other group, no capability
-/// in any set, none by a set-uid program, and no look into the memory from outside. The user and the group of root are
-/// refused.
+/// Gives up every right but those of `identity`, and makes sure that there is no way back: no other group, no
+/// capability in any set, none by a set-uid program, and no look into the memory from outside. The user and the group
+/// of root are refused.
 ///
 /// # Errors
 /// What the system says. The process is then neither who it was nor who it should be, and must do nothing more.
@@ -44,8 +45,8 @@ pub fn become_identity(identity: Identity) -> io::Result<()> {
     if uid == 0 || gid == 0 {
         return Err(io::ErrorKind::PermissionDenied.into());
     }
-    // These need rights that the process may not have, though it is root (a container, a unit of systemd). What they are
-    // for is made sure below in any case: nothing is permitted, and nothing is gained any more.
+    // These need rights that the process may not have, though it is root (a container, a unit of systemd). What they
+    // are for is made sure below in any case: nothing is permitted, and nothing is gained any more.
     let _ = set(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL as libc::c_ulong);
     let _ = set(libc::PR_SET_SECUREBITS, SECUREBITS as libc::c_ulong);
     let _ = set(libc::PR_SET_KEEPCAPS, 0);
@@ -77,7 +78,7 @@ pub fn become_identity(identity: Identity) -> io::Result<()> {
 /// Whether the process has no identity but this one, and cannot get another one.
 fn is(Identity { uid, gid }: Identity) -> bool {
     let (mut uids, mut gids, mut groups) = ([0; 3], [0; 3], [0; 2]);
-    // SAFETY: plain system calls; the results have the room that is told.
+    // SAFETY: plain system calls; the results have the room that is passed.
     unsafe {
         libc::getresuid(&raw mut uids[0], &raw mut uids[1], &raw mut uids[2]) == 0
             && libc::getresgid(&raw mut gids[0], &raw mut gids[1], &raw mut gids[2]) == 0

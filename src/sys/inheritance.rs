@@ -6,22 +6,23 @@ use std::os::fd::{FromRawFd, IntoRawFd, OwnedFd, RawFd};
 
 use super::thread::BlockedSignals;
 
-/// Where the pipe to the parent is: behind the standard descriptors, the only ones beside it.
+/// The descriptor of the pipe to the parent: after the standard descriptors, the only other ones.
 const PIPE: RawFd = 3;
-/// How many descriptors are tried where the kernel neither lists them nor closes them all.
+/// How many descriptors are tried if the kernel neither lists them nor closes them all.
 const MOST: RawFd = 1 << 20;
 /// A write that fails is an error here, and no signal.
 const ERRORS: [libc::c_int; 2] = [libc::SIGPIPE, libc::SIGXFSZ];
 
-/// In a child that was forked a moment ago: nothing of the host's is left but its memory. The signals, which must be
-/// blocked until then, do what they do in a new process; the terminal of whoever started the host stops and interrupts
-/// the host alone; and of the descriptors only the pipe leads anywhere.
+/// In a child just after the fork: nothing of the host is left but its memory. The signals, which must be blocked until
+/// then, have the actions of a new process; the terminal from which the host was started stops and interrupts the host
+/// alone; and of the descriptors only the pipe leads anywhere.
 ///
 /// # Errors
 /// What the system says.
 pub(super) fn let_go(pipe: OwnedFd, blocked: BlockedSignals) -> io::Result<File> {
     let pipe = pipe.into_raw_fd();
-    // SAFETY: a plain system call. And nothing else uses descriptors here: there is one thread, and it is in this function.
+    // SAFETY: a plain system call. And nothing else uses descriptors here: there is one thread, and it is in this
+    // function.
     let pipe = unsafe {
         if libc::setsid() < 0 {
             return Err(io::Error::last_os_error());
@@ -36,8 +37,8 @@ pub(super) fn let_go(pipe: OwnedFd, blocked: BlockedSignals) -> io::Result<File>
     Ok(pipe)
 }
 
-/// Takes every descriptor from this one on away from what is there. A number is not free afterwards: something in this
-/// memory may still go by it (tokio, in a program of Rust, by those of its signals), and would find a socket of ours there.
+/// Detaches every descriptor from this one on from its file. The number is not free afterwards: code in this memory may
+/// still use it (tokio, in a Rust program, uses those of its signals), and would find one of our sockets there.
 fn give_up_from(first: RawFd) -> io::Result<()> {
     // SAFETY: a system call on values.
     let nothing = unsafe { libc::eventfd(0, libc::EFD_NONBLOCK | libc::EFD_CLOEXEC) };
@@ -55,7 +56,7 @@ fn give_up_from(first: RawFd) -> io::Result<()> {
         return close_from(first);
     };
     for number in numbers.into_iter().filter(|number| *number >= first) {
-        // There can be some beyond the limit of today, where none can be put (and where Valgrind has its own).
+        // There can be some beyond the current limit, at which none can be put (and at which Valgrind has its own).
         if put(nothing, number).is_err() {
             // SAFETY: a system call on a value; there is one thread, and it does not use it.
             unsafe { libc::close(number) };
@@ -66,7 +67,7 @@ fn give_up_from(first: RawFd) -> io::Result<()> {
 
 /// Makes one descriptor the same as another one, whatever it was.
 fn put(from: RawFd, to: RawFd) -> io::Result<()> {
-    // SAFETY: a system call on values; whoever calls this knows what `to` was.
+    // SAFETY: a system call on values; the caller knows what `to` was.
     if from == to || unsafe { libc::dup3(from, to, libc::O_CLOEXEC) } == to {
         Ok(())
     } else {
@@ -74,7 +75,7 @@ fn put(from: RawFd, to: RawFd) -> io::Result<()> {
     }
 }
 
-/// Where they cannot be listed.
+/// If they cannot be listed.
 fn close_from(first: RawFd) -> io::Result<()> {
     // SAFETY: as above.
     if unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) } == 0 {
@@ -96,8 +97,8 @@ fn close_from(first: RawFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Whoever reads from a standard descriptor finds nothing, and what is written there goes nowhere. They cannot stay
-/// closed: the next socket would get their numbers, and what a library says on stderr would go to a policy host.
+/// Reading from a standard descriptor finds nothing, and what is written there is discarded. They cannot stay closed:
+/// the next socket would get their numbers, and what a library prints on stderr would go to a policy host.
 fn no_standard_descriptors() -> io::Result<()> {
     // A host in a directory of its own (chroot) may have no /dev: a memory without a name ends with this process.
     // SAFETY: system calls on values and on constant texts.
@@ -118,7 +119,7 @@ fn no_standard_descriptors() -> io::Result<()> {
     Ok(())
 }
 
-/// No handler of the host runs here, and what it ignores is not ignored here.
+/// No handler of the host runs here, and no signal is ignored because the host ignores it.
 fn default_signals(blocked: BlockedSignals) {
     for signal in 1..=libc::SIGRTMAX() {
         let does = if ERRORS.contains(&signal) {
@@ -126,7 +127,8 @@ fn default_signals(blocked: BlockedSignals) {
         } else {
             libc::SIG_DFL
         };
-        // SAFETY: a system call on values. It fails for SIGKILL and SIGSTOP, and for those that the C library has taken.
+        // SAFETY: a system call on values. It fails for SIGKILL and SIGSTOP, and for those that the C library has
+        // taken.
         unsafe { libc::signal(signal, does) };
     }
     blocked.unblock_all();
@@ -163,7 +165,7 @@ mod tests {
         }
     }
 
-    /// Where the descriptors from 4 on lead, without the one that lists them.
+    /// The targets of the descriptors from 4 on, without the one that lists them.
     fn targets() -> String {
         let list = fs::read_dir("/proc/self/fd").unwrap().flatten();
         let targets = list.filter_map(|entry| {

@@ -17,13 +17,13 @@ use super::process;
 
 /// How long a waiter sleeps between two attempts, at first and at most.
 const NAP: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
-/// How many locks a process holds at once. More lookups than that go without.
+/// How many locks a process holds at once. Further lookups go without a lock.
 const MOST: usize = 256;
 
 /// The mode of a file that its owner alone may lock.
 pub(crate) const OWNER_ALONE: u32 = 0o600;
 
-/// The descriptors of the locks that this process holds; -1 where a place is free.
+/// The descriptors of the locks that this process holds; -1 if a place is free.
 static HELD: [AtomicI32; MOST] = [const { AtomicI32::new(-1) }; MOST];
 
 /// A lock that is held until it is dropped.
@@ -33,8 +33,8 @@ pub(crate) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock of a name in a file, which is made where it is missing. Whoever can open the file can lock, so
-    /// the mode says who may; with [`OWNER_ALONE`] that is the caller.
+    /// Waits for the lock of a name in a file, which is created if it is missing. A process that can open the file can
+    /// lock, so the mode says who may; with [`OWNER_ALONE`] that is the caller.
     ///
     /// # Errors
     /// The file cannot be opened or locked, the deadline passed (`TimedOut`), or this process holds too many locks.
@@ -65,7 +65,7 @@ impl Lock {
         match HELD.iter().find(free) {
             Some(place) => Ok(Self { place }),
             None => {
-                // SAFETY: the descriptor is ours and nobody else has it.
+                // SAFETY: the descriptor is ours alone.
                 unsafe { libc::close(descriptor) };
                 Err(io::ErrorKind::QuotaExceeded.into())
             }
@@ -123,7 +123,7 @@ fn open(path: &Path, mode: u32) -> io::Result<File> {
     let about = file.metadata()?;
     let is_ours = about.uid() == process::user();
     if mode == OWNER_ALONE && !is_ours {
-        // One of the group made it when all of them wrote, and he could lock it for ever.
+        // A member of the group made it when all of them wrote, and could lock it for ever.
         fs::remove_file(path)?;
         return make(path, mode);
     }
@@ -149,8 +149,8 @@ fn make(path: &Path, mode: u32) -> io::Result<File> {
     }
 }
 
-/// The octet of a name: 62 bits of its SHA-256. Two names on one octet only wait for each other, but whoever could
-/// compute a name on the octet of another one could keep that one waiting.
+/// The octet of a name: 62 bits of its SHA-256. Two names on one octet only wait for each other, but an attacker
+/// who could compute a name on the octet of another one could keep that one waiting.
 fn range(name: &str) -> kernel::Range {
     let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
     let begin = digest
@@ -166,7 +166,7 @@ fn range(name: &str) -> kernel::Range {
     range
 }
 
-/// Where a file's offsets have 64 bits in the C library, as with every musl and on every machine of 64 bits.
+/// For a C library with file offsets of 64 bits: every musl, and every machine of 64 bits.
 #[cfg(not(all(
     target_env = "gnu",
     any(
@@ -192,7 +192,7 @@ mod kernel {
     }
 }
 
-/// Where they have 32, the kernel is asked itself: programs of 32 and of 64 bits lock the same octet.
+/// For one with 32 bits, the kernel is called directly: programs of 32 and of 64 bits lock the same octet.
 #[cfg(all(
     target_env = "gnu",
     any(
@@ -277,8 +277,8 @@ mod tests {
         fs::remove_file(&file).unwrap();
     }
 
-    /// A name that was computed to be locked with another one, when the octet was one of FNV-1a: whoever registered it
-    /// could have kept the other one's lock.
+    /// A name that was computed to be locked with another one, when the octet was one of FNV-1a: its registrant could
+    /// have kept the other one's lock.
     #[test]
     fn nobody_can_compute_a_name_on_the_octet_of_another_one() {
         let (name, victim) = ("blygokboeqrilfkjzjmuihlzaz.example", "a.example");

@@ -17,10 +17,10 @@ use super::thread::BlockedSignals;
 /// How long a helper that has given its answer, or was killed, may take to end.
 const REAP_TIME: Duration = Duration::from_secs(1);
 
-/// Why a helper gave no answer.
+/// Why a helper returned no answer.
 #[derive(Debug)]
 pub(crate) enum HelperError {
-    /// The system gives no pipe or no process.
+    /// The system refuses a pipe or a process.
     Start(io::Error),
     /// The deadline passed; the helper was killed.
     Deadline,
@@ -68,8 +68,8 @@ pub(crate) fn may_write(dir: &Path) -> bool {
 /// Does `work` in a child that has become `identity` for good, and returns what it made, at most `longest` octets.
 ///
 /// # Errors
-/// A [`HelperError`]. No child is left behind, unless it is one that the kernel cannot end, because its disk hangs: that
-/// is waited for by the helpers that come later.
+/// A [`HelperError`]. No child is left behind, unless it is one that the kernel cannot end, because its disk hangs:
+/// that is waited for by the helpers that come later.
 pub(crate) fn in_helper(
     identity: Identity,
     deadline: Instant,
@@ -102,8 +102,8 @@ pub(crate) fn in_helper(
             let pidfd = pidfd(child);
             let answer = read_until(read, pidfd.as_ref(), deadline, longest);
             if !matches!(answer, Ok(ref bytes) if !bytes.is_empty()) {
-                // SAFETY: `child` is our own child and has not been waited for, so the number is not another's; where
-                // the host ignores SIGCHLD it may be gone already, and a new process has not got its number so soon.
+                // SAFETY: `child` is our own child and has not been waited for, so the number is not another's; if
+                // the host ignores SIGCHLD it may be gone already, and no new process has its number so soon.
                 unsafe { libc::kill(child, libc::SIGKILL) };
             }
             reap(child, pidfd.as_ref());
@@ -118,7 +118,7 @@ pub(crate) fn in_helper(
     }
 }
 
-/// Without its parent nobody wants the answer of a child. To be called after the change of user, which would undo it.
+/// A child without its parent has no use: the kernel ends it. Call this after the change of user, which would undo it.
 fn end_with(parent: u32) -> io::Result<()> {
     // SAFETY: plain system calls on values.
     let now = unsafe {
@@ -145,8 +145,8 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     }
 }
 
-/// A message behind its length. A helper that another thread forks at the same time has a copy of our pipe for as long as
-/// it lives, so that the end of the pipe does not tell the end of the message.
+/// A message behind its length. A helper that another thread forks at the same time has a copy of our pipe for as long
+/// as it lives, so that the end of the pipe does not tell the end of the message.
 fn with_length(message: &[u8]) -> Vec<u8> {
     [&(message.len() as u64).to_le_bytes(), message].concat()
 }
@@ -157,7 +157,7 @@ fn whole(bytes: &[u8]) -> Option<&[u8]> {
     (message.len() as u64 == u64::from_le_bytes(*length)).then_some(message)
 }
 
-/// A descriptor that becomes readable when the child ends; nothing before Linux 5.3, where the deadline has to do.
+/// A descriptor that becomes readable when the child ends; `None` before Linux 5.3: then the deadline has to do.
 fn pidfd(child: i32) -> Option<OwnedFd> {
     // SAFETY: a system call on values, and on success the descriptor is new and ours alone. It is closed at exec.
     unsafe {
@@ -167,7 +167,7 @@ fn pidfd(child: i32) -> Option<OwnedFd> {
     }
 }
 
-/// Reads a message with its length from the pipe; an empty one where the child ends before.
+/// Reads a message with its length from the pipe; an empty one if the child ends before.
 fn read_until(
     pipe: OwnedFd,
     child: Option<&OwnedFd>,
@@ -197,7 +197,8 @@ fn read_until(
             }
         }
         if wait[0].revents == 0 {
-            // The child has ended. What it wrote before is there, but poll(2) may have looked at the pipe a moment earlier.
+            // The child has ended. What it wrote before is there, but poll(2) may have looked at the pipe a moment
+            // earlier.
             if ended {
                 return Ok(Vec::new());
             }
@@ -219,8 +220,8 @@ fn read_until(
     }
 }
 
-/// Waits for the child, which has given its answer or was killed. Where the host ignores SIGCHLD the kernel has reaped it:
-/// the pipe has told all we need.
+/// Waits for the child, which has given its answer or was killed. If the host ignores SIGCHLD the kernel has reaped it:
+/// the pipe has said all that matters.
 fn reap(child: i32, pidfd: Option<&OwnedFd>) {
     let until = Instant::now() + REAP_TIME;
     while is_there(child) {
@@ -240,7 +241,7 @@ fn reap(child: i32, pidfd: Option<&OwnedFd>) {
     }
 }
 
-/// Whether a child of ours has not ended. One that has is gone after this.
+/// Whether our child has not ended. One that has ended is reaped.
 fn is_there(child: i32) -> bool {
     // SAFETY: a plain system call; no status is asked for.
     unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) == 0 }
@@ -259,7 +260,7 @@ impl Left {
                 .compare_exchange(0, us, Ordering::AcqRel, Ordering::Relaxed)
                 .is_ok()
         };
-        // With so many the machine has other troubles: one more stays a zombie.
+        // With so many the machine has a bigger problem: one more stays a zombie.
         let _ = LEFT.iter().any(takes);
     }
 
@@ -279,7 +280,7 @@ impl Left {
     }
 }
 
-/// A process that forks in one thread while another one ends it. With glibc there is nothing to mind.
+/// A process that forks in one thread while another one ends it. With glibc that is safe.
 #[cfg(not(target_env = "musl"))]
 mod ending {
     pub(super) fn outside_exit(fork: impl FnOnce() -> i32) -> std::io::Result<i32> {
@@ -287,8 +288,8 @@ mod ending {
     }
 }
 
-/// With musl (1.2.5) both take the locks of atexit(3) and of the dynamic linker, in opposite order: a process that exits
-/// while another thread forks may wait for ever. So exit(3) waits for the forks under way, and lets none begin.
+/// With musl (1.2.5) both take the locks of atexit(3) and of the dynamic linker, in opposite order: a process that
+/// exits while another thread forks may wait for ever. So exit(3) waits for the forks under way, and lets none begin.
 #[cfg(target_env = "musl")]
 mod ending {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

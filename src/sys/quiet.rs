@@ -1,4 +1,4 @@
-//! Panics that stay inside: nothing of them unwinds into a host that is no Rust program, and nothing is printed.
+//! Panics that stay inside: they do not unwind into a host that is not a Rust program, and print nothing.
 
 use std::cell::Cell;
 use std::panic::{self, AssertUnwindSafe, catch_unwind};
@@ -11,7 +11,7 @@ thread_local! {
     static INSIDE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `body`; nothing if it panicked.
+/// Runs `body`; `None` if it panicked.
 pub fn quietly<T>(body: impl FnOnce() -> T) -> Option<T> {
     silence_panics();
     let outer = INSIDE.replace(true);

@@ -18,11 +18,11 @@ use std::time::{Duration, Instant};
 use std::{fmt, io, mem, ptr};
 
 /// The stack of the thread. A question and a fetch need less than 128 KiB, even unoptimised (measured); glibc also puts
-/// the thread-local variables of every library of the host there. Pages that nobody touches cost nothing.
+/// the thread-local variables of every library of the host there. Pages that are never touched cost nothing.
 const STACK: usize = 512 * 1024;
 
-/// How long after its deadline the thread may take to say what came of it before it is left behind. Where the network is
-/// silent to the end that is at the deadline, and on a busy machine somewhat later.
+/// How long after its deadline the thread may take to return its result before it is abandoned. If the network is
+/// silent to the end, the result comes at the deadline, and on a busy machine somewhat later.
 pub(crate) const GRACE: Duration = Duration::from_secs(1);
 
 thread_local! {
@@ -35,7 +35,7 @@ thread_local! {
 /// Why there is no result from the thread.
 #[derive(Debug)]
 pub(crate) enum ThreadError {
-    /// The system gave no thread (EAGAIN: a limit on processes or memory).
+    /// The system refused a thread (EAGAIN: a limit on processes or memory).
     Spawn(io::Error),
     /// The deadline passed and the thread had not come back; it ends by itself.
     Deadline,
@@ -56,7 +56,7 @@ impl fmt::Display for ThreadError {
 /// Runs `work` on a thread of its own and waits for it, no longer than the deadline and a short grace. On such a
 /// thread already, it simply runs: one lookup asks several questions on one thread.
 ///
-/// `work` has to watch the deadline itself. If it fails to, the caller gets [`ThreadError::Deadline`] all the same.
+/// `work` has to watch the deadline itself. If it fails to, the caller gets [`ThreadError::Deadline`] anyway.
 ///
 /// # Errors
 /// A [`ThreadError`]: no thread, no answer in time, or a panic in `work`.
@@ -70,7 +70,7 @@ where
     }
     let (answer, wait) = sync_channel(1);
     let work = move || {
-        // Nobody listens any more if the deadline has passed.
+        // There is no receiver any more if the deadline has passed.
         let _ = answer.send(work());
     };
     let thread = Thread::start(Box::new(work)).map_err(ThreadError::Spawn)?;
@@ -97,10 +97,10 @@ pub(crate) fn is_own() -> bool {
     OWN_THREAD_OF.get() != 0
 }
 
-/// Starts a thread of our own that nobody waits for. It ends by itself.
+/// Starts a thread that is never joined. It ends by itself.
 ///
 /// # Errors
-/// The system gives no thread.
+/// The system refuses a thread.
 pub(crate) fn start(work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     Thread::start(Box::new(work)).map(Thread::leave)
 }
@@ -117,7 +117,7 @@ impl Thread {
         // A new thread inherits the mask of its parent: so there is no moment at which a handler could run on it.
         let _blocked = BlockedSignals::new();
         // SAFETY: the attributes are initialised before their use and destroyed after it. The thread takes `work` over;
-        // where there is none it is still ours.
+        // if no thread starts, it is still ours.
         unsafe {
             let mut attributes: libc::pthread_attr_t = mem::zeroed();
             let mut thread: libc::pthread_t = mem::zeroed();
@@ -141,7 +141,7 @@ impl Thread {
     }
 
     fn leave(self) {
-        // SAFETY: a joinable thread of ours; nobody joins it any more.
+        // SAFETY: our joinable thread; it is not joined any more.
         unsafe { libc::pthread_detach(self.0) };
     }
 }
@@ -152,7 +152,7 @@ extern "C" fn run(work: *mut c_void) -> *mut c_void {
     OWN_THREAD_OF.set(process::id());
     // SAFETY: a short name for this very thread, for those who look at the process.
     unsafe { libc::pthread_setname_np(libc::pthread_self(), c"mtasts".as_ptr()) };
-    // Nothing unwinds into C. Whoever waits sees that no answer comes.
+    // Nothing unwinds into C. The waiting thread sees that no answer comes.
     let _ = catch_unwind(AssertUnwindSafe(work));
     ptr::null_mut()
 }
@@ -202,7 +202,7 @@ mod tests {
         Instant::now() + Duration::from_secs(5)
     }
 
-    /// The signals that the calling thread blocks, as the kernel tells them.
+    /// The signals that the calling thread blocks, as the kernel lists them.
     fn blocked() -> u64 {
         let status = std::fs::read_to_string("/proc/thread-self/status").expect("procfs");
         let mask = status

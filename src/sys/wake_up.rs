@@ -1,6 +1,6 @@
 //! A descriptor for an event loop: it becomes readable at once or at a given time.
 //!
-//! It is a timer, and a timer that has run out can be read from. So one descriptor tells both that something has come
+//! It is a timer, and a timer that has run out can be read from. So one descriptor signals both that something has come
 //! and that something is due, and no thread has to watch the clock.
 
 use std::io;
@@ -16,7 +16,7 @@ pub(crate) enum WakeUp {
     Now,
 }
 
-/// A descriptor that becomes readable when it is told to. Nobody reads from it.
+/// A descriptor that becomes readable when it is told to. It is never read.
 #[derive(Debug)]
 pub(crate) struct WakeUpTimer {
     /// -1 once it is closed.
@@ -27,7 +27,7 @@ impl WakeUpTimer {
     /// A timer that does not run.
     ///
     /// # Errors
-    /// The system gives no descriptor.
+    /// The system refuses a descriptor.
     pub(crate) fn new() -> io::Result<Self> {
         // SAFETY: a system call on values.
         let descriptor = unsafe { libc::timerfd_create(libc::CLOCK_MONOTONIC, libc::TFD_CLOEXEC | libc::TFD_NONBLOCK) };
@@ -44,7 +44,7 @@ impl WakeUpTimer {
         self.descriptor.load(Ordering::Relaxed)
     }
 
-    /// Sets when it runs out; what was set before counts no more, and a descriptor that was readable is so no longer.
+    /// Sets when it runs out, in place of what was set before. A descriptor that was readable is so no longer.
     pub(crate) fn set(&self, when: WakeUp) {
         let wait = match when {
             WakeUp::Never => None,
@@ -58,7 +58,7 @@ impl WakeUpTimer {
         time.it_value.tv_sec = libc::time_t::try_from(wait.as_secs()).unwrap_or(libc::time_t::MAX);
         // Less than 10^9, which a long of 32 bits holds.
         time.it_value.tv_nsec = wait.subsec_nanos() as libc::c_long;
-        // SAFETY: a valid itimerspec, which the kernel only reads. It fails on -1, and on nothing else that we give it.
+        // SAFETY: a valid itimerspec, which the kernel only reads. It fails on -1, and on no other value that we pass.
         unsafe { libc::timerfd_settime(self.descriptor(), 0, &raw const time, std::ptr::null_mut()) };
     }
 

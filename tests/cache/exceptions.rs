@@ -92,7 +92,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
             assert!(answer.explain().contains(named), "{answer}");
             assert_eq!(action(&answer, &Seen::Name), Action::DeliverAndReport);
             assert_eq!(
-                verdict_without_host(&answer, NoHost::Left).action,
+                verdict_without_host(&answer, NoHost::Left, &[]).action,
                 Action::DeliverAndReport
             );
         }

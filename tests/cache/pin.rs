@@ -129,7 +129,7 @@ fn what_cannot_be_pinned_says_why() {
         );
         let long = policy(host, "enforce", YEAR);
         for (arguments, why) in [
-            (format!("{} --until {}", long.display(), day(-1)), "is over"),
+            (format!("{} --until {}", long.display(), day(-1)), " has passed"),
             (
                 format!("{} --until tomorrow", long.display()),
                 "must be a day like 2026-12-31",

@@ -15,14 +15,14 @@ use crate::{DAY, HOUR, age, fetched};
 /// The policies of the test Internet live for a day: after half of it they are due.
 const LATE: u64 = 13 * HOUR;
 
-fn fails(host: &Internet, domain: &str, why: &str) {
+fn fails(host: &Internet, domain: &str, token: &str, why: &str) {
     let ran = host.cache("refresh");
     assert_eq!(ran.status, 1, "{ran:?}");
     let [line] = &ran.err.lines().collect::<Vec<_>>()[..] else {
         panic!("one line for the journal: {ran:?}")
     };
     assert!(
-        line.starts_with(&format!("mtasts: {domain}: ")) && line.contains(why),
+        line.starts_with(&format!("mtasts[{token}]: {domain}: ")) && line.contains(why),
         "{line}"
     );
     assert!(
@@ -73,7 +73,12 @@ fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
         age(host, "good.test", LATE);
         let before = host.entry("good.test").unwrap().cached;
         host.lab.set("good.test", Change::https(Https::Status404)).unwrap();
-        fails(host, "good.test", "the cached one stays in force (mode enforce");
+        fails(
+            host,
+            "good.test",
+            "policy-not-renewed",
+            "the cached one stays in force (mode enforce",
+        );
         assert_eq!(host.entry("good.test").unwrap().cached, before);
         assert!(host.cache("show good.test").out.contains("last failure"));
 
@@ -83,7 +88,7 @@ fn what_cannot_be_renewed_is_kept_told_and_tried_again_later() {
         let ran = host.cache("refresh");
         assert_eq!((ran.status, ran.err.as_str(), host.fetches("good.test")), (0, "", 2));
         host.change("good.test", |entry| entry.failed.as_mut().unwrap().at -= 5 * HOUR);
-        fails(host, "good.test", "the HTTP status is 404");
+        fails(host, "good.test", "policy-not-renewed", "the HTTP status is 404");
         assert_eq!(
             (host.entry("good.test").unwrap().cached, host.fetches("good.test")),
             (before, 3)
@@ -125,7 +130,8 @@ fn a_weaker_policy_is_told() {
                     Change::publish("new", policy_text(mode, &["mx.good.test"], 86_400)),
                 )
                 .unwrap();
-            fails(host, "good.test", &format!("the policy changed from enforce to {mode}"));
+            let changed = format!("the policy changed from enforce to {mode}");
+            fails(host, "good.test", "policy-weakened", &changed);
             let entry = host.entry("good.test").unwrap();
             assert_eq!(entry.cached.unwrap().policy.mode().name(), mode);
             assert!(entry.mode_since.unwrap() + 60 > unix_now());
@@ -162,7 +168,7 @@ fn what_is_expired_or_unused_goes_after_a_week_of_runs() {
         let ran = host.cache("refresh");
         assert_eq!(
             ran.err,
-            "mtasts: good.test: removed from the cache: no policy is in force\n"
+            "mtasts[entry-removed]: good.test: removed from the cache: no policy is in force\n"
         );
         assert_eq!((ran.status, host.entry("good.test")), (0, None));
         assert_eq!(host.entry("testing.test").unwrap().idle_since, None);
@@ -179,7 +185,7 @@ fn what_is_expired_or_unused_goes_after_a_week_of_runs() {
         let ran = host.cache("refresh");
         assert_eq!(
             ran.err,
-            "mtasts: wild.test: removed from the cache: not used for half a year\n"
+            "mtasts[entry-removed]: wild.test: removed from the cache: not used for half a year\n"
         );
         assert!(!host.cache.join("wild.test").exists());
     });
@@ -229,7 +235,12 @@ fn broken_files_are_repaired_or_told_and_left_overs_swept() {
         assert_eq!(lines.len(), 2, "{ran:?}");
         for domain in ["absent.test", "testing.test"] {
             let advice = format!("mtasts cache purge {domain}");
-            assert!(lines.iter().any(|line| line.ends_with(&advice)), "{ran:?}");
+            assert!(
+                lines
+                    .iter()
+                    .any(|line| line.starts_with("mtasts[cache-not-read]: ") && line.ends_with(&advice)),
+                "{ran:?}"
+            );
             assert!(host.cache.join(domain).exists());
         }
     });
@@ -245,7 +256,8 @@ fn a_policy_that_cannot_be_kept_is_a_failure() {
         let ran = host.cache("refresh");
         assert_eq!(ran.status, 1, "{ran:?}");
         assert!(
-            ran.err.contains("good.test: the new policy could not be written: "),
+            ran.err
+                .contains("mtasts[cache-not-written]: good.test: the new policy could not be written: "),
             "{ran:?}"
         );
         assert_eq!(fetched(host, "good.test"), before);
@@ -275,7 +287,7 @@ fn one_run_at_a_time_sixteen_policies_at_once() {
         let first = cache(std::path::Path::new(mtasts()), "refresh").spawn().unwrap();
         std::thread::sleep(Duration::from_millis(1500));
         let second = host.cache("refresh");
-        assert_eq!(second.err, "mtasts: another refresh is running\n");
+        assert_eq!(second.err, "mtasts[refresh-running]: another refresh is running\n");
         assert_eq!((second.status, second.out.as_str()), (0, ""));
         let first = first.wait_with_output().unwrap();
         assert_eq!(first.status.code(), Some(1));
@@ -409,16 +421,19 @@ fn a_run_that_takes_longer_than_it_can_is_a_failure() {
         // SAFETY: our own child.
         assert_eq!(unsafe { libc::kill(first.id().try_into().unwrap(), libc::SIGSTOP) }, 0);
         let second = host.cache("refresh");
-        assert_eq!(second.err, "mtasts: another refresh is running\n");
+        assert_eq!(second.err, "mtasts[refresh-running]: another refresh is running\n");
         assert_eq!((second.status, second.out.as_str()), (0, ""));
         let (hours, now) = (Duration::from_secs(2 * HOUR), SystemTime::now());
         for time in [now - hours, now + hours, SystemTime::UNIX_EPOCH] {
             touch(time);
             let third = host.cache("refresh");
             assert_eq!((third.status, third.out.as_str()), (1, ""), "{third:?}");
-            let told = format!("and end it (fuser -v {})", lock.display());
+            let told = format!("and end it: fuser -v {}", lock.display());
             assert!(
-                third.err.lines().count() == 1 && third.err.contains("longer than it can take"),
+                third.err.lines().count() == 1
+                    && third
+                        .err
+                        .starts_with("mtasts[refresh-stuck]: another refresh has been running since "),
                 "{third:?}"
             );
             assert!(third.err.contains(&told), "says what to do: {third:?}");

@@ -34,7 +34,7 @@ fn an_import_protects_at_once_and_is_checked_as_soon_as_it_is_used() {
         let ran = host.cache(&format!("import {}", file.display()));
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
         assert!(
-            ran.out.starts_with("2 imported, 0 kept as they are here, 1 left out"),
+            ran.out.starts_with("2 imported, 0 kept as they are here, 1 skipped"),
             "{ran:?}"
         );
         let entry = host.entry("good.test").unwrap();
@@ -132,7 +132,7 @@ fn an_import_never_counts_longer_than_it_would_there() {
         assert!(
             host.cache_with_input("import -", &stream)
                 .out
-                .starts_with("0 imported, 0 kept as they are here, 1 left out")
+                .starts_with("0 imported, 0 kept as they are here, 1 skipped")
         );
     });
 }

@@ -216,7 +216,7 @@ fn a_context_touches_nothing_and_every_descriptor_ends_with_exec() {
         for who in [Who::Root, Who::User] {
             let cache = bench.of_user("cache", 0o2770);
             let calls = system_calls(&program, &[cache.to_str().unwrap(), "0"], who, bench);
-            for (from, to) in [("/making a resolver", "/a resolver"), ("/a hit in memory", "/no more")] {
+            for (from, to) in [("/making a context", "/a context"), ("/a hit in memory", "/no more")] {
                 for call in between(&calls, from, to) {
                     let memory = ["brk(", "mmap(NULL, ", "munmap(", "mremap(", "madvise(", "getrandom("];
                     let innocent = memory.iter().any(|known| call.starts_with(known)) && !call.contains("MAP_SHARED");

@@ -56,6 +56,13 @@ pub(crate) fn every_domain(world: &World, tls: Tls, config: &Config) {
         differs: differs.map(|(_, name, end, _)| ((*name).to_owned(), *end)).collect(),
     };
     follow(&world.lab, &cases(false), &fates, &rules);
+    // The reader of a bounce sees what DNS gives beside what the policy lists.
+    let unlisted = fates.iter().find(|fate| fate.domain == "nomatch.test").unwrap();
+    assert!(
+        unlisted.words.contains("; DNS gives: mx.nomatch.test)"),
+        "{}",
+        unlisted.words
+    );
 }
 
 /// The hosts that keep silent, with less patience.

@@ -107,7 +107,7 @@ fn something_else_in_the_place_of_a_file() {
             ("of a newer version", "not a file of this version", &|| {
                 fs::write(&file, &newer).unwrap()
             }),
-            ("of another domain", "about another domain", &|| {
+            ("of another domain", "the file is for another domain", &|| {
                 fs::write(&file, &other).unwrap()
             }),
             ("64 MiB of a policy", no_file, &|| {

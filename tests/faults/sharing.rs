@@ -126,7 +126,7 @@ fn the_owner_writes_and_the_group_reads() {
         let fetched = asks("wild.test");
         assert_eq!((fetched.source(), fetched.mode()), (Source::Fresh, Mode::Enforce));
         warns(&fetched, "wild.test: Permission denied");
-        warns(&fetched, "the policy is kept in memory alone");
+        warns(&fetched, "The new policy is kept in memory only.");
         assert_eq!(files_of(ground), ["good.test"]);
         thread::sleep(MEMORY);
         let asked = ground.lab.counters();

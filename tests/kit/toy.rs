@@ -41,7 +41,7 @@ fn send(resolver: &Resolver, domain: &str) -> Fate {
         let of_certificate = matches!(saw, Saw::Certificates(_));
         let channel = if of_certificate { Channel::Tls } else { Channel::Clear };
         let verdict = match saw {
-            Saw::NoMx(why) => mtasts::verdict_without_host(&answer, why),
+            Saw::NoMx(why) => mtasts::verdict_without_host(&answer, why, &[]),
             Saw::Name => {
                 attempts.push((Attempt::new(&answer, MxName::from_mx(host)), Channel::None));
                 attempts.last_mut().unwrap().0.saw(Seen::Name)

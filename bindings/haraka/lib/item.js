@@ -50,6 +50,8 @@ class Item {
   trouble = ''
   // DNS was asked for the MX hosts, and has not given any yet.
   #asks_dns = false
+  // Those that it gave, each with what the policy refused it for.
+  #hosts = new Map()
   // The policy is why the mail is not delivered.
   #refused = false
   // The policy was looked up again before a bounce.
@@ -84,6 +86,7 @@ class Item {
     this.answer = null
     this.trouble = `the lookup of the MTA-STS policy of ${this.#domain} did not finish in time`
     this.#asks_dns = false
+    this.#hosts.clear()
     this.#refused = false
   }
 
@@ -120,9 +123,10 @@ class Item {
         const host = net.isIP(mx.exchange) && mx.from_dns ? mx.from_dns : mx.exchange
         const attempt = new Attempt(this.answer, host)
         const verdict = attempt.saw({ kind: 'name' })
+        this.#hosts.set(attempt.host, '')
         if (verdict.defers) return this.#wait(verdict.sentence)
         if (!verdict.delivers) {
-          this.say(verdict)
+          this.say(verdict, attempt)
           this.count(attempt)
           continue
         }
@@ -172,7 +176,8 @@ class Item {
 
   // Whether the mail waits for there being no host.
   #contradicts(why) {
-    const { defers, sentence } = this.answer.verdictWithoutHost(why)
+    const hosts = Array.from(this.#hosts, ([host, reasonCode]) => ({ host, reasonCode }))
+    const { defers, sentence } = this.answer.verdictWithoutHost(why, hosts)
     if (defers) this.#wait(sentence)
     return defers
   }
@@ -201,8 +206,11 @@ class Item {
   }
 
   // A verdict of the library for the log. One that refuses a host may be why the mail cannot be delivered.
-  say({ action, delivers, reasonCode, result, sentence }) {
-    if (!delivers) this.#refused = true
+  say({ action, delivers, reasonCode, result, sentence }, { host }) {
+    if (!delivers) {
+      this.#refused = true
+      this.#hosts.set(host, reasonCode)
+    }
     const level = !delivers ? 'logwarn' : result ? 'lognotice' : 'loginfo'
     const token = reasonCode.split(':', 1)[0] || action
     this.#plugin[level](`mtasts[${token}]: ${sentence}`, this.#hmail)

@@ -108,7 +108,7 @@ class Session {
 
   #saw(seen) {
     const verdict = this.#attempt.saw(seen)
-    if (this.#answer.applies) this.#item.say(verdict)
+    if (this.#answer.applies) this.#item.say(verdict, this.#attempt)
     return verdict
   }
 

@@ -57,6 +57,7 @@ export async function send(mail, domain, { log = console.error, timeout = 20_000
     throw defers ? new Error(sentence) : Object.assign(error, { permanent: true })
   })
   let last
+  const given = []
   for (const host of hosts) {
     const attempt = new mtasts.Attempt(answer, host)
     let verdict = attempt.saw({ kind: 'name' })
@@ -81,8 +82,9 @@ export async function send(mail, domain, { log = console.error, timeout = 20_000
         transport.close()
       }
     }
+    given.push({ host, reasonCode: verdict.reasonCode })
   }
-  const { defers, sentence } = answer.verdictWithoutHost('left')
+  const { defers, sentence } = answer.verdictWithoutHost('left', given)
   throw new Error(defers ? sentence : `no MX host of ${domain} takes the mail now`, { cause: last })
 }
 

@@ -58,9 +58,13 @@ class Answer {
     return call(() => this.#answer.isSamePolicy(answer))
   }
 
-  verdictWithoutHost(why) {
+  verdictWithoutHost(why, hosts = []) {
     mustBeString('why', why)
-    return call(() => this.#answer.verdictWithoutHost(why))
+    if (!Array.isArray(hosts)) throw wrongType('hosts', 'an array', hosts)
+    for (const each of hosts) mustBeString('hosts[].host', each?.host)
+    const names = hosts.map(({ host }) => host)
+    const reasons = hosts.map(({ reasonCode }) => String(reasonCode ?? ''))
+    return call(() => this.#answer.verdictWithoutHost(why, names, reasons))
   }
 
   toJSON() {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mtasts::{Failure, NoHost, verdict_without_host};
+use mtasts::{Failure, MxName, NoHost, verdict_without_host};
 use napi_derive::napi;
 
 use crate::error::{Result, argument, guarded, name};
@@ -182,12 +182,13 @@ impl Answer {
         self.read(|answer| answer.is_same_policy(&other.answer))
     }
 
-    /// What to do with a mail for which there is no host.
+    /// What to do with a mail for which there is no host. `reasons` has an element for each of the hosts that DNS gave.
     #[napi]
-    pub fn verdict_without_host(&self, why: String) -> Result<Verdict> {
+    pub fn verdict_without_host(&self, why: String, hosts: Vec<String>, reasons: Vec<String>) -> Result<Verdict> {
         guarded(|| {
             let why = NoHost::from_name(&why).ok_or_else(|| argument(&why, "a reason why there is no host"))?;
-            Ok(verdict_without_host(&self.answer, why).into())
+            let hosts: Vec<_> = hosts.iter().map(|host| MxName::from_mx(host)).zip(reasons).collect();
+            Ok(verdict_without_host(&self.answer, why, &hosts).into())
         })
     }
 }

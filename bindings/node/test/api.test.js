@@ -233,7 +233,7 @@ test('an answer of an empty cache', () => {
     warning: '',
     explanation: answer.explanation,
   })
-  assert.match(answer.explanation, /example\.com has a policy: no policy is in the cache/)
+  assert.match(answer.explanation, /example\.com has a policy: no policy is cached/)
   assert.match(inspect(answer), /^Answer \{\n {2}domain: 'example\.com'/)
   assert.match(inspect([[[answer]]]), /\[Answer\]/)
   assert.equal(answer.allowsMx('mx.example.com'), false)
@@ -254,6 +254,9 @@ test('an answer of an empty cache', () => {
   for (const seen of [undefined, null, 'name', {}, { kind: 1 }]) assert.throws(verdict(seen), TypeError)
   assert.equal(new Attempt(answer, 'not a host').saw({ kind: 'name' }).action, 'deliver')
   assert.equal(answer.verdictWithoutHost('nxdomain').action, 'deliver')
+  for (const hosts of ['mx', [{}], [null]]) {
+    assert.throws(() => answer.verdictWithoutHost('left', hosts), { code: 'ERR_INVALID_ARG_TYPE' })
+  }
   assert.throws(() => answer.verdictWithoutHost('none'), { code: 'ERR_MTASTS_ARGUMENT', message: /none/ })
   assert.throws(() => answer.isSamePolicy({}), TypeError)
   assert.equal(answer.isSamePolicy(answer), true)

@@ -126,6 +126,9 @@ test('MX hosts and verdicts', async () => {
   assert.equal(other.action, 'skip-host')
   assert.match(other.sentence, /^mx\.elsewhere\.test is not in the MTA-STS policy of good\.test/)
   assert.equal(enforce.verdictWithoutHost('left').action, 'defer')
+  const hosts = [{ host: 'MX.elsewhere.test', reasonCode: 'mx-host-not-in-policy' }, { host: 'mx.good.test' }]
+  const given = /; DNS gives: mx\.elsewhere\.test \[mx-host-not-in-policy\], mx\.good\.test\)/
+  assert.match(enforce.verdictWithoutHost('left', hosts).sentence, given)
   const denied = enforce.verdictWithoutHost('nxdomain')
   assert.equal(denied.defers, true)
   assert.match(denied.sentence, /NXDOMAIN.*mx\.good\.test/)

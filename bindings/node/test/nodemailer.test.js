@@ -64,6 +64,7 @@ test('on the command line', async () => {
   const deferred = await send('expired.test')
   assert.equal(deferred.code, 75)
   assert.match(deferred.stderr, /mx\.expired\.test.*expired/)
+  assert.match(deferred.stderr, /; DNS gives: mx\.expired\.test \[certificate-expired: /)
   const denied = await send('nullmx.test')
   assert.equal(denied.code, 75, denied.stderr)
   assert.match(denied.stderr, /null MX.*the policy lists its MX hosts/)

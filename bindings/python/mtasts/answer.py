@@ -40,7 +40,8 @@ class Verdict:
     result: ResultType | None
     """What a report calls the failure (RFC 8460 4.3); `None` where there is none to report."""
     reason_code: str
-    """The failure-reason-code for the report (RFC 8460 4.4); empty where there is none."""
+    """The failure-reason-code for the report (RFC 8460 4.4); empty if there is none. Up to its first colon it is a
+    token for log watchers (docs/log.md of libmtasts)."""
     sentence: str
     """One line for the log: what is wrong and what to do about it."""
 

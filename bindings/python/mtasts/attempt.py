@@ -27,7 +27,7 @@ class ReportEvent:
     result: ResultType | None
     """What failed (`result-type`); `None` for a success."""
     reason_code: str
-    """The `failure-reason-code`; empty for a success."""
+    """The `failure-reason-code`, as in a `Verdict`; empty for a success."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         return ReportEvent, (

@@ -1,6 +1,7 @@
 //! `mtasts cache`: the policies that this host holds.
 //!
-//! Root works as the setting `user` or as the owner of the cache directory: nothing in it is read, parsed or written as root.
+//! Root works as the setting `user` or as the owner of the cache directory: nothing in it is read, parsed or written as
+//! root.
 
 mod describe;
 mod exceptions;

@@ -20,7 +20,7 @@ const MAX_CHAIN: usize = 4 * 1024 * 1024;
 
 /// Check a certificate chain as a sender does that enforces a policy (RFC 8461 4.2).
 ///
-/// The names in the certificate's subjectAltName must include the host's; a common name does not count. The chain must
+/// The names in the certificate's subjectAltName must include the host's; the common name is ignored. The chain must
 /// lead to a root that is trusted. Exit status: 0 it is good, 1 it is not.
 #[derive(Args)]
 pub(super) struct Certificate {
@@ -31,7 +31,7 @@ pub(super) struct Certificate {
     /// A PEM file of the roots to trust [default: those of the system].
     #[arg(long, value_name = "FILE")]
     roots: Option<PathBuf>,
-    /// The time that counts, in Unix seconds [default: now].
+    /// The time of the check, in Unix seconds [default: now].
     #[arg(long, value_name = "UNIXTIME")]
     at: Option<u64>,
     /// Print {"result":"ok"}, or the result type of RFC 8460 4.3 and the reason.

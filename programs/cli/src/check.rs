@@ -20,12 +20,12 @@ use mtasts_survey::{judge, survey};
 
 /// Check a domain: its record, its policy, and each of its MX hosts.
 ///
-/// Asks DNS, the policy host and the MX hosts as a sending mail server does that enforces MTA-STS, sends no mail, and says
-/// what such a server would do with each host and with the mail, and what to put right. The cache is neither read nor
-/// written. Name servers, roots, allowed addresses and the timeout are those of the settings file,
+/// Asks DNS, the policy host and the MX hosts as a sending mail server does that enforces MTA-STS, sends no mail, and
+/// says what such a server would do with each host and with the mail, and what to put right. The cache is neither read
+/// nor written. Name servers, roots, allowed addresses and the timeout are those of the settings file,
 /// /etc/mtasts/mtasts.toml. Started by root, it asks the network as the owner of the cache directory or as nobody.
 ///
-/// That an MX host has an address which nobody outside can reach is advice and no problem: this machine may reach it.
+/// An address of an MX host that cannot be reached from outside is advice and not a problem: this machine may reach it.
 ///
 /// Exit status: 0 all is good, 1 something is to be put right.
 #[derive(Args)]
@@ -60,7 +60,7 @@ impl Check {
     }
 }
 
-/// Shows that something goes on, where somebody watches.
+/// Shows progress, if stderr is a terminal.
 fn spinner(domain: &Domain) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use super::Trouble;
 
-/// Reads a file, or stdin where its name is `-`, and no more than `longest` octets of it: whoever needs to know whether
-/// there is more asks for one octet more.
+/// Reads a file, or stdin if its name is `-`, and no more than `longest` octets of it: a caller that needs to know
+/// whether there is more asks for one octet more.
 pub(super) fn read(file: &Path, longest: usize) -> Result<Vec<u8>, Trouble> {
     let mut content = Vec::new();
     let mut read = |source: &mut dyn Read| source.take(longest as u64).read_to_end(&mut content);

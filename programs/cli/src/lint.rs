@@ -37,7 +37,8 @@ pub(super) struct LintRecord {
 
 /// Check the text of a policy (RFC 8461 3.2).
 ///
-/// Says what is wrong, where senders are lenient, and what could be better. Exit status: 0 the policy is valid, 1 it is not.
+/// Says what is wrong, what lenient senders accept, and what could be better. Exit status: 0 the policy is valid, 1 it
+/// is not.
 #[derive(Args)]
 pub(super) struct LintPolicy {
     /// The file; "-" reads the policy from stdin.
@@ -76,7 +77,7 @@ impl LintRecord {
     }
 }
 
-/// The shape is fixed: `detail` stands only where there is no record.
+/// The shape is fixed: `detail` is there only if there is no record.
 pub(super) fn record_as_json(found: &Result<Record, RecordError>) -> Value {
     match found {
         Ok(record) => json!({ "outcome": "valid", "id": record.id.as_str() }),
@@ -115,7 +116,7 @@ impl LintPolicy {
     }
 }
 
-/// The shape is fixed: `detail` and `line` stand only where the policy is not valid.
+/// The shape is fixed: `detail` and `line` are there only if the policy is not valid.
 pub(super) fn policy_as_json(parsed: &Result<(Policy, Vec<Warning>), PolicyError>) -> Value {
     match parsed {
         Ok((policy, warnings)) => json!({

@@ -1,6 +1,6 @@
-//! The `mtasts` command: what an operator asks by hand. Every judgement is the library's; here it is asked and told.
+//! The `mtasts` command: what an operator asks by hand. The library judges; the command asks and prints.
 //!
-//! Exit status: 0 where all is good, 1 where something is bad, 2 where nothing could be judged (wrong usage, a file that
+//! Exit status: 0 if all is good, 1 if something is bad, 2 if nothing could be judged (wrong usage, a file that
 //! cannot be read). The result is on stdout, everything else on stderr.
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,8 @@ use clap::{Parser, Subcommand};
 
 use mtasts::network::roots::Roots;
 
-/// MTA-STS (RFC 8461): check a domain as a sending mail server sees it, lint a record or a policy before it is published.
+/// MTA-STS (RFC 8461): check a domain as a sending mail server sees it, lint a record or a policy before it is
+/// published.
 #[derive(Parser)]
 #[command(name = "mtasts", version, max_term_width = 100)]
 #[command(after_help = "Exit status: 0 good, 1 bad, 2 usage or a file that cannot be read.")]

@@ -10,8 +10,8 @@ use mtasts::protocol::names::Domain;
 
 /// Tell whether one of the patterns of a policy allows an MX host (RFC 8461 4.1).
 ///
-/// A pattern is the value of an mx field: a host name, or "*." and one, where the star stands for exactly one label. What
-/// is no host name, or no pattern, never matches, and is told on stderr. Exit status: 0 it matches, 1 it does not.
+/// A pattern is the value of an mx field: a host name, or "*." and one ("*" is exactly one label). What is not a host
+/// name, or not a pattern, never matches, and is reported on stderr. Exit status: 0 it matches, 1 it does not.
 #[derive(Args)]
 pub(super) struct Match {
     /// The host, as in the MX record.

@@ -1,6 +1,6 @@
 //! What goes out: a page for people, one JSON object for programs, single lines on stderr.
 //!
-//! Most of what is told comes from strangers: records, policies, replies of mail servers. None of it may steer a
+//! Most of the text comes from strangers: records, policies, replies of mail servers. None of it may steer a
 //! terminal, so everything is escaped here, at the only door out.
 
 use std::fmt::Write as _;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Trouble;
 use mtasts::protocol::text::for_terminal;
+use mtasts::sender::notice::{Token, line};
 
 /// How far the text of a page is indented: behind the mark.
 const INDENT: usize = 10;
@@ -46,7 +47,7 @@ impl Mark {
     }
 }
 
-/// A page for people, with colours where stdout is a terminal that wants them.
+/// A page for people, with colours if stdout is a terminal that wants them.
 pub(super) struct Page {
     text: String,
     colours: bool,
@@ -132,7 +133,12 @@ pub(super) fn print(text: &str) -> Result<(), Trouble> {
     }
 }
 
-/// Tells one line on stderr. Where that is closed nobody wants to know.
+/// A line of the log (docs/log.md) on stderr.
+pub(super) fn log(token: Token, sentence: &str) {
+    let _ = writeln!(io::stderr(), "{}", for_terminal(&line(token.name(), sentence)));
+}
+
+/// One line on stderr.
 pub(super) fn tell(sentence: &str) {
     let _ = writeln!(io::stderr(), "mtasts: {}", for_terminal(sentence));
 }

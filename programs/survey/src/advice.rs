@@ -73,8 +73,8 @@ fn on_patterns(policy: &Policy, text: &str) -> Vec<String> {
     for (pattern, parent) in policy.mx().filter_map(|p| Some((p, p.wildcard()?))) {
         advice.push(if parent.contains('.') {
             format!(
-                "mx {pattern} allows every host directly below {parent}: list the hosts by name unless nobody else can \
-                 have one there (RFC 8461 10.4)"
+                "mx {pattern} allows every host directly below {parent}: list the hosts by name if others can have \
+                 one there (RFC 8461 10.4)"
             )
         } else {
             format!("mx {pattern} allows hosts of everybody below {parent} (RFC 8461 10.4)")
@@ -129,7 +129,7 @@ mod tests {
             ),
             (
                 "version: STSv1\nmode: testing\nmx: mx.example.com\nmax_age: 60\n",
-                vec!["in mode testing "],
+                vec!["mode testing protects nothing; "],
             ),
             (
                 "version: STSv1\nmode: none\nmax_age: 31557600\n",
@@ -137,7 +137,7 @@ mod tests {
             ),
             (
                 "version: STSv1\nmode: none\nmx: a.example\nmax_age: 1\n",
-                vec!["in mode none the mx lines "],
+                vec!["mode none ignores the mx lines"],
             ),
             (
                 "version: STSv1\nmode: enforce\nmx: *.example.com\nmx: *.com\nmax_age: 604800\n",

@@ -180,7 +180,7 @@ fn denied(survey: &Survey) -> Option<Verdict> {
         Route::Implicit => NoHost::NoData,
         Route::Records | Route::Unknown(_) => return None,
     };
-    Some(verdict_without_host(&survey.answer, why)).filter(|verdict| verdict.action.defers())
+    Some(verdict_without_host(&survey.answer, why, &[])).filter(|verdict| verdict.action.defers())
 }
 
 /// What becomes of the mail.
@@ -213,7 +213,7 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
     }
     let Some((first, verdict)) = judged().find(|(_, verdict)| verdict.action.delivers()) else {
         return match judged().next() {
-            Some(_) => of_mail(&verdict_without_host(answer, NoHost::Left)),
+            Some(_) => of_mail(&verdict_without_host(answer, NoHost::Left, &[])),
             None => (
                 Some(Action::Defer),
                 format!("mail to {domain} is deferred: no MX host can take it"),

@@ -12,8 +12,8 @@ use crate::cache::entry::Entry;
 use crate::protocol::names::Domain;
 
 impl Store {
-    /// Removes what is too much now that there is a new file of this domain: of the domain's own parent, and of the one
-    /// that has the most.
+    /// Removes what is too much after a new file of this domain: below the domain's own parent, and below the one that
+    /// has the most.
     pub(super) fn keep_bounds(&self, domain: &Domain, bounds: Bounds, now: u64) {
         if !looks(domain) {
             return;
@@ -37,7 +37,7 @@ impl Store {
         }
         let fullest = families.values().max_by_key(|family| family.len());
         if let Some(family) = fullest.filter(|_| left > bounds.in_all) {
-            // Of what others rely on a refresh decides, when it has seen all.
+            // About entries that others rely on, a refresh decides when it has seen all.
             self.let_go(
                 family,
                 (left - bounds.in_all).min(family.len() - 1),
@@ -59,12 +59,12 @@ impl Store {
         Ok((below, all))
     }
 
-    /// Removes so many of these, those that are worth least first. Says how many that were.
+    /// Removes so many of these, those that are worth least first. Returns how many that were.
     fn let_go(&self, family: &[&Domain], count: usize, now: u64, may: impl Fn(Worth) -> bool) -> usize {
         if count == 0 {
             return 0;
         }
-        // What cannot be read is for the refresh to mend.
+        // The refresh repairs an entry that cannot be read.
         let worth = |domain: &&&Domain| Some(Worth::of(&self.load(domain).ok()??, now));
         let mut known: Vec<(Worth, &Domain)> = family.iter().filter_map(|d| Some((worth(&d)?, *d))).collect();
         known.sort_unstable();
@@ -73,7 +73,7 @@ impl Store {
             .count()
     }
 
-    /// Removes the entry of a domain unless it is worth more by now. Says whether it did.
+    /// Removes the entry of a domain unless it is worth more by now. Returns whether it did.
     ///
     /// # Errors
     /// As [`Cache::change`].

@@ -16,7 +16,7 @@ const LEFT_OVER: Duration = Duration::from_secs(3600);
 const LEFT_OVER_BY_ANYONE: Duration = Duration::from_secs(86_400);
 
 impl Store {
-    /// See [`Cache::domains`]. What is no domain in its one spelling is not ours.
+    /// See [`Cache::domains`]. A name that is not a domain in its one spelling is not ours.
     pub(super) fn list(&self) -> Result<Vec<Domain>, CacheError> {
         if self.directory()?.is_none() {
             return Ok(Vec::new());
@@ -34,10 +34,10 @@ impl Store {
         Ok(domains)
     }
 
-    /// Removes the files that writers left unfinished when they died. Says how many.
+    /// Removes the files that writers left unfinished when they died. Returns how many.
     ///
     /// # Errors
-    /// A [`CacheError`] where the directory cannot be read.
+    /// A [`CacheError`] if the directory cannot be read.
     pub fn sweep(&self) -> Result<usize, CacheError> {
         let mut swept = 0;
         for file in fs::read_dir(&self.dir).map_err(|e| self.unusable(&e))?.flatten() {
@@ -46,7 +46,7 @@ impl Store {
                 continue;
             };
             let Ok(about) = file.metadata() else { continue };
-            // By its number alone the writer is known only where we see all processes: hence the longer time.
+            // The number identifies the writer only if we see all processes: hence the longer time.
             let writer = rest.split('-').next().filter(|number| !number.is_empty());
             let lives = writer.is_some_and(|number| Path::new("/proc").join(number).exists());
             let longest = if lives { LEFT_OVER_BY_ANYONE } else { LEFT_OVER };
@@ -58,17 +58,17 @@ impl Store {
         Ok(swept)
     }
 
-    /// Whether this process may write to the directory. One that may not keeps in memory what it fetches.
+    /// Whether this process may write to the directory. One that may not keeps its policies in memory.
     #[must_use]
     pub fn is_writable(&self) -> bool {
         process::may_write(&self.dir)
     }
 
-    /// Whether those who use the cache can note that they do: all who can read the directory can also write there. In a
+    /// Whether each user of the cache can note its uses: all who can read the directory can also write there. In a
     /// directory of mode 2750 the group reads and leaves no trace.
     ///
     /// # Errors
-    /// A [`CacheError`] where the directory cannot be used.
+    /// A [`CacheError`] if the directory cannot be used.
     pub fn uses_are_noted(&self) -> Result<bool, CacheError> {
         Ok(matches!(self.existing()?.mode() & 0o070, 0o000 | 0o070 | 0o030))
     }

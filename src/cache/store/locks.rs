@@ -1,4 +1,5 @@
-//! Turns among all who share the directory: to fetch, to write, and to run the refresh. Each is a lock in one file.
+//! Locks between the processes that share the directory: to fetch, to write, and to run the refresh. All are in one
+//! file.
 
 use std::fs::Metadata;
 use std::io;
@@ -27,8 +28,8 @@ impl Store {
         match self.lock(domain.as_str(), deadline) {
             Ok(lock) => Ok(Some(Lease::new(lock))),
             Err(e) => match e.kind() {
-                // Who may not write to the directory has no locks; that is told with what could not be written. And a
-                // process has only so many.
+                // A process that may not write to the directory has no locks; that is reported with what could not be
+                // written. And a process has only so many locks.
                 PermissionDenied | NotFound | ReadOnlyFilesystem | QuotaExceeded => Ok(None),
                 TimedOut => Err(CacheError::Busy(format!(
                     "another process has cached it in {locks} for {:.1} s; if that is said again, see which process is \
@@ -40,18 +41,20 @@ impl Store {
         }
     }
 
-    /// Waits for the turn to write the entry of a domain.
+    /// Waits for the lock to write the entry of a domain.
     ///
     /// # Errors
-    /// No lock can be had (`PermissionDenied` and its like: a directory that is only read), or not in time (`TimedOut`).
+    /// No lock can be had (`PermissionDenied` and the like: a directory that is only readable), or not in time
+    /// (`TimedOut`).
     pub(super) fn write_turn(&self, domain: &Domain, deadline: Instant) -> io::Result<Lock> {
         self.lock(&format!("{domain} write"), deadline)
     }
 
-    /// Waits for the turn to run the refresh, and notes that the run begins now.
+    /// Waits for the lock of the refresh, and notes that the run begins now.
     ///
     /// # Errors
-    /// [`CacheError::Busy`]: another run is on (see [`Store::run_begun`]). [`CacheError::Unwritten`]: no lock can be had.
+    /// [`CacheError::Busy`]: another run is active (see [`Store::run_begun`]). [`CacheError::Unwritten`]: no lock can
+    /// be had.
     pub(crate) fn run_turn(&self, deadline: Instant) -> Result<Lease, CacheError> {
         let lock = self.lock(RUN, deadline).map_err(|e| match e.kind() {
             io::ErrorKind::TimedOut => CacheError::Busy("another refresh is running".into()),
@@ -61,8 +64,8 @@ impl Store {
         Ok(Lease::new(lock))
     }
 
-    /// When the last run began, in Unix seconds; 0 if that is not known. It is no more than what a member of the group has
-    /// set, who could do worse.
+    /// When the last run began, in Unix seconds; 0 if that is not known. A member of the group could
+    /// set it, but could do worse.
     pub(crate) fn run_begun(&self) -> u64 {
         let begun = self.locks().symlink_metadata().and_then(|about| about.modified());
         let begun = begun.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
@@ -75,7 +78,7 @@ impl Store {
     }
 
     fn lock(&self, name: &str, deadline: Instant) -> io::Result<Lock> {
-        // What is wrong with the directory is told by those who read or write there.
+        // What is wrong with the directory is reported by the functions that read or write there.
         let directory = self.directory().map_err(|_| io::ErrorKind::PermissionDenied)?;
         let directory = directory.ok_or(io::ErrorKind::NotFound)?;
         let mode = mode(&directory);
@@ -86,7 +89,7 @@ impl Store {
     }
 }
 
-/// Who may write in the directory may lock, and nobody else: for a lock that others wait for, the right to read is enough.
+/// Only a user who may write in the directory may lock: to hold up others, the right to read a file would be enough.
 fn mode(directory: &Metadata) -> u32 {
     if directory.mode() & 0o020 == 0 {
         OWNER_ALONE

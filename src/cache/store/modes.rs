@@ -1,4 +1,4 @@
-//! Files that more users may write than the directory says, from a time when it said something else.
+//! Files that more users may write than the directory's mode allows, from a time when it had another mode.
 
 use std::os::unix::fs::MetadataExt;
 use std::time::Instant;
@@ -8,9 +8,10 @@ use crate::cache::contract::{Cache, CacheError};
 use crate::protocol::names::Domain;
 
 impl Store {
-    /// Writes the file of a domain anew if its mode is wider than the directory's, or if it belongs to another user than the
-    /// directory where the owner alone may write: the owner of a file may write to it whatever its mode. A new file,
-    /// because somebody may have the old one open. Says whether it did; what cannot be read stays as it is.
+    /// Writes the file of a domain anew if its mode is wider than the directory's, or if it belongs to another user and
+    /// only the directory's owner may write: the owner of a file may write to it whatever its mode. It is a new file,
+    /// because another process may have the old one open. Returns whether it did; a file that cannot be read
+    /// stays as it is.
     ///
     /// # Errors
     /// A [`CacheError`].

@@ -1,4 +1,4 @@
-//! Blocks of addresses as an operator writes them: networks that he allows, and the prefixes of his NAT64.
+//! Blocks of addresses as an operator writes them: allowed networks, and the prefixes of NAT64.
 #![forbid(unsafe_code)]
 
 use std::fmt;
@@ -30,11 +30,11 @@ pub struct Network {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NetworkError {
-    /// What stands before the `/` is not an IP address.
+    /// The text before the `/` is not an IP address.
     Address,
-    /// What stands after the `/` is not a number of bits that such an address has.
+    /// The text after the `/` is not a number of bits that such an address has.
     Prefix,
-    /// The address has bits beyond the prefix: somebody meant another network.
+    /// The address has bits beyond the prefix: another network was meant.
     HostBits,
 }
 
@@ -51,7 +51,7 @@ impl fmt::Display for NetworkError {
 impl std::error::Error for NetworkError {}
 
 impl Network {
-    /// Whether the address belongs to this network. An IPv4-mapped address counts as the IPv4 address that it is.
+    /// Whether the address belongs to this network. An IPv4-mapped address is treated as the IPv4 address that it is.
     #[must_use]
     pub fn contains(&self, ip: IpAddr) -> bool {
         match (self.first, ip.to_canonical()) {
@@ -145,14 +145,14 @@ impl Nat64Prefix {
         self.0.contains(IpAddr::V6(ip))
     }
 
-    /// Whether the network is a part of what is below the prefix: whoever names it means what is behind the translator.
+    /// Whether the network is a part of what is below the prefix: naming it means the addresses behind the translator.
     #[must_use]
     pub fn holds(&self, network: &Network) -> bool {
         network.prefix >= self.0.prefix && self.0.contains(network.first)
     }
 
-    /// The IPv4 address that an address below the prefix carries, or nothing where the reserved bits are not zero: such
-    /// an address is no translator's.
+    /// The IPv4 address that an address below the prefix carries, or `None` if the reserved bits are not zero: such
+    /// an address is not a translator's.
     #[must_use]
     pub fn carried(&self, ip: Ipv6Addr) -> Option<Ipv4Addr> {
         let octets = ip.octets();
@@ -273,7 +273,7 @@ mod tests {
             assert!(parsed.contains(address));
             assert_eq!(parsed.carried(address), Some(Ipv4Addr::new(192, 0, 2, 33)), "{prefix}");
             assert_eq!(parsed.to_string(), prefix);
-            // The bits that are to be zero, and what stands behind the address, which is ignored.
+            // The bits that are to be zero, and the bits after the address, which are ignored.
             let reserved = Ipv6Addr::from_bits(address.to_bits() | 1 << 56);
             assert_eq!(parsed.carried(reserved), None, "{prefix}");
             let suffix = Ipv6Addr::from_bits(address.to_bits() | 1);

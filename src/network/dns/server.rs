@@ -63,7 +63,7 @@ fn in_our_words(error: &NetError, server: SocketAddr) -> DnsError {
         NetError::Dns(HickoryError::ResponseCode(code)) => refusal(*code),
         NetError::Timeout => DnsError::Timeout,
         NetError::Io(error) if is_exhausted(error) => DnsError::Own(format!("cannot create a socket: {error}")),
-        // hickory keeps the system's own words to itself. Where there is no socket for us either, that was it.
+        // hickory hides the system's error. If we get no socket either, that was the error.
         NetError::Io(_) | NetError::NoConnections => match UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)) {
             Err(error) if is_exhausted(&error) => DnsError::Own(format!("cannot create a socket: {error}")),
             _ => DnsError::Other(format!("the name server {server} cannot be reached")),

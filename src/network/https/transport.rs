@@ -1,5 +1,5 @@
-//! What stands between ureq and the socket: a bound on all that a host may send, TLS, and no mistaking a cut
-//! connection for the end of a policy.
+//! Between ureq and the socket: a bound on all that a host may send, TLS, and the difference between a cut connection
+//! and the end of a policy.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -16,19 +16,20 @@ use ureq::unversioned::transport::{
 use ureq::{Error, Timeout};
 
 /// All that a host may send in one fetch: handshake, header, and a policy in whatever framing. ureq bounds the header
-/// and the body, but not what can stand around them: tickets, interim answers, chunk extensions, trailers.
+/// and the body, but not what can surround them: tickets, interim answers, chunk extensions, trailers.
 pub(super) const MAX_WIRE: usize = 512 * 1024;
 
-/// How long the socket is waited for at a time. The kernel rounds the time-out of a socket up, by as much as an eighth: one
-/// of a minute would end two seconds late, when the caller has gone and nobody hears any more that the host was silent.
+/// How long the socket is waited for at a time. The kernel rounds the time-out of a socket up, by as much as an eighth:
+/// one of a minute would end two seconds late, when the caller has gone and the host's silence can no longer be
+/// reported.
 const SLICE: std::time::Duration = std::time::Duration::from_secs(1);
 
-/// What ends a fetch here, as told in a log.
+/// Why a fetch ends here, in the words of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stopped {
     /// More than [`MAX_WIRE`] arrived.
     TooMuch,
-    /// The connection ended without TLS's own end (close_notify): anybody on the way can do that.
+    /// The connection ended without TLS's own end (close_notify): anyone on the path can do that.
     Cut,
 }
 
@@ -101,7 +102,7 @@ impl<In: Transport> Transport for Metered<In> {
     }
 }
 
-/// Speaks TLS over what the chain has connected. ureq's own connector takes no configuration of ours, and passes an
+/// Speaks TLS over what the chain has connected. ureq's own connector does not take our configuration, and passes an
 /// unclean end on as if the body were complete.
 pub(super) struct Tls {
     pub(super) config: Arc<ClientConfig>,

@@ -1,7 +1,7 @@
-//! Certificates in PEM (RFC 7468), read strictly: what looks like one is read or refused with its line, and never passed
-//! over. A list of trust anchors from which one is missing looks good until the mail for its hosts waits.
+//! Certificates in PEM (RFC 7468), read strictly: what looks like one is read or refused with its line, and never
+//! passed over. A list of trust anchors from which one is missing looks good until the mail for its hosts waits.
 //!
-//! What OpenSSL passes over in silence is refused here, because programs give the same file to OpenSSL too.
+//! Text that OpenSSL silently ignores is refused here, because programs give the same file to OpenSSL too.
 
 use std::fmt;
 
@@ -19,7 +19,7 @@ const MAX_QUOTE: usize = 80;
 /// A certificate of the text.
 #[derive(Debug)]
 pub struct Section {
-    /// Where it begins, counted from 1.
+    /// Its first line, counted from 1.
     pub line: usize,
     /// What it holds, not yet looked at.
     pub der: Vec<u8>,
@@ -82,7 +82,7 @@ struct Open {
 }
 
 impl Open {
-    /// The section that begins at a line outside of one; nothing where the line is other text.
+    /// The section that begins at a line outside of one; `None` if the line is other text.
     fn at(text: &str, line: usize) -> Result<Option<Self>, PemError> {
         let label = text
             .strip_prefix("-----BEGIN ")
@@ -94,7 +94,7 @@ impl Open {
                 content: String::new(),
             }));
         }
-        // A line that somebody took out with `#` is a decision.
+        // A line that was commented out with `#` is a decision.
         if !text.trim_start().starts_with('#') && looks_like_a_boundary(text) {
             let reason = "looks like the edge of a certificate, but is not -----BEGIN CERTIFICATE----- or the like, alone \
                           at the beginning of its line";
@@ -103,7 +103,7 @@ impl Open {
         Ok(None)
     }
 
-    /// The certificate of the section; nothing where it holds something else.
+    /// The certificate of the section; `None` if the section is something else.
     fn close(self) -> Result<Option<Section>, PemError> {
         let Self { line, label, content } = self;
         let trusted = match &*label {

@@ -1,8 +1,8 @@
-//! The search for a path from a certificate to a root: webpki's, within bounds of ours.
+//! The search for a path from a certificate to a root: webpki's, within our bounds.
 //!
 //! webpki tries every order in which the certificates fit by their names, reads all of them again at each step, and has
-//! bounds of its own that let a stranger take seconds of the processor. Here it is given few certificates, and it
-//! counts on our side: the algorithms and the purpose that it asks at each step are ours, and end the search.
+//! bounds of its own that let a stranger take seconds of the processor. Here it gets few certificates, and
+//! we count its work: the algorithms and the purpose that it asks for at each step are ours, and end the search.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
@@ -16,11 +16,11 @@ use webpki::{
 
 use crate::protocol::der;
 
-/// How many of the certificates sent are looked at. A server sends two to four.
+/// How many of the certificates sent are read. A server sends two to four.
 const MAX_SENT: usize = 100;
 /// How many octets of them: what OpenSSL takes of a whole chain is 100 KiB.
 const MAX_OCTETS: usize = 128 * 1024;
-/// The largest that webpki reads.
+/// The largest certificate that webpki reads.
 const MAX_CERTIFICATE: usize = 64 * 1024;
 /// How many of those sent may take part in the search.
 const MAX_ISSUERS: usize = 8;
@@ -36,9 +36,9 @@ const MAX_COMPARED: usize = 64 << 20;
 /// id-kp-serverAuth (RFC 5280 4.2.1.12).
 const SERVER_AUTH: KeyPurposeId<'static> = KeyPurposeId::new(b"\x2b\x06\x01\x05\x05\x07\x03\x01");
 
-/// Those of the certificates sent that a path from the leaf can lead over.
+/// Those of the certificates sent through which a path from the leaf can lead.
 pub(super) struct Issuers<'a> {
-    /// Going by their names, nearest first.
+    /// By their names, nearest first.
     chosen: Vec<CertificateDer<'a>>,
     /// The names of those that would fit, but whose key must not sign certificates.
     barred: Vec<&'a [u8]>,
@@ -46,15 +46,15 @@ pub(super) struct Issuers<'a> {
 
 /// Why there is no path.
 pub(super) enum NoPath {
-    /// It ends before a root, in words.
+    /// It ends before a root: the reason in words.
     Ends(String),
     /// The host's own certificate is at fault.
     Leaf(Error),
-    /// Something else on the way is.
+    /// Another certificate of the path is.
     Issuer(Error),
 }
 
-/// Looks for a path from the leaf over some of the certificates sent to a root.
+/// Looks for a path from the leaf, through some of the certificates sent, to a root.
 pub(super) fn find(
     leaf: &EndEntityCert<'_>,
     others: &[&[u8]],
@@ -87,7 +87,7 @@ pub(super) fn find(
     match found.map(|_| ()) {
         Ok(()) => Ok(()),
         Err(Error::UnknownIssuer) => Err(NoPath::Ends(issuers.end_of_path(leaf))),
-        // webpki does not say whose fault it is, but it looks at the leaf first.
+        // webpki does not say which certificate is at fault, but it checks the leaf first.
         Err(error) if !steps.leaf_is_good.load(Relaxed) => Err(NoPath::Leaf(error)),
         // The signatures that were not checked any more did not fail.
         Err(_) if steps.signatures.load(Relaxed) == 0 => Err(NoPath::Issuer(Error::MaximumSignatureChecksExceeded)),
@@ -95,7 +95,7 @@ pub(super) fn find(
     }
 }
 
-/// The first of the certificates sent, as far as they are looked at at all.
+/// The first of the certificates sent, as many as are read.
 fn bounded<'a>(others: &[&'a [u8]]) -> Vec<CertificateDer<'a>> {
     let mut octets = 0;
     others
@@ -121,7 +121,7 @@ impl<'a> Issuers<'a> {
                 if chosen.len() == MAX_ISSUERS || chosen.contains(der) {
                     continue;
                 }
-                // webpki takes basicConstraints for enough.
+                // For webpki basicConstraints are enough.
                 if !der::may_sign_certificates(der) {
                     barred.push(name);
                     continue;
@@ -141,7 +141,7 @@ impl<'a> Issuers<'a> {
         (der::octets_of(leaf, der::SUBJECT_ALT_NAME) + of(der::SUBJECT_ALT_NAME)) * of(der::NAME_CONSTRAINTS)
     }
 
-    /// Where the path ends that should have led to a root.
+    /// The certificate at which the path ends that should have led to a root.
     fn end_of_path(&self, leaf: &EndEntityCert<'_>) -> String {
         if leaf.issuer() == leaf.subject() {
             return "self-signed certificate".to_owned();
@@ -234,7 +234,7 @@ impl SignatureVerificationAlgorithm for Counted<'_> {
     }
 }
 
-/// Takes one of what is left, if there is any.
+/// Takes one unit of the work that is left, if there is any.
 fn one_more(left: &AtomicUsize) -> bool {
     left.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1)).is_ok()
 }

@@ -1,4 +1,4 @@
-//! The file of exceptions in a process that lives on: what the operator changes counts within seconds.
+//! The file of exceptions in a process that lives on: a change takes effect within seconds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{RwLock, TryLockError};
@@ -17,8 +17,8 @@ const TRIES: usize = 1000;
 pub(crate) struct Watched {
     /// As they were read with the settings.
     first: Exceptions,
-    /// As they are now. The lock is only tried, and held for an exchange: a child that was forked in that moment goes
-    /// by those that were read first.
+    /// As they are now. The lock is only tried, and held for an exchange: a child that was forked in that moment
+    /// uses those that were read first.
     now: RwLock<Exceptions>,
     began: Instant,
     /// When the file was last looked at, in milliseconds since the beginning.
@@ -39,7 +39,7 @@ impl Watched {
         }
     }
 
-    /// Those that count now, as far as anybody has looked.
+    /// Those in force now, by the last look at the file.
     pub(crate) fn now(&self) -> Exceptions {
         for _ in 0..TRIES {
             match self.now.try_read() {
@@ -51,8 +51,8 @@ impl Watched {
         self.first.clone()
     }
 
-    /// Looks at the file, where it is time to, and reads one that has changed. Returns what the operator should know of
-    /// it, once for each change: one that cannot be used changes nothing.
+    /// Looks at the file, if it is time to, and reads it if it has changed. Returns what the operator should know of
+    /// it, once for each change: a file that cannot be used changes nothing.
     pub(crate) fn look(&self) -> Option<Notice> {
         let file = self.first.file.as_deref()?;
         let (millis, last) = (self.began.elapsed().as_millis(), self.looked.load(Ordering::Relaxed));
@@ -152,7 +152,7 @@ mod tests {
             assert_eq!(look(), None, "told once");
             assert!(has("b.example"));
         }
-        // A file that somebody named has to be there, and one that nobody named may go.
+        // A file that a setting names has to be there, and the default file may go.
         std::fs::remove_file(&file).unwrap();
         assert!(look().unwrap().sentence.contains("No such file"));
         assert!(has("b.example"));
@@ -162,7 +162,7 @@ mod tests {
             optional: true,
             ..Exceptions::read_file(&file).unwrap()
         });
-        // Where not even its directory is to be seen, as after chroot(2), nothing is known of it.
+        // If not even its directory is visible, as after chroot(2), nothing is known of it.
         std::fs::rename(&dir, dir.with_extension("away")).unwrap();
         unnamed.began -= LOOK;
         assert!(unnamed.look().is_some());
@@ -171,12 +171,12 @@ mod tests {
         unnamed.looked.store(0, Ordering::Relaxed);
         assert_eq!(unnamed.look(), None);
         assert!(unnamed.now().find(&domain("b.example"), 0).is_none());
-        // And one that comes later counts.
+        // And one that comes later is in force.
         write("d.example 2099-12-31 moves\n");
         unnamed.looked.store(0, Ordering::Relaxed);
         assert_eq!(unnamed.look(), None);
         assert!(unnamed.now().find(&domain("d.example"), 0).is_some());
-        // A child that was forked in the moment of an exchange waits for nobody.
+        // A child that was forked in the moment of an exchange does not wait.
         let held = unnamed.now.write().unwrap();
         assert!(unnamed.now().find(&domain("b.example"), 0).is_some());
         drop(held);

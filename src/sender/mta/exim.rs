@@ -1,9 +1,9 @@
-//! A policy in the words of Exim: the list for `ignore_target_hosts` (everything but what the patterns allow), the refusal
-//! of a certificate, and sentences of the characters that Exim may be given.
+//! A policy in the words of Exim: the list for `ignore_target_hosts` (everything but what the patterns allow), the
+//! refusal of a certificate, and sentences of the characters that Exim may be given.
 //!
 //! Exim goes through the list once for each address of each MX host, and all of it stays in memory until the process
 //! ends: some copies of the text, and each item that begins with `^`, compiled anew. So there are few items, and the
-//! list of a large policy has room for the hosts alone that the domain has.
+//! list for a large policy has only the hosts that the domain has.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,13 +13,13 @@ use crate::protocol::names::{Domain, is_ipv4};
 use crate::protocol::policy::Policy;
 use crate::sender::notice::{Notice, Token};
 
-/// The longest item, in octets. What PCRE makes of it is at most two and a half times as large, and more than 64 KiB are
-/// too many for it: Exim would end with a panic.
+/// The longest item, in octets. Compiled by PCRE it is at most two and a half times as large, and PCRE takes at most 64
+/// KiB: Exim would end with a panic.
 const ITEM: usize = 16 << 10;
-/// The longest list of hosts, in octets: nobody has use for more of them than fit.
+/// The longest list of hosts, in octets: more hosts than fit are of no use.
 const HOSTS: usize = 2048;
 
-/// What Exim's `${base64:$tls_out_peercert}` gives where there is no certificate.
+/// What Exim's `${base64:$tls_out_peercert}` gives if there is no certificate.
 const NO_CERTIFICATE: &str = "dGxzX291dF9wZWVyY2VydA==";
 /// The transports that enforce have this in their name.
 const ENFORCING: &str = "mtasts";
@@ -30,11 +30,14 @@ pub(crate) fn of_patterns(policy: &Policy) -> String {
     list(policy.mx().filter_map(|mx| pattern(mx.as_str())))
 }
 
-/// The list of those of the domain's MX hosts that the policy allows. `hosts` are separated by spaces or semicolons; a
-/// domain without any is its own (RFC 5321 5.1).
+/// The names of MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them, separated by semicolons or spaces.
+pub(crate) fn names(hosts: &str) -> impl Iterator<Item = &str> {
+    hosts.split([';', ' ', '\n']).filter(|host| !host.is_empty())
+}
+
+/// The list of those of the domain's MX hosts that the policy allows; a domain without any is its own (RFC 5321 5.1).
 pub(crate) fn of_hosts(policy: &Policy, domain: &Domain, hosts: &str) -> String {
-    let hosts = hosts.split([';', ' ', '\n']).filter(|host| !host.is_empty());
-    let named: Vec<&str> = hosts.collect();
+    let named: Vec<&str> = names(hosts).collect();
     let named = if named.is_empty() { vec![domain.as_str()] } else { named };
     let mut room = HOSTS;
     let allowed = named
@@ -50,13 +53,13 @@ pub(crate) fn of_hosts(policy: &Policy, domain: &Domain, hosts: &str) -> String 
     list(allowed)
 }
 
-/// Whether a list costs Exim more than it is worth where there are many MX hosts.
+/// Whether a list costs Exim too much if there are many MX hosts.
 pub(crate) const fn is_large(list: &str) -> bool {
     list.len() > HOSTS + 64
 }
 
-/// An item that begins with `^` is matched against the host's name, whatever its case; a plain name would be resolved and
-/// compared by its address.
+/// An item that begins with `^` is matched against the host's name, whatever its case; a plain name would be resolved
+/// and compared by its address.
 fn list(expressions: impl Iterator<Item = String>) -> String {
     let mut items: Vec<String> = Vec::new();
     for expression in expressions {
@@ -75,13 +78,14 @@ fn list(expressions: impl Iterator<Item = String>) -> String {
     items.iter().map(item).collect::<String>() + "*"
 }
 
-/// A name is made of LDH labels behind the optional `*.`: the dot is all that needs care.
+/// A name consists of LDH labels after the optional `*.`: only the dot has to be escaped.
 fn expression(name: &str) -> String {
     let (label, name) = name.strip_prefix("*.").map_or(("", name), |name| ("[^.]+[.]", name));
     format!("{label}{}", name.replace('.', "[.]"))
 }
 
-/// Why the certificate of a host is refused, or nothing. `facts` are `name=value` pairs: `transport=`, `tlsa=` and `cert=` count.
+/// Why the certificate of a host is refused, or `None`. `facts` are `name=value` pairs: `transport=`, `tlsa=` and
+/// `cert=` are read.
 pub(crate) fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
     let fact = |name: &str| {
         facts
@@ -97,8 +101,8 @@ pub(crate) fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
     // Without a certificate Exim's own check refuses.
     let der = fact("cert").filter(|text| !text.is_empty() && *text != NO_CERTIFICATE)?;
     let has_name = STANDARD.decode(der).is_ok_and(|der| certificate::has_dns_name(&der));
-    // `$host` is the target where the MX host is a CNAME, so which name it must be is left to Exim's own check: it falls
-    // back to the common name only where there is no DNS name at all.
+    // `$host` is the target if the MX host is a CNAME, so Exim's own check decides which name it must be: it falls back
+    // to the common name only if there is no DNS name at all.
     let who = |text: &str| Domain::parse(text).map_or_else(|_| "the host".to_owned(), |name| name.to_string());
     (!has_name).then(|| {
         let sentence = format!(
@@ -111,8 +115,8 @@ pub(crate) fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
     })
 }
 
-/// The octets of which all is made that Exim gets: printable ASCII, without those that quote or expand anything anywhere
-/// in Exim's language. `$` is the end of a regular expression: what we yield is not expanded again.
+/// The octets that Exim may get: printable ASCII, without those that quote or expand anything anywhere in Exim's
+/// language. `$` is the end of a regular expression: what we yield is not expanded again.
 pub(crate) const fn may_be_yielded(octet: u8) -> bool {
     matches!(octet, b' '..=b'~') && !matches!(octet, b'\\' | b'`' | b'{' | b'}')
 }
@@ -123,7 +127,8 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c } else { '?' }).collect()
 }
 
-/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: what would quote or expand has a look-alike.
+/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: a character that would quote or expand is
+/// replaced by a look-alike.
 pub(crate) fn quoted(text: &str) -> String {
     let look_alike = |c: char| match c {
         '"' | '`' => '\'',

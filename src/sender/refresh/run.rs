@@ -1,9 +1,9 @@
 //! A run of the refresh: over every entry of the cache, some of them at once.
 //!
-//! First it reads all of them, and lets go of what is too much. Then it renews what is due, in the order in which the
-//! policies expire; but strangers decide when theirs do and how long their hosts take. So what failed before comes later,
-//! the many of one parent domain come after the first of each, and each has a short time. At the end the slow ones have
-//! the time that is left.
+//! First it reads all of them, and removes what is too much. Then it renews what is due, in the order in which the
+//! policies expire; but strangers decide when theirs do and how long their hosts take. So what failed before comes
+//! later, the many of one parent domain come after the first of each, and each has a short time. At the end the slow
+//! ones have the time that is left.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,6 +22,7 @@ use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
 use crate::protocol::words::Source;
+use crate::sender::notice::{Notice, Token};
 use crate::sender::resolver::{Resolver, unix_now};
 use crate::sys::process;
 
@@ -33,7 +34,7 @@ const SHORT: u32 = 4;
 const SLOW: usize = 32;
 /// How long the slow ones may take at the end, all together. A run begins every hour.
 const LATE: Duration = Duration::from_secs(20 * 60);
-/// How long a run tries to begin: one that has just begun has told so by then (`Lock::stamp`).
+/// How long a run tries to begin: one that has just begun has set its time by then (`Lock::stamp`).
 const BEGIN: Duration = Duration::from_millis(500);
 /// No run takes longer than this, or than its entries can take, sixteen at once, and the slow ones after them.
 const LONGEST: Duration = Duration::from_secs(3600);
@@ -55,16 +56,17 @@ pub struct Run<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum RunError {
-    /// Root touches neither the network nor the cache: the process has to become the owner of the cache directory first.
+    /// Root touches neither the network nor the cache: the process has to become the owner of the cache directory
+    /// first.
     Root,
     /// The settings keep policies in memory alone.
     NoDirectory,
     /// The cache directory cannot be used.
     Store(CacheError),
-    /// Another run is on.
+    /// Another run is active.
     Busy,
-    /// Another run is on since a time (Unix seconds, of the file that it locks) at which none that goes on can have begun:
-    /// it was stopped, or it hangs.
+    /// Another run began so long ago that it must have been stopped, or hangs: its beginning in Unix seconds, and the
+    /// file that it locks.
     Stuck(u64, PathBuf),
     /// The lock cannot be taken: this user may not write to the cache directory.
     Lock(CacheError),
@@ -103,23 +105,23 @@ pub enum Outcome {
     /// The policy was fetched anew.
     Renewed,
     /// The policy was fetched anew, and a policy of mode enforce has become one that protects less: what happened.
-    Weakened(String),
-    /// The policy could not be renewed, or not be written; the one that is held counts on: what happened.
-    Failed(String),
-    /// The policy asks for nothing, and could not be renewed: nobody is harmed (RFC 8461 10.2).
+    Weakened(Notice),
+    /// The policy could not be renewed, or not be written; the cached one stays in force: what happened.
+    Failed(Notice),
+    /// The policy asks for nothing, and could not be renewed: no mail is harmed (RFC 8461 10.2).
     FailedForNothing,
     /// The entry was removed.
     Removed(Idle),
     /// The file cannot be used: what is wrong.
-    Broken(String),
+    Broken(Notice),
 }
 
 /// What the first look at an entry says.
 struct Seen<'a> {
     domain: &'a Domain,
-    /// Nothing where it cannot be read.
+    /// `None` if it cannot be read.
     worth: Option<Worth>,
-    /// Nothing where it waits; else whether it failed before, and when it expires.
+    /// `None` if it waits; else whether it failed before, and when it expires.
     due: Option<(bool, u64)>,
 }
 
@@ -156,8 +158,8 @@ impl<'a> Run<'a> {
         self.domains.len()
     }
 
-    /// Goes through all entries and tells what becomes of each. With `all`, every policy that counts is renewed whether
-    /// or not it is due. `told` is called on the threads of the run, some at once.
+    /// Goes through all entries and reports what becomes of each. With `all`, every policy in force is renewed, due or
+    /// not. `told` is called on the threads of the run, some at once.
     pub fn run(&self, all: bool, told: impl Fn(&Domain, Outcome) + Sync) {
         let seen = Mutex::new(Vec::with_capacity(self.domains.len()));
         at_once(&self.domains, |domain| {
@@ -199,9 +201,13 @@ impl<'a> Run<'a> {
             told(
                 domain,
                 if left < short {
-                    Outcome::Failed(format!(
-                        "{domain}: not renewed: too many policy hosts below {} did not answer, and this run has no time left",
-                        parent(domain)
+                    Outcome::Failed(Notice::new(
+                        Token::PolicyNotRenewed,
+                        format!(
+                            "{domain}: not renewed: too many policy hosts below {} did not answer, and this run has no time \
+                             left",
+                            parent(domain)
+                        ),
                     ))
                 } else {
                     self.tend(domain, all, left)
@@ -210,10 +216,10 @@ impl<'a> Run<'a> {
         });
     }
 
-    /// Reads an entry, and mends the mode of its file.
+    /// Reads an entry, and corrects the mode of its file.
     fn look<'d>(&self, domain: &'d Domain, all: bool) -> Seen<'d> {
         let now = unix_now();
-        // Where it cannot be mended it cannot be renewed either, and that is told.
+        // If its mode cannot be changed, it cannot be renewed either, and that is reported.
         let _ = self.store.mend(domain, Instant::now() + WRITE_TURN);
         let (worth, due) = match self.store.load(domain) {
             Ok(Some(entry)) => {
@@ -225,14 +231,14 @@ impl<'a> Run<'a> {
                     due.then_some((entry.failed.is_some(), expires)),
                 )
             }
-            // Somebody has removed it since the run began.
+            // Another process has removed it since the run began.
             Ok(None) => (None, None),
             Err(_) => (None, Some((true, 0))),
         };
         Seen { domain, worth, due }
     }
 
-    /// Removes what is too much, and gives what stays.
+    /// Removes what is too much, and returns what stays.
     fn let_go<'d>(&self, mut seen: Vec<Seen<'d>>, told: &impl Fn(&Domain, Outcome)) -> Vec<Seen<'d>> {
         let bounds = self.resolver.settings().bounds();
         // What cannot be read comes last.
@@ -250,7 +256,7 @@ impl<'a> Run<'a> {
             match self.store.evict(domain, worth, Instant::now() + WRITE_TURN, unix_now()) {
                 Ok(true) => told(domain, Outcome::Removed(Idle::Crowded)),
                 Ok(false) => continue,
-                Err(e) => told(domain, Outcome::Failed(format!("{domain}: {e}"))),
+                Err(e) => told(domain, not_written(domain, &e)),
             }
             seen.swap_remove(place);
         }
@@ -261,7 +267,7 @@ impl<'a> Run<'a> {
         let now = unix_now();
         let entry = match self.store.load(domain) {
             Ok(Some(entry)) => entry,
-            // Somebody has removed it since we looked.
+            // Another process has removed it since we looked.
             Ok(None) => return Outcome::Waits,
             Err(e) => return self.repair(domain, &e, patience),
         };
@@ -280,25 +286,26 @@ impl<'a> Run<'a> {
         let domain = &entry.domain;
         let answer = match self.resolver.refresh(domain, patience) {
             Ok(answer) => answer,
-            Err(e) => return Outcome::Failed(format!("{domain}: {e}")),
+            Err(e) => return Outcome::Failed(Notice::new(e.notice().token, format!("{domain}: {e}"))),
         };
         if answer.source() == Source::Fresh {
             let stored = self.store.load(domain).ok().flatten().and_then(|stored| stored.cached);
             if stored.is_none_or(|stored| Some(stored.fetched) < answer.cached().map(|cached| cached.fetched)) {
                 let why = answer.warning().unwrap_or("it is not in the cache");
-                return Outcome::Failed(format!("{domain}: the new policy could not be written: {why}"));
+                let sentence = format!("{domain}: the new policy could not be written: {why}");
+                return Outcome::Failed(Notice::new(Token::CacheNotWritten, sentence));
             }
         }
-        match (answer.source(), answer.alert()) {
+        match (answer.source(), answer.alert_notice()) {
             (Source::Fresh, None) => Outcome::Renewed,
-            (Source::Fresh, Some(alert)) => Outcome::Weakened(alert.to_owned()),
+            (Source::Fresh, Some(alert)) => Outcome::Weakened(alert.clone()),
             // Pinned meanwhile.
             (Source::Cached, _) => Outcome::Waits,
-            (_, Some(alert)) => Outcome::Failed(alert.to_owned()),
+            (_, Some(alert)) => Outcome::Failed(alert.clone()),
             (_, None) => match &entry.cached {
                 Some(cached) if cached.policy.mode() == Mode::None => Outcome::FailedForNothing,
                 // It expired in this moment.
-                _ => Outcome::Failed(answer.explain()),
+                _ => Outcome::Failed(Notice::new(Token::PolicyNotRenewed, answer.explain())),
             },
         }
     }
@@ -310,10 +317,10 @@ impl<'a> Run<'a> {
         if !is_foreign && matches!(self.renew(&Entry::new(domain.clone()), patience), Outcome::Renewed) {
             return Outcome::Renewed;
         }
-        Outcome::Broken(error.to_string())
+        Outcome::Broken(Notice::new(Token::CacheNotRead, error.to_string()))
     }
 
-    /// Marks, unmarks or removes an entry, by what stands there now that nobody else writes it.
+    /// Marks, unmarks or removes an entry, by its state now that no other process writes it.
     fn put_away(&self, domain: &Domain, now: u64) -> Outcome {
         let mut outcome = Outcome::Waits;
         let changed = self.store.change(domain, Instant::now() + WRITE_TURN, &mut |stored| {
@@ -331,9 +338,13 @@ impl<'a> Run<'a> {
         });
         match changed {
             Ok(()) => outcome,
-            Err(e) => Outcome::Failed(format!("{domain}: {e}")),
+            Err(e) => not_written(domain, &e),
         }
     }
+}
+
+fn not_written(domain: &Domain, error: &CacheError) -> Outcome {
+    Outcome::Failed(Notice::new(Token::CacheNotWritten, format!("{domain}: {error}")))
 }
 
 /// What is due, in the order in which it is renewed.
@@ -354,7 +365,7 @@ fn in_order<'d>(seen: &[Seen<'d>]) -> Vec<&'d Domain> {
     order.into_iter().map(|(.., domain)| domain).collect()
 }
 
-/// Does a work for each of these, some at once.
+/// Does the work for each of these, some at once.
 fn at_once<'i, T: Sync>(items: &'i [T], work: impl Fn(&'i T) + Sync) {
     let next = AtomicUsize::new(0);
     let all = || {
@@ -364,7 +375,7 @@ fn at_once<'i, T: Sync>(items: &'i [T], work: impl Fn(&'i T) + Sync) {
     };
     thread::scope(|scope| {
         for _ in 1..AT_ONCE {
-            // Where the system gives no more threads, those that there are do the work.
+            // If the system refuses more threads, the others do the work.
             if thread::Builder::new().spawn_scoped(scope, all).is_err() {
                 break;
             }
@@ -381,7 +392,7 @@ fn longest(entries: usize, timeout: Duration) -> Duration {
     first.saturating_add(LATE).saturating_add(timeout).max(LONGEST)
 }
 
-/// What it means that another run is on. A time of its beginning that lies in the future is no time of a run.
+/// What it means that another run is active. A beginning in the future is not a valid time of a run.
 fn busy(store: &Store, longest: Duration) -> RunError {
     let begun = store.run_begun();
     if begun.abs_diff(unix_now()) > longest.as_secs() {

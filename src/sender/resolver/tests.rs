@@ -82,7 +82,10 @@ fn a_mail_domain_that_is_not_a_domain_name_is_an_answer() {
             }),
             None
         );
-        assert_eq!(verdict_without_host(&answer, NoHost::NxDomain).action, Action::Deliver);
+        assert_eq!(
+            verdict_without_host(&answer, NoHost::NxDomain, &[]).action,
+            Action::Deliver
+        );
     }
     // A single label is a domain name, and may have a policy.
     assert!(resolver.lookup_cached("localhost").is_err());

@@ -105,7 +105,7 @@ pub(crate) const HOSTS: [(&str, &str); 5] = [
     ("address", "192.0.2.1"),
 ];
 
-/// What must come out: the first row that fits counts. `*` fits all, and `enforce/` all that begin so.
+/// The expected verdicts: the first row that fits is used. `*` fits all, and `enforce/` all that begin so.
 const TABLE: &[(&str, &str, &str, Action, Option<ResultType>)] = &[
     // Nothing is known, and the operator asked to wait (D-02).
     ("first-contact", "*", "*", Defer, None),
@@ -212,7 +212,7 @@ fn every_combination() {
                     "{at}: {}",
                     got.sentence
                 );
-                // What is reported has a reason, and what is not has none; the log has always something to say.
+                // What is reported has a reason, and what is not has none; the log always has a sentence.
                 assert_eq!(got.result.is_some(), !got.reason_code.is_empty(), "{at}");
                 assert!(Token::from_name(got.token()).is_some(), "{at}: {}", got.reason_code);
                 assert!(makes_sense_to_a_sender(&got.sentence), "{at}: {}", got.sentence);
@@ -234,7 +234,7 @@ fn makes_sense_to_a_sender(sentence: &str) -> bool {
         .all(|words| !sentence.contains(words))
 }
 
-/// An exception makes of enforce what testing is, and of a wait for DNS none; nothing else changes.
+/// An exception turns enforce into testing, and ends a wait for DNS; nothing else changes.
 #[test]
 fn an_exception_refuses_nothing_and_is_named() {
     let answers = answers();
@@ -308,7 +308,7 @@ fn every_reason_for_no_host() {
     let cached = Arc::new(CachedPolicy::new("20260101".parse().unwrap(), 1, text).unwrap());
     let mut all = outcomes();
     all.push(("itself", Outcome::new(&domain, Source::Fresh, Some(cached), None)));
-    // The first row that fits counts.
+    // The first row that fits is used.
     let table: &[(&str, &[NoHost], Action)] = &[
         ("first-contact", NoHost::ALL, Defer),
         ("itself", &[NoHost::NoData], Deliver),
@@ -331,11 +331,14 @@ fn every_reason_for_no_host() {
                 .position(|(a, whys, _)| fits(a, name) && whys.contains(&why))
                 .unwrap();
             used[row] += 1;
-            let got = verdict_without_host(&answer, why);
+            let got = verdict_without_host(&answer, why, &[]);
             assert_eq!(got.action, table[row].2, "{name}, {why:?}: {}", got.sentence);
             assert_eq!(got.result.is_some(), !got.reason_code.is_empty(), "{name}, {why:?}");
             let exempt = exempt(outcome);
-            assert!(verdict_without_host(&exempt, why).action.delivers(), "{name}, {why:?}");
+            assert!(
+                verdict_without_host(&exempt, why, &[]).action.delivers(),
+                "{name}, {why:?}"
+            );
         }
     }
     assert!(!used.contains(&0), "rows that nothing fits: {used:?}");
@@ -346,7 +349,7 @@ fn the_sentence_says_which_contradicts_which() {
     let answers = answers();
     let (_, answer) = answers.iter().find(|(name, _)| *name == "enforce/fresh").unwrap();
     assert_eq!(
-        verdict_without_host(answer, NoHost::NxDomain).sentence,
+        verdict_without_host(answer, NoHost::NxDomain, &[]).sentence,
         "DNS contradicts the MTA-STS policy of example.com: DNS says that the domain does not exist (NXDOMAIN), and the \
          policy lists its MX hosts (mode enforce, id 20260101; listed: mx.example.com, *.example.net); no mail can be \
          delivered now. Compare with another resolver; if the domain has given up mail, its administrator must withdraw the \
@@ -366,8 +369,67 @@ fn the_sentence_says_which_contradicts_which() {
             "DNS gives no MX host that the policy lists (mode enforce, id 20260101; listed: mx.example.com",
         ),
     ] {
-        let sentence = verdict_without_host(answer, why).sentence;
+        let sentence = verdict_without_host(answer, why, &[]).sentence;
         assert!(sentence.contains(says), "{sentence}");
+    }
+}
+
+/// A bounce may be all that its reader sees: which hosts DNS gives, what each failed, and which the policy lists.
+#[test]
+fn the_sentence_about_a_mail_names_the_hosts_of_dns() {
+    let answers = answers();
+    let (_, answer) = answers.iter().find(|(name, _)| *name == "enforce/fresh").unwrap();
+    let host = |name: &str, reason: &str| (MxName::from_mx(name), reason.to_owned());
+    let (good, evil) = ("mx.example.com", "mx.example.org");
+    let expired = "certificate-expired: the certificate expired on 2026-01-02";
+    let says = |why, hosts: &[_]| verdict_without_host(answer, why, hosts);
+    assert_eq!(
+        says(
+            NoHost::Left,
+            &[
+                host(evil, MX_NOT_IN_POLICY),
+                host(good, expired),
+                host("a.example.net", "")
+            ]
+        )
+        .sentence,
+        "no MX host of example.com meets its MTA-STS policy (mode enforce, id 20260101; listed: mx.example.com, \
+         *.example.net; DNS gives: mx.example.org [mx-host-not-in-policy], mx.example.com [certificate-expired: the \
+         certificate expired on 2026-01-02], a.example.net); no mail can be delivered now. If the domain's mail has moved, \
+         its administrator must update the policy."
+    );
+    let listed = says(NoHost::NotListed, &[host(evil, ""), host(good, "")]);
+    assert_eq!(
+        listed.token(),
+        "no-mx-host-left",
+        "DNS gives a host that the policy lists"
+    );
+    let other = says(NoHost::NotListed, &[host(evil, ""), host("a\"\u{e9}\r\nb", "")]);
+    assert_eq!(other.token(), "no-mx-host-in-policy");
+    assert!(
+        other.sentence.contains(r#"; DNS gives: mx.example.org, "a\"?  b")"#),
+        "{}",
+        other.sentence
+    );
+
+    let evil: Vec<_> = (0..2000)
+        .map(|n| {
+            host(
+                &format!("h{n}.{}.example", "y".repeat(60)),
+                &"\u{e9}\r\n250 ok\0\x1b[31m".repeat(99),
+            )
+        })
+        .collect();
+    for hosts in [&evil[..], &evil[..6]] {
+        let sentence = says(NoHost::Left, hosts).sentence;
+        assert!(
+            sentence.len() < 1200 && sentence.bytes().all(|c| matches!(c, b' '..=b'~')),
+            "{sentence:?}"
+        );
+        assert!(
+            sentence.contains(&format!("] and {} more); no mail", hosts.len() - 2)),
+            "{sentence}"
+        );
     }
 }
 

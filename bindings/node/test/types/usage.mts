@@ -71,6 +71,8 @@ console.log(
   fromNode('CERT_HAS_EXPIRED').reason,
   (await lookup('example.com')).isSamePolicy(lookupCached('example.com')),
   answer.verdictWithoutHost('nxdomain').defers,
+  answer.verdictWithoutHost('left', [{ host: 'mx.example.com', reasonCode: 'starttls-refused' }, { host: 'mx' }])
+    .sentence,
   event?.policyLines.length,
   verifyCertificate('mx.example.com', []).result,
   all.version,

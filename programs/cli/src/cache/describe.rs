@@ -26,7 +26,7 @@ pub(super) struct Described<'a> {
 }
 
 impl<'a> Described<'a> {
-    /// Reads the entry of a domain; `None` where there is none.
+    /// Reads the entry of a domain; `None` if there is none.
     pub(super) fn read(store: &Store, settings: &'a Settings, domain: &'a Domain, now: u64) -> Option<Self> {
         let entry = store.load(domain).transpose()?;
         Some(Self {
@@ -87,7 +87,7 @@ impl<'a> Described<'a> {
         notes
     }
 
-    /// Since when nobody has asked for the domain, where that is worth a word.
+    /// Since when no lookup has asked for the domain, if that is long ago.
     pub(super) fn unused_since(&self, entry: &Entry) -> Option<u64> {
         entry
             .used
@@ -135,7 +135,7 @@ impl<'a> Described<'a> {
         })
     }
 
-    /// When a refresh will renew the policy; nothing where none will.
+    /// When a refresh will renew the policy; `None` if none will.
     pub(super) fn next_refresh(&self, entry: &Entry) -> Option<u64> {
         let next = refresh::next(entry, self.now)?;
         refresh::idle(entry, self.now, self.uses_are_noted)

@@ -11,7 +11,7 @@ use mtasts::sender::resolver::unix_now;
 
 /// List the domains for which nothing is enforced, also those whose exception is over.
 ///
-/// They stand in the file of the setting `exceptions`, /etc/mtasts/exceptions by default: on each line a domain, the last
+/// They are in the file of the setting `exceptions`, /etc/mtasts/exceptions by default: on each line a domain, the last
 /// day (UTC) and a reason.
 #[derive(Args)]
 pub(crate) struct Exceptions {

@@ -16,7 +16,7 @@ const WIDEST: usize = 40;
 
 /// List all entries of the cache.
 ///
-/// Exit status: 0, or 1 where a file cannot be used.
+/// Exit status: 0, or 1 if a file cannot be used.
 #[derive(Args)]
 pub(crate) struct List {
     /// Print one JSON object on each line; times are Unix seconds.

@@ -22,8 +22,9 @@ const ID: &[u8] = b"pinned";
 
 /// Put a policy of your own into the cache, which no fetch replaces until a day.
 ///
-/// For a domain whose policy host is broken, or with which a policy was agreed by other means. When the day is over the
-/// policy counts like one that was fetched when it was pinned. `mtasts cache purge DOMAIN` takes it back before.
+/// For a domain whose policy host is broken, or with which a policy was agreed by other means. When the day is over,
+/// the policy is in force like one that was fetched when it was pinned. `mtasts cache purge DOMAIN` takes it back
+/// before.
 #[derive(Args)]
 pub(crate) struct Pin {
     /// The domain, as in a recipient's address.

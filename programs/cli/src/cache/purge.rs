@@ -15,8 +15,8 @@ use mtasts::sender::resolver::unix_now;
 
 /// Remove entries from the cache.
 ///
-/// Until it is looked up again, mail for such a domain has no protection but a record in DNS that an attacker may forge:
-/// purge what is wrong, not what is old. Exit status: 0, or 1 where there was nothing of a domain.
+/// Until the next lookup, mail for such a domain is protected only by a record in DNS, which an attacker may forge:
+/// purge what is wrong, not what is old. Exit status: 0, or 1 if a domain has no entry.
 #[derive(Args)]
 pub(crate) struct Purge {
     /// The domains.
@@ -68,7 +68,7 @@ impl Purge {
     }
 }
 
-/// Removes the entry unless a policy in it counts. A file that cannot be read is another matter.
+/// Removes the entry unless its policy is in force. A file that cannot be read is left alone.
 fn remove_expired(store: &Store, domain: &Domain, now: u64) -> Result<bool, CacheError> {
     let mut gone = false;
     store.change(domain, Instant::now() + WRITE_TURN, &mut |stored| {

@@ -10,20 +10,22 @@ use serde_json::json;
 use super::super::{Found, Trouble, output};
 use super::open;
 use mtasts::protocol::names::Domain;
+use mtasts::sender::notice::Token;
 use mtasts::sender::refresh::Idle;
 use mtasts::sender::refresh::run::{Outcome, Run, RunError};
 use mtasts::sender::resolver::Resolver;
 
 /// Renew every policy that is due, and remove what has expired or is unused.
 ///
-/// To be run every hour: each policy is renewed once a day, those with a short life earlier. What an administrator should
-/// know is told on stderr, a line for each domain. Where another refresh is running this one does nothing.
+/// Run it every hour. Each policy is renewed once a day, those with a short life earlier. What an administrator should
+/// know is logged on stderr, a line for each domain, which begins with a token (docs/log.md). If another refresh is
+/// running, this one does nothing.
 ///
-/// Exit status: 0, or 1 where a policy could not be renewed or has become weaker, where a file cannot be used, or where
-/// another refresh has been running for longer than it can take.
+/// Exit status: 0; or 1 if a policy could not be renewed or has become weaker, if a file cannot be used, or if another
+/// refresh has been running for longer than it can take.
 #[derive(Args)]
 pub(crate) struct Refresh {
-    /// Renew every policy that counts, whether or not it is due.
+    /// Renew every policy that is in force, whether or not it is due.
     #[arg(long)]
     all: bool,
     /// Print {"policies":..,"renewed":..,"weakened":..,"failed":..,"removed":..,"broken":..,"swept":..}.
@@ -48,20 +50,20 @@ impl Refresh {
         let resolver = Resolver::with_log(settings, |_| {});
         let run = match Run::begin(&resolver) {
             Err(error @ RunError::Busy) => {
-                output::tell(&error.to_string());
+                output::log(Token::RefreshRunning, &error.to_string());
                 return Ok(Found::Good);
             }
             Err(error @ RunError::Stuck(..)) => {
-                output::tell(&error.to_string());
+                output::log(Token::RefreshStuck, &error.to_string());
                 return Ok(Found::Bad);
             }
             other => other.map_err(|error| Trouble(error.to_string()))?,
         };
         let (counts, bar) = (Mutex::new(Counts::default()), bar(run.count()));
         run.run(self.all, |domain, outcome| {
-            let line = counts.lock().map_or(None, |mut counts| counts.count(domain, outcome));
-            if let Some(line) = line {
-                bar.suspend(|| output::tell(&line));
+            let notice = counts.lock().map_or(None, |mut counts| counts.count(domain, outcome));
+            if let Some((token, sentence)) = notice {
+                bar.suspend(|| output::log(token, &sentence));
             }
             bar.inc(1);
         });
@@ -77,9 +79,9 @@ impl Refresh {
         } = counts;
         if crowded > 0 {
             // One line, for a stranger decides how many they are.
-            output::tell(&format!(
-                "{crowded} entries removed to keep within cache_max and cache_max_per_parent (mtasts.toml)"
-            ));
+            let sentence =
+                format!("{crowded} entries removed to keep within cache_max and cache_max_per_parent (mtasts.toml)");
+            output::log(Token::CacheFull, &sentence);
         }
         let (policies, swept) = (run.count(), run.swept);
         if self.json {
@@ -102,8 +104,8 @@ impl Refresh {
 }
 
 impl Counts {
-    /// Counts an outcome, and gives the line that tells it where it is to be told.
-    fn count(&mut self, domain: &Domain, outcome: Outcome) -> Option<String> {
+    /// Counts an outcome, and gives what the administrator should know of it.
+    fn count(&mut self, domain: &Domain, outcome: Outcome) -> Option<(Token, String)> {
         match outcome {
             Outcome::Waits | Outcome::FailedForNothing => None,
             Outcome::Renewed => {
@@ -112,13 +114,13 @@ impl Counts {
             }
             Outcome::Weakened(what) => {
                 self.weakened += 1;
-                Some(format!(
-                    "{what}. If this is a surprise, ask the administrator of {domain}, and run: mtasts check {domain}"
-                ))
+                let what_to_do =
+                    format!("If this is a surprise, ask the administrator of {domain}, and run: mtasts check {domain}");
+                Some((what.token, format!("{}. {what_to_do}", what.sentence)))
             }
             Outcome::Failed(what) => {
                 self.failed += 1;
-                Some(format!("{what}. Run: mtasts check {domain}"))
+                Some((what.token, format!("{}. Run: mtasts check {domain}", what.sentence)))
             }
             Outcome::Removed(why) => {
                 self.removed += 1;
@@ -131,19 +133,18 @@ impl Counts {
                         return None;
                     }
                 };
-                Some(format!("{domain}: removed from the cache: {why}"))
+                Some((Token::EntryRemoved, format!("{domain}: removed from the cache: {why}")))
             }
             Outcome::Broken(what) => {
                 self.broken += 1;
-                Some(format!(
-                    "{what}. Unless a newer mtasts wrote the file, run: mtasts cache purge {domain}"
-                ))
+                let what_to_do = format!("Unless a newer mtasts wrote the file, run: mtasts cache purge {domain}");
+                Some((what.token, format!("{}. {what_to_do}", what.sentence)))
             }
         }
     }
 }
 
-/// Shows how far the run is, where somebody watches.
+/// Shows how far the run is, if stderr is a terminal.
 fn bar(count: usize) -> ProgressBar {
     if !io::stderr().is_terminal() {
         return ProgressBar::hidden();

@@ -16,12 +16,12 @@ use mtasts::sender::resolver::unix_now;
 
 /// Explain what the cache holds for a domain. The network is not asked.
 ///
-/// Exit status: 0 a policy counts, 1 none does.
+/// Exit status: 0 a policy is in force, 1 none is.
 #[derive(Args)]
 pub(crate) struct Show {
     /// The domain, as in a recipient's address.
     domain: Domain,
-    /// Print one JSON object; times are Unix seconds. {"domain":..,"entry":null} where nothing is known.
+    /// Print one JSON object; times are Unix seconds. {"domain":..,"entry":null} if nothing is known.
     #[arg(long)]
     json: bool,
 }

@@ -1,6 +1,6 @@
 //! `mtasts cache export` and `import`: the policies of one server for the start of another.
 //!
-//! The stream has a JSON object on each line: the domain, and the file of its entry as it stands in the cache, with its
+//! The stream has a JSON object on each line: the domain, and the file of its entry as it is in the cache, with its
 //! digest.
 
 use std::fs::File;
@@ -26,18 +26,18 @@ const MAX_LINE: u64 = 6 * MAX_FILE as u64 + 1024;
 
 /// Write all policies of the cache to stdout, for `mtasts cache import` on another server.
 ///
-/// One JSON object on each line: {"domain":..,"entry":..}. Exit status: 0, or 1 where a file cannot be used and is left
+/// One JSON object on each line: {"domain":..,"entry":..}. Exit status: 0, or 1 if a file cannot be used and is left
 /// out.
 #[derive(Args)]
 pub(crate) struct Export {}
 
 /// Take over policies that another server has exported.
 ///
-/// Each entry is read as strictly as a file of the cache. It counts no longer than it would there, DNS is asked at the next
-/// mail, and the next refresh fetches the policy. What was fetched here later stays, expired or not, and so
-/// does each policy that counts and was fetched or pinned here.
+/// Each entry is read as strictly as a file of the cache. It is in force no longer than it would be there, DNS is
+/// asked at the next mail, and the next refresh fetches the policy. What was fetched here later stays, expired or not,
+/// and so does each policy that is in force and was fetched or pinned here.
 ///
-/// Exit status: 0, or 1 where a line cannot be used.
+/// Exit status: 0, or 1 if a line cannot be used.
 #[derive(Args)]
 pub(crate) struct Import {
     /// The file; "-" reads stdin.
@@ -175,8 +175,8 @@ impl Counts {
     }
 }
 
-/// Their entry as it may stand here: its policy alone, where it counts still. What they asked and what failed for them is
-/// not for us, so DNS and the policy host are due at once.
+/// Their entry as it may be here: its policy alone, if it is still in force. Their questions and failures are not ours,
+/// so DNS and the policy host are due at once.
 fn adopted(theirs: Entry, now: u64) -> Option<Entry> {
     let mut entry = Entry::new(theirs.domain);
     (entry.cached, entry.mode_since, entry.used) = (theirs.cached, theirs.mode_since, theirs.used);

@@ -31,7 +31,7 @@ pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
     })
 }
 
-/// As `lint record`, with the records. `unknown` where DNS did not say.
+/// As `lint record`, with the records. `unknown` if DNS did not say.
 fn record(survey: &Survey, judgement: &Judgement) -> Value {
     let mut object = match &judgement.record {
         Ok(record) => lint::record_as_json(&Ok(record.clone())),
@@ -50,7 +50,7 @@ fn record(survey: &Survey, judgement: &Judgement) -> Value {
     object
 }
 
-/// As `lint policy`, with the advice; null where none was to be fetched.
+/// As `lint policy`, with the advice; null if none was to be fetched.
 fn policy(survey: &Survey, judgement: &Judgement) -> Value {
     match (&survey.body, &judgement.policy) {
         (Some(Ok(body)), Some(parsed)) => {

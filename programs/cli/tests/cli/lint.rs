@@ -177,8 +177,8 @@ fn a_policy_for_people() {
          \x20 advice  line 5: an mx name ends with a dot, which is ignored\n\
          \x20 advice  max_age 3600 is 1 hour: an attacker who keeps senders from the policy host for that long undoes \
          the policy; some weeks are better (RFC 8461 10.2)\n\
-         \x20 advice  mx *.example.com allows every host directly below example.com: list the hosts by name unless \
-         nobody else can have one there (RFC 8461 10.4)\n"
+         \x20 advice  mx *.example.com allows every host directly below example.com: list the hosts by name if \
+         others can have one there (RFC 8461 10.4)\n"
     );
     assert_eq!(ran.status, 0);
     let ran = mtasts_with_input(&["lint", "policy", "-"], b"version: STSv1\nmode: \x1b[31menforce\xff\n");
