@@ -68,6 +68,20 @@ pub struct Fate {
     pub words: String,
 }
 
+impl Fate {
+    /// Without results and words.
+    #[must_use]
+    pub fn new(domain: &str, end: End, host: Option<String>) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            end,
+            host,
+            results: Vec::new(),
+            words: String::new(),
+        }
+    }
+}
+
 impl FromStr for Fate {
     type Err = String;
 
@@ -77,12 +91,11 @@ impl FromStr for Fate {
         let [domain, end, host, results @ ..] = &fields[..] else {
             return Err(format!("{line:?} is not DOMAIN FATE HOST [RESULT...]"));
         };
+        let host = (*host != "-").then(|| (*host).to_owned());
         Ok(Self {
-            domain: (*domain).to_owned(),
-            end: end.parse()?,
-            host: (*host != "-").then(|| (*host).to_owned()),
             results: results.iter().map(|result| (*result).to_owned()).collect(),
             words: words.to_owned(),
+            ..Self::new(domain, end.parse().map_err(|error| format!("{line:?}: {error}"))?, host)
         })
     }
 }
