@@ -510,8 +510,8 @@ typedef enum mtasts_no_host {
     MTASTS_NO_HOST_NODATA = 2,
     // The only MX record is `.`: the domain accepts no mail (RFC 7505).
     MTASTS_NO_HOST_NULL_MX = 3,
-    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that cannot
-    // tell which of the two it is.
+    // The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that
+    // cannot tell which of the two it is.
     MTASTS_NO_HOST_NOT_LISTED = 4,
 } mtasts_no_host;
 
@@ -671,8 +671,6 @@ int32_t mtasts_attempt_new(const mtasts_answer *answer,
 //
 // After a refusal (skip the host, or defer) every further verdict is that refusal, whatever is seen. If nothing is
 // enforced, mail is delivered, and the verdict keeps naming the first failure.
-//
-// `seen.kind` is one of `MTASTS_SEEN_*` except `MTASTS_SEEN_NO_HOST_LEFT`: see `mtasts_verdict_without_host`.
 //
 // Returns `MTASTS_OK` with the verdict in `out`; or `MTASTS_E_ARGUMENT`, and the sight is ignored.
 int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
@@ -929,7 +927,8 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 // Yields `mode=enforce enforce=yes id=ID ignore="LIST" wrong="SENTENCE"`, to be read with
 // `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
 // policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
-// other. Under `mode=testing` and `mode=none` it yields `enforce=no`, and there is neither.
+// other, and which MX hosts DNS gives, if they are in the call. Under `mode=testing` and `mode=none` it yields
+// `enforce=no`, and there is neither.
 //
 // If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 // free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them

@@ -1,6 +1,5 @@
-//! Every domain of the test Internet through the smallest MTA that there is: `tests/kit/toy.rs`. The others stand beside
-//! their programs: `tests/exim/table.rs`, `tests/capi/table.rs`, `bindings/haraka/test/real/table.test.js`,
-//! `bindings/python/tests/test_delivery.py`.
+//! Every domain of the test Internet through the smallest MTA that there is: `tests/kit/toy.rs`. `tests/kit/README.md`
+//! lists the others.
 
 use std::process::Command;
 
@@ -9,7 +8,7 @@ use mtasts_lab::judge::Rules;
 
 #[test]
 fn a_toy_mta_obeys() {
-    // While there is the other Internet.
+    // Before the test Internet, where cargo cannot download anything.
     let toy = built("mtasts-kit", "toy", &[]);
     on_the_internet_with("toy", &[("timeout", "3s")], move |internet| {
         let rules = Rules {

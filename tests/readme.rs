@@ -1,4 +1,5 @@
-//! The README says what is so: its settings are read, its links lead somewhere, its commands exist.
+//! The pages say what is so: the README's settings are read, links lead somewhere, the commands of the README and of
+//! CONTRIBUTING.md exist, and so do the files that it names.
 
 use std::path::Path;
 
@@ -15,6 +16,17 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
         .skip(1)
         .map(|rest| rest.split("```").next().unwrap())
         .collect()
+}
+
+/// What is between backticks on a line.
+fn spans(text: &str) -> Vec<&str> {
+    text.lines()
+        .flat_map(|line| line.split('`').skip(1).step_by(2))
+        .collect()
+}
+
+fn exists(path: &str) -> bool {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists()
 }
 
 #[test]
@@ -55,14 +67,48 @@ fn links_lead_somewhere() {
 }
 
 #[test]
-fn targets_of_make_exist() {
-    let rules = file("Makefile") + &file("tests/targets.mk");
-    let readme = file("README.md");
-    for line in blocks(&readme, "sh").concat().lines() {
-        let Some(at) = line.find("make").filter(|at| line[..*at].trim() == "sudo" || *at == 0) else {
-            continue;
-        };
-        let target = line[at..].split_whitespace().nth(1).unwrap_or("all");
-        assert!(rules.contains(&format!("\n{target}:")), "{line}");
+fn commands_exist() {
+    for page in ["README.md", "CONTRIBUTING.md"] {
+        let text = file(page);
+        let commands = [blocks(&text, "sh"), spans(&text)].concat();
+        for line in commands.iter().flat_map(|command| command.lines()) {
+            let words = line.split(" #").next().unwrap().split_whitespace();
+            let words: Vec<&str> = words.skip_while(|word| *word == "sudo").collect();
+            assert!(words.windows(2).all(is_there), "{page}: {line}");
+            if let ["make", rest @ ..] = &words[..] {
+                let (rules, target) = match rest {
+                    ["-C", place, target, ..] => (file(&format!("{place}/Makefile")), *target),
+                    _ => (
+                        file("Makefile") + &file("tests/targets.mk"),
+                        *rest.first().unwrap_or(&"all"),
+                    ),
+                };
+                assert!(rules.contains(&format!("\n{target}:")), "{page}: {line}");
+            }
+        }
     }
+}
+
+/// What an option of cargo names.
+fn is_there(pair: &[&str]) -> bool {
+    match pair {
+        ["--test", "NAME"] => true,
+        ["--test", name] => exists(&format!("tests/{name}.rs")) || exists(&format!("tests/{name}/main.rs")),
+        ["--package", name] => file("Cargo.lock").contains(&format!("\nname = \"{name}\"\n")),
+        _ => true,
+    }
+}
+
+#[test]
+fn files_of_contributing_exist() {
+    let contributing = file("CONTRIBUTING.md");
+    let paths = spans(&contributing).into_iter().filter(|span| {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+        span.contains('/') && span.chars().all(plain) && !span.starts_with("target/")
+    });
+    // NAME is what the reader adds.
+    let missing: Vec<_> = paths
+        .filter(|path| !exists(path.split("NAME").next().unwrap()))
+        .collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -4,10 +4,11 @@ use std::fs;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use mtasts::Seen;
 use mtasts_kit::drivers::{each, follow};
 use mtasts_kit::pki;
-use mtasts_kit::walk::{self, May, Saw};
-use mtasts_lab::judge::Rules;
+use mtasts_kit::walk::{self, Saw};
+use mtasts_lab::judge::{End, Rules};
 use mtasts_lab::table;
 
 use crate::build::{Link, program, root};
@@ -40,22 +41,21 @@ fn the_example_decides_about_every_domain() {
                 ran.status.code(),
                 String::from_utf8_lossy(&ran.stdout).contains("meets the MTA-STS policy"),
             ) {
-                (Some(0), true) => May::Verified,
-                (Some(0), false) => May::GoOn,
-                (Some(75), _) => May::Not,
+                (Some(0), true) => Some(End::Verified),
+                (Some(0), false) => Some(End::Delivered),
+                (Some(75), _) => None,
                 _ => panic!("{domain} {host}: {ran:?}"),
             }
         };
-        let fates = each(&table(), |domain| {
+        let domains: Vec<_> = table().into_iter().map(|entry| entry.name).collect();
+        let fates = each(&domains, |domain| {
             walk::send(domain, |host, saw| match saw {
-                Saw::Name => asks(domain, host, &[]),
+                Saw::Host(Seen::Name) => asks(domain, host, &[]),
                 Saw::Certificates(chain) => asks(domain, host, &chain),
-                // The example knows names and certificates. Where there is no MX record a host that no policy lists is
-                // asked for, and where there is no TLS a certificate that proves nothing.
+                // The example knows names and certificates. If DNS denies an MX host, it is asked about a host that no
+                // policy lists; if there is no TLS, about a certificate that proves nothing.
                 Saw::NoMx(_) => asks(domain, "unlisted.example", &[]),
-                Saw::NoStarttls | Saw::StarttlsRefused | Saw::NoTls(_) => {
-                    asks(domain, host, std::slice::from_ref(&stranger))
-                }
+                Saw::Host(_) => asks(domain, host, std::slice::from_ref(&stranger)),
             })
         });
         follow(&internet.lab, &table(), &fates, &Rules::default());

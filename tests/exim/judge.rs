@@ -15,12 +15,11 @@ pub(crate) fn fate(to: &str, outcome: &Outcome) -> judge::Fate {
         Fate::Deferred => (End::Deferred, refusal(outcome, line).unwrap_or_else(|| reason(line))),
         Fate::Bounced => (End::Bounced, reason(line)),
     };
+    let domain = to.rsplit_once('@').map_or(to, |(_, domain)| domain);
+    let host = host.filter(|_| fate == Fate::Delivered).map(str::to_owned);
     judge::Fate {
-        domain: to.rsplit_once('@').map_or(to, |(_, domain)| domain).to_owned(),
-        end,
-        host: host.filter(|_| fate == Fate::Delivered).map(str::to_owned),
-        results: Vec::new(),
         words: words.to_owned(),
+        ..judge::Fate::new(domain, end, host)
     }
 }
 

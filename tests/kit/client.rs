@@ -2,10 +2,15 @@
 
 use hickory_resolver::proto::op::{Edns, Message, MessageType, OpCode, Query, ResponseCode};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use mtasts::NoHost;
 use mtasts_lab::{DNS_ADDRESS, Lab};
-use rustls::pki_types::ServerName;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, Error, RootCertStore, SignatureScheme, StreamOwned,
+};
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
@@ -98,6 +103,34 @@ pub fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
     Ok(all.into_iter().map(address).collect())
 }
 
+/// The MX hosts of a domain in order of preference, the domain itself if it has an address and no MX record
+/// (RFC 5321 5.1); or why there is none.
+pub fn mx_hosts(domain: &str) -> io::Result<Result<Vec<String>, NoHost>> {
+    let mut hosts: Vec<_> = records(domain, RecordType::MX)?
+        .into_iter()
+        .filter_map(|data| match data {
+            RData::MX(mx) => Some((mx.preference, mx.exchange.to_ascii().trim_end_matches('.').to_owned())),
+            _ => None,
+        })
+        .collect();
+    if hosts.is_empty() {
+        let code = ask_udp(domain, RecordType::MX, Ask::Plainly)?.metadata.response_code;
+        return Ok(match code {
+            ResponseCode::NXDomain => Err(NoHost::NxDomain),
+            _ if addresses(domain)?.is_empty() => Err(NoHost::NoData),
+            _ => Ok(vec![domain.to_owned()]),
+        });
+    }
+    hosts.sort();
+    let names = hosts.into_iter().map(|(_, name)| name);
+    let names: Vec<_> = names.filter(|name| !name.is_empty()).collect();
+    Ok(if names.is_empty() {
+        Err(NoHost::NullMx)
+    } else {
+        Ok(names)
+    })
+}
+
 /// The first of the addresses that accepts a connection.
 pub fn connect(name: &str, port: u16) -> io::Result<TcpStream> {
     connect_within(PATIENCE, name, port)
@@ -121,7 +154,7 @@ fn connect_within(patience: Duration, name: &str, port: u16) -> io::Result<TcpSt
 pub fn trusting(lab: &Lab) -> Arc<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots
-        .add(rustls::pki_types::CertificateDer::from_pem_file(lab.ca_file()).unwrap())
+        .add(CertificateDer::from_pem_file(lab.ca_file()).unwrap())
         .unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = ClientConfig::builder_with_provider(provider)
@@ -130,7 +163,56 @@ pub fn trusting(lab: &Lab) -> Arc<ClientConfig> {
     Arc::new(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-/// The handshake, verified against `name`.
+/// A TLS client that accepts every certificate: what it is worth is decided afterwards.
+pub fn accepting() -> Arc<ClientConfig> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider)));
+    Arc::new(config.with_no_client_auth())
+}
+
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls12_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        verify_tls13_signature(message, certificate, signed, &self.0.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// The handshake; the certificate is verified against `name` as `config` wants it.
 pub fn encrypt(
     config: &Arc<ClientConfig>,
     name: &str,
@@ -272,6 +354,16 @@ pub fn reply(stream: &mut impl Read) -> io::Result<Reply> {
 pub fn command(stream: &mut (impl Read + Write), line: &str) -> io::Result<Reply> {
     stream.write_all(format!("{line}\r\n").as_bytes())?;
     reply(stream)
+}
+
+/// Connects to an MX host and says EHLO. Also says whether the host offers STARTTLS.
+pub fn greet(host: &str) -> io::Result<(TcpStream, bool)> {
+    let mut stream = connect(host, 25)?;
+    if reply(&mut stream)?.code != 220 {
+        return Err(io::ErrorKind::ConnectionRefused.into());
+    }
+    let lines = command(&mut stream, "EHLO sender.test")?.lines;
+    Ok((stream, lines.iter().any(|line| line.ends_with("STARTTLS"))))
 }
 
 /// Sends one mail over a session that has said EHLO.

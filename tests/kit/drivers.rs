@@ -1,5 +1,6 @@
 //! The case list, through a driver: see README.md beside this file.
 
+use std::io;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -13,20 +14,28 @@ pub fn every_domain(lab: &Lab, driver: &mut Command, rules: &Rules) {
     follow(lab, &table(), &fates, rules);
 }
 
-/// Sends a mail to each domain of these, by so many threads that slow ones hold up no others.
-pub fn each(cases: &[Entry], send: impl Fn(&str) -> Fate + Sync) -> Vec<Fate> {
+/// Sends a mail to each of these domains, by so many threads that slow ones hold up no others.
+pub fn each(domains: &[String], send: impl Fn(&str) -> Fate + Sync) -> Vec<Fate> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut fates = Vec::new();
-        while let Some(entry) = cases.get(next.fetch_add(1, Ordering::Relaxed)) {
-            fates.push(send(&entry.name));
+        while let Some(domain) = domains.get(next.fetch_add(1, Ordering::Relaxed)) {
+            fates.push(send(domain));
         }
         fates
     };
     thread::scope(|scope| {
-        let threads: Vec<_> = (0..24).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..32).map(|_| scope.spawn(work)).collect();
         threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
     })
+}
+
+/// A driver: reads lines `send DOMAIN` from stdin until its end, and prints what became of a mail to each.
+pub fn serve(send: impl Fn(&str) -> Fate + Sync) {
+    let lines = io::stdin().lines().map(|line| line.expect("stdin is text"));
+    let domains = lines.map(|line| line.strip_prefix("send ").expect("send DOMAIN").to_owned());
+    let domains: Vec<_> = domains.collect();
+    each(&domains, send).iter().for_each(|fate| println!("{fate}"));
 }
 
 /// What an MTA did with a mail to each of these domains is what the table says.

@@ -23,6 +23,16 @@ class Lab:
         table: list[dict[str, Any]] = json.loads(self._run("list", "--json"))
         return table
 
+    def domains(self) -> list[str]:
+        """The names of all domains."""
+        return [entry["name"] for entry in self.table()]
+
+    def judge(self, lines: list[str], *options: str) -> str:
+        """What is wrong with these lines of a driver (tests/kit/README.md); empty if they are what the table says."""
+        command = [COMMAND, "lab", "judge", *options]
+        judged = subprocess.run(command, input="".join(f"{line}\n" for line in lines), capture_output=True, text=True)
+        return judged.stdout + judged.stderr if judged.returncode else ""
+
     def seen(self) -> dict[str, Any]:
         """The mail that arrived, and the sessions with MX hosts."""
         seen: dict[str, Any] = json.loads(self._run("mail", "--json"))

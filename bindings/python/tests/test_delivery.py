@@ -26,10 +26,7 @@ from conftest import Lab
 
 import mtasts
 from mtasts import aio, aiosmtp, smtp
-from mtasts.delivery import Result, Results
-
-# Whether the limit of the fetch or that of the whole lookup is over first decides whether there is a result to report.
-SLOW = {"https-silent.test", "https-blackhole.test", "https-drip.test", "https-dnssilent.test", "https-flood.test"}
+from mtasts.delivery import Results
 
 SENDER = "ann@sender.test"
 PATIENCE = 4.0
@@ -42,86 +39,53 @@ def letter() -> EmailMessage:
     return message
 
 
-def domain_of(entry: dict[str, Any]) -> str:
-    name: str = entry["name"]
-    return name
-
-
-def wrong_with(entry: dict[str, Any], error: Exception | None, mail: list[Any], results: list[Result]) -> str | None:
-    """What is wrong with what became of a mail, by the table's word for its domain."""
-    expect = entry["expect"]
-    word = expect if isinstance(expect, str) else next(iter(expect))
-    verified = [r.event.host for r in results if r.event.policy_type is mtasts.PolicyType.STS and not r.event.result]
-    safe = (
-        error is None
-        and len(mail) == 1
-        and mail[0]["tls"] is not None
-        and bool(verified)
-        and word != "deliver"
-        and verified[-1] in (expect[word]["hosts"] if word.startswith("deliver-v") else [])
-    )
-    waits = isinstance(error, smtp.TemporaryError) and 400 <= error.smtp_code < 500 and not mail
-    right = {
-        "deliver-verified": safe,
-        "deliver-verified-or-defer": safe or waits,
-        "deliver": error is None and len(mail) == 1,
-        "defer": waits,
-        "bounce": isinstance(error, smtp.PermanentError) and error.smtp_code >= 500 and not mail,
-    }[word]
-    if not right:
-        return f"{entry['name']} ({entry['wrong']}): {expect}, but {error!r}, {mail}"
-    # What a report is to say of it (RFC 8460 4.3). A failure of the fetch that leaves no policy is found before any
-    # host.
-    said = {r.event.result.text for r in results if r.event.result}
-    # No session, no event: DNS says that the hosts of the policy do not exist.
-    if isinstance(error, smtp.PolicyError) and not results and error.verdict.result:
-        said.add(error.verdict.result.text)
-    if entry.get("result") and entry["result"] not in said and entry["name"] not in SLOW:
-        return f"{entry['name']} ({entry['wrong']}): no result {entry['result']}: {said}"
-    sts = [r for r in results if r.event.policy_type is mtasts.PolicyType.STS]
-    if entry["policy"] in ("none", "absent") and sts:
-        return f"{entry['name']} ({entry['wrong']}): results that nobody expects: {sts}"
-    return None
-
-
-def judge_all(lab: Lab, who: str, outcomes: dict[str, Exception | None], results: Results) -> None:
-    seen = lab.seen()["mail"]
-    wrong = []
-    for entry in lab.table():
-        name = entry["name"]
-        mail = [m for m in seen if f"{who}@{name}" in m["recipients"]]
-        found = wrong_with(entry, outcomes[name], mail, [r for r in results if r.answer.domain == name])
-        if found:
-            wrong.append(found)
-    assert not wrong, f"{len(wrong)} rows are wrong:\n" + "\n".join(wrong)
+def line(domain: str, error: Exception | None, results: Results) -> str:
+    """What became of a mail, as the line of a driver (tests/kit/README.md)."""
+    events = [result.event for result in results if result.answer.domain == domain]
+    sts = [event for event in events if event.policy_type is mtasts.PolicyType.STS]
+    verified = [event.host for event in sts if not event.result]
+    if error is None:
+        fate = f"verified {verified[-1]}" if verified else f"delivered {events[-1].host}"
+    elif isinstance(error, smtp.TemporaryError) and 400 <= error.smtp_code < 500:
+        fate = "deferred -"
+    elif isinstance(error, smtp.PermanentError) and error.smtp_code >= 500:
+        fate = "bounced -"
+    else:
+        raise error
+    failures = [event.result.text for event in sts if event.result]
+    # No session, no event: DNS denies the hosts that the policy lists.
+    if not events and isinstance(error, smtp.PolicyError) and error.verdict.result:
+        failures.append(error.verdict.result.text)
+    return " ".join([domain, fate, *failures]) + f"\t{error or ''}"
 
 
 def test_every_domain_with_smtplib(lab: Lab, cache: str) -> None:
+    lab.reset()
     results = Results()
     client = smtp.Client(mtasts.Resolver(cache_dir=cache, timeout="5s"), timeout=PATIENCE, results=results)
 
-    def send(name: str) -> Exception | None:
+    def send(name: str) -> str:
         try:
             client.deliver(letter(), f"sync@{name}")
         except smtplib.SMTPException as error:
-            return error
-        return None
+            return line(name, error, results)
+        return line(name, None, results)
 
-    names = [domain_of(entry) for entry in lab.table()]
     with ThreadPoolExecutor(48) as pool:
-        outcomes = dict(zip(names, pool.map(send, names)))
-    judge_all(lab, "sync", outcomes, results)
+        wrong = lab.judge(list(pool.map(send, lab.domains())), "--results")
+    assert not wrong, wrong
 
 
 def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
+    lab.reset()
     results = Results()
 
-    async def send_all() -> dict[str, Exception | None]:
+    async def send_all() -> list[str]:
         resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="5s"))
         client = aiosmtp.Client(resolver, timeout=PATIENCE, results=results)
         some = asyncio.Semaphore(64)
 
-        async def send(name: str) -> Exception | None:
+        async def send(name: str) -> str:
             async with some:
                 for patience in (2.0, 2.0, 4.0, 8.0, 0.0):
                     try:
@@ -131,14 +95,14 @@ def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
                         if patience and isinstance(error.__cause__, mtasts.Unavailable):
                             await asyncio.sleep(patience)
                             continue
-                        return error
+                        return line(name, error, results)
                     break
-                return None
+                return line(name, None, results)
 
-        names = [domain_of(entry) for entry in lab.table()]
-        return dict(zip(names, await asyncio.gather(*map(send, names))))
+        return await asyncio.gather(*map(send, lab.domains()))
 
-    judge_all(lab, "async", asyncio.run(send_all()), results)
+    wrong = lab.judge(asyncio.run(send_all()), "--results")
+    assert not wrong, wrong
 
 
 def smtplib_alone(to: str) -> None:

@@ -68,6 +68,20 @@ pub struct Fate {
     pub words: String,
 }
 
+impl Fate {
+    /// Without results and words.
+    #[must_use]
+    pub fn new(domain: &str, end: End, host: Option<String>) -> Self {
+        Self {
+            domain: domain.to_owned(),
+            end,
+            host,
+            results: Vec::new(),
+            words: String::new(),
+        }
+    }
+}
+
 impl FromStr for Fate {
     type Err = String;
 
@@ -77,12 +91,11 @@ impl FromStr for Fate {
         let [domain, end, host, results @ ..] = &fields[..] else {
             return Err(format!("{line:?} is not DOMAIN FATE HOST [RESULT...]"));
         };
+        let host = (*host != "-").then(|| (*host).to_owned());
         Ok(Self {
-            domain: (*domain).to_owned(),
-            end: end.parse()?,
-            host: (*host != "-").then(|| (*host).to_owned()),
             results: results.iter().map(|result| (*result).to_owned()).collect(),
             words: words.to_owned(),
+            ..Self::new(domain, end.parse().map_err(|error| format!("{line:?}: {error}"))?, host)
         })
     }
 }
@@ -128,12 +141,11 @@ impl Rules {
         let why = match self.differs.iter().find(|(name, _)| *name == entry.name) {
             Some((_, end)) if right => format!("no longer differs from the table ({end})"),
             Some((_, end)) if *end != fate.end || stray(fate.end, &mail) => format!("is to differ: {end}"),
-            Some(_) => return None,
             None if !right => format!("is to {expect}"),
-            None if self.results => self.unreported(entry, fate)?,
-            None => return None,
+            _ if self.results => self.unreported(entry, fate)?,
+            _ => return None,
         };
-        let taken: Vec<_> = mail.iter().map(|mail| (&mail.host, mail.tls.is_some())).collect();
+        let taken: Vec<_> = mail.iter().map(|mail| (&mail.host, &mail.tls)).collect();
         Some(format!(
             "{} ({}): {why}\n  {fate}\n  received: {taken:?}",
             entry.name, entry.wrong
@@ -143,6 +155,9 @@ impl Rules {
     fn unreported(&self, entry: &Entry, fate: &Fate) -> Option<String> {
         match (entry.policy, entry.result) {
             (Policy::None | Policy::Absent, _) if !fate.results.is_empty() => Some("has nothing to report".to_owned()),
+            (Policy::None | Policy::Absent, _) if fate.end == End::Verified && !self.dane => {
+                Some("has no policy to verify a host by".to_owned())
+            }
             (_, Some(result)) if !entry.is_slow() && !fate.results.iter().any(|said| said == result) => {
                 Some(format!("is to be reported as {result}"))
             }
@@ -160,7 +175,9 @@ fn does(entry: &Entry, expect: &Expect, fate: &Fate, mail: &[&Mail]) -> bool {
         let [mail] = mail else { return false };
         let host = entry.mx_name(host);
         let there = mail.host == host || entry.share_address(&mail.host, host);
-        mail.tls.is_some() && there && allowed.iter().any(|allowed| allowed == host)
+        // RFC 8461 7.1: the client names the host that it wants a certificate of.
+        let named = mail.tls.as_ref().and_then(|tls| tls.sni.as_deref());
+        there && named.map(|sni| entry.mx_name(sni)) == Some(host) && allowed.iter().any(|allowed| allowed == host)
     };
     let waits = fate.end == End::Deferred && mail.is_empty();
     match expect {
@@ -248,4 +265,141 @@ pub fn read(mut lines: impl Read) -> io::Result<Vec<Fate>> {
     text.lines()
         .map(|line| line.parse().map_err(io::Error::other))
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Tls;
+    use crate::table;
+    use std::net::Ipv4Addr;
+
+    /// A mail at this host, over TLS if a name is given as SNI; none at a host `-`.
+    fn arrived(domain: &str, host: &str, sni: Option<&str>) -> Vec<Mail> {
+        let tls = sni.map(|sni| Tls {
+            version: "TLSv1_3".to_owned(),
+            sni: (sni != "-").then(|| sni.to_owned()),
+            resumed: false,
+        });
+        let mail = Mail {
+            domain: domain.to_owned(),
+            host: host.to_owned(),
+            address: Ipv4Addr::LOCALHOST.into(),
+            sender: String::new(),
+            recipients: vec![],
+            helo: String::new(),
+            tls,
+            body: String::new(),
+            session: 0,
+        };
+        if host == "-" { vec![] } else { vec![mail] }
+    }
+
+    fn judged(rules: &Rules, line: &str, host: &str, sni: Option<&str>) -> Option<String> {
+        let fate: Fate = line.parse().unwrap();
+        let entry = table().into_iter().find(|entry| entry.name == fate.domain).unwrap();
+        rules.wrong(&entry, &fate, &arrived(&fate.domain, host, sni))
+    }
+
+    #[test]
+    fn what_a_driver_says_and_what_arrived_are_both_needed() {
+        let rules = Rules {
+            results: true,
+            ..Rules::default()
+        };
+        let (good, other) = ("mx.good.test", "mx.expired.test");
+        for (line, host, sni, wrong) in [
+            ("good.test verified mx.good.test", good, Some(good), ""),
+            (
+                "good.test verified mx.good.test",
+                good,
+                Some(other),
+                "is to deliver over",
+            ),
+            ("good.test verified mx.good.test", good, Some("-"), "is to deliver over"),
+            ("good.test verified mx.good.test", good, None, "is to deliver over"),
+            (
+                "good.test verified mx.good.test",
+                other,
+                Some(good),
+                "is to deliver over",
+            ),
+            ("good.test verified mx.good.test", "-", None, "is to deliver over"),
+            (
+                "good.test delivered mx.good.test",
+                good,
+                Some(good),
+                "is to deliver over",
+            ),
+            ("good.test deferred -", "-", None, "is to deliver over"),
+            ("expired.test deferred - certificate-expired", "-", None, ""),
+            ("expired.test deferred -", "-", None, "reported as certificate-expired"),
+            (
+                "expired.test deferred - certificate-expired",
+                other,
+                Some(other),
+                "is to defer",
+            ),
+            ("expired.test bounced - certificate-expired", "-", None, "is to defer"),
+            ("plain.test delivered mx.plain.test", "mx.plain.test", None, ""),
+            ("plain.test delivered mx.plain.test", "-", None, "is to deliver"),
+            (
+                "plain.test verified mx.plain.test",
+                "mx.plain.test",
+                None,
+                "no policy to verify",
+            ),
+            (
+                "plain.test delivered mx.plain.test validation-failure",
+                "mx.plain.test",
+                None,
+                "nothing to report",
+            ),
+        ] {
+            let found = judged(&rules, line, host, sni).unwrap_or_default();
+            assert!(
+                found.contains(wrong) && found.is_empty() == wrong.is_empty(),
+                "{line} {host} {sni:?}: {found}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_known_difference_is_that_and_no_other() {
+        let rules = Rules {
+            results: true,
+            differs: vec![("testing-expired.test".to_owned(), End::Deferred)],
+            ..Rules::default()
+        };
+        let host = "mx.testing-expired.test";
+        for (line, host, wrong) in [
+            ("testing-expired.test deferred - certificate-expired", "-", ""),
+            (
+                "testing-expired.test deferred -",
+                "-",
+                "reported as certificate-expired",
+            ),
+            (
+                "testing-expired.test deferred - certificate-expired",
+                host,
+                "is to differ",
+            ),
+            (
+                "testing-expired.test bounced - certificate-expired",
+                "-",
+                "is to differ",
+            ),
+            (
+                "testing-expired.test delivered x certificate-expired",
+                host,
+                "no longer differs",
+            ),
+        ] {
+            let found = judged(&rules, line, host, Some(host)).unwrap_or_default();
+            assert!(
+                found.contains(wrong) && found.is_empty() == wrong.is_empty(),
+                "{line} {host}: {found}"
+            );
+        }
+    }
 }

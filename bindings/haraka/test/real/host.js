@@ -247,6 +247,19 @@ function fate(arrived, waiting, told) {
   return `strange: ${arrived.length} arrived, ${waiting.length} waiting, told ${hook}`
 }
 
+// The same as the line of a driver (tests/kit/README.md). The plugin counts a success if it has verified the host.
+function line(domain, { fate, told, err, results = [] }) {
+  const sts = results.filter(({ policyType }) => policyType === 'sts')
+  const verified = sts.find(({ result }) => result === null)
+  const [end, host] = !fate.startsWith('delivered')
+    ? [fate, '-']
+    : verified
+      ? ['verified', verified.host]
+      : ['delivered', told.host]
+  const failures = sts.flatMap(({ result }) => result ?? [])
+  return `${[domain, end, host, ...failures].join(' ')}\t${(err ?? '').replaceAll('\n', ' ')}`
+}
+
 async function can_connect() {
   return new Promise((resolve) => {
     const socket = net.connect(PORT, '127.0.0.1')
@@ -295,4 +308,4 @@ process.once('exit', () => {
   fs.rmdirSync(app)
 })
 
-module.exports = { CONFIG, Host, NOBODY, PORT, fresh_library, fresh_redis, reachable_app, submit }
+module.exports = { CONFIG, Host, NOBODY, PORT, fresh_library, fresh_redis, line, reachable_app, submit }

@@ -2,7 +2,7 @@
 
 // The test Internet around us (`mtasts lab run`).
 
-const { execFileSync } = require('node:child_process')
+const { execFileSync, spawnSync } = require('node:child_process')
 
 const ask = (...words) => execFileSync(process.env.MTASTS, ['lab', ...words], { maxBuffer: 1 << 28, encoding: 'utf8' })
 
@@ -11,6 +11,17 @@ exports.table = () => JSON.parse(ask('list', '--json'))
 
 // What the MX hosts took, and the sessions with them.
 exports.mail = () => JSON.parse(ask('mail', '--json'))
+
+// Whether these lines of a driver are what the table says (tests/kit/README.md), and which are not.
+exports.judge = (lines, ...options) => {
+  const input = lines.map((line) => `${line}\n`).join('')
+  const { status, stdout, stderr } = spawnSync(process.env.MTASTS, ['lab', 'judge', ...options], {
+    input,
+    maxBuffer: 1 << 28,
+    encoding: 'utf8',
+  })
+  return { right: status === 0, text: stdout + stderr }
+}
 
 exports.counters = () => JSON.parse(ask('counters', '--json'))
 

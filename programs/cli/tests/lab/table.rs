@@ -2,7 +2,7 @@
 
 use super::in_lab;
 use hickory_resolver::proto::rr::{RData, RecordType};
-use mtasts_kit::client::{Answer, addresses, command, connect, encrypt, get, mail, records, reply, texts, trusting};
+use mtasts_kit::client::{Answer, addresses, command, encrypt, get, greet, mail, mx_hosts, records, texts, trusting};
 use mtasts_lab::{Entry, Expect, Lab, Policy, table};
 use rustls::{CertificateError, ClientConfig, Error};
 use std::collections::BTreeSet;
@@ -285,7 +285,7 @@ fn deliver(lab: &Lab, config: &Arc<ClientConfig>, entry: &Entry) -> io::Result<(
     };
     let mut results = BTreeSet::new();
     let delivered = mx_hosts(domain).map(|hosts| {
-        hosts.into_iter().find(|host| match &patterns {
+        hosts.into_iter().flatten().find(|host| match &patterns {
             Some(patterns) if !patterns.iter().any(|pattern| matches(pattern, host)) => {
                 results.insert("validation-failure");
                 false
@@ -336,26 +336,6 @@ fn matches(pattern: &str, host: &str) -> bool {
     }
 }
 
-fn mx_hosts(domain: &str) -> io::Result<Vec<String>> {
-    let records = records(domain, RecordType::MX)?;
-    if records.is_empty() && !addresses(domain)?.is_empty() {
-        return Ok(vec![domain.to_owned()]);
-    }
-    let mut hosts: Vec<_> = records
-        .iter()
-        .filter_map(|data| match data {
-            RData::MX(mx) => Some((mx.preference, mx.exchange.to_ascii().trim_end_matches('.').to_owned())),
-            _ => None,
-        })
-        .collect();
-    hosts.sort();
-    Ok(hosts
-        .into_iter()
-        .map(|(_, name)| name)
-        .filter(|name| !name.is_empty())
-        .collect())
-}
-
 enum Failure {
     /// With its RFC 8460 result type.
     Tls(&'static str),
@@ -370,14 +350,7 @@ impl From<io::Error> for Failure {
 
 /// Verified TLS or nothing.
 fn over_tls(config: &Arc<ClientConfig>, host: &str, domain: &str) -> Result<(), Failure> {
-    let mut stream = connect(host, 25)?;
-    if reply(&mut stream)?.code != 220 {
-        return Err(Failure::Other);
-    }
-    let offered = command(&mut stream, "EHLO sender.test")?
-        .lines
-        .iter()
-        .any(|line| line.ends_with("STARTTLS"));
+    let (mut stream, offered) = greet(host)?;
     if !offered || command(&mut stream, "STARTTLS")?.code != 220 {
         return Err(Failure::Tls("starttls-not-supported"));
     }
@@ -405,9 +378,7 @@ fn over_tls(config: &Arc<ClientConfig>, host: &str, domain: &str) -> Result<(), 
 /// Without a policy that forbids it: TLS if it works, in clear if not.
 fn at_any_rate(config: &Arc<ClientConfig>, host: &str, domain: &str) -> bool {
     let in_clear = || -> io::Result<()> {
-        let mut stream = connect(host, 25)?;
-        reply(&mut stream)?;
-        command(&mut stream, "EHLO sender.test")?;
+        let (mut stream, _) = greet(host)?;
         mail(&mut stream, &format!("someone@{domain}"))
     };
     over_tls(config, host, domain).is_ok() || in_clear().is_ok()
