@@ -20,6 +20,7 @@ const FACES: &[Face] = &[
     Face {
         places: &[
             "src/capi/exim.rs",
+            "src/capi/exim_session.rs",
             "programs/survey/src/judge.rs",
             "programs/cli/src/check",
         ],
