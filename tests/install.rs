@@ -39,6 +39,7 @@ share/doc/libmtasts/LICENSE 644
 share/doc/libmtasts/LICENSE-APACHE 644
 share/doc/libmtasts/LICENSE-MIT 644
 share/doc/libmtasts/examples/c/deliver.c 644
+share/doc/libmtasts/examples/exim/conf.d/retry/20_mtasts 644
 share/doc/libmtasts/examples/exim/conf.d/router/190_mtasts 644
 share/doc/libmtasts/examples/exim/conf.d/transport/30_mtasts 644
 share/doc/libmtasts/examples/exim/exim.conf 644
