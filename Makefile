@@ -45,13 +45,18 @@ $(DIST)/mtasts: $(SOURCES) $(DIST)/libmtasts.so
 # A directory as pkg-config likes it: below ${prefix} where it is.
 below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 
+# Mail servers load the library, and a timer starts the command, at any moment: their names always lead to a whole file. So
+# each is a new file or link that is renamed into place.
+replace = $(INSTALL) -m $(1) $(2) $(3).new && mv -f $(3).new $(3)
+relink = ln -sf $(1) $(2).new && mv -f $(2).new $(2)
+
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR) $(INCLUDEDIR) $(PKGCONFIGDIR))
 	$(INSTALL) -d $(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5)
-	$(INSTALL) -m 755 $(DIST)/mtasts $(DESTDIR)$(BINDIR)/mtasts
-	$(INSTALL) -m 644 $(DIST)/libmtasts.so $(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION)
-	ln -sf libmtasts.so.$(VERSION) $(DESTDIR)$(LIBDIR)/libmtasts.so.$(ABI)
-	ln -sf libmtasts.so.$(ABI) $(DESTDIR)$(LIBDIR)/libmtasts.so
+	$(call replace,755,$(DIST)/mtasts,$(DESTDIR)$(BINDIR)/mtasts)
+	$(call replace,644,$(DIST)/libmtasts.so,$(DESTDIR)$(LIBDIR)/libmtasts.so.$(VERSION))
+	$(call relink,libmtasts.so.$(VERSION),$(DESTDIR)$(LIBDIR)/libmtasts.so.$(ABI))
+	$(call relink,libmtasts.so.$(ABI),$(DESTDIR)$(LIBDIR)/libmtasts.so)
 	$(INSTALL) -m 644 $(DIST)/libmtasts.a $(DESTDIR)$(LIBDIR)/libmtasts.a
 	$(INSTALL) -m 644 include/mtasts.h $(DESTDIR)$(INCLUDEDIR)/mtasts.h
 	sed -e 's|@PREFIX@|$(PREFIX)|' -e 's|@VERSION@|$(VERSION)|' \

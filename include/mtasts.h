@@ -937,6 +937,9 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 // While an operator's exception for a domain with an enforced policy is in force, it yields
 // `mode=testing enforce=no id=ID exception="SENTENCE"`.
 //
+// If the administrator should know something of this host or of the policy, such as that the cache cannot be written,
+// ` warning="LINE"` follows, in every mode. It is one line of the log with one token or more.
+//
 // If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 // with a sentence, and Exim defers the address.
 int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
@@ -957,14 +960,20 @@ int mtasts_exim_check_mx(unsigned char **result, int argc, unsigned char **argv)
 int mtasts_exim_recheck(unsigned char **result, int argc, unsigned char **argv);
 
 // For `event_action` of the smtp transports. Seven arguments: `$event_name`, `$domain`, `$host`, `$host_address`,
-// `$event_data`, `$event_defer_errno`, and facts as `name=value` pairs, of which it reads `transport=`, `tlsa=` and
-// `cert=`.
+// `$event_data`, `$event_defer_errno`, and facts as `name=value` pairs.
 //
 // At `tls:cert`, on a transport whose name contains `mtasts`, it yields a refusal if the host's certificate has no DNS
 // name in its subjectAltName. Exim's TLS libraries would then accept the common name, which RFC 8461 4.2 does not
 // allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. At every other event it yields
-// nothing.
-int mtasts_exim_event(unsigned char **result, int argc, unsigned char **argv);
+// nothing. The facts are `transport=`, `tlsa=` and `cert=`.
+//
+// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would have
+// failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS failed, or its
+// certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX
+// hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
+int mtasts_exim_event(unsigned char **result,
+                      int argc,
+                      unsigned char **argv);
 
 // The version of the library. No arguments. Yields `0.1.0`.
 int mtasts_exim_version(unsigned char **result, int argc, unsigned char **argv);

@@ -4,14 +4,20 @@
 
 #[path = "exim/changes.rs"]
 mod changes;
+#[path = "exim/debian.rs"]
+mod debian;
 #[path = "exim/host.rs"]
 mod host;
 #[path = "exim/hostile_cache.rs"]
 mod hostile_cache;
+#[path = "exim/incoming.rs"]
+mod incoming;
 #[path = "exim/judge.rs"]
 mod judge;
 #[path = "exim/large.rs"]
 mod large;
+#[path = "exim/log.rs"]
+mod log;
 #[path = "exim/places.rs"]
 mod places;
 #[path = "exim/privileges.rs"]
@@ -155,6 +161,77 @@ fn no_tls_session_is_resumed() {
 #[test]
 fn a_policy_failure_does_not_delay_other_domains() {
     sessions::retry_records(&World::new("retry"));
+}
+
+#[test]
+fn a_policy_failure_does_not_delay_other_policies() {
+    sessions::shared_host(&World::new("alias"));
+}
+
+#[test]
+fn a_connection_is_not_reused_across_enforced_policies() {
+    sessions::reused_enforced_connection(&World::new("reuse2"));
+}
+
+#[test]
+fn mail_that_comes_in_does_not_meet_us() {
+    incoming::senders(&World::new("incoming"));
+}
+
+#[test]
+fn debians_options_are_ours() {
+    debian::options(&World::new("options"));
+}
+
+#[test]
+fn debians_interface_is_ours() {
+    debian::interface(&World::new("interface"));
+}
+
+#[test]
+fn relayed_domains_are_exempt_until_a_macro_says_otherwise() {
+    debian::relayed_domains(&World::new("relayed"));
+}
+
+#[test]
+fn a_smart_host_has_a_policy_of_its_own() {
+    debian::smart_hosts(&World::new("smart"));
+}
+
+#[test]
+fn debians_unsplit_configuration() {
+    debian::unsplit(&World::new("unsplit"));
+}
+
+#[test]
+fn an_exim_without_dlfunc_is_told() {
+    let program = host::fetch_light();
+    debian::light(&World::new("light"), &program);
+}
+
+#[test]
+fn debians_ignored_addresses_are_ours() {
+    debian::ignored_addresses(&World::new("ignored"));
+}
+
+#[test]
+fn a_macro_has_the_trust_anchors_for_mx_hosts() {
+    debian::trust_anchors(&World::new("anchors"));
+}
+
+#[test]
+fn an_unusable_cache_is_in_the_log_once_for_a_message() {
+    log::unusable_cache(&World::new("unusable"));
+}
+
+#[test]
+fn deferrals_spare_the_panic_log() {
+    log::deferrals(&World::new("deferrals"));
+}
+
+#[test]
+fn testing_leaves_a_line_for_each_host_that_would_have_failed() {
+    log::testing(&World::new("testing"));
 }
 
 #[test]

@@ -23,6 +23,7 @@ const FACES: &[Face] = &[
     Face {
         places: &[
             "src/capi/exim.rs",
+            "src/capi/exim_session.rs",
             "programs/survey/src/judge.rs",
             "programs/survey/src/smtp.rs",
             "programs/survey/src/survey.rs",

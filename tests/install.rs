@@ -4,9 +4,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 #[allow(dead_code, reason = "each test program uses a part of it")]
 #[path = "capi/build.rs"]
@@ -36,6 +40,7 @@ share/doc/libmtasts/LICENSE-APACHE 644
 share/doc/libmtasts/LICENSE-MIT 644
 share/doc/libmtasts/docs/log.md 644
 share/doc/libmtasts/examples/c/deliver.c 644
+share/doc/libmtasts/examples/exim/conf.d/retry/20_mtasts 644
 share/doc/libmtasts/examples/exim/conf.d/router/190_mtasts 644
 share/doc/libmtasts/examples/exim/conf.d/transport/30_mtasts 644
 share/doc/libmtasts/examples/exim/exim.conf 644
@@ -107,6 +112,7 @@ fn a_stranger_installs_it_and_builds_a_program() {
 
     let prefix = bench.root().join("prefix");
     make_install(&[format!("PREFIX={}", prefix.display())]);
+    is_whole_at_every_moment(&prefix);
     let own = said(Command::new(prefix.join("bin/mtasts")).arg("--version"));
     assert_eq!(own, format!("mtasts {version}"));
     assert_eq!(pkg_config(&prefix, &["--modversion"]), [version]);
@@ -137,6 +143,42 @@ fn a_stranger_installs_it_and_builds_a_program() {
             .arg(&fixed),
     );
     delivers(&bench, &fixed, None);
+}
+
+/// Mail servers load the library while it is installed anew: its name always leads to a whole file, and whoever has the old
+/// one keeps it as it is.
+fn is_whole_at_every_moment(prefix: &Path) {
+    let watched = [
+        prefix.join("lib/libmtasts.so.1"),
+        prefix.join("lib/libmtasts.so"),
+        prefix.join("bin/mtasts"),
+    ];
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        for path in &watched {
+            let done = &done;
+            scope.spawn(move || {
+                let whole = fs::metadata(path).unwrap().len();
+                let mut looks = 0;
+                // Whatever happens to the installation, this ends.
+                let begun = Instant::now();
+                while !done.load(Ordering::Relaxed) && begun.elapsed() < Duration::from_secs(120) {
+                    let size = fs::metadata(path).unwrap_or_else(|e| panic!("{path:?}: {e}")).len();
+                    assert_eq!(size, whole, "{path:?} was cut short");
+                    looks += 1;
+                }
+                println!("{path:?}: {looks} looks");
+            });
+        }
+        let mut old = fs::File::open(&watched[0]).unwrap();
+        for _ in 0..5 {
+            make_install(&[format!("PREFIX={}", prefix.display())]);
+        }
+        done.store(true, Ordering::Relaxed);
+        let mut kept = Vec::new();
+        old.read_to_end(&mut kept).unwrap();
+        assert!(kept == fs::read(&watched[0]).unwrap() && old.metadata().unwrap().nlink() == 0);
+    });
 }
 
 fn is_complete(usr: &Path, version: &str) {

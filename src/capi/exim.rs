@@ -17,11 +17,13 @@ use std::time::Duration;
 
 use once_cell::race::OnceBox;
 
-use super::c_text;
+use super::{c_text, exim_session};
 use crate::protocol::mx_name::MxName;
 use crate::sender::answer::Answer;
 use crate::sender::attempt::Attempt;
-use crate::sender::mta::exim::{is_large, may_be_yielded, names, of_hosts, of_patterns, plain, quoted, refusal};
+use crate::sender::mta::exim::{
+    Facts, is_large, may_be_yielded, names, of_hosts, of_patterns, plain, quoted, readable, refusal,
+};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::resolver::Resolver;
 use crate::sender::settings::Settings;
@@ -30,8 +32,10 @@ use crate::sys::quiet::quietly;
 
 /// Exim's OK: the text in `yield` is the result.
 const OK: c_int = 0;
-/// Exim's DEFER: the expansion fails, and if that was `address_data`, the address is deferred.
+/// Exim's DEFER: the expansion fails, and Exim also writes its panic log. It is for defects of ours and wrong calls.
 const DEFER: c_int = 1;
+/// Exim's FAIL: the expansion fails, and where `address_data` is expanded the address is deferred.
+const FAIL: c_int = 2;
 /// More arguments than seven are never given; with eight Exim's own count of them is garbage.
 const MAX_ARGUMENTS: usize = 7;
 /// The longest argument that is looked at, in octets: a certificate in base64 has room.
@@ -40,6 +44,8 @@ thread_local! {
     /// The text that Exim was given last. On success Exim copies it at once, on failure it reads it again later, for
     /// the log: it lives until the next call.
     static YIELD: RefCell<CString> = RefCell::default();
+    /// What the administrator should know since the last call: a line each.
+    static TOLD: RefCell<Vec<String>> = RefCell::default();
 }
 
 /// For the router's `address_data`: the mode of a domain and the MX hosts that it allows.
@@ -51,20 +57,24 @@ thread_local! {
 /// `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
 /// policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
 /// other, and which MX hosts DNS gives, if they are in the call. Under `mode=testing` and `mode=none` it yields
-/// `enforce=no`, and there is neither.
+/// `enforce=no`, and there is neither. `log=yes` follows if each host that fails the policy is to be logged, and gets the
+/// mail anyway.
 ///
 /// If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 /// free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
 /// that the policy allows, and is never long.
 ///
 /// While an operator's exception for a domain with an enforced policy is in force, it yields
-/// `mode=testing enforce=no id=ID exception="SENTENCE"`.
+/// `mode=testing enforce=no log=yes id=ID exception="SENTENCE"`.
+///
+/// If the administrator should know something of this host or of the policy, such as that the cache cannot be written,
+/// ` warning="LINE"` follows, in every mode. It is one line of the log with one token or more.
 ///
 /// If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 /// with a sentence, and Exim defers the address.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
-    let body = |arguments: &[&str]| {
+    let policy = |arguments: &[&str]| {
         let (domain, hosts) = match arguments {
             [domain] => (domain, None),
             [domain, hosts] => (domain, Some(hosts)),
@@ -81,13 +91,19 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
         if let Some(exception) = answer.exception() {
             let exception = quoted(&Notice::new(Token::Exception, format!("{domain}: {exception}")).to_string());
             return Ok(format!(
-                "mode={} enforce=no id={} exception={exception}",
+                "mode={} enforce=no{} id={} exception={exception}",
                 answer.mode(),
+                log(&answer),
                 cached.id
             ));
         }
         if !answer.enforces() {
-            return Ok(format!("mode={} enforce=no id={}", answer.mode(), cached.id));
+            return Ok(format!(
+                "mode={} enforce=no{} id={}",
+                answer.mode(),
+                log(&answer),
+                cached.id
+            ));
         }
         let given = names(hosts.copied().unwrap_or_default()).map(|host| (MxName::from_mx(host), String::new()));
         // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
@@ -103,6 +119,7 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
             quoted(&wrong)
         ))
     };
+    let body = |arguments: &[&str]| Ok(policy(arguments)? + &warning());
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
 }
@@ -165,19 +182,28 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 }
 
 /// For `event_action` of the smtp transports. Seven arguments: `$event_name`, `$domain`, `$host`, `$host_address`,
-/// `$event_data`, `$event_defer_errno`, and facts as `name=value` pairs, of which it reads `transport=`, `tlsa=` and
-/// `cert=`.
+/// `$event_data`, `$event_defer_errno`, and facts as `name=value` pairs.
 ///
 /// At `tls:cert`, on a transport whose name contains `mtasts`, it yields a refusal if the host's certificate has no DNS
 /// name in its subjectAltName. Exim's TLS libraries would then accept the common name, which RFC 8461 4.2 does not
 /// allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. At every other event it yields
-/// nothing.
+/// nothing. The facts are `transport=`, `tlsa=` and `cert=`.
+///
+/// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would have
+/// failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS failed, or its
+/// certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX
+/// hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
         let [event, domain, host, _address, data, _errno, facts] = arguments else {
             return Err(usage("mtasts_exim_event takes seven arguments"));
         };
+        let facts = &Facts(facts);
+        if facts.get("mode") == Some("testing") {
+            let line = exim_session::saw(context()?, event, [domain, host, data], facts)?;
+            return Ok(line.map_or_else(String::new, |line| readable(&line)));
+        }
         // Depth 0 is the host's own certificate.
         if *event != "tls:cert" || *data != "0" {
             return Ok(String::new());
@@ -205,6 +231,7 @@ unsafe fn call(
     argv: *mut *mut c_uchar,
     body: impl FnOnce(&[&str]) -> Result<String, Notice>,
 ) -> c_int {
+    TOLD.take();
     let done = quietly(|| {
         // SAFETY: the caller's promise.
         let arguments = unsafe { arguments(argc, argv) }?;
@@ -213,7 +240,8 @@ unsafe fn call(
     let (status, text) = match done {
         Some(Ok(text)) if text.bytes().all(may_be_yielded) => (OK, text),
         Some(Ok(_)) => (DEFER, defect("a character that must not reach Exim")),
-        Some(Err(notice)) => (DEFER, notice.to_string()),
+        Some(Err(notice)) if notice.token == Token::Usage => (DEFER, notice.to_string()),
+        Some(Err(notice)) => (FAIL, notice.to_string()),
         None => (DEFER, defect("a panic")),
     };
     // SAFETY: the caller's promise.
@@ -259,9 +287,16 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<Cow<
     given.iter().map(one).collect()
 }
 
+/// Whether hosts are judged, though none is refused.
+fn log(answer: &Answer) -> &'static str {
+    if answer.applies() { " log=yes" } else { "" }
+}
+
 /// Looks a domain up.
 fn ask(domain: &str) -> Result<Arc<Answer>, Notice> {
     let answer = context()?.lookup(domain, Duration::MAX).map_err(|e| e.notice())?;
+    // An answer from memory was told before, to another message.
+    answer.to_tell().for_each(|notice| note(&notice.to_string()));
     if answer.defer_until().is_some() {
         let sentence = verdict_without_host(&answer, NoHost::Left, &[]).sentence;
         return Err(Notice::new(Token::Defer, sentence));
@@ -269,11 +304,31 @@ fn ask(domain: &str) -> Result<Arc<Answer>, Notice> {
     Ok(answer)
 }
 
+/// Keeps a line for the log until the end of the call.
+fn note(line: &str) {
+    TOLD.with_borrow_mut(|told| {
+        if !told.iter().any(|other| other == line) {
+            told.push(line.to_owned());
+        }
+    });
+}
+
+/// The lines for the log as one pair, or nothing. That of an exception has a pair of its own.
+fn warning() -> String {
+    let mut told = TOLD.take();
+    let exception = format!("mtasts[{}]", Token::Exception.name());
+    told.retain(|line| !line.starts_with(&exception));
+    if told.is_empty() {
+        return String::new();
+    }
+    format!(" warning={}", quoted(&told.join("; ")))
+}
+
 /// The one context of this process. A bad settings file is looked at again with the next call.
 fn context() -> Result<&'static Resolver, Notice> {
     static CONTEXT: OnceBox<Resolver> = OnceBox::new();
     CONTEXT
-        .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Resolver::new(settings))))
+        .get_or_try_init(|| Settings::of_process().map(|settings| Box::new(Resolver::with_log(settings, note))))
         .map_err(|e| Notice::new(Token::Settings, e.to_string()))
 }
 

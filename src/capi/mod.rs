@@ -18,6 +18,7 @@ mod check;
 mod context;
 mod error;
 mod exim;
+mod exim_session;
 mod extensible;
 mod fault;
 mod queue;

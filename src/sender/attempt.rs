@@ -115,6 +115,12 @@ impl Attempt {
         self.failed.clone().unwrap_or(verdict)
     }
 
+    /// The verdict on the first failure of the host, if there was one.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Verdict> {
+        self.failed.as_ref()
+    }
+
     /// Ends the attempt: what a report counts of it, or `None`. A second call returns `None`.
     pub fn finish(&mut self, peer: Peer) -> Option<ReportEvent> {
         if std::mem::replace(&mut self.finished, true) {

@@ -111,7 +111,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
         let (status, text) = exim("good.test");
         let id = &answer_id(&cached);
         let want = format!(
-            "mode=testing enforce=no id={id} exception=\"{}\"",
+            "mode=testing enforce=no log=yes id={id} exception=\"{}\"",
             line.replace('"', "'")
         );
         assert_eq!((status, text), (0, want));

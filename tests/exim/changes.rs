@@ -28,13 +28,13 @@ pub(crate) fn exceptions(world: &World) {
         for user in users {
             let (fate, line) = outcome.of(user);
             assert_eq!(fate, Fate::Delivered, "{}", outcome.log);
-            assert!(line.contains("T=remote_smtp ") && !line.contains("mtasts"), "{line}");
+            assert!(line.contains("T=remote_smtp_testing "), "{line}");
         }
         let id = outcome.of(users[0]).1.split(' ').nth(2).unwrap();
         let told: Vec<&str> = outcome
             .log
             .lines()
-            .filter(|line| line.contains("enforcement is off"))
+            .filter(|line| line.contains("mtasts[exception]"))
             .collect();
         assert!(
             !told.is_empty() && told.iter().all(|line| line.ends_with(&format!("{id} {sentence}"))),
@@ -46,7 +46,7 @@ pub(crate) fn exceptions(world: &World) {
         host::run(host.command("exim4").args(["-bt", users[0]]));
         host::run(host.command("exim4").args(["-bv", users[0]]));
         assert_eq!(
-            host.log().matches("enforcement is off").count(),
+            host.log().matches("mtasts[exception]").count(),
             told.len(),
             "{}",
             host.log()

@@ -4,8 +4,9 @@
 #
 #   fetch.sh DIR            DIR/gnutls: the packages as they are (Exim with GnuTLS)
 #   fetch.sh DIR openssl    also DIR/openssl: the same source with OpenSSL (about 30 seconds of compiler time)
+#   fetch.sh DIR light      also DIR/light: exim4-daemon-light, which has no dlfunc
 #
-# Both are trees to be laid over the machine's own /usr, /etc and /var in a private mount namespace (tests/exim/host.sh).
+# They are trees to be laid over the machine's own /usr, /etc and /var in a private mount namespace (tests/exim/host.sh).
 # A second call finds the trees and returns at once; remove DIR to begin anew. Needs root and apt.
 set -eu
 
@@ -15,7 +16,7 @@ flavour=${2:-gnutls}
 say() { echo "exim: $*" >&2; }
 die() { say "$*"; exit 1; }
 
-case $flavour in gnutls|openssl) ;; *) die "unknown flavour $flavour (gnutls, openssl)" ;; esac
+case $flavour in gnutls|openssl|light) ;; *) die "unknown flavour $flavour (gnutls, openssl, light)" ;; esac
 [ -e "$dir/$flavour/complete" ] && exit 0
 [ "$(id -u)" = 0 ] || die "must run as root: apt downloads, and the binary is set-uid root"
 command -v apt-get >/dev/null || die "needs apt (Debian or Ubuntu)"
@@ -62,6 +63,15 @@ if [ ! -e "$dir/gnutls/complete" ]; then
     dpkg-deb -f "$dir"/debs/exim4-daemon-heavy_*.deb Version >"$dir/gnutls/complete"
 fi
 version=$(cat "$dir/gnutls/complete")
+if [ "$flavour" = light ]; then
+    say "downloading exim4-daemon-light"
+    rm -rf "$dir/light" "$dir/debs-light"
+    download "$dir/debs-light" "exim4-daemon-light=$version"
+    mkdir -p "$dir/debs-light/alone"
+    mv "$dir"/debs-light/exim4-daemon-light_*.deb "$dir/debs-light/alone"
+    unpack "$dir/debs-light/alone" "$dir/light"
+    echo "$version" >"$dir/light/complete"
+fi
 [ "$flavour" = openssl ] || exit 0
 
 say "building Exim $version with OpenSSL"

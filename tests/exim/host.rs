@@ -82,6 +82,13 @@ pub(crate) fn fetch(tls: Tls) -> Vec<PathBuf> {
     trees
 }
 
+/// Gets exim4-daemon-light, which has no `dlfunc`: the program.
+pub(crate) fn fetch_light() -> PathBuf {
+    let exim = root().join("target/exim");
+    run(Command::new(root().join("tests/exim/fetch.sh")).arg(&exim).arg("light"));
+    exim.join("light/usr/sbin/exim4")
+}
+
 /// Compiles `tests/exim/NAME.c` to a shared library.
 pub(crate) fn compiled(name: &str, into: &Path) -> PathBuf {
     let library = into.join(format!("{name}.so"));
@@ -173,6 +180,13 @@ impl Host {
             Config::Complete => fs::write(etc.join("exim4.conf"), complete()).map(drop).unwrap(),
             Config::Text(text) => fs::write(etc.join("exim4.conf"), text).unwrap(),
         }
+    }
+
+    /// Sets macros of Debian's configuration, as an operator does.
+    pub(crate) fn macros(&self, lines: &str) {
+        let file = self.base.join("exim4/conf.d/main/000_localmacros");
+        fs::write(file, lines).unwrap();
+        run(&mut self.command("update-exim4.conf"));
     }
 
     /// Takes it away again.

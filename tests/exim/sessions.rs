@@ -1,8 +1,11 @@
 //! One connection, several messages; one message, several recipients; one host, several domains. Each row first shows a
 //! plausible configuration that lets mail for an enforcing domain out unverified, then that ours does not.
 
-use super::host::{self, Config, Fate, Tls};
+use super::host::{self, Config, Fate, Host, Tls};
 use super::{BUILDS, World, evidence};
+use mtasts_lab::{Change, Mx, policy_text};
+use std::thread;
+use std::time::Duration;
 
 /// The plausible configuration: a single transport whose options ask what the policy is.
 /// `mode` is the expression for it.
@@ -186,33 +189,97 @@ pub(crate) fn resumed_session(world: &World) {
     }
 }
 
-/// What fails under one domain's policy must not delay other domains' mail at the same host.
+/// What fails under one domain's policy must not delay other domains' mail at the same host: a certificate, and a refusal
+/// of STARTTLS, which Exim does not call a TLS failure if `tls_tempfail_tryclear` is off.
 pub(crate) fn retry_records(world: &World) {
     let (free, strict) = ("j@shared-nopolicy.test", "k@shared-strict.test");
-    for tls in BUILDS {
-        let host = world.host(*tls, &host::edited(&[("  interface = <; 0.0.0.0 ; ::0\n", "")]));
+    let after = |host: &Host| {
+        host.forget();
         assert_eq!(host.send(&[strict]).of(strict).0, Fate::Deferred);
+        let hints = retry_hints(host);
+        assert!(hints.contains("T:mx.shared.test:"), "no hint about the host: {hints}");
+        // The hint is good for a second.
+        thread::sleep(Duration::from_secs(2));
         let outcome = host.send(&[free]);
         let (fate, line) = outcome.of(free);
-        assert_eq!(fate, Fate::Deferred, "the row can no longer fail:\n{}", outcome.log);
-        evidence(&format!("without the interface option ({tls:?})"), line);
+        (fate, format!("{line}\n{hints}"))
+    };
+    for (tls, config) in world.combinations() {
+        let host = world.host(tls, &config);
+        let (fate, line) = after(&host);
+        assert_eq!(fate, Fate::Delivered, "{line}");
+        evidence(&format!("ours ({tls:?} {config:?})"), &line);
+        world.lab.set("shared.test", Change::mx(Mx::Starttls454)).unwrap();
+        let (fate, line) = after(&host);
+        assert_eq!(fate, Fate::Delivered, "{line}");
+        evidence(&format!("ours, STARTTLS refused ({tls:?} {config:?})"), &line);
+        let strict = host::edited(&[(
+            "  connection_max_messages = 1\n",
+            "  connection_max_messages = 1\n  tls_tempfail_tryclear = false\n",
+        )]);
+        let (fate, line) = after(&world.host(tls, &strict));
+        assert_eq!(fate, Fate::Deferred, "the row can no longer fail: {line}");
+        world.lab.reset().unwrap();
+        let without = host::edited(&[("* tls_required F,4d,1s\n", "")]);
+        let (fate, line) = after(&world.host(tls, &without));
+        assert_eq!(fate, Fate::Deferred, "the row can no longer fail: {line}");
+        evidence(&format!("without our retry rule ({tls:?})"), &line);
     }
+}
+
+/// A domain's MX host is an alias of another domain's, and the certificate is not for the alias. Exim files hints under
+/// the target's name: the other domain, whose policy is met, must not wait for them.
+pub(crate) fn shared_host(world: &World) {
+    let (strict, other) = ("m@cname-target.test", "n@hub-other.test");
+    let target = "real.cname-target.test";
+    serves(world, "hub-other.test", target);
     for (tls, config) in world.combinations() {
         let host = world.host(tls, &config);
         assert_eq!(host.send(&[strict]).of(strict).0, Fate::Deferred);
-        let hints = host::run(host.command("exim_dumpdb").args(["/var/spool/exim4", "retry"]));
-        let hints = String::from_utf8_lossy(&hints.stdout).into_owned();
-        let key = hints
-            .lines()
-            .find(|line| line.contains("T:"))
-            .unwrap_or_default()
-            .trim();
-        assert!(key.contains("/0.0.0.0"), "no separate key: {hints}");
-        let outcome = host.send(&[free]);
-        let (fate, line) = outcome.of(free);
-        assert_eq!(fate, Fate::Delivered, "{}", outcome.log);
-        evidence(&format!("ours: retry key {key}"), line);
+        let hints = retry_hints(&host);
+        assert!(hints.contains(target), "no hint about the host: {hints}");
+        // The hint is good for a second.
+        thread::sleep(Duration::from_secs(2));
+        let outcome = host.send(&[other]);
+        let (fate, line) = outcome.of(other);
+        assert_ne!(fate, Fate::Deferred, "{}\n{hints}", outcome.log);
+        // The lab's host does not know the domain, and says so once TLS is verified.
+        let verified = line.contains(&format!("H={target} ")) && line.contains("CV=yes");
+        assert!(verified && line.contains("after RCPT TO:<"), "{line}");
+        evidence(&format!("the other domain at the host ({tls:?} {config:?})"), line);
     }
+}
+
+/// A connection that was verified for one domain's MX name carries no mail of another domain: there the certificate is
+/// not for the name.
+pub(crate) fn reused_enforced_connection(world: &World) {
+    let (first, second) = ("o@cname-mx.test", "p@hub-other.test");
+    serves(world, "hub-other.test", "real.cname-mx.test");
+    for (tls, config) in in_order(world) {
+        let host = world.host(tls, &config);
+        host.queue(&[first]);
+        host.queue(&[second]);
+        let outcome = host.run_queue("-qqff");
+        assert_eq!(outcome.of(first).0, Fate::Delivered, "{}", outcome.log);
+        let (fate, line) = outcome.of(second);
+        assert_eq!(fate, Fate::Deferred, "{}", outcome.log);
+        evidence(&format!("not reused under another policy ({tls:?})"), line);
+    }
+}
+
+/// Gives a domain this MX host of another one, and a policy that lists it.
+fn serves(world: &World, domain: &str, host: &str) {
+    let change = Change {
+        hosts: Some(vec![host.into()]),
+        ..Change::publish("elsewhere", policy_text("enforce", &[host], 86_400))
+    };
+    world.lab.set(domain, change).unwrap();
+}
+
+/// Exim's retry hints, as it dumps them.
+fn retry_hints(host: &Host) -> String {
+    let hints = host::run(host.command("exim_dumpdb").args(["/var/spool/exim4", "retry"]));
+    String::from_utf8_lossy(&hints.stdout).into_owned()
 }
 
 /// What an operator finds in the wild: routers that ask in a condition, a transport without requirements.

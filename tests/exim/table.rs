@@ -43,8 +43,11 @@ fn cases(silent: bool) -> Vec<Entry> {
 pub(crate) fn every_domain(world: &World, tls: Tls, config: &Config) {
     let host = world.host(tls, config);
     let mut fates = Vec::new();
+    // The retry time of a host that failed is a second: other mail to the host comes before.
+    let mut rows = cases(false);
+    rows.sort_by_key(|entry| ["shared.test", "shared-strict.test"].contains(&entry.name.as_str()));
     // Some at a time, because some are slow.
-    for entries in cases(false).chunks(8) {
+    for entries in rows.chunks(8) {
         let recipients: Vec<_> = entries.iter().map(|entry| format!("table@{}", entry.name)).collect();
         let outcome = host.send_each(&recipients);
         fates.extend(recipients.iter().map(|to| fate(to, &outcome)));
@@ -55,7 +58,7 @@ pub(crate) fn every_domain(world: &World, tls: Tls, config: &Config) {
         results: false,
         differs: differs.map(|(_, name, end, _)| ((*name).to_owned(), *end)).collect(),
     };
-    follow(&world.lab, &cases(false), &fates, &rules);
+    follow(&world.lab, &rows, &fates, &rules);
     // The reader of a bounce sees what DNS gives beside what the policy lists.
     let unlisted = fates.iter().find(|fate| fate.domain == "nomatch.test").unwrap();
     assert!(

@@ -82,7 +82,7 @@ pub(crate) fn old_tls(world: &World) {
 }
 
 /// One SMTP session; the replies to these commands.
-fn smtp(address: SocketAddr, commands: &[&str]) -> Vec<String> {
+pub(crate) fn smtp(address: SocketAddr, commands: &[&str]) -> Vec<String> {
     let mut stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();

@@ -84,23 +84,38 @@ fn expression(name: &str) -> String {
     format!("{label}{}", name.replace('.', "[.]"))
 }
 
-/// Why the certificate of a host is refused, or `None`. `facts` are `name=value` pairs: `transport=`, `tlsa=` and
-/// `cert=` are read.
-pub(crate) fn refusal(domain: &str, host: &str, facts: &str) -> Option<String> {
-    let fact = |name: &str| {
-        facts
-            .split(' ')
-            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='))
-    };
-    if !fact("transport").is_some_and(|transport| transport.contains(ENFORCING)) {
-        return None;
+/// What an event of Exim says of a session, as `name=value` pairs.
+pub(crate) struct Facts<'a>(pub(crate) &'a str);
+
+impl<'a> Facts<'a> {
+    /// The value of the first pair with this name, if it is not empty.
+    pub(crate) fn get(&self, name: &str) -> Option<&'a str> {
+        let value = |pair: &'a str| pair.strip_prefix(name)?.strip_prefix('=');
+        self.0.split(' ').find_map(value).filter(|value| !value.is_empty())
     }
-    if fact("tlsa").is_some_and(|usage| !usage.is_empty() && usage != "0") {
+
+    /// The certificate, if there is one.
+    pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
+        let text = self.get("cert").filter(|text| *text != NO_CERTIFICATE)?;
+        Some(STANDARD.decode(text).unwrap_or_default())
+    }
+
+    /// Whether DANE is in use, so that it decides about the certificate.
+    pub(crate) fn has_dane(&self) -> bool {
+        self.get("tlsa").is_some_and(|usage| usage != "0")
+    }
+}
+
+/// Why the certificate of a host is refused, or nothing. It reads `transport=`, `tlsa=` and `cert=`.
+pub(crate) fn refusal(domain: &str, host: &str, facts: &Facts<'_>) -> Option<String> {
+    let enforces = facts
+        .get("transport")
+        .is_some_and(|transport| transport.contains(ENFORCING));
+    if !enforces || facts.has_dane() {
         return None;
     }
     // Without a certificate Exim's own check refuses.
-    let der = fact("cert").filter(|text| !text.is_empty() && *text != NO_CERTIFICATE)?;
-    let has_name = STANDARD.decode(der).is_ok_and(|der| certificate::has_dns_name(&der));
+    let has_name = certificate::has_dns_name(&facts.certificate()?);
     // `$host` is the target if the MX host is a CNAME, so Exim's own check decides which name it must be: it falls back
     // to the common name only if there is no DNS name at all.
     let who = |text: &str| Domain::parse(text).map_or_else(|_| "the host".to_owned(), |name| name.to_string());
@@ -127,9 +142,8 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if plain(c) { c } else { '?' }).collect()
 }
 
-/// A sentence as the value of a pair that `${extract{NAME}{TEXT}}` reads: a character that would quote or expand is
-/// replaced by a look-alike.
-pub(crate) fn quoted(text: &str) -> String {
+/// A sentence in which what would quote or expand has a look-alike.
+pub(crate) fn readable(text: &str) -> String {
     let look_alike = |c: char| match c {
         '"' | '`' => '\'',
         '\\' => '/',
@@ -137,7 +151,12 @@ pub(crate) fn quoted(text: &str) -> String {
         '}' => ')',
         other => other,
     };
-    format!("\"{}\"", plain(&text.chars().map(look_alike).collect::<String>()))
+    plain(&text.chars().map(look_alike).collect::<String>())
+}
+
+/// The same as the value of a pair that `${extract{NAME}{TEXT}}` reads.
+pub(crate) fn quoted(text: &str) -> String {
+    format!("\"{}\"", readable(text))
 }
 
 #[cfg(test)]
@@ -205,7 +224,7 @@ mod tests {
 
     #[test]
     fn a_refusal_only_where_this_transport_enforces_and_dane_does_not() {
-        let refuses = |facts: &str| refusal("ok.test", "mx.ok.test", facts).is_some();
+        let refuses = |facts: &str| refusal("ok.test", "mx.ok.test", &Facts(facts)).is_some();
         assert!(refuses("cv=1 tlsa=0 transport=remote_smtp_mtasts cert=AAAA"));
         assert!(!refuses("cv=1 tlsa=0 transport=remote_smtp cert=AAAA"));
         assert!(!refuses("cv=1 tlsa=8 transport=remote_smtp_mtasts cert=AAAA"));

@@ -1,0 +1,129 @@
+//! A session of Exim with an MX host under a policy that is not enforced: what its events show, and at the end the verdict
+//! on a host that would have failed.
+//!
+//! Exim raises the events of a session in one process, one after the other, from `tcp:connect` to `tcp:close`.
+
+use std::cell::RefCell;
+
+use rustls_pki_types::UnixTime;
+
+use crate::protocol::certificate::{CertificateFailure, check_name};
+use crate::protocol::mx_name::MxName;
+use crate::protocol::names::Domain;
+use crate::protocol::words::ResultType;
+use crate::sender::attempt::Attempt;
+use crate::sender::mta::exim::Facts;
+use crate::sender::notice::Notice;
+use crate::sender::resolver::Resolver;
+use crate::sender::verdict::{Seen, Verdict};
+
+/// The longest chain that is kept.
+const CERTIFICATES: usize = 10;
+/// How many MX names a host may be the target of.
+const NAMES: usize = 20;
+
+thread_local! {
+    static SESSION: RefCell<Session> = RefCell::default();
+}
+
+/// What was seen so far.
+#[derive(Default)]
+struct Session {
+    /// Whether the host's answer to EHLO offers STARTTLS, if there was one.
+    starttls: Option<bool>,
+    /// The host's own certificate first.
+    chain: Vec<Vec<u8>>,
+}
+
+/// Notes an event. At the end of the session: the line about a host that would have failed the policy of the domain.
+pub(super) fn saw(
+    resolver: &Resolver,
+    event: &str,
+    [domain, host, data]: [&str; 3],
+    facts: &Facts<'_>,
+) -> Result<Option<String>, Notice> {
+    let mut session = SESSION.take();
+    match event {
+        "tcp:connect" => session = Session::default(),
+        // The host answers EHLO a second time when TLS is up, and then offers no STARTTLS.
+        "smtp:ehlo" => {
+            let offered = || data.to_ascii_uppercase().contains("STARTTLS");
+            session.starttls.get_or_insert_with(offered);
+        }
+        // From the last certificate of the chain to the host's own.
+        "tls:cert" => {
+            session.chain.splice(0..0, facts.certificate());
+            session.chain.truncate(CERTIFICATES);
+        }
+        "tcp:close" => return would_have_failed(resolver, domain, host, &session, facts),
+        _ => {}
+    }
+    SESSION.set(session);
+    Ok(None)
+}
+
+fn would_have_failed(
+    resolver: &Resolver,
+    domain: &str,
+    host: &str,
+    session: &Session,
+    facts: &Facts<'_>,
+) -> Result<Option<String>, Notice> {
+    let Ok(domain) = Domain::parse(domain) else {
+        return Ok(None);
+    };
+    let answer = resolver.lookup_cached(&domain).map_err(|e| e.notice())?;
+    // The policy has changed since Exim routed the mail.
+    if answer.enforces() {
+        return Ok(None);
+    }
+    // Exim's name of a host is the target of its CNAME. Then it may be each of the domain's MX hosts, and the best is
+    // assumed.
+    let given: Vec<&str> = facts
+        .get("hosts")
+        .unwrap_or_default()
+        .split(';')
+        .filter(|name| !name.is_empty())
+        .collect();
+    let names = match given.iter().any(|name| name.eq_ignore_ascii_case(host)) {
+        false if !given.is_empty() => given,
+        _ => vec![host],
+    };
+    let judged = names.into_iter().take(NAMES).map(|name| {
+        let name = MxName::from_mx(name);
+        let mut attempt = Attempt::new(&answer, name.clone());
+        attempt.saw(Seen::Name);
+        if let Some(seen) = name.host().ok().and_then(|host| seen(resolver, host, session, facts)) {
+            attempt.saw(seen);
+        }
+        attempt.failure().map(Verdict::log_line)
+    });
+    let lines: Option<Vec<String>> = judged.collect();
+    Ok(lines.and_then(|lines| lines.into_iter().next()))
+}
+
+/// What the session showed of the host's TLS, or nothing if it did not come so far or DANE decided about it.
+fn seen(resolver: &Resolver, host: &Domain, session: &Session, facts: &Facts<'_>) -> Option<Seen> {
+    if facts.has_dane() {
+        return None;
+    }
+    let encrypted = facts.get("cipher").is_some();
+    let chain: Vec<&[u8]> = session.chain.iter().map(Vec::as_slice).collect();
+    Some(match (encrypted, session.starttls?) {
+        (false, false) => Seen::StarttlsNotOffered,
+        (false, true) => Seen::HandshakeFailed("STARTTLS was refused, or no TLS session came about".into()),
+        // Exim's own check is for the MX name, and accepts a common name.
+        (true, _) if facts.get("cv") == Some("1") => {
+            let leaf = chain.first().copied();
+            let named = leaf.map_or(Ok(()), |leaf| check_name(host, leaf));
+            Seen::Certificate(named)
+        }
+        (true, _) => {
+            let checked = resolver.verify_certificate(host, &chain, UnixTime::now());
+            let failure = checked.ok().and_then(Result::err);
+            let other =
+                || CertificateFailure::new(ResultType::ValidationFailure, "Exim did not accept the certificate");
+            Seen::Certificate(Err(failure.unwrap_or_else(other)))
+        }
+    })
+}
