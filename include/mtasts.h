@@ -928,21 +928,24 @@ int32_t mtasts_purge(const mtasts_context *context, const char *domain, size_t l
 // `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
 // policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
 // other, and which MX hosts DNS gives, if they are in the call. Under `mode=testing` and `mode=none` it yields
-// `enforce=no`, and there is neither.
+// `enforce=no`, and there is neither. `log=yes` follows if each host that fails the policy is to be logged, and gets the
+// mail anyway.
 //
 // If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 // free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
 // that the policy allows, and is never long.
 //
 // While an operator's exception for a domain with an enforced policy is in force, it yields
-// `mode=testing enforce=no id=ID exception="SENTENCE"`.
+// `mode=testing enforce=no log=yes id=ID exception="SENTENCE"`.
 //
 // If the administrator should know something of this host or of the policy, such as that the cache cannot be written,
 // ` warning="LINE"` follows, in every mode. It is one line of the log with one token or more.
 //
 // If no answer is possible (a wrong settings file, no cache directory, `first_contact_defer`), the expansion fails
 // with a sentence, and Exim defers the address.
-int mtasts_exim_lookup(unsigned char **result, int argc, unsigned char **argv);
+int mtasts_exim_lookup(unsigned char **result,
+                       int argc,
+                       unsigned char **argv);
 
 // The mode of a domain. One argument: the domain. Yields `enforce`, `testing` or `none`. Fails as `mtasts_exim_lookup`
 // does.
