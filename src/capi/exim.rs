@@ -57,8 +57,8 @@ thread_local! {
 /// `${extract{enforce}{$address_data}}` and the like. LIST is for `ignore_target_hosts`: it drops each MX host that the
 /// policy does not list. SENTENCE is for the log if no host is left: it says that DNS and the policy contradict each
 /// other, and which MX hosts DNS gives, if they are in the call. Under `mode=testing` and `mode=none` it yields
-/// `enforce=no`, and there is neither. `log=yes` follows if each host that fails the policy is to be logged, and gets the
-/// mail anyway.
+/// `enforce=no`, and there is neither. `log=yes` follows if each host that fails the policy is to be logged, and gets
+/// the mail anyway.
 ///
 /// If LIST is long, `large=yes` comes before it. The list is complete, but Exim reads it for each MX host and does not
 /// free the memory. Better call the function again with the names of the MX hosts: LIST then matches only those of them
@@ -190,8 +190,8 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 /// nothing. The facts are `transport=`, `tlsa=` and `cert=`.
 ///
 /// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would have
-/// failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS failed, or its
-/// certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX
+/// failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS failed, or
+/// its certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX
 /// hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {

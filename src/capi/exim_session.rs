@@ -69,10 +69,7 @@ fn would_have_failed(
     session: &Session,
     facts: &Facts<'_>,
 ) -> Result<Option<String>, Notice> {
-    let Ok(domain) = Domain::parse(domain) else {
-        return Ok(None);
-    };
-    let answer = resolver.lookup_cached(&domain).map_err(|e| e.notice())?;
+    let answer = resolver.lookup_cached(domain).map_err(|e| e.notice())?;
     // The policy has changed since Exim routed the mail.
     if answer.enforces() {
         return Ok(None);
