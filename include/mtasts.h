@@ -970,11 +970,9 @@ int mtasts_exim_recheck(unsigned char **result, int argc, unsigned char **argv);
 //
 // With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would have
 // failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS failed, or
-// its certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX
-// hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
-int mtasts_exim_event(unsigned char **result,
-                      int argc,
-                      unsigned char **argv);
+// its certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of
+// the MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
+int mtasts_exim_event(unsigned char **result, int argc, unsigned char **argv);
 
 // The version of the library. No arguments. Yields `0.1.0`.
 int mtasts_exim_version(unsigned char **result, int argc, unsigned char **argv);

@@ -191,8 +191,8 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 ///
 /// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would have
 /// failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS failed, or
-/// its certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX
-/// hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
+/// its certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of
+/// the MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
