@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use super::Trouble;
 use mtasts::protocol::text::for_terminal;
+use mtasts_survey::finding::Level;
 
 /// How far the text of a page is indented: behind the mark.
 const INDENT: usize = 10;
@@ -23,7 +24,22 @@ pub(super) enum Mark {
     Plain,
     /// Good enough, but to be thought about.
     Advice,
+    /// Probably not what was meant.
+    Warning,
+    /// It could not be determined.
+    Unknown,
     Bad,
+}
+
+impl From<Level> for Mark {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Advice => Self::Advice,
+            Level::Warning => Self::Warning,
+            Level::Unknown => Self::Unknown,
+            Level::Error => Self::Bad,
+        }
+    }
 }
 
 impl Mark {
@@ -32,6 +48,8 @@ impl Mark {
             Self::Good => "ok",
             Self::Plain => "",
             Self::Advice => "advice",
+            Self::Warning => "warning",
+            Self::Unknown => "unknown",
             Self::Bad => "bad",
         }
     }
@@ -40,7 +58,7 @@ impl Mark {
         match self {
             Self::Good => AnsiColor::Green.on_default().bold(),
             Self::Plain => Style::new(),
-            Self::Advice => AnsiColor::Yellow.on_default().bold(),
+            Self::Advice | Self::Warning | Self::Unknown => AnsiColor::Yellow.on_default().bold(),
             Self::Bad => AnsiColor::Red.on_default().bold(),
         }
     }

@@ -12,6 +12,8 @@ mod certificate;
 mod check;
 #[path = "cli/lint.rs"]
 mod lint;
+#[path = "cli/mistakes.rs"]
+mod mistakes;
 #[cfg(feature = "lab")]
 #[path = "cli/surroundings.rs"]
 mod surroundings;

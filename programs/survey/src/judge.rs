@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use rustls_pki_types::UnixTime;
 
 use crate::advice;
+use crate::lint::policy;
 use crate::smtp::{End, Session};
 use crate::survey::{Host, Route, Survey};
 use mtasts::network::addresses::Rule;
@@ -13,7 +14,7 @@ use mtasts::network::dns::DnsError;
 use mtasts::network::roots::Roots;
 use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::mx_name::MxName;
-use mtasts::protocol::policy::{Policy, PolicyError, Warning};
+use mtasts::protocol::policy::Policy;
 use mtasts::protocol::record::{Record, RecordError};
 use mtasts::protocol::words::ResultType;
 use mtasts::sender::attempt::Attempt;
@@ -24,7 +25,7 @@ pub struct Judgement {
     /// The record, or why there is none.
     pub record: Result<Record, NoRecord>,
     /// The policy as published now, or nothing where none could be fetched.
-    pub policy: Option<Result<(Policy, Vec<Warning>), PolicyError>>,
+    pub policy: Option<policy::Linted>,
     /// One for each host of the survey.
     pub hosts: Vec<HostJudgement>,
     /// What becomes of mail to the domain, or nothing where there is no mail: a null MX, no such domain.
@@ -89,7 +90,7 @@ pub fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> 
         .body
         .as_ref()
         .and_then(|body| body.as_ref().ok())
-        .map(|body| Policy::parse(body));
+        .map(|body| policy::lint(body));
     let hosts: Vec<_> = survey
         .hosts
         .iter()
@@ -253,8 +254,8 @@ fn with_record(survey: &Survey, missing: Option<&NoRecord>) -> Option<String> {
     })
 }
 
-fn with_policy(survey: &Survey, policy: Option<&Result<(Policy, Vec<Warning>), PolicyError>>) -> Option<String> {
-    match (&survey.body, policy) {
+fn with_policy(survey: &Survey, policy: Option<&policy::Linted>) -> Option<String> {
+    match (&survey.body, policy.map(|linted| &linted.parsed)) {
         (Some(Err(error)), _) => Some(format!(
             "the policy cannot be fetched ({}): {}",
             error.result().map_or("error on this host", ResultType::name),

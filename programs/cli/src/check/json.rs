@@ -6,7 +6,6 @@ use crate::lint;
 use crate::output::bytes_as_text;
 use mtasts::protocol::words::ResultType;
 use mtasts::sender::verdict::Action;
-use mtasts_survey::advice;
 use mtasts_survey::judge::{HostJudgement, Judgement, NoRecord, SessionJudgement};
 use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Route, Survey};
@@ -50,16 +49,10 @@ fn record(survey: &Survey, judgement: &Judgement) -> Value {
     object
 }
 
-/// As `lint policy`, with the advice; null where none was to be fetched.
+/// As `lint policy`; null if none was to be fetched.
 fn policy(survey: &Survey, judgement: &Judgement) -> Value {
     match (&survey.body, &judgement.policy) {
-        (Some(Ok(body)), Some(parsed)) => {
-            let mut object = lint::policy_as_json(parsed);
-            if let Ok((policy, _)) = parsed {
-                object["advice"] = advice::on_policy(policy, body).into();
-            }
-            object
-        }
+        (Some(Ok(_)), Some(linted)) => lint::policy_as_json(linted),
         (Some(Err(error)), _) => {
             json!({ "outcome": "unobtainable", "reason": error.result().map(ResultType::name), "detail": error.detail() })
         }

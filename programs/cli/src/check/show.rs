@@ -19,7 +19,7 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
     }
     page.heading(&format!("Policy at https://mta-sts.{domain}/.well-known/mta-sts.txt"));
     match (&survey.body, &judgement.policy) {
-        (Some(Ok(body)), Some(parsed)) => lint::show_policy(&mut page, parsed, body),
+        (Some(Ok(_)), Some(linted)) => lint::show_policy(&mut page, linted),
         (Some(Err(error)), _) => page.line(Mark::Bad, &error.to_string()),
         _ => page.line(Mark::Plain, "not fetched: no record announces it"),
     }
