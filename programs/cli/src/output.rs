@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write as _};
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -64,6 +65,23 @@ impl Mark {
     }
 }
 
+/// When the output has colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Colours {
+    /// On a terminal that wants them.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+static COLOURS: OnceLock<Colours> = OnceLock::new();
+
+/// Decides for the whole process, once.
+pub(super) fn use_colours(when: Colours) {
+    let _ = COLOURS.set(when);
+}
+
 /// A page for people, with colours where stdout is a terminal that wants them.
 pub(super) struct Page {
     text: String,
@@ -74,7 +92,11 @@ impl Page {
     pub(super) fn new() -> Self {
         Self {
             text: String::new(),
-            colours: io::stdout().is_terminal() && colours_wanted(),
+            colours: match COLOURS.get() {
+                Some(Colours::Always) => true,
+                Some(Colours::Never) => false,
+                Some(Colours::Auto) | None => io::stdout().is_terminal() && colours_wanted(),
+            },
         }
     }
 

@@ -15,6 +15,12 @@ mod lint;
 #[path = "cli/mistakes.rs"]
 mod mistakes;
 #[cfg(feature = "lab")]
+#[path = "cli/monitoring.rs"]
+mod monitoring;
+#[cfg(feature = "lab")]
+#[path = "cli/policy_host.rs"]
+mod policy_host;
+#[cfg(feature = "lab")]
 #[path = "cli/surroundings.rs"]
 mod surroundings;
 #[path = "cli/terminal.rs"]

@@ -129,6 +129,56 @@ codes! {
     RecordMissingId = "record-missing-id", Error, "the record has no id; choose a new one with each change of the policy";
     RecordField = "record-field", Error, "the record has a field that is not \"name=value\"";
     RecordPolicyField = "record-policy-field", Warning, "the record has a field of the policy, which senders ignore there; it belongs into the policy";
+    // The record and the policy as they are published.
+    NoRecord = "no-record", Error, "there is no MTA-STS; publish a policy, then a TXT record \"v=STSv1; id=...;\" at _mta-sts";
+    RecordIgnored = "record-ignored", Error, "the record at _mta-sts is ignored, for the reasons that are said there";
+    RecordUnknown = "record-unknown", Unknown, "the record at _mta-sts could not be looked up; check the domain's name servers";
+    PolicyInvalid = "policy-invalid", Error, "the policy is not valid, for the reasons that are said there";
+    // The policy host.
+    PolicyRedirect = "policy-redirect", Error, "the policy host redirects, and senders must not follow (RFC 8461 3.3); serve the policy at this URL itself";
+    PolicyForbidden = "policy-forbidden", Error, "the policy host refuses access; allow clients that are not browsers (a protection against bots does that)";
+    PolicyNotFound = "policy-not-found", Error, "the policy host has no file at this URL; some web servers hide names that begin with a dot, such as .well-known";
+    PolicyStatus = "policy-status", Error, "the policy host answers with another status than 200; repair the web server";
+    PolicyContentType = "policy-content-type", Error, "the policy is not served as text/plain; set the type for this file";
+    PolicyEncoding = "policy-encoding", Error, "the policy is compressed or in an unusual coding, which senders do not ask for; switch that off for this file";
+    PolicyTooLong = "policy-too-long", Error, "the policy is longer than senders read";
+    PolicyNotHttp = "policy-not-http", Error, "the policy host does not answer as a web server does; check what listens on port 443";
+    PolicyIncomplete = "policy-incomplete", Error, "the policy host does not finish its answer; check the web server and what is before it";
+    PolicyHostMissing = "policy-host-missing", Error, "the name of the policy host has no address; add A and AAAA records, or a CNAME";
+    PolicyHostDns = "policy-host-dns", Unknown, "the address of the policy host could not be looked up; check the domain's name servers";
+    PolicyHostPrivate = "policy-host-private", Error, "the policy host has an address that senders outside cannot reach; give it a public one";
+    PolicyHostDown = "policy-host-down", Error, "the policy host does not accept connections on port 443; start the web server, or open the firewall";
+    PolicyHostSilent = "policy-host-silent", Error, "the policy host does not answer in time; check the firewall and the web server";
+    PolicyHostNotTls = "policy-host-not-tls", Error, "the policy host does not speak TLS on port 443; enable HTTPS there";
+    PolicyHostTlsVersion = "policy-host-tls-version", Error, "the policy host does not speak TLS 1.2 or newer; update it";
+    PolicyHostTlsName = "policy-host-tls-name", Error, "the server seems to have no certificate for the name of the policy host; add one there";
+    PolicyHostTlsUnsupported = "policy-host-tls-unsupported", Unknown, "libmtasts does not support the TLS that the policy host wants (it has no CBC suites, no RSA key exchange and no P-521); other senders may reach it; allow ECDHE with AES-GCM or TLS 1.3 there";
+    PolicyHostTls = "policy-host-tls", Error, "the TLS handshake with the policy host fails; repair TLS there";
+    PolicyCertificateExpired = "policy-certificate-expired", Error, "the certificate of the policy host has expired; renew it";
+    PolicyCertificateName = "policy-certificate-name", Error, "the certificate of the policy host has other names; it must have that of the policy host as a DNS name in its subjectAltName";
+    PolicyCertificateIssuer = "policy-certificate-issuer", Error, "the certificate of the policy host does not lead to a known root; serve the whole chain, with its intermediates, of a public CA";
+    PolicyCertificateUnsupported = "policy-certificate-unsupported", Unknown, "libmtasts does not support this kind of certificate; other senders may accept it; use ECDSA on P-256 or P-384, or RSA";
+    PolicyCertificate = "policy-certificate", Error, "the certificate of the policy host is not good; install another one";
+    OwnError = "own-error", Unknown, "an error on this host; it says nothing of the domain";
+    // The MX records and hosts.
+    NoDomain = "no-domain", Error, "the domain does not exist, or DNS denies the MX hosts that its policy lists";
+    NullMx = "null-mx", Error, "the domain takes no mail (null MX), so there is nothing to protect";
+    MxUnknown = "mx-unknown", Unknown, "the MX records could not be looked up; check the domain's name servers";
+    MxNotAHost = "mx-not-a-host", Error, "an MX record is not a host name; correct it";
+    MxNoAddress = "mx-no-address", Error, "an MX host has no address; add one, or remove its MX record";
+    MxAddressUnknown = "mx-address-unknown", Unknown, "the address of an MX host could not be looked up; check its name servers";
+    MxNotListed = "mx-not-listed", Error, "an MX host is not in the policy; add it to the policy, or remove its MX record";
+    Port25 = "port-25", Unknown, "no MX host answered on port 25; is it blocked here? Many providers and clouds do that; try from another network, or with --no-smtp";
+    MxUnreachable = "mx-unreachable", Error, "an MX host does not answer on port 25, and another one does";
+    MxNoRoute = "mx-no-route", Unknown, "this machine has no route to any address of an MX host";
+    MxNoService = "mx-no-service", Error, "an MX host refuses the connection, or does not speak SMTP as it should";
+    MxInjected = "mx-injected", Error, "an MX host sends cleartext after its reply to STARTTLS; an attacker may have put it there";
+    MxAfterTls = "mx-after-tls", Error, "an MX host does not go on after the TLS handshake";
+    MxStarttls = "mx-starttls", Error, "an MX host does not offer STARTTLS, or rejects it; enable it";
+    MxTls = "mx-tls", Error, "the TLS handshake with an MX host fails; repair TLS there";
+    MxTlsUnsupported = "mx-tls-unsupported", Unknown, "libmtasts does not support the TLS that an MX host wants (it has no CBC suites, no RSA key exchange and no P-521); an MTA with OpenSSL or GnuTLS may deliver there";
+    MxCertificate = "mx-certificate", Error, "senders that enforce the policy do not accept the certificate of an MX host";
+    MxCertificateUnsupported = "mx-certificate-unsupported", Unknown, "libmtasts does not support the kind of certificate that an MX host has; an MTA with OpenSSL or GnuTLS may deliver there";
 }
 
 /// One thing that was found.
@@ -138,8 +188,8 @@ pub struct Finding {
     pub code: Code,
     /// The line of the policy from 1 on, or the number of the record; 0 if it is about the whole.
     pub line: usize,
-    /// What it is about: a value, a name, an address. It can quote strangers.
-    pub about: String,
+    /// What is wrong and what to do. It can quote strangers.
+    pub sentence: String,
     /// The line as it is.
     pub text: Option<String>,
     /// What it was probably meant to be; no line at all if it is to be removed.
@@ -147,13 +197,23 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// A finding about the whole.
+    /// What the manual says of this kind, behind what it is about: a value, a name, an address.
     #[must_use]
-    pub fn new(code: Code, about: impl Into<String>) -> Self {
+    pub fn new(code: Code, about: impl fmt::Display) -> Self {
+        let sentence = match about.to_string() {
+            about if about.is_empty() => code.meaning().to_owned(),
+            about => format!("{about}: {}", code.meaning()),
+        };
+        Self::told(code, sentence)
+    }
+
+    /// A finding with a sentence of its own.
+    #[must_use]
+    pub fn told(code: Code, sentence: impl Into<String>) -> Self {
         Self {
             code,
             line: 0,
-            about: about.into(),
+            sentence: sentence.into(),
             text: None,
             meant: None,
         }
@@ -165,15 +225,6 @@ impl fmt::Display for Finding {
         if self.line > 0 {
             write!(f, "line {}: ", self.line)?;
         }
-        if !self.about.is_empty() {
-            write!(f, "{}: ", self.about)?;
-        }
-        f.write_str(self.code.meaning())
+        f.write_str(&self.sentence)
     }
-}
-
-/// Whether senders find what was looked at in order.
-#[must_use]
-pub fn is_valid(findings: &[Finding]) -> bool {
-    findings.iter().all(|finding| finding.code.level() != Level::Error)
 }

@@ -7,5 +7,6 @@ pub mod advice;
 pub mod finding;
 pub mod judge;
 pub mod lint;
+mod policy_host;
 pub mod smtp;
 pub mod survey;

@@ -70,17 +70,27 @@ impl Host {
     }
 }
 
-/// Asks everybody there is to ask. The policy and the MX hosts are asked at the same time, each within the setting
+/// Who is told what is waited for: that it begins (`true`), and that it has come or failed.
+pub type Watch<'a> = dyn Fn(&str, bool) + Sync + 'a;
+
+fn waiting<T>(watch: &Watch<'_>, what: &str, ask: impl FnOnce() -> T) -> T {
+    watch(what, true);
+    let answer = ask();
+    watch(what, false);
+    answer
+}
+
+/// Asks everybody there is to ask, the MX hosts themselves only if `smtp` says so. The policy and the MX hosts are asked at the same time, each within the setting
 /// `timeout`. The cache is neither read nor written: the operator wants to know how it is now.
-pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey {
+pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>, smtp: bool, watch: &Watch<'_>) -> Survey {
     let dns = match &*settings.nameservers {
         [] => StubResolver::system(),
         servers => StubResolver::with_servers(servers),
     };
     let deadline = Instant::now() + settings.timeout;
     let ((txt, body, answer), (route, hosts, unasked)) = thread::scope(|scope| {
-        let policy = scope.spawn(|| policy(&domain, &dns, settings, roots, deadline));
-        let hosts = hosts(&domain, &dns, deadline);
+        let policy = scope.spawn(|| waiting(watch, "the policy", || policy(&domain, &dns, settings, roots, deadline)));
+        let hosts = hosts(&domain, &dns, smtp, deadline, watch);
         (
             policy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             hosts,
@@ -184,8 +194,15 @@ impl Https for Overheard<'_, PolicyHost, Result<Vec<u8>, FetchError>> {
     }
 }
 
-fn hosts(domain: &Domain, dns: &StubResolver, deadline: Instant) -> (Route, Vec<Host>, usize) {
-    let (route, mut records) = match dns.mx(domain, deadline) {
+fn hosts(
+    domain: &Domain,
+    dns: &StubResolver,
+    smtp: bool,
+    deadline: Instant,
+    watch: &Watch<'_>,
+) -> (Route, Vec<Host>, usize) {
+    let found = waiting(watch, "the MX records", || dns.mx(domain, deadline));
+    let (route, mut records) = match found {
         Ok(Answered { data: records, .. }) => match &*records {
             [only] if only.exchange == "." => return (Route::NullMx, Vec::new(), 0),
             _ => (
@@ -206,19 +223,26 @@ fn hosts(domain: &Domain, dns: &StubResolver, deadline: Instant) -> (Route, Vec<
     let hosts = thread::scope(|scope| {
         let asked: Vec<_> = records
             .into_iter()
-            .map(|(name, preference)| scope.spawn(move || host(&name, preference, dns, deadline)))
+            .map(|(name, preference)| {
+                scope.spawn(move || waiting(watch, &name, || host(&name, preference, dns, smtp, deadline)))
+            })
             .collect();
         asked.into_iter().map(joined).collect()
     });
     (route, hosts, unasked)
 }
 
-fn host(name: &str, preference: Option<u16>, dns: &StubResolver, deadline: Instant) -> Host {
+fn host(name: &str, preference: Option<u16>, dns: &StubResolver, smtp: bool, deadline: Instant) -> Host {
     let name = MxName::from_mx(name);
     let sessions = match name.host() {
-        Ok(host) => dns
-            .addresses(host.as_str(), deadline)
-            .map(|addresses| sessions(host, &addresses.data, deadline)),
+        Ok(host) => dns.addresses(host.as_str(), deadline).map(|addresses| match smtp {
+            true => sessions(host, &addresses.data, deadline),
+            false => addresses
+                .data
+                .iter()
+                .map(|address| (*address, Session::not_asked()))
+                .collect(),
+        }),
         Err(_) => Ok(Vec::new()),
     };
     Host {

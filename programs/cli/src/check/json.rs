@@ -6,7 +6,7 @@ use crate::lint;
 use crate::output::bytes_as_text;
 use mtasts::protocol::words::ResultType;
 use mtasts::sender::verdict::Action;
-use mtasts_survey::judge::{HostJudgement, Judgement, NoRecord, SessionJudgement};
+use mtasts_survey::judge::{HostJudgement, Judgement, NoRecord, Outcome, SessionJudgement};
 use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Route, Survey};
 
@@ -14,7 +14,8 @@ pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
     let hosts = survey.hosts.iter().zip(&judgement.hosts);
     json!({
         "domain": survey.domain.as_str(),
-        "good": judgement.problems.is_empty(),
+        "good": judgement.outcome() == Outcome::Good,
+        "outcome": judgement.outcome().name(),
         "record": record(survey, judgement),
         "policy": policy(survey, judgement),
         "route": match &survey.route {
@@ -26,7 +27,8 @@ pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
         "hosts": hosts.map(|(host, judged)| of_host(host, judged)).collect::<Vec<_>>(),
         "action": judgement.action.map(Action::name),
         "conclusion": judgement.conclusion,
-        "problems": judgement.problems,
+        "problems": judgement.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "findings": lint::as_json(&judgement.problems),
     })
 }
 
@@ -39,6 +41,9 @@ fn record(survey: &Survey, judgement: &Judgement) -> Value {
     };
     if let Err(why) = &judgement.record {
         object["detail"] = why.to_string().into();
+    }
+    if let Some(linted) = &judgement.records {
+        object["findings"] = lint::as_json(&linted.findings);
     }
     object["txt"] = survey
         .txt
@@ -82,9 +87,12 @@ fn of_session(session: &Session, judged: &SessionJudgement) -> Value {
     let (mut starttls, mut tls, mut error) = (None, None, None::<&str>);
     match &session.end {
         End::NoRoute => error = Some("no route from this machine"),
-        End::NoService(why) => error = Some(why.as_str()),
+        End::NotAsked => error = Some("not contacted"),
+        End::Unreached(why) | End::NoService(why) => error = Some(why.as_str()),
         End::StarttlsNotOffered => starttls = Some(false),
-        End::StarttlsRefused(why) | End::HandshakeFailed(why) => (starttls, error) = (Some(true), Some(why.as_str())),
+        End::StarttlsRefused(why) | End::HandshakeFailed(why) | End::Unsupported(why) => {
+            (starttls, error) = (Some(true), Some(why.as_str()));
+        }
         End::Tls { version, after, .. } => {
             (starttls, tls, error) = (Some(true), Some(version), after.as_ref().err().map(String::as_str));
         }

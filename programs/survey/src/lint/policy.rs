@@ -110,13 +110,11 @@ impl Reader {
         // Each warning once, at its first line, as the parser gives them.
         let once = code.level() == Level::Warning && code != Code::LostPattern;
         if !(once && self.findings.iter().any(|finding| finding.code == code)) {
-            let text = Some(text.to_owned());
             self.findings.push(Finding {
-                code,
                 line,
-                about,
-                text,
+                text: Some(text.to_owned()),
                 meant,
+                ..Finding::new(code, about)
             });
         }
     }
