@@ -129,6 +129,7 @@ codes! {
     RecordMissingId = "record-missing-id", Error, "the record has no id; choose a new one with each change of the policy";
     RecordField = "record-field", Error, "the record has a field that is not \"name=value\"";
     RecordPolicyField = "record-policy-field", Warning, "the record has a field of the policy, which senders ignore there; it belongs into the policy";
+    StarOneLabel = "star-one-label", Advice, "a star stands for exactly one label (RFC 8461 4.1)";
     // The record and the policy as they are published.
     NoRecord = "no-record", Error, "there is no MTA-STS; publish a policy, then a TXT record \"v=STSv1; id=...;\" at _mta-sts";
     RecordIgnored = "record-ignored", Error, "the record at _mta-sts is ignored, for the reasons that are said there";

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use mtasts_lab::{self as lab, Change, Expect, Lab, Mx, Policy};
+use mtasts_lab::{self as lab, Certificate, Change, Expect, Lab, Mx, Policy};
 use serde_json::{Value, json};
 
 use crate::mtasts;
@@ -281,6 +281,43 @@ fn what_is_wrong_is_said() {
             for line in lines {
                 assert!(ran.out.contains(line), "{domain}: {line:?} is not in\n{}", ran.out);
             }
+        }
+    });
+}
+
+/// The most common wrong policy of those whose hoster has names of two labels.
+#[test]
+fn a_star_that_is_one_label_short() {
+    on_the_internet("star", |lab, _| {
+        let change = Change {
+            hosts: Some(vec!["a.h1.good.test".into()]),
+            ..Change::publish("2", "version: STSv1\nmode: enforce\nmx: *.good.test\nmax_age: 604800\n")
+        };
+        lab.set("good.test", change).expect("a change");
+        let (status, told) = check("good.test");
+        assert_eq!(
+            (status, told["findings"][0]["code"].as_str()),
+            (1, Some("mx-not-listed")),
+            "{told}"
+        );
+        let near = "The star of *.good.test stands for exactly one label; *.h1.good.test would match.";
+        assert!(problems(&told)[0].contains(near), "{told}");
+        // The name of a certificate, the same.
+        for (certificate, clause) in [
+            (
+                Certificate::WildcardTwoLabels,
+                "*.test would cover a whole top-level domain",
+            ),
+            (
+                Certificate::PartialWildcard,
+                "the star of m*.twomx.test is not its whole first label",
+            ),
+        ] {
+            lab.set("twomx.test", Change::certificate(certificate))
+                .expect("a change");
+            let (_, told) = check("twomx.test");
+            assert_eq!(told["findings"][0]["code"], "mx-certificate");
+            assert!(problems(&told)[0].contains(clause), "{told}");
         }
     });
 }

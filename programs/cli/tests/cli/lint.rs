@@ -98,7 +98,7 @@ fn matches() {
         let mut arguments = vec!["match", "--json", vector["mx"].as_str().expect("a text")];
         arguments.extend(texts(&vector["patterns"]));
         let ran = mtasts(&arguments);
-        assert_eq!(ran.json(), json!({ "match": vector["expected"] }), "{vector}");
+        assert_eq!(ran.json()["match"], vector["expected"], "{vector}");
         assert_eq!(ran.status, i32::from(vector["expected"] == false), "{vector}");
     }
 }
@@ -134,7 +134,11 @@ fn patterns_are_read_as_in_a_policy() {
         ),
     ] {
         let ran = mtasts(&["match", host, pattern, "--json"]);
-        assert_eq!(ran.json(), json!({ "match": matches }), "{host} {pattern}");
+        assert_eq!(
+            ran.json(),
+            json!({ "match": matches, "findings": [] }),
+            "{host} {pattern}"
+        );
         assert_eq!(ran.status, i32::from(!matches));
         assert!(ran.err.contains(err) && ran.err.is_empty() == err.is_empty(), "{ran:?}");
         assert!(!ran.err.contains('\u{1b}'), "{ran:?}");
@@ -144,8 +148,13 @@ fn patterns_are_read_as_in_a_policy() {
     let ran = mtasts(&["match", "example.com", "a.example.com", "*.example.com"]);
     assert_eq!(
         ran.out,
-        "  bad     example.com does not match a.example.com, *.example.com\n"
+        "  bad     example.com does not match a.example.com, *.example.com\n\
+         \x20 advice  *.example.com: a star stands for exactly one label (RFC 8461 4.1)\n\
+         \x20           probably meant: example.com\n"
     );
+    let ran = mtasts(&["match", "a.h1.mx.example", "*.mx.example", "--json"]);
+    assert_eq!(ran.json()["findings"][0]["code"], "star-one-label");
+    assert_eq!(ran.json()["findings"][0]["meant"], json!(["*.h1.mx.example"]));
 }
 
 #[test]
