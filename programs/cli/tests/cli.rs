@@ -21,6 +21,9 @@ mod monitoring;
 #[path = "cli/policy_host.rs"]
 mod policy_host;
 #[cfg(feature = "lab")]
+#[path = "cli/receiver.rs"]
+mod receiver;
+#[cfg(feature = "lab")]
 #[path = "cli/surroundings.rs"]
 mod surroundings;
 #[path = "cli/terminal.rs"]

@@ -220,6 +220,8 @@ Certificate {
     EmptySubject = "empty-subject",
     /// Expired an hour ago.
     Expired = "expired",
+    /// Expires in five days.
+    EndsSoon = "ends-soon",
     /// Valid from tomorrow.
     NotYetValid = "not-yet-valid",
     /// Signed by itself.

@@ -3,8 +3,10 @@
 use std::net::IpAddr;
 
 use crate::finding::{Code, Finding};
+use crate::survey::Survey;
 use mtasts::network::addresses::Rule;
 use mtasts::protocol::calendar::span;
+use mtasts::protocol::names::Domain;
 use mtasts::protocol::policy::{Mode, Policy};
 
 /// A week: under an enforced policy that lives shorter, an attacker need not keep senders from it for long.
@@ -22,16 +24,46 @@ pub fn on_policy(policy: &Policy, text: &[u8]) -> Vec<Finding> {
 
 /// Advice on the addresses of an MX host. Inside a company its DNS may name addresses that no sender outside can reach,
 /// and all is well from there; with the setting `allow_addresses` the operator says that he knows.
-pub fn on_addresses(host: &str, addresses: impl Iterator<Item = IpAddr>, rule: &Rule) -> Vec<String> {
+pub fn on_addresses(host: &str, addresses: impl Iterator<Item = IpAddr>, rule: &Rule) -> Vec<Finding> {
     addresses
         .filter_map(|ip| Some((ip, rule.refusal(ip)?)))
         .map(|(ip, words)| {
-            format!(
-                "{host} has the address {ip}, {words}: senders outside cannot reach it; give the host a public address in \
-                 the public DNS"
+            let about = format!("{host} has the address {ip}, {words}");
+            Finding::told(
+                Code::MxPrivate,
+                format!("{about}: senders outside cannot reach it; give the host a public address in the public DNS"),
             )
         })
         .collect()
+}
+
+/// Advice on a domain as a receiver of mail: its policy beside its MX hosts, and what else DNS says.
+pub fn on_surroundings(survey: &Survey) -> Vec<Finding> {
+    let around = &survey.surroundings;
+    let mut advice = Vec::new();
+    let policy = survey.answer.policy().filter(|policy| policy.mode() != Mode::None);
+    let mx: Vec<&Domain> = survey.hosts.iter().filter_map(|host| host.name.host().ok()).collect();
+    // Of MX hosts that were not looked at nothing is known.
+    if let Some(policy) = policy.filter(|_| survey.unasked == 0 && !mx.is_empty()) {
+        for pattern in policy.mx() {
+            if around.missing.iter().any(|host| host == pattern.as_str()) {
+                advice.push(Finding::new(Code::PatternHostMissing, format!("mx {pattern}")));
+            } else if !mx.iter().any(|host| pattern.matches(host)) {
+                advice.push(Finding::new(Code::PatternUnused, format!("mx {pattern}")));
+            }
+        }
+    }
+    if around.tlsrpt == Some(false) && policy.is_some_and(|policy| policy.mode() == Mode::Testing) {
+        advice.push(Finding::new(
+            Code::NoTlsrpt,
+            format!("there is no TXT record at _smtp._tls.{}", survey.domain),
+        ));
+    }
+    if !around.dane.is_empty() {
+        let names: Vec<String> = around.dane.iter().map(|host| format!("_25._tcp.{host}")).collect();
+        advice.push(Finding::new(Code::DaneRecords, names.join(", ")));
+    }
+    advice
 }
 
 /// RFC 8461 8.3, 10.2.

@@ -135,6 +135,7 @@ codes! {
     RecordIgnored = "record-ignored", Error, "the record at _mta-sts is ignored, for the reasons that are said there";
     RecordUnknown = "record-unknown", Unknown, "the record at _mta-sts could not be looked up; check the domain's name servers";
     PolicyInvalid = "policy-invalid", Error, "the policy is not valid, for the reasons that are said there";
+    RecordMisplaced = "record-misplaced", Error, "the record is at _mta_sts, with an underscore in place of the hyphen; senders look at _mta-sts alone";
     // The policy host.
     PolicyRedirect = "policy-redirect", Error, "the policy host redirects, and senders must not follow (RFC 8461 3.3); serve the policy at this URL itself";
     PolicyForbidden = "policy-forbidden", Error, "the policy host refuses access; allow clients that are not browsers (a protection against bots does that)";
@@ -180,6 +181,13 @@ codes! {
     MxTlsUnsupported = "mx-tls-unsupported", Unknown, "libmtasts does not support the TLS that an MX host wants (it has no CBC suites, no RSA key exchange and no P-521); an MTA with OpenSSL or GnuTLS may deliver there";
     MxCertificate = "mx-certificate", Error, "senders that enforce the policy do not accept the certificate of an MX host";
     MxCertificateUnsupported = "mx-certificate-unsupported", Unknown, "libmtasts does not support the kind of certificate that an MX host has; an MTA with OpenSSL or GnuTLS may deliver there";
+    // What a receiver can do better.
+    PatternUnused = "pattern-unused", Advice, "no MX host matches a pattern of the policy; remove it, unless its host is a reserve";
+    PatternHostMissing = "pattern-host-missing", Warning, "a host of the policy does not exist in DNS; if others can register its name, they can receive the mail; remove it";
+    NoTlsrpt = "no-tlsrpt", Advice, "the policy is in testing and nobody is told of failures; publish a TLSRPT record (RFC 8460), such as \"v=TLSRPTv1; rua=mailto:tlsrpt@DOMAIN\"";
+    MxPrivate = "mx-private", Advice, "an MX host has an address that senders outside cannot reach; give it a public one in the public DNS";
+    CertificateEndsSoon = "certificate-ends-soon", Warning, "a certificate ends within two weeks; renew it, and check why it was not renewed yet";
+    DaneRecords = "dane-records", Advice, "an MX host has a name for TLSA records; senders with DANE go by those in place of the policy if the zone is signed; keep them in step with the certificate";
 }
 
 /// One thing that was found.

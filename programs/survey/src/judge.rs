@@ -2,6 +2,7 @@
 //! hosts are put together, in the order in which a sender tries them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 
@@ -18,6 +19,7 @@ use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::mx_name::MxName;
 use mtasts::protocol::policy::Policy;
 use mtasts::protocol::record::{Record, RecordError};
+use mtasts::protocol::words::ResultType;
 use mtasts::sender::attempt::Attempt;
 use mtasts::sender::verdict::{Action, NoHost, Seen, Verdict, verdict_without_host};
 
@@ -37,6 +39,8 @@ pub struct Judgement {
     pub problems: Vec<Finding>,
     /// The records at `_mta-sts` as [`record::lint`] sees them, if there are some.
     pub records: Option<record::Linted>,
+    /// What could be better although a sender has no problem with it.
+    pub advice: Vec<Finding>,
 }
 
 /// What it comes to, for scripts and monitoring; the worse the later.
@@ -109,8 +113,8 @@ pub struct HostJudgement {
     pub by_name: Verdict,
     /// What a sender does in the end, or nothing if it can do nothing: the host is not reached, or has no host name.
     pub verdict: Option<Verdict>,
-    /// What could be better although it is no problem for this sender, a sentence each.
-    pub advice: Vec<String>,
+    /// What could be better although it is no problem for this sender.
+    pub advice: Vec<Finding>,
 }
 
 /// What a sender makes of one session.
@@ -148,6 +152,8 @@ pub fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> 
     problems.extend(with_route(survey));
     problems.extend(with_hosts(survey, &hosts));
     let txt = survey.txt.as_ref().ok();
+    let of_hosts = hosts.iter().flat_map(|host| host.advice.iter().cloned());
+    let advice = of_hosts.chain(advice::on_surroundings(survey)).collect();
     Judgement {
         record,
         policy,
@@ -155,6 +161,7 @@ pub fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> 
         action,
         conclusion,
         problems,
+        advice,
         records: txt.map(|records| record::lint(records, at.as_secs())),
     }
 }
@@ -179,13 +186,32 @@ fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at:
         true => verdicts.min_by_key(|verdict| verdict.action).cloned(),
         false => Some(by_name.clone()),
     };
+    let mut advice = advice::on_addresses(host.name.as_str(), host.addresses(), addresses);
+    let ends = asked().find_map(|(_, session)| ends_soon(&host.name, session, roots, at));
+    advice.extend(ends.map(|when| Finding::new(Code::CertificateEndsSoon, format!("{}: {when}", host.name))));
     HostJudgement {
         listed: active(survey).map(|policy| host.name.host().is_ok_and(|host| policy.allows_mx(host))),
         sessions,
         by_name,
         verdict,
-        advice: advice::on_addresses(host.name.as_str(), host.addresses(), addresses),
+        advice,
     }
+}
+
+/// When a certificate that is good now ends, if that is within two weeks.
+fn ends_soon(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) -> Option<String> {
+    const SOON: u64 = 14 * 86_400;
+    let End::Tls { chain, .. } = &session.end else {
+        return None;
+    };
+    let (host, chain) = (
+        host.host().ok()?,
+        chain.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>(),
+    );
+    let checked = |at| check_chain(host, &chain, roots.anchors(), at);
+    let then = UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs() + SOON));
+    let failure = checked(then).err().filter(|_| checked(at).is_ok())?;
+    (failure.result == ResultType::CertificateExpired).then(|| failure.reason.replace(" expired on ", " expires on "))
 }
 
 fn judge_session(
@@ -349,6 +375,9 @@ fn with_record(survey: &Survey, missing: Option<&NoRecord>) -> Option<Finding> {
             Code::RecordUnknown,
             format!("the record at _mta-sts.{domain} could not be looked up: {error}; check the domain's name servers"),
         ),
+        NoRecord::Absent(RecordError::NoRecord, _) if survey.surroundings.misplaced => {
+            Finding::new(Code::RecordMisplaced, format!("_mta_sts.{domain}"))
+        }
         absent @ NoRecord::Absent(RecordError::NoRecord, _) => Finding::told(
             Code::NoRecord,
             format!(

@@ -9,4 +9,5 @@ pub mod judge;
 pub mod lint;
 mod policy_host;
 pub mod smtp;
+pub mod surroundings;
 pub mod survey;

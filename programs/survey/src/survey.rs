@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::smtp::{self, Session};
+use crate::surroundings::{self, Surroundings};
 use mtasts::cache::entry::Entry;
 use mtasts::network::dns::{Answered, Dns, DnsError, Mx, StubResolver};
 use mtasts::network::https::{FetchError, Https, PolicyHost};
@@ -38,6 +39,8 @@ pub struct Survey {
     pub hosts: Vec<Host>,
     /// How many more MX hosts there are, which were not asked.
     pub unasked: usize,
+    /// What else DNS says.
+    pub surroundings: Surroundings,
 }
 
 /// How the MX hosts were found (RFC 5321 5.1).
@@ -96,7 +99,12 @@ pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>, smtp: boo
             hosts,
         )
     });
+    let mx: Vec<&Domain> = hosts.iter().filter_map(|host| host.name.host().ok()).collect();
+    let surroundings = waiting(watch, "DNS", || {
+        surroundings::look(&domain, answer.policy(), &mx, &dns, deadline)
+    });
     Survey {
+        surroundings,
         domain,
         txt,
         body,

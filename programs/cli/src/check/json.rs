@@ -28,7 +28,7 @@ pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
         "action": judgement.action.map(Action::name),
         "conclusion": judgement.conclusion,
         "problems": judgement.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "findings": lint::as_json(&judgement.problems),
+        "findings": lint::as_json(&[&judgement.problems[..], &judgement.advice[..]].concat()),
     })
 }
 
@@ -78,7 +78,7 @@ fn of_host(host: &Host, judged: &HostJudgement) -> Value {
         "listed": judged.listed,
         "action": judged.verdict.as_ref().map(|verdict| verdict.action.name()),
         "error": error,
-        "advice": judged.advice,
+        "advice": judged.advice.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "addresses": sessions.map(|((_, session), judged)| of_session(session, judged)).collect::<Vec<_>>(),
     })
 }

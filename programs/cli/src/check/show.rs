@@ -43,6 +43,7 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
             &format!("{} more MX hosts were not contacted", survey.unasked),
         );
     }
+    lint::show_findings(&mut page, &judgement.advice, |_| None);
     page.heading("Result");
     let mark = match judgement.outcome() {
         Outcome::Good => Mark::Good,
@@ -103,9 +104,6 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
                 page.more(&told(session, judged));
             }
         }
-    }
-    for advice in &judged.advice {
-        page.line(Mark::Advice, advice);
     }
 }
 

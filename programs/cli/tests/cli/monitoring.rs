@@ -9,10 +9,12 @@ use serde_json::Value;
 use crate::check::{check, on_the_internet};
 use crate::{mtasts, mtasts_with_input};
 
+/// The codes of all that is more than advice.
 fn codes(told: &Value) -> Vec<&str> {
     let findings = told["findings"].as_array().expect("a list");
     findings
         .iter()
+        .filter(|finding| finding["level"] != "advice")
         .map(|finding| finding["code"].as_str().expect("a code"))
         .collect()
 }
