@@ -15,7 +15,7 @@ use mtasts::protocol::policy::MAX_POLICY;
 use mtasts::protocol::record::{Record, RecordError};
 use mtasts::protocol::text::for_terminal;
 use mtasts::sender::resolver::unix_now;
-use mtasts_survey::finding::Finding;
+use mtasts_survey::finding::{Code, Finding};
 use mtasts_survey::lint::{policy, record};
 
 /// How many findings a page shows.
@@ -125,7 +125,19 @@ pub(super) fn show_record(page: &mut Page, linted: &record::Linted, records: &[V
         let column = for_terminal(&bytes_as_text(before)).chars().count();
         page.more(&format!("{:column$}^", ""));
     }
-    show_findings(page, &linted.findings, |finding| match finding.line {
+    show_record_findings(page, linted);
+}
+
+/// What was found in the records, but for what is said of them as a whole.
+pub(super) fn show_record_findings(page: &mut Page, linted: &record::Linted) {
+    let whole = |finding: &&Finding| matches!(finding.code, Code::RecordNone | Code::RecordSeveral);
+    let findings: Vec<Finding> = linted
+        .findings
+        .iter()
+        .filter(|finding| !whole(finding))
+        .cloned()
+        .collect();
+    show_findings(page, &findings, |finding| match finding.line {
         0 => None,
         // The records are shown already, and their number is not that of a line.
         number => Some(format!("record {number}: {}", finding.code.meaning())),

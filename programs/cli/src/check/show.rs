@@ -19,7 +19,7 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
         page.more(&bytes_as_text(record));
     }
     if let Some(linted) = judgement.records.as_ref().filter(|_| survey.txt.is_ok()) {
-        lint::show_findings(&mut page, &linted.findings, |_| None);
+        lint::show_record_findings(&mut page, linted);
     }
     page.heading(&format!("Policy at https://mta-sts.{domain}/.well-known/mta-sts.txt"));
     match (&survey.body, &judgement.policy) {

@@ -371,6 +371,10 @@ fn mistakes_for_people() {
             0
         )
     );
+    // A stranger's line is not taken apart without end.
+    let line = format!("version: STSv1\n{}\n", "mx:a ".repeat(13_000));
+    let ran = mtasts_with_input(&["lint", "policy", "-", "--json"], line.as_bytes());
+    assert_eq!((ran.status, codes(&ran.json())[0]), (1, "mx"), "{ran:?}");
     // A text without end of mistakes.
     let ran = mtasts_with_input(&["lint", "policy", "-"], "x\n".repeat(30_000).as_bytes());
     assert!(

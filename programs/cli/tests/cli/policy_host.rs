@@ -1,5 +1,11 @@
 //! `mtasts check`: what is wrong with a policy host, and what to do, each from a real server.
 
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
 use mtasts_lab::{Change, Https};
 
 use crate::check::{check, on_the_internet};
@@ -112,6 +118,49 @@ const CASES: &[(&str, Option<Https>, &str, &str, i32)] = &[
         1,
     ),
 ];
+
+/// OpenSSL with what libmtasts has not: CBC suites, RSA key exchange, a key on P-521. It is our limit and not the host's.
+#[test]
+fn tls_of_others() {
+    on_the_internet("policy-host-tls", |lab, cache| {
+        lab.set("good.test", Change::https(Https::Refused)).expect("a change");
+        let told = check("good.test").1;
+        let detail = told["policy"]["detail"].as_str().expect("a sentence");
+        let address = detail.split(['[', ']']).nth(1).expect("an address");
+        let directory = cache.parent().expect("a directory");
+        let openssl = |arguments: &str| {
+            let mut command = mtasts_kit::pki::command("openssl", "openssl", Path::new("/"));
+            command.args(arguments.split(' ')).current_dir(directory);
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+            command
+        };
+        for (key, server) in [
+            ("rsa:2048", "-tls1_2 -cipher ECDHE-RSA-AES256-SHA384"),
+            ("rsa:2048", "-tls1_2 -cipher AES256-GCM-SHA384"),
+            ("ec -pkeyopt ec_paramgen_curve:P-521", "-tls1_2"),
+        ] {
+            let made = format!("req -x509 -newkey {key} -nodes -keyout key.pem -out chain.pem -subj /CN=x -days 9");
+            assert!(openssl(&made).status().expect("openssl").success());
+            let served = format!("s_server -accept {address}:443 -cert chain.pem -key key.pem -www {server}");
+            let mut child = openssl(&served).spawn().expect("openssl");
+            let up = || TcpStream::connect((address, 443)).is_ok();
+            assert!(
+                (0..100).any(|_| up() || {
+                    thread::sleep(Duration::from_millis(50));
+                    false
+                }),
+                "{server}"
+            );
+            let (status, told) = check("good.test");
+            child.kill().and_then(|()| child.wait()).expect("the server");
+            assert_eq!(
+                (status, &told["findings"][0]["code"]),
+                (3, &"policy-host-tls-unsupported".into()),
+                "{server}: {told}"
+            );
+        }
+    });
+}
 
 #[test]
 fn each_error_has_a_code_and_a_next_step() {

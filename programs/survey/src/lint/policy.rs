@@ -5,6 +5,8 @@ use crate::advice;
 use crate::finding::{Code, Finding, Level};
 use mtasts::protocol::policy::{Field, MAX_MAX_AGE, Policy, PolicyError, Reason, Warning, WarningKind};
 
+/// The longest line of which it is guessed what was meant, in octets. Nobody writes a longer one.
+const MAX_LINE: usize = 2000;
 /// What a policy without max_age gets in the corrected text: a week.
 const MAX_AGE: &str = "max_age: 604800";
 
@@ -334,6 +336,9 @@ impl Repair {
     /// What was found in a line, and the lines that were probably meant in its place.
     fn of(line: &str) -> (Vec<Code>, Option<Vec<String>>) {
         let mut repair = Self { codes: Vec::new() };
+        if line.len() > MAX_LINE {
+            return (repair.codes, None);
+        }
         let lines = repair.line(line);
         (repair.codes, lines)
     }
