@@ -124,6 +124,22 @@ fn every_finding_is_described() {
     }
 }
 
+/// Those that no test on the test Internet can bring about.
+const UNTESTED: [Code; 2] = [Code::OwnError, Code::MxCertificateUnsupported];
+
+#[test]
+fn every_finding_is_tested() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let files = std::fs::read_dir(directory).unwrap();
+    let tests: String = files
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    for code in Code::ALL {
+        let tested = tests.contains(&format!("\"{}\"", code.name()));
+        assert_eq!(tested, !UNTESTED.contains(code), "{}", code.name());
+    }
+}
+
 #[test]
 fn every_setting_is_described() {
     let settings = format!("{:#?}", Settings::default());

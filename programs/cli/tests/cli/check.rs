@@ -345,6 +345,7 @@ fn an_mx_host_that_nobody_outside_can_reach() {
             // It is no problem of this machine, which does reach the host.
             assert_eq!((status, problems(&told)), (0, vec![]), "{told}");
             assert_eq!(told["hosts"][0]["advice"], json!([advice]));
+            assert_eq!(told["findings"][0]["code"], "mx-private");
             let ran = mtasts(&["check", "good.test"]);
             assert!(ran.out.contains(&format!("  advice  {advice}\n")), "{}", ran.out);
         }

@@ -95,6 +95,7 @@ fn cases() -> Vec<Case> {
         text(GOOD.replace("STSv1", "STSv2"), &["version"], Some(GOOD)),
         text(policy("mode: enforced", MX, AGE), &["mode"], Some(GOOD)),
         text(policy("mode: Enforce", MX, AGE), &["mode"], Some(GOOD)),
+        text(policy("mode: enforcing", MX, AGE), &["mode"], Some(GOOD)),
         text(policy("mode: on", MX, AGE), &["mode"], None),
         text(policy(MODE, MX, "max_age: 604,800"), &["max_age"], Some(GOOD)),
         text(policy(MODE, MX, "max_age: 1 week"), &["max_age"], Some(GOOD)),

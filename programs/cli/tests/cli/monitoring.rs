@@ -89,6 +89,63 @@ fn port_25_is_blocked_here() {
     });
 }
 
+/// A domain, its MX hosts if they are made others, what is found, and the exit status.
+const FOUND: &[(&str, Option<&str>, &[&str], i32)] = &[
+    ("injected.test", None, &["mx-injected"], 1),
+    ("closed-after-tls.test", None, &["mx-after-tls"], 1),
+    ("nostarttls.test", None, &["mx-starttls"], 1),
+    ("starttls454.test", None, &["mx-starttls"], 1),
+    ("tls11.test", None, &["mx-tls"], 1),
+    ("expired.test", None, &["mx-certificate"], 1),
+    ("busy.test", None, &["mx-no-service"], 1),
+    ("noroute.test", None, &["port-25"], 3),
+    ("mx-nxdomain.test", None, &["mx-no-address"], 1),
+    ("good.test", Some("a_b.good.test"), &["mx-not-a-host"], 1),
+    (
+        "twomx.test",
+        Some("mta-sts.https-servfail.test"),
+        &["mx-address-unknown"],
+        3,
+    ),
+    ("nopolicy.test", Some("."), &["no-record", "null-mx"], 4),
+    ("no-such-domain.test", None, &["no-record", "no-domain"], 1),
+    ("nullmx.test", None, &["no-domain"], 1),
+    ("mx-servfail.test", None, &["mx-unknown"], 3),
+    ("txt-servfail.test", None, &["record-unknown"], 3),
+    ("txt-two.test", None, &["record-ignored"], 1),
+    ("policy-badmode.test", None, &["policy-invalid"], 1),
+];
+
+#[test]
+fn each_finding_has_its_code() {
+    on_the_internet("codes", |lab, _| {
+        for (domain, mx, found, status) in FOUND {
+            if let Some(mx) = mx {
+                let hosts = Some(vec![(*mx).to_owned()]);
+                let change = Change {
+                    hosts,
+                    ..Change::default()
+                };
+                lab.set(domain, change).expect("a change");
+            }
+            let (ended, told) = check(domain);
+            let codes: Vec<&str> = codes(&told)
+                .into_iter()
+                .filter(|code| *code != "pattern-host-missing")
+                .collect();
+            assert_eq!((codes, ended), (found.to_vec(), *status), "{domain}: {told}");
+        }
+        // A machine without IPv6, and a host that has nothing else.
+        let change = Change {
+            addresses: Some(vec!["2001:db8::1".parse().expect("an address")]),
+            ..Change::default()
+        };
+        lab.set("tls12.test", change).expect("a change");
+        let (status, told) = check("tls12.test");
+        assert_eq!((status, codes(&told)), (3, vec!["mx-no-route"]), "{told}");
+    });
+}
+
 #[test]
 fn without_smtp() {
     on_the_internet("no-smtp", |lab, _| {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use mtasts_lab::{Change, Https};
 
 use crate::check::{check, on_the_internet};
+use crate::mtasts;
 
 /// A domain, what its policy host is made to do, the code, a part of the sentence, and the exit status.
 const CASES: &[(&str, Option<Https>, &str, &str, i32)] = &[
@@ -159,6 +160,31 @@ fn tls_of_others() {
                 "{server}: {told}"
             );
         }
+        // A certificate that a CA on P-521 has signed: of a root that this host trusts.
+        for made in [
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-521 -nodes -keyout ca.key -out ca.pem -subj /CN=P521 -days 9",
+            "req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out request.pem -subj /CN=x \
+             -addext subjectAltName=DNS:mta-sts.good.test",
+            "x509 -req -in request.pem -CA ca.pem -CAkey ca.key -CAcreateserial -copy_extensions copy -days 9 -out chain.pem",
+        ] {
+            assert!(openssl(made).status().expect("openssl").success(), "{made}");
+        }
+        std::fs::copy(directory.join("ca.pem"), "/etc/mtasts/ca.pem").expect("the private /etc");
+        let settings = std::fs::read_to_string("/etc/mtasts/mtasts.toml").expect("the settings");
+        let others = settings.lines().filter(|line| !line.starts_with("ca_file"));
+        let settings: String = others.map(|line| format!("{line}\n")).collect();
+        std::fs::write("/etc/mtasts/mtasts.toml", settings + "ca_file = '/etc/mtasts/ca.pem'\n")
+            .expect("the private /etc");
+        let served = format!("s_server -accept {address}:443 -cert chain.pem -key key.pem -www");
+        let mut child = openssl(&served).spawn().expect("openssl");
+        let up = || TcpStream::connect((address, 443)).is_ok();
+        assert!((0..100).any(|_| up() || {
+            thread::sleep(Duration::from_millis(50));
+            false
+        }));
+        let told = mtasts(&["check", "good.test", "--no-smtp", "--json"]).json();
+        child.kill().and_then(|()| child.wait()).expect("the server");
+        assert_eq!(told["findings"][0]["code"], "policy-certificate-unsupported", "{told}");
     });
 }
 

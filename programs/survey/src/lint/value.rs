@@ -60,7 +60,7 @@ fn mode(value: &str) -> Option<String> {
     let value = value.rsplit([':', '=']).next().unwrap_or(value).trim().to_lowercase();
     let meant = match &*value {
         "test" => "testing",
-        "enforced" | "enforcing" | "enforcement" => "enforce",
+        "enforcing" | "enforcement" => "enforce",
         "off" | "disabled" | "disable" => "none",
         value => ["enforce", "testing", "none"]
             .into_iter()
