@@ -476,7 +476,7 @@ fn names_and_what_is_said_of_them() {
     assert_eq!(of("mx.xn--bcher-kva.example", &["*.xn--bcher-kva.example"]), "ok");
     assert_eq!(
         of(MX, &["mx.example.net", "*.example.org"]),
-        "certificate-host-mismatch: the certificate names mx.example.net, *.example.org, not mx1.example.com"
+        "certificate-host-mismatch: the certificate names mx.example.net, *.example.org, not mx1.example.com; the common name mx1.example.com is ignored"
     );
     assert_eq!(
         of(MX, &[]),
@@ -485,7 +485,8 @@ fn names_and_what_is_said_of_them() {
     );
     assert_eq!(
         of("a.mx1.example.com", &["*.example.com"]),
-        "certificate-host-mismatch: the certificate names *.example.com, not a.mx1.example.com"
+        "certificate-host-mismatch: the certificate names *.example.com, not a.mx1.example.com; the star of *.example.com stands for exactly one \
+         label; the common name a.mx1.example.com is ignored"
     );
     assert_eq!(
         of("a.mx1.example.com", &["*.*.example.com"]).split(':').next(),
@@ -518,7 +519,7 @@ fn names_and_what_is_said_of_them() {
     let long = [["x".repeat(60), "y".repeat(60), "z".repeat(60), "example".to_owned()].join(".")];
     assert_eq!(
         of(MX, &[&long[0]]),
-        "certificate-host-mismatch: the certificate names other hosts, not mx1.example.com"
+        "certificate-host-mismatch: the certificate names other hosts, not mx1.example.com; the common name mx1.example.com is ignored"
     );
     let many: Vec<String> = (0..100).map(|n| format!("host-{n:03}.example.net")).collect();
     let many: Vec<&str> = many.iter().map(String::as_str).collect();
@@ -526,7 +527,7 @@ fn names_and_what_is_said_of_them() {
         of(MX, &many),
         "certificate-host-mismatch: the certificate names host-000.example.net, host-001.example.net, host-002.example.net, \
          host-003.example.net, host-004.example.net, host-005.example.net, host-006.example.net \
-         and 93 more, not mx1.example.com"
+         and 93 more, not mx1.example.com; the common name mx1.example.com is ignored"
     );
     let longest = ["a".repeat(63), "b".repeat(63), "c".repeat(63), "d".repeat(61)].join(".");
     assert_eq!(longest.len(), 253);
@@ -551,7 +552,7 @@ fn other_names_do_not_count() {
     assert_eq!(
         verdict(&[&certificate.der], &roots(&[&root])),
         "certificate-host-mismatch: the certificate names no host in its subjectAltName (the common name is ignored); \
-         expected mx1.example.com"
+         expected mx1.example.com; the IP address 192.0.2.1 is not a host name"
     );
 }
 

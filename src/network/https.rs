@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use rustls::ClientConfig;
 use ureq::config::Config;
-use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, LOCATION, TRANSFER_ENCODING};
 use ureq::http::{HeaderMap, HeaderName, Response, StatusCode, Uri};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Connector, NextTimeout, TcpConnector};
@@ -351,7 +351,16 @@ fn config(all: Duration, to_connect: Duration, to_begin: Duration) -> Config {
 fn policy(response: Response<Body>) -> Result<Vec<u8>, String> {
     // RFC 8461 3.3: only 200, and a redirect is no exception.
     if response.status() != StatusCode::OK {
-        return Err(format!("the HTTP status is {}, not 200", response.status().as_u16()));
+        let location = response
+            .headers()
+            .get(LOCATION)
+            .filter(|_| response.status().is_redirection());
+        let location = location.map(|to| format!(" (Location: {})", quote(&String::from_utf8_lossy(to.as_bytes()))));
+        let status = response.status().as_u16();
+        return Err(format!(
+            "the HTTP status is {status}, not 200{}",
+            location.unwrap_or_default()
+        ));
     }
     check_header(response.headers())?;
     let mut body = Vec::new();
@@ -449,7 +458,7 @@ fn words(error: &Error) -> String {
             Some(inner) if inner.is::<Stopped>() => inner.to_string(),
             _ if error.kind() == io::ErrorKind::UnexpectedEof => "the response ends before it is complete".into(),
             _ => match rustls_error_in(error) {
-                Some(error) => format!("TLS failed: {}", quote(&error.to_string())),
+                Some(error) => format!("TLS failed: {}", quote(&tls::words(error))),
                 None => quote(&error.to_string()),
             },
         },

@@ -51,6 +51,33 @@ pub(crate) fn certificate_failure(error: &Error) -> Option<String> {
     }
 }
 
+/// What an error says, with the standard's names for alerts (RFC 8446 6) in place of rustls's.
+#[must_use]
+pub fn words(error: &Error) -> String {
+    let Error::AlertReceived(alert) = error else {
+        return error.to_string();
+    };
+    let mut name = String::new();
+    for c in format!("{alert:?}").replace("recognised", "recognized").chars() {
+        // `UnknownCA` is unknown_ca.
+        if c.is_ascii_uppercase() && name.ends_with(|c: char| c.is_ascii_lowercase()) {
+            name.push('_');
+        }
+        name.push(c);
+    }
+    format!("{ALERT}{} ({})", name.to_ascii_lowercase(), u8::from(*alert))
+}
+
+/// How the words for an alert begin.
+const ALERT: &str = "the server ended the handshake with the TLS alert ";
+
+/// Whether a handshake that failed with these words may have failed because of what our TLS library does not support: the
+/// alert handshake_failure means that there was nothing in common, and another client may offer more.
+#[must_use]
+pub fn may_be_ours(words: &str) -> bool {
+    words.contains(&format!("{ALERT}handshake_failure"))
+}
+
 /// Our certificate check in the place of rustls's. rustls has the same library underneath (webpki), but all kinds of
 /// hosts are to have one set of rules, one bound on hostile chains and one set of words.
 struct Check {
@@ -103,5 +130,26 @@ impl ServerCertVerifier for Check {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn alerts_have_the_names_of_the_standard() {
+        for (number, name) in [
+            (40, "handshake_failure (40)"),
+            (48, "unknown_ca (48)"),
+            (70, "protocol_version (70)"),
+            (80, "internal_error (80)"),
+            (112, "unrecognized_name (112)"),
+            (120, "no_application_protocol (120)"),
+        ] {
+            let words = words(&Error::AlertReceived(number.into()));
+            assert_eq!(words, format!("{ALERT}{name}"));
+            assert_eq!(may_be_ours(&words), number == 40);
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! reason is printable ASCII of bounded length.
 #![forbid(unsafe_code)]
 
+mod near;
 mod path;
 
 use std::fmt;
@@ -16,6 +17,8 @@ use crate::protocol::names::Domain;
 use crate::protocol::words::ResultType;
 use path::NoPath;
 
+/// How long a reason may be.
+const MAX_REASON: usize = 512;
 /// How much of a reason is made of the names in the certificate.
 const MAX_NAMES: usize = 160;
 /// What is wrong with a certificate chain.
@@ -129,14 +132,21 @@ fn named(leaf: &EndEntityCert<'_>, host: &Domain) -> Result<(), CertificateFailu
             more += 1;
         }
     }
-    mismatch(match (shown.as_str(), more) {
+    let mut reason = match (shown.as_str(), more) {
         ("", 0) => {
             format!("the certificate names no host in its subjectAltName (the common name is ignored); expected {host}")
         }
         ("", _) => format!("the certificate names other hosts, not {host}"),
         (_, 0) => format!("the certificate names {shown}, not {host}"),
         _ => format!("the certificate names {shown} and {more} more, not {host}"),
-    })
+    };
+    for clause in near::clauses(leaf, host) {
+        if reason.len() + 2 + clause.len() <= MAX_REASON {
+            reason += "; ";
+            reason += &clause;
+        }
+    }
+    mismatch(reason)
 }
 
 /// RFC 8460's word and ours for an error of webpki about `whose` certificate.

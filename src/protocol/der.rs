@@ -107,6 +107,26 @@ fn extension<'a>(certificate: &'a [u8], wanted: &[u8]) -> Option<Option<&'a [u8]
     Some(None)
 }
 
+/// Names of a certificate's subjectAltName (RFC 5280 4.2.1.6), at most so many: the tag, and the octets. None if it cannot
+/// be read.
+pub(crate) fn alt_names(certificate: &[u8], most: usize) -> Vec<(u8, &[u8])> {
+    let mut found = Vec::new();
+    let Some((SEQUENCE, mut names, _)) = extension(certificate, SUBJECT_ALT_NAME).flatten().and_then(element) else {
+        return found;
+    };
+    while let Some((tag, name, rest)) = element(names).filter(|_| found.len() < most) {
+        found.push((tag, name));
+        names = rest;
+    }
+    found
+}
+
+/// The common name of a certificate's subject, as one line of ASCII.
+pub(crate) fn common_name(subject: &[u8]) -> Option<String> {
+    let text = attribute(subject, &[0x55, 0x04, 3])?;
+    Some(ascii_line(&String::from_utf8_lossy(text), MAX_AUTHORITY))
+}
+
 /// The certificate at the front of a `TRUSTED CERTIFICATE` of OpenSSL (`X509_CERT_AUX`), or `None` if the data after
 /// it does not trust it for servers, or cannot be read.
 pub(crate) fn trusted_for_servers(der: &[u8]) -> Option<&[u8]> {

@@ -71,6 +71,30 @@ impl<'a> MxPattern<'a> {
     }
 }
 
+/// The pattern that would allow a host which this one allows nearly: if the star stood for one label more or less.
+#[must_use]
+pub fn near_miss(pattern: MxPattern<'_>, host: &Domain) -> Option<String> {
+    let parent = pattern.wildcard()?;
+    let host = host.as_str();
+    if host == parent {
+        return Some(host.to_owned());
+    }
+    let below = host.strip_suffix(parent)?.strip_suffix('.')?;
+    let (_, rest) = host.split_once('.')?;
+    below.contains('.').then(|| format!("*.{rest}"))
+}
+
+/// The same as a sentence.
+#[must_use]
+pub fn near_miss_sentence<'a>(mut patterns: impl Iterator<Item = MxPattern<'a>>, host: &Domain) -> Option<String> {
+    patterns.find_map(|pattern| {
+        let better = near_miss(pattern, host)?;
+        Some(format!(
+            "The star of {pattern} stands for exactly one label; {better} would match."
+        ))
+    })
+}
+
 /// Brings the value of an `mx` field into its one spelling.
 pub fn normalise(value: &str) -> Result<(Cow<'_, str>, Leniency), NameError> {
     let (name, dotted) = match value.strip_suffix('.') {
@@ -152,6 +176,25 @@ mod tests {
         assert!(!allows("*.example.org", "without-dots"));
         assert!(!allows("mail.example.com", "evil-mail.example.com"));
         assert!(allows("xn--aca-6ma.com", "Ñaca.com"));
+    }
+
+    #[test]
+    fn near_misses() {
+        for (pattern, host, better) in [
+            ("*.mx.example", "a.h1.mx.example", Some("*.h1.mx.example")),
+            ("*.mx.example", "b.a.h1.mx.example", Some("*.a.h1.mx.example")),
+            ("*.mx.example", "mx.example", Some("mx.example")),
+            ("*.mx.example", "a.mx.example", None),
+            ("*.mx.example", "a.b-mx.example", None),
+            ("mx.example", "a.mx.example", None),
+        ] {
+            let host = Domain::parse(host).unwrap();
+            let found = near_miss(MxPattern::parse(pattern).unwrap(), &host);
+            assert_eq!(found.as_deref(), better, "{pattern} {host}");
+            if let Some(better) = better {
+                assert!(MxPattern::parse(better).unwrap().matches(&host), "{better}");
+            }
+        }
     }
 
     #[test]

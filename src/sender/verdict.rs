@@ -3,10 +3,12 @@
 //! One pure function that every face asks. It says what to do with one MX host, what the failure is called in a
 //! report (RFC 8460 4.3), and a sentence for the log that tells the operator what is wrong and what to do.
 
+use std::borrow::Cow;
 use std::fmt::{self, Write as _};
 
 use crate::protocol::calendar;
 use crate::protocol::certificate::CertificateFailure;
+use crate::protocol::mx;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::text::{ascii_line, one_line};
@@ -167,7 +169,7 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost, hosts: &[(MxName, Stri
                 reason_code: "no-mx-host-left".into(),
                 wrong: format!("no MX host of {domain} meets its MTA-STS policy"),
                 given: given(hosts),
-                remedy: "If the domain's mail has moved, its administrator must update the policy.",
+                remedy: MOVED.into(),
             };
             return failed(answer, policy, left, WAITS);
         }
@@ -193,7 +195,8 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost, hosts: &[(MxName, Stri
                 reason_code: reason_code.into(),
                 wrong: format!("DNS contradicts the MTA-STS policy of {domain}: {says}"),
                 given: given(hosts),
-                remedy: "Compare with another resolver; if the domain has given up mail, its administrator must withdraw the policy.",
+                remedy: "Compare with another resolver; if the domain has given up mail, its administrator must withdraw the policy."
+                    .into(),
             };
             failed(answer, policy, fault, WAITS)
         }
@@ -203,6 +206,9 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost, hosts: &[(MxName, Stri
         )),
     }
 }
+
+/// What to do about a host that the policy does not list.
+const MOVED: &str = "If the domain's mail has moved, its administrator must update the policy.";
 
 /// What becomes of a mail for which an enforced policy leaves no host.
 const WAITS: (Action, &str) = (Action::Defer, "no mail can be delivered now");
@@ -214,7 +220,7 @@ struct Fault {
     wrong: String,
     /// The MX hosts that DNS gave, for the sentence about a mail.
     given: String,
-    remedy: &'static str,
+    remedy: Cow<'static, str>,
 }
 
 /// The verdict on a fault; `enforced` is what happens if the policy is enforced.
@@ -300,7 +306,7 @@ fn with_policy_failure(answer: &Answer, sentence: String) -> Verdict {
 /// What is wrong with the host, as far as it was seen.
 fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option<Fault> {
     let domain = answer.domain_name();
-    let fault = |result, reason_code: &str, wrong, remedy| {
+    let fault = |result, reason_code: &str, wrong, remedy: Cow<'static, str>| {
         Some(Fault {
             result,
             reason_code: reason_code.to_owned(),
@@ -320,7 +326,7 @@ fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option
                     "an MX record of {domain} has {:?}, which is not a host name and so not in its MTA-STS policy: {error}",
                     host.as_str()
                 ),
-                "The domain's administrator must correct the MX record.",
+                "The domain's administrator must correct the MX record.".into(),
             );
         }
     };
@@ -329,7 +335,10 @@ fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option
             ResultType::ValidationFailure,
             MX_NOT_IN_POLICY,
             format!("{host} is not in the MTA-STS policy of {domain}"),
-            "If the domain's mail has moved, its administrator must update the policy.",
+            match mx::near_miss_sentence(policy.mx(), host) {
+                Some(near) => format!("{near} The domain's administrator must correct the policy.").into(),
+                None => MOVED.into(),
+            },
         );
     }
     let (result, reason_code) = found(seen)?;
@@ -358,7 +367,7 @@ fn fault(policy: &Policy, answer: &Answer, host: &MxName, seen: &Seen) -> Option
             certificate_remedy(result),
         ),
     };
-    fault(result, &reason_code, wrong, remedy)
+    fault(result, &reason_code, wrong, remedy.into())
 }
 
 /// What a report calls a sight that is a failure, whatever the policy says of it (RFC 8460 4.3.1), and its

@@ -942,7 +942,9 @@ static void exim_of(exim_function *function, int least, int arguments) {
         unsigned char *result = NULL;
         argv[0] = invalid;
         CHECK(function(&result, arguments, argv) == 0 && result != NULL);
-        CHECK(strstr((char *)result, "enforce") == NULL && strchr((char *)result, '\xff') == NULL);
+        const char *text = (const char *)result;
+        CHECK(strcmp(text, "enforce") != 0 && strstr(text, "mode=enforce") == NULL && strstr(text, "enforce=yes") == NULL);
+        CHECK(strchr(text, '\xff') == NULL);
         argv[0] = domain;
     }
     for (int i = 0; i < arguments; i++) {

@@ -1,7 +1,7 @@
 //! The `mtasts` command: what an operator asks by hand. The library judges; the command asks and prints.
 //!
-//! Exit status: 0 if all is good, 1 if something is bad, 2 if nothing could be judged (wrong usage, a file that
-//! cannot be read). The result is on stdout, everything else on stderr.
+//! Exit status: 0 if all is good, 1 if something is bad, 2 if nothing could be judged (wrong usage, a file that cannot be
+//! read), 3 if the network did not say, 4 if there is no MTA-STS. The result is on stdout, everything else on stderr.
 #![forbid(unsafe_code)]
 
 mod cache;
@@ -15,7 +15,7 @@ mod output;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use mtasts::network::roots::Roots;
 
@@ -23,8 +23,13 @@ use mtasts::network::roots::Roots;
 /// published.
 #[derive(Parser)]
 #[command(name = "mtasts", version, max_term_width = 100)]
-#[command(after_help = "Exit status: 0 good, 1 bad, 2 usage or a file that cannot be read.")]
+#[command(
+    after_help = "Exit status: 0 good, 1 bad, 2 usage or a file that cannot be read, 3 could not be determined, 4 no MTA-STS."
+)]
 struct Arguments {
+    /// Whether the output has colours.
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t)]
+    color: output::Colours,
     #[command(subcommand)]
     command: Command,
 }
@@ -40,6 +45,11 @@ enum Command {
     /// Look at the cache of policies, and tend it.
     #[command(subcommand)]
     Cache(cache::Cache),
+    /// Print a completion script for a shell, to be sourced or installed.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     #[cfg(feature = "lab")]
     Lab(mtasts_lab::command::LabArgs),
 }
@@ -49,6 +59,10 @@ enum Command {
 enum Found {
     Good,
     Bad,
+    /// The network did not say.
+    Unknown,
+    /// The domain has no MTA-STS.
+    Nothing,
 }
 
 /// Why nothing was found out: one sentence for stderr.
@@ -68,18 +82,27 @@ fn roots(file: Option<&Path>) -> Result<Roots, Trouble> {
 }
 
 fn main() -> ExitCode {
-    let found = match Arguments::parse().command {
+    let arguments = Arguments::parse();
+    output::use_colours(arguments.color);
+    let found = match arguments.command {
         Command::Check(arguments) => arguments.run(),
         Command::Lint(arguments) => arguments.run(),
         Command::Match(arguments) => arguments.run(),
         Command::Certificate(arguments) => arguments.run(),
         Command::Cache(arguments) => arguments.run(),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Arguments::command(), "mtasts", &mut script);
+            output::print(&String::from_utf8_lossy(&script)).map(|()| Found::Good)
+        }
         #[cfg(feature = "lab")]
         Command::Lab(arguments) => return mtasts_lab::command::run(arguments),
     };
     match found {
         Ok(Found::Good) => ExitCode::SUCCESS,
         Ok(Found::Bad) => ExitCode::from(1),
+        Ok(Found::Unknown) => ExitCode::from(3),
+        Ok(Found::Nothing) => ExitCode::from(4),
         Err(Trouble(sentence)) => {
             output::tell(&sentence);
             ExitCode::from(2)

@@ -4,9 +4,10 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{self, Mark, Page};
-use super::{Found, Trouble};
+use super::{Found, Trouble, lint};
 use mtasts::protocol::mx::{self, MxPattern};
 use mtasts::protocol::names::Domain;
+use mtasts_survey::finding::{Code, Finding};
 
 /// Tell whether one of the patterns of a policy allows an MX host (RFC 8461 4.1).
 ///
@@ -19,7 +20,7 @@ pub(super) struct Match {
     /// The patterns, as in the policy.
     #[arg(required = true)]
     pattern: Vec<String>,
-    /// Print {"match":true} or {"match":false}.
+    /// Print {"match":true,..} or {"match":false,..}, with the findings.
     #[arg(long)]
     json: bool,
 }
@@ -27,8 +28,9 @@ pub(super) struct Match {
 impl Match {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let matching = self.matching();
+        let near = if matching.is_none() { self.near() } else { Vec::new() };
         if self.json {
-            output::print_json(&json!({ "match": matching.is_some() }))?;
+            output::print_json(&json!({ "match": matching.is_some(), "findings": lint::as_json(&near) }))?;
         } else {
             let (mark, how) = match matching {
                 Some(_) => (Mark::Good, "matches"),
@@ -37,9 +39,26 @@ impl Match {
             let what = matching.map_or_else(|| self.pattern.join(", "), str::to_owned);
             let mut page = Page::new();
             page.line(mark, &format!("{} {how} {what}", self.host));
+            lint::show_findings(&mut page, &near, |_| None);
             page.print()?;
         }
         Ok(if matching.is_some() { Found::Good } else { Found::Bad })
+    }
+
+    /// What would have to be different.
+    fn near(&self) -> Vec<Finding> {
+        let Ok(host) = Domain::parse(&self.host) else {
+            return Vec::new();
+        };
+        let near = |text: &String| {
+            let (name, _) = mx::normalise(text).ok()?;
+            let better = mx::near_miss(MxPattern::parse(&name).ok()?, &host)?;
+            Some(Finding {
+                meant: Some(vec![better]),
+                ..Finding::new(Code::StarOneLabel, name)
+            })
+        };
+        self.pattern.iter().filter_map(near).collect()
     }
 
     /// The first pattern that allows the host.

@@ -5,6 +5,7 @@
 
 use std::fmt::Write as _;
 use std::io::{self, ErrorKind, IsTerminal, Write as _};
+use std::sync::OnceLock;
 
 use anstyle::{AnsiColor, Style};
 use serde_json::Value;
@@ -12,6 +13,7 @@ use serde_json::Value;
 use super::Trouble;
 use mtasts::protocol::text::for_terminal;
 use mtasts::sender::notice::{Token, line};
+use mtasts_survey::finding::Level;
 
 /// How far the text of a page is indented: behind the mark.
 const INDENT: usize = 10;
@@ -24,7 +26,22 @@ pub(super) enum Mark {
     Plain,
     /// Good enough, but to be thought about.
     Advice,
+    /// Probably not what was meant.
+    Warning,
+    /// It could not be determined.
+    Unknown,
     Bad,
+}
+
+impl From<Level> for Mark {
+    fn from(level: Level) -> Self {
+        match level {
+            Level::Advice => Self::Advice,
+            Level::Warning => Self::Warning,
+            Level::Unknown => Self::Unknown,
+            Level::Error => Self::Bad,
+        }
+    }
 }
 
 impl Mark {
@@ -33,6 +50,8 @@ impl Mark {
             Self::Good => "ok",
             Self::Plain => "",
             Self::Advice => "advice",
+            Self::Warning => "warning",
+            Self::Unknown => "unknown",
             Self::Bad => "bad",
         }
     }
@@ -41,10 +60,27 @@ impl Mark {
         match self {
             Self::Good => AnsiColor::Green.on_default().bold(),
             Self::Plain => Style::new(),
-            Self::Advice => AnsiColor::Yellow.on_default().bold(),
+            Self::Advice | Self::Warning | Self::Unknown => AnsiColor::Yellow.on_default().bold(),
             Self::Bad => AnsiColor::Red.on_default().bold(),
         }
     }
+}
+
+/// When the output has colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Colours {
+    /// On a terminal that wants them.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+static COLOURS: OnceLock<Colours> = OnceLock::new();
+
+/// Decides for the whole process, once.
+pub(super) fn use_colours(when: Colours) {
+    let _ = COLOURS.set(when);
 }
 
 /// A page for people, with colours if stdout is a terminal that wants them.
@@ -57,7 +93,11 @@ impl Page {
     pub(super) fn new() -> Self {
         Self {
             text: String::new(),
-            colours: io::stdout().is_terminal() && colours_wanted(),
+            colours: match COLOURS.get() {
+                Some(Colours::Always) => true,
+                Some(Colours::Never) => false,
+                Some(Colours::Auto) | None => io::stdout().is_terminal() && colours_wanted(),
+            },
         }
     }
 

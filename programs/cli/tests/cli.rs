@@ -12,6 +12,17 @@ mod certificate;
 mod check;
 #[path = "cli/lint.rs"]
 mod lint;
+#[path = "cli/mistakes.rs"]
+mod mistakes;
+#[cfg(feature = "lab")]
+#[path = "cli/monitoring.rs"]
+mod monitoring;
+#[cfg(feature = "lab")]
+#[path = "cli/policy_host.rs"]
+mod policy_host;
+#[cfg(feature = "lab")]
+#[path = "cli/receiver.rs"]
+mod receiver;
 #[cfg(feature = "lab")]
 #[path = "cli/surroundings.rs"]
 mod surroundings;

@@ -8,6 +8,7 @@ use std::process::Command;
 
 use mtasts::Settings;
 use mtasts_kit::pki;
+use mtasts_survey::finding::Code;
 
 const PAGES: [&str; 3] = ["mtasts.1", "libmtasts.3", "mtasts.toml.5"];
 
@@ -95,6 +96,47 @@ fn every_command_and_option_is_described() {
         if word.starts_with("--") && word.len() > 2 {
             assert!(found.contains(word), "mtasts.1 knows {word}, and mtasts does not");
         }
+    }
+}
+
+/// The table of findings is made of the code's: `MTASTS_WRITE_FINDINGS=1 cargo test ... --test man` writes it.
+#[test]
+fn every_finding_is_described() {
+    const BEGIN: &str = ".\\\" The table is written by tests/man.rs.\n";
+    const END: &str = ".\\\" The end of the table.\n";
+    let rows = Code::ALL
+        .iter()
+        .map(|code| format!(".It Ic {}\n{}: {}.\n", code.name(), code.level().name(), code.meaning()));
+    let table: String = rows.collect();
+    let text = std::fs::read_to_string(page("mtasts.1")).unwrap();
+    let (before, rest) = text.split_once(BEGIN).expect("the table");
+    let (written, after) = rest.split_once(END).expect("its end");
+    if std::env::var_os("MTASTS_WRITE_FINDINGS").is_some() {
+        std::fs::write(page("mtasts.1"), format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        return;
+    }
+    assert_eq!(written, table, "MTASTS_WRITE_FINDINGS=1 writes the table");
+    let names: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();
+    assert_eq!(names.len(), Code::ALL.len(), "a code appears twice");
+    for name in names {
+        let known = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_');
+        assert!(name.bytes().all(known), "{name}");
+    }
+}
+
+/// Those that no test on the test Internet can bring about.
+const UNTESTED: [Code; 2] = [Code::OwnError, Code::MxCertificateUnsupported];
+
+#[test]
+fn every_finding_is_tested() {
+    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
+    let files = std::fs::read_dir(directory).unwrap();
+    let tests: String = files
+        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    for code in Code::ALL {
+        let tested = tests.contains(&format!("\"{}\"", code.name()));
+        assert_eq!(tested, !UNTESTED.contains(code), "{}", code.name());
     }
 }
 

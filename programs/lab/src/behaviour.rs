@@ -108,6 +108,8 @@ Https {
     RedirectHttp = "redirect-http",
     /// Status 304 although nothing conditional was asked.
     Status304 = "304",
+    /// Status 403 with the policy as body.
+    Status403 = "403",
     /// Status 404 with the policy as body.
     Status404 = "404",
     /// Status 500 with the policy as body.
@@ -138,6 +140,12 @@ Https {
     BlackHole = "black-hole",
     /// Answers the ClientHello with the alert protocol_version, as a TLS 1.1 host does.
     TlsAlert = "tls-alert",
+    /// Answers it with handshake_failure, as a host does that has no cipher suite in common with the client.
+    Alert40 = "alert-40",
+    /// Answers it with internal_error, as a host does that has no certificate for the name.
+    Alert80 = "alert-80",
+    /// Answers it with unrecognized_name.
+    Alert112 = "alert-112",
     /// Resets the connection at the ClientHello.
     TlsReset = "tls-reset",
     /// Speaks plain HTTP on port 443.
@@ -167,6 +175,8 @@ Mx {
     Injected = "injected",
     /// Answers the ClientHello with the alert protocol_version, as a TLS 1.1 host does.
     TlsAlert = "tls-alert",
+    /// Answers it with handshake_failure, as a host does that has no cipher suite in common with the client.
+    Alert40 = "alert-40",
     /// Resets the connection at the ClientHello.
     TlsReset = "tls-reset",
     /// Says 220 to STARTTLS and goes on in clear.
@@ -210,6 +220,8 @@ Certificate {
     EmptySubject = "empty-subject",
     /// Expired an hour ago.
     Expired = "expired",
+    /// Expires in five days.
+    EndsSoon = "ends-soon",
     /// Valid from tomorrow.
     NotYetValid = "not-yet-valid",
     /// Signed by itself.

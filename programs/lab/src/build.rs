@@ -3,6 +3,8 @@
 use super::behaviour::{Certificate, Fault, Https, Mx, Tlsa};
 use super::entry::{At, Entry, Expect, Host, MxRecords, Policy, Setup, Txt, policy_text};
 
+use std::collections::BTreeMap;
+
 /// What is wrong with a domain until a row says otherwise.
 const NOTHING: &str = "nothing";
 
@@ -12,6 +14,7 @@ impl Entry {
         let mx = format!("mx.{name}");
         let setup = Setup {
             txt: Txt::Records(vec!["v=STSv1; id=1;".to_owned()]),
+            txt_at: BTreeMap::new(),
             body: policy_text("enforce", &[&mx], 86400).into(),
             every_name: false,
             https: Https::Ok,

@@ -137,6 +137,7 @@ impl Authority {
         }];
         let (from, until) = match kind {
             Certificate::Expired => (-2 * DAY, -HOUR),
+            Certificate::EndsSoon => (-DAY, 5 * DAY),
             Certificate::NotYetValid => (DAY, 90 * DAY),
             _ => (-DAY, 90 * DAY),
         };

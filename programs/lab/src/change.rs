@@ -3,6 +3,7 @@
 use super::behaviour::{Certificate, Fault, Https, Mx};
 use super::entry::{At, Host, MxRecords, Setup, Txt};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 
@@ -13,6 +14,9 @@ pub struct Change {
     /// The records at `_mta-sts.DOMAIN`, or one word in capitals: NXDOMAIN, NODATA, SERVFAIL, REFUSED, SILENT.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub txt: Option<Vec<String>>,
+    /// TXT records at other names below the domain, such as `_smtp._tls`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub txt_at: BTreeMap<String, String>,
     /// The text of the policy.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<String>,
@@ -93,6 +97,7 @@ impl Setup {
                 None => Txt::Records(records),
             };
         }
+        self.txt_at.extend(change.txt_at);
         if let Some(policy) = change.policy {
             self.body = policy.into();
         }

@@ -172,6 +172,9 @@ impl Answerer {
                         .collect(),
                 ),
             },
+            (label, _) if kind == RecordType::TXT && setup.txt_at.contains_key(label) => {
+                Found::Records(vec![RData::TXT(txt(&setup.txt_at[label]))])
+            }
             ("_mta-sts", _) => match &setup.txt {
                 Txt::Alias(target) => Found::Alias(target.clone()),
                 Txt::Fault(fault) => Found::Fault(*fault),

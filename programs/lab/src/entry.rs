@@ -2,6 +2,7 @@
 
 use super::behaviour::{Certificate, Fault, Https, Mx, Tlsa};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -102,6 +103,8 @@ pub struct Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Setup {
     pub(super) txt: Txt,
+    /// TXT records at other names below the domain.
+    pub(super) txt_at: BTreeMap<String, String>,
     pub(super) body: Vec<u8>,
     /// A wildcard in DNS: each name below is a mail domain with this record and policy.
     pub(super) every_name: bool,

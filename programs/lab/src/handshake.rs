@@ -9,8 +9,8 @@ use tokio::net::TcpStream;
 /// How a handshake is refused.
 #[derive(Clone, Copy)]
 pub(super) enum Refusal {
-    /// Fatal alert 70, protocol_version: what a host says that knows TLS 1.1 at most.
-    Alert,
+    /// A fatal alert (RFC 8446 6).
+    Alert(u8),
     /// RST.
     Reset,
     /// FIN.
@@ -28,7 +28,7 @@ pub(super) async fn refuse(mut stream: TcpStream, refusal: Refusal) -> io::Resul
         return Ok(());
     }
     match refusal {
-        Refusal::Alert => stream.write_all(&[21, 3, 1, 0, 2, 2, 70]).await?,
+        Refusal::Alert(alert) => stream.write_all(&[21, 3, 1, 0, 2, 2, alert]).await?,
         Refusal::Clear(octets) => stream.write_all(octets).await?,
         Refusal::Reset => return stream.set_zero_linger(),
         Refusal::Close | Refusal::Silence => {}

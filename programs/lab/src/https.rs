@@ -27,7 +27,10 @@ pub(super) async fn serve(world: Arc<World>, stream: TcpStream) -> io::Result<()
     if let [host] = &hosts[..] {
         count(&mut world.log().counters.https_connections, &host.subject.host);
         let refusal = match host.https {
-            Https::TlsAlert => Some(Refusal::Alert),
+            Https::TlsAlert => Some(Refusal::Alert(70)),
+            Https::Alert40 => Some(Refusal::Alert(40)),
+            Https::Alert80 => Some(Refusal::Alert(80)),
+            Https::Alert112 => Some(Refusal::Alert(112)),
             Https::TlsReset => Some(Refusal::Reset),
             Https::NotTls => Some(Refusal::Clear(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")),
             Https::BlackHole => Some(Refusal::Silence),
@@ -169,6 +172,7 @@ async fn answer(
         Https::Status204 => fixed(stream, "204 No Content", &plain, body).await,
         Https::Status206 => fixed(stream, "206 Partial Content", &plain, body).await,
         Https::Status304 => fixed(stream, "304 Not Modified", &plain, b"").await,
+        Https::Status403 => fixed(stream, "403 Forbidden", &plain, body).await,
         Https::Status404 => fixed(stream, "404 Not Found", &plain, body).await,
         Https::Status500 => fixed(stream, "500 Internal Server Error", &plain, body).await,
         Https::Status301 => fixed(stream, "301 Moved Permanently", &[plain[0], &moved(MOVED_PATH)], body).await,
@@ -222,6 +226,9 @@ async fn answer(
         Https::Silent
         | Https::BlackHole
         | Https::TlsAlert
+        | Https::Alert40
+        | Https::Alert80
+        | Https::Alert112
         | Https::TlsReset
         | Https::NotTls
         | Https::Refused

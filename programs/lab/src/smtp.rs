@@ -69,7 +69,8 @@ pub(super) async fn serve(world: Arc<World>, mut stream: TcpStream) -> io::Resul
     talk.buffer.clear();
     talk.helo = None;
     let refusal = match host.mx {
-        Mx::TlsAlert => Some(Refusal::Alert),
+        Mx::TlsAlert => Some(Refusal::Alert(70)),
+        Mx::Alert40 => Some(Refusal::Alert(40)),
         Mx::TlsReset => Some(Refusal::Reset),
         Mx::TlsClose => Some(Refusal::Close),
         Mx::NotTls => Some(Refusal::Clear(b"500 5.5.1 what was that?\r\n")),

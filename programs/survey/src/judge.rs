@@ -2,10 +2,14 @@
 //! hosts are put together, in the order in which a sender tries them.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 
 use crate::advice;
+use crate::finding::{Code, Finding, Level};
+use crate::lint::{policy, record};
+use crate::policy_host;
 use crate::smtp::{End, Session};
 use crate::survey::{Host, Route, Survey};
 use mtasts::network::addresses::Rule;
@@ -13,7 +17,7 @@ use mtasts::network::dns::DnsError;
 use mtasts::network::roots::Roots;
 use mtasts::protocol::certificate::{CertificateFailure, check_chain};
 use mtasts::protocol::mx_name::MxName;
-use mtasts::protocol::policy::{Policy, PolicyError, Warning};
+use mtasts::protocol::policy::Policy;
 use mtasts::protocol::record::{Record, RecordError};
 use mtasts::protocol::words::ResultType;
 use mtasts::sender::attempt::Attempt;
@@ -24,15 +28,61 @@ pub struct Judgement {
     /// The record, or why there is none.
     pub record: Result<Record, NoRecord>,
     /// The policy as published now, or nothing where none could be fetched.
-    pub policy: Option<Result<(Policy, Vec<Warning>), PolicyError>>,
+    pub policy: Option<policy::Linted>,
     /// One for each host of the survey.
     pub hosts: Vec<HostJudgement>,
     /// What becomes of mail to the domain, or nothing where there is no mail: a null MX, no such domain.
     pub action: Option<Action>,
     /// The same in plain words.
     pub conclusion: String,
-    /// What is to be put right, a sentence each.
-    pub problems: Vec<String>,
+    /// What is to be put right, or could not be determined.
+    pub problems: Vec<Finding>,
+    /// The records at `_mta-sts` as [`record::lint`] sees them, if there are some.
+    pub records: Option<record::Linted>,
+    /// What could be better although a sender has no problem with it.
+    pub advice: Vec<Finding>,
+}
+
+/// What it comes to, for scripts and monitoring; the worse the later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Everything is in order.
+    Good,
+    /// The domain has no MTA-STS.
+    NoPolicy,
+    /// Something could not be determined, and nothing else is wrong.
+    Unknown,
+    /// Something is to be put right.
+    Bad,
+}
+
+impl Outcome {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::NoPolicy => "no-policy",
+            Self::Unknown => "unknown",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+impl Judgement {
+    /// What it comes to.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        let without = self.problems.iter().any(|problem| problem.code == Code::NoRecord);
+        let of = |problem: &Finding| match problem.code {
+            Code::NoRecord => Outcome::NoPolicy,
+            // Where no mail goes there is nothing to protect.
+            Code::NullMx if without => Outcome::NoPolicy,
+            code if code.level() == Level::Unknown => Outcome::Unknown,
+            _ => Outcome::Bad,
+        };
+        self.problems.iter().map(of).max().unwrap_or(Outcome::Good)
+    }
 }
 
 /// Why there is no record.
@@ -63,8 +113,8 @@ pub struct HostJudgement {
     pub by_name: Verdict,
     /// What a sender does in the end, or nothing if it can do nothing: the host is not reached, or has no host name.
     pub verdict: Option<Verdict>,
-    /// What could be better although it is no problem for this sender, a sentence each.
-    pub advice: Vec<String>,
+    /// What could be better although it is no problem for this sender.
+    pub advice: Vec<Finding>,
 }
 
 /// What a sender makes of one session.
@@ -89,7 +139,7 @@ pub fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> 
         .body
         .as_ref()
         .and_then(|body| body.as_ref().ok())
-        .map(|body| Policy::parse(body));
+        .map(|body| policy::lint(body));
     let hosts: Vec<_> = survey
         .hosts
         .iter()
@@ -100,9 +150,10 @@ pub fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> 
     problems.extend(with_record(survey, record.as_ref().err()));
     problems.extend(with_policy(survey, policy.as_ref()));
     problems.extend(with_route(survey));
-    for (host, judgement) in survey.hosts.iter().zip(&hosts) {
-        problems.extend(with_host(survey, host, judgement));
-    }
+    problems.extend(with_hosts(survey, &hosts));
+    let txt = survey.txt.as_ref().ok();
+    let of_hosts = hosts.iter().flat_map(|host| host.advice.iter().cloned());
+    let advice = of_hosts.chain(advice::on_surroundings(survey)).collect();
     Judgement {
         record,
         policy,
@@ -110,6 +161,8 @@ pub fn judge(survey: &Survey, addresses: &Rule, roots: &Roots, at: UnixTime) -> 
         action,
         conclusion,
         problems,
+        advice,
+        records: txt.map(|records| record::lint(records, at.as_secs())),
     }
 }
 
@@ -133,13 +186,32 @@ fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at:
         true => verdicts.min_by_key(|verdict| verdict.action).cloned(),
         false => Some(by_name.clone()),
     };
+    let mut advice = advice::on_addresses(host.name.as_str(), host.addresses(), addresses);
+    let ends = asked().find_map(|(_, session)| ends_soon(&host.name, session, roots, at));
+    advice.extend(ends.map(|when| Finding::new(Code::CertificateEndsSoon, format!("{}: {when}", host.name))));
     HostJudgement {
         listed: active(survey).map(|policy| host.name.host().is_ok_and(|host| policy.allows_mx(host))),
         sessions,
         by_name,
         verdict,
-        advice: advice::on_addresses(host.name.as_str(), host.addresses(), addresses),
+        advice,
     }
+}
+
+/// When a certificate that is good now ends, if that is within two weeks.
+fn ends_soon(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) -> Option<String> {
+    const SOON: u64 = 14 * 86_400;
+    let End::Tls { chain, .. } = &session.end else {
+        return None;
+    };
+    let (host, chain) = (
+        host.host().ok()?,
+        chain.iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>(),
+    );
+    let checked = |at| check_chain(host, &chain, roots.anchors(), at);
+    let then = UnixTime::since_unix_epoch(Duration::from_secs(at.as_secs() + SOON));
+    let failure = checked(then).err().filter(|_| checked(at).is_ok())?;
+    (failure.result == ResultType::CertificateExpired).then(|| failure.reason.replace(" expired on ", " expires on "))
 }
 
 fn judge_session(
@@ -152,7 +224,8 @@ fn judge_session(
 ) -> SessionJudgement {
     let mut certificate = None;
     let seen = match &session.end {
-        End::NoRoute | End::NoService(_) => None,
+        // What our TLS library cannot do says nothing of the host.
+        End::NoRoute | End::NotAsked | End::Unreached(_) | End::NoService(_) | End::Unsupported(_) => None,
         End::StarttlsNotOffered => Some(Seen::StarttlsNotOffered),
         End::StarttlsRefused(_) => Some(Seen::StarttlsRefused),
         End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
@@ -163,6 +236,8 @@ fn judge_session(
             Seen::Certificate(checked)
         }),
     };
+    let unsupported = |failure: &CertificateFailure| policy_host::is_unsupported_certificate(&failure.reason);
+    let seen = seen.filter(|_| !matches!(&certificate, Some(Err(failure)) if unsupported(failure)));
     let mut attempt = Attempt::new(&survey.answer, host.clone());
     attempt.saw(Seen::Name);
     SessionJudgement {
@@ -212,6 +287,11 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
         return of_mail(verdict);
     }
     let Some((first, verdict)) = judged().find(|(_, verdict)| verdict.action.delivers()) else {
+        // A host that may get the mail by its name and showed nothing else.
+        let open = |judged: &&HostJudgement| judged.by_name.action.delivers() && !judged.sessions.is_empty();
+        if hosts.iter().any(|judged| open(&judged) && judged.verdict.is_none()) {
+            return undetermined(survey);
+        }
         return match judged().next() {
             Some(_) => of_mail(&verdict_without_host(answer, NoHost::Left, &[])),
             None => (
@@ -240,68 +320,189 @@ fn conclude(survey: &Survey, hosts: &[HostJudgement]) -> (Option<Action>, String
     (Some(verdict.action), sentence)
 }
 
-fn with_record(survey: &Survey, missing: Option<&NoRecord>) -> Option<String> {
+/// No MX host that may get the mail showed what it does.
+fn undetermined(survey: &Survey) -> (Option<Action>, String) {
+    let domain = &survey.domain;
+    let ends = || {
+        survey
+            .hosts
+            .iter()
+            .flat_map(|host| host.sessions.iter().flatten())
+            .map(|(_, session)| &session.end)
+    };
+    if ends().all(|end| matches!(end, End::NotAsked)) {
+        return (
+            None,
+            format!("the MX hosts of {domain} were not contacted, so only its record and its policy were checked"),
+        );
+    }
+    let may = if survey.answer.applies() {
+        "that the policy lists "
+    } else {
+        ""
+    };
+    if ends().any(|end| matches!(end, End::Unsupported(_) | End::Tls { after: Ok(()), .. })) {
+        return (
+            None,
+            format!(
+                "whether a sender delivers mail to {domain} depends on its TLS library: libmtasts does not support that of the MX host"
+            ),
+        );
+    }
+    if ends().any(|end| matches!(end, End::Unreached(_))) && !ends().any(is_answer) {
+        return (
+            Some(Action::Defer),
+            format!(
+                "no MX host {may}answered, so it is not known what a sender does that reaches them; from here mail to {domain} is deferred"
+            ),
+        );
+    }
+    (
+        Some(Action::Defer),
+        format!("mail to {domain} is deferred: no MX host can take it"),
+    )
+}
+
+/// Whether something came from the host.
+const fn is_answer(end: &End) -> bool {
+    !matches!(end, End::NoRoute | End::NotAsked | End::Unreached(_))
+}
+
+fn with_record(survey: &Survey, missing: Option<&NoRecord>) -> Option<Finding> {
     let domain = &survey.domain;
     Some(match missing? {
-        NoRecord::Unknown(error) => {
-            format!("the record at _mta-sts.{domain} could not be looked up: {error}; check the domain's name servers")
-        }
-        absent @ NoRecord::Absent(RecordError::NoRecord, _) => format!(
-            "there is no MTA-STS ({absent}): publish a policy, then a TXT record \"v=STSv1; id=...;\" at _mta-sts.{domain}"
+        NoRecord::Unknown(error) => Finding::told(
+            Code::RecordUnknown,
+            format!("the record at _mta-sts.{domain} could not be looked up: {error}; check the domain's name servers"),
         ),
-        absent => format!("the record at _mta-sts.{domain} is ignored: {absent}"),
+        NoRecord::Absent(RecordError::NoRecord, _) if survey.surroundings.misplaced => {
+            Finding::new(Code::RecordMisplaced, format!("_mta_sts.{domain}"))
+        }
+        absent @ NoRecord::Absent(RecordError::NoRecord, _) => Finding::told(
+            Code::NoRecord,
+            format!(
+                "there is no MTA-STS ({absent}): publish a policy, then a TXT record \"v=STSv1; id=...;\" at _mta-sts.{domain}"
+            ),
+        ),
+        absent => Finding::told(
+            Code::RecordIgnored,
+            format!("the record at _mta-sts.{domain} is ignored: {absent}"),
+        ),
     })
 }
 
-fn with_policy(survey: &Survey, policy: Option<&Result<(Policy, Vec<Warning>), PolicyError>>) -> Option<String> {
-    match (&survey.body, policy) {
-        (Some(Err(error)), _) => Some(format!(
-            "the policy cannot be fetched ({}): {}",
-            error.result().map_or("error on this host", ResultType::name),
-            error.detail()
-        )),
-        (_, Some(Err(error))) => Some(format!("the policy is not valid (sts-policy-invalid): {error}")),
+fn with_policy(survey: &Survey, policy: Option<&policy::Linted>) -> Option<Finding> {
+    match (&survey.body, policy.map(|linted| &linted.parsed)) {
+        (Some(Err(error)), _) => Some(policy_host::finding(&survey.domain, error)),
+        (_, Some(Err(error))) => {
+            let sentence = format!("the policy is not valid (sts-policy-invalid): {error}");
+            Some(Finding::told(Code::PolicyInvalid, sentence))
+        }
         _ => None,
     }
 }
 
-fn with_route(survey: &Survey) -> Option<String> {
+fn with_route(survey: &Survey) -> Option<Finding> {
     let domain = &survey.domain;
     if let Some(verdict) = denied(survey) {
-        return Some(verdict.sentence);
+        return Some(Finding::told(Code::NoDomain, verdict.sentence));
     }
     match &survey.route {
-        Route::NullMx => Some(format!(
-            "{domain} takes no mail (null MX), so there is nothing to protect"
+        Route::NullMx => Some(Finding::told(
+            Code::NullMx,
+            format!("{domain} takes no mail (null MX), so there is nothing to protect"),
         )),
-        Route::Unknown(error) => Some(format!("the MX records of {domain} cannot be looked up: {error}")),
+        Route::Unknown(error) => {
+            let code = match error {
+                DnsError::NxDomain => Code::NoDomain,
+                _ => Code::MxUnknown,
+            };
+            Some(Finding::told(
+                code,
+                format!("the MX records of {domain} cannot be looked up: {error}"),
+            ))
+        }
         Route::Records | Route::Implicit => None,
     }
 }
 
-fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<String> {
+/// If nothing at all comes from any host, it is probably this network that keeps us from them.
+fn with_hosts(survey: &Survey, judgements: &[HostJudgement]) -> Vec<Finding> {
+    let mut problems: Vec<Finding> = Vec::new();
+    let sessions = || {
+        survey.hosts.iter().flat_map(|host| {
+            host.sessions
+                .iter()
+                .flatten()
+                .map(move |(ip, session)| (host, ip, &session.end))
+        })
+    };
+    let silent =
+        sessions().any(|(.., end)| matches!(end, End::Unreached(_))) && !sessions().any(|(.., end)| is_answer(end));
+    if silent {
+        let asked: Vec<_> = sessions()
+            .map(|(host, ip, _)| format!("{} [{ip}]", host.name))
+            .take(4)
+            .collect();
+        problems.push(Finding::new(Code::Port25, asked.join(", ")));
+    }
+    for (host, judgement) in survey.hosts.iter().zip(judgements) {
+        problems.extend(with_host(survey, host, judgement, silent));
+    }
+    problems
+}
+
+fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement, silent: bool) -> Vec<Finding> {
     let name = &host.name;
-    let mut problems = Vec::new();
+    let mut problems: Vec<Finding> = Vec::new();
     match (name.host(), &host.sessions) {
-        (Err(error), _) => problems.push(format!("the MX record {name} is not a host name: {error}")),
-        (_, Err(error)) => problems.push(format!("the MX host {name} has no address: {error}")),
-        _ if judgement.listed == Some(false) => problems.push(judgement.by_name.sentence.clone()),
+        (Err(error), _) => problems.push(Finding::told(
+            Code::MxNotAHost,
+            format!("the MX record {name} is not a host name: {error}"),
+        )),
+        (_, Err(error)) if error.is_absence() => {
+            problems.push(Finding::told(
+                Code::MxNoAddress,
+                format!("the MX host {name} has no address: {error}"),
+            ));
+        }
+        (_, Err(error)) => {
+            problems.push(Finding::told(
+                Code::MxAddressUnknown,
+                format!("the address of the MX host {name} could not be looked up: {error}"),
+            ));
+        }
+        _ if judgement.listed == Some(false) => {
+            problems.push(Finding::told(Code::MxNotListed, judgement.by_name.sentence.clone()))
+        }
         _ => {}
     }
     for ((address, session), judged) in host.sessions.iter().flatten().zip(&judgement.sessions) {
-        if let End::NoService(why) = &session.end {
-            problems.push(format!("{name} [{address}] cannot be reached: {why}"));
+        let mut add = |code, what: String| problems.push(Finding::told(code, format!("{name} [{address}] {what}")));
+        match &session.end {
+            End::Unreached(why) if !silent => add(Code::MxUnreachable, format!("cannot be reached: {why}")),
+            End::NoService(why) => add(Code::MxNoService, format!("cannot be reached: {why}")),
+            End::Unsupported(why) => problems.push(Finding::new(
+                Code::MxTlsUnsupported,
+                format!("{name} [{address}]: {why}"),
+            )),
+            End::Tls { after: Err(why), .. } => add(
+                Code::MxAfterTls,
+                format!("does not go on after the TLS handshake: {why}"),
+            ),
+            _ => {}
         }
         if session.injected > 0 {
-            problems.push(format!(
+            problems.push(Finding::told(Code::MxInjected, format!(
                 "{name} [{address}] sent {} octets in cleartext after its reply to STARTTLS: an attacker on the path may have put them \
                  there, or the server mixes what is encrypted with what is not",
                 session.injected
-            ));
+            )));
         }
-        if let End::Tls { after: Err(why), .. } = &session.end {
-            problems.push(format!(
-                "{name} [{address}] does not go on after the TLS handshake: {why}"
+        if let (Some(Err(failure)), None, true) = (&judged.certificate, &judged.verdict, survey.answer.applies()) {
+            problems.push(Finding::new(
+                Code::MxCertificateUnsupported,
+                format!("{name}: {}", failure.reason),
             ));
         }
         // Without a policy that asks for something there is nothing to be wrong with the host.
@@ -310,14 +511,27 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement) -> Vec<Str
             .as_ref()
             .filter(|verdict| verdict.result.is_some() && survey.answer.applies());
         if let Some(verdict) = fault
-            && !problems.contains(&verdict.sentence)
+            && !problems.iter().any(|problem| problem.sentence == verdict.sentence)
         {
-            problems.push(verdict.sentence.clone());
+            let code = match &session.end {
+                End::StarttlsNotOffered | End::StarttlsRefused(_) => Code::MxStarttls,
+                End::HandshakeFailed(_) => Code::MxTls,
+                _ => Code::MxCertificate,
+            };
+            problems.push(Finding::told(code, verdict.sentence.clone()));
         }
     }
-    if problems.is_empty() && judgement.verdict.is_none() {
-        problems.push(format!(
-            "{name} could not be contacted: this machine has no route to any of its addresses"
+    let without_route = |(_, session): &(IpAddr, Session)| session.end == End::NoRoute;
+    if problems.is_empty()
+        && !silent
+        && host
+            .sessions
+            .as_ref()
+            .is_ok_and(|sessions| !sessions.is_empty() && sessions.iter().all(without_route))
+    {
+        problems.push(Finding::told(
+            Code::MxNoRoute,
+            format!("{name} could not be contacted: this machine has no route to any of its addresses"),
         ));
     }
     problems

@@ -17,6 +17,8 @@ use mtasts::network::tls;
 use mtasts::protocol::names::Domain;
 use talk::{Reply, Talk, TalkError, words};
 
+/// How long an address may take to accept a connection. One that has not by then is behind a firewall.
+const CONNECT_TIME: Duration = Duration::from_secs(10);
 /// How long a host may take to say good-bye.
 const LEAVE_TIME: Duration = Duration::from_secs(2);
 
@@ -30,12 +32,26 @@ pub struct Session {
     pub injected: usize,
 }
 
+impl Session {
+    /// One with a host that was not to be asked.
+    pub(crate) const fn not_asked() -> Self {
+        Self {
+            end: End::NotAsked,
+            injected: 0,
+        }
+    }
+}
+
 /// How far it went.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum End {
     /// This machine has no way to such addresses: that says nothing of the host.
     NoRoute,
-    /// There is no SMTP service: not reached, silent, or it sends us away.
+    /// It was not to be asked.
+    NotAsked,
+    /// No connection: nothing at all came from this address, which may be the fault of a network that blocks port 25.
+    Unreached(String),
+    /// There is no SMTP service: it refuses the connection, is silent in it, or sends us away.
     NoService(String),
     /// STARTTLS is not among what it offers.
     StarttlsNotOffered,
@@ -43,6 +59,8 @@ pub enum End {
     StarttlsRefused(String),
     /// The handshake failed, but not over the certificate.
     HandshakeFailed(String),
+    /// The handshake failed, and another TLS library than ours may well succeed.
+    Unsupported(String),
     /// Encrypted.
     Tls {
         /// `TLSv1.3` or `TLSv1.2`.
@@ -93,9 +111,10 @@ fn talk(address: IpAddr, host: &Domain, deadline: Instant, injected: &mut usize)
     let mut wire = talk.stream;
     let mut connection = encrypt(host, address).map_err(|error| End::HandshakeFailed(error.to_string()))?;
     while connection.is_handshaking() {
-        connection
-            .complete_io(&mut wire)
-            .map_err(|error| End::HandshakeFailed(words(&error)))?;
+        connection.complete_io(&mut wire).map_err(|error| match words(&error) {
+            why if tls::may_be_ours(&why) => End::Unsupported(why),
+            why => End::HandshakeFailed(why),
+        })?;
     }
     let version = match connection.protocol_version() {
         Some(ProtocolVersion::TLSv1_3) => "TLSv1.3",
@@ -125,11 +144,12 @@ struct Wire {
 
 impl Wire {
     fn connect(address: SocketAddr, deadline: Instant) -> Result<Self, End> {
-        let left = left(deadline).map_err(|error| End::NoService(words(&error)))?;
-        match TcpStream::connect_timeout(&address, left) {
+        let left = left(deadline).map_err(|error| End::Unreached(words(&error)))?;
+        match TcpStream::connect_timeout(&address, left.min(CONNECT_TIME)) {
             Ok(stream) => Ok(Self { stream, deadline }),
             Err(error) if is_no_route(&error) => Err(End::NoRoute),
-            Err(error) => Err(End::NoService(words(&error))),
+            Err(error) if error.kind() == ErrorKind::ConnectionRefused => Err(End::NoService(words(&error))),
+            Err(error) => Err(End::Unreached(words(&error))),
         }
     }
 

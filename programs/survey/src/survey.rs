@@ -6,6 +6,7 @@ use std::time::Instant;
 use std::{mem, thread};
 
 use crate::smtp::{self, Session};
+use crate::surroundings::{self, Surroundings};
 use mtasts::cache::entry::Entry;
 use mtasts::network::dns::{Answered, Dns, DnsError, StubResolver};
 use mtasts::network::https::{FetchError, PolicyHost};
@@ -40,6 +41,8 @@ pub struct Survey {
     pub hosts: Vec<Host>,
     /// How many more MX hosts there are, which were not asked.
     pub unasked: usize,
+    /// What else DNS says.
+    pub surroundings: Surroundings,
 }
 
 /// How the MX hosts were found (RFC 5321 5.1).
@@ -72,17 +75,28 @@ impl Host {
     }
 }
 
-/// Asks everybody there is to ask. The policy and the MX hosts are asked at the same time, each within the setting
-/// `timeout`. The cache is neither read nor written: the operator wants to know how it is now.
-pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey {
+/// Who is told what is waited for: that it begins (`true`), and that it has come or failed.
+pub type Watch<'a> = dyn Fn(&str, bool) + Sync + 'a;
+
+fn waiting<T>(watch: &Watch<'_>, what: &str, ask: impl FnOnce() -> T) -> T {
+    watch(what, true);
+    let answer = ask();
+    watch(what, false);
+    answer
+}
+
+/// Asks everybody there is to ask, the MX hosts themselves only if `smtp` says so. The policy and the MX hosts are asked
+/// at the same time, each within the setting `timeout`. The cache is neither read nor written: the operator wants to know
+/// how it is now.
+pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>, smtp: bool, watch: &Watch<'_>) -> Survey {
     let dns = match &*settings.nameservers {
         [] => StubResolver::system(),
         servers => StubResolver::with_servers(servers),
     };
     let deadline = Instant::now() + settings.timeout;
     let (mut outcome, (route, hosts, unasked)) = thread::scope(|scope| {
-        let policy = scope.spawn(|| policy(&domain, &dns, settings, roots, deadline));
-        let hosts = hosts(&domain, &dns, deadline);
+        let policy = scope.spawn(|| waiting(watch, "the policy", || policy(&domain, &dns, settings, roots, deadline)));
+        let hosts = hosts(&domain, &dns, smtp, deadline, watch);
         (
             policy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             hosts,
@@ -90,11 +104,17 @@ pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>) -> Survey
     });
     let Observed { txt, body } = mem::take(&mut outcome.seen);
     let answer = outcome.into_answer(Decision::default());
+    let answer = answer.expect("a lookup does not contradict itself");
+    let mx: Vec<&Domain> = hosts.iter().filter_map(|host| host.name.host().ok()).collect();
+    let surroundings = waiting(watch, "DNS", || {
+        surroundings::look(&domain, answer.policy(), &mx, &dns, deadline)
+    });
     Survey {
+        surroundings,
         domain,
         txt: txt.unwrap_or(Err(DnsError::Timeout)),
         body,
-        answer: Arc::new(answer.expect("a lookup does not contradict itself")),
+        answer: Arc::new(answer),
         route,
         hosts,
         unasked,
@@ -129,8 +149,15 @@ fn policy(domain: &Domain, dns: &StubResolver, settings: &Settings, roots: &Arc<
     })
 }
 
-fn hosts(domain: &Domain, dns: &StubResolver, deadline: Instant) -> (Route, Vec<Host>, usize) {
-    let (route, mut records) = match dns.mx(domain, deadline) {
+fn hosts(
+    domain: &Domain,
+    dns: &StubResolver,
+    smtp: bool,
+    deadline: Instant,
+    watch: &Watch<'_>,
+) -> (Route, Vec<Host>, usize) {
+    let found = waiting(watch, "the MX records", || dns.mx(domain, deadline));
+    let (route, mut records) = match found {
         Ok(Answered { data: records, .. }) => match &*records {
             [only] if only.exchange == "." => return (Route::NullMx, Vec::new(), 0),
             _ => (
@@ -151,19 +178,26 @@ fn hosts(domain: &Domain, dns: &StubResolver, deadline: Instant) -> (Route, Vec<
     let hosts = thread::scope(|scope| {
         let asked: Vec<_> = records
             .into_iter()
-            .map(|(name, preference)| scope.spawn(move || host(&name, preference, dns, deadline)))
+            .map(|(name, preference)| {
+                scope.spawn(move || waiting(watch, &name, || host(&name, preference, dns, smtp, deadline)))
+            })
             .collect();
         asked.into_iter().map(joined).collect()
     });
     (route, hosts, unasked)
 }
 
-fn host(name: &str, preference: Option<u16>, dns: &StubResolver, deadline: Instant) -> Host {
+fn host(name: &str, preference: Option<u16>, dns: &StubResolver, smtp: bool, deadline: Instant) -> Host {
     let name = MxName::from_mx(name);
     let sessions = match name.host() {
-        Ok(host) => dns
-            .addresses(host.as_str(), deadline)
-            .map(|addresses| sessions(host, &addresses.data, deadline)),
+        Ok(host) => dns.addresses(host.as_str(), deadline).map(|addresses| match smtp {
+            true => sessions(host, &addresses.data, deadline),
+            false => addresses
+                .data
+                .iter()
+                .map(|address| (*address, Session::not_asked()))
+                .collect(),
+        }),
         Err(_) => Ok(Vec::new()),
     };
     Host {

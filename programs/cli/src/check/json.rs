@@ -6,8 +6,7 @@ use crate::lint;
 use crate::output::bytes_as_text;
 use mtasts::protocol::words::ResultType;
 use mtasts::sender::verdict::Action;
-use mtasts_survey::advice;
-use mtasts_survey::judge::{HostJudgement, Judgement, NoRecord, SessionJudgement};
+use mtasts_survey::judge::{HostJudgement, Judgement, NoRecord, Outcome, SessionJudgement};
 use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Route, Survey};
 
@@ -15,7 +14,8 @@ pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
     let hosts = survey.hosts.iter().zip(&judgement.hosts);
     json!({
         "domain": survey.domain.as_str(),
-        "good": judgement.problems.is_empty(),
+        "good": judgement.outcome() == Outcome::Good,
+        "outcome": judgement.outcome().name(),
         "record": record(survey, judgement),
         "policy": policy(survey, judgement),
         "route": match &survey.route {
@@ -27,7 +27,8 @@ pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
         "hosts": hosts.map(|(host, judged)| of_host(host, judged)).collect::<Vec<_>>(),
         "action": judgement.action.map(Action::name),
         "conclusion": judgement.conclusion,
-        "problems": judgement.problems,
+        "problems": judgement.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "findings": lint::as_json(&[&judgement.problems[..], &judgement.advice[..]].concat()),
     })
 }
 
@@ -41,6 +42,9 @@ fn record(survey: &Survey, judgement: &Judgement) -> Value {
     if let Err(why) = &judgement.record {
         object["detail"] = why.to_string().into();
     }
+    if let Some(linted) = &judgement.records {
+        object["findings"] = lint::as_json(&linted.findings);
+    }
     object["txt"] = survey
         .txt
         .iter()
@@ -50,16 +54,10 @@ fn record(survey: &Survey, judgement: &Judgement) -> Value {
     object
 }
 
-/// As `lint policy`, with the advice; null if none was to be fetched.
+/// As `lint policy`; null if none was to be fetched.
 fn policy(survey: &Survey, judgement: &Judgement) -> Value {
     match (&survey.body, &judgement.policy) {
-        (Some(Ok(body)), Some(parsed)) => {
-            let mut object = lint::policy_as_json(parsed);
-            if let Ok((policy, _)) = parsed {
-                object["advice"] = advice::on_policy(policy, body).into();
-            }
-            object
-        }
+        (Some(Ok(_)), Some(linted)) => lint::policy_as_json(linted),
         (Some(Err(error)), _) => {
             json!({ "outcome": "unobtainable", "reason": error.result().map(ResultType::name), "detail": error.detail() })
         }
@@ -80,7 +78,7 @@ fn of_host(host: &Host, judged: &HostJudgement) -> Value {
         "listed": judged.listed,
         "action": judged.verdict.as_ref().map(|verdict| verdict.action.name()),
         "error": error,
-        "advice": judged.advice,
+        "advice": judged.advice.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "addresses": sessions.map(|((_, session), judged)| of_session(session, judged)).collect::<Vec<_>>(),
     })
 }
@@ -89,9 +87,12 @@ fn of_session(session: &Session, judged: &SessionJudgement) -> Value {
     let (mut starttls, mut tls, mut error) = (None, None, None::<&str>);
     match &session.end {
         End::NoRoute => error = Some("no route from this machine"),
-        End::NoService(why) => error = Some(why.as_str()),
+        End::NotAsked => error = Some("not contacted"),
+        End::Unreached(why) | End::NoService(why) => error = Some(why.as_str()),
         End::StarttlsNotOffered => starttls = Some(false),
-        End::StarttlsRefused(why) | End::HandshakeFailed(why) => (starttls, error) = (Some(true), Some(why.as_str())),
+        End::StarttlsRefused(why) | End::HandshakeFailed(why) | End::Unsupported(why) => {
+            (starttls, error) = (Some(true), Some(why.as_str()));
+        }
         End::Tls { version, after, .. } => {
             (starttls, tls, error) = (Some(true), Some(version), after.as_ref().err().map(String::as_str));
         }

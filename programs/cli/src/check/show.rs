@@ -2,7 +2,8 @@
 
 use crate::lint;
 use crate::output::{Mark, Page, bytes_as_text};
-use mtasts_survey::judge::{HostJudgement, Judgement, SessionJudgement};
+use mtasts_survey::finding::Level;
+use mtasts_survey::judge::{HostJudgement, Judgement, Outcome, SessionJudgement};
 use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Route, Survey};
 
@@ -17,9 +18,12 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
     for record in survey.txt.iter().flatten() {
         page.more(&bytes_as_text(record));
     }
+    if let Some(linted) = judgement.records.as_ref().filter(|_| survey.txt.is_ok()) {
+        lint::show_record_findings(&mut page, linted);
+    }
     page.heading(&format!("Policy at https://mta-sts.{domain}/.well-known/mta-sts.txt"));
     match (&survey.body, &judgement.policy) {
-        (Some(Ok(body)), Some(parsed)) => lint::show_policy(&mut page, parsed, body),
+        (Some(Ok(_)), Some(linted)) => lint::show_policy(&mut page, linted),
         (Some(Err(error)), _) => page.line(Mark::Bad, &error.to_string()),
         _ => page.line(Mark::Plain, "not fetched: no record announces it"),
     }
@@ -39,17 +43,23 @@ pub(super) fn show(survey: &Survey, judgement: &Judgement) -> Page {
             &format!("{} more MX hosts were not contacted", survey.unasked),
         );
     }
+    lint::show_findings(&mut page, &judgement.advice, |_| None);
     page.heading("Result");
-    let mark = if judgement.problems.is_empty() {
-        Mark::Good
-    } else {
-        Mark::Bad
+    let mark = match judgement.outcome() {
+        Outcome::Good => Mark::Good,
+        Outcome::NoPolicy => Mark::Plain,
+        Outcome::Unknown => Mark::Unknown,
+        Outcome::Bad => Mark::Bad,
     };
     page.line(mark, &judgement.conclusion);
     if !judgement.problems.is_empty() {
         page.heading("To fix");
         for problem in &judgement.problems {
-            page.line(Mark::Plain, problem);
+            let mark = match problem.code.level() {
+                Level::Unknown => Mark::Unknown,
+                _ => Mark::Plain,
+            };
+            page.line(mark, &problem.to_string());
         }
     }
     page
@@ -66,7 +76,17 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
         None => "",
     };
     let (mark, what) = match &judged.verdict {
-        None => (Mark::Bad, "no mail can be sent here"),
+        None => match &host.sessions {
+            Ok(sessions)
+                if !sessions.is_empty() && sessions.iter().all(|(_, session)| session.end == End::NotAsked) =>
+            {
+                (Mark::Plain, "not contacted")
+            }
+            Ok(sessions) if sessions.iter().any(|(_, session)| is_unknown(&session.end)) => {
+                (Mark::Unknown, "it could not be determined what happens to mail here")
+            }
+            _ => (Mark::Bad, "no mail can be sent here"),
+        },
         Some(verdict) if verdict.action.defers() => (Mark::Bad, "mail waits"),
         Some(verdict) if !verdict.action.delivers() => (Mark::Bad, "no mail is sent here"),
         Some(_) if judged.listed.is_none() => (Mark::Plain, "mail is delivered here: no policy asks for more"),
@@ -85,18 +105,23 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
             }
         }
     }
-    for advice in &judged.advice {
-        page.line(Mark::Advice, advice);
-    }
+}
+
+/// What says nothing of the host.
+const fn is_unknown(end: &End) -> bool {
+    matches!(end, End::NoRoute | End::Unreached(_) | End::Unsupported(_))
 }
 
 fn told(session: &Session, judged: &SessionJudgement) -> String {
     let what = match &session.end {
         End::NoRoute => "not contacted: this machine has no route to it".to_owned(),
+        End::NotAsked => "not contacted".to_owned(),
+        End::Unreached(why) => format!("no connection to port 25: {why}"),
         End::NoService(why) => format!("not reached: {why}"),
         End::StarttlsNotOffered => "STARTTLS is not offered".to_owned(),
         End::StarttlsRefused(reply) => format!("STARTTLS is refused: {reply}"),
         End::HandshakeFailed(why) => format!("STARTTLS, but the TLS handshake fails: {why}"),
+        End::Unsupported(why) => format!("STARTTLS, but libmtasts does not support the TLS of this host: {why}"),
         End::Tls { version, after, .. } => {
             let certificate = match &judged.certificate {
                 Some(Err(failure)) => failure.to_string(),

@@ -61,6 +61,66 @@ fn names() {
     }
 }
 
+/// A name that nearly fits, and names that do not count, are told with the reason.
+#[test]
+fn near_misses() {
+    let directory = Directory::new("cli-near");
+    let root = pki::root("Root");
+    let roots = directory.write("roots.pem", root.pem());
+    let address: IpAddr = "192.0.2.1".parse().expect("an address");
+    for (names, addresses, common_name, clause) in [
+        (
+            &[&b"*.example.com"[..]][..],
+            &[][..],
+            None,
+            "; the star of *.example.com stands for exactly one label",
+        ),
+        (
+            &[b"*.b.example.com"],
+            &[],
+            None,
+            "; the star of *.b.example.com stands for exactly one label",
+        ),
+        (
+            &[b"other.example"],
+            &[address],
+            None,
+            "; the IP address 192.0.2.1 is not a host name",
+        ),
+        (
+            &[b"other.example"],
+            &[],
+            Some("a.b.example.com"),
+            "; the common name a.b.example.com is ignored",
+        ),
+        (
+            &[b"other.example", b"*.com"],
+            &[],
+            None,
+            "; *.com would cover a whole top-level domain",
+        ),
+        (
+            &[b"other.example", b"a*.b.example.com"],
+            &[],
+            None,
+            "; the star of a*.b.example.com is not its whole first label",
+        ),
+        (&[b"other.example", b"a_b.example"], &[], None, ""),
+    ] {
+        let der = host_with_names(&root, names, addresses, common_name);
+        let chain = directory.write("chain.pem", pem_of(&[&der]));
+        let (chain, roots) = (chain.to_str().expect("a path"), roots.to_str().expect("a path"));
+        let host = if names[0] == b"*.b.example.com" {
+            "b.example.com"
+        } else {
+            "a.b.example.com"
+        };
+        let ran = mtasts(&["certificate", host, chain, "--roots", roots, "--at", TODAY]);
+        let expected = format!("not {host}{clause}\n");
+        assert!(clause.is_empty() || ran.out.ends_with(&expected), "{expected}: {ran:?}");
+    }
+}
+
 #[test]
 fn chains_times_and_roots() {
     let directory = Directory::new("cli-chains");

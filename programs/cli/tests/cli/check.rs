@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use mtasts_lab::{self as lab, Change, Expect, Lab, Mx, Policy};
+use mtasts_lab::{self as lab, Certificate, Change, Expect, Lab, Mx, Policy};
 use serde_json::{Value, json};
 
 use crate::mtasts;
@@ -25,7 +25,7 @@ pub(crate) fn on_the_internet(name: &str, test: impl FnOnce(&Lab, &Path) + Send 
     });
 }
 
-fn check(domain: &str) -> (i32, Value) {
+pub(crate) fn check(domain: &str) -> (i32, Value) {
     let ran = mtasts(&["check", domain, "--json"]);
     assert_eq!(ran.err, "", "{domain}");
     (ran.status, ran.json())
@@ -109,8 +109,8 @@ fn a_domain_in_order() {
                  Policy at https://mta-sts.good.test/.well-known/mta-sts.txt\n\
                  \x20 ok      mode enforce, max_age 86400 (1 day)\n\
                  \x20           mx mx.good.test\n\
-                 \x20 advice  max_age 86400 is 1 day: an attacker who keeps senders from the policy host for that long \
-                 undoes the policy; some weeks are better (RFC 8461 10.2)\n\
+                 \x20 advice  max_age 86400 is 1 day: max_age is short; raise it in steps: a day, a week, some weeks \
+                 (RFC 8461 10.2)\n\
                  \n\
                  MX hosts\n\
                  \x20 ok      mx.good.test (preference 10), listed: mail is delivered here, over verified TLS\n\
@@ -144,6 +144,16 @@ fn a_domain_in_order() {
         let (status, told) = check("\u{f1}aca.test");
         assert_eq!((status, &told["domain"]), (0, &json!("xn--aca-6ma.test")));
     });
+}
+
+/// The exit status for the domains below.
+fn status(domain: &str) -> i32 {
+    match domain {
+        "implicit.test" => 0,
+        "mx-servfail.test" => 3,
+        "nopolicy.test" => 4,
+        _ => 1,
+    }
 }
 
 #[test]
@@ -189,7 +199,7 @@ fn what_is_wrong_is_said() {
             (
                 "tls11.test",
                 "no mail can be delivered now",
-                &["the TLS handshake fails: received fatal alert: ProtocolVersion\n"],
+                &["the TLS handshake fails: the server ended the handshake with the TLS alert protocol_version (70)\n"],
             ),
             (
                 "injected.test",
@@ -248,7 +258,9 @@ fn what_is_wrong_is_said() {
             (
                 "policy-badmode.test",
                 "line 2: mode: must be enforce, testing or none",
-                &["  bad     line 2: mode: must be enforce, testing or none\n            mode: Enforce\n"],
+                &[
+                    "  bad     line 2: the mode must be enforce, testing or none\n            mode: Enforce\n            probably meant: mode: enforce\n",
+                ],
             ),
             (
                 "https-404.test",
@@ -262,17 +274,50 @@ fn what_is_wrong_is_said() {
             ),
         ] {
             let ran = mtasts(&["check", domain]);
-            assert_eq!(
-                (ran.status, ran.err.as_str()),
-                (i32::from(domain != "implicit.test"), ""),
-                "{domain}"
-            );
+            assert_eq!((ran.status, ran.err.as_str()), (status(domain), ""), "{domain}");
             let (_, conclusion) = ran.out.split_once("\nResult\n").unwrap_or_else(|| panic!("{ran:?}"));
             let conclusion = conclusion.split_inclusive('\n').next().unwrap_or_default();
             assert!(conclusion.contains(result), "{domain}: {conclusion}");
             for line in lines {
                 assert!(ran.out.contains(line), "{domain}: {line:?} is not in\n{}", ran.out);
             }
+        }
+    });
+}
+
+/// The most common wrong policy of those whose hoster has names of two labels.
+#[test]
+fn a_star_that_is_one_label_short() {
+    on_the_internet("star", |lab, _| {
+        let change = Change {
+            hosts: Some(vec!["a.h1.good.test".into()]),
+            ..Change::publish("2", "version: STSv1\nmode: enforce\nmx: *.good.test\nmax_age: 604800\n")
+        };
+        lab.set("good.test", change).expect("a change");
+        let (status, told) = check("good.test");
+        assert_eq!(
+            (status, told["findings"][0]["code"].as_str()),
+            (1, Some("mx-not-listed")),
+            "{told}"
+        );
+        let near = "The star of *.good.test stands for exactly one label; *.h1.good.test would match.";
+        assert!(problems(&told)[0].contains(near), "{told}");
+        // The name of a certificate, the same.
+        for (certificate, clause) in [
+            (
+                Certificate::WildcardTwoLabels,
+                "*.test would cover a whole top-level domain",
+            ),
+            (
+                Certificate::PartialWildcard,
+                "the star of m*.twomx.test is not its whole first label",
+            ),
+        ] {
+            lab.set("twomx.test", Change::certificate(certificate))
+                .expect("a change");
+            let (_, told) = check("twomx.test");
+            assert_eq!(told["findings"][0]["code"], "mx-certificate");
+            assert!(problems(&told)[0].contains(clause), "{told}");
         }
     });
 }
@@ -300,6 +345,7 @@ fn an_mx_host_that_nobody_outside_can_reach() {
             // It is no problem of this machine, which does reach the host.
             assert_eq!((status, problems(&told)), (0, vec![]), "{told}");
             assert_eq!(told["hosts"][0]["advice"], json!([advice]));
+            assert_eq!(told["findings"][0]["code"], "mx-private");
             let ran = mtasts(&["check", "good.test"]);
             assert!(ran.out.contains(&format!("  advice  {advice}\n")), "{}", ran.out);
         }
@@ -329,14 +375,13 @@ fn as_one_object() {
         assert_eq!(status, 1);
         assert_eq!(
             told["record"],
-            json!({ "outcome": "valid", "id": "1", "txt": ["v=STSv1; id=1;"] })
+            json!({ "outcome": "valid", "id": "1", "txt": ["v=STSv1; id=1;"], "findings": [] })
         );
         let mut policy = told["policy"].clone();
-        let advice = policy
-            .as_object_mut()
-            .and_then(|policy| policy.remove("advice"))
-            .expect("advice");
-        assert_eq!(advice.as_array().map(Vec::len), Some(1));
+        let object = policy.as_object_mut().expect("an object");
+        let findings = object.remove("findings").expect("findings");
+        assert_eq!(findings[0]["code"], "max_age-short");
+        object.remove("corrected").expect("what was meant");
         let mx = ["mx1.twomx.test", "mx2.twomx.test"];
         assert_eq!(
             policy,

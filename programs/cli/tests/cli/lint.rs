@@ -5,10 +5,27 @@ use serde_json::{Value, json};
 use crate::{Ran, mtasts, mtasts_with_input, texts, vectors};
 use mtasts_kit::pki::Directory;
 
-/// The object on stdout is what the vector expects; a failure also has a sentence, and perhaps a line.
+/// The object on stdout is what the vector expects; a failure also has a sentence, and perhaps a line. One of the findings
+/// is an error if and only if it is a failure.
 fn assert_told(ran: &Ran, expected: &Value, about: &Value) {
     let mut told = ran.json();
     let good = expected["outcome"] == "valid";
+    let object = told.as_object_mut().expect("an object");
+    let findings = object.remove("findings").expect("findings");
+    object.remove("corrected").expect("what was meant, or null");
+    let levels: Vec<&str> = findings
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|f| f["level"].as_str().expect("a level"))
+        .collect();
+    assert_eq!(levels.contains(&"error"), !good, "{about}: {findings}");
+    let warned = levels.contains(&"warning");
+    let unwarned = expected["warnings"].as_array().is_some_and(Vec::is_empty);
+    assert!(
+        !good || warned != unwarned || expected.get("warnings").is_none(),
+        "{about}: {findings}"
+    );
     if !good {
         let object = told.as_object_mut().expect("an object");
         let detail = object.remove("detail");
@@ -81,7 +98,7 @@ fn matches() {
         let mut arguments = vec!["match", "--json", vector["mx"].as_str().expect("a text")];
         arguments.extend(texts(&vector["patterns"]));
         let ran = mtasts(&arguments);
-        assert_eq!(ran.json(), json!({ "match": vector["expected"] }), "{vector}");
+        assert_eq!(ran.json()["match"], vector["expected"], "{vector}");
         assert_eq!(ran.status, i32::from(vector["expected"] == false), "{vector}");
     }
 }
@@ -117,7 +134,11 @@ fn patterns_are_read_as_in_a_policy() {
         ),
     ] {
         let ran = mtasts(&["match", host, pattern, "--json"]);
-        assert_eq!(ran.json(), json!({ "match": matches }), "{host} {pattern}");
+        assert_eq!(
+            ran.json(),
+            json!({ "match": matches, "findings": [] }),
+            "{host} {pattern}"
+        );
         assert_eq!(ran.status, i32::from(!matches));
         assert!(ran.err.contains(err) && ran.err.is_empty() == err.is_empty(), "{ran:?}");
         assert!(!ran.err.contains('\u{1b}'), "{ran:?}");
@@ -127,8 +148,13 @@ fn patterns_are_read_as_in_a_policy() {
     let ran = mtasts(&["match", "example.com", "a.example.com", "*.example.com"]);
     assert_eq!(
         ran.out,
-        "  bad     example.com does not match a.example.com, *.example.com\n"
+        "  bad     example.com does not match a.example.com, *.example.com\n\
+         \x20 advice  *.example.com: a star stands for exactly one label (RFC 8461 4.1)\n\
+         \x20           probably meant: example.com\n"
     );
+    let ran = mtasts(&["match", "a.h1.mx.example", "*.mx.example", "--json"]);
+    assert_eq!(ran.json()["findings"][0]["code"], "star-one-label");
+    assert_eq!(ran.json()["findings"][0]["meant"], json!(["*.h1.mx.example"]));
 }
 
 #[test]
@@ -145,12 +171,19 @@ fn a_record_for_people() {
         ran.out,
         "  bad     the record has a syntax error at character 13: the field has no value\n\
          \x20           v=STSv1;\\t x=\\u{7}; id=a\n\
-         \x20                        ^\n"
+         \x20                        ^\n\
+         \x20 bad     the record has a field that is not \"name=value\"\n\
+         \x20           probably meant: v=STSv1; id=a;\n"
     );
     assert_eq!(ran.status, 1);
     let ran = mtasts(&["lint", "record", "\"v=STSv1; id=a\""]);
-    assert_eq!(ran.status, 1);
-    assert!(ran.err.contains("quotation mark"), "{ran:?}");
+    assert_eq!((ran.status, ran.err.as_str()), (1, ""));
+    assert!(ran.out.contains("the record has quotation marks"), "{ran:?}");
+    let ran = mtasts(&["lint", "record", "v=STSv1; id=a", "v=STSv1; id=b-c"]);
+    assert!(
+        ran.out.contains("  bad     record 2: the id must be 1 to 32 letters"),
+        "{ran:?}"
+    );
 }
 
 /// An argument need not be UTF-8; DNS does not ask for it either.
@@ -173,20 +206,25 @@ fn a_policy_for_people() {
         "  ok      mode enforce, max_age 3600 (1 hour)\n\
          \x20           mx *.example.com\n\
          \x20           mx mx.example.net\n\
-         \x20 advice  line 4: blank line; some senders reject the policy because of it\n\
-         \x20 advice  line 5: an mx name ends with a dot, which is ignored\n\
-         \x20 advice  max_age 3600 is 1 hour: an attacker who keeps senders from the policy host for that long undoes \
-         the policy; some weeks are better (RFC 8461 10.2)\n\
-         \x20 advice  mx *.example.com allows every host directly below example.com: list the hosts by name if \
-         others can have one there (RFC 8461 10.4)\n"
+         \x20 warning line 4: a line is blank; some senders reject the policy because of it\n\
+         \x20 warning line 5: an mx ends with a dot; some senders reject it\n\
+         \x20           mx: MX.example.net.\n\
+         \x20           probably meant: mx: MX.example.net\n\
+         \x20 advice  max_age 3600 is 1 hour: max_age is short; raise it in steps: a day, a week, some weeks \
+         (RFC 8461 10.2)\n\
+         \x20 advice  mx *.example.com: a wildcard allows every host directly below a name (RFC 8461 10.4); list the \
+         hosts by name\n"
     );
     assert_eq!(ran.status, 0);
     let ran = mtasts_with_input(&["lint", "policy", "-"], b"version: STSv1\nmode: \x1b[31menforce\xff\n");
-    assert_eq!(
-        (ran.status, ran.out.as_str()),
-        (
-            1,
-            "  bad     line 2: the text is not UTF-8\n            mode: \\u{1b}[31menforce\\xff\n"
-        )
+    assert_eq!(ran.status, 1);
+    assert!(
+        ran.out
+            .starts_with("  bad     the text is not UTF-8; save the file as plain text\n"),
+        "{ran:?}"
+    );
+    assert!(
+        ran.out.contains("            mode: \\u{1b}[31menforce\u{ff}\n"),
+        "{ran:?}"
     );
 }

@@ -46,7 +46,10 @@ fn something_goes_on_where_somebody_watches() {
     on_the_internet("spinner", |lab, _| {
         lab.set("good.test", Change::https(Https::Drip)).expect("a change");
         let (_, text) = on_a_terminal("check good.test", &[]);
-        assert!(text.contains("asking about good.test"), "{text:?}");
+        assert!(
+            text.contains("asking about good.test: waiting for the policy (1s)"),
+            "{text:?}"
+        );
         let (_, text) = on_a_terminal("check good.test 2>/dev/null", &[]);
         assert!(text.contains("Result") && !text.contains("asking about"), "{text:?}");
         assert_eq!(mtasts(&["check", "good.test"]).err, "");

@@ -32,7 +32,13 @@ fn colours_only_where_they_are_wanted() {
     let piped = on_a_terminal(&format!("{record} | cat"), &[]);
     assert_eq!(piped, (0, plain));
     let (status, json) = on_a_terminal(&format!("{record} --json"), &[]);
-    assert_eq!((status, json.as_str()), (0, "{\"id\":\"a\",\"outcome\":\"valid\"}\r\n"));
+    assert_eq!(
+        (status, json.as_str()),
+        (
+            0,
+            "{\"corrected\":\"v=STSv1; id=a;\",\"findings\":[],\"id\":\"a\",\"outcome\":\"valid\"}\r\n"
+        )
+    );
     assert!(on_a_terminal("lint record x", &[]).1.contains("\x1b[31mbad\x1b[0m"));
 }
 

@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind, Read, Write};
 
+use mtasts::network::tls;
 use mtasts::protocol::text::one_line;
 
 /// The longest reply that is read, all its lines together; real ones have some hundred octets.
@@ -131,8 +132,8 @@ impl<S: Read + Write> Talk<S> {
 
 /// What an error says, for people.
 pub(super) fn words(error: &io::Error) -> String {
-    if let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return one_line(&tls.to_string(), MAX_QUOTE);
+    if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        return one_line(&tls::words(error), MAX_QUOTE);
     }
     match error.kind() {
         // Some systems call an expired socket timeout the one, some the other.
