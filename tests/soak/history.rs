@@ -84,7 +84,7 @@ impl Told {
 impl Told {
     /// That there was no time to ask.
     fn says_so(&self) -> bool {
-        ["in time", "the time ran out"]
+        ["in time", "timed out", "the time ran out"]
             .iter()
             .any(|words| self.why.contains(words))
     }
