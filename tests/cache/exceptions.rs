@@ -64,7 +64,7 @@ fn an_exception_switches_enforcement_off_and_is_told_at_each_use() {
         // A bad line: mail waits, as for any bad setting, and the sentence names the file and the line.
         std::fs::write(FILE, "# ours\ngood.test 2026-02-30 moves\n").unwrap();
         let (status, text) = exim("good.test");
-        assert_eq!(status, 1, "DEFER");
+        assert_eq!(status, 2, "FAIL");
         assert!(
             text.contains("/etc/mtasts/exceptions: line 2: \"2026-02-30\" is not a date"),
             "{text}"
