@@ -29,7 +29,7 @@ pub struct Bounds {
     pub in_all: usize,
 }
 
-/// Whether the new entry of this domain is one that counts all entries.
+/// Whether the writer of this new entry has to count the files of the cache: one writer in [`LOOKS`] does.
 pub(super) fn looks(domain: &Domain) -> bool {
     RandomState::new().hash_one(domain.as_str()).is_multiple_of(LOOKS)
 }

@@ -157,9 +157,9 @@ impl Lookup<'_> {
         })
     }
 
-    /// What is known if the caller's time is over and the network has not answered. A policy that counts is kept. Whether
-    /// the domain is at fault is not known yet, so nothing is reported, and the mail of a domain of which nothing is
-    /// known waits where `first_contact_defer` asks for that: `entry` then says since when.
+    /// The outcome if the caller's time is over before the network has answered. A policy in force stays in force. The
+    /// domain may not be at fault, so nothing is reported. Without a policy the mail waits if `first_contact_defer` says
+    /// so, and `entry` then says since when.
     #[must_use]
     pub fn out_of_time(entry: &mut Entry, settings: &Settings, now: u64) -> Outcome {
         let failure = Failure {
@@ -217,7 +217,7 @@ impl Lookup<'_> {
         }
     }
 
-    /// What is known if nobody was asked because of trouble of our own. Nothing is noted: it is not the domain's failure.
+    /// The outcome if a failure of this host kept it from asking. Nothing is noted: it is not the domain's failure.
     ///
     /// # Errors
     /// [`NotAsked`]: no policy counts.

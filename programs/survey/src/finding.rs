@@ -184,7 +184,7 @@ codes! {
     // What a receiver can do better.
     PatternUnused = "pattern-unused", Advice, "no MX host matches a pattern of the policy; remove it, unless its host is a reserve";
     PatternHostMissing = "pattern-host-missing", Warning, "a host of the policy does not exist in DNS; if others can register its name, they can receive the mail; remove it";
-    NoTlsrpt = "no-tlsrpt", Advice, "the policy is in testing and nobody is told of failures; publish a TLSRPT record (RFC 8460), such as \"v=TLSRPTv1; rua=mailto:tlsrpt@DOMAIN\"";
+    NoTlsrpt = "no-tlsrpt", Advice, "the policy is in testing, but without a TLSRPT record no sender reports what fails; publish a TLSRPT record (RFC 8460), such as \"v=TLSRPTv1; rua=mailto:tlsrpt@DOMAIN\"";
     MxPrivate = "mx-private", Advice, "an MX host has an address that senders outside cannot reach; give it a public one in the public DNS";
     CertificateEndsSoon = "certificate-ends-soon", Warning, "a certificate ends within two weeks; renew it, and check why it was not renewed yet";
     DaneRecords = "dane-records", Advice, "an MX host has a name for TLSA records; senders with DANE go by those in place of the policy if the zone is signed; keep them in step with the certificate";

@@ -57,7 +57,7 @@ fn of_fetch(detail: &str) -> Code {
         ("unreachable", Code::PolicyHostDown),
         ("timed out", Code::PolicyHostSilent),
         ("not complete in time", Code::PolicyHostSilent),
-        // The alerts of RFC 8446 6. Servers that get certificates on demand have none for a name that nobody added.
+        // The alerts of RFC 8446 6. A server that gets certificates on demand has none for a name that is not configured there.
         ("protocol_version (70)", Code::PolicyHostTlsVersion),
         ("unrecognized_name (112)", Code::PolicyHostTlsName),
         ("internal_error (80)", Code::PolicyHostTlsName),

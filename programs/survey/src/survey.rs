@@ -75,7 +75,7 @@ impl Host {
     }
 }
 
-/// Who is told what is waited for: that it begins (`true`), and that it has come or failed.
+/// Shows progress. It gets the name of a step, with `true` when the step begins and `false` when it ends.
 pub type Watch<'a> = dyn Fn(&str, bool) + Sync + 'a;
 
 fn waiting<T>(watch: &Watch<'_>, what: &str, ask: impl FnOnce() -> T) -> T {
