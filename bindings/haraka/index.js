@@ -3,6 +3,8 @@
 // MTA-STS (RFC 8461) for mail that Haraka sends. What a policy means is decided by libmtasts; here is only where Haraka
 // is made to ask and to obey.
 
+const { setMaxListeners } = require('node:events')
+
 const { Resolver } = require('mtasts')
 
 const { arm, disarm, methods } = require('./lib/item')
@@ -11,6 +13,9 @@ const { arm, disarm, methods } = require('./lib/item')
 const FIRST = -100
 
 exports.register = function () {
+  // Aborted when Haraka stops. Each lookup under way listens to it.
+  this.stop = new AbortController()
+  setMaxListeners(0, this.stop.signal)
   this.must_fit_haraka()
   this.load_mta_sts_ini()
   this.warn_about_outbound_ini()
@@ -70,6 +75,10 @@ exports.time_for_lookup = function () {
   return Math.min(lookup_timeout, hook) * 1000
 }
 
+exports.lookup_options = function () {
+  return { timeout: this.time_for_lookup(), signal: this.stop.signal }
+}
+
 exports.learn_policy = async function (next, hmail) {
   try {
     if (this.cfg.enabled) await arm(hmail, this).learn()
@@ -83,6 +92,7 @@ exports.learn_policy = async function (next, hmail) {
   next()
 }
 
+// A graceful stop or reload. Lookups are given up; the resolver still checks the certificates of sessions under way.
 exports.shutdown = function () {
-  this.resolver?.close()
+  this.stop?.abort()
 }

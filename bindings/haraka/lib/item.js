@@ -73,6 +73,10 @@ class Item {
     return this.#hmail.todo.domain
   }
 
+  get #stops() {
+    return this.#plugin.stop.signal.aborted
+  }
+
   // Who judges certificates if the operator names the roots, else null: Node.js does, with its own. Given a file, Node.js
   // would read it anew for each connection; with the roots of a whole system that blocks Haraka for some 20 ms.
   get own_judge() {
@@ -92,7 +96,7 @@ class Item {
 
   async learn() {
     try {
-      this.answer = await this.#plugin.resolver.lookup(this.#domain, { timeout: this.#plugin.time_for_lookup() })
+      this.answer = await this.#plugin.resolver.lookup(this.#domain, this.#plugin.lookup_options())
       this.trouble = ''
       // Under a policy each host has a line that says it.
       if (this.answer.result && !this.answer.applies) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
@@ -111,7 +115,7 @@ class Item {
     const routed = (mx) => !mx.from_dns && !this.#plugin.cfg.check_routes
     this.#asks_dns = false
     if (mxs.length > 0 && mxs.every(routed)) return this.#haraka.found_mx(mxs)
-    if (this.trouble) return this.#wait(this.trouble)
+    if (this.trouble) return this.#wait_or_leave()
     if (mxs.length === 1 && mxs[0].exchange === '') {
       return this.#contradicts('null-mx') || this.#haraka.found_mx(mxs)
     }
@@ -160,7 +164,7 @@ class Item {
   async bounce(err, opts) {
     const denied = this.#asks_dns
     this.#asks_dns = false
-    if (denied && this.trouble) return this.#wait(this.trouble)
+    if (denied && this.trouble) return this.#wait_or_leave()
     if (denied && this.#contradicts(await this.#why_no_host())) return
     return this.#haraka.bounce(err, opts)
   }
@@ -185,9 +189,13 @@ class Item {
   // The retries are used up. RFC 8461 5: if there is a newer policy, the mail is tried once more.
   async convert_temp_failed_to_bounce(err, extra) {
     this.#asks_dns = false
-    if (this.#refused && !this.#rechecked && (await this.#has_changed())) {
-      this.#hmail.num_failures--
-      return this.#hmail.get_mx()
+    if (this.#refused && !this.#rechecked) {
+      const has_changed = await this.#has_changed()
+      if (this.#stops) return this.#leave()
+      if (has_changed) {
+        this.#hmail.num_failures--
+        return this.#hmail.get_mx()
+      }
     }
     return this.#haraka.convert_temp_failed_to_bounce(err, extra)
   }
@@ -195,11 +203,12 @@ class Item {
   async #has_changed() {
     this.#rechecked = true
     try {
-      const now = await this.#plugin.resolver.recheck(this.#domain, { timeout: this.#plugin.time_for_lookup() })
+      const now = await this.#plugin.resolver.recheck(this.#domain, this.#plugin.lookup_options())
       if (now.isSamePolicy(this.answer)) return false
       this.#plugin.lognotice(`${now.explanation}; the policy is new, the mail is tried once more`, this.#hmail)
       return true
     } catch (err) {
+      if (this.#stops) return false
       this.#plugin.logerror(`cannot look for a newer MTA-STS policy of ${this.#domain}: ${err.message}`, this.#hmail)
       return false
     }
@@ -220,6 +229,16 @@ class Item {
   count(attempt, peer) {
     const event = attempt.finish(peer)
     if (event) this.results.push({ time: new Date(), ...event })
+  }
+
+  #wait_or_leave() {
+    return this.#stops ? this.#leave() : this.#wait(this.trouble)
+  }
+
+  // Haraka stops, and the lookup was given up: the queue file stays as it is, so that the stop costs the mail no attempt.
+  #leave() {
+    this.#plugin.lognotice('Haraka stops: the mail stays in the queue as it is', this.#hmail)
+    this.#hmail.next_cb()
   }
 
   #wait(text) {

@@ -223,12 +223,30 @@ describe('the hook', () => {
 })
 
 describe('shutdown', () => {
-  it('lets mail wait whose lookup is under way', async () => {
+  class Queued extends HMailItem {
+    next_cb() {
+      this.done.push(['next_cb'])
+    }
+  }
+
+  it('leaves mail as it is whose lookup is under way, or begins later', async () => {
     register()
+    const hmail = new Queued('silent.test')
+    const asked = ask(hmail)
     plugin.shutdown()
-    const hmail = new HMailItem('example.com')
-    assert.deepStrictEqual(await ask(hmail), [])
+    assert.deepStrictEqual(await asked, [])
     await hmail.found_mx(MX)
-    assert.strictEqual(hmail.done.at(-1)[0], 'temp_fail')
+    assert.deepStrictEqual(hmail.done, [['next_cb']])
+    const late = new Queued('example.com')
+    await ask(late)
+    await late.get_mx_respond(0)
+    await late.bounce('No Such Domain: example.com')
+    assert.deepStrictEqual(late.done, [['get_mx_respond', 0, undefined], ['next_cb']])
+  })
+
+  it('does not keep sessions under way from being judged', () => {
+    register({ main: { ca_file: process.env.MTASTS_LAB_CA } })
+    plugin.shutdown()
+    assert.strictEqual(plugin.resolver.verifyCertificate('mx.example.com', []).result, 'validation-failure')
   })
 })

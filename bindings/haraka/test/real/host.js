@@ -142,6 +142,12 @@ class Host {
     await this.until('is gone', async () => !(await can_connect()))
   }
 
+  // As a service manager does that stops it gracefully.
+  async interrupt() {
+    this.child.kill('SIGINT')
+    await this.ended
+  }
+
   async stop() {
     if (!this.child || this.child.exitCode !== null || this.child.signalCode !== null) return
     await this.kill()

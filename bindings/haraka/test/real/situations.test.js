@@ -214,6 +214,50 @@ describe('the end of the retries', { timeout: 120_000 }, () => {
   })
 })
 
+describe('a graceful stop', { timeout: 180_000 }, () => {
+  // With `none`, an attempt that the stop costs is a bounce.
+  const config = (nodes = 0) => ({
+    'smtp.ini': { main: { ...CONFIG['smtp.ini'].main, nodes, graceful_shutdown: true } },
+    ...outbound({ temp_fail_intervals: 'none' }),
+  })
+  const asked = (name) => lab.counters().dns[`${name} TXT`] ?? 0
+
+  // Stops Haraka while DNS says nothing, and gives what is left. Then everything is well, and Haraka starts again.
+  async function stop_and_start(domain, nodes) {
+    const name = `_mta-sts.${domain}`
+    lab.set(domain, 'txt=SILENT')
+    return on(config(nodes), async (host) => {
+      const before = asked(name)
+      await submit([domain])
+      await host.until(`asked for ${name}`, () => asked(name) > before)
+      const begun = Date.now()
+      await host.interrupt()
+      const left = { journal: host.journal(), attempts: host.queue().map(({ attempts }) => attempts) }
+      assert.ok(Date.now() - begun < 15_000)
+      lab.reset()
+      publish(domain, '2', `mx.${domain}`)
+      await host.start()
+      await host.until('delivered', () => host.journal().some(({ hook }) => hook === 'delivered'))
+      return left
+    })
+  }
+
+  const UNTOUCHED = { journal: [], attempts: [0] }
+
+  for (const nodes of [0, 2]) {
+    it(`costs mail no attempt whose policy is being looked up, in a cluster of ${nodes}`, async () => {
+      fresh_library('', '60s')
+      assert.deepStrictEqual(await stop_and_start('good.test', nodes), UNTOUCHED)
+    })
+  }
+
+  it('does not bounce mail for which a newer policy is being looked for', async () => {
+    fresh_library('txt_life_min = "1h"\ntxt_life_max = "1h"\n', '60s')
+    await send({}, ['nomatch.test'])
+    assert.deepStrictEqual(await stop_and_start('nomatch.test'), UNTOUCHED)
+  })
+})
+
 describe('a cluster', { timeout: 120_000 }, () => {
   for (const nodes of [0, 2]) {
     it(`of ${nodes} does what one process does`, async () => {
