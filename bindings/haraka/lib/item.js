@@ -6,7 +6,7 @@
 const dns = require('node:dns/promises')
 const net = require('node:net')
 
-const { Attempt } = require('mtasts')
+const { Attempt, Source } = require('mtasts')
 
 const Session = require('./session')
 
@@ -98,8 +98,8 @@ class Item {
     try {
       this.answer = await this.#plugin.resolver.lookup(this.#domain, this.#plugin.lookup_options())
       this.trouble = ''
-      // Under a policy each host has a line that says it.
-      if (this.answer.result && !this.answer.applies) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
+      // Nothing else shows that somebody keeps DNS or the policy host from announcing a policy.
+      if (this.answer.source === Source.COULD_NOT_LEARN) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
     } catch (err) {
       this.trouble = `the MTA-STS policy of ${this.#domain} could not be determined: ${err.message}`
     }

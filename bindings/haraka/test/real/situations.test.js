@@ -156,6 +156,33 @@ describe('DNS that denies the MX hosts', { timeout: 120_000 }, () => {
   })
 })
 
+describe('DNS that does not say whether there is a policy', { timeout: 120_000 }, () => {
+  it('is logged for each mail, and the mail flows', async () => {
+    lab.set('good.test', 'txt=SERVFAIL')
+    lab.set('twomx.test', 'txt=REFUSED')
+    lab.set('wild.test', 'txt=SILENT')
+    await on({ 'log.ini': { main: { level: 'NOTICE' } } }, async (host) => {
+      for (const domain of ['good.test', 'twomx.test', 'wild.test']) {
+        assert.strictEqual((await host.send([domain]))[domain].fate, 'delivered TLS')
+        const said = host.lines('[NOTICE]', `cannot tell whether ${domain} has a policy: `)
+        assert.strictEqual(said.length, 1, host.log())
+      }
+      assert.strictEqual((await host.send(['nopolicy.test']))['nopolicy.test'].fate, 'delivered TLS')
+      assert.strictEqual(host.lines('cannot tell').length, 3)
+    })
+  })
+
+  it('holds up one mail and no other for a minute, if it is silent', async () => {
+    fresh_library('', '20s')
+    lab.set('good.test', 'txt=SILENT')
+    await on({}, async (host) => {
+      for (let n = 0; n < 3; n++) await host.send(['good.test'])
+      const [first, ...later] = host.journal().map(({ delay }) => delay)
+      assert.ok(first > 9 && later.every((delay) => delay < 4), `${first} ${later}`)
+    })
+  })
+})
+
 describe('a session', { timeout: 120_000 }, () => {
   it('is counted once, with a policy and without', async () => {
     await on({}, async (host) => {
