@@ -244,6 +244,13 @@ export class Resolver {
    * reads the trust anchors.
    */
   verifyCertificate(host: string, chain: readonly Uint8Array[], at?: Date): CertificateCheck
+  /**
+   * Whether the cache can be used, for a program that starts: where it is, whose, and of how many domains it holds something,
+   * in one sentence for the log. Call it as the user who sends the mail. It works on the calling thread.
+   * @throws {MtaStsError} ERR_MTASTS_UNAVAILABLE: what is wrong, and what becomes of mail until it is repaired. The resolver
+   * sees by itself when it is.
+   */
+  checkCache(): string
   /** Ends the resolver: lookups under way reject with ERR_MTASTS_CANCELLED. Answers stay valid. */
   close(): void
 }

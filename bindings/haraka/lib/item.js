@@ -48,6 +48,8 @@ class Item {
   answer = null
   // Why the mail cannot be sent.
   trouble = ''
+  // The policy was asked for, in this attempt.
+  #asked = false
   // DNS was asked for the MX hosts, and has not given any yet.
   #asks_dns = false
   // Those that it gave, each with what the policy refused it for.
@@ -88,6 +90,7 @@ class Item {
   begin() {
     this.results = []
     this.answer = null
+    this.#asked = false
     this.trouble = `the lookup of the MTA-STS policy of ${this.#domain} did not finish in time`
     this.#asks_dns = false
     this.#hosts.clear()
@@ -95,6 +98,7 @@ class Item {
   }
 
   async learn() {
+    this.#asked = true
     try {
       this.answer = await this.#plugin.resolver.lookup(this.#domain, this.#plugin.lookup_options())
       this.trouble = ''
@@ -102,6 +106,7 @@ class Item {
       if (this.answer.source === Source.COULD_NOT_LEARN) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
     } catch (err) {
       this.trouble = `the MTA-STS policy of ${this.#domain} could not be determined: ${err.message}`
+      if (!this.#stops) this.#plugin.say_once('logerror', `mail waits: ${err.message}`)
     }
   }
 
@@ -114,7 +119,16 @@ class Item {
   async found_mx(mxs) {
     const routed = (mx) => !mx.from_dns && !this.#plugin.cfg.check_routes
     this.#asks_dns = false
-    if (mxs.length > 0 && mxs.every(routed)) return this.#haraka.found_mx(mxs)
+    if (mxs.length > 0 && mxs.every(routed)) {
+      const route = mxs.map(({ exchange, path }) => exchange ?? path).join(', ')
+      this.#plugin.loginfo(
+        `the route to ${route} is another plugin's: no MTA-STS policy applies (check_routes)`,
+        this.#hmail,
+      )
+      return this.#haraka.found_mx(mxs)
+    }
+    // A plugin that comes before this one has answered to get_mx.
+    if (!this.#asked) await this.learn()
     if (this.trouble) return this.#wait_or_leave()
     if (mxs.length === 1 && mxs[0].exchange === '') {
       return this.#contradicts('null-mx') || this.#haraka.found_mx(mxs)
@@ -164,6 +178,7 @@ class Item {
   async bounce(err, opts) {
     const denied = this.#asks_dns
     this.#asks_dns = false
+    if (denied && !this.#asked) await this.learn()
     if (denied && this.trouble) return this.#wait_or_leave()
     if (denied && this.#contradicts(await this.#why_no_host())) return
     return this.#haraka.bounce(err, opts)
@@ -194,6 +209,7 @@ class Item {
       if (this.#stops) return this.#leave()
       if (has_changed) {
         this.#hmail.num_failures--
+        this.begin()
         return this.#hmail.get_mx()
       }
     }

@@ -65,6 +65,11 @@ class Resolver {
     return new Answer(answer)
   }
 
+  checkCache() {
+    this.#mustBeOpen()
+    return call(() => this.#addon.checkCache())
+  }
+
   verifyCertificate(host, chain, at) {
     mustBeString('host', host)
     if (!Array.isArray(chain) || !chain.every((der) => der instanceof Uint8Array)) {

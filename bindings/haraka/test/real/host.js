@@ -102,7 +102,7 @@ class Host {
     const defaults = path.join(reachable_app(), 'node_modules/Haraka/config')
     fs.cpSync(defaults, path.join(this.dir, 'config'), { recursive: true })
     fs.symlinkSync(path.join(reachable_app(), 'node_modules'), path.join(this.dir, 'node_modules'))
-    for (const name of ['open', 'journal', 'denysoft']) {
+    for (const name of ['open', 'journal', 'denysoft', 'early']) {
       fs.copyFileSync(path.join(__dirname, 'plugins', `${name}.js`), path.join(this.dir, 'plugins', `${name}.js`))
     }
     for (const name of new Set([...Object.keys(CONFIG), ...Object.keys(config)])) {

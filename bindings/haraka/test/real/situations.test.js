@@ -314,6 +314,18 @@ describe('the route of another plugin', { timeout: 120_000 }, () => {
     assert.deepStrictEqual(fates, { 'hub-unlisted.test': 'deferred' })
   })
 
+  it('must meet it also if the plugin is asked before this one, and leaves a line if it need not', async () => {
+    const early = beside('early')
+    const main = { ...CONFIG['mta-sts.ini'].main, check_routes: true }
+    const unlisted = { 'hub-unlisted.test': 'deferred' }
+    assert.deepStrictEqual(await send({ ...early, 'mta-sts.ini': { main } }, ['hub-unlisted.test']), unlisted)
+    lab.reset()
+    await on(early, async (host) => {
+      assert.strictEqual((await host.send(['hub-unlisted.test']))['hub-unlisted.test'].fate, 'delivered TLS')
+      assert.strictEqual(host.lines('[INFO]', 'the route to mx.hub.test', 'no MTA-STS policy applies').length, 1)
+    })
+  })
+
   it('is none without that plugin', async () => {
     assert.deepStrictEqual(await send({}, ['hub-unlisted.test']), { 'hub-unlisted.test': 'deferred' })
   })
@@ -513,7 +525,47 @@ describe('the settings', { timeout: 120_000 }, () => {
     })
   })
 
-  it('with a cache that cannot be used, protect as long as Haraka runs, and say for each domain what is wrong', async () => {
+  const AS_ROOT = { 'smtp.ini': { main: { ...CONFIG['smtp.ini'].main, user: 'root', group: 'root' } } }
+  // The lines about this host at the start: of one process, and of the workers of a cluster.
+  const at_start = (host) => host.lines('libmtasts ')
+
+  it('are told at the start in one line: version, cache, trust anchors', async () => {
+    await send({}, ['good.test'])
+    const { version } = require('mtasts')
+    for (const [nodes, lines] of [
+      [0, 1],
+      [2, 2],
+    ]) {
+      await on({ 'smtp.ini': { main: { ...CONFIG['smtp.ini'].main, nodes } } }, async (host) => {
+        await host.until('told', () => at_start(host).length === lines)
+        for (const line of at_start(host)) {
+          assert.match(line, /\[NOTICE\]/)
+          for (const word of [version, '/cache (user ', ', mode 2770)', ' 1 domain', process.env.MTASTS_LAB_CA]) {
+            assert.ok(line.includes(word), line)
+          }
+        }
+      })
+    }
+  })
+
+  it('with a cache that root cannot use, make all mail wait: an error at the start, and one in an hour', async () => {
+    const dir = path.join(process.env.MTASTS_LAB_DIR, 'of-root')
+    fs.writeFileSync(
+      '/etc/mtasts/mtasts.toml',
+      fs.readFileSync('/etc/mtasts/mtasts.toml', 'utf8').replace(/cache"/, 'of-root"'),
+    )
+    await on(AS_ROOT, async (host) => {
+      await host.until('told', () => at_start(host).length > 0)
+      const [line] = at_start(host)
+      assert.match(line, /\[ERROR\].*mail to every domain is deferred, with a policy or without: .*install -d /)
+      assert.ok(line.includes(dir), line)
+      const fates = fates_of(await host.send(['good.test', 'nopolicy.test']))
+      assert.deepStrictEqual(fates, { 'good.test': 'deferred', 'nopolicy.test': 'deferred' })
+      assert.strictEqual(host.lines('[ERROR]', 'mail waits: ', dir).length, 1)
+    })
+  })
+
+  it('with a cache that cannot be used, protect as long as Haraka runs, and say once what is wrong', async () => {
     const dir = path.join(process.env.MTASTS_LAB_DIR, 'nothing')
     fs.writeFileSync(
       '/etc/mtasts/mtasts.toml',
@@ -522,7 +574,9 @@ describe('the settings', { timeout: 120_000 }, () => {
     await on({}, async (host) => {
       const fates = fates_of(await host.send(['expired.test', 'good.test']))
       assert.deepStrictEqual(fates, { 'expired.test': 'deferred', 'good.test': 'delivered TLS' })
-      assert.strictEqual(host.lines('mtasts[cache-not-written]: ', dir).length, 2, host.log())
+      const wrong = /\[ERROR\].*policies are kept by this process alone and are lost when it ends: .*cannot use/
+      assert.match(at_start(host).join(), wrong)
+      assert.strictEqual(host.lines('mtasts[cache-not-written]: ', dir).length, 1, host.log())
     })
   })
 
@@ -574,8 +628,15 @@ describe('Haraka does not start', { timeout: 60_000 }, () => {
     }
   })
 
-  it('where its own settings are wrong', () =>
-    refuses({ 'mta-sts.ini': { main: { ca_file: '/nowhere' } } }, {}, /\/nowhere/))
+  it('where its own settings are wrong', async () => {
+    for (const [key, value, why] of [
+      ['ca_file', '/nowhere', /\/nowhere/],
+      ['enabled', 'treu', /mta-sts\.ini: enabled: treu is neither true nor false/],
+      ['check_route', 'true', /mta-sts\.ini: check_route is not a setting; there are enabled, /],
+    ]) {
+      await refuses({ 'mta-sts.ini': { main: { [key]: value } } }, {}, why)
+    }
+  })
 })
 
 // A certificate of Haraka's own, for those settings that need one.
