@@ -196,9 +196,11 @@ class Item {
   // Whether the mail waits for there being no host.
   #contradicts(why) {
     const hosts = Array.from(this.#hosts, ([host, reasonCode]) => ({ host, reasonCode }))
-    const { defers, sentence } = this.answer.verdictWithoutHost(why, hosts)
-    if (defers) this.#wait(sentence)
-    return defers
+    const verdict = this.answer.verdictWithoutHost(why, hosts)
+    if (verdict.defers) this.#wait(verdict.sentence)
+    // What Haraka makes of it is not said here.
+    else if (this.answer.applies) this.#plugin.lognotice(verdict.sentence, this.#hmail)
+    return verdict.defers
   }
 
   // The retries are used up. RFC 8461 5: if there is a newer policy, the mail is tried once more.

@@ -150,6 +150,15 @@ describe('DNS that denies the MX hosts', { timeout: 120_000 }, () => {
     assert.deepStrictEqual(await send({}, lax), bounced(lax))
   })
 
+  it('is called by its name where nothing is enforced', async () => {
+    await on({}, async (host) => {
+      await host.send(['testing-nullmx.test', 'testing-mxdenied-nxdomain.test'])
+      const said = (domain, why) => host.lines('[NOTICE]', `${domain} has no MX host (${why})`, 'mode testing').length
+      assert.strictEqual(said('testing-nullmx.test', 'null-mx'), 1, host.log())
+      assert.strictEqual(said('testing-mxdenied-nxdomain.test', 'nxdomain'), 1)
+    })
+  })
+
   it('bounces mail once the retries are used up', async () => {
     const fates = await send(outbound({ temp_fail_intervals: 'none' }), ['mxdenied-nxdomain.test'])
     assert.deepStrictEqual(fates, { 'mxdenied-nxdomain.test': 'bounced' })
@@ -179,6 +188,25 @@ describe('DNS that does not say whether there is a policy', { timeout: 120_000 }
       for (let n = 0; n < 3; n++) await host.send(['good.test'])
       const [first, ...later] = host.journal().map(({ delay }) => delay)
       assert.ok(first > 9 && later.every((delay) => delay < 4), `${first} ${later}`)
+    })
+  })
+})
+
+describe('under mode testing', { timeout: 120_000 }, () => {
+  it('no line says that mail is delivered which Haraka does not deliver', async () => {
+    const fates = {
+      'testing-starttls454.test': 'deferred',
+      'testing-starttls554.test': 'bounced',
+      'testing-tls11.test': 'deferred',
+      'testing-nostarttls.test': 'delivered PLAIN',
+    }
+    await on({}, async (host) => {
+      assert.deepStrictEqual(fates_of(await host.send(Object.keys(fates))), fates)
+      for (const domain of Object.keys(fates)) {
+        const lines = host.lines('mtasts[', domain)
+        assert.match(lines.join(), /does not prevent delivery: the policy is in testing/, domain)
+        assert.doesNotMatch(lines.join(), /delivered/)
+      }
     })
   })
 })
