@@ -285,10 +285,8 @@ describe('a graceful stop', { timeout: 180_000 }, () => {
       const before = asked(name)
       await submit([domain])
       await host.until(`asked for ${name}`, () => asked(name) > before)
-      const begun = Date.now()
       await host.interrupt()
       const left = { journal: host.journal(), attempts: host.queue().map(({ attempts }) => attempts) }
-      assert.ok(Date.now() - begun < 15_000)
       lab.reset()
       publish(domain, '2', `mx.${domain}`)
       await host.start()
