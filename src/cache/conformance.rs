@@ -307,6 +307,17 @@ fn domains_are_listed_in_alphabetical_order() {
 }
 
 #[test]
+fn a_check_leaves_nothing_behind() {
+    over_each(|cache| {
+        for domains in [0, 1] {
+            assert_eq!(cache.check().unwrap().domains, domains, "{cache}");
+            assert_eq!(cache.domains().unwrap().len(), domains, "{cache}");
+            store(cache, &fetched(&domain(), "a", NOW));
+        }
+    });
+}
+
+#[test]
 fn a_use_is_noted_once_a_day() {
     over_each(|cache| {
         cache.touch(&domain(), NOW);

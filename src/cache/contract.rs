@@ -49,6 +49,12 @@ pub trait Cache: fmt::Display + Send + Sync {
     /// A [`CacheError`].
     fn domains(&self) -> Result<Vec<Domain>, CacheError>;
 
+    /// Whether entries can be stored now: one is begun and given up.
+    ///
+    /// # Errors
+    /// A [`CacheError`]: what stands in the way.
+    fn check(&self) -> Result<Condition, CacheError>;
+
     /// Removes the entry of a domain, whatever it is. Returns whether there was one.
     ///
     /// # Errors
@@ -64,6 +70,15 @@ pub trait Cache: fmt::Display + Send + Sync {
 
     /// Removes what is too much now that a new entry of this domain was stored. An engine may check only now and then.
     fn make_room(&self, domain: &Domain, bounds: Bounds, now: u64);
+}
+
+/// See [`Cache::check`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Condition {
+    /// The number of the user who owns the directory, and its mode; `None` if there is no directory.
+    pub directory: Option<(u32, u32)>,
+    /// Of how many domains something is stored.
+    pub domains: usize,
 }
 
 /// See [`Cache::change`].

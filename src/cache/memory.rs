@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, TryLockError, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::contract::{Cache, CacheError, Change, Lease, WRITE_TURN};
+use super::contract::{Cache, CacheError, Change, Condition, Lease, WRITE_TURN};
 use super::crowd::{Bounds, Worth, excess, looks, parent};
 use super::entry::Entry;
 use crate::protocol::names::Domain;
@@ -104,6 +104,13 @@ impl Cache for Memory {
         let mut domains: Vec<Domain> = self.read()?.keys().cloned().collect();
         domains.sort_unstable();
         Ok(domains)
+    }
+
+    fn check(&self) -> Result<Condition, CacheError> {
+        Ok(Condition {
+            directory: None,
+            domains: self.domains()?.len(),
+        })
     }
 
     fn remove(&self, domain: &Domain) -> Result<bool, CacheError> {

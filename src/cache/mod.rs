@@ -9,4 +9,4 @@ pub mod entry;
 pub mod memory;
 pub mod store;
 
-pub use contract::{Cache, CacheError};
+pub use contract::{Cache, CacheError, Condition};

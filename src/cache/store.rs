@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use super::contract::{Cache, CacheError, Change, Lease, WRITE_TURN};
+use super::contract::{Cache, CacheError, Change, Condition, Lease, WRITE_TURN};
 use super::crowd::Bounds;
 use super::entry::{Entry, EntryError, MAX_FILE};
 use crate::protocol::names::Domain;
@@ -267,6 +267,19 @@ impl Cache for Store {
 
     fn domains(&self) -> Result<Vec<Domain>, CacheError> {
         self.list()
+    }
+
+    fn check(&self) -> Result<Condition, CacheError> {
+        let directory = match self.directory()? {
+            None => self.make_directory()?,
+            Some(directory) => directory,
+        };
+        let (unfinished, _) = self.unfinished().map_err(|e| self.unusable(&e))?;
+        fs::remove_file(&unfinished).map_err(|e| self.unusable(&e))?;
+        Ok(Condition {
+            directory: Some((directory.uid(), directory.mode() & 0o7777)),
+            domains: self.list()?.len(),
+        })
     }
 
     fn remove(&self, domain: &Domain) -> Result<bool, CacheError> {

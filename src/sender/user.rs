@@ -98,6 +98,13 @@ impl User {
     }
 }
 
+/// The name of a user of this host; the number if it has none.
+pub(super) fn name_of(uid: u32) -> String {
+    let number = uid.to_string();
+    let passwd = fs::read(PASSWD).unwrap_or_default();
+    User::find(&number, &String::from_utf8_lossy(&passwd), "").map_or(number, |user| user.name)
+}
+
 /// Whom a process of root becomes, by the settings `cache_dir` and `user`.
 ///
 /// # Errors

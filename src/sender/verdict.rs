@@ -201,7 +201,8 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost, hosts: &[(MxName, Stri
             failed(answer, policy, fault, WAITS)
         }
         None => plain(format!(
-            "{domain} has no MX host; its MTA-STS policy does not apply to that ({})",
+            "{domain} has no MX host ({}); its MTA-STS policy does not apply to that ({})",
+            why.name(),
             short(answer)
         )),
     }
@@ -229,11 +230,11 @@ fn failed(answer: &Answer, policy: &Policy, fault: Fault, enforced: (Action, &st
         _ if answer.enforces() => (enforced.0, enforced.1.into()),
         Some(exception) => (
             Action::DeliverAndReport,
-            format!("the mail is delivered anyway: {exception}"),
+            format!("this does not prevent delivery: {exception}"),
         ),
         None => (
             Action::DeliverAndReport,
-            "the mail is delivered anyway: the policy is in testing".into(),
+            "this does not prevent delivery: the policy is in testing".into(),
         ),
     };
     let (wrong, remedy) = (fault.wrong, fault.remedy);

@@ -6,7 +6,7 @@
 const dns = require('node:dns/promises')
 const net = require('node:net')
 
-const { Attempt } = require('mtasts')
+const { Attempt, Source } = require('mtasts')
 
 const Session = require('./session')
 
@@ -48,6 +48,8 @@ class Item {
   answer = null
   // Why the mail cannot be sent.
   trouble = ''
+  // The policy was asked for, in this attempt.
+  #asked = false
   // DNS was asked for the MX hosts, and has not given any yet.
   #asks_dns = false
   // Those that it gave, each with what the policy refused it for.
@@ -73,6 +75,10 @@ class Item {
     return this.#hmail.todo.domain
   }
 
+  get #stops() {
+    return this.#plugin.stop.signal.aborted
+  }
+
   // Who judges certificates if the operator names the roots, else null: Node.js does, with its own. Given a file, Node.js
   // would read it anew for each connection; with the roots of a whole system that blocks Haraka for some 20 ms.
   get own_judge() {
@@ -84,6 +90,7 @@ class Item {
   begin() {
     this.results = []
     this.answer = null
+    this.#asked = false
     this.trouble = `the lookup of the MTA-STS policy of ${this.#domain} did not finish in time`
     this.#asks_dns = false
     this.#hosts.clear()
@@ -91,13 +98,15 @@ class Item {
   }
 
   async learn() {
+    this.#asked = true
     try {
-      this.answer = await this.#plugin.resolver.lookup(this.#domain, { timeout: this.#plugin.time_for_lookup() })
+      this.answer = await this.#plugin.resolver.lookup(this.#domain, this.#plugin.lookup_options())
       this.trouble = ''
-      // Under a policy each host has a line that says it.
-      if (this.answer.result && !this.answer.applies) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
+      // Nothing else shows that somebody keeps DNS or the policy host from announcing a policy.
+      if (this.answer.source === Source.COULD_NOT_LEARN) this.#plugin.lognotice(this.answer.explanation, this.#hmail)
     } catch (err) {
       this.trouble = `the MTA-STS policy of ${this.#domain} could not be determined: ${err.message}`
+      if (!this.#stops) this.#plugin.say_once('logerror', `mail waits: ${err.message}`)
     }
   }
 
@@ -110,8 +119,17 @@ class Item {
   async found_mx(mxs) {
     const routed = (mx) => !mx.from_dns && !this.#plugin.cfg.check_routes
     this.#asks_dns = false
-    if (mxs.length > 0 && mxs.every(routed)) return this.#haraka.found_mx(mxs)
-    if (this.trouble) return this.#wait(this.trouble)
+    if (mxs.length > 0 && mxs.every(routed)) {
+      const route = mxs.map(({ exchange, path }) => exchange ?? path).join(', ')
+      this.#plugin.loginfo(
+        `the route to ${route} is another plugin's: no MTA-STS policy applies (check_routes)`,
+        this.#hmail,
+      )
+      return this.#haraka.found_mx(mxs)
+    }
+    // A plugin that comes before this one has answered to get_mx.
+    if (!this.#asked) await this.learn()
+    if (this.trouble) return this.#wait_or_leave()
     if (mxs.length === 1 && mxs[0].exchange === '') {
       return this.#contradicts('null-mx') || this.#haraka.found_mx(mxs)
     }
@@ -160,7 +178,8 @@ class Item {
   async bounce(err, opts) {
     const denied = this.#asks_dns
     this.#asks_dns = false
-    if (denied && this.trouble) return this.#wait(this.trouble)
+    if (denied && !this.#asked) await this.learn()
+    if (denied && this.trouble) return this.#wait_or_leave()
     if (denied && this.#contradicts(await this.#why_no_host())) return
     return this.#haraka.bounce(err, opts)
   }
@@ -177,17 +196,24 @@ class Item {
   // Whether the mail waits for there being no host.
   #contradicts(why) {
     const hosts = Array.from(this.#hosts, ([host, reasonCode]) => ({ host, reasonCode }))
-    const { defers, sentence } = this.answer.verdictWithoutHost(why, hosts)
-    if (defers) this.#wait(sentence)
-    return defers
+    const verdict = this.answer.verdictWithoutHost(why, hosts)
+    if (verdict.defers) this.#wait(verdict.sentence)
+    // What Haraka makes of it is not said here.
+    else if (this.answer.applies) this.#plugin.lognotice(verdict.sentence, this.#hmail)
+    return verdict.defers
   }
 
   // The retries are used up. RFC 8461 5: if there is a newer policy, the mail is tried once more.
   async convert_temp_failed_to_bounce(err, extra) {
     this.#asks_dns = false
-    if (this.#refused && !this.#rechecked && (await this.#has_changed())) {
-      this.#hmail.num_failures--
-      return this.#hmail.get_mx()
+    if (this.#refused && !this.#rechecked) {
+      const has_changed = await this.#has_changed()
+      if (this.#stops) return this.#leave()
+      if (has_changed) {
+        this.#hmail.num_failures--
+        this.begin()
+        return this.#hmail.get_mx()
+      }
     }
     return this.#haraka.convert_temp_failed_to_bounce(err, extra)
   }
@@ -195,11 +221,12 @@ class Item {
   async #has_changed() {
     this.#rechecked = true
     try {
-      const now = await this.#plugin.resolver.recheck(this.#domain, { timeout: this.#plugin.time_for_lookup() })
+      const now = await this.#plugin.resolver.recheck(this.#domain, this.#plugin.lookup_options())
       if (now.isSamePolicy(this.answer)) return false
       this.#plugin.lognotice(`${now.explanation}; the policy is new, the mail is tried once more`, this.#hmail)
       return true
     } catch (err) {
+      if (this.#stops) return false
       this.#plugin.logerror(`cannot look for a newer MTA-STS policy of ${this.#domain}: ${err.message}`, this.#hmail)
       return false
     }
@@ -220,6 +247,16 @@ class Item {
   count(attempt, peer) {
     const event = attempt.finish(peer)
     if (event) this.results.push({ time: new Date(), ...event })
+  }
+
+  #wait_or_leave() {
+    return this.#stops ? this.#leave() : this.#wait(this.trouble)
+  }
+
+  // Haraka stops, and the lookup was given up: the queue file stays as it is, so that the stop costs the mail no attempt.
+  #leave() {
+    this.#plugin.lognotice('Haraka stops: the mail stays in the queue as it is', this.#hmail)
+    this.#hmail.next_cb()
   }
 
   #wait(text) {

@@ -11,6 +11,7 @@ const { makePlugin } = require('haraka-test-fixtures')
 const { Resolver } = require('mtasts')
 
 const { methods } = require('../lib/item')
+const { SETTINGS } = require('../lib/settings')
 
 // An outgoing item that writes down what is done to it.
 class HMailItem {
@@ -65,8 +66,12 @@ function error(code, message = 'for a reason') {
 }
 
 describe('register', () => {
-  it('comes before every other plugin', () => {
-    assert.deepStrictEqual(register(), [['get_mx', 'learn_policy', -100]])
+  it('comes before every other plugin, and arms the item before any plugin is asked for its route', () => {
+    const hooks = register().filter(([, , priority]) => priority !== undefined)
+    assert.deepStrictEqual(hooks, [
+      ['send_email', 'arm_item', -100],
+      ['get_mx', 'learn_policy', -100],
+    ])
   })
 
   it('refuses a Haraka whose private methods have changed, and says what to do', () => {
@@ -83,6 +88,13 @@ describe('register', () => {
     assert.throws(() => register({ main: { lookup_timeout: '0' } }), /lookup_timeout: 0 is not 1 or more/)
     assert.throws(() => register({ main: { ca_file: '/nowhere' } }), /\/nowhere/)
     assert.throws(() => register({ main: { settings_file: '/nowhere' } }), /\/nowhere/)
+    const slips = {
+      enable: /enable is not a setting; there are enabled, /,
+      enabled: /enabled: flase is neither true nor false/,
+      check_routes: /check_routes: flase is neither true nor false/,
+    }
+    for (const [key, why] of Object.entries(slips)) assert.throws(() => register({ main: { [key]: 'flase' } }), why)
+    assert.throws(() => register({ main: {}, mian: {} }), /\[mian\] is not a section/)
   })
 })
 
@@ -90,12 +102,7 @@ describe('mta-sts.ini', () => {
   it('has every option, commented out, with its default', () => {
     const text = fs.readFileSync(path.join(__dirname, '../config/mta-sts.ini'), 'utf8')
     const options = [...text.matchAll(/^; (\w+)=(.*)$/gm)].map(([, name]) => name)
-    const read = [...fs.readFileSync(path.join(__dirname, '../index.js'), 'utf8').matchAll(/cfg\.(\w+)/g)]
-    const lib = [...fs.readFileSync(path.join(__dirname, '../lib/item.js'), 'utf8').matchAll(/\.cfg\.(\w+)/g)]
-    const used = new Set(
-      [...read, ...lib].map(([, name]) => name).filter((name) => !['ca', 'enable_tls'].includes(name)),
-    )
-    assert.deepStrictEqual(new Set([...options]), new Set([...used, 'lookup_timeout']))
+    assert.deepStrictEqual(options, Object.keys(SETTINGS))
     assert.strictEqual(text.split('\n').filter((line) => line && !/^(;|\[main\])/.test(line)).length, 0)
     register()
     assert.strictEqual(plugin.cfg.enabled, true)
@@ -223,12 +230,30 @@ describe('the hook', () => {
 })
 
 describe('shutdown', () => {
-  it('lets mail wait whose lookup is under way', async () => {
+  class Queued extends HMailItem {
+    next_cb() {
+      this.done.push(['next_cb'])
+    }
+  }
+
+  it('leaves mail as it is whose lookup is under way, or begins later', async () => {
     register()
+    const hmail = new Queued('silent.test')
+    const asked = ask(hmail)
     plugin.shutdown()
-    const hmail = new HMailItem('example.com')
-    assert.deepStrictEqual(await ask(hmail), [])
+    assert.deepStrictEqual(await asked, [])
     await hmail.found_mx(MX)
-    assert.strictEqual(hmail.done.at(-1)[0], 'temp_fail')
+    assert.deepStrictEqual(hmail.done, [['next_cb']])
+    const late = new Queued('example.com')
+    await ask(late)
+    await late.get_mx_respond(0)
+    await late.bounce('No Such Domain: example.com')
+    assert.deepStrictEqual(late.done, [['get_mx_respond', 0, undefined], ['next_cb']])
+  })
+
+  it('does not keep sessions under way from being judged', () => {
+    register({ main: { ca_file: process.env.MTASTS_LAB_CA } })
+    plugin.shutdown()
+    assert.strictEqual(plugin.resolver.verifyCertificate('mx.example.com', []).result, 'validation-failure')
   })
 })

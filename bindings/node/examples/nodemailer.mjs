@@ -2,7 +2,7 @@
 //
 //     node nodemailer.mjs sender@example.org recipient@example.com < message.eml
 //
-// Exit status: 0 accepted, 75 try again later (EX_TEMPFAIL), 69 refused for good (EX_UNAVAILABLE).
+// Exit status: 0 accepted, 75 try again later (EX_TEMPFAIL), 69 refused for good (EX_UNAVAILABLE), 64 wrong usage (EX_USAGE).
 
 import dns from 'node:dns/promises'
 import { text } from 'node:stream/consumers'
@@ -34,11 +34,17 @@ async function mxHosts(domain) {
   return [domain]
 }
 
+// What is not about TLS: the host has no address, nobody answers there, or it does not speak SMTP.
+const NOT_TLS = /^(EDNS|ECONNECTION|ETIMEDOUT|EPROTOCOL)$/
+// What went wrong in the handshake, but not with the certificate.
+const HANDSHAKE = /^(ERR_SSL_\w+|EPROTO|ECONNRESET|EPIPE|ETLS|ESOCKET)$/
+
 /** What nodemailer's error means for the policy; nothing if it is not about TLS. */
 function whatWasSeen(error) {
   if (error.command === 'STARTTLS') return { kind: 'starttls-refused' }
+  if (error.syscall === 'connect' || NOT_TLS.test(error.code)) return undefined
   const code = error.originalCode ?? error.code
-  if (error.syscall === 'connect' || /^(ECONNECTION|ETIMEDOUT|EDNS|EPROTOCOL)$/.test(code)) return undefined
+  if (HANDSHAKE.test(code)) return { kind: 'handshake-failed', reason: `${error.message} (${code})` }
   return { kind: 'certificate', ...mtasts.fromNode(code) }
 }
 
@@ -89,7 +95,11 @@ export async function send(mail, domain, { log = console.error, timeout = 20_000
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const [from, to] = process.argv.slice(2)
+  const [from, to, ...others] = process.argv.slice(2)
+  if (!from || !to?.includes('@') || others.length > 0) {
+    console.error('usage: node nodemailer.mjs SENDER RECIPIENT < message.eml')
+    process.exit(64)
+  }
   const mail = { envelope: { from, to }, raw: await text(process.stdin) }
   try {
     const { host, verified, response } = await send(mail, to.slice(to.lastIndexOf('@') + 1))

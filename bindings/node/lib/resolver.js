@@ -4,6 +4,7 @@ const addon = require('./addon')
 const { Answer } = require('./answer')
 const { MtaStsError, call, mustBeString, wrongType } = require('./error')
 const poller = require('./poller')
+const turn = require('./turn')
 
 // So many completions are taken in one turn of the event loop.
 const BATCH = 250
@@ -25,6 +26,8 @@ function text(key, value) {
   const isTime = typeof value === 'number' && !COUNTS.includes(key)
   return isTime ? `${value / 1000}s` : String(value)
 }
+
+const cancelled = () => new MtaStsError('ERR_MTASTS_CANCELLED', 'the resolver was closed')
 
 // Looks policies up, with settings and a cache.
 class Resolver {
@@ -65,6 +68,11 @@ class Resolver {
     return new Answer(answer)
   }
 
+  checkCache() {
+    this.#mustBeOpen()
+    return call(() => this.#addon.checkCache())
+  }
+
   verifyCertificate(host, chain, at) {
     mustBeString('host', host)
     if (!Array.isArray(chain) || !chain.every((der) => der instanceof Uint8Array)) {
@@ -82,14 +90,14 @@ class Resolver {
     if (!this.#addon) return
     this.#addon.close()
     this.#addon = undefined
-    this.#failAll(new MtaStsError('ERR_MTASTS_CANCELLED', 'the resolver was closed'))
+    this.#failAll(cancelled())
   }
 
   #mustBeOpen() {
     if (!this.#addon) throw new MtaStsError('ERR_MTASTS_CLOSED', 'the resolver is closed')
   }
 
-  #ask(domain, recheck, { timeout, signal } = {}) {
+  async #ask(domain, recheck, { timeout, signal } = {}) {
     mustBeString('domain', domain)
     if (timeout !== undefined && (typeof timeout !== 'number' || Number.isNaN(timeout))) {
       throw wrongType('options.timeout', 'a number', timeout)
@@ -99,6 +107,12 @@ class Resolver {
     }
     this.#mustBeOpen()
     signal?.throwIfAborted()
+    const later = turn.take()
+    if (later) {
+      await later
+      if (!this.#addon) throw cancelled()
+      signal?.throwIfAborted()
+    }
     // Without any time there is still what the cache knows.
     const time = timeout === undefined ? null : Math.ceil(Math.min(Math.max(timeout, 0), LONGEST))
     const id = call(() => this.#addon.submit(domain, time, recheck))

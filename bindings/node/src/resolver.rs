@@ -84,6 +84,15 @@ impl Resolver {
         })
     }
 
+    /// Whether the cache can be used: a sentence, or the sentence of an error.
+    #[napi]
+    pub fn check_cache(&self) -> Result<String> {
+        guarded(|| {
+            let checked = self.context()?.check_cache();
+            checked.map_err(|wrong| error(Status::Unavailable, wrong))
+        })
+    }
+
     /// Answers from the cache.
     #[napi]
     pub fn lookup_cached(&self, domain: String) -> Result<Answer> {

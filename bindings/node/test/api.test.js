@@ -263,6 +263,19 @@ test('an answer of an empty cache', () => {
   assert.equal(answer.allowsMx('192.0.2.1'), false)
 })
 
+test('a check of the cache', (t) => {
+  assert.equal(nowhere().checkCache(), 'the memory of this process has entries for 0 domains')
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mtasts-'))
+  t.after(() => fs.rmSync(directory, { recursive: true }))
+  const resolver = nowhere({ cacheDir: directory })
+  // The owner of the directory is this process: a user who may use it, or root, who never does.
+  const unavailable = { code: 'ERR_MTASTS_UNAVAILABLE', message: /^mail to every domain is deferred.*belongs to root/ }
+  if (process.getuid() === 0) assert.throws(() => resolver.checkCache(), unavailable)
+  fs.chmodSync(directory, 0o2770)
+  if (process.getuid() === 0) fs.chownSync(directory, 65_534, 65_534)
+  assert.match(resolver.checkCache(), /^the cache directory .* \(user \w+, mode 2770\) has entries for 0 domains$/)
+})
+
 test('a closed resolver', async () => {
   const resolver = new Resolver()
   const answer = resolver.lookupCached('example.com')
@@ -273,6 +286,7 @@ test('a closed resolver', async () => {
   await assert.rejects(resolver.recheck('example.com'), closed)
   assert.throws(() => resolver.lookupCached('example.com'), closed)
   assert.throws(() => resolver.verifyCertificate('mx.example.com', []), closed)
+  assert.throws(() => resolver.checkCache(), closed)
   assert.equal(answer.domain, 'example.com')
 })
 

@@ -104,6 +104,15 @@ test('a log that throws', async () => {
   assert.deepEqual(said.sort(), ['enforce', { uncaught: 'the log is full' }].sort())
 })
 
+for (const how of ['one by one', 'at once']) {
+  test(`the loop has its turns while 5000 cached domains are looked up, ${how}`, async () => {
+    emptyCache()
+    const [{ answers, turns }] = await good('cached', 'nobody', how, '5000')
+    assert.equal(answers, 5000)
+    assert.ok(turns >= 5, `${turns} turns`)
+  })
+}
+
 test('files do not wait for 5000 lookups, and the loop has its turns when they complete', async () => {
   const [{ least, still, submitted, alone, meanwhile, stood, codes }] = await good('pool', 'nobody', '5000')
   assert.deepEqual(codes, ['ERR_MTASTS_UNAVAILABLE', 'answered'])

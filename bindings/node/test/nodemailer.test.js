@@ -7,7 +7,7 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { after, before, test } = require('node:test')
 
-const { emptyCache, mail, reset, run, table } = require('./lab')
+const { emptyCache, mail, reset, run, set, table } = require('./lab')
 
 // The example stands beside its packages, as with those who copy it.
 const directory = fs.mkdtempSync(path.join(process.env.MTASTS_LAB_DIR, 'nodemailer-'))
@@ -53,11 +53,48 @@ function fits(expect, outcome, taken) {
   return { 'deliver-verified': verified, defer: deferred, 'deliver-verified-or-defer': verified || deferred }[kind]
 }
 
-test('on the command line', async () => {
-  const send = (domain) => {
-    const args = [path.join(directory, 'nodemailer.mjs'), 'sender@client.test', `user@${domain}`]
-    return run(process.execPath, args, { env, input: 'Subject: hello\r\n\r\nHello.\r\n' })
+const program = (...args) =>
+  run(process.execPath, [path.join(directory, 'nodemailer.mjs'), ...args], {
+    env,
+    input: 'Subject: hello\r\n\r\nHello.\r\n',
+  })
+const send = (domain) => program('sender@client.test', `user@${domain}`)
+
+test('each failure has its own name', async () => {
+  for (const [domain, why] of [
+    ['tls11.test', /\[tls-handshake-failed: /],
+    ['handshake-reset.test', /\[tls-handshake-failed: /],
+    ['nottls.test', /\[tls-handshake-failed: /],
+    ['selfsigned.test', /\[certificate-not-trusted: /],
+    ['nostarttls.test', /\[starttls-/],
+  ]) {
+    const { code, stderr } = await send(domain)
+    assert.equal(code, 75, stderr)
+    assert.match(stderr, why)
   }
+  // The policy lists a host that DNS does not know.
+  const policy = 'version: STSv1\\nmode: enforce\\nmx: *.nowhere.test\\nmax_age: 86400\\n'
+  set('wild.test', 'hosts=mx.nowhere.test', 'txt=v=STSv1; id=nowhere;', `policy=${policy}`)
+  const { code, stderr } = await send('wild.test')
+  assert.equal(code, 75, stderr)
+  assert.match(stderr, /mx\.nowhere\.test/)
+  assert.doesNotMatch(stderr, /certificate|handshake/)
+})
+
+test('its usage', async () => {
+  for (const args of [
+    [],
+    ['sender@client.test'],
+    ['sender@client.test', 'recipient'],
+    ['a@b.test', 'c@d.test', 'e@f.test'],
+  ]) {
+    const { code, stderr } = await program(...args)
+    assert.equal(code, 64)
+    assert.match(stderr, /^usage: node nodemailer\.mjs SENDER RECIPIENT < message\.eml\n$/)
+  }
+})
+
+test('on the command line', async () => {
   const good = await send('good.test')
   assert.equal(good.code, 0, good.stderr)
   assert.match(good.stdout, /^mx\.good\.test \(verified\): 250 /)

@@ -5,7 +5,9 @@
 // A mail server starts as root and goes on as somebody else; the library works differently in both.
 
 const cluster = require('node:cluster')
+const { createHash } = require('node:crypto')
 const fs = require('node:fs')
+const path = require('node:path')
 const { Worker, isMainThread, parentPort, workerData } = require('node:worker_threads')
 const { setTimeout: sleep } = require('node:timers/promises')
 
@@ -233,6 +235,30 @@ const programs = {
   },
 
   // How long a file waits while lookups are under way, and the loop while they complete, all at once.
+  // How many turns the loop has while domains are looked up that are in the cache.
+  async cached(how, many) {
+    const { Resolver } = require('..')
+    const resolver = new Resolver()
+    await resolver.lookup('good.test')
+    const cache = path.join(process.env.MTASTS_LAB_DIR, 'cache')
+    // A file of the cache begins with a checksum of the rest (docs/cache.md).
+    const [, rest] = fs.readFileSync(path.join(cache, 'good.test'), 'utf8').split(/^mtasts 1 .*\n/)
+    const names = Array.from({ length: Number(many) }, (_, n) => `d${n}.test`)
+    for (const name of names) {
+      const body = rest.replaceAll('good.test', name)
+      const checksum = createHash('sha256').update(body).digest('hex')
+      fs.writeFileSync(path.join(cache, name), `mtasts 1 ${checksum}\n${body}`)
+    }
+    let answers = 0
+    let turns = 0
+    const count = ({ source }) => (answers += source === 'cached' ? 1 : 0)
+    const ticks = setInterval(() => (turns += 1), 1)
+    if (how === 'at once') await Promise.all(names.map((name) => resolver.lookup(name).then(count)))
+    else for (const name of names) count(await resolver.lookup(name))
+    clearInterval(ticks)
+    say({ answers, turns })
+  },
+
   async pool(many) {
     const { Resolver } = require('..')
     const resolver = new Resolver({ nameservers: [await silence()], cacheDir: null })

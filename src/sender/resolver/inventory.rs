@@ -1,8 +1,9 @@
-//! The inventory of a resolver: the domains in its cache, and the removal of one.
+//! The inventory of a resolver: the domains in its cache, the removal of one, and whether the cache can be used.
 
 use super::{Resolver, Unavailable};
-use crate::cache::CacheError;
+use crate::cache::{CacheError, Condition};
 use crate::protocol::names::Domain;
+use crate::sender::user::name_of;
 
 impl From<CacheError> for Unavailable {
     fn from(error: CacheError) -> Self {
@@ -40,12 +41,37 @@ impl Resolver {
         self.shared.memory.forget(domain);
         Ok(!removed.is_empty())
     }
+
+    /// Whether the cache can be used, for a program that starts: where it is, whose, and of how many domains it holds
+    /// something, in one sentence for the log. An entry is begun and given up. Call it when the process has become the user
+    /// who sends the mail; it may take a while, as the cache has a file for each domain.
+    ///
+    /// # Errors
+    /// A sentence for the log: what is wrong, and what becomes of mail until it is repaired. The resolver sees by itself
+    /// when it is. A process of root that has no user to become cannot look anything up, and what this host did not ask
+    /// is never taken for what a domain does not have: mail to every domain is deferred.
+    pub fn check_cache(&self) -> Result<String, String> {
+        let checked = self.shared.in_cache(|cache| {
+            let Condition { directory, domains } = cache.check()?;
+            let owner = directory.map_or(String::new(), |(uid, mode)| {
+                format!(" (user {}, mode {mode:o})", name_of(uid))
+            });
+            let plural = if domains == 1 { "" } else { "s" };
+            Ok(format!("{cache}{owner} has entries for {domains} domain{plural}"))
+        });
+        checked.map_err(|error| match error {
+            Unavailable::Store(why) => {
+                format!("policies are kept by this process alone and are lost when it ends: {why}")
+            }
+            why => format!("mail to every domain is deferred, with a policy or without: {why}"),
+        })
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::chown;
+    use std::os::unix::fs::{PermissionsExt, chown};
 
     use super::*;
     use crate::sender::settings::Settings;
@@ -78,7 +104,21 @@ mod tests {
         assert!(resolver.purge(&domain).unwrap());
         assert!(!resolver.purge(&domain).unwrap());
         assert_eq!(names(&resolver), ["b.example"]);
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o750)).unwrap();
+        let checked = resolver.check_cache().unwrap();
+        assert!(
+            checked.starts_with(&format!("the cache directory {} (user ", dir.display())),
+            "{checked}"
+        );
+        assert!(checked.ends_with(", mode 750) has entries for 1 domain"), "{checked}");
         fs::remove_dir_all(&dir).unwrap();
+        if process::is_root() {
+            let wrong = resolver.check_cache().unwrap_err();
+            assert!(
+                wrong.starts_with("mail to every domain is deferred, with a policy or without: "),
+                "{wrong}"
+            );
+        }
         let listed = resolver.domains();
         if process::is_root() {
             assert!(listed.unwrap_err().to_string().contains("install -d"));
@@ -88,11 +128,32 @@ mod tests {
     }
 
     #[test]
+    fn a_directory_that_cannot_be_used_is_not_all_there_is() {
+        let dir = std::env::temp_dir().join(format!("mtasts-unusable-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&dir);
+        fs::create_dir(&dir).unwrap();
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o777)).unwrap();
+        if process::is_root() {
+            chown(&dir, Some(NOBODY), Some(NOBODY)).unwrap();
+        }
+        let mut settings = Settings::default();
+        settings.set("cache_dir", dir.to_str().unwrap()).unwrap();
+        let wrong = Resolver::new(settings).check_cache().unwrap_err();
+        fs::remove_dir(&dir).unwrap();
+        assert!(wrong.starts_with("policies are kept by this process alone"), "{wrong}");
+        assert!(wrong.contains("writable by everyone"), "{wrong}");
+    }
+
+    #[test]
     fn without_a_directory_there_is_memory() {
         let mut settings = Settings::default();
         settings.set("cache_dir", "").unwrap();
         let resolver = Resolver::new(settings);
         assert!(resolver.domains().unwrap().is_empty());
         assert!(!resolver.purge(&Domain::parse("a.example").unwrap()).unwrap());
+        assert_eq!(
+            resolver.check_cache().unwrap(),
+            "the memory of this process has entries for 0 domains"
+        );
     }
 }

@@ -102,7 +102,7 @@ class Host {
     const defaults = path.join(reachable_app(), 'node_modules/Haraka/config')
     fs.cpSync(defaults, path.join(this.dir, 'config'), { recursive: true })
     fs.symlinkSync(path.join(reachable_app(), 'node_modules'), path.join(this.dir, 'node_modules'))
-    for (const name of ['open', 'journal', 'denysoft']) {
+    for (const name of ['open', 'journal', 'denysoft', 'early']) {
       fs.copyFileSync(path.join(__dirname, 'plugins', `${name}.js`), path.join(this.dir, 'plugins', `${name}.js`))
     }
     for (const name of new Set([...Object.keys(CONFIG), ...Object.keys(config)])) {
@@ -140,6 +140,12 @@ class Host {
     this.child.kill('SIGKILL')
     await this.ended
     await this.until('is gone', async () => !(await can_connect()))
+  }
+
+  // As a service manager does that stops it gracefully.
+  async interrupt() {
+    this.child.kill('SIGINT')
+    await this.ended
   }
 
   async stop() {

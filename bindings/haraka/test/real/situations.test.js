@@ -150,9 +150,64 @@ describe('DNS that denies the MX hosts', { timeout: 120_000 }, () => {
     assert.deepStrictEqual(await send({}, lax), bounced(lax))
   })
 
+  it('is called by its name where nothing is enforced', async () => {
+    await on({}, async (host) => {
+      await host.send(['testing-nullmx.test', 'testing-mxdenied-nxdomain.test'])
+      const said = (domain, why) => host.lines('[NOTICE]', `${domain} has no MX host (${why})`, 'mode testing').length
+      assert.strictEqual(said('testing-nullmx.test', 'null-mx'), 1, host.log())
+      assert.strictEqual(said('testing-mxdenied-nxdomain.test', 'nxdomain'), 1)
+    })
+  })
+
   it('bounces mail once the retries are used up', async () => {
     const fates = await send(outbound({ temp_fail_intervals: 'none' }), ['mxdenied-nxdomain.test'])
     assert.deepStrictEqual(fates, { 'mxdenied-nxdomain.test': 'bounced' })
+  })
+})
+
+describe('DNS that does not say whether there is a policy', { timeout: 120_000 }, () => {
+  it('is logged for each mail, and the mail flows', async () => {
+    lab.set('good.test', 'txt=SERVFAIL')
+    lab.set('twomx.test', 'txt=REFUSED')
+    lab.set('wild.test', 'txt=SILENT')
+    await on({ 'log.ini': { main: { level: 'NOTICE' } } }, async (host) => {
+      for (const domain of ['good.test', 'twomx.test', 'wild.test']) {
+        assert.strictEqual((await host.send([domain]))[domain].fate, 'delivered TLS')
+        const said = host.lines('[NOTICE]', `cannot tell whether ${domain} has a policy: `)
+        assert.strictEqual(said.length, 1, host.log())
+      }
+      assert.strictEqual((await host.send(['nopolicy.test']))['nopolicy.test'].fate, 'delivered TLS')
+      assert.strictEqual(host.lines('cannot tell').length, 3)
+    })
+  })
+
+  it('holds up one mail and no other for a minute, if it is silent', async () => {
+    fresh_library('', '20s')
+    lab.set('good.test', 'txt=SILENT')
+    await on({}, async (host) => {
+      for (let n = 0; n < 3; n++) await host.send(['good.test'])
+      const [first, ...later] = host.journal().map(({ delay }) => delay)
+      assert.ok(first > 9 && later.every((delay) => delay < 4), `${first} ${later}`)
+    })
+  })
+})
+
+describe('under mode testing', { timeout: 120_000 }, () => {
+  it('no line says that mail is delivered which Haraka does not deliver', async () => {
+    const fates = {
+      'testing-starttls454.test': 'deferred',
+      'testing-starttls554.test': 'bounced',
+      'testing-tls11.test': 'deferred',
+      'testing-nostarttls.test': 'delivered PLAIN',
+    }
+    await on({}, async (host) => {
+      assert.deepStrictEqual(fates_of(await host.send(Object.keys(fates))), fates)
+      for (const domain of Object.keys(fates)) {
+        const lines = host.lines('mtasts[', domain)
+        assert.match(lines.join(), /does not prevent delivery: the policy is in testing/, domain)
+        assert.doesNotMatch(lines.join(), /delivered/)
+      }
+    })
   })
 })
 
@@ -214,6 +269,48 @@ describe('the end of the retries', { timeout: 120_000 }, () => {
   })
 })
 
+describe('a graceful stop', { timeout: 180_000 }, () => {
+  // With `none`, an attempt that the stop costs is a bounce.
+  const config = (nodes = 0) => ({
+    'smtp.ini': { main: { ...CONFIG['smtp.ini'].main, nodes, graceful_shutdown: true } },
+    ...outbound({ temp_fail_intervals: 'none' }),
+  })
+  const asked = (name) => lab.counters().dns[`${name} TXT`] ?? 0
+
+  // Stops Haraka while DNS says nothing, and gives what is left. Then everything is well, and Haraka starts again.
+  async function stop_and_start(domain, nodes) {
+    const name = `_mta-sts.${domain}`
+    lab.set(domain, 'txt=SILENT')
+    return on(config(nodes), async (host) => {
+      const before = asked(name)
+      await submit([domain])
+      await host.until(`asked for ${name}`, () => asked(name) > before)
+      await host.interrupt()
+      const left = { journal: host.journal(), attempts: host.queue().map(({ attempts }) => attempts) }
+      lab.reset()
+      publish(domain, '2', `mx.${domain}`)
+      await host.start()
+      await host.until('delivered', () => host.journal().some(({ hook }) => hook === 'delivered'))
+      return left
+    })
+  }
+
+  const UNTOUCHED = { journal: [], attempts: [0] }
+
+  for (const nodes of [0, 2]) {
+    it(`costs mail no attempt whose policy is being looked up, in a cluster of ${nodes}`, async () => {
+      fresh_library('', '60s')
+      assert.deepStrictEqual(await stop_and_start('good.test', nodes), UNTOUCHED)
+    })
+  }
+
+  it('does not bounce mail for which a newer policy is being looked for', async () => {
+    fresh_library('txt_life_min = "1h"\ntxt_life_max = "1h"\n', '60s')
+    await send({}, ['nomatch.test'])
+    assert.deepStrictEqual(await stop_and_start('nomatch.test'), UNTOUCHED)
+  })
+})
+
 describe('a cluster', { timeout: 120_000 }, () => {
   for (const nodes of [0, 2]) {
     it(`of ${nodes} does what one process does`, async () => {
@@ -241,6 +338,18 @@ describe('the route of another plugin', { timeout: 120_000 }, () => {
     const main = { ...CONFIG['mta-sts.ini'].main, check_routes: true }
     const fates = await send({ ...relayed, 'mta-sts.ini': { main } }, ['hub-unlisted.test'])
     assert.deepStrictEqual(fates, { 'hub-unlisted.test': 'deferred' })
+  })
+
+  it('must meet it also if the plugin is asked before this one, and leaves a line if it need not', async () => {
+    const early = beside('early')
+    const main = { ...CONFIG['mta-sts.ini'].main, check_routes: true }
+    const unlisted = { 'hub-unlisted.test': 'deferred' }
+    assert.deepStrictEqual(await send({ ...early, 'mta-sts.ini': { main } }, ['hub-unlisted.test']), unlisted)
+    lab.reset()
+    await on(early, async (host) => {
+      assert.strictEqual((await host.send(['hub-unlisted.test']))['hub-unlisted.test'].fate, 'delivered TLS')
+      assert.strictEqual(host.lines('[INFO]', 'the route to mx.hub.test', 'no MTA-STS policy applies').length, 1)
+    })
   })
 
   it('is none without that plugin', async () => {
@@ -442,7 +551,47 @@ describe('the settings', { timeout: 120_000 }, () => {
     })
   })
 
-  it('with a cache that cannot be used, protect as long as Haraka runs, and say for each domain what is wrong', async () => {
+  const AS_ROOT = { 'smtp.ini': { main: { ...CONFIG['smtp.ini'].main, user: 'root', group: 'root' } } }
+  // The lines about this host at the start: of one process, and of the workers of a cluster.
+  const at_start = (host) => host.lines('libmtasts ')
+
+  it('are told at the start in one line: version, cache, trust anchors', async () => {
+    await send({}, ['good.test'])
+    const { version } = require('mtasts')
+    for (const [nodes, lines] of [
+      [0, 1],
+      [2, 2],
+    ]) {
+      await on({ 'smtp.ini': { main: { ...CONFIG['smtp.ini'].main, nodes } } }, async (host) => {
+        await host.until('told', () => at_start(host).length === lines)
+        for (const line of at_start(host)) {
+          assert.match(line, /\[NOTICE\]/)
+          for (const word of [version, '/cache (user ', ', mode 2770)', ' 1 domain', process.env.MTASTS_LAB_CA]) {
+            assert.ok(line.includes(word), line)
+          }
+        }
+      })
+    }
+  })
+
+  it('with a cache that root cannot use, make all mail wait: an error at the start, and one in an hour', async () => {
+    const dir = path.join(process.env.MTASTS_LAB_DIR, 'of-root')
+    fs.writeFileSync(
+      '/etc/mtasts/mtasts.toml',
+      fs.readFileSync('/etc/mtasts/mtasts.toml', 'utf8').replace(/cache"/, 'of-root"'),
+    )
+    await on(AS_ROOT, async (host) => {
+      await host.until('told', () => at_start(host).length > 0)
+      const [line] = at_start(host)
+      assert.match(line, /\[ERROR\].*mail to every domain is deferred, with a policy or without: .*install -d /)
+      assert.ok(line.includes(dir), line)
+      const fates = fates_of(await host.send(['good.test', 'nopolicy.test']))
+      assert.deepStrictEqual(fates, { 'good.test': 'deferred', 'nopolicy.test': 'deferred' })
+      assert.strictEqual(host.lines('[ERROR]', 'mail waits: ', dir).length, 1)
+    })
+  })
+
+  it('with a cache that cannot be used, protect as long as Haraka runs, and say once what is wrong', async () => {
     const dir = path.join(process.env.MTASTS_LAB_DIR, 'nothing')
     fs.writeFileSync(
       '/etc/mtasts/mtasts.toml',
@@ -451,7 +600,9 @@ describe('the settings', { timeout: 120_000 }, () => {
     await on({}, async (host) => {
       const fates = fates_of(await host.send(['expired.test', 'good.test']))
       assert.deepStrictEqual(fates, { 'expired.test': 'deferred', 'good.test': 'delivered TLS' })
-      assert.strictEqual(host.lines('mtasts[cache-not-written]: ', dir).length, 2, host.log())
+      const wrong = /\[ERROR\].*policies are kept by this process alone and are lost when it ends: .*cannot use/
+      assert.match(at_start(host).join(), wrong)
+      assert.strictEqual(host.lines('mtasts[cache-not-written]: ', dir).length, 1, host.log())
     })
   })
 
@@ -503,8 +654,15 @@ describe('Haraka does not start', { timeout: 60_000 }, () => {
     }
   })
 
-  it('where its own settings are wrong', () =>
-    refuses({ 'mta-sts.ini': { main: { ca_file: '/nowhere' } } }, {}, /\/nowhere/))
+  it('where its own settings are wrong', async () => {
+    for (const [key, value, why] of [
+      ['ca_file', '/nowhere', /\/nowhere/],
+      ['enabled', 'treu', /mta-sts\.ini: enabled: treu is neither true nor false/],
+      ['check_route', 'true', /mta-sts\.ini: check_route is not a setting; there are enabled, /],
+    ]) {
+      await refuses({ 'mta-sts.ini': { main: { [key]: value } } }, {}, why)
+    }
+  })
 })
 
 // A certificate of Haraka's own, for those settings that need one.

@@ -35,6 +35,7 @@ const settings: Settings = {
   log: (line) => console.log(line.toUpperCase()),
 }
 const resolver = new Resolver(settings)
+const cache: string = resolver.checkCache()
 const options: LookupOptions = { timeout: 5000, signal: AbortSignal.timeout(100) }
 const answer: Answer = await resolver.lookup('example.com', options)
 const mode: 'enforce' | 'testing' | 'none' = answer.mode
