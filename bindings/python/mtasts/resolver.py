@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
-from ._library import check, ffi, lib, milliseconds, new_error, octets_of, text
+from ._library import COMPLETION_SIZE, check, ffi, lib, milliseconds, new_error, octets_of, text
 from .answer import Answer, Check, answer_of, check_of
+from .errors import error_of
 
 StrPath = Union[str, "os.PathLike[str]"]
 Log = Callable[[str], None]
@@ -88,6 +91,7 @@ class Resolver:
         place = ffi.new("mtasts_context **")
         check(lib.mtasts_context_new(settings, place, error), error)
         self._context = ffi.gc(place[0], lib.mtasts_context_free)
+        self._queue: _Queue | None = None
 
     @property
     def ca_file(self) -> str | None:
@@ -108,7 +112,7 @@ class Resolver:
         Raises:
             Unavailable: No answer is possible: defer the mail of this domain.
         """
-        return self._ask(lib.mtasts_lookup, domain, milliseconds(timeout))
+        return self._wait(lib.mtasts_lookup, lib.mtasts_queue_submit, domain, milliseconds(timeout))
 
     def lookup_cached(self, domain: str) -> Answer:
         """Answers from the cache alone. If the cache has no policy in force, the source of the answer is
@@ -126,7 +130,7 @@ class Resolver:
         Raises:
             Unavailable: No answer is possible: defer the mail of this domain.
         """
-        return self._ask(lib.mtasts_recheck, domain, milliseconds(timeout))
+        return self._wait(lib.mtasts_recheck, lib.mtasts_queue_recheck, domain, milliseconds(timeout))
 
     def verify_certificate(self, host: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
         """Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root, and the host's name
@@ -199,6 +203,65 @@ class Resolver:
         name, error, place = octets_of(domain), new_error(), ffi.new("mtasts_answer **")
         check(function(self._context, name, len(name), *limit, place, error), error)
         return answer_of(place[0])
+
+    def _wait(self, function: Any, submit: Any, domain: str, limit: int) -> Answer:
+        # Python runs signal handlers between two of its own steps, and in the main thread alone: there it must not be
+        # inside the library for as long as a lookup takes.
+        if threading.current_thread() is not threading.main_thread():
+            return self._ask(function, domain, limit)
+        queue = self._queue
+        if queue is None or queue.process != os.getpid():
+            queue = self._queue = _Queue(self)
+        if queue.busy:
+            # A signal handler that looks up while a lookup waits below it.
+            return self._ask(function, domain, limit)
+        return queue.ask(submit, domain, limit)
+
+
+class _Queue:
+    """The library's queue for the main thread, which waits for one lookup at a time and can be interrupted."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        error, place = new_error(), ffi.new("mtasts_queue **")
+        check(lib.mtasts_queue_new(resolver._context, place, error), error)
+        self._handle = ffi.gc(place[0], lib.mtasts_queue_free)
+        self.process = os.getpid()
+        self.busy = False
+        self._id = ffi.new("uint64_t *")
+        self._done = ffi.new("mtasts_completion *")
+        self._done.size = COMPLETION_SIZE
+
+    def ask(self, submit: Any, domain: str, limit: int) -> Answer:
+        name, error = octets_of(domain), new_error()
+        self.busy = True
+        number = 0
+        try:
+            check(submit(self._handle, name, len(name), limit, ffi.NULL, self._id, error), error)
+            number = int(self._id[0])
+            while True:
+                answer = self._completed(number)
+                if answer is not None:
+                    return answer
+                poll = select.poll()
+                poll.register(lib.mtasts_queue_fd(self._handle), select.POLLIN)
+                poll.poll()
+        except BaseException:
+            if number:
+                lib.mtasts_queue_cancel(self._handle, number)
+            raise
+        finally:
+            self.busy = False
+
+    def _completed(self, number: int) -> Answer | None:
+        done = self._done
+        while lib.mtasts_queue_next(self._handle, done) == 1:
+            # Others were interrupted before.
+            answer = answer_of(done.answer) if done.status == lib.MTASTS_OK else None
+            if done.id == number:
+                if answer is None:
+                    raise error_of(done.status, text(done.message))
+                return answer
+        return None
 
 
 def _callback(log: Log) -> Any:
