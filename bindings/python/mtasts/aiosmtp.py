@@ -14,23 +14,31 @@ import ssl
 import time
 from collections.abc import Container, Coroutine, Iterable, Sequence
 from email.message import Message
-from typing import Any
+from typing import Any, TypeVar
 
-import aiosmtplib
+try:
+    import aiosmtplib
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "mtasts.aiosmtp needs aiosmtplib: pip install mtasts[aiosmtplib]", name="aiosmtplib"
+    ) from error
 import dns.asyncresolver
 
 from . import aio
+from ._library import seconds
 from .answer import Answer
 from .delivery import MOST_DOMAINS, Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
 from .letter import letter
-from .outcome import Delivered, HostFailed, Results, Unreachable, results
-from .resolver import Resolver
-from .smtp import PATIENCE, WHOLE, seconds_of
+from .outcome import Delivered, HostFailed, Refusals, Results, Unreachable, results
+from .resolver import Resolver, Time
+from .smtp import PATIENCE, WHOLE
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
 
 __all__ = ["Client", "deliver"]
+
+C = TypeVar("C", bound="Client")
 
 
 class _Session:
@@ -154,7 +162,7 @@ class Client:
     Args:
         resolver: Where policies come from; the settings of this host by default.
         hostname: The name to say in EHLO; the host's own by default.
-        timeout: How long to wait for a connection and for each reply, in seconds.
+        timeout: How long to wait for a connection and for each reply, in seconds or such as `30s`.
         results: Where results go.
         port: The port of MX hosts.
 
@@ -168,15 +176,15 @@ class Client:
         resolver: aio.Resolver | Resolver | None = None,
         *,
         hostname: str | None = None,
-        timeout: float = PATIENCE,
+        timeout: Time = PATIENCE,
         results: Results = results,
         port: int = smtplib.SMTP_PORT,
     ) -> None:
         if resolver is not None and not isinstance(resolver, (aio.Resolver, Resolver)):
-            raise TypeError(f"resolver: must be a mtasts.aio.Resolver, not {type(resolver).__name__}")
+            raise TypeError(f"resolver: must be a mtasts.aio.Resolver, not {resolver!r}")
         self.resolver = resolver if isinstance(resolver, aio.Resolver) else aio.Resolver(resolver)
         self.results = results
-        self.timeout = seconds_of("timeout", timeout)
+        self.timeout = seconds("timeout", timeout)
         self.port = port
         self.hostname = hostname
         self._contexts = Contexts(self.resolver.blocking)
@@ -187,7 +195,7 @@ class Client:
         to: str | Iterable[str] | None = None,
         *,
         sender: str | None = None,
-        timeout: float | None = None,
+        timeout: Time | None = None,
     ) -> dict[str, Delivered]:
         """Delivers a message to each of its recipients: arguments, result and exceptions are those of
         `mtasts.smtp.Client.deliver`. Up to eight domains are delivered to at once.
@@ -195,8 +203,31 @@ class Client:
         Raises:
             asyncio.CancelledError: The task was cancelled; some recipients may have the mail.
         """
-        whole = WHOLE * self.timeout if timeout is None else seconds_of("timeout", timeout)
+        whole = WHOLE * self.timeout if timeout is None else seconds("timeout", timeout)
         return await _deliver(_Door(self, time.monotonic() + whole), letter(message, to, sender))
+
+    async def send_message(
+        self, message: Message, sender: str | None = None, recipients: str | Iterable[str] | None = None
+    ) -> Refusals:
+        """`deliver` with the arguments of `aiosmtplib.SMTP.send_message`; see `mtasts.smtp.Client.send_message`."""
+        await self.deliver(message, recipients, sender=sender)
+        return {}
+
+    async def sendmail(self, sender: str, recipients: str | Iterable[str], message: str | bytes) -> Refusals:
+        """`deliver` with the arguments of `aiosmtplib.SMTP.sendmail`; see `mtasts.smtp.Client.sendmail`."""
+        octets = message.encode("ascii") if isinstance(message, str) else message
+        await self.deliver(octets, recipients, sender=sender)
+        return {}
+
+    async def __aenter__(self: C) -> C:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # Nothing is open between deliveries.
+        pass
+
+    def __repr__(self) -> str:
+        return f"<mtasts.aiosmtp.Client: port {self.port}, timeout {self.timeout:g} s>"
 
 
 async def _greet(connection: aiosmtplib.SMTP) -> None:
@@ -223,7 +254,7 @@ async def deliver(
     to: str | Iterable[str] | None = None,
     *,
     sender: str | None = None,
-    timeout: float | None = None,
+    timeout: Time | None = None,
 ) -> dict[str, Delivered]:
     """`Client.deliver` with the settings of this host."""
     global _default

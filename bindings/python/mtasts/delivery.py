@@ -141,6 +141,7 @@ async def deliver(door: Door, letter: Letter) -> dict[str, Delivered]:
                 # signal handler, such as the time limit of a queue.
                 logger.exception("mail to %s", domain)
                 failure = TemporaryError(451, one_line(f"4.3.0 {type(error).__name__}: {error}"))
+            failure.domain = domain
             failures.append(failure)
             refusals = failure.recipients
             fates.update({to: refusals.get(to, (failure.smtp_code, failure.smtp_error)) for to in group})
@@ -193,32 +194,39 @@ async def _try_hosts(
     skipped: dict[str, Verdict] = {}
     last = HostFailed(451, b"4.4.4 no host")
     tried = 0
+    mx: str | None = None
+
+    def failure(error: DeliveryError) -> DeliveryError:
+        error.mx = mx
+        return error
+
     for host in hosts:
         if tried == MOST_HOSTS:
             break
+        mx = host
         try:
             session = await _connect(door, answer, host)
         except _Skipped as skip:
             skipped[host] = skip.args[0]
             tried += skip.args[1]
             continue
-        except HostFailed as failure:
-            last = failure
+        except HostFailed as error:
+            last = error
             tried += 1
             continue
         tried += 1
         try:
             return await _send(session, host, sender, recipients, data)
-        except HostFailed as failure:
-            last = failure
+        except HostFailed as error:
+            last = error
         finally:
             session.close()
         if last.code >= 500:
-            raise PermanentError(last.code, last.text, last.recipients)
+            raise failure(PermanentError(last.code, last.text, last.recipients))
         logger.info("%s: %s %s", host, last.code, last.text.decode())
     if skipped:
-        raise PolicyError(answer, answer.verdict_without_host(), skipped)
-    raise TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients)
+        raise failure(PolicyError(answer, answer.verdict_without_host(), skipped))
+    raise failure(TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients))
 
 
 async def _send(session: Session, host: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:

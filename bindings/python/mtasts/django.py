@@ -19,7 +19,10 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from django.conf import settings
+try:
+    from django.conf import settings
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("mtasts.django needs Django: pip install mtasts[django]", name="django") from error
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.utils import DNS_NAME

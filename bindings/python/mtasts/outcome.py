@@ -20,6 +20,8 @@ Refusals = dict[str, tuple[int, bytes]]
 
 # Control characters; joiners, line separators, and what turns the direction of writing. As the library cleans.
 _ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+# The class of an enhanced status code.
+_ENHANCED = re.compile(rb"\A[245](?=\.\d{1,3}\.\d{1,3}(?: |\Z))")
 
 
 def one_line(said: str | bytes) -> bytes:
@@ -31,8 +33,10 @@ def one_line(said: str | bytes) -> bytes:
 
 
 def reply(code: int, said: str | bytes) -> tuple[int, bytes]:
-    """A refusal of a host. What is no refusal (RFC 5321 4.2.1) is a host that does not work: try again later."""
-    return (code if 400 <= code < 600 else 451), one_line(said)
+    """A refusal of a host. What is no refusal (RFC 5321 4.2.1) is a host that does not work: try again later. The
+    enhanced code has the class of the code (RFC 3463 2)."""
+    code = code if 400 <= code < 600 else 451
+    return code, _ENHANCED.sub(b"%d" % (code // 100), one_line(said), count=1)
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,8 @@ class DeliveryError(smtplib.SMTPResponseException):
         delivered: Who got the mail, and which host took it.
         deferred: Who waits, with code and text: try again later.
         refused: Who will never get it, with code and text: tell the sender.
+        domain: The domain of the first recipient that did not get it; empty if that is no address.
+        mx: The MX host that refused it or failed last; `None` if no host was tried.
         failures: If several messages were sent by Django: the error of each that did not reach all its recipients, by
             its place in the list.
     """
@@ -79,12 +85,15 @@ class DeliveryError(smtplib.SMTPResponseException):
     delivered: dict[str, Delivered]
     deferred: Refusals
     refused: Refusals
+    domain: str
+    mx: str | None
     failures: dict[int, DeliveryError]
 
     def __init__(self, code: int, text: bytes, recipients: Refusals | None = None) -> None:
         super().__init__(*reply(code, text))
         self.settle(recipients or {})
         self.failures = {}
+        self.domain, self.mx = "", None
 
     def settle(self, fates: Mapping[str, Delivered | tuple[int, bytes]]) -> None:
         """Notes what became of each recipient."""
@@ -159,6 +168,8 @@ def failure_of(fates: Fates, failures: Iterable[DeliveryError]) -> DeliveryError
     else:
         error = next(iter(failures), PermanentError(*refusals[0]))
     error.settle(fates)
+    if not error.domain:
+        error.domain = next(iter(error.recipients)).rpartition("@")[2].lower()
     return error
 
 

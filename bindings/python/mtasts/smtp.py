@@ -29,6 +29,7 @@ from typing import Any, TypeVar
 import dns.resolver
 
 from . import default_resolver
+from ._library import seconds
 from .answer import Answer
 from .delivery import Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
@@ -46,7 +47,7 @@ from .outcome import (
     Unreachable,
     results,
 )
-from .resolver import Resolver
+from .resolver import Resolver, Time
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
 
@@ -65,6 +66,7 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Client")
 
 PATIENCE = 60.0
 """How long a client waits for a connection and for each reply, in seconds, if it is not told."""
@@ -262,7 +264,7 @@ class Client:
     Args:
         resolver: Where policies come from; the settings of this host by default.
         hostname: The name to say in EHLO; the host's own by default.
-        timeout: How long to wait for a connection and for each reply, in seconds.
+        timeout: How long to wait for a connection and for each reply, in seconds or such as `30s`.
         results: Where results go.
         port: The port of MX hosts.
 
@@ -276,15 +278,15 @@ class Client:
         resolver: Resolver | None = None,
         *,
         hostname: str | None = None,
-        timeout: float = PATIENCE,
+        timeout: Time = PATIENCE,
         results: Results = results,
         port: int = smtplib.SMTP_PORT,
     ) -> None:
         if resolver is not None and not isinstance(resolver, Resolver):
-            raise TypeError(f"resolver: must be a mtasts.Resolver, not {type(resolver).__name__}")
+            raise TypeError(f"resolver: must be a mtasts.Resolver, not {resolver!r}")
         self.resolver = default_resolver() if resolver is None else resolver
         self.results = results
-        self.timeout = seconds_of("timeout", timeout)
+        self.timeout = seconds("timeout", timeout)
         self.port = port
         self._hostname = hostname
         self._contexts = Contexts(self.resolver)
@@ -302,7 +304,7 @@ class Client:
         to: str | Iterable[str] | None = None,
         *,
         sender: str | None = None,
-        timeout: float | None = None,
+        timeout: Time | None = None,
     ) -> dict[str, Delivered]:
         """Delivers a message to each of its recipients, whatever their domains.
 
@@ -311,7 +313,8 @@ class Client:
             to: The recipients' addresses; those in To, Cc and Bcc by default. If it is given, these fields do not
                 count. A text may hold several, as in a header field.
             sender: The envelope sender; by default the address in Sender or From. Empty for a bounce.
-            timeout: The longest time for the whole delivery in seconds; ten times that of the client by default.
+            timeout: The longest time for the whole delivery, in seconds or such as `5m`; ten times that of the client
+                by default.
 
         Returns:
             Each recipient, with the host that took the mail. It returns only if everybody got it.
@@ -323,23 +326,35 @@ class Client:
             TypeError: An argument is of the wrong kind.
             ValueError: There is no recipient, or no sender.
         """
-        whole = WHOLE * self.timeout if timeout is None else seconds_of("timeout", timeout)
+        whole = WHOLE * self.timeout if timeout is None else seconds("timeout", timeout)
         door = _Door(self, time.monotonic() + whole)
         return _run(_deliver(door, letter(message, to, sender)))
 
+    def send_message(
+        self, msg: Message, from_addr: str | None = None, to_addrs: str | Iterable[str] | None = None
+    ) -> Refusals:
+        """`deliver` with the arguments of `smtplib.SMTP.send_message`.
 
-def seconds_of(name: str, value: object) -> float:
-    """A time limit in seconds.
+        Returns:
+            Nobody: it raises if anybody did not get it. `smtplib` raises only if nobody did.
+        """
+        self.deliver(msg, to_addrs, sender=from_addr)
+        return {}
 
-    Raises:
-        TypeError: It is no number.
-        ValueError: It is not above 0.
-    """
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{name}: must be a number of seconds, not {type(value).__name__}")
-    if not value > 0:
-        raise ValueError(f"{name}: must be more than 0 seconds, not {value}")
-    return float(value)
+    def sendmail(self, from_addr: str, to_addrs: str | Iterable[str], msg: str | bytes) -> Refusals:
+        """`deliver` with the arguments of `smtplib.SMTP.sendmail`; returns and raises as `send_message` does."""
+        self.deliver(msg.encode("ascii") if isinstance(msg, str) else msg, to_addrs, sender=from_addr)
+        return {}
+
+    def __enter__(self: C) -> C:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # Nothing is open between deliveries.
+        pass
+
+    def __repr__(self) -> str:
+        return f"<mtasts.smtp.Client: port {self.port}, timeout {self.timeout:g} s>"
 
 
 def hostname_of_host() -> str:
@@ -384,7 +399,7 @@ def deliver(
     to: str | Iterable[str] | None = None,
     *,
     sender: str | None = None,
-    timeout: float | None = None,
+    timeout: Time | None = None,
 ) -> dict[str, Delivered]:
     """`Client.deliver` with the settings of this host."""
     global _default
