@@ -135,6 +135,9 @@ class _Door:
         await _greet(connection)
         return sight
 
+    def in_time(self) -> bool:
+        return time.monotonic() < self._end
+
     async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
         some = asyncio.Semaphore(MOST_DOMAINS)
 

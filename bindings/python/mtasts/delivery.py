@@ -115,6 +115,9 @@ class Door(Protocol):
         """Connects to an address, says EHLO, and starts TLS with the host. It raises TlsFailed or HostFailed, or
         Unreachable where another address may do."""
 
+    def in_time(self) -> bool:
+        """Whether there is time left."""
+
     async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
         """Runs deliveries to several domains until the time is over. What is not done by then is left undone."""
 
@@ -125,12 +128,16 @@ async def deliver(door: Door, letter: Letter) -> dict[str, Delivered]:
     fates: Fates = dict.fromkeys(letter.recipients, (451, b"4.4.1 there was no time left for this recipient"))
     fates.update(letter.refused)
     failures: list[DeliveryError] = []
+    tried: set[str] = set(letter.refused)
     if letter.sender is None:
         fates.update(dict.fromkeys(letter.recipients, letter.bad_sender))
     else:
         sender, data = letter.sender, with_network_line_ends(letter.data)
 
         async def one(domain: str, group: list[str]) -> None:
+            if not door.in_time():
+                return
+            tried.update(group)
             try:
                 fates.update(await deliver_to(door, domain, sender, group, data))
                 return
@@ -153,7 +160,9 @@ async def deliver(door: Door, letter: Letter) -> dict[str, Delivered]:
             if got:
                 logger.error("interrupted: these have the mail already: %s", ", ".join(got))
             raise
-    failure = failure_of(fates, failures)
+    # A queue that tries again begins with those who had no time: a slow domain holds up the others once.
+    late = {to: fate for to, fate in fates.items() if to not in tried}
+    failure = failure_of({**late, **fates}, failures)
     if failure:
         raise failure
     return {to: fate for to, fate in fates.items() if isinstance(fate, Delivered)}

@@ -27,6 +27,7 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.utils import DNS_NAME
 
+from .outcome import one_line
 from .smtp import Client, DeliveryError
 
 __all__ = ["EmailBackend"]
@@ -72,7 +73,7 @@ class EmailBackend(BaseEmailBackend):
             except DeliveryError as error:
                 failures[place] = error
                 for to, (code, text) in error.recipients.items():
-                    logger.error("mail to %s: %s %s", to, code, text.decode())
+                    logger.error("mail to %s: %s %s", one_line(to).decode(), code, text.decode())
         if failures and not self.fail_silently:
             # What may yet be delivered keeps the mail in the queue.
             failure = min(failures.values(), key=lambda error: error.smtp_code >= 500)

@@ -248,8 +248,11 @@ class _Door:
         _greet(connection)
         return sight
 
+    def in_time(self) -> bool:
+        return time.monotonic() < self._end
+
     async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
-        # One domain after the other. Those for which the time does not last fail at their first step.
+        # One domain after the other.
         try:
             for delivery in deliveries:
                 await delivery
