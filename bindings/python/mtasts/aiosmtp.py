@@ -29,6 +29,7 @@ from ._library import seconds
 from .answer import Answer
 from .delivery import MOST_DOMAINS, Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
+from .hosts import configured
 from .letter import letter
 from .outcome import Delivered, HostFailed, Refusals, Results, Unreachable, results
 from .resolver import Resolver, Time
@@ -89,7 +90,7 @@ class _Door:
         return await self._client.resolver.lookup(domain)
 
     async def records(self, name: str, kind: str) -> Any:
-        return await dns.asyncresolver.resolve(f"{name}.", kind, lifetime=self._client.timeout)
+        return await self._client._dns.resolve(f"{name}.", kind, lifetime=self._client.timeout)
 
     def check_address(self, address: str) -> None:
         self._client.resolver.blocking.check_address(address)
@@ -191,6 +192,7 @@ class Client:
         self.port = port
         self.hostname = hostname
         self._contexts = Contexts(self.resolver.blocking)
+        self._dns = configured(dns.asyncresolver.Resolver, self.resolver.blocking)
 
     async def deliver(
         self,

@@ -6,21 +6,35 @@ import ipaddress
 import itertools
 import logging
 import random
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import dns.exception
 import dns.name
+import dns.nameserver
 import dns.resolver
 
 from .answer import Answer
 from .errors import AddressRefused
 from .outcome import HostFailed, PermanentError, PolicyError, TemporaryError, one_line
+from .resolver import Resolver
 from .words import NoHost
 
 logger = logging.getLogger("mtasts")
 
 MOST_ADDRESSES = 4
 """How many addresses of a host are tried."""
+
+
+R = TypeVar("R", bound=dns.resolver.BaseResolver)
+
+
+def configured(kind: type[R], resolver: Resolver) -> R:
+    """The resolver of dnspython that asks the name servers of ours."""
+    servers = resolver.nameservers
+    made = kind(configure=servers is None)
+    if servers is not None:
+        made.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
+    return made
 
 
 class Dns(Protocol):

@@ -122,6 +122,15 @@ class Resolver:
         path = lib.mtasts_context_ca_file(self._context)
         return None if path == ffi.NULL else os.fsdecode(ffi.string(path))
 
+    @property
+    def nameservers(self) -> list[tuple[str, int]] | None:
+        """The name servers that are asked, each an address and a port; `None` for those of `/etc/resolv.conf`."""
+        servers = lib.mtasts_context_nameservers(self._context)
+        if servers == ffi.NULL:
+            return None
+        pairs = [server.rpartition(":") for server in text(servers).split()]
+        return [(address.strip("[]"), int(port)) for address, _, port in pairs]
+
     def lookup(self, domain: str, *, timeout: Time | None = None) -> Answer:
         """Looks the policy of a domain up, as a delivery needs it: in the cache, and if necessary in DNS and over HTTPS
         (RFC 8461 3, 5.1). A hit in the cache touches no network. That there is no policy, or that it could not be

@@ -33,6 +33,7 @@ from ._library import seconds
 from .answer import Answer
 from .delivery import Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
+from .hosts import configured
 from .letter import letter
 from .outcome import (
     Delivered,
@@ -209,7 +210,7 @@ class _Door:
         return self._client.resolver.lookup(domain, timeout=self._left())
 
     async def records(self, name: str, kind: str) -> Any:
-        return dns.resolver.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
+        return self._client._dns.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
 
     def check_address(self, address: str) -> None:
         self._client.resolver.check_address(address)
@@ -293,6 +294,7 @@ class Client:
         self.port = port
         self._hostname = hostname
         self._contexts = Contexts(self.resolver)
+        self._dns = configured(dns.resolver.Resolver, self.resolver)
 
     @property
     def hostname(self) -> str:

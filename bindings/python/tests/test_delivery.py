@@ -590,7 +590,7 @@ def test_what_a_host_says_is_one_line(lab: Lab, cache: str, caplog: Any, at: str
             assert 400 <= error.smtp_code < 600 and bool(error.delivered) == (at == "one")
             # A traceback in a log has all of it, causes too.
             trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-            assert not [line for line in trace.splitlines() if "sshd" in line and "5.7.1 no" not in line]
+            assert not [line for line in trace.splitlines() if "sshd" in line and ".7.1 no" not in line]
             said: list[Any] = [error.smtp_error, str(error), error.recipients, error.args, trace.replace("\n", "")]
             said += [record.getMessage() for record in caplog.records]
             text = "".join(repr(word) if isinstance(word, (dict, tuple)) else as_text(word) for word in said)

@@ -5,12 +5,18 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import socket
 import subprocess
 import sys
 from email.message import EmailMessage
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import dns.message
+import dns.query
+import dns.rdatatype
+import dns.resolver
 import pytest
 from conftest import Lab
 
@@ -121,6 +127,55 @@ def test_the_enhanced_code_has_the_class_of_the_code() -> None:
         ((550, "no 4.7.1 here"), (550, b"no 4.7.1 here")),
     ]:
         assert reply(*given) == wanted
+
+
+class Forwarder:
+    """A name server that passes questions on to that of the test Internet, and notes them."""
+
+    def __init__(self) -> None:
+        self.asked: set[tuple[str, str]] = set()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        (self._upstream,) = dns.resolver.Resolver().nameservers
+        Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                wire, client = self._socket.recvfrom(4096)
+            except OSError:
+                return
+            question = dns.message.from_wire(wire)
+            name, kind = question.question[0].name, question.question[0].rdtype
+            self.asked.add((str(name), dns.rdatatype.to_text(kind)))
+            self._socket.sendto(dns.query.udp(question, str(self._upstream), timeout=5).to_wire(), client)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.parametrize("way", ["argument", "file"])
+def test_one_resolver_for_all_questions(lab: Lab, cache: str, tmp_path: Path, way: str) -> None:
+    lab.reset()
+    server = Forwarder()
+    try:
+        settings = tmp_path / "mtasts.toml"
+        settings.write_text(f"nameservers = ['{server.address}']\nallow_addresses = ['198.18.0.0/15']\n")
+        if way == "file":
+            resolver = mtasts.Resolver(cache_dir=cache, settings_file=settings)
+        else:
+            resolver = mtasts.Resolver(cache_dir=cache, nameservers=server.address)
+        assert resolver.nameservers == [("127.0.0.1", int(server.address.rpartition(":")[2]))]
+        assert mtasts.Resolver(cache_dir=cache).nameservers is None
+        questions = {("_mta-sts.good.test.", "TXT"), ("good.test.", "MX"), ("mx.good.test.", "A")}
+        assert smtp.Client(resolver, timeout=5, results=Results()).deliver(letter("dns@good.test"))
+        assert questions <= server.asked
+        server.asked.clear()
+        assert asyncio.run(aiosmtp.Client(resolver, timeout=5, results=Results()).deliver(letter("dns@good.test")))
+        assert questions - {("_mta-sts.good.test.", "TXT")} <= server.asked
+    finally:
+        server.close()
 
 
 @pytest.mark.parametrize("extra, module", [("aiosmtplib", "aiosmtp"), ("django", "django")])
