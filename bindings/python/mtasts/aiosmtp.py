@@ -30,6 +30,7 @@ from .answer import Answer
 from .delivery import MOST_DOMAINS, Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
 from .hosts import configured
+from .kept import Kept
 from .letter import letter
 from .outcome import Delivered, HostFailed, Refusals, Results, Unreachable, results
 from .resolver import Resolver, Time
@@ -46,6 +47,8 @@ class _Session:
     def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
+        self.key: Any = None
+        self.reused = False
         tls = connection.get_transport_info("ssl_object")
         self.tls = tls.version() if tls else None
         self.peer = {
@@ -136,6 +139,13 @@ class _Door:
         await _greet(connection)
         return sight
 
+    def take(self, key: Any) -> _Session | None:
+        session: _Session | None = self._client._kept.take(key)
+        return session
+
+    def keep(self, session: Any) -> bool:
+        return session.key is not None and self._client._kept.put(session.key, session)
+
     def in_time(self) -> bool:
         return time.monotonic() < self._end
 
@@ -162,6 +172,9 @@ class _Door:
 
 class Client:
     """Sends mail. One client may be used in any number of tasks and loops.
+
+    `async with Client() as client` keeps each session for some seconds, for the next mail to the same MX host under the
+    same policy.
 
     Args:
         resolver: Where policies come from; the settings of this host by default.
@@ -192,6 +205,7 @@ class Client:
         self.port = port
         self.hostname = hostname
         self._contexts = Contexts(self.resolver.blocking)
+        self._kept = Kept()
         self._dns = configured(dns.asyncresolver.Resolver, self.resolver.blocking)
 
     async def deliver(
@@ -225,11 +239,11 @@ class Client:
         return {}
 
     async def __aenter__(self: C) -> C:
+        self._kept.open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Nothing is open between deliveries.
-        pass
+        self._kept.close()
 
     def __repr__(self) -> str:
         return f"<mtasts.aiosmtp.Client: port {self.port}, timeout {self.timeout:g} s>"

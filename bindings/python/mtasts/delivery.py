@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, Union
 
 from .answer import Answer, Check, Verdict
 from .attempt import Attempt
@@ -85,6 +85,10 @@ class Session(Protocol):
     """The other side, as `mtasts.Attempt.finish` takes it."""
     extensions: Container[str]
     """What its EHLO reply offers, in lower case."""
+    key: Any
+    """For which mails it may be kept; `None` for none."""
+    reused: bool
+    """Whether it had a mail before."""
 
     async def command(self, line: str) -> tuple[int, str | bytes]:
         """Says one line, in UTF-8, and gives the reply."""
@@ -114,6 +118,12 @@ class Door(Protocol):
     async def open(self, host: str, address: str, tls: Tls) -> Session:
         """Connects to an address, says EHLO, and starts TLS with the host. It raises TlsFailed or HostFailed, or
         Unreachable where another address may do."""
+
+    def take(self, key: Any) -> Session | None:
+        """A session that was kept under this key."""
+
+    def keep(self, session: Session) -> bool:
+        """Keeps a session for the next mail; says no if it has to be closed."""
 
     def in_time(self) -> bool:
         """Whether there is time left."""
@@ -193,6 +203,10 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
         raise TemporaryError(451, f"4.3.5 cannot check certificates: {error.reason}".encode()) from error
 
 
+class _Stale(HostFailed):
+    """A session that was kept is of no use any more; no mail was offered in it."""
+
+
 class _Skipped(Exception):
     """Nothing may be sent to this host: the verdict, and how many connections that took."""
 
@@ -214,7 +228,7 @@ async def _try_hosts(
             break
         mx = host
         try:
-            session = await _connect(door, answer, host)
+            return await _offer(door, answer, host, sender, recipients, data)
         except _Skipped as skip:
             skipped[host] = skip.args[0]
             tried += skip.args[1]
@@ -222,15 +236,7 @@ async def _try_hosts(
         except HostFailed as error:
             last = error
             tried += 1
-            continue
-        tried += 1
-        try:
-            return await _send(session, host, sender, recipients, data)
-        except HostFailed as error:
-            last = error
-        finally:
-            session.close()
-        if last.code >= 500:
+        if last.code >= 500 and last.about_the_mail:
             raise failure(PermanentError(last.code, last.text, last.recipients))
         logger.info("%s: %s %s", host, last.code, last.text.decode())
     if skipped:
@@ -238,12 +244,36 @@ async def _try_hosts(
     raise failure(TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients))
 
 
+async def _offer(door: Door, answer: Answer, host: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:
+    """Offers the mail to one host, in a session that was kept or in a new one."""
+    for reuse in (True, False):
+        session = await _connect(door, answer, host, reuse)
+        try:
+            fates = await _send(session, host, sender, recipients, data)
+        except _Stale:
+            session.close()
+            continue
+        except BaseException as error:
+            session.close()
+            if isinstance(error, HostFailed):
+                error.about_the_mail = True
+            raise
+        if not door.keep(session):
+            session.close()
+        return fates
+    raise AssertionError("a new session is not stale")
+
+
 async def _send(session: Session, host: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:
     """One mail in one session (RFC 5321 3.3)."""
     options = options_of(sender, recipients, data, session.extensions)
-    said = await session.command(" ".join([f"MAIL FROM:<{sender}>", *options]))
+    try:
+        said = await session.command(" ".join([f"MAIL FROM:<{sender}>", *options]))
+    except HostFailed as error:
+        raise _Stale(error.code, error.text) if session.reused else error from None
     if said[0] != 250:
-        raise HostFailed(*said)
+        # It may have had enough of us: a host may take so many mails in one session, or wait so long.
+        raise _Stale(*said) if session.reused else HostFailed(*said)
     refused: Refusals = {}
     for to in recipients:
         said = await session.command(f"RCPT TO:<{to}>")
@@ -262,9 +292,11 @@ async def _send(session: Session, host: str, sender: str, recipients: Sequence[s
     return {to: refused.get(to, got) for to in recipients}
 
 
-async def _connect(door: Door, answer: Answer, host: str) -> Session:
-    """A session with a host, if the verdicts on it allow one. What a report counts of it is noted."""
+async def _connect(door: Door, answer: Answer, host: str, reuse: bool) -> Session:
+    """A session with a host, if the verdicts on it allow one. What a report counts of it is noted, once for all its
+    mails."""
     attempt = Attempt(answer, host)
+    kept: Session | None = None
     peer: dict[str, Any] = {}
 
     def judge(at: TlsFailed | Session | None) -> None:
@@ -282,18 +314,36 @@ async def _connect(door: Door, answer: Answer, host: str) -> Session:
     try:
         judge(None)
         tls = Tls.VERIFIED if answer.applies and answer.allows_mx(host) else Tls.OFFERED
-        return await _session(door, host, tls, judge)
+        key = (host, tls, answer.policy_key)
+        kept = door.take(key) if reuse else None
+        if kept is None:
+            return await _session(door, host, tls, judge, key)
+        judge_or_close(kept, judge)
+        kept.reused = True
+        return kept
     finally:
         event, verdict = attempt.finish(**peer), attempt.verdict
-        if event and verdict:
+        if event and verdict and kept is None:
             door.results.add(Result(time.time(), answer, event, verdict.sentence))
             token = verdict.reason_code.partition(":")[0] or verdict.action.name.lower()
             level = logging.WARNING if verdict.result else logging.INFO
             logger.log(level, "mtasts[%s]: %s", token, verdict.sentence)
 
 
-async def _session(door: Door, host: str, tls: Tls, judge: Callable[[TlsFailed | Session], None]) -> Session:
-    """A session with as much TLS as the host gives; `judge` raises if that is too little."""
+Judge = Callable[[Union[TlsFailed, Session]], None]
+
+
+def judge_or_close(session: Session, judge: Judge) -> None:
+    """Judges a session, and closes it if it may not be used."""
+    try:
+        judge(session)
+    except BaseException:
+        session.close()
+        raise
+
+
+async def _session(door: Door, host: str, tls: Tls, judge: Judge, key: Any) -> Session:
+    """A new session with as much TLS as the host gives; `judge` raises if that is too little."""
     addresses = await addresses_of_host(door, host)
     while True:
         try:
@@ -302,12 +352,10 @@ async def _session(door: Door, host: str, tls: Tls, judge: Callable[[TlsFailed |
             judge(failure)
             # It may be delivered all the same: TLS that protects from listeners is better than none.
             tls = Tls.OFFERED if failure.sight.seen is Seen.CERTIFICATE else Tls.NONE
+            key = None
             continue
-        try:
-            judge(session)
-        except BaseException:
-            session.close()
-            raise
+        judge_or_close(session, judge)
+        session.key = key
         return session
 
 

@@ -180,6 +180,8 @@ class HostFailed(Exception):
         self.code, self.text = reply(code, text)
         super().__init__(self.code, self.text)
         self.recipients = recipients or {}
+        self.about_the_mail = False
+        """Whether the host has said it of this mail, so that a refusal for good is one."""
 
 
 class Unreachable(HostFailed):

@@ -34,6 +34,7 @@ from .answer import Answer
 from .delivery import Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
 from .hosts import configured
+from .kept import Kept
 from .letter import letter
 from .outcome import (
     Delivered,
@@ -97,6 +98,10 @@ class _Connection(smtplib.SMTP):
     def _begin(self) -> None:
         self._until = min(self._end, time.monotonic() + self._patience)
         self._heard = 0
+
+    def renew(self, end: float) -> None:
+        """Another delivery begins, which ends at another time."""
+        self._end = end
 
     def left(self) -> float:
         """How long this reply may still take."""
@@ -167,6 +172,8 @@ class _Session:
     def __init__(self, connection: _Connection, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
+        self.key: Any = None
+        self.reused = False
         sock = connection.sock
         self.tls = sock.version() if isinstance(sock, ssl.SSLSocket) else None
         self.peer = {
@@ -249,6 +256,15 @@ class _Door:
         _greet(connection)
         return sight
 
+    def take(self, key: Any) -> _Session | None:
+        session: _Session | None = self._client._kept.take(key)
+        if session is not None:
+            session._connection.renew(self._end)
+        return session
+
+    def keep(self, session: Any) -> bool:
+        return session.key is not None and self._client._kept.put(session.key, session)
+
     def in_time(self) -> bool:
         return time.monotonic() < self._end
 
@@ -264,6 +280,9 @@ class _Door:
 
 class Client:
     """Sends mail. One client may be used by any number of threads, and after a fork.
+
+    `with Client() as client` keeps each session for some seconds, for the next mail to the same MX host under the same
+    policy.
 
     Args:
         resolver: Where policies come from; the settings of this host by default.
@@ -294,6 +313,7 @@ class Client:
         self.port = port
         self._hostname = hostname
         self._contexts = Contexts(self.resolver)
+        self._kept = Kept()
         self._dns = configured(dns.resolver.Resolver, self.resolver)
 
     @property
@@ -352,11 +372,11 @@ class Client:
         return {}
 
     def __enter__(self: C) -> C:
+        self._kept.open()
         return self
 
     def __exit__(self, *_: object) -> None:
-        # Nothing is open between deliveries.
-        pass
+        self._kept.close()
 
     def __repr__(self) -> str:
         return f"<mtasts.smtp.Client: port {self.port}, timeout {self.timeout:g} s>"

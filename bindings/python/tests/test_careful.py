@@ -49,6 +49,7 @@ class Host:
 
         sender = ""
         recipients: list[str] = []
+        taken = 0
         if self.how == "banner":
             await wait(b"220-wait\r\n")
         if self.how == "drip":
@@ -66,6 +67,9 @@ class Host:
                 await wait(b"250-wait\r\n")
             if verb == "EHLO":
                 writer.write(b"250-here\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")
+            elif verb == "MAIL" and taken and self.how == "one mail 421":
+                writer.write(b"421 4.7.0 enough for now\r\n")
+                return
             elif verb == "MAIL":
                 sender, recipients = line[11:].partition(">")[0], []
                 writer.write(b"250 ok\r\n")
@@ -83,8 +87,11 @@ class Host:
                 body = await reader.readuntil(b"\r\n.\r\n")
                 if self.how == "body":
                     return
+                taken += 1
                 self.mails.append((sender, recipients, body))
                 writer.write(b"250 2.0.0 queued as 4711\r\n")
+                if self.how == "one mail":
+                    return
             elif verb == "QUIT":
                 if self.how == "slow quit":
                     await asyncio.sleep(60)
