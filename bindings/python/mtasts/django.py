@@ -68,7 +68,9 @@ class EmailBackend(BaseEmailBackend):
                 continue
             try:
                 # Django's addresses may have a name: "Ann <ann@example.com>".
-                self.client.deliver(message.message(), message.recipients(), sender=message.from_email)
+                # A text of Django may be a lazy one.
+                recipients = [str(to) for to in message.recipients()]
+                self.client.deliver(message.message(), recipients, sender=str(message.from_email))
                 sent += 1
             except DeliveryError as error:
                 failures[place] = error

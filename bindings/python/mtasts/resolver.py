@@ -111,7 +111,7 @@ class Resolver:
         place = ffi.new("mtasts_context **")
         check(lib.mtasts_context_new(settings, place, error), error)
         self._context = ffi.gc(place[0], lib.mtasts_context_free)
-        self._queue: _Queue | None = None
+        self._queue: tuple[int, Any] | None = None
 
     def __repr__(self) -> str:
         return f"<mtasts.Resolver: ca_file {self.ca_file!r}>"
@@ -241,13 +241,30 @@ class Resolver:
         # inside the library for as long as a lookup takes.
         if threading.current_thread() is not threading.main_thread():
             return self._ask(function, domain, limit)
-        queue = self._queue
-        if queue is None or queue.process != os.getpid():
-            queue = self._queue = _Queue(self)
-        if queue.busy:
-            # A signal handler that looks up while a lookup waits below it.
-            return self._ask(function, domain, limit)
-        return queue.ask(submit, domain, limit)
+        # Taken, so that a signal handler that looks up has one of its own.
+        kept, self._queue = self._queue, None
+        if kept is not None and kept[0] == os.getpid():
+            queue = kept[1]
+        else:
+            error, place = new_error(), ffi.new("mtasts_queue **")
+            check(lib.mtasts_queue_new(self._context, place, error), error)
+            queue = ffi.gc(place[0], lib.mtasts_queue_free)
+        name, error, number = octets_of(domain), new_error(), ffi.new("uint64_t *")
+        check(submit(queue, name, len(name), limit, ffi.NULL, number, error), error)
+        done = ffi.new("mtasts_completion *")
+        done.size = COMPLETION_SIZE
+        if lib.mtasts_queue_next(queue, done) == 1:
+            # A hit in the cache is complete already. A queue that asked the network is dropped with its threads: a
+            # program that looked up once is not one of many threads when it forks.
+            self._queue = os.getpid(), queue
+        else:
+            poll = select.poll()
+            poll.register(lib.mtasts_queue_fd(queue), select.POLLIN)
+            while lib.mtasts_queue_next(queue, done) != 1:
+                poll.poll()
+        if done.status != lib.MTASTS_OK:
+            raise error_of(done.status, text(done.message))
+        return answer_of(done.answer)
 
 
 def _text(name: str, value: object) -> str | None:
