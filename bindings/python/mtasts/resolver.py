@@ -307,52 +307,6 @@ def _count(name: str, value: object) -> str | None:
     return None if value is None else str(value)
 
 
-class _Queue:
-    """The library's queue for the main thread, which waits for one lookup at a time and can be interrupted."""
-
-    def __init__(self, resolver: Resolver) -> None:
-        error, place = new_error(), ffi.new("mtasts_queue **")
-        check(lib.mtasts_queue_new(resolver._context, place, error), error)
-        self._handle = ffi.gc(place[0], lib.mtasts_queue_free)
-        self.process = os.getpid()
-        self.busy = False
-        self._id = ffi.new("uint64_t *")
-        self._done = ffi.new("mtasts_completion *")
-        self._done.size = COMPLETION_SIZE
-
-    def ask(self, submit: Any, domain: str, limit: int) -> Answer:
-        name, error = octets_of(domain), new_error()
-        self.busy = True
-        number = 0
-        try:
-            check(submit(self._handle, name, len(name), limit, ffi.NULL, self._id, error), error)
-            number = int(self._id[0])
-            while True:
-                answer = self._completed(number)
-                if answer is not None:
-                    return answer
-                poll = select.poll()
-                poll.register(lib.mtasts_queue_fd(self._handle), select.POLLIN)
-                poll.poll()
-        except BaseException:
-            if number:
-                lib.mtasts_queue_cancel(self._handle, number)
-            raise
-        finally:
-            self.busy = False
-
-    def _completed(self, number: int) -> Answer | None:
-        done = self._done
-        while lib.mtasts_queue_next(self._handle, done) == 1:
-            # Others were interrupted before.
-            answer = answer_of(done.answer) if done.status == lib.MTASTS_OK else None
-            if done.id == number:
-                if answer is None:
-                    raise error_of(done.status, text(done.message))
-                return answer
-        return None
-
-
 def _callback(log: Log) -> Any:
     def tell(line: Any, _user: Any) -> None:
         log(text(line))
