@@ -17,7 +17,6 @@ In an event loop use `mtasts.aiosmtp`.
 
 from __future__ import annotations
 
-import io
 import smtplib
 import socket
 import ssl
@@ -31,6 +30,7 @@ import dns.resolver
 from . import default_resolver
 from ._library import seconds
 from .answer import Answer
+from .connection import Connection
 from .delivery import Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
 from .hosts import configured
@@ -76,100 +76,9 @@ PATIENCE = 60.0
 WHOLE = 10
 """How many times as long a whole delivery may take, if it is not told."""
 
-LONGEST_ANSWER = 65536
-"""How many octets a reply may have, with all its lines."""
-
-
-class _Connection(smtplib.SMTP):
-    """That of smtplib, whose limit is for each line: a host that always begins another one could keep it for ever. Here
-    it is for each reply as a whole, and none goes beyond the end of the delivery."""
-
-    def __init__(self, address: str, port: int, hostname: str, patience: float, end: float) -> None:
-        super().__init__(local_hostname=hostname, timeout=patience)
-        self._patience, self._end = patience, end
-        self._begin()
-        code, text = self.connect(address, port)
-        if code != 220:
-            self.close()
-            raise smtplib.SMTPConnectError(code, text)
-        # Only what MAIL announces as SMTPUTF8 has more than ASCII.
-        self.command_encoding = "utf-8"
-
-    def _begin(self) -> None:
-        self._until = min(self._end, time.monotonic() + self._patience)
-        self._heard = 0
-
-    def renew(self, end: float) -> None:
-        """Another delivery begins, which ends at another time."""
-        self._end = end
-
-    def left(self) -> float:
-        """How long this reply may still take."""
-        left = self._until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("no reply in time")
-        return left
-
-    def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        return socket.create_connection((host, port), self.left())
-
-    def getreply(self) -> tuple[int, bytes]:
-        self._begin()
-        if self.file is None and self.sock is not None:
-            self.file = io.BufferedReader(_Ear(self))
-        return super().getreply()
-
-    def send(self, s: Any) -> None:
-        if self.sock is None:
-            raise smtplib.SMTPServerDisconnected("please run connect() first")
-        self._begin()
-        rest = memoryview(s.encode(self.command_encoding) if isinstance(s, str) else s)
-        try:
-            while rest:
-                self.sock.settimeout(self.left())
-                rest = rest[self.sock.send(rest) :]
-        except OSError as error:
-            self.close()
-            raise smtplib.SMTPServerDisconnected(str(error)) from None
-
-    def heard(self, count: int) -> None:
-        """Counts what a reply has."""
-        self._heard += count
-        if self._heard > LONGEST_ANSWER:
-            raise OSError("the reply does not end")
-
-    def leave(self) -> None:
-        """Says QUIT and closes, and waits for nothing."""
-        try:
-            if self.sock is not None:
-                self.sock.settimeout(0)
-                self.sock.send(b"QUIT\r\n")
-        except OSError:
-            pass
-        self.close()
-
-
-class _Ear(io.RawIOBase):
-    """What a host says, within the limits of the connection."""
-
-    def __init__(self, connection: _Connection) -> None:
-        self._connection = connection
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        sock = self._connection.sock
-        if sock is None:
-            return 0
-        sock.settimeout(self._connection.left())
-        count = sock.recv_into(buffer)
-        self._connection.heard(count)
-        return count
-
 
 class _Session:
-    def __init__(self, connection: _Connection, address: str, sight: Sight) -> None:
+    def __init__(self, connection: Connection, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
         self.key: Any = None
@@ -225,7 +134,7 @@ class _Door:
     async def open(self, host: str, address: str, tls: Tls) -> _Session:
         client = self._client
         try:
-            connection = _Connection(address, client.port, client.hostname, client.timeout, self._end)
+            connection = Connection(address, client.port, client.hostname, client.timeout, self._end)
         except smtplib.SMTPException as error:
             raise _host_failed(error) from None
         except OSError as error:
@@ -238,7 +147,7 @@ class _Door:
             connection.close()
             raise
 
-    def _start_tls(self, connection: _Connection, host: str, tls: Tls) -> Sight:
+    def _start_tls(self, connection: Connection, host: str, tls: Tls) -> Sight:
         _greet(connection)
         if tls is Tls.NONE:
             return Sight()
