@@ -290,6 +290,13 @@ int32_t mtasts_context_new(const mtasts_settings *settings, mtasts_context **out
 // The text is valid as long as the context. NULL if `context` is NULL.
 const char *mtasts_context_ca_file(const mtasts_context *context);
 
+// The name servers of this context: the setting `nameservers`, such as `192.0.2.1:53 [2001:db8::1]:53`, or NULL for
+// those of `/etc/resolv.conf`. It is for a program that looks up MX hosts and their addresses by itself and should ask
+// the same name servers as a policy lookup does.
+//
+// The text is valid as long as the context. NULL if `context` is NULL.
+const char *mtasts_context_nameservers(const mtasts_context *context);
+
 // Frees a context. NULL is allowed. Answers and queues that were made with it stay valid. No thread may be inside a
 // call with the context. In a child process it frees the child's copy only.
 void mtasts_context_free(mtasts_context *context);

@@ -22,6 +22,8 @@ pub struct mtasts_context {
     pub(super) context: Resolver,
     /// The setting `ca_file`, as C reads it.
     ca_file: Option<CString>,
+    /// The setting `nameservers`, as C reads it.
+    nameservers: Option<CString>,
 }
 
 impl From<Unavailable> for Fault {
@@ -48,6 +50,8 @@ pub unsafe extern "C" fn mtasts_context_new(
         let values = settings.map_or_else(Settings::default, |s| s.settings.clone());
         let ca_file = values.ca_file.as_ref();
         let ca_file = ca_file.and_then(|path| CString::new(path.as_os_str().as_bytes()).ok());
+        let nameservers: Vec<String> = values.nameservers.iter().map(ToString::to_string).collect();
+        let nameservers = CString::new(nameservers.join(" ")).ok().filter(|list| !list.is_empty());
         let context = match settings.and_then(|s| s.log) {
             Some(log) => {
                 let log = SharedLog(log);
@@ -56,7 +60,11 @@ pub unsafe extern "C" fn mtasts_context_new(
             // The `log` facade has no listener in a program of C.
             None => Resolver::new(values),
         };
-        *out = Box::into_raw(Box::new(mtasts_context { context, ca_file }));
+        *out = Box::into_raw(Box::new(mtasts_context {
+            context,
+            ca_file,
+            nameservers,
+        }));
         Ok(OK)
     };
     // SAFETY: `error` is the caller's.
@@ -74,6 +82,19 @@ pub unsafe extern "C" fn mtasts_context_ca_file(context: *const mtasts_context) 
     let context = unsafe { context.as_ref() };
     let path = context.and_then(|context| context.ca_file.as_deref());
     path.map_or(ptr::null(), CStr::as_ptr)
+}
+
+/// The name servers of this context: the setting `nameservers`, such as `192.0.2.1:53 [2001:db8::1]:53`, or NULL for
+/// those of `/etc/resolv.conf`. It is for a program that looks up MX hosts and their addresses by itself and should ask
+/// the same name servers as a policy lookup does.
+///
+/// The text is valid as long as the context. NULL if `context` is NULL.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_context_nameservers(context: *const mtasts_context) -> *const c_char {
+    // SAFETY: the caller's promise.
+    let context = unsafe { context.as_ref() };
+    let list = context.and_then(|context| context.nameservers.as_deref());
+    list.map_or(ptr::null(), CStr::as_ptr)
 }
 
 /// Frees a context. NULL is allowed. Answers and queues that were made with it stay valid. No thread may be inside a

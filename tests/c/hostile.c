@@ -261,6 +261,21 @@ static void context_ca_file(void) {
     mtasts_context_free(out);
 }
 
+static void context_nameservers(void) {
+    mtasts_settings *settings = NULL;
+    mtasts_context *out = NULL;
+    CHECK(mtasts_context_nameservers(NULL) == NULL);
+    GIVES(MTASTS_OK, mtasts_settings_new(&settings));
+    GIVES(MTASTS_OK, mtasts_context_new(settings, &out, NULL));
+    CHECK(mtasts_context_nameservers(out) == NULL);
+    mtasts_context_free(out);
+    GIVES(MTASTS_OK, mtasts_settings_set(settings, "nameservers", "192.0.2.1, [2001:db8::1]:5353", NULL));
+    GIVES(MTASTS_OK, mtasts_context_new(settings, &out, NULL));
+    mtasts_settings_free(settings);
+    CHECK(strcmp(mtasts_context_nameservers(out), "192.0.2.1:53 [2001:db8::1]:5353") == 0);
+    mtasts_context_free(out);
+}
+
 /* ---- settings ---- */
 
 static void settings_new(void) { GIVES(MTASTS_E_ARGUMENT, mtasts_settings_new(NULL)); }
@@ -1009,6 +1024,7 @@ static const struct {
     {"mtasts_from_openssl", from_openssl},
     {"mtasts_context_free", context_free},
     {"mtasts_context_ca_file", context_ca_file},
+    {"mtasts_context_nameservers", context_nameservers},
     {"mtasts_context_new", context_new},
     {"mtasts_exim_check_mx", exim_check_mx},
     {"mtasts_exim_event", exim_event},

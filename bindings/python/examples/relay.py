@@ -3,8 +3,9 @@ MTA-STS asks, while the sender waits. It keeps no queue: the program that sends 
 
     relay.py 127.0.0.1 2525
 
-What the relay answers is what became of the mail: 250 delivered, 4xx keep it and try again, 5xx give up. It takes the
-recipients of one domain at a time, because others may have another fate.
+What the relay answers is what became of the mail: 250 delivered, 4xx keep it and try again, 5xx give up. It takes one
+recipient at a time, because another may have another fate; a mail server sends it again to the others (RFC 5321
+4.5.3.1.10).
 """
 
 import asyncio
@@ -23,23 +24,19 @@ class Relay:
         self.client = aiosmtp.Client()
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:
-        def domain(address: str) -> str:
-            return address.rpartition("@")[2].lower()
-
-        if any(domain(other) != domain(address) for other in envelope.rcpt_tos):
-            return "452 4.5.3 one domain at a time: send it again to this recipient"
+        if envelope.rcpt_tos:
+            return "452 4.5.3 one recipient at a time: send it again to this one"
         envelope.rcpt_tos.append(address)
         return "250 2.1.5 ok"
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
         try:
-            refused = await self.client.deliver(envelope.content, envelope.rcpt_tos, sender=envelope.mail_from or "")
+            delivered = await self.client.deliver(envelope.content, envelope.rcpt_tos, sender=envelope.mail_from or "")
         except smtp.DeliveryError as error:
             return reply(error.smtp_code, error.smtp_error)
-        for recipient, (code, text) in refused.items():
-            logging.error("%s did not get it, others did: %s", recipient, reply(code, text))
-        return "250 2.0.0 delivered"
+        (got,) = delivered.values()
+        return reply(250, f"2.0.0 {got.host} said: {got.reply}")
 
 
 def reply(code: int, text: "bytes | str") -> str:

@@ -2,7 +2,8 @@
 
     send.py SENDER RECIPIENT...  < message
 
-Exit status, by which a queue knows what to do (sysexits.h): 0 sent, 75 try again later, 68 give up.
+Each recipient that did not get it is a line on standard error: who, `waits` or `refused`, code and text. The exit
+status is for a queue (sysexits.h): 0 all got it, 75 try again later with those who wait, 68 give up.
 """
 
 import logging
@@ -16,15 +17,12 @@ def main() -> int:
     logging.basicConfig(format="%(message)s")
     sender, *recipients = sys.argv[1:]
     try:
-        refused = smtp.deliver(sys.stdin.buffer.read(), recipients, sender=sender)
-    except smtp.TemporaryError as error:
-        print(f"it waits: {error}", file=sys.stderr)
-        return os.EX_TEMPFAIL
-    except smtp.PermanentError as error:
-        print(f"it cannot be delivered: {error}", file=sys.stderr)
-        return os.EX_NOHOST
-    for recipient, (code, text) in refused.items():
-        print(f"{recipient}: {code} {text.decode('utf-8', 'replace')}", file=sys.stderr)
+        smtp.deliver(sys.stdin.buffer.read(), recipients, sender=sender)
+    except smtp.DeliveryError as error:
+        for word, some in [("waits", error.deferred), ("refused", error.refused)]:
+            for recipient, (code, text) in some.items():
+                print(f"{recipient} {word}: {code} {text.decode()}", file=sys.stderr)
+        return os.EX_TEMPFAIL if error.deferred else os.EX_NOHOST
     return 0
 
 

@@ -20,7 +20,7 @@ from ._library import lib, text
 from .answer import Answer, Check, Verdict
 from .attempt import Attempt, ReportEvent
 from .errors import AddressRefused, ArgumentError, Defect, Error, InvalidName, IsAddress, SettingsError, Unavailable
-from .resolver import Resolver, from_openssl
+from .resolver import Resolver, Time, from_openssl
 from .words import Action, Channel, Mode, NoHost, PolicyType, ResultType, Seen, Source
 
 __all__ = [
@@ -72,7 +72,7 @@ def default_resolver() -> Resolver:
     return _default
 
 
-def lookup(domain: str, *, timeout: float | None = None) -> Answer:
+def lookup(domain: str, *, timeout: Time | None = None) -> Answer:
     """`Resolver.lookup` with the settings of this host."""
     return default_resolver().lookup(domain, timeout=timeout)
 
@@ -82,7 +82,7 @@ def lookup_cached(domain: str) -> Answer:
     return default_resolver().lookup_cached(domain)
 
 
-def recheck(domain: str, *, timeout: float | None = None) -> Answer:
+def recheck(domain: str, *, timeout: Time | None = None) -> Answer:
     """`Resolver.recheck` with the settings of this host."""
     return default_resolver().recheck(domain, timeout=timeout)
 

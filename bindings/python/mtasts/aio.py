@@ -22,6 +22,7 @@ from ._library import COMPLETION_SIZE, check, ffi, lib, milliseconds, new_error,
 from .answer import Answer, answer_of
 from .errors import Error, error_of
 from .resolver import Resolver as BlockingResolver
+from .resolver import Time
 
 __all__ = ["Resolver", "lookup", "recheck"]
 
@@ -102,11 +103,13 @@ class Resolver:
     """
 
     def __init__(self, resolver: BlockingResolver | None = None) -> None:
+        if resolver is not None and not isinstance(resolver, BlockingResolver):
+            raise TypeError(f"resolver: must be a mtasts.Resolver, not {resolver!r}")
         self.blocking = default_resolver() if resolver is None else resolver
         self._queues: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = weakref.WeakKeyDictionary()
         _resolvers.add(self)
 
-    async def lookup(self, domain: str, *, timeout: float | None = None) -> Answer:
+    async def lookup(self, domain: str, *, timeout: Time | None = None) -> Answer:
         """Looks the policy of a domain up, as `mtasts.Resolver.lookup` does.
 
         Raises:
@@ -115,7 +118,7 @@ class Resolver:
         """
         return await self._queue().ask(lib.mtasts_queue_submit, domain, milliseconds(timeout))
 
-    async def recheck(self, domain: str, *, timeout: float | None = None) -> Answer:
+    async def recheck(self, domain: str, *, timeout: Time | None = None) -> Answer:
         """Asks whether there is a newer policy now, as `mtasts.Resolver.recheck` does (RFC 8461 5).
 
         Raises:
@@ -156,11 +159,11 @@ def _shared() -> Resolver:
     return _default
 
 
-async def lookup(domain: str, *, timeout: float | None = None) -> Answer:
+async def lookup(domain: str, *, timeout: Time | None = None) -> Answer:
     """`Resolver.lookup` with the settings of this host."""
     return await _shared().lookup(domain, timeout=timeout)
 
 
-async def recheck(domain: str, *, timeout: float | None = None) -> Answer:
+async def recheck(domain: str, *, timeout: Time | None = None) -> Answer:
     """`Resolver.recheck` with the settings of this host."""
     return await _shared().recheck(domain, timeout=timeout)

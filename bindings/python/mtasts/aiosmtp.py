@@ -10,102 +10,98 @@ from __future__ import annotations
 
 import asyncio
 import smtplib
-import socket
 import ssl
-from collections.abc import Sequence
+import time
+from collections.abc import Container, Coroutine, Iterable, Sequence
 from email.message import Message
-from typing import Any
+from typing import Any, TypeVar
 
-import aiosmtplib
+try:
+    import aiosmtplib
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "mtasts.aiosmtp needs aiosmtplib: pip install mtasts[aiosmtplib]", name="aiosmtplib"
+    ) from error
+import dns.asyncresolver
 
 from . import aio
+from ._library import seconds
 from .answer import Answer
-from .delivery import (
-    HostFailed,
-    Refusals,
-    Results,
-    Sight,
-    Tls,
-    TlsFailed,
-    Unreachable,
-    addresses_of,
-    options_of,
-    reply,
-    results,
-)
+from .delivery import MOST_DOMAINS, Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
-from .letter import envelope
+from .hosts import configured
+from .kept import Kept
+from .letter import letter
+from .outcome import Delivered, HostFailed, Refusals, Results, Unreachable, results
+from .resolver import Resolver, Time
+from .smtp import PATIENCE, WHOLE
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
 
 __all__ = ["Client", "deliver"]
+
+C = TypeVar("C", bound="Client")
 
 
 class _Session:
     def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
+        self.key: Any = None
+        self.reused = False
+        tls = connection.get_transport_info("ssl_object")
+        self.tls = tls.version() if tls else None
         self.peer = {
-            "channel": Channel.TLS if connection.get_transport_info("ssl_object") else Channel.CLEAR,
+            "channel": Channel.TLS if tls else Channel.CLEAR,
             "address": address,
             "local_address": connection.get_transport_info("sockname")[0],
         }
+        self.extensions: Container[str] = connection.esmtp_extensions
 
-    async def send(self, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
-        connection = self._connection
+    async def command(self, line: str) -> tuple[int, str | bytes]:
         try:
-            options = options_of(sender, recipients, data, connection.esmtp_extensions)
-            refused, _ = await connection.sendmail(sender, list(recipients), data, mail_options=options)
-            return {to: reply(said.code, said.message) for to, said in refused.items()}
-        except aiosmtplib.SMTPRecipientsRefused as error:
-            raise smtplib.SMTPRecipientsRefused(
-                {refusal.recipient: reply(refusal.code, refusal.message) for refusal in error.recipients}
-            ) from None
-        except aiosmtplib.SMTPResponseException as error:
-            raise smtplib.SMTPResponseException(*reply(error.code, error.message)) from None
-        except smtplib.SMTPException:
-            raise
+            said = await self._connection.execute_command(line.encode())
         except (aiosmtplib.SMTPException, OSError) as error:
             raise _host_failed(error) from None
+        return said.code, said.message
 
-    async def close(self) -> None:
+    async def data(self, data: bytes) -> tuple[int, str | bytes]:
         try:
-            await self._connection.quit()
-        except (aiosmtplib.SMTPException, OSError):
-            self._connection.close()
+            said = await self._connection.data(data)
+        except aiosmtplib.SMTPDataError as error:
+            return error.code, error.message
+        except (aiosmtplib.SMTPException, OSError) as error:
+            raise _host_failed(error) from None
+        return said.code, said.message
+
+    def close(self) -> None:
+        transport = self._connection.transport
+        if transport is not None and not transport.is_closing():
+            transport.write(b"QUIT\r\n")  # type: ignore[attr-defined]
+        self._connection.close()
 
 
 class _Door:
-    """The way to the network, for `mtasts.delivery`."""
+    """The way to the network for one delivery, for `mtasts.delivery`."""
 
-    def __init__(
-        self, resolver: aio.Resolver, hostname: str | None, timeout: float, results: Results, port: int
-    ) -> None:
-        self._resolver = resolver
-        self._hostname = hostname
-        self._timeout = timeout
-        self.results = results
-        self._port = port
-        self._contexts = Contexts(resolver.blocking)
+    def __init__(self, client: Client, end: float) -> None:
+        self._client = client
+        self._end = end
+        self.results = client.results
 
     async def lookup(self, domain: str) -> Answer:
-        return await self._resolver.lookup(domain)
+        return await self._client.resolver.lookup(domain)
 
-    async def mx_records(self, domain: str) -> Any:
-        import dns.asyncresolver
-
-        return await dns.asyncresolver.resolve(f"{domain}.", "MX")
-
-    async def addresses(self, host: str) -> list[str]:
-        loop = asyncio.get_running_loop()
-        return addresses_of(await loop.getaddrinfo(host, self._port, type=socket.SOCK_STREAM))
+    async def records(self, name: str, kind: str) -> Any:
+        return await self._client._dns.resolve(f"{name}.", kind, lifetime=self._client.timeout)
 
     def check_address(self, address: str) -> None:
-        self._resolver.blocking.check_address(address)
+        self._client.resolver.blocking.check_address(address)
 
     async def open(self, host: str, address: str, tls: Tls) -> _Session:
+        client = self._client
         connection = aiosmtplib.SMTP(
-            hostname=address, port=self._port, local_hostname=self._hostname, timeout=self._timeout, start_tls=False
+            hostname=address, port=client.port, local_hostname=client.hostname, timeout=client.timeout, start_tls=False
         )
         try:
             await connection.connect()
@@ -128,7 +124,7 @@ class _Door:
         if not connection.supports_extension("starttls"):
             return not_offered(tls)
         try:
-            await connection.starttls(tls_context=self._contexts.of(tls), server_hostname=host)
+            await connection.starttls(tls_context=self._client._contexts.of(tls), server_hostname=host)
         except aiosmtplib.SMTPResponseException:
             raise TlsFailed(Sight(Seen.STARTTLS_REFUSED)) from None
         except ssl.SSLError as error:
@@ -139,42 +135,118 @@ class _Door:
         # throws it away; what the host says over TLS comes only when it is asked.
         if connection.protocol is not None:
             del connection.protocol._buffer[:]
-        sight = self._contexts.sight(tls, connection.get_transport_info("ssl_object"), host)
+        sight = self._client._contexts.sight(tls, connection.get_transport_info("ssl_object"), host)
         await _greet(connection)
         return sight
+
+    def take(self, key: Any) -> _Session | None:
+        session: _Session | None = self._client._kept.take(key)
+        return session
+
+    def keep(self, session: Any) -> bool:
+        return session.key is not None and self._client._kept.put(session.key, session)
+
+    def in_time(self) -> bool:
+        return time.monotonic() < self._end
+
+    async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
+        some = asyncio.Semaphore(MOST_DOMAINS)
+
+        async def one(delivery: Coroutine[Any, Any, None]) -> None:
+            async with some:
+                await delivery
+
+        tasks = [asyncio.ensure_future(one(delivery)) for delivery in deliveries]
+        try:
+            if tasks:
+                await asyncio.wait(tasks, timeout=max(0.0, self._end - time.monotonic()))
+        finally:
+            late = [task for task in tasks if not task.done()]
+            for task in late:
+                task.cancel()
+            await asyncio.gather(*late, return_exceptions=True)
+            for delivery in deliveries:
+                # One that never had its turn.
+                delivery.close()
 
 
 class Client:
     """Sends mail. One client may be used in any number of tasks and loops.
 
+    `async with Client() as client` keeps each session for some seconds, for the next mail to the same MX host under the
+    same policy.
+
     Args:
         resolver: Where policies come from; the settings of this host by default.
         hostname: The name to say in EHLO; the host's own by default.
-        timeout: How long to wait for a connection and for each answer, in seconds.
+        timeout: How long to wait for a connection and for each reply, in seconds or such as `30s`.
         results: Where results go.
         port: The port of MX hosts.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        mtasts.SettingsError: The settings file of this host is wrong.
     """
 
     def __init__(
         self,
-        resolver: aio.Resolver | None = None,
+        resolver: aio.Resolver | Resolver | None = None,
         *,
         hostname: str | None = None,
-        timeout: float = 60.0,
+        timeout: Time = PATIENCE,
         results: Results = results,
         port: int = smtplib.SMTP_PORT,
     ) -> None:
-        self.resolver = aio.Resolver() if resolver is None else resolver
+        if resolver is not None and not isinstance(resolver, (aio.Resolver, Resolver)):
+            raise TypeError(f"resolver: must be a mtasts.aio.Resolver, not {resolver!r}")
+        self.resolver = resolver if isinstance(resolver, aio.Resolver) else aio.Resolver(resolver)
         self.results = results
-        self._door = _Door(self.resolver, hostname, timeout, results, port)
+        self.timeout = seconds("timeout", timeout)
+        self.port = port
+        self.hostname = hostname
+        self._contexts = Contexts(self.resolver.blocking)
+        self._kept = Kept()
+        self._dns = configured(dns.asyncresolver.Resolver, self.resolver.blocking)
 
     async def deliver(
-        self, message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None
-    ) -> Refusals:
+        self,
+        message: Message | bytes,
+        to: str | Iterable[str] | None = None,
+        *,
+        sender: str | None = None,
+        timeout: Time | None = None,
+    ) -> dict[str, Delivered]:
         """Delivers a message to each of its recipients: arguments, result and exceptions are those of
-        `mtasts.smtp.Client.deliver`."""
-        sender, recipients, data = envelope(message, to, sender)
-        return await _deliver(self._door, sender, recipients, data)
+        `mtasts.smtp.Client.deliver`. Up to eight domains are delivered to at once.
+
+        Raises:
+            asyncio.CancelledError: The task was cancelled; some recipients may have the mail.
+        """
+        whole = WHOLE * self.timeout if timeout is None else seconds("timeout", timeout)
+        return await _deliver(_Door(self, time.monotonic() + whole), letter(message, to, sender))
+
+    async def send_message(
+        self, message: Message, sender: str | None = None, recipients: str | Iterable[str] | None = None
+    ) -> Refusals:
+        """`deliver` with the arguments of `aiosmtplib.SMTP.send_message`; see `mtasts.smtp.Client.send_message`."""
+        await self.deliver(message, recipients, sender=sender)
+        return {}
+
+    async def sendmail(self, sender: str, recipients: str | Iterable[str], message: str | bytes) -> Refusals:
+        """`deliver` with the arguments of `aiosmtplib.SMTP.sendmail`; see `mtasts.smtp.Client.sendmail`."""
+        octets = message.encode("ascii") if isinstance(message, str) else message
+        await self.deliver(octets, recipients, sender=sender)
+        return {}
+
+    async def __aenter__(self: C) -> C:
+        self._kept.open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._kept.close()
+
+    def __repr__(self) -> str:
+        return f"<mtasts.aiosmtp.Client: port {self.port}, timeout {self.timeout:g} s>"
 
 
 async def _greet(connection: aiosmtplib.SMTP) -> None:
@@ -196,9 +268,15 @@ def _host_failed(error: Exception) -> HostFailed:
 _default: Client | None = None
 
 
-async def deliver(message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None) -> Refusals:
+async def deliver(
+    message: Message | bytes,
+    to: str | Iterable[str] | None = None,
+    *,
+    sender: str | None = None,
+    timeout: Time | None = None,
+) -> dict[str, Delivered]:
     """`Client.deliver` with the settings of this host."""
     global _default
     if _default is None:
         _default = Client()
-    return await _default.deliver(message, to, sender=sender)
+    return await _default.deliver(message, to, sender=sender, timeout=timeout)

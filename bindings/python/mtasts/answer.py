@@ -56,7 +56,7 @@ class _Owner:
     _handle: Any
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Answer(_Owner):
     """The policy of a domain, or its absence, and how that is known.
 
@@ -162,6 +162,28 @@ class Answer(_Owner):
             value = _READERS[name](self._handle)
             object.__setattr__(self, name, value)
             return value
+
+    def to_dict(self) -> dict[str, Any]:
+        """All fields as `json.dumps` takes them: words for the enums, text for the policy."""
+        values = {member.name: getattr(self, member.name) for member in fields(self)}
+        for name in ("mode", "source", "result"):
+            values[name] = None if values[name] is None else str(values[name])
+        policy = self.policy_text
+        return {
+            **values,
+            "mx": list(self.mx),
+            "policy_text": None if policy is None else policy.decode("utf-8", "replace"),
+        }
+
+    def __copy__(self) -> Answer:
+        # It never changes.
+        return self
+
+    def __deepcopy__(self, _memo: Any) -> Answer:
+        return self
+
+    def __repr__(self) -> str:
+        return f"<mtasts.Answer {self.domain or '-'}: {self.mode}, {self.source}>"
 
     def _asked(self) -> Any:
         try:

@@ -63,6 +63,10 @@ class Attempt:
         name, error, place = octets_of(host), new_error(), ffi.new("mtasts_attempt **")
         check(lib.mtasts_attempt_new(answer._asked(), name, len(name), place, error), error)
         self._handle = ffi.gc(place[0], lib.mtasts_attempt_free)
+        self._host = host
+
+    def __repr__(self) -> str:
+        return f"<mtasts.Attempt at {self._host!r}: {self.verdict.action if self.verdict else 'nothing seen'}>"
 
     def saw(self, seen: Seen = Seen.NAME, *, check: Check | None = None, reason: str = "") -> Verdict:
         """What to do with this host after this sight and all before it (RFC 8461 4, 5). Show the name before you

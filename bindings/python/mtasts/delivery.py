@@ -7,159 +7,44 @@ preference (RFC 5321 5.1), STARTTLS if it is offered (RFC 3207), the next host i
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-import random
 import re
-import smtplib
-import socket
 import time
-from collections import deque
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any, Protocol, Union
 
 from .answer import Answer, Check, Verdict
-from .attempt import Attempt, ReportEvent
-from .errors import AddressRefused, Error
-from .words import NoHost, Seen
+from .attempt import Attempt
+from .errors import Error
+from .hosts import addresses_of_host, mx_hosts
+from .letter import Letter
+from .outcome import (
+    Delivered,
+    DeliveryError,
+    Fates,
+    HostFailed,
+    PermanentError,
+    PolicyError,
+    Refusals,
+    Result,
+    Results,
+    TemporaryError,
+    Unreachable,
+    failure_of,
+    one_line,
+    reply,
+)
+from .words import Seen
 
 logger = logging.getLogger("mtasts")
 
 MOST_HOSTS = 10
 """To how many hosts of a domain a mail is offered: a stranger may list any number, and each may let us wait."""
 
-MOST_ADDRESSES = 4
-"""How many addresses of a host are tried."""
-
-LONGEST_REPLY = 1000
-"""How much of what a host says is kept, in octets."""
-
-Refusals = dict[str, tuple[int, bytes]]
-"""Recipients that were refused, with the code and the text of the answer, as `smtplib` has them, but in one line."""
-
-# Control characters; joiners, line separators, and what turns the direction of writing. As the library cleans.
-_ACTING = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
-
-
-def one_line(said: str | bytes) -> bytes:
-    """What a stranger said, as it may go to a log, a terminal and another mail: one bounded line of UTF-8 in which
-    nothing acts."""
-    text = said if isinstance(said, str) else said.decode("utf-8", "replace")
-    octets = _ACTING.sub(" ", text).strip().encode("utf-8", "replace")
-    return octets[:LONGEST_REPLY].decode("utf-8", "ignore").encode()
-
-
-def reply(code: int, said: str | bytes) -> tuple[int, bytes]:
-    """A refusal of a host. What is no refusal (RFC 5321 4.2.1) is a host that does not work: try again later."""
-    return (code if 400 <= code < 600 else 451), one_line(said)
-
-
-class DeliveryError(smtplib.SMTPResponseException):
-    """No recipient got the mail. It is an `smtplib.SMTPResponseException`, whose code tells a queue what to do.
-
-    Attributes:
-        smtp_code: 4xx: try again later; 5xx: give up.
-        smtp_error: An enhanced status code (RFC 3463) and what is wrong, in one line.
-        recipients: Code and text for each recipient.
-    """
-
-    smtp_error: bytes
-    recipients: Refusals
-
-    def __init__(self, code: int, text: bytes, recipients: Refusals | None = None) -> None:
-        super().__init__(*reply(code, text))
-        self.recipients = recipients or {}
-
-    def __str__(self) -> str:
-        return f"{self.smtp_code} {self.smtp_error.decode()}"
-
-
-class TemporaryError(DeliveryError):
-    """The mail has to wait in the queue."""
-
-
-class PolicyError(TemporaryError):
-    """The mail has to wait because of the MTA-STS policy of its domain: no MX host meets it. Never a reason to bounce
-    (RFC 8461 5); before a queue gives such a mail up, it asks `mtasts.Resolver.recheck` whether there is another
-    policy.
-
-    Attributes:
-        answer: The policy, for `mtasts.Answer.is_same_policy`.
-        verdict: The verdict on the mail.
-        hosts: The verdict on each host that was refused.
-    """
-
-    answer: Answer
-    verdict: Verdict
-    hosts: dict[str, Verdict]
-
-    def __init__(self, answer: Answer, verdict: Verdict, hosts: dict[str, Verdict]) -> None:
-        said = [f"{host}: {verdict.reason_code}" for host, verdict in hosts.items()]
-        text = f"4.7.5 {verdict.sentence}" + (f" [{'; '.join(said[:5])}]" if said else "")
-        super().__init__(451, text.encode())
-        self.answer, self.verdict, self.hosts = answer, verdict, hosts
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return PolicyError, (self.answer, self.verdict, self.hosts), {"recipients": self.recipients}
-
-
-class PermanentError(DeliveryError):
-    """The mail cannot be delivered: the recipient's own host says so, or there is no such domain."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """One session with an MX host, as a TLS report counts it (RFC 8460)."""
-
-    __slots__ = ("answer", "at", "event", "sentence")
-
-    at: float
-    """When, in Unix seconds."""
-    answer: Answer
-    """The policy of the recipient's domain."""
-    event: ReportEvent
-    """What is counted: a failure has a `mtasts.ReportEvent.result`."""
-    sentence: str
-    """The verdict on the host, in one line."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Result, (self.at, self.answer, self.event, self.sentence)
-
-
-class Results:
-    """The results of this process, for reports, until somebody takes them. For any number of threads.
-
-    Args:
-        limit: How many are kept; the oldest go first. A stranger's policy may have 64 KiB.
-    """
-
-    def __init__(self, limit: int = 1000) -> None:
-        self._results: deque[Result] = deque(maxlen=limit)
-
-    def add(self, result: Result) -> None:
-        """Adds one."""
-        self._results.append(result)
-
-    def take(self) -> list[Result]:
-        """Gives all, and forgets them."""
-        taken = []
-        try:
-            while True:
-                taken.append(self._results.popleft())
-        except IndexError:
-            return taken
-
-    def __len__(self) -> int:
-        return len(self._results)
-
-    def __iter__(self) -> Iterator[Result]:
-        return iter(tuple(self._results))
-
-
-results = Results()
-"""Where results go by default."""
+MOST_DOMAINS = 8
+"""How many domains of a mail are delivered to at once, where that is possible."""
 
 
 class Tls(Enum):
@@ -189,50 +74,43 @@ class TlsFailed(Exception):
         self.peer: dict[str, Any] = {}
 
 
-class HostFailed(Exception):
-    """A host cannot be used now, for other reasons: the next one may do."""
-
-    def __init__(self, code: int, text: str | bytes, recipients: Refusals | None = None) -> None:
-        self.code, self.text = reply(code, text)
-        super().__init__(self.code, self.text)
-        self.recipients = recipients or {}
-
-
-class Unreachable(HostFailed):
-    """Nobody answers at this address: the host may have others."""
-
-    def __init__(self, why: object) -> None:
-        super().__init__(451, f"4.4.1 {why}")
-
-
 class Session(Protocol):
-    """A connection to a host, after its TLS handshake."""
+    """A connection to a host, after its TLS handshake. A call raises HostFailed if the connection is lost."""
 
     sight: Sight
     """What was seen of its TLS."""
+    tls: str | None
+    """The TLS version."""
     peer: dict[str, Any]
     """The other side, as `mtasts.Attempt.finish` takes it."""
+    extensions: Container[str]
+    """What its EHLO reply offers, in lower case."""
+    key: Any
+    """For which mails it may be kept; `None` for none."""
+    reused: bool
+    """Whether it had a mail before."""
 
-    async def send(self, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
-        """One mail. It raises what `smtplib` raises, or HostFailed where the connection is lost."""
+    async def command(self, line: str) -> tuple[int, str | bytes]:
+        """Says one line, in UTF-8, and gives the reply."""
 
-    async def close(self) -> None:
-        """Says goodbye; never raises."""
+    async def data(self, data: bytes) -> tuple[int, str | bytes]:
+        """DATA and the mail; gives the reply that ended it, good or bad."""
+
+    def close(self) -> None:
+        """Says QUIT and closes. It waits for nothing and never raises: nothing that a host says now counts."""
 
 
 class Door(Protocol):
-    """The way to the network: it blocks, or waits in an event loop."""
+    """The way to the network for one delivery: it blocks, or waits in an event loop. Every call ends when the time of
+    the delivery is over."""
 
     results: Results
 
     async def lookup(self, domain: str) -> Answer:
         """The policy."""
 
-    async def mx_records(self, domain: str) -> Any:
+    async def records(self, name: str, kind: str) -> Any:
         """The answer of dnspython, or its exception."""
-
-    async def addresses(self, host: str) -> list[str]:
-        """The addresses of a host. It raises OSError or UnicodeError."""
 
     def check_address(self, address: str) -> None:
         """As `mtasts.Resolver.check_address`."""
@@ -241,30 +119,66 @@ class Door(Protocol):
         """Connects to an address, says EHLO, and starts TLS with the host. It raises TlsFailed or HostFailed, or
         Unreachable where another address may do."""
 
+    def take(self, key: Any) -> Session | None:
+        """A session that was kept under this key."""
 
-async def deliver(door: Door, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
-    """Delivers to recipients of any domains. Gives those who did not get it; raises a DeliveryError where nobody
-    did."""
-    refused: Refusals = {}
+    def keep(self, session: Session) -> bool:
+        """Keeps a session for the next mail; says no if it has to be closed."""
+
+    def in_time(self) -> bool:
+        """Whether there is time left."""
+
+    async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Runs deliveries to several domains until the time is over. What is not done by then is left undone."""
+
+
+async def deliver(door: Door, letter: Letter) -> dict[str, Delivered]:
+    """Delivers to recipients of any domains. Says who took it for whom; raises a DeliveryError if anybody did not get
+    it."""
+    fates: Fates = dict.fromkeys(letter.recipients, (451, b"4.4.1 there was no time left for this recipient"))
+    fates.update(letter.refused)
     failures: list[DeliveryError] = []
-    served = 0
-    data = with_network_line_ends(data)
-    for domain, group in by_domain(recipients).items():
+    tried: set[str] = set(letter.refused)
+    if letter.sender is None:
+        fates.update(dict.fromkeys(letter.recipients, letter.bad_sender))
+    else:
+        sender, data = letter.sender, with_network_line_ends(letter.data)
+
+        async def one(domain: str, group: list[str]) -> None:
+            if not door.in_time():
+                return
+            tried.update(group)
+            try:
+                fates.update(await deliver_to(door, domain, sender, group, data))
+                return
+            except DeliveryError as error:
+                failure = error
+            except (ValueError, OSError) as error:
+                # An odd address must not cost the other recipients their mail. Other exceptions may be those of a
+                # signal handler, such as the time limit of a queue.
+                logger.exception("mail to %s", domain)
+                failure = TemporaryError(451, one_line(f"4.3.0 {type(error).__name__}: {error}"))
+            failure.domain = domain
+            failures.append(failure)
+            refusals = failure.recipients
+            fates.update({to: refusals.get(to, (failure.smtp_code, failure.smtp_error)) for to in group})
+
         try:
-            refused.update(await deliver_to(door, domain, sender, group, data))
-            served += 1
-        except DeliveryError as error:
-            failures.append(error)
-            refused.update({to: error.recipients.get(to, (error.smtp_code, error.smtp_error)) for to in group})
-    if served == 0 and failures:
-        # One that may yet be delivered keeps the mail in the queue.
-        failure = next((failure for failure in failures if failure.smtp_code < 500), failures[0])
-        failure.recipients = refused
+            await door.each([one(domain, group) for domain, group in by_domain(letter.recipients).items()])
+        except BaseException:
+            got = [to for to, fate in fates.items() if isinstance(fate, Delivered)]
+            if got:
+                logger.error("interrupted: these have the mail already: %s", ", ".join(got))
+            raise
+    # A queue that tries again begins with those who had no time: a slow domain holds up the others once.
+    late = {to: fate for to, fate in fates.items() if to not in tried}
+    failure = failure_of({**late, **fates}, failures)
+    if failure:
         raise failure
-    return refused
+    return {to: fate for to, fate in fates.items() if isinstance(fate, Delivered)}
 
 
-async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
+async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:
     """Delivers to the recipients of one domain."""
     try:
         answer = await door.lookup(domain)
@@ -272,76 +186,25 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
         raise TemporaryError(451, one_line(f"4.4.3 the MTA-STS policy of {domain}: {error.reason}")) from error
     # On the wire a domain has A-labels (RFC 5321 2.3.5). What is not a domain name stays what it is.
     name = answer.domain or domain
-    written = {f"{to.rpartition('@')[0]}@{name}": to for to in recipients}
-    hosts = address_in(domain) or await mx_hosts(door, name, answer)
+    written: dict[str, list[str]] = {}
+    for to in recipients:
+        written.setdefault(f"{to.rpartition('@')[0]}@{name}", []).append(to)
+
+    def each(fates: Mapping[str, Delivered | tuple[int, bytes]]) -> Fates:
+        return {to: fate for address, fate in fates.items() for to in written[address]}
+
+    hosts = await mx_hosts(door, domain, answer)
     try:
-        refused = await _try_hosts(door, answer, hosts, sender, list(written), data)
+        return each(await _try_hosts(door, answer, hosts, sender, list(written), data))
     except DeliveryError as error:
-        error.recipients = {written[to]: said for to, said in error.recipients.items()}
+        error.settle(each(error.recipients))
         raise
     except Error as error:
         raise TemporaryError(451, f"4.3.5 cannot check certificates: {error.reason}".encode()) from error
-    return {written[to]: said for to, said in refused.items()}
 
 
-def address_in(domain: str) -> list[str]:
-    """The address in an address literal (RFC 5321 4.1.3); nothing if it is none."""
-    literal = domain[1:-1] if domain.startswith("[") and domain.endswith("]") else ""
-    try:
-        return [str(ipaddress.ip_address(literal.removeprefix("ipv6:")))]
-    except ValueError:
-        return []
-
-
-async def mx_hosts(door: Door, domain: str, answer: Answer) -> list[str]:
-    """The MX hosts in order of preference, those of equal preference shuffled; the domain itself if it has no MX record
-    (RFC 5321 5.1). If DNS denies what an enforced policy lists, the mail waits."""
-    import dns.exception
-    import dns.name
-    import dns.resolver
-
-    try:
-        records = [(r.preference, str(r.exchange).rstrip(".")) for r in await door.mx_records(domain)]
-        hosts = [(preference, random.random(), host) for preference, host in records if host]
-        if hosts:
-            return [host for _, _, host in sorted(hosts)]
-        why = NoHost.NULL_MX
-    except dns.resolver.NoAnswer:
-        why = NoHost.NODATA
-    except dns.resolver.NXDOMAIN:
-        why = NoHost.NXDOMAIN
-    # DNS cannot be asked for such a name; that has nothing to do with a policy.
-    except (dns.exception.SyntaxError, dns.name.NameTooLong, dns.name.IDNAException, UnicodeError) as error:
-        raise PermanentError(501, one_line(f"5.1.3 {domain} is not a domain name: {error}")) from None
-    except (dns.exception.DNSException, OSError) as error:
-        raise TemporaryError(451, one_line(f"4.4.3 the MX records of {domain}: {error}")) from error
-    _waits(answer, why)
-    if why is NoHost.NULL_MX:
-        raise PermanentError(556, one_line(f"5.1.10 {domain} takes no mail (RFC 7505)"))
-    if why is NoHost.NXDOMAIN:
-        raise PermanentError(550, one_line(f"5.1.2 there is no domain {domain}"))
-    if await _has_no_address(door, domain):
-        _waits(answer, NoHost.NOT_LISTED)
-        raise PermanentError(550, one_line(f"5.1.2 {domain} has no MX record and no address"))
-    return [domain]
-
-
-def _waits(answer: Answer, why: NoHost) -> None:
-    """Raises if the mail has to wait because DNS denies the hosts of the policy."""
-    verdict = answer.verdict_without_host(why)
-    if verdict.action.defers:
-        raise PolicyError(answer, verdict, {})
-
-
-async def _has_no_address(door: Door, domain: str) -> bool:
-    try:
-        await door.addresses(domain)
-    except socket.gaierror as error:
-        # NXDOMAIN or NODATA, as the C library calls them; not each has the second. Other errors may pass.
-        return error.errno in (socket.EAI_NONAME, getattr(socket, "EAI_NODATA", None))
-    except (OSError, UnicodeError):
-        pass
-    return False
+class _Stale(HostFailed):
+    """A session that was kept is of no use any more; no mail was offered in it."""
 
 
 class _Skipped(Exception):
@@ -350,47 +213,90 @@ class _Skipped(Exception):
 
 async def _try_hosts(
     door: Door, answer: Answer, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
-) -> Refusals:
+) -> Fates:
     skipped: dict[str, Verdict] = {}
     last = HostFailed(451, b"4.4.4 no host")
     tried = 0
+    mx: str | None = None
+
+    def failure(error: DeliveryError) -> DeliveryError:
+        error.mx = mx
+        return error
+
     for host in hosts:
         if tried == MOST_HOSTS:
             break
+        mx = host
         try:
-            session = await _connect(door, answer, host)
+            return await _offer(door, answer, host, sender, recipients, data)
         except _Skipped as skip:
             skipped[host] = skip.args[0]
             tried += skip.args[1]
             continue
-        except HostFailed as failure:
-            last = failure
+        except HostFailed as error:
+            last = error
             tried += 1
-            continue
-        tried += 1
-        try:
-            refused = await session.send(sender, recipients, data)
-            return {to: reply(*said) for to, said in refused.items()}
-        except smtplib.SMTPRecipientsRefused as refusal:
-            codes = {to: reply(*said) for to, said in refusal.recipients.items()}
-            last = HostFailed(*min(codes.values()), codes)
-        except smtplib.SMTPResponseException as refusal:
-            last = HostFailed(refusal.smtp_code, refusal.smtp_error)
-        except HostFailed as failure:
-            last = failure
-        finally:
-            await session.close()
-        if last.code >= 500:
-            raise PermanentError(last.code, last.text, last.recipients)
+        if last.code >= 500 and last.about_the_mail:
+            raise failure(PermanentError(last.code, last.text, last.recipients))
         logger.info("%s: %s %s", host, last.code, last.text.decode())
     if skipped:
-        raise PolicyError(answer, answer.verdict_without_host(), skipped)
-    raise TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients)
+        raise failure(PolicyError(answer, answer.verdict_without_host(), skipped))
+    raise failure(TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients))
 
 
-async def _connect(door: Door, answer: Answer, host: str) -> Session:
-    """A session with a host, if the verdicts on it allow one. What a report counts of it is noted."""
+async def _offer(door: Door, answer: Answer, host: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:
+    """Offers the mail to one host, in a session that was kept or in a new one."""
+    for reuse in (True, False):
+        session = await _connect(door, answer, host, reuse)
+        try:
+            fates = await _send(session, host, sender, recipients, data)
+        except _Stale:
+            session.close()
+            continue
+        except BaseException as error:
+            session.close()
+            if isinstance(error, HostFailed):
+                error.about_the_mail = True
+            raise
+        if not door.keep(session):
+            session.close()
+        return fates
+    raise AssertionError("a new session is not stale")
+
+
+async def _send(session: Session, host: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:
+    """One mail in one session (RFC 5321 3.3)."""
+    options = options_of(sender, recipients, data, session.extensions)
+    try:
+        said = await session.command(" ".join([f"MAIL FROM:<{sender}>", *options]))
+    except HostFailed as error:
+        raise _Stale(error.code, error.text) if session.reused else error from None
+    if said[0] != 250:
+        # It may have had enough of us: a host may take so many mails in one session, or wait so long.
+        raise _Stale(*said) if session.reused else HostFailed(*said)
+    refused: Refusals = {}
+    for to in recipients:
+        said = await session.command(f"RCPT TO:<{to}>")
+        if said[0] == 421:
+            raise HostFailed(*said)
+        if said[0] not in (250, 251):
+            refused[to] = reply(*said)
+    if len(refused) == len(recipients):
+        raise HostFailed(*min(refused.values()), refused)
+    said = await session.data(data)
+    if said[0] != 250:
+        # Whom the host refused before, it has refused all the same.
+        raise HostFailed(*said, {to: fate for to, fate in refused.items() if fate[0] >= 500})
+    text = one_line(said[1]).decode()
+    got = Delivered(host, session.peer["address"], f"{said[0]} {text}", session.tls, session.sight.check)
+    return {to: refused.get(to, got) for to in recipients}
+
+
+async def _connect(door: Door, answer: Answer, host: str, reuse: bool) -> Session:
+    """A session with a host, if the verdicts on it allow one. What a report counts of it is noted, once for all its
+    mails."""
     attempt = Attempt(answer, host)
+    kept: Session | None = None
     peer: dict[str, Any] = {}
 
     def judge(at: TlsFailed | Session | None) -> None:
@@ -408,19 +314,37 @@ async def _connect(door: Door, answer: Answer, host: str) -> Session:
     try:
         judge(None)
         tls = Tls.VERIFIED if answer.applies and answer.allows_mx(host) else Tls.OFFERED
-        return await _session(door, host, tls, judge)
+        key = (host, tls, answer.policy_key)
+        kept = door.take(key) if reuse else None
+        if kept is None:
+            return await _session(door, host, tls, judge, key)
+        judge_or_close(kept, judge)
+        kept.reused = True
+        return kept
     finally:
         event, verdict = attempt.finish(**peer), attempt.verdict
-        if event and verdict:
+        if event and verdict and kept is None:
             door.results.add(Result(time.time(), answer, event, verdict.sentence))
             token = verdict.reason_code.partition(":")[0] or verdict.action.name.lower()
             level = logging.WARNING if verdict.result else logging.INFO
             logger.log(level, "mtasts[%s]: %s", token, verdict.sentence)
 
 
-async def _session(door: Door, host: str, tls: Tls, judge: Callable[[TlsFailed | Session], None]) -> Session:
-    """A session with as much TLS as the host gives; `judge` raises if that is too little."""
-    addresses = await _addresses(door, host)
+Judge = Callable[[Union[TlsFailed, Session]], None]
+
+
+def judge_or_close(session: Session, judge: Judge) -> None:
+    """Judges a session, and closes it if it may not be used."""
+    try:
+        judge(session)
+    except BaseException:
+        session.close()
+        raise
+
+
+async def _session(door: Door, host: str, tls: Tls, judge: Judge, key: Any) -> Session:
+    """A new session with as much TLS as the host gives; `judge` raises if that is too little."""
+    addresses = await addresses_of_host(door, host)
     while True:
         try:
             session = await _open(door, host, addresses, tls)
@@ -428,38 +352,11 @@ async def _session(door: Door, host: str, tls: Tls, judge: Callable[[TlsFailed |
             judge(failure)
             # It may be delivered all the same: TLS that protects from listeners is better than none.
             tls = Tls.OFFERED if failure.sight.seen is Seen.CERTIFICATE else Tls.NONE
+            key = None
             continue
-        try:
-            judge(session)
-        except BaseException:
-            await session.close()
-            raise
+        judge_or_close(session, judge)
+        session.key = key
         return session
-
-
-def addresses_of(found: Sequence[tuple[Any, ...]]) -> list[str]:
-    """The addresses in an answer of `getaddrinfo`."""
-    return [str(place[0]) for *_, place in found]
-
-
-async def _addresses(door: Door, host: str) -> list[str]:
-    """Where a host may be asked. Whoever owns the domain chooses its addresses, and could point us at this machine and
-    its network, as an address literal could. It is our own rule, so mail waits where no address is left."""
-    try:
-        found = await door.addresses(host)
-    except (OSError, UnicodeError) as error:
-        raise HostFailed(451, f"4.4.1 the addresses of {host}: {error}") from None
-    good, refusals = [], []
-    for address in dict.fromkeys(found):
-        try:
-            door.check_address(address.partition("%")[0])
-            good.append(address)
-        except AddressRefused as refusal:
-            refusals.append(refusal.reason)
-            logger.info("%s: %s", host, refusal.reason)
-    if not good:
-        raise HostFailed(451, f"4.4.4 {host}: {refusals[0] if refusals else 'no address'}")
-    return good[:MOST_ADDRESSES]
 
 
 async def _open(door: Door, host: str, addresses: Sequence[str], tls: Tls) -> Session:
@@ -490,11 +387,13 @@ def with_network_line_ends(data: bytes) -> bytes:
 
 
 def options_of(sender: str, recipients: Sequence[str], data: bytes, extensions: Container[str]) -> list[str]:
-    """The parameters of MAIL (RFC 6531 3.4, RFC 6152). It raises smtplib's error where the host cannot take the
+    """The parameters of MAIL (RFC 1870, RFC 6152, RFC 6531 3.4). It raises HostFailed where the host cannot take the
     addresses."""
-    options = [] if data.isascii() or "8bitmime" not in extensions else ["BODY=8BITMIME"]
+    options = [f"SIZE={len(data)}"] if "size" in extensions else []
+    if not data.isascii() and "8bitmime" in extensions:
+        options.append("BODY=8BITMIME")
     if all(address.isascii() for address in (sender, *recipients)):
         return options
     if "smtputf8" not in extensions:
-        raise smtplib.SMTPSenderRefused(550, b"5.6.7 the host takes no addresses beyond ASCII (RFC 6531)", sender)
+        raise HostFailed(550, b"5.6.7 the host takes no addresses beyond ASCII (RFC 6531)")
     return [*options, "SMTPUTF8"]

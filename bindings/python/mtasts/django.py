@@ -2,10 +2,14 @@
 
     EMAIL_BACKEND = "mtasts.django.EmailBackend"
 
-No other setting is needed; `EMAIL_HOST` and its like do not count. `EMAIL_TIMEOUT` does. A mail that has to wait
-raises `mtasts.smtp.TemporaryError`, an `smtplib.SMTPException` as Django's own backend raises: let the
-queue that calls it (Celery, django-mailer, Huey) try again later. A mail server that sends for itself needs a static
-address with reverse DNS, and port 25 open.
+No other setting is needed; `EMAIL_HOST` and its like do not count. `EMAIL_TIMEOUT` does.
+
+A mail that did not reach all its recipients raises `mtasts.smtp.TemporaryError` or `PermanentError`, an
+`smtplib.SMTPException` as Django's own backend raises. Let the queue that calls it (Celery, Huey) try again later with
+the recipients in `deferred` alone. A queue that can only send a whole message again (django-mailer) gives each
+recipient a message of its own.
+
+A mail server that sends for itself needs a static address with reverse DNS, and port 25 open.
 """
 
 from __future__ import annotations
@@ -13,14 +17,17 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from email.utils import parseaddr
 from typing import Any
 
-from django.conf import settings
+try:
+    from django.conf import settings
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("mtasts.django needs Django: pip install mtasts[django]", name="django") from error
 from django.core.mail import EmailMessage
 from django.core.mail.backends.base import BaseEmailBackend
 from django.core.mail.utils import DNS_NAME
 
+from .outcome import one_line
 from .smtp import Client, DeliveryError
 
 __all__ = ["EmailBackend"]
@@ -48,26 +55,30 @@ class EmailBackend(BaseEmailBackend):
         self.client = client or _client(60.0 if timeout is None else timeout)
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
-        """Sends each message to all its recipients; says how many messages somebody got. Recipients that were refused
-        while others were not are logged.
+        """Tries each message, whatever becomes of the others; says how many reached all their recipients.
 
         Raises:
-            mtasts.smtp.DeliveryError: Nobody got a message, unless `fail_silently`.
+            mtasts.smtp.DeliveryError: A message did not reach all its recipients, unless `fail_silently`. Its
+                attribute `failures` has the error of each such message, by the place of the message in the list.
         """
         sent = 0
-        for message in email_messages:
-            # Django's addresses may have a name: "Ann <ann@example.com>".
-            recipients = [parseaddr(to)[1] for to in message.recipients()]
-            if not recipients:
+        failures: dict[int, DeliveryError] = {}
+        for place, message in enumerate(email_messages):
+            if not message.recipients():
                 continue
             try:
-                refused = self.client.deliver(message.message(), recipients, sender=parseaddr(message.from_email)[1])
+                # Django's addresses may have a name: "Ann <ann@example.com>".
+                # A text of Django may be a lazy one.
+                recipients = [str(to) for to in message.recipients()]
+                self.client.deliver(message.message(), recipients, sender=str(message.from_email))
+                sent += 1
             except DeliveryError as error:
-                if not self.fail_silently:
-                    raise
-                logger.error("mail to %s: %s", ", ".join(recipients), error)
-                continue
-            for to, (code, text) in refused.items():
-                logger.error("mail to %s: %s %s", to, code, text.decode("utf-8", "replace"))
-            sent += 1
+                failures[place] = error
+                for to, (code, text) in error.recipients.items():
+                    logger.error("mail to %s: %s %s", one_line(to).decode(), code, text.decode())
+        if failures and not self.fail_silently:
+            # What may yet be delivered keeps the mail in the queue.
+            failure = min(failures.values(), key=lambda error: error.smtp_code >= 500)
+            failure.failures = failures
+            raise failure
         return sent

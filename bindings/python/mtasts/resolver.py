@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
-from ._library import check, ffi, lib, milliseconds, new_error, octets_of, text
+from ._library import COMPLETION_SIZE, check, ffi, lib, milliseconds, new_error, octets_of, text
 from .answer import Answer, Check, answer_of, check_of
+from .errors import error_of
 
 StrPath = Union[str, "os.PathLike[str]"]
+Time = Union[int, float, str]
 Log = Callable[[str], None]
 
 logger = logging.getLogger("mtasts")
@@ -31,11 +35,16 @@ class Resolver:
         user: Whom a process of root becomes to use the cache and the network; the owner of `cache_dir` by default.
         ca_file: Roots to trust in place of the system's, as PEM.
         nameservers: Name servers in place of those of `/etc/resolv.conf`.
-        timeout: The longest time for one lookup, such as `30s`.
+        timeout: The longest time for one lookup, such as `30s`, or in seconds; as all times here.
         allow_addresses: Networks in which policy hosts, and MX hosts, may be although they are not public.
         nat64_prefixes: The prefixes of this network's NAT64: an address below one is judged by the IPv4 address that
             it carries.
         first_contact_defer: How long mail waits where nothing can be learnt of a domain, such as `1h`.
+        silence_budget: How long this process waits in all for silent name servers and policy hosts.
+        txt_life_min: A TXT record is not looked up again before this time.
+        txt_life_max: A TXT record is looked up again after this time.
+        cache_max: How many domains the cache may hold.
+        cache_max_per_parent: How many domains the cache may hold below one registered domain.
         exceptions: A file of domains for which nothing is enforced.
         settings_file: A settings file in place of the host's.
         log: Who is told, a line at a time, what the administrator should know; `logging.getLogger("mtasts")` by
@@ -43,6 +52,7 @@ class Resolver:
 
     Raises:
         SettingsError: A setting is wrong.
+        TypeError: An argument is of the wrong kind.
     """
 
     def __init__(
@@ -51,26 +61,39 @@ class Resolver:
         cache_dir: StrPath | None = None,
         user: str | None = None,
         ca_file: StrPath | None = None,
-        nameservers: Iterable[str] | None = None,
-        timeout: str | None = None,
-        allow_addresses: Iterable[str] | None = None,
-        nat64_prefixes: Iterable[str] | None = None,
-        first_contact_defer: str | None = None,
+        nameservers: str | Iterable[str] | None = None,
+        timeout: Time | None = None,
+        allow_addresses: str | Iterable[str] | None = None,
+        nat64_prefixes: str | Iterable[str] | None = None,
+        first_contact_defer: Time | None = None,
+        silence_budget: Time | None = None,
+        txt_life_min: Time | None = None,
+        txt_life_max: Time | None = None,
+        cache_max: int | None = None,
+        cache_max_per_parent: int | None = None,
         exceptions: StrPath | None = None,
         settings_file: StrPath | None = None,
         log: Log | None = None,
     ) -> None:
         values = {
-            "cache_dir": None if cache_dir is None else os.fspath(cache_dir),
-            "user": user,
-            "ca_file": None if ca_file is None else os.fspath(ca_file),
-            "nameservers": None if nameservers is None else " ".join(nameservers),
-            "timeout": timeout,
-            "allow_addresses": None if allow_addresses is None else " ".join(allow_addresses),
-            "nat64_prefixes": None if nat64_prefixes is None else " ".join(nat64_prefixes),
-            "first_contact_defer": first_contact_defer,
-            "exceptions": None if exceptions is None else os.fspath(exceptions),
+            "cache_dir": _path("cache_dir", cache_dir),
+            "user": _text("user", user),
+            "ca_file": _path("ca_file", ca_file),
+            "nameservers": _list("nameservers", nameservers),
+            "timeout": _time("timeout", timeout),
+            "allow_addresses": _list("allow_addresses", allow_addresses),
+            "nat64_prefixes": _list("nat64_prefixes", nat64_prefixes),
+            "first_contact_defer": _time("first_contact_defer", first_contact_defer),
+            "silence_budget": _time("silence_budget", silence_budget),
+            "txt_life_min": _time("txt_life_min", txt_life_min),
+            "txt_life_max": _time("txt_life_max", txt_life_max),
+            "cache_max": _count("cache_max", cache_max),
+            "cache_max_per_parent": _count("cache_max_per_parent", cache_max_per_parent),
+            "exceptions": _path("exceptions", exceptions),
         }
+        settings_file = _path("settings_file", settings_file)
+        if log is not None and not callable(log):
+            raise TypeError(f"log: must be a function that takes a line, not {log!r}")
         error, place = new_error(), ffi.new("mtasts_settings **")
         if settings_file is None:
             check(lib.mtasts_settings_of_host(place, error), error)
@@ -88,6 +111,10 @@ class Resolver:
         place = ffi.new("mtasts_context **")
         check(lib.mtasts_context_new(settings, place, error), error)
         self._context = ffi.gc(place[0], lib.mtasts_context_free)
+        self._queue: tuple[int, Any] | None = None
+
+    def __repr__(self) -> str:
+        return f"<mtasts.Resolver: ca_file {self.ca_file!r}>"
 
     @property
     def ca_file(self) -> str | None:
@@ -95,7 +122,16 @@ class Resolver:
         path = lib.mtasts_context_ca_file(self._context)
         return None if path == ffi.NULL else os.fsdecode(ffi.string(path))
 
-    def lookup(self, domain: str, *, timeout: float | None = None) -> Answer:
+    @property
+    def nameservers(self) -> list[tuple[str, int]] | None:
+        """The name servers that are asked, each an address and a port; `None` for those of `/etc/resolv.conf`."""
+        servers = lib.mtasts_context_nameservers(self._context)
+        if servers == ffi.NULL:
+            return None
+        pairs = [server.rpartition(":") for server in text(servers).split()]
+        return [(address.strip("[]"), int(port)) for address, _, port in pairs]
+
+    def lookup(self, domain: str, *, timeout: Time | None = None) -> Answer:
         """Looks the policy of a domain up, as a delivery needs it: in the cache, and if necessary in DNS and over HTTPS
         (RFC 8461 3, 5.1). A hit in the cache touches no network. That there is no policy, or that it could not be
         determined, or that there can be none (an address literal, a text that is not a domain name), is an answer and
@@ -103,12 +139,12 @@ class Resolver:
 
         Args:
             domain: The recipient's domain, or the smart host's where there is one (RFC 8461 3.4).
-            timeout: The longest time in seconds; never longer than the setting `timeout`.
+            timeout: The longest time, in seconds or such as `5s`; never longer than the setting `timeout`.
 
         Raises:
             Unavailable: No answer is possible: defer the mail of this domain.
         """
-        return self._ask(lib.mtasts_lookup, domain, milliseconds(timeout))
+        return self._wait(lib.mtasts_lookup, lib.mtasts_queue_submit, domain, milliseconds(timeout))
 
     def lookup_cached(self, domain: str) -> Answer:
         """Answers from the cache alone. If the cache has no policy in force, the source of the answer is
@@ -119,14 +155,14 @@ class Resolver:
         """
         return self._ask(lib.mtasts_lookup_cached, domain)
 
-    def recheck(self, domain: str, *, timeout: float | None = None) -> Answer:
+    def recheck(self, domain: str, *, timeout: Time | None = None) -> Answer:
         """Asks whether there is a newer policy now, whatever the cache says: before mail is given up because of a
         policy (RFC 8461 5). Compare with `Answer.is_same_policy`.
 
         Raises:
             Unavailable: No answer is possible: defer the mail of this domain.
         """
-        return self._ask(lib.mtasts_recheck, domain, milliseconds(timeout))
+        return self._wait(lib.mtasts_recheck, lib.mtasts_queue_recheck, domain, milliseconds(timeout))
 
     def verify_certificate(self, host: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
         """Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root, and the host's name
@@ -199,6 +235,76 @@ class Resolver:
         name, error, place = octets_of(domain), new_error(), ffi.new("mtasts_answer **")
         check(function(self._context, name, len(name), *limit, place, error), error)
         return answer_of(place[0])
+
+    def _wait(self, function: Any, submit: Any, domain: str, limit: int) -> Answer:
+        # Python runs signal handlers between two of its own steps, and in the main thread alone: there it must not be
+        # inside the library for as long as a lookup takes.
+        if threading.current_thread() is not threading.main_thread():
+            return self._ask(function, domain, limit)
+        # Taken, so that a signal handler that looks up has one of its own.
+        kept, self._queue = self._queue, None
+        if kept is not None and kept[0] == os.getpid():
+            queue = kept[1]
+        else:
+            error, place = new_error(), ffi.new("mtasts_queue **")
+            check(lib.mtasts_queue_new(self._context, place, error), error)
+            queue = ffi.gc(place[0], lib.mtasts_queue_free)
+        name, error, number = octets_of(domain), new_error(), ffi.new("uint64_t *")
+        check(submit(queue, name, len(name), limit, ffi.NULL, number, error), error)
+        done = ffi.new("mtasts_completion *")
+        done.size = COMPLETION_SIZE
+        if lib.mtasts_queue_next(queue, done) == 1:
+            # A hit in the cache is complete already. A queue that asked the network is dropped with its threads: a
+            # program that looked up once is not one of many threads when it forks.
+            self._queue = os.getpid(), queue
+        else:
+            poll = select.poll()
+            poll.register(lib.mtasts_queue_fd(queue), select.POLLIN)
+            while lib.mtasts_queue_next(queue, done) != 1:
+                poll.poll()
+        if done.status != lib.MTASTS_OK:
+            raise error_of(done.status, text(done.message))
+        return answer_of(done.answer)
+
+
+def _text(name: str, value: object) -> str | None:
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name}: must be a text, not {value!r}")
+    return value
+
+
+def _path(name: str, value: object) -> str | None:
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, bytes):
+        value = os.fsdecode(value)
+    if value is not None and not isinstance(value, str):
+        raise TypeError(f"{name}: must be a path, not {value!r}")
+    return value
+
+
+def _list(name: str, value: object) -> str | None:
+    # One text holds the items as mtasts.toml has them, apart by spaces or commas.
+    if value is None or isinstance(value, str):
+        return value
+    items: list[Any] = list(value) if isinstance(value, Iterable) else [None]
+    if not all(isinstance(item, str) for item in items):
+        raise TypeError(f"{name}: must be a text or a list of texts, not {value!r}")
+    return " ".join(items)
+
+
+def _time(name: str, value: object) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+        raise TypeError(f"{name}: must be a whole number of seconds, or a text such as '30s', not {value!r}")
+    return f"{int(value)}s"
+
+
+def _count(name: str, value: object) -> str | None:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
+        raise TypeError(f"{name}: must be a whole number, not {value!r}")
+    return None if value is None else str(value)
 
 
 def _callback(log: Log) -> Any:

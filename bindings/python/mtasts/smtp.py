@@ -20,13 +20,24 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
-from collections.abc import Coroutine, Sequence
+import time
+from collections.abc import Container, Coroutine, Iterable, Sequence
 from email.message import Message
 from typing import Any, TypeVar
 
+import dns.resolver
+
 from . import default_resolver
+from ._library import seconds
 from .answer import Answer
-from .delivery import (
+from .connection import Connection
+from .delivery import Sight, Tls, TlsFailed
+from .delivery import deliver as _deliver
+from .hosts import configured
+from .kept import Kept
+from .letter import letter
+from .outcome import (
+    Delivered,
     DeliveryError,
     HostFailed,
     PermanentError,
@@ -34,23 +45,17 @@ from .delivery import (
     Refusals,
     Result,
     Results,
-    Sight,
     TemporaryError,
-    Tls,
-    TlsFailed,
     Unreachable,
-    addresses_of,
-    options_of,
     results,
 )
-from .delivery import deliver as _deliver
-from .letter import envelope
-from .resolver import Resolver
+from .resolver import Resolver, Time
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
 
 __all__ = [
     "Client",
+    "Delivered",
     "DeliveryError",
     "PermanentError",
     "PolicyError",
@@ -63,62 +68,73 @@ __all__ = [
 ]
 
 T = TypeVar("T")
+C = TypeVar("C", bound="Client")
+
+PATIENCE = 60.0
+"""How long a client waits for a connection and for each reply, in seconds, if it is not told."""
+
+WHOLE = 10
+"""How many times as long a whole delivery may take, if it is not told."""
 
 
 class _Session:
-    def __init__(self, connection: smtplib.SMTP, address: str, sight: Sight) -> None:
+    def __init__(self, connection: Connection, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
+        self.key: Any = None
+        self.reused = False
+        sock = connection.sock
+        self.tls = sock.version() if isinstance(sock, ssl.SSLSocket) else None
         self.peer = {
-            "channel": Channel.TLS if isinstance(connection.sock, ssl.SSLSocket) else Channel.CLEAR,
+            "channel": Channel.CLEAR if self.tls is None else Channel.TLS,
             "address": address,
-            "local_address": connection.sock.getsockname()[0],  # type: ignore[union-attr]
+            "local_address": sock.getsockname()[0],  # type: ignore[union-attr]
         }
+        self.extensions: Container[str] = connection.esmtp_features
 
-    async def send(self, sender: str, recipients: Sequence[str], data: bytes) -> Refusals:
+    async def command(self, line: str) -> tuple[int, bytes]:
         try:
-            options = options_of(sender, recipients, data, self._connection.esmtp_features)
-            return self._connection.sendmail(sender, list(recipients), data, options)
-        except (smtplib.SMTPResponseException, smtplib.SMTPRecipientsRefused):
-            raise
+            return self._connection.docmd(line)
         except OSError as error:
             raise _host_failed(error) from None
 
-    async def close(self) -> None:
+    async def data(self, data: bytes) -> tuple[int, bytes]:
         try:
-            self._connection.quit()
-        except OSError:
-            self._connection.close()
+            return self._connection.data(data)
+        except smtplib.SMTPDataError as error:
+            return error.smtp_code, error.smtp_error  # type: ignore[return-value]
+        except OSError as error:
+            raise _host_failed(error) from None
+
+    def close(self) -> None:
+        self._connection.leave()
 
 
 class _Door:
-    """The way to the network, for `mtasts.delivery`."""
+    """The way to the network for one delivery, for `mtasts.delivery`."""
 
-    def __init__(self, resolver: Resolver, hostname: str | None, timeout: float, results: Results, port: int) -> None:
-        self._resolver = resolver
-        self._hostname = hostname
-        self._timeout = timeout
-        self.results = results
-        self._port = port
-        self._contexts = Contexts(resolver)
+    def __init__(self, client: Client, end: float) -> None:
+        self._client = client
+        self._end = end
+        self.results = client.results
+
+    def _left(self) -> float:
+        # Not zero, which would stand for no limit at all, or for the settings of the resolver.
+        return max(0.001, self._end - time.monotonic())
 
     async def lookup(self, domain: str) -> Answer:
-        return self._resolver.lookup(domain)
+        return self._client.resolver.lookup(domain, timeout=self._left())
 
-    async def mx_records(self, domain: str) -> Any:
-        import dns.resolver
-
-        return dns.resolver.resolve(f"{domain}.", "MX")
-
-    async def addresses(self, host: str) -> list[str]:
-        return addresses_of(socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM))
+    async def records(self, name: str, kind: str) -> Any:
+        return self._client._dns.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
 
     def check_address(self, address: str) -> None:
-        self._resolver.check_address(address)
+        self._client.resolver.check_address(address)
 
     async def open(self, host: str, address: str, tls: Tls) -> _Session:
+        client = self._client
         try:
-            connection = smtplib.SMTP(address, self._port, self._hostname, timeout=self._timeout)
+            connection = Connection(address, client.port, client.hostname, client.timeout, self._end)
         except smtplib.SMTPException as error:
             raise _host_failed(error) from None
         except OSError as error:
@@ -131,33 +147,62 @@ class _Door:
             connection.close()
             raise
 
-    def _start_tls(self, connection: smtplib.SMTP, host: str, tls: Tls) -> Sight:
+    def _start_tls(self, connection: Connection, host: str, tls: Tls) -> Sight:
         _greet(connection)
         if tls is Tls.NONE:
             return Sight()
         if not connection.has_extn("starttls"):
             return not_offered(tls)
+        contexts = self._client._contexts
         try:
             # What stands in clear behind the 220 is thrown away by smtplib, with all that the host said before.
-            connection.starttls(context=self._contexts.of(tls))
+            connection.starttls(context=contexts.of(tls))
         except smtplib.SMTPResponseException:
             raise TlsFailed(Sight(Seen.STARTTLS_REFUSED)) from None
         except OSError as error:
             raise failed(error) from None
-        sight = self._contexts.sight(tls, connection.sock, host)  # type: ignore[arg-type]
+        sight = contexts.sight(tls, connection.sock, host)  # type: ignore[arg-type]
         _greet(connection)
         return sight
+
+    def take(self, key: Any) -> _Session | None:
+        session: _Session | None = self._client._kept.take(key)
+        if session is not None:
+            session._connection.renew(self._end)
+        return session
+
+    def keep(self, session: Any) -> bool:
+        return session.key is not None and self._client._kept.put(session.key, session)
+
+    def in_time(self) -> bool:
+        return time.monotonic() < self._end
+
+    async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
+        # One domain after the other.
+        try:
+            for delivery in deliveries:
+                await delivery
+        finally:
+            for delivery in deliveries:
+                delivery.close()
 
 
 class Client:
     """Sends mail. One client may be used by any number of threads, and after a fork.
 
+    `with Client() as client` keeps each session for some seconds, for the next mail to the same MX host under the same
+    policy.
+
     Args:
         resolver: Where policies come from; the settings of this host by default.
         hostname: The name to say in EHLO; the host's own by default.
-        timeout: How long to wait for a connection and for each answer, in seconds.
+        timeout: How long to wait for a connection and for each reply, in seconds or such as `30s`.
         results: Where results go.
         port: The port of MX hosts.
+
+    Raises:
+        TypeError: An argument is of the wrong kind.
+        mtasts.SettingsError: The settings file of this host is wrong.
     """
 
     def __init__(
@@ -165,32 +210,96 @@ class Client:
         resolver: Resolver | None = None,
         *,
         hostname: str | None = None,
-        timeout: float = 60.0,
+        timeout: Time = PATIENCE,
         results: Results = results,
         port: int = smtplib.SMTP_PORT,
     ) -> None:
+        if resolver is not None and not isinstance(resolver, Resolver):
+            raise TypeError(f"resolver: must be a mtasts.Resolver, not {resolver!r}")
         self.resolver = default_resolver() if resolver is None else resolver
         self.results = results
-        self._door = _Door(self.resolver, hostname, timeout, results, port)
+        self.timeout = seconds("timeout", timeout)
+        self.port = port
+        self._hostname = hostname
+        self._contexts = Contexts(self.resolver)
+        self._kept = Kept()
+        self._dns = configured(dns.resolver.Resolver, self.resolver)
 
-    def deliver(self, message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None) -> Refusals:
+    @property
+    def hostname(self) -> str:
+        """The name that the client says in EHLO."""
+        if self._hostname is None:
+            self._hostname = hostname_of_host()
+        return self._hostname
+
+    def deliver(
+        self,
+        message: Message | bytes,
+        to: str | Iterable[str] | None = None,
+        *,
+        sender: str | None = None,
+        timeout: Time | None = None,
+    ) -> dict[str, Delivered]:
         """Delivers a message to each of its recipients, whatever their domains.
 
         Args:
-            message: The message. What is said of recipients in its header fields does not count.
-            to: The recipients' addresses.
+            message: The message.
+            to: The recipients' addresses; those in To, Cc and Bcc by default. If it is given, these fields do not
+                count. A text may hold several, as in a header field.
             sender: The envelope sender; by default the address in Sender or From. Empty for a bounce.
+            timeout: The longest time for the whole delivery, in seconds or such as `5m`; ten times that of the client
+                by default.
 
         Returns:
-            The recipients that were refused, with code and text, as `smtplib.SMTP.sendmail` gives them.
+            Each recipient, with the host that took the mail. It returns only if everybody got it.
 
         Raises:
-            PolicyError: It waits because of the policy of its domain (RFC 8461 5); a TemporaryError.
-            TemporaryError: No recipient got it, and it has to wait.
-            PermanentError: No recipient got it, and none will.
+            PolicyError: A recipient waits because of the policy of its domain (RFC 8461 5); a TemporaryError.
+            TemporaryError: Somebody waits: try again with the recipients in its `deferred`.
+            PermanentError: Nobody waits, and somebody will not get it.
+            TypeError: An argument is of the wrong kind.
+            ValueError: There is no recipient, or no sender.
         """
-        sender, recipients, data = envelope(message, to, sender)
-        return _run(_deliver(self._door, sender, recipients, data))
+        whole = WHOLE * self.timeout if timeout is None else seconds("timeout", timeout)
+        door = _Door(self, time.monotonic() + whole)
+        return _run(_deliver(door, letter(message, to, sender)))
+
+    def send_message(
+        self, msg: Message, from_addr: str | None = None, to_addrs: str | Iterable[str] | None = None
+    ) -> Refusals:
+        """`deliver` with the arguments of `smtplib.SMTP.send_message`.
+
+        Returns:
+            Nobody: it raises if anybody did not get it. `smtplib` raises only if nobody did.
+        """
+        self.deliver(msg, to_addrs, sender=from_addr)
+        return {}
+
+    def sendmail(self, from_addr: str, to_addrs: str | Iterable[str], msg: str | bytes) -> Refusals:
+        """`deliver` with the arguments of `smtplib.SMTP.sendmail`; returns and raises as `send_message` does."""
+        self.deliver(msg.encode("ascii") if isinstance(msg, str) else msg, to_addrs, sender=from_addr)
+        return {}
+
+    def __enter__(self: C) -> C:
+        self._kept.open()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._kept.close()
+
+    def __repr__(self) -> str:
+        return f"<mtasts.smtp.Client: port {self.port}, timeout {self.timeout:g} s>"
+
+
+def hostname_of_host() -> str:
+    """The name of this host for EHLO, as smtplib finds it: its address where it has no full name."""
+    name = socket.getfqdn()
+    if "." in name:
+        return name
+    try:
+        return f"[{socket.gethostbyname(socket.gethostname())}]"
+    except OSError:
+        return "[127.0.0.1]"
 
 
 def _run(coroutine: Coroutine[Any, Any, T]) -> T:
@@ -219,9 +328,15 @@ def _host_failed(error: Exception) -> HostFailed:
 _default: Client | None = None
 
 
-def deliver(message: Message | bytes, to: str | Sequence[str], *, sender: str | None = None) -> Refusals:
+def deliver(
+    message: Message | bytes,
+    to: str | Iterable[str] | None = None,
+    *,
+    sender: str | None = None,
+    timeout: Time | None = None,
+) -> dict[str, Delivered]:
     """`Client.deliver` with the settings of this host."""
     global _default
     if _default is None:
         _default = Client()
-    return _default.deliver(message, to, sender=sender)
+    return _default.deliver(message, to, sender=sender, timeout=timeout)

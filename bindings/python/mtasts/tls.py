@@ -6,8 +6,9 @@ import ssl
 from typing import Any
 
 from ._library import lib
-from .delivery import Sight, Tls, TlsFailed, one_line
+from .delivery import Sight, Tls, TlsFailed
 from .errors import Unavailable
+from .outcome import one_line
 from .resolver import Resolver, from_openssl
 from .words import Seen
 

@@ -7,7 +7,18 @@ from enum import IntEnum
 from ._library import lib, text
 
 
-class Mode(IntEnum):
+class _Word(IntEnum):
+    """A number of the library that reads as its word: `str(Mode.ENFORCE)` is `enforce`."""
+
+    def __str__(self) -> str:
+        return self.name.lower().replace("_", "-")
+
+    def __format__(self, how: str) -> str:
+        # In each version of Python. As a number where a number is asked for.
+        return format(int(self), how) if how[-1:] in tuple("bcdoxXn") and how else format(str(self), how)
+
+
+class Mode(_Word):
     """What a domain asks of senders (RFC 8461 3.2, 5)."""
 
     NONE = 0
@@ -19,7 +30,7 @@ class Mode(IntEnum):
     """Do not deliver to a host that fails the policy."""
 
 
-class Source(IntEnum):
+class Source(_Word):
     """Where an answer came from."""
 
     FRESH = 1
@@ -35,7 +46,7 @@ class Source(IntEnum):
     usual (RFC 8461 3.3), unless the answer has a time until which mail must wait."""
 
 
-class Action(IntEnum):
+class Action(_Word):
     """What the sender must do."""
 
     DELIVER = 1
@@ -58,7 +69,7 @@ class Action(IntEnum):
         return bool(lib.mtasts_action_defers(self.value))
 
 
-class Seen(IntEnum):
+class Seen(_Word):
     """What the sender saw at an MX host."""
 
     NAME = 0
@@ -74,7 +85,7 @@ class Seen(IntEnum):
     """The host's certificate was checked for the name in the MX record."""
 
 
-class NoHost(IntEnum):
+class NoHost(_Word):
     """Why there is no MX host to deliver to."""
 
     LEFT = 0
@@ -89,7 +100,7 @@ class NoHost(IntEnum):
     """The MX lookup gives no host that the policy lists: it denies all hosts, or names others."""
 
 
-class Channel(IntEnum):
+class Channel(_Word):
     """How far a session with an MX host came."""
 
     NONE = 0
@@ -100,7 +111,7 @@ class Channel(IntEnum):
     """The session went on under TLS, whether or not the certificate is good."""
 
 
-class PolicyType(IntEnum):
+class PolicyType(_Word):
     """What a report counts a session under (RFC 8460 4.4)."""
 
     STS = 2
@@ -109,7 +120,7 @@ class PolicyType(IntEnum):
     """No policy, or one of mode none."""
 
 
-class ResultType(IntEnum):
+class ResultType(_Word):
     """What a TLS report calls a failure (RFC 8460 4.3)."""
 
     STARTTLS_NOT_SUPPORTED = 201

@@ -8,7 +8,7 @@ here=$work/$name
 
 "$python" -m venv --clear "$here"
 pip="$here/bin/pip --disable-pip-version-check -q"
-$pip install "$(ls "$wheels"/*.whl)[aiosmtplib,django]" pytest aiosmtpd
+$pip install "$(ls "$wheels"/*.whl)[aiosmtplib,django]" pytest aiosmtpd celery huey
 some=
 case $name in
 # It loses TLS connections of asyncio after a failed handshake, with aiosmtplib alone too (7.3.11).

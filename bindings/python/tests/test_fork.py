@@ -17,7 +17,7 @@ from conftest import Lab
 
 import mtasts
 from mtasts import Mode, aio, smtp
-from mtasts.delivery import Results
+from mtasts.outcome import Results
 
 DOMAINS = ["good.test", "testing.test", "none.test", "twomx.test", "wild.test", "hub.test", "tls12.test", "v6.test"]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import importlib
 import os
 import re
 import runpy
@@ -9,7 +11,9 @@ import smtplib
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Lab
@@ -74,9 +78,21 @@ def test_django(lab: Lab, cache: str, caplog: pytest.LogCaptureFixture) -> None:
     assert refusal.value.smtp_code == 451 and isinstance(refusal.value, smtp.PolicyError)
     assert mail.send_mail("x", "x", "ann@sender.test", ["bob@expired.test"], fail_silently=True) == 0
     assert "no MX host of expired.test" in caplog.text
-    # Somebody got it; the other is in the log.
-    assert mail.send_mail("x", "x", "ann@sender.test", ["f@good.test", "f@nomatch.test"]) == 1
+    # One got it; the other is not forgotten.
+    with pytest.raises(smtp.PolicyError) as partly:
+        mail.send_mail("x", "x", "ann@sender.test", ["f@good.test", "f@nomatch.test"])
+    assert list(partly.value.delivered) == ["f@good.test"] and list(partly.value.deferred) == ["f@nomatch.test"]
+    assert mail.send_mail("x", "x", "ann@sender.test", ["f@good.test", "f@nomatch.test"], fail_silently=True) == 0
     assert "f@nomatch.test" in caplog.text
+    # A message that waits does not hold up those behind it.
+    messages = [
+        mail.EmailMessage("x", "x", "ann@sender.test", [to])
+        for to in ["no address", "g@expired.test", "Carl <g@good.test>", "h@good.test"]
+    ]
+    with pytest.raises(smtp.PolicyError) as left:
+        mail.get_connection().send_messages(messages)
+    assert [(place, error.smtp_code) for place, error in left.value.failures.items()] == [(0, 553), (1, 451)]
+    assert len(lab.mail_to("g@good.test")) == len(lab.mail_to("h@good.test")) == 1
 
 
 def started(example: str, *arguments: str) -> subprocess.Popen[str]:
@@ -104,9 +120,13 @@ def test_the_relay(lab: Lab) -> None:
             with pytest.raises(smtplib.SMTPDataError) as refusal:
                 connection.sendmail("ann@sender.test", ["relay@nowhere.test"], body)
             assert refusal.value.smtp_code == 550
-            # Recipients of several domains have fates of their own: each comes in a mail of its own.
-            refused = connection.sendmail("ann@sender.test", ["two@good.test", "two@expired.test"], body)
-            assert refused["two@expired.test"][0] == 452 and len(lab.mail_to("two@good.test")) == 1
+            # Recipients have fates of their own: each comes in a mail of its own.
+            refused = connection.sendmail("ann@sender.test", ["two@good.test", "three@good.test"], body)
+            assert refused["three@good.test"][0] == 452 and len(lab.mail_to("two@good.test")) == 1
+            # A bounce has no sender.
+            assert connection.sendmail("<>", ["bounced@good.test"], body) == {}
+            (bounce,) = lab.mail_to("bounced@good.test")
+            assert bounce["sender"] == ""
     finally:
         relay.terminate()
         said = relay.communicate(timeout=30)[1]
@@ -127,6 +147,16 @@ def test_the_example_that_sends(lab: Lab) -> None:
         )
         assert done.returncode == status, done
     assert len(lab.mail_to("example@good.test")) == 1 and not lab.mail_to("example@selfsigned.test")
+    # What became of each of several; one that waits keeps the mail in the queue.
+    several = ["b@good.test", "b@nowhere.test", "b@selfsigned.test"]
+    done = subprocess.run(
+        [sys.executable, EXAMPLES / "send.py", "ann@sender.test", *several],
+        input="Subject: hello\n\nHello.\n",
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == os.EX_TEMPFAIL and len(lab.mail_to("b@good.test")) == 1, done
+    assert "b@selfsigned.test waits: 451 " in done.stderr and "b@nowhere.test refused: 550 " in done.stderr
 
 
 def test_the_example_that_looks_up_many(lab: Lab) -> None:
@@ -149,6 +179,87 @@ def test_the_readme_is_true(lab: Lab) -> None:
     readme = EXAMPLES.parent / "README.md"
     failed, tried = doctest.testfile(str(readme), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert tried >= 10 and failed == 0
+
+
+def recipe(heading: str, **names: Any) -> dict[str, Any]:
+    """The names that the first block of Python behind these words of the README makes."""
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    block = readme.partition(heading)[2].partition("```python\n")[2].partition("```")[0]
+    names["smtp"] = smtp
+    exec(compile(block, heading, "exec"), names)
+    return names
+
+
+MESSAGE = "Subject: x\r\n\r\nx\r\n"
+
+
+def until_it_arrives(lab: Lab, name: str, start: Callable[[list[str]], None], again: Callable[[], None]) -> None:
+    """One recipient gets the mail at once and one later; one never does. Nobody gets it twice."""
+    lab.reset()
+    start([f"{name}@good.test", f"{name}@nomatch.test", f"{name}@nowhere.test"])
+    assert len(lab.mail_to(f"{name}@good.test")) == 1 and not lab.mail_to(f"{name}@nomatch.test")
+    policy = "version: STSv1\\nmode: enforce\\nmx: *.nomatch.test\\nmax_age: 86400\\n"
+    lab.set("nomatch.test", txt=f"v=STSv1; id={name};", policy=policy)
+    try:
+        mtasts.recheck("nomatch.test")
+        again()
+        assert len(lab.mail_to(f"{name}@good.test")) == len(lab.mail_to(f"{name}@nomatch.test")) == 1
+    finally:
+        lab.reset()
+        mtasts.default_resolver().purge("nomatch.test")
+
+
+def test_the_queue_of_the_readme(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    run = recipe("A queue of your own")["run"]
+    queue: list[Any] = []
+
+    def start(recipients: list[str]) -> None:
+        queue[:] = run([(MESSAGE.encode(), "ann@sender.test", recipients)])
+        assert [recipients for _, _, recipients in queue] == [["own@nomatch.test"]]
+        assert capsys.readouterr().out == "tell ann@sender.test that nothing goes to own@nowhere.test\n"
+
+    def again() -> None:
+        assert run(queue) == []
+
+    until_it_arrives(lab, "own", start, again)
+
+
+def test_celery(lab: Lab) -> None:
+    """A real worker."""
+    celery = importlib.import_module("celery")
+    app = celery.Celery("mail", broker="memory://", backend="cache+memory://")
+    task = recipe("With Celery", app=app)["send"]
+    task.default_retry_delay = 1
+
+    def arrives(to: str) -> None:
+        deadline = time.monotonic() + 30
+        while not lab.mail_to(to):
+            assert time.monotonic() < deadline, to
+            time.sleep(0.1)
+
+    def start(recipients: list[str]) -> None:
+        task.delay(MESSAGE, "ann@sender.test", recipients)
+        arrives(recipients[0])
+
+    worker = importlib.import_module("celery.contrib.testing.worker")
+    with worker.start_worker(app, perform_ping_check=False):
+        until_it_arrives(lab, "celery", start, lambda: arrives("celery@nomatch.test"))
+
+
+def test_huey(lab: Lab) -> None:
+    huey = importlib.import_module("huey").MemoryHuey()
+    send = recipe("With Huey", huey=huey)["send"]
+
+    def work() -> None:
+        later = datetime.datetime.now() + datetime.timedelta(seconds=1801)
+        for task in [*huey.read_schedule(later), *iter(huey.dequeue, None)]:
+            huey.execute(task, later)
+
+    def start(recipients: list[str]) -> None:
+        send(MESSAGE.encode(), "ann@sender.test", recipients)
+        work()
+
+    until_it_arrives(lab, "huey", start, work)
 
 
 def test_the_examples_have_nothing_to_hide() -> None:

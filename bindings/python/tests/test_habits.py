@@ -1,0 +1,185 @@
+"""What people who know smtplib, and Python, guess: it works, or it says what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import socket
+import subprocess
+import sys
+from email.message import EmailMessage
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import dns.message
+import dns.query
+import dns.rdatatype
+import dns.resolver
+import pytest
+from conftest import Lab
+
+import mtasts
+from mtasts import aio, aiosmtp, smtp
+from mtasts.outcome import Results, reply
+
+SENDER = "ann@sender.test"
+
+
+def letter(to: str) -> EmailMessage:
+    message = EmailMessage()
+    message["From"], message["To"], message["Subject"] = SENDER, to, "a letter"
+    message.set_content("Hello\n")
+    return message
+
+
+def test_clients_as_those_of_smtplib(lab: Lab, cache: str) -> None:
+    lab.reset()
+    resolver = mtasts.Resolver(cache_dir=cache)
+    with smtp.Client(resolver, timeout="5s", results=Results()) as client:
+        assert client.send_message(letter("one@good.test")) == {}
+        assert client.send_message(letter("not@nowhere.test"), SENDER, ["two@good.test"]) == {}
+        assert client.sendmail(SENDER, "three@good.test", "Subject: x\n\nx\n") == {}
+        with pytest.raises(smtp.PolicyError) as failure:
+            client.send_message(letter("one@good.test, one@expired.test"))
+        assert (failure.value.domain, failure.value.mx) == ("expired.test", "mx.expired.test")
+        assert "Client" in repr(client) and "5 s" in repr(client)
+
+    async def main() -> None:
+        # The blocking resolver will do.
+        async with aiosmtp.Client(resolver, timeout=5, results=Results()) as client:
+            assert await client.send_message(letter("one@good.test")) == {}
+            assert await client.sendmail(SENDER, "three@good.test", "Subject: x\n\nx\n") == {}
+            (got,) = (await client.deliver(letter("four@good.test"), timeout="10s")).values()
+            assert got.host == "mx.good.test" and got.tls == "TLSv1.3" and got.check and got.reply.startswith("250 ")
+
+    asyncio.run(main())
+    assert [len(lab.mail_to(f"{name}@good.test")) for name in ("one", "two", "three", "four")] == [3, 1, 2, 1]
+
+
+def test_a_wrong_argument_is_named(cache: str) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    wrong: list[tuple[Any, str]] = [
+        (lambda: mtasts.Resolver(cache_dir=7), "cache_dir: must be a path"),  # type: ignore[arg-type]
+        (lambda: mtasts.Resolver(nameservers=[7]), "nameservers: must be"),  # type: ignore[list-item]
+        (lambda: mtasts.Resolver(nameservers=7), "nameservers: must be"),  # type: ignore[arg-type]
+        (lambda: mtasts.Resolver(timeout=[5]), "timeout: must be"),  # type: ignore[arg-type]
+        (lambda: mtasts.Resolver(cache_max="many", user=7), "user: must be"),  # type: ignore[arg-type]
+        (lambda: mtasts.Resolver(cache_max="7"), "cache_max: must be"),  # type: ignore[arg-type]
+        (lambda: mtasts.Resolver(log="syslog"), "log: must be"),  # type: ignore[arg-type]
+        (lambda: smtp.Client(aio.Resolver(resolver)), "resolver: must be a mtasts.Resolver"),  # type: ignore[arg-type]
+        (lambda: aiosmtp.Client("x"), "resolver: must be a mtasts.aio.Resolver"),  # type: ignore[arg-type]
+        (lambda: aio.Resolver("x"), "resolver: must be a mtasts.Resolver"),  # type: ignore[arg-type]
+        (lambda: smtp.Client(resolver, timeout="soon"), "timeout: must be"),
+        (lambda: smtp.Client(resolver, timeout=None), "timeout: must be"),  # type: ignore[arg-type]
+        (lambda: resolver.lookup("good.test", timeout="soon"), "timeout: must be"),
+    ]
+    for call, said in wrong:
+        with pytest.raises(TypeError, match=said):
+            call()
+    for timeout in (0, -1):
+        with pytest.raises(ValueError, match="timeout"):
+            smtp.Client(resolver, timeout=timeout)
+
+
+def test_settings_as_arguments(cache: str) -> None:
+    some: list[dict[str, Any]] = [
+        {"timeout": 5, "txt_life_min": 60, "txt_life_max": "1h", "silence_budget": "60s", "cache_max": 100},
+        {"timeout": "5s", "cache_max_per_parent": 10, "first_contact_defer": 3600.0},
+        {"nameservers": "192.0.2.1"},
+        {"nameservers": "192.0.2.1, 192.0.2.2:5353", "allow_addresses": "10.0.0.0/8 192.168.0.0/16"},
+        {"nameservers": ("192.0.2.1",), "nat64_prefixes": ["2001:db8:64::/96"]},
+    ]
+    for settings in some:
+        assert "Resolver" in repr(mtasts.Resolver(cache_dir=cache, **settings))
+    with pytest.raises(mtasts.SettingsError, match="nameservers"):
+        mtasts.Resolver(cache_dir=cache, nameservers="dns.example")
+
+
+def test_answers_are_values(lab: Lab, cache: str) -> None:
+    lab.reset()
+    answer = mtasts.Resolver(cache_dir=cache).lookup("good.test", timeout="20s")
+    assert (str(answer.mode), f"{answer.mode}", f"{answer.mode:d}", f"{answer.mode:>8}") == (
+        "enforce",
+        "enforce",
+        "2",
+        " enforce",
+    )
+    assert all(str(result) == result.text for result in mtasts.ResultType)
+    assert repr(answer) == "<mtasts.Answer good.test: enforce, fresh>"
+    assert copy.deepcopy(answer).verdict_without_host() and copy.copy(answer) == answer
+    said = json.loads(json.dumps(answer.to_dict()))
+    assert (said["mode"], said["mx"], said["source"]) == ("enforce", ["mx.good.test"], "fresh")
+    assert said["policy_text"].startswith("version: STSv1")
+    attempt = mtasts.Attempt(answer, "mx.good.test")
+    attempt.saw()
+    assert repr(attempt) == "<mtasts.Attempt at 'mx.good.test': deliver>"
+
+
+def test_the_enhanced_code_has_the_class_of_the_code() -> None:
+    for given, wanted in [
+        ((250, "2.0.0 what"), (451, b"4.0.0 what")),
+        ((451, "5.7.1 later"), (451, b"4.7.1 later")),
+        ((550, "4.2.2"), (550, b"5.2.2")),
+        ((550, "5.1.1 gone"), (550, b"5.1.1 gone")),
+        ((550, "4.5.6.7 is an address"), (550, b"4.5.6.7 is an address")),
+        ((550, "no 4.7.1 here"), (550, b"no 4.7.1 here")),
+    ]:
+        assert reply(*given) == wanted
+
+
+class Forwarder:
+    """A name server that passes questions on to that of the test Internet, and notes them."""
+
+    def __init__(self) -> None:
+        self.asked: set[tuple[str, str]] = set()
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        (self._upstream,) = dns.resolver.Resolver().nameservers
+        Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                wire, client = self._socket.recvfrom(4096)
+            except OSError:
+                return
+            question = dns.message.from_wire(wire)
+            name, kind = question.question[0].name, question.question[0].rdtype
+            self.asked.add((str(name), dns.rdatatype.to_text(kind)))
+            self._socket.sendto(dns.query.udp(question, str(self._upstream), timeout=5).to_wire(), client)
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@pytest.mark.parametrize("way", ["argument", "file"])
+def test_one_resolver_for_all_questions(lab: Lab, cache: str, tmp_path: Path, way: str) -> None:
+    lab.reset()
+    server = Forwarder()
+    try:
+        settings = tmp_path / "mtasts.toml"
+        settings.write_text(f"nameservers = ['{server.address}']\nallow_addresses = ['198.18.0.0/15']\n")
+        if way == "file":
+            resolver = mtasts.Resolver(cache_dir=cache, settings_file=settings)
+        else:
+            resolver = mtasts.Resolver(cache_dir=cache, nameservers=server.address)
+        assert resolver.nameservers == [("127.0.0.1", int(server.address.rpartition(":")[2]))]
+        assert mtasts.Resolver(cache_dir=cache).nameservers is None
+        questions = {("_mta-sts.good.test.", "TXT"), ("good.test.", "MX"), ("mx.good.test.", "A")}
+        assert smtp.Client(resolver, timeout=5, results=Results()).deliver(letter("dns@good.test"))
+        assert questions <= server.asked
+        server.asked.clear()
+        assert asyncio.run(aiosmtp.Client(resolver, timeout=5, results=Results()).deliver(letter("dns@good.test")))
+        assert questions - {("_mta-sts.good.test.", "TXT")} <= server.asked
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize("extra, module", [("aiosmtplib", "aiosmtp"), ("django", "django")])
+def test_a_missing_extra_is_named(tmp_path: Path, extra: str, module: str) -> None:
+    program = f"import sys; sys.modules[{extra!r}] = None; import mtasts.{module}"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1 and f"pip install mtasts[{extra}]" in done.stderr, done.stderr
