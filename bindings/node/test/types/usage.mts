@@ -35,7 +35,7 @@ const settings: Settings = {
   log: (line) => console.log(line.toUpperCase()),
 }
 const resolver = new Resolver(settings)
-const cache: string = resolver.checkCache()
+const cacheState: string = resolver.checkCache()
 const options: LookupOptions = { timeout: 5000, signal: AbortSignal.timeout(100) }
 const answer: Answer = await resolver.lookup('example.com', options)
 const mode: 'enforce' | 'testing' | 'none' = answer.mode
@@ -67,6 +67,7 @@ console.log(
   expires,
   patterns,
   result,
+  cacheState,
   words,
   version,
   fromNode('CERT_HAS_EXPIRED').reason,
