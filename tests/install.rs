@@ -20,6 +20,7 @@ mod build;
 mod run;
 
 use build::{library, root};
+use mtasts_kit::command::builder;
 use mtasts_kit::pki::command;
 use run::{Bench, Who};
 
@@ -51,18 +52,20 @@ share/man/man3/libmtasts.3 644
 share/man/man5/mtasts.toml.5 644
 ";
 
-fn make_install(variables: &[String]) {
+fn make_install(variables: &[String]) -> String {
+    // What is built belongs to the builder; what is installed, to root.
+    said(at_home(&mut builder("make")).args(["--silent", "all"]));
     // The umask of a careful root must not leave files that nobody can read.
-    let output = Command::new("sh")
-        .args(["-c", "umask 077; exec make install \"$@\"", "sh"])
-        .args(variables)
-        .current_dir(root())
-        .env_remove("MAKEFLAGS")
-        .env_remove("MAKELEVEL")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "make install {variables:?}\n{errors}");
+    said(
+        at_home(&mut Command::new("sh"))
+            .args(["-c", "umask 077; exec make install \"$@\"", "sh"])
+            .args(variables),
+    )
+}
+
+/// make, as started by hand in the checkout.
+fn at_home(make: &mut Command) -> &mut Command {
+    make.current_dir(root()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL")
 }
 
 /// All files below a directory.

@@ -24,7 +24,7 @@ trap 'rm -rf "$temporary"' EXIT
 
 # Not in the directory of the sources, whose package would stand before the one that is installed.
 cd "$here"
-if MTASTS_LAB_COMMAND="$lab" PYTHONDONTWRITEBYTECODE=1 "$lab" lab run -- \
+if MTASTS_LAB_COMMAND="$lab" PYTHONDONTWRITEBYTECODE=1 "$tests/../../../tests/run/as-root.sh" "$lab" lab run -- \
     bin/pytest -q -p no:cacheprovider --basetemp "$temporary/tests" -c "$tests/../pyproject.toml" -k "$some" "$tests" > log 2>&1; then
     echo "$name: $(tail -n 1 log)"
 else
