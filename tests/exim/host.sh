@@ -36,8 +36,13 @@ fi
 rm -rf /var/spool/exim4 /var/log/exim4 /var/lib/exim4 /var/lib/mtasts
 install -d -o Debian-exim -g Debian-exim -m 750 /var/spool/exim4 /var/log/exim4 /run/exim4
 install -d -m 755 /var/lib/exim4
-# What the operator does, as the drop-in says.
-install -d -o Debian-exim -g Debian-exim -m 2770 /var/lib/mtasts
+# What `mtasts cache setup --user Debian-exim` does, as the drop-in says.
+if ! id mtasts >/dev/null 2>&1; then
+    echo 'mtasts:x:942:942::/var/lib/mtasts:/usr/sbin/nologin' >>/etc/passwd
+    echo 'mtasts:x:942:' >>/etc/group
+fi
+sed -i 's/^\(mtasts:[^:]*:[^:]*\):.*/\1:Debian-exim/' /etc/group
+install -d -o mtasts -g mtasts -m 2770 /var/lib/mtasts
 echo "$name" >/etc/mailname
 touch /etc/email-addresses
 

@@ -63,7 +63,13 @@ one() {
     cp -L /etc/resolv.conf "$root/etc/resolv.conf"
     mkdir -p "$root/usr/local/share/ca-certificates"
     cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates"
-    in_root() { chroot "$root" env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"; }
+    hostname fresh
+    echo 127.0.1.1 fresh >>"$root/etc/hosts"
+    # Not chroot: a process that enters another mount namespace, as the tests do, would leave it.
+    in_root() {
+        unshare --mount --propagation private sh -c 'cd "$0" && pivot_root . . && umount -l . && cd / && exec "$@"' "$root" \
+            env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
+    }
     # README: "needs make". And the user's sudo.
     local packages=(make ca-certificates)
     [ "$who" = root ] || packages+=(sudo)
@@ -116,7 +122,7 @@ echo '|---|---|---|---|---|---|---|---|'
 for distribution; do
     bare "$distribution"
     for who in ${WHO:-user root}; do
-        ROOTS=$roots unshare --mount --pid --fork --kill-child --propagation private "$0" in-a-namespace "$distribution" "$who" ||
+        ROOTS=$roots unshare --mount --uts --pid --fork --kill-child --propagation private "$0" in-a-namespace "$distribution" "$who" ||
             die "$distribution, $who: see $roots/work"
         rm -rf "$roots/work/$distribution-$who/upper" "$roots/work/$distribution-$who/work"
     done
