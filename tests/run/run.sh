@@ -59,8 +59,8 @@ library() { cargo rustc --locked --package mtasts --lib --features capi --crate-
 demo() {
     say "building the library, the test Internet and the demo"
     library
-    cargo build --locked --example demo
-    root "${CARGO_TARGET_DIR:-target}/debug/examples/demo"
+    cargo build --locked --package mtasts-kit --bin demo
+    root "${CARGO_TARGET_DIR:-target}/debug/demo"
 }
 
 part_rust() {
