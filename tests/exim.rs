@@ -22,6 +22,8 @@ mod log;
 mod places;
 #[path = "exim/privileges.rs"]
 mod privileges;
+#[path = "exim/readme.rs"]
+mod readme;
 #[path = "exim/sessions.rs"]
 mod sessions;
 #[path = "exim/silent.rs"]
@@ -121,6 +123,11 @@ fn every_domain_of_the_lab_complete_gnutls() {
 #[test]
 fn every_domain_of_the_lab_complete_openssl() {
     table::every_domain(&World::new("table4"), Tls::Open, &Config::Complete);
+}
+
+#[test]
+fn the_readme_protects_a_host_of_debian() {
+    readme::on_debian(&World::new("readme"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test demo lint deny msrv ready fresh bench soak arch node haraka python
+.PHONY: test demo release repository lint deny msrv ready fresh bench soak arch node haraka python
 
 # Both look first at what is missing, and install it after asking; with YES=1 or CI at once. They build as the caller, and
 # ask for root where network namespaces are made. PARTS="rust programs arch node haraka python" are all parts of the tests.
@@ -14,6 +14,16 @@ demo:
 # Only what is missing.
 ready:
 	@tests/run/run.sh ready
+
+# What a release consists of, with checksums (docs/release.md).
+release:
+	.ci/release
+
+# The repository of manifests and pages: make repository URL=https://...
+repository:
+	@[ -n "$(URL)" ] || { echo "usage: make repository URL=https://..." >&2; exit 1; }
+	git grep -lzF '$(REPOSITORY)' | xargs -0 sed -i 's|$(REPOSITORY)|$(patsubst %/,%,$(URL))|g'
+REPOSITORY = $(shell sed -n 's/^repository = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 
 # Both on fresh Debian 12, Debian 13 and Ubuntu 24.04: hours. See tests/run/fresh.sh.
 fresh:
