@@ -188,6 +188,13 @@ fn commands_of_ours_run() {
 fn commands_exist() {
     for page in pages() {
         let text = file(&page);
+        // The page of a binding means its own Makefile.
+        let own = Path::new(&page).with_file_name("Makefile");
+        let own = if own.starts_with("./bindings") || own.starts_with("bindings") {
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(own)).unwrap_or_default()
+        } else {
+            String::new()
+        };
         let commands = [blocks(&text, "sh"), spans(&text)].concat();
         for line in commands.iter().flat_map(|command| command.lines()) {
             let words = line.split(" #").next().unwrap().split_whitespace();
@@ -198,7 +205,7 @@ fn commands_exist() {
                 let (rules, target) = match &rest[..] {
                     ["-C", place, target, ..] => (file(&format!("{place}/Makefile")), *target),
                     _ => (
-                        file("Makefile") + &file("tests/targets.mk"),
+                        own.clone() + &file("Makefile") + &file("tests/targets.mk"),
                         *rest.first().unwrap_or(&"all"),
                     ),
                 };

@@ -77,27 +77,41 @@ part_node() { make node; }
 part_haraka() { make haraka; }
 part_python() { make python; }
 
-# Each part is run, whatever became of the others.
+# one PART: runs it, and notes what became of it.
+one() {
+    local begin=$SECONDS status=passed
+    say "== $1"
+    # A function in a condition ignores `set -e`; a shell of its own does not.
+    (set -e; "part_$1") & wait $! || status=FAILED
+    # The second line is what the children of this shell have used of the processors.
+    times >"$results/.times"
+    awk -v part="$1" -v status=$status -v seconds=$((SECONDS - begin)) 'NR == 2 {
+        for (i = 1; i <= 2; i++) { split($i, time, /[ms]/); cpu += 60 * time[1] + time[2] }
+        printf "%-10s %-7s %6d s %6d s\n", part, status, seconds, cpu
+    }' "$results/.times" >"$results/$1"
+}
+
+# Each part is run, whatever became of the others; with JOBS=2 the first two beside the rest. A part has a shell of its own.
 run_parts() {
-    local part begin status failed=0 table=
-    TIMEFORMAT='%R %U %S'
+    local part lane first=() rest=()
+    results=$(mktemp -d)
     for part; do
         declare -F "part_$part" >/dev/null || die "no such part: $part (rust programs arch node haraka python)"
+        case $part in rust | programs) first+=("$part") ;; *) rest+=("$part") ;; esac
     done
     tests_as_root
-    for part; do
-        say "== $part"
-        begin=$SECONDS
-        status=passed
-        # A function in a condition ignores `set -e`; a shell of its own does not.
-        (set -e; "part_$part") & wait $! || status=FAILED
-        [ $status = passed ] || failed=1
-        table+=$(printf '%-10s %-7s %5d s' "$part" $status $((SECONDS - begin)))$'\n'
-    done
+    if [ "${JOBS:-1}" -gt 1 ]; then
+        (for part in "${first[@]}"; do (one "$part") 2>&1 | sed -u "s/^/$part: /"; done) & lane=$!
+        (for part in "${rest[@]}"; do (one "$part") 2>&1 | sed -u "s/^/$part: /"; done)
+        wait $lane
+    else
+        for part; do (one "$part"); done
+    fi
     say ""
-    printf '%s' "$table"
-    printf '%-10s %-7s %5d s\n' all "$([ $failed = 0 ] && echo passed || echo FAILED)" $SECONDS
-    return $failed
+    printf '%-10s %-7s %8s %8s\n' part result time cpu
+    for part; do cat "$results/$part"; done
+    printf '%-10s %-7s %6d s\n' all "$(grep -q FAILED "$results"/* && echo FAILED || echo passed)" $SECONDS
+    ! grep -q FAILED "$results"/*
 }
 
 command=${1:?usage: run.sh ready|demo|test [PART]...}
