@@ -4,6 +4,7 @@
 #
 #   fresh.sh [DISTRIBUTION...]     bookworm trixie noble
 #   COMMANDS="demo test"           which targets of make; each is run a second time to see what remains
+#   PARTS="rust node"              of the tests only these parts
 #   WHO="user root"                an ordinary user with sudo; root on a system without sudo
 #   ROOTS=/var/tmp/mtasts-fresh    the bare roots, which are kept. A run changes an overlay and leaves nothing
 set -euo pipefail
@@ -15,7 +16,7 @@ roots=${ROOTS:-/var/tmp/mtasts-fresh}
 mkdir -p "$roots"
 
 # The certificates and proxies without which this machine reaches no server.
-surroundings() { env | grep -E '^([A-Za-z_]*_proxy|[A-Z_]*_PROXY|SSL_CERT_FILE|CARGO_HTTP_CAINFO|PIP_CERT|NODE_EXTRA_CA_CERTS)=' || :; }
+surroundings() { env | grep -E '^([A-Za-z_]*_proxy|[A-Z_]*_PROXY|SSL_CERT_FILE|CARGO_HTTP_CAINFO|PIP_CERT|NODE_EXTRA_CA_CERTS|PARTS)=' || :; }
 
 bare() {
     [ ! -e "$roots/$1/complete" ] || return 0
