@@ -11,6 +11,8 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/libmtasts
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 
+# Where the distribution's first cargo is too old.
+export PATH := $(addsuffix :,$(shell ./rust.sh))$(PATH)
 CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 INSTALL ?= install

@@ -29,19 +29,11 @@ REPOSITORY = $(shell sed -n 's/^repository = "\(.*\)"/\1/p' Cargo.toml | head -n
 fresh:
 	tests/run/fresh.sh
 
-# 32-bit: i386 and armhf compile, and the tests of what depends on the size of numbers pass on i386.
-arch:
-	tests/foreign/check.sh $(TARGET)/foreign
-
-# The npm package. Its tools come from npm and stay in bindings/node/test.
-node:
-	cargo build --package mtasts-cli --features lab
-	$(MAKE) -C bindings/node test TARGET=$(abspath $(TARGET))
-
-# The Python package: a wheel, and its tests in each Python that is found.
-python:
-	cargo build --package mtasts-cli --features lab
-	$(MAKE) -C bindings/python test CARGO_TARGET_DIR=$(abspath $(TARGET))
+# A part of the tests alone: 32-bit machines, the npm package, the plugin in a real Haraka, the Python package.
+arch: ; @tests/run/run.sh test arch
+node: ; @tests/run/run.sh test node
+haraka: ; @tests/run/run.sh test haraka
+python: ; @tests/run/run.sh test python
 
 lint:
 	cargo fmt --all --check
@@ -78,10 +70,6 @@ $(DENY):
 soak: SECONDS = 900
 soak:
 	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) tests/run/run.sh cargo test --test soak
-
-# A real Haraka with the plugin. Haraka comes from npm and stays in target/.
-haraka:
-	cd bindings/haraka && npm ci --prefix test --ignore-scripts --no-audit --no-fund && npm run lint && npm run prettier && npm test
 
 bench:
 	benches/run.sh

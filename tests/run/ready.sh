@@ -9,21 +9,12 @@ at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$1" ]; }
 rust_wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 node_wanted=20
 
-# find_rust: puts the first cargo that is new enough in front on PATH. rustup's is in the home directory, and those of
-# Ubuntu have a directory for each version.
+# find_rust: puts a cargo that is new enough in front on PATH.
 find_rust() {
-    local folder version
-    for folder in "$(dirname "${CARGO:-/}")" "$(dirname "$(command -v cargo || echo /)")" "${CARGO_HOME:-$HOME/.cargo}/bin" \
-        $(printf '%s\n' /usr/lib/rust-*/bin | sort -rV) /usr/bin; do
-        [ -x "$folder/cargo" ] && [ -x "$folder/rustc" ] || continue
-        version=$("$folder/rustc" --version 2>/dev/null | cut -d ' ' -f 2)
-        if [ -n "$version" ] && at_least "$rust_wanted" "$version"; then
-            PATH=$folder:$PATH
-            export PATH CARGO=$folder/cargo
-            return 0
-        fi
-    done
-    return 1
+    local folder
+    folder=$(./rust.sh) || return 1
+    PATH=$folder:$PATH
+    export PATH CARGO=$folder/cargo
 }
 
 # The packages with such a Rust, by the name that this distribution gives them.
