@@ -48,6 +48,9 @@ fn another_layout_becomes_ours_and_keeps_its_policies() {
             chown(path, Some(postman), Some(postman)).unwrap();
         }
         fs::set_permissions(&host.cache, Permissions::from_mode(0o700)).unwrap();
+        // The refresh of another user, such as the timer's, says what to do.
+        let ran = host.cache_as(65_534, "refresh");
+        assert!(ran.status == 2 && ran.err.contains("mtasts cache setup"), "{ran:?}");
         let ran = host.cache("setup --user postman");
         assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
         let (uid, gid) = (number("passwd", "mtasts"), number("group", "mtasts"));
