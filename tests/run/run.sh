@@ -98,8 +98,11 @@ part_python() {
 one() {
     local begin=$SECONDS status=passed
     say "== $1"
-    # A function in a condition ignores `set -e`; a shell of its own does not.
-    (set -e; "part_$1") & wait $! || status=FAILED
+    # Not in a condition, where `set -e` would have no effect.
+    set +e
+    (set -e; "part_$1")
+    [ $? = 0 ] || status=FAILED
+    set -e
     # The second line is what the children of this shell have used of the processors.
     times >"$results/.times"
     awk -v part="$1" -v status=$status -v seconds=$((SECONDS - begin)) 'NR == 2 {
@@ -118,6 +121,8 @@ run_parts() {
     done
     tests_as_root
     if [ "${JOBS:-1}" -gt 1 ]; then
+        # What runs in the background ignores Ctrl-C.
+        trap 'trap - INT; kill 0' INT
         (for part in "${first[@]}"; do (one "$part") 2>&1 | sed -u "s/^/$part: /"; done) & lane=$!
         (for part in "${rest[@]}"; do (one "$part") 2>&1 | sed -u "s/^/$part: /"; done)
         wait $lane
