@@ -1,5 +1,7 @@
 # make            builds the libraries and the command
-# make install    PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib BINDIR= INCLUDEDIR= MANDIR= DOCDIR= PKGCONFIGDIR=
+# make install    says at the end what is left to do
+# make uninstall  removes what `make install` with the same variables has installed; policies and settings stay
+#                 PREFIX=/usr/local DESTDIR= LIBDIR=PREFIX/lib BINDIR= INCLUDEDIR= MANDIR= DOCDIR= PKGCONFIGDIR=
 
 PREFIX ?= /usr/local
 BINDIR ?= $(PREFIX)/bin
@@ -9,6 +11,8 @@ MANDIR ?= $(PREFIX)/share/man
 DOCDIR ?= $(PREFIX)/share/doc/libmtasts
 PKGCONFIGDIR ?= $(LIBDIR)/pkgconfig
 
+# Where the distribution's first cargo is too old.
+export PATH := $(addsuffix :,$(shell ./rust.sh))$(PATH)
 CARGO ?= cargo
 CARGO_FLAGS ?= --locked
 INSTALL ?= install
@@ -19,9 +23,9 @@ ABI := $(shell sed -n 's/^\#define MTASTS_ABI //p' include/mtasts.h)
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 DIST := $(TARGET)/dist
 SOURCES := Cargo.lock build.rs rustflags.sh $(shell find Cargo.toml src programs -name '*.rs' -o -name Cargo.toml)
-EXAMPLES := $(shell find examples -mindepth 2 -type f ! -name '*.rs')
+DOCUMENTS := $(shell find examples -type f) $(wildcard docs/*.md README.md CHANGELOG.md) LICENSE LICENSE-MIT LICENSE-APACHE
 
-.PHONY: all install
+.PHONY: all install uninstall
 
 all: $(DIST)/libmtasts.so $(DIST)/mtasts
 
@@ -66,8 +70,18 @@ install: all
 	$(INSTALL) -m 644 docs/man/mtasts.1 $(DESTDIR)$(MANDIR)/man1/mtasts.1
 	$(INSTALL) -m 644 docs/man/libmtasts.3 $(DESTDIR)$(MANDIR)/man3/libmtasts.3
 	$(INSTALL) -m 644 docs/man/mtasts.toml.5 $(DESTDIR)$(MANDIR)/man5/mtasts.toml.5
-	for file in $(EXAMPLES) LICENSE LICENSE-MIT LICENSE-APACHE docs/log.md $(wildcard README.md CHANGELOG.md); do \
-	    $(INSTALL) -D -m 644 "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; \
-	done
+	for file in $(DOCUMENTS); do $(INSTALL) -D -m 644 "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; done
+# The examples start the command from where it is.
+	sed -i 's|/usr/bin/mtasts|$(BINDIR)/mtasts|' $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-refresh.service \
+	    $(DESTDIR)$(DOCDIR)/examples/cron/mtasts
+	@[ -n "$(DESTDIR)" ] || sed 's|@DOCDIR@|$(DOCDIR)|' docs/after-install.txt
+
+uninstall:
+	rm -f $(DESTDIR)$(BINDIR)/mtasts $(DESTDIR)$(INCLUDEDIR)/mtasts.h $(DESTDIR)$(PKGCONFIGDIR)/mtasts.pc
+	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libmtasts.so libmtasts.so.$(ABI) libmtasts.so.$(VERSION) libmtasts.a)
+	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,man1/mtasts.1 man3/libmtasts.3 man5/mtasts.toml.5)
+	for file in $(DOCUMENTS); do rm -f "$(DESTDIR)$(DOCDIR)/$$file"; done
+	find $(DESTDIR)$(DOCDIR) -depth -type d -empty -delete 2>/dev/null || :
+	@[ -n "$(DESTDIR)" ] || echo "Left are, if you have made them: /var/lib/mtasts, /etc/mtasts, the timer, Exim's conf.d"
 
 include tests/targets.mk

@@ -14,6 +14,8 @@ mod many;
 mod pin;
 #[path = "cache/refresh.rs"]
 mod refresh;
+#[path = "cache/setup.rs"]
+mod setup;
 #[path = "cache/transfer.rs"]
 mod transfer;
 

@@ -6,6 +6,8 @@
 mod changes;
 #[path = "exim/debian.rs"]
 mod debian;
+#[path = "exim/fetch.rs"]
+mod fetch;
 #[path = "exim/host.rs"]
 mod host;
 #[path = "exim/hostile_cache.rs"]
@@ -22,6 +24,8 @@ mod log;
 mod places;
 #[path = "exim/privileges.rs"]
 mod privileges;
+#[path = "exim/readme.rs"]
+mod readme;
 #[path = "exim/sessions.rs"]
 mod sessions;
 #[path = "exim/silent.rs"]
@@ -121,6 +125,16 @@ fn every_domain_of_the_lab_complete_gnutls() {
 #[test]
 fn every_domain_of_the_lab_complete_openssl() {
     table::every_domain(&World::new("table4"), Tls::Open, &Config::Complete);
+}
+
+#[test]
+fn a_chown_over_the_checkout_does_no_harm() {
+    fetch::after_a_chown();
+}
+
+#[test]
+fn the_readme_protects_a_host_of_debian() {
+    readme::on_debian(&World::new("readme"));
 }
 
 #[test]

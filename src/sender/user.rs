@@ -130,7 +130,7 @@ fn in_directory(dir: &Path, user: Option<&User>) -> Result<Identity, NoUser> {
     let refused = |why: String| {
         NoUser(format!(
             "the cache directory {path} {why}. Create it for the user and group of the mail server: install -d -m 2770 -o \
-             {owner} -g GROUP {path}"
+             {owner} -g GROUP {path}. The command mtasts cache setup does that as well."
         ))
     };
     let about = fs::metadata(dir).map_err(|e| refused(format!("cannot be used ({e})")))?;

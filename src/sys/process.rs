@@ -339,7 +339,7 @@ mod tests {
 
     #[test]
     fn the_helper_is_another_user_for_good() {
-        assert!(is_root(), "this test needs root: sudo make test");
+        assert!(is_root(), "this test needs root: make test");
         let who = in_helper(NOBODY, soon(), 100, || {
             // SAFETY: plain system calls without preconditions.
             unsafe {

@@ -234,7 +234,7 @@ int main(int argc, char **argv) {
     submit(queue, SLOW, 3000, NULL);
     start = now();
     mtasts_queue_free(queue);
-    CHECK(now() - start < 5); /* valgrind is slow; tests/queue has the real bound */
+    CHECK(now() - start < 60); /* it ends; tests/queue has the real bound, without valgrind */
     /* The threads end by themselves. */
     for (start = now(); threads() > 1;) {
         CHECK(now() - start < 120);

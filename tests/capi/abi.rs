@@ -82,7 +82,7 @@ const MOST_PACKAGES: usize = 106;
 /// What a mail server loads has none of the packages that only a program needs.
 #[test]
 fn no_package_of_a_program_is_in_the_library() {
-    let tree = std::process::Command::new(env!("CARGO"))
+    let tree = mtasts_kit::command::cargo()
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["tree", "--package", "mtasts", "--edges", "normal", "--features", "capi"])
         .args(["--prefix", "none", "--format", "{p}"])

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use mtasts_kit::command::cargo;
 use mtasts_kit::pki::command;
 
 /// How a program is built.
@@ -51,7 +52,7 @@ pub(crate) fn later_library() -> &'static Library {
 /// `cargo test` builds only the Rust library for sure, and another cargo may be at work in the same target directory:
 /// so this asks for the two of C, and copies them.
 fn make_library(name: &str, cfgs: &[&str]) -> Library {
-    let output = Command::new(env!("CARGO"))
+    let output = cargo()
         .current_dir(root())
         .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib,staticlib"])
         .args(["--message-format=json", "--features", "capi"])

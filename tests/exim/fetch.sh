@@ -17,7 +17,14 @@ say() { echo "exim: $*" >&2; }
 die() { say "$*"; exit 1; }
 
 case $flavour in gnutls|openssl|light) ;; *) die "unknown flavour $flavour (gnutls, openssl, light)" ;; esac
-[ -e "$dir/$flavour/complete" ] && exit 0
+# whole FLAVOUR: complete, and as it was unpacked. A `chown -R` over the checkout takes the files from root, and from Exim
+# its set-uid bit.
+whole() {
+    exim=$dir/$1/usr/sbin/exim4
+    [ -e "$dir/$1/complete" ] && { [ "$(id -u)" != 0 ] || { [ -u "$exim" ] && [ -O "$exim" ]; }; }
+}
+
+whole "$flavour" && exit 0
 [ "$(id -u)" = 0 ] || die "must run as root: apt downloads, and the binary is set-uid root"
 command -v apt-get >/dev/null || die "needs apt (Debian or Ubuntu)"
 
@@ -26,7 +33,14 @@ dir=$(cd "$dir" && pwd)
 # Two test programs may ask at the same time.
 exec 9>"$dir/lock"
 flock 9
-[ -e "$dir/$flavour/complete" ] && exit 0
+for tree in gnutls openssl light; do
+    if [ -e "$dir/$tree/complete" ] && ! whole $tree; then
+        say "$dir/$tree belongs to another user or has lost its set-uid bit: it is given back to root"
+        chown -R -h 0:0 "$dir/$tree"
+        chmod 4755 "$dir/$tree/usr/sbin/exim4"
+    fi
+done
+whole "$flavour" && exit 0
 log=$dir/fetch.log
 
 # download FOLDER PACKAGE...: the packages and whatever they need that is not installed here.

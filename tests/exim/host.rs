@@ -64,7 +64,7 @@ dc_localdelivery='mail_spool'
 ";
 
 fn root() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+    mtasts_kit::repository().to_path_buf()
 }
 
 /// Gets the private Exim, if it is not there yet: the folders to be laid over the machine's, the upper first.

@@ -25,6 +25,8 @@ for dir in exim4 mtasts default; do
 done
 mount -t tmpfs -o mode=755 exim-run /run
 hostname "$name"
+# The library of this host is the one that the test installs, not one that the machine has.
+find /usr/lib /usr/local/lib -name 'libmtasts.so*' ! -type d -exec rm -f {} +
 
 # What the packages' maintainer scripts do.
 if ! id Debian-exim >/dev/null 2>&1; then
@@ -34,8 +36,13 @@ fi
 rm -rf /var/spool/exim4 /var/log/exim4 /var/lib/exim4 /var/lib/mtasts
 install -d -o Debian-exim -g Debian-exim -m 750 /var/spool/exim4 /var/log/exim4 /run/exim4
 install -d -m 755 /var/lib/exim4
-# What the operator does, as the drop-in says.
-install -d -o Debian-exim -g Debian-exim -m 2770 /var/lib/mtasts
+# What `mtasts cache setup --user Debian-exim` does, as the drop-in says.
+if ! id mtasts >/dev/null 2>&1; then
+    echo 'mtasts:x:942:942::/var/lib/mtasts:/usr/sbin/nologin' >>/etc/passwd
+    echo 'mtasts:x:942:' >>/etc/group
+fi
+sed -i 's/^\(mtasts:[^:]*:[^:]*\):.*/\1:Debian-exim/' /etc/group
+install -d -o mtasts -g mtasts -m 2770 /var/lib/mtasts
 echo "$name" >/etc/mailname
 touch /etc/email-addresses
 

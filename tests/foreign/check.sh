@@ -119,4 +119,4 @@ if ! "$program" --list >/dev/null 2>&1; then
     say "the kernel of this machine runs no i386 programs; the tests are built and not run"
     exit 0
 fi
-"$program" "$@"
+"$here/tests/run/as-root.sh" "$program" "$@"

@@ -1,6 +1,7 @@
 //! Programs of this workspace, as cargo makes them beside the running test. They are packages of their own, so a test of
 //! the library has them made first.
 
+use std::ffi::OsStr;
 use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -23,12 +24,27 @@ pub fn mtasts() -> &'static str {
     })
 }
 
+/// Cargo, as the one who builds.
+pub fn cargo() -> Command {
+    builder(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// A program that writes below `target/`. A test runs as root, and what it has built there belongs to the user who started it:
+/// so that this user can build again (see tests/run/as-root.sh).
+pub fn builder(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    let ids = std::env::var("MTASTS_BUILDER").unwrap_or_default();
+    if let Some((user, group)) = ids.split_once(':') {
+        command.uid(user.parse().unwrap()).gid(group.parse().unwrap());
+    }
+    command
+}
+
 /// Has cargo make a program of a package of the workspace, and says where it is.
 pub fn built(package: &str, program: &str, more: &[&str]) -> PathBuf {
     let here = std::env::current_exe().unwrap();
     let folder = here.parent().and_then(|deps| deps.parent()).expect("target/debug/deps");
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let made = Command::new(cargo)
+    let made = cargo()
         .args(["build", "--quiet", "--package", package, "--bin", program])
         .args(more)
         .arg("--target-dir")
@@ -45,8 +61,7 @@ pub fn built(package: &str, program: &str, more: &[&str]) -> PathBuf {
 pub fn library() -> &'static Path {
     static LIBRARY: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY.get_or_init(|| {
-        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let output = Command::new(cargo)
+        let output = cargo()
             .current_dir(crate::repository())
             .args(["rustc", "--quiet", "--package", "mtasts", "--lib", "--features", "capi"])
             .args(["--crate-type", "cdylib", "--message-format", "json-render-diagnostics"])

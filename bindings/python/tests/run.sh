@@ -20,11 +20,12 @@ esac
 # A directory of its own for temporary files: pytest closes the one that it shares with others whenever another pytest
 # starts, and the user who asks the network must be let in.
 temporary=$(mktemp -d)
-trap 'rm -rf "$temporary"' EXIT
+as_root=$tests/../../../tests/run/as-root.sh
+trap '"$as_root" rm -rf "$temporary"' EXIT
 
 # Not in the directory of the sources, whose package would stand before the one that is installed.
 cd "$here"
-if MTASTS_LAB_COMMAND="$lab" PYTHONDONTWRITEBYTECODE=1 "$lab" lab run -- \
+if MTASTS_LAB_COMMAND="$lab" PYTHONDONTWRITEBYTECODE=1 "$as_root" "$lab" lab run -- \
     bin/pytest -q -p no:cacheprovider --basetemp "$temporary/tests" -c "$tests/../pyproject.toml" -k "$some" "$tests" > log 2>&1; then
     echo "$name: $(tail -n 1 log)"
 else

@@ -1,7 +1,7 @@
 //! `mtasts cache`: the policies that this host holds.
 //!
 //! Root works as the setting `user` or as the owner of the cache directory: nothing in it is read, parsed or written as
-//! root.
+//! root. Only `setup` is root's work: it changes owners and modes, and opens no file.
 
 mod describe;
 mod exceptions;
@@ -9,6 +9,7 @@ mod list;
 mod pin;
 mod purge;
 mod refresh;
+mod setup;
 mod show;
 mod transfer;
 
@@ -29,6 +30,7 @@ pub(super) enum Cache {
     Export(transfer::Export),
     Import(transfer::Import),
     Exceptions(exceptions::Exceptions),
+    Setup(setup::Setup),
 }
 
 impl Cache {
@@ -42,6 +44,7 @@ impl Cache {
             Self::Export(arguments) => arguments.run(),
             Self::Import(arguments) => arguments.run(),
             Self::Exceptions(arguments) => arguments.run(),
+            Self::Setup(arguments) => arguments.run(),
         }
     }
 }

@@ -89,7 +89,7 @@ impl fmt::Display for RunError {
             }
             Self::Lock(e) => write!(
                 f,
-                "cannot lock the cache directory: {e}. Run this command as its owner."
+                "cannot lock the cache directory: {e}. Run this command as its owner, or as root mtasts cache setup."
             ),
         }
     }

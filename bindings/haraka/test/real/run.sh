@@ -1,6 +1,6 @@
 #!/bin/sh
 # A real Haraka on the test Internet, with the plugin as a user gets it: both packages packed, and installed without
-# scripts and without a compiler. Needs root (network namespaces) and, for what is not in the npm cache, the network.
+# scripts and without a compiler. Asks for root (network namespaces) by sudo. Needs, for what is not in the npm cache, the network.
 #
 #   run.sh [COMMAND...]     default: node --test for all tests
 #
@@ -46,5 +46,5 @@ npm=$(command -v npm)
 
 [ -e "$here/../node_modules" ] || npm ci --prefix "$here/.." --ignore-scripts --loglevel=error
 [ $# -gt 0 ] || set -- node --test --test-concurrency=1 "$here"/../*.test.js "$here"/*.test.js
-exec "$target/debug/mtasts" lab run --crowd "${CROWD:-60}" -- env \
+exec "$root/tests/run/as-root.sh" "$target/debug/mtasts" lab run --crowd "${CROWD:-60}" -- env \
     MTASTS="$target/debug/mtasts" HARAKA_APP="$app" NODE_PATH="$app/node_modules" "$@"

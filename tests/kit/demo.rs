@@ -2,10 +2,10 @@
 //! Internet, good and broken, and this prints what became of it. Needs root (for namespaces); the machine and its own
 //! mail server, if it has one, are not touched.
 
-#[path = "../tests/exim/host.rs"]
+#[path = "../exim/host.rs"]
 #[allow(dead_code, reason = "the tests use all of it")]
 mod host;
-#[path = "../tests/exim/judge.rs"]
+#[path = "../exim/judge.rs"]
 #[allow(dead_code, reason = "the tests use all of it")]
 mod judge;
 

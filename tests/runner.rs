@@ -1,0 +1,50 @@
+//! `make test` runs every part, whatever becomes of one of them, and says so at the end.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+#[test]
+fn a_part_that_fails_keeps_no_other_from_running() {
+    let here = std::env::temp_dir().join(format!("mtasts-runner-{}", std::process::id()));
+    let place = here.join("tests/run");
+    fs::create_dir_all(&place).unwrap();
+    for file in ["ready.sh", "as-root.sh"] {
+        let from = format!("{}/tests/run/{file}", env!("CARGO_MANIFEST_DIR"));
+        fs::copy(from, place.join(file)).unwrap();
+    }
+    fs::copy(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml"),
+        here.join("Cargo.toml"),
+    )
+    .unwrap();
+    // The parts take an hour: these take their place, in the script as it is.
+    let script = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run/run.sh")).unwrap();
+    let parts = "ready() { :; }\npart_rust() { false; echo NOT REACHED; }\npart_node() { echo node runs; }\n";
+    let start = script.find("command=${1").expect("where the script begins to work");
+    let runner = place.join("run.sh");
+    fs::write(&runner, format!("{}{parts}{}", &script[..start], &script[start..])).unwrap();
+    fs::set_permissions(&runner, PermissionsExt::from_mode(0o755)).unwrap();
+    for jobs in ["1", "2"] {
+        let run = |parts: &[&str]| {
+            let mut bash = Command::new("bash");
+            bash.arg(&runner).arg("test").args(parts).env("JOBS", jobs);
+            let output = bash.output().unwrap();
+            (String::from_utf8(output.stdout).unwrap(), output.status.code())
+        };
+        let (said, status) = run(&["rust", "node"]);
+        let row = |part: &str, result: &str| {
+            said.lines()
+                .any(|line| line.split_whitespace().take(2).eq([part, result]))
+        };
+        assert!(!said.contains("NOT REACHED") && said.contains("node runs"), "{said}");
+        assert!(
+            row("rust", "FAILED") && row("node", "passed") && row("all", "FAILED"),
+            "{said}"
+        );
+        assert_eq!(status, Some(1), "{said}");
+        assert_eq!(run(&["node"]).1, Some(0));
+        assert_eq!(run(&["nosuch"]).1, Some(1));
+    }
+    fs::remove_dir_all(&here).unwrap();
+}
