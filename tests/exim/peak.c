@@ -1,5 +1,6 @@
 /* Runs a program and tells, on a last line of standard error, the most memory that it held (KiB) and the processor time
- * that it used (ms), which a busy machine does not change. In between stands a process of no size: at exec(2) the kernel counts what the parent held as the program's. */
+ * that it used (ms), which a busy machine does not change. In between stands a process of no size: at exec(2) the kernel
+ * counts what the parent held as the program's. */
 #include <stdio.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
