@@ -37,6 +37,8 @@ def crates(packages, target):
     known = {package["id"]: package for package in about["packages"]}
     links = {node["id"]: node["deps"] for node in about["resolve"]["nodes"]}
     members = {known[member]["name"]: member for member in about["workspace_members"]}
+    for name in packages.keys() - members.keys():
+        sys.exit(f"licences.py: {name} is not a member of the workspace")
     found, left = set(), [members[name] for name in packages]
     while left:
         package = left.pop()
