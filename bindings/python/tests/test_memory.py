@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
 from conftest import Lab
 
 import mtasts
@@ -26,6 +28,17 @@ TO: list[list[str]] = [
     ["a@nomatch.test"],
     ["a@good.test", "b@expired.test", "c@nowhere.test", "not an address"],
 ]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """pytest keeps every line of a log."""
+    logger, handler = logging.getLogger("mtasts"), logging.NullHandler()
+    logger.addHandler(handler)
+    logger.propagate = False
+    yield
+    logger.propagate = True
+    logger.removeHandler(handler)
 
 
 def resident() -> int:
