@@ -4,8 +4,9 @@ MTA-STS asks, while the sender waits. It keeps no queue: the program that sends 
     relay.py 127.0.0.1 2525
 
 What the relay answers is what became of the mail: 250 delivered, 4xx keep it and try again, 5xx give up. It takes one
-recipient at a time, because another may have another fate; a mail server sends it again to the others (RFC 5321
-4.5.3.1.10).
+recipient at a time, because another may have another fate. A mail for several is not sent to anybody: many programs do
+not look at a recipient that is refused alone, and would lose it. (A mail server in front of the relay is told the same:
+Postfix has `smtp_destination_recipient_limit = 1`.)
 """
 
 import asyncio
@@ -18,19 +19,21 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 from mtasts import aiosmtp, smtp
 
+SEVERAL = "452 4.5.3 one recipient at a time: send each a mail of its own"
+
 
 class Relay:
     def __init__(self) -> None:
         self.client = aiosmtp.Client()
 
     async def handle_RCPT(self, server: SMTP, session: Session, envelope: Envelope, address: str, options: Any) -> str:
-        if envelope.rcpt_tos:
-            return "452 4.5.3 one recipient at a time: send it again to this one"
         envelope.rcpt_tos.append(address)
-        return "250 2.1.5 ok"
+        return "250 2.1.5 ok" if len(envelope.rcpt_tos) == 1 else SEVERAL
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         assert isinstance(envelope.content, bytes)
+        if len(envelope.rcpt_tos) > 1:
+            return SEVERAL
         try:
             delivered = await self.client.deliver(envelope.content, envelope.rcpt_tos, sender=envelope.mail_from or "")
         except smtp.DeliveryError as error:

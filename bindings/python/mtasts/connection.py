@@ -48,7 +48,7 @@ class Connection(smtplib.SMTP):
     def getreply(self) -> tuple[int, bytes]:
         self._begin()
         if self.file is None and self.sock is not None:
-            self.file = io.BufferedReader(_Ear(self))
+            self.file = _Lines(_Ear(self))
         return super().getreply()
 
     def send(self, s: Any) -> None:
@@ -79,6 +79,17 @@ class Connection(smtplib.SMTP):
         except OSError:
             pass
         self.close()
+
+
+class _Lines(io.BufferedReader):
+    """The lines of replies. smtplib would take the beginning of one for a reply if the host hangs up in the middle, and
+    one that is too long for a refusal of the mail for good."""
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        line = super().readline(size)
+        if line and not line.endswith(b"\n"):
+            raise OSError("a line of the reply does not end")
+        return line
 
 
 class _Ear(io.RawIOBase):

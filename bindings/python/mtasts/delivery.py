@@ -92,9 +92,11 @@ class Session(Protocol):
 
     async def command(self, line: str) -> tuple[int, str | bytes]:
         """Says one line, in UTF-8, and gives the reply."""
+        ...
 
     async def data(self, data: bytes) -> tuple[int, str | bytes]:
         """DATA and the mail; gives the reply that ended it, good or bad."""
+        ...
 
     def close(self) -> None:
         """Says QUIT and closes. It waits for nothing and never raises: nothing that a host says now counts."""
@@ -108,6 +110,7 @@ class Door(Protocol):
 
     async def lookup(self, domain: str) -> Answer:
         """The policy."""
+        ...
 
     async def records(self, name: str, kind: str) -> Any:
         """The answer of dnspython, or its exception."""
@@ -118,15 +121,18 @@ class Door(Protocol):
     async def open(self, host: str, address: str, tls: Tls) -> Session:
         """Connects to an address, says EHLO, and starts TLS with the host. It raises TlsFailed or HostFailed, or
         Unreachable where another address may do."""
+        ...
 
     def take(self, key: Any) -> Session | None:
         """A session that was kept under this key."""
 
     def keep(self, session: Session) -> bool:
         """Keeps a session for the next mail; says no if it has to be closed."""
+        ...
 
     def in_time(self) -> bool:
         """Whether there is time left."""
+        ...
 
     async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
         """Runs deliveries to several domains until the time is over. What is not done by then is left undone."""
@@ -361,6 +367,7 @@ async def _session(door: Door, host: str, tls: Tls, judge: Judge, key: Any) -> S
 
 async def _open(door: Door, host: str, addresses: Sequence[str], tls: Tls) -> Session:
     """A session with a host, at the first of its addresses where somebody answers (RFC 5321 5.1)."""
+    last = Unreachable("no address")
     for address in addresses:
         try:
             return await door.open(host, address, tls)

@@ -81,7 +81,7 @@ class DeliveryError(smtplib.SMTPResponseException):
             its place in the list.
     """
 
-    smtp_error: bytes
+    smtp_error: bytes  # pyright: ignore[reportIncompatibleVariableOverride]
     delivered: dict[str, Delivered]
     deferred: Refusals
     refused: Refusals

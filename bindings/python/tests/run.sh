@@ -1,21 +1,33 @@
 #!/bin/sh
-# run.sh LAB WORK WHEELS PYTHON: all tests on the test Internet, in an empty environment of a Python with the wheel.
+# run.sh LAB WORK WHEELS PYTHON [FILE]...: the tests, or these alone, on the test Internet, in an empty environment of a
+# Python with the wheel.
 set -e
 lab=$1 work=$2 wheels=$3 python=$4
+shift 4
 tests=$(dirname "$(readlink -f "$0")")
+files=$tests
+[ $# -eq 0 ] || files=$(printf "$tests/%s " "$@")
 name=$("$python" -c 'import sys; print(sys.implementation.cache_tag)')
 here=$work/$name
 
 "$python" -m venv --clear "$here"
 pip="$here/bin/pip --disable-pip-version-check -q"
-$pip install "$(ls "$wheels"/*.whl)[aiosmtplib,django]" pytest aiosmtpd celery huey
-some=
+$pip install "$(ls "$wheels"/*.whl)[aiosmtplib,django]" pytest aiosmtpd celery[redis] huey gunicorn flask-mail
+some="not nothing"
 case $name in
 # It loses TLS connections of asyncio after a failed handshake, with aiosmtplib alone too (7.3.11).
 pypy*) some="not aiosmtplib and not relay" ;;
 # There is a uvloop for each of these; a test that wants it fails without.
 *) $pip install --only-binary :all: uvloop ;;
 esac
+
+# There is one Mailman, of one Python. It gets the same wheel. What takes long is for that Python alone.
+mailman=$MTASTS_MAILMAN/bin
+if [ "$("$mailman/python" -c 'import sys; print(sys.implementation.cache_tag)')" = "$name" ]; then
+    "$mailman/pip" --disable-pip-version-check -q install --no-deps --force-reinstall "$wheels"/*.whl
+else
+    some="$some and not test_mailman and not test_workers and not test_memory"
+fi
 
 # A directory of its own for temporary files: pytest closes the one that it shares with others whenever another pytest
 # starts, and the user who asks the network must be let in.
@@ -26,7 +38,7 @@ trap '"$as_root" rm -rf "$temporary"' EXIT
 # Not in the directory of the sources, whose package would stand before the one that is installed.
 cd "$here"
 if MTASTS_LAB_COMMAND="$lab" PYTHONDONTWRITEBYTECODE=1 "$as_root" "$lab" lab run -- \
-    bin/pytest -q -p no:cacheprovider --basetemp "$temporary/tests" -c "$tests/../pyproject.toml" -k "$some" "$tests" > log 2>&1; then
+    bin/pytest -q -p no:cacheprovider --basetemp "$temporary/tests" -c "$tests/../pyproject.toml" -k "$some" $files > log 2>&1; then
     echo "$name: $(tail -n 1 log)"
 else
     cat log
