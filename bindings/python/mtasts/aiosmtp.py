@@ -48,6 +48,7 @@ class _Session:
     def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
+        self.since = time.monotonic()
         self.key: Any = None
         self.reused = False
         tls = connection.get_transport_info("ssl_object")

@@ -86,6 +86,8 @@ class Session(Protocol):
     """The other side, as `mtasts.Attempt.finish` takes it."""
     extensions: Container[str]
     """What its EHLO reply offers, in lower case."""
+    since: float
+    """When it was opened, in seconds of `time.monotonic`."""
     key: Any
     """For which mails it may be kept; `None` for none."""
     reused: bool

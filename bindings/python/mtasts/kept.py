@@ -12,6 +12,9 @@ from weakref import WeakValueDictionary
 KEPT_FOR = 10.0
 """How long a session waits for the next mail, in seconds: hosts have little patience with one that says nothing."""
 
+LONGEST = 300.0
+"""After how many seconds a session takes no further mail: the check of its certificate is as old as it is."""
+
 MOST_KEPT = 50
 """How many sessions wait in all."""
 
@@ -92,7 +95,7 @@ class Kept:
         """Keeps a session; says no if it has to be closed. The one that waits longest makes room for it."""
         self._of_this_process()
         with self._lock:
-            if not self._users:
+            if not self._users or time.monotonic() - session.since > LONGEST:
                 return False
             self._sessions.append((time.monotonic(), key, session))
             ended = self._sessions[:-MOST_KEPT]

@@ -83,6 +83,7 @@ class _Session:
     def __init__(self, connection: Connection, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
+        self.since = time.monotonic()
         self.key: Any = None
         self.reused = False
         sock = connection.sock

@@ -109,6 +109,11 @@ def test_a_session_is_kept_for_some_time(lab: Lab, cache: str, monkeypatch: pyte
     monkeypatch.setattr(kept, "KEPT_FOR", 0.2)
     several(mtasts.Resolver(cache_dir=cache), plainly, ["a@good.test", lambda: time.sleep(0.5), "b@good.test"])
     assert sessions(lab, "mx.good.test") == 2
+    lab.reset()
+    monkeypatch.setattr(kept, "KEPT_FOR", 10.0)
+    monkeypatch.setattr(kept, "LONGEST", 0.0)
+    several(mtasts.Resolver(cache_dir=cache), plainly, ["a@good.test", "b@good.test"])
+    assert sessions(lab, "mx.good.test") == 2
 
 
 def test_a_loop_ends_what_is_kept_too_long(lab: Lab, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +174,7 @@ def test_a_new_session_has_the_place_of_an_idle_one() -> None:
     class Session:
         def __init__(self, name: str) -> None:
             self.name = name
+            self.since = time.monotonic()
 
         def close(self) -> None:
             ended.append(self.name)
