@@ -43,6 +43,7 @@ turns.""")
     cached()
     cold()
     many()
+    deliveries()
 
 
 def table(title: str, rows: list[tuple[str, str, float | None]]) -> None:
@@ -276,6 +277,33 @@ async def measure(resolver: aio.Resolver) -> tuple[Any, ...]:
     return idle, busy, took, before, pending, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
+def deliveries() -> None:
+    """Against smtplib and aiosmtplib on one connection, and against gathering deliveries to one domain each."""
+    program = os.path.join(os.path.dirname(__file__), "delivery.py")
+    done = subprocess.run([sys.executable, program, "15", new_cache()], check=True, capture_output=True)
+    took = json.loads(done.stdout)
+    for title, cases in [
+        ("100 mails to one MX host", ["smtplib", "mtasts.smtp"]),
+        ("100 mails to one MX host, asyncio", ["aiosmtplib", "mtasts.aiosmtp"]),
+        ("One mail to 40 domains, asyncio", ["by hand", "at once"]),
+    ]:
+        floor = took[cases[0]]
+        table(
+            f"{title} (the best of 15 rounds)",
+            [(NAMES[case], f"{took[case] * 1e3:.0f} ms", took[case] / floor) for case in cases],
+        )
+
+
+NAMES = {
+    "smtplib": "smtplib, one connection with STARTTLS",
+    "mtasts.smtp": "with mtasts.smtp.Client()",
+    "aiosmtplib": "aiosmtplib, one connection with STARTTLS",
+    "mtasts.aiosmtp": "async with mtasts.aiosmtp.Client()",
+    "by hand": "asyncio.gather over a delivery to each",
+    "at once": "one delivery",
+}
+
+
 def memory() -> int:
     """What the process has in memory, in KiB."""
     with open("/proc/self/statm") as file:
@@ -283,4 +311,9 @@ def memory() -> int:
 
 
 if __name__ == "__main__":
-    serve_slowly() if "--serve-slowly" in sys.argv else main()
+    if "--serve-slowly" in sys.argv:
+        serve_slowly()
+    elif "--deliveries" in sys.argv:
+        deliveries()
+    else:
+        main()

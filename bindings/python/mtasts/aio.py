@@ -160,10 +160,28 @@ def _shared() -> Resolver:
 
 
 async def lookup(domain: str, *, timeout: Time | None = None) -> Answer:
-    """`Resolver.lookup` with the settings of this host."""
+    """Looks the policy of a domain up with the settings of this host; see `Resolver.lookup`.
+
+    Args:
+        domain: The recipient's domain, or the smart host's where there is one (RFC 8461 3.4).
+        timeout: The longest time, in seconds or such as `5s`; never longer than the setting `timeout`.
+
+    Raises:
+        mtasts.Unavailable: No answer is possible: defer the mail of this domain.
+        mtasts.SettingsError: The settings file of this host is wrong.
+    """
     return await _shared().lookup(domain, timeout=timeout)
 
 
 async def recheck(domain: str, *, timeout: Time | None = None) -> Answer:
-    """`Resolver.recheck` with the settings of this host."""
+    """Asks whether there is a newer policy now, with the settings of this host; see `Resolver.recheck`.
+
+    Args:
+        domain: The policy domain, `mtasts.Answer.domain`.
+        timeout: The longest time, in seconds or such as `5s`; never longer than the setting `timeout`.
+
+    Raises:
+        mtasts.Unavailable: No answer is possible: defer the mail of this domain.
+        mtasts.SettingsError: The settings file of this host is wrong.
+    """
     return await _shared().recheck(domain, timeout=timeout)

@@ -15,6 +15,7 @@ import time
 from collections.abc import Container, Coroutine, Iterable, Sequence
 from email.message import Message
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 try:
     import aiosmtplib
@@ -30,11 +31,11 @@ from .answer import Answer
 from .delivery import MOST_DOMAINS, Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
 from .hosts import configured
-from .kept import Kept
+from .kept import KEPT_FOR, Kept
 from .letter import letter
 from .outcome import Delivered, HostFailed, Refusals, Results, Unreachable, results
 from .resolver import Resolver, Time
-from .smtp import PATIENCE, WHOLE
+from .smtp import PATIENCE, WHOLE, check_arguments
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
 
@@ -47,6 +48,7 @@ class _Session:
     def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
+        self.since = time.monotonic()
         self.key: Any = None
         self.reused = False
         tls = connection.get_transport_info("ssl_object")
@@ -86,14 +88,18 @@ class _Door:
 
     def __init__(self, client: Client, end: float) -> None:
         self._client = client
-        self._end = end
+        self._dns: dns.asyncresolver.Resolver | None = None
+        self.end = end
+        self.kept = client._kept()
         self.results = client.results
 
     async def lookup(self, domain: str) -> Answer:
         return await self._client.resolver.lookup(domain)
 
     async def records(self, name: str, kind: str) -> Any:
-        return await self._client._dns.resolve(f"{name}.", kind, lifetime=self._client.timeout)
+        if self._dns is None:
+            self._dns = configured(dns.asyncresolver.Resolver, self._client.resolver.blocking)
+        return await self._dns.resolve(f"{name}.", kind, lifetime=self._client.timeout)
 
     def check_address(self, address: str) -> None:
         self._client.resolver.blocking.check_address(address)
@@ -139,15 +145,21 @@ class _Door:
         await _greet(connection)
         return sight
 
+    def place(self, host: str) -> Any:
+        return self.kept.place(host)
+
     def take(self, key: Any) -> _Session | None:
-        session: _Session | None = self._client._kept.take(key)
+        session: _Session | None = self.kept.take(key)
         return session
 
     def keep(self, session: Any) -> bool:
-        return session.key is not None and self._client._kept.put(session.key, session)
-
-    def in_time(self) -> bool:
-        return time.monotonic() < self._end
+        kept = self.kept
+        if session.key is None or not kept.put(session.key, session):
+            return False
+        if not kept.watched:
+            kept.watched = True
+            asyncio.get_running_loop().call_later(KEPT_FOR, _tidy, kept)
+        return True
 
     async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
         some = asyncio.Semaphore(MOST_DOMAINS)
@@ -159,12 +171,13 @@ class _Door:
         tasks = [asyncio.ensure_future(one(delivery)) for delivery in deliveries]
         try:
             if tasks:
-                await asyncio.wait(tasks, timeout=max(0.0, self._end - time.monotonic()))
+                await asyncio.wait(tasks, timeout=max(0.0, self.end - time.monotonic()))
         finally:
             late = [task for task in tasks if not task.done()]
             for task in late:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
+            if late:
+                await asyncio.gather(*late, return_exceptions=True)
             for delivery in deliveries:
                 # One that never had its turn.
                 delivery.close()
@@ -199,14 +212,22 @@ class Client:
     ) -> None:
         if resolver is not None and not isinstance(resolver, (aio.Resolver, Resolver)):
             raise TypeError(f"resolver: must be a mtasts.aio.Resolver, not {resolver!r}")
+        check_arguments(hostname, results, port)
         self.resolver = resolver if isinstance(resolver, aio.Resolver) else aio.Resolver(resolver)
         self.results = results
         self.timeout = seconds("timeout", timeout)
         self.port = port
         self.hostname = hostname
         self._contexts = Contexts(self.resolver.blocking)
-        self._kept = Kept()
-        self._dns = configured(dns.asyncresolver.Resolver, self.resolver.blocking)
+        # A session belongs to a loop. When nothing is kept for a loop any more, it can go.
+        self._loops: WeakKeyDictionary[asyncio.AbstractEventLoop, Kept] = WeakKeyDictionary()
+
+    def _kept(self) -> Kept:
+        loop = asyncio.get_running_loop()
+        kept = self._loops.get(loop)
+        if kept is None:
+            kept = self._loops[loop] = Kept(asyncio.Semaphore)
+        return kept
 
     async def deliver(
         self,
@@ -217,7 +238,7 @@ class Client:
         timeout: Time | None = None,
     ) -> dict[str, Delivered]:
         """Delivers a message to each of its recipients: arguments, result and exceptions are those of
-        `mtasts.smtp.Client.deliver`. Up to eight domains are delivered to at once.
+        `mtasts.smtp.Client.deliver`. Up to fifty domains are delivered to at once.
 
         Raises:
             asyncio.CancelledError: The task was cancelled; some recipients may have the mail.
@@ -239,14 +260,21 @@ class Client:
         return {}
 
     async def __aenter__(self: C) -> C:
-        self._kept.open()
+        self._kept().open()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._kept.close()
+        self._kept().close()
 
     def __repr__(self) -> str:
         return f"<mtasts.aiosmtp.Client: port {self.port}, timeout {self.timeout:g} s>"
+
+
+def _tidy(kept: Kept) -> None:
+    """Ends what has waited too long, as long as anything waits."""
+    kept.watched = kept.tidy()
+    if kept.watched:
+        asyncio.get_running_loop().call_later(1.0, _tidy, kept)
 
 
 async def _greet(connection: aiosmtplib.SMTP) -> None:
@@ -275,7 +303,19 @@ async def deliver(
     sender: str | None = None,
     timeout: Time | None = None,
 ) -> dict[str, Delivered]:
-    """`Client.deliver` with the settings of this host."""
+    """Delivers a message to each of its recipients, with the settings of this host; result and exceptions are
+    those of `mtasts.smtp.deliver`.
+
+    Args:
+        message: The message.
+        to: The recipients' addresses; those in To, Cc and Bcc by default.
+        sender: The envelope sender; by default the address in Sender or From. Empty for a bounce.
+        timeout: The longest time for the whole delivery, in seconds or such as `5m`; ten minutes by default.
+
+    Raises:
+        mtasts.smtp.DeliveryError: Somebody waits, or will not get it.
+        asyncio.CancelledError: The task was cancelled; some recipients may have the mail.
+    """
     global _default
     if _default is None:
         _default = Client()

@@ -8,9 +8,9 @@ preference (RFC 5321 5.1), STARTTLS if it is offered (RFC 3207), the next host i
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Protocol, Union
@@ -19,7 +19,8 @@ from .answer import Answer, Check, Verdict
 from .attempt import Attempt
 from .errors import Error
 from .hosts import addresses_of_host, mx_hosts
-from .letter import Letter
+from .kept import Kept
+from .letter import Letter, by_domain, options_of, with_network_line_ends
 from .outcome import (
     Delivered,
     DeliveryError,
@@ -43,7 +44,7 @@ logger = logging.getLogger("mtasts")
 MOST_HOSTS = 10
 """To how many hosts of a domain a mail is offered: a stranger may list any number, and each may let us wait."""
 
-MOST_DOMAINS = 8
+MOST_DOMAINS = 50
 """How many domains of a mail are delivered to at once, where that is possible."""
 
 
@@ -85,6 +86,8 @@ class Session(Protocol):
     """The other side, as `mtasts.Attempt.finish` takes it."""
     extensions: Container[str]
     """What its EHLO reply offers, in lower case."""
+    since: float
+    """When it was opened, in seconds of `time.monotonic`."""
     key: Any
     """For which mails it may be kept; `None` for none."""
     reused: bool
@@ -107,6 +110,8 @@ class Door(Protocol):
     the delivery is over."""
 
     results: Results
+    end: float
+    """When the time of the delivery is over, in seconds of `time.monotonic`."""
 
     async def lookup(self, domain: str) -> Answer:
         """The policy."""
@@ -123,15 +128,20 @@ class Door(Protocol):
         Unreachable where another address may do."""
         ...
 
+    @property
+    def kept(self) -> Kept:
+        """What the client keeps."""
+        ...
+
+    def place(self, host: str) -> AbstractAsyncContextManager[None]:
+        """Holds one of the places for sessions with a host. It raises HostFailed if none was free in time."""
+        ...
+
     def take(self, key: Any) -> Session | None:
         """A session that was kept under this key."""
 
     def keep(self, session: Session) -> bool:
         """Keeps a session for the next mail; says no if it has to be closed."""
-        ...
-
-    def in_time(self) -> bool:
-        """Whether there is time left."""
         ...
 
     async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
@@ -151,7 +161,7 @@ async def deliver(door: Door, letter: Letter) -> dict[str, Delivered]:
         sender, data = letter.sender, with_network_line_ends(letter.data)
 
         async def one(domain: str, group: list[str]) -> None:
-            if not door.in_time():
+            if time.monotonic() >= door.end:
                 return
             tried.update(group)
             try:
@@ -199,9 +209,13 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
     def each(fates: Mapping[str, Delivered | tuple[int, bytes]]) -> Fates:
         return {to: fate for address, fate in fates.items() for to in written[address]}
 
-    hosts = await mx_hosts(door, domain, answer)
+    known = door.kept.mx_hosts((name, answer.policy_key))
+    hosts = known or await mx_hosts(door, domain, answer)
     try:
-        return each(await _try_hosts(door, answer, hosts, sender, list(written), data))
+        fates = each(await _try_hosts(door, answer, hosts, sender, list(written), data))
+        if not known:
+            door.kept.keep_mx_hosts((name, answer.policy_key), hosts)
+        return fates
     except DeliveryError as error:
         error.settle(each(error.recipients))
         raise
@@ -252,39 +266,46 @@ async def _try_hosts(
 
 async def _offer(door: Door, answer: Answer, host: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:
     """Offers the mail to one host, in a session that was kept or in a new one."""
-    for reuse in (True, False):
-        session = await _connect(door, answer, host, reuse)
-        try:
-            fates = await _send(session, host, sender, recipients, data)
-        except _Stale:
-            session.close()
-            continue
-        except BaseException as error:
-            session.close()
-            if isinstance(error, HostFailed):
-                error.about_the_mail = True
-            raise
-        if not door.keep(session):
-            session.close()
-        return fates
+    async with door.place(host):
+        for reuse in (True, False):
+            session = await _connect(door, answer, host, reuse)
+            try:
+                fates = await _send(session, host, sender, recipients, data)
+            except _Stale:
+                session.close()
+                continue
+            except BaseException as error:
+                session.close()
+                if isinstance(error, HostFailed):
+                    error.about_the_mail = True
+                raise
+            if not door.keep(session):
+                session.close()
+            return fates
     raise AssertionError("a new session is not stale")
 
 
 async def _send(session: Session, host: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:
     """One mail in one session (RFC 5321 3.3)."""
     options = options_of(sender, recipients, data, session.extensions)
-    try:
-        said = await session.command(" ".join([f"MAIL FROM:<{sender}>", *options]))
-    except HostFailed as error:
-        raise _Stale(error.code, error.text) if session.reused else error from None
+    # A host may have had enough of a session that was kept: it takes so many mails in one, or waits so long.
+    ended = _Stale if session.reused else HostFailed
+
+    async def say(line: str) -> tuple[int, str | bytes]:
+        try:
+            said = await session.command(line)
+        except HostFailed as error:
+            raise ended(error.code, error.text) from None
+        if said[0] == 421:
+            raise ended(*said)
+        return said
+
+    said = await say(" ".join([f"MAIL FROM:<{sender}>", *options]))
     if said[0] != 250:
-        # It may have had enough of us: a host may take so many mails in one session, or wait so long.
-        raise _Stale(*said) if session.reused else HostFailed(*said)
+        raise ended(*said)
     refused: Refusals = {}
     for to in recipients:
-        said = await session.command(f"RCPT TO:<{to}>")
-        if said[0] == 421:
-            raise HostFailed(*said)
+        said = await say(f"RCPT TO:<{to}>")
         if said[0] not in (250, 251):
             refused[to] = reply(*said)
     if len(refused) == len(recipients):
@@ -302,7 +323,6 @@ async def _connect(door: Door, answer: Answer, host: str, reuse: bool) -> Sessio
     """A session with a host, if the verdicts on it allow one. What a report counts of it is noted, once for all its
     mails."""
     attempt = Attempt(answer, host)
-    kept: Session | None = None
     peer: dict[str, Any] = {}
 
     def judge(at: TlsFailed | Session | None) -> None:
@@ -317,19 +337,19 @@ async def _connect(door: Door, answer: Answer, host: str, reuse: bool) -> Sessio
         if not verdict.action.delivers:
             raise _Skipped(verdict, 0 if at is None else 1)
 
-    try:
-        judge(None)
-        tls = Tls.VERIFIED if answer.applies and answer.allows_mx(host) else Tls.OFFERED
-        key = (host, tls, answer.policy_key)
-        kept = door.take(key) if reuse else None
-        if kept is None:
-            return await _session(door, host, tls, judge, key)
+    tls = Tls.VERIFIED if answer.applies and answer.allows_mx(host) else Tls.OFFERED
+    key = (host, tls, answer.policy_key)
+    kept = door.take(key) if reuse else None
+    if kept is not None:
         judge_or_close(kept, judge)
         kept.reused = True
         return kept
+    try:
+        judge(None)
+        return await _session(door, host, tls, judge, key)
     finally:
         event, verdict = attempt.finish(**peer), attempt.verdict
-        if event and verdict and kept is None:
+        if event and verdict:
             door.results.add(Result(time.time(), answer, event, verdict.sentence))
             token = verdict.reason_code.partition(":")[0] or verdict.action.name.lower()
             level = logging.WARNING if verdict.result else logging.INFO
@@ -378,29 +398,3 @@ async def _open(door: Door, host: str, addresses: Sequence[str], tls: Tls) -> Se
             logger.info("%s [%s]: %s", host, address, failure.text.decode())
             last = failure
     raise last
-
-
-def by_domain(recipients: Sequence[str]) -> dict[str, list[str]]:
-    """Recipients by the domain of their address, in the order given."""
-    groups: dict[str, list[str]] = {}
-    for recipient in recipients:
-        groups.setdefault(recipient.rpartition("@")[2].lower(), []).append(recipient)
-    return groups
-
-
-def with_network_line_ends(data: bytes) -> bytes:
-    """CRLF alone ends a line: a host that takes a bare CR or LF for one could be told of mails that nobody sent."""
-    return re.sub(rb"\r\n|\r|\n", b"\r\n", data)
-
-
-def options_of(sender: str, recipients: Sequence[str], data: bytes, extensions: Container[str]) -> list[str]:
-    """The parameters of MAIL (RFC 1870, RFC 6152, RFC 6531 3.4). It raises HostFailed where the host cannot take the
-    addresses."""
-    options = [f"SIZE={len(data)}"] if "size" in extensions else []
-    if not data.isascii() and "8bitmime" in extensions:
-        options.append("BODY=8BITMIME")
-    if all(address.isascii() for address in (sender, *recipients)):
-        return options
-    if "smtputf8" not in extensions:
-        raise HostFailed(550, b"5.6.7 the host takes no addresses beyond ASCII (RFC 6531)")
-    return [*options, "SMTPUTF8"]

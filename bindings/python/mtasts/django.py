@@ -42,7 +42,8 @@ def _client(timeout: float) -> Client:
 
 
 class EmailBackend(BaseEmailBackend):
-    """The backend. It keeps no connection between mails.
+    """The backend. Between `open` and `close`, and for the messages of one call, it keeps its sessions with MX hosts,
+    as `mtasts.smtp.Client` does.
 
     Args:
         fail_silently: Raise nothing; what fails is logged.
@@ -53,6 +54,21 @@ class EmailBackend(BaseEmailBackend):
         super().__init__(fail_silently=fail_silently)
         timeout = getattr(settings, "EMAIL_TIMEOUT", None)
         self.client = client or _client(60.0 if timeout is None else timeout)
+        self._open = False
+
+    def open(self) -> bool:
+        """From now on sessions are kept; says no if they are already."""
+        if self._open:
+            return False
+        self.client.__enter__()
+        self._open = True
+        return True
+
+    def close(self) -> None:
+        """Ends them."""
+        if self._open:
+            self._open = False
+            self.client.__exit__()
 
     def send_messages(self, email_messages: Sequence[EmailMessage]) -> int:
         """Tries each message, whatever becomes of the others; says how many reached all their recipients.
@@ -61,13 +77,20 @@ class EmailBackend(BaseEmailBackend):
             mtasts.smtp.DeliveryError: A message did not reach all its recipients, unless `fail_silently`. Its
                 attribute `failures` has the error of each such message, by the place of the message in the list.
         """
+        opened = self.open()
+        try:
+            return self._send(email_messages)
+        finally:
+            if opened:
+                self.close()
+
+    def _send(self, email_messages: Sequence[EmailMessage]) -> int:
         sent = 0
         failures: dict[int, DeliveryError] = {}
         for place, message in enumerate(email_messages):
             if not message.recipients():
                 continue
             try:
-                # Django's addresses may have a name: "Ann <ann@example.com>".
                 # A text of Django may be a lazy one.
                 recipients = [str(to) for to in message.recipients()]
                 self.client.deliver(message.message(), recipients, sender=str(message.from_email))

@@ -29,11 +29,16 @@ R = TypeVar("R", bound=dns.resolver.BaseResolver)
 
 
 def configured(kind: type[R], resolver: Resolver) -> R:
-    """The resolver of dnspython that asks the name servers of ours."""
+    """The resolver of dnspython that asks the name servers of ours: those of `/etc/resolv.conf` are read anew, and
+    where there are none it is the one on this host (resolv.conf(5))."""
     servers = resolver.nameservers
-    made = kind(configure=servers is None)
-    if servers is not None:
-        made.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
+    if servers is None:
+        try:
+            return kind()
+        except dns.resolver.NoResolverConfiguration:
+            servers = [("127.0.0.1", 53)]
+    made = kind(configure=False)
+    made.nameservers = [dns.nameserver.Do53Nameserver(address, port) for address, port in servers]
     return made
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
 from email.generator import BytesGenerator
 from email.message import Message
 from typing import Any
 
-from .outcome import Refusals, one_line
+from .outcome import HostFailed, Refusals, one_line
 
 # RFC 5321 4.1.2, RFC 6531 3.3; lenient about dots, because there are such mailboxes.
 _QUOTED = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"'
@@ -90,10 +90,15 @@ def _recipients(to: str | Iterable[str]) -> tuple[list[str], Refusals]:
 
 
 def _fields(message: Message | bytes, *names: str) -> Sequence[str]:
-    """What the header fields of these names say."""
+    """What the header fields of these names say, as `smtplib.SMTP.send_message` reads them."""
     if isinstance(message, bytes):
         raise ValueError("the envelope of a message in bytes has to be given: its sender and recipients")
-    return [re.sub(r"[\r\n]+", "", str(field)) for name in names for field in message.get_all(name, [])]
+    # Who sends a message again says in fields of their own to whom (RFC 5322 3.6.6).
+    resent = len(message.get_all("Resent-Date", []))
+    if resent > 1:
+        raise ValueError("the message was resent more than once: give the sender and the recipients")
+    again = "Resent-" if resent else ""
+    return [re.sub(r"[\r\n]+", "", str(field)) for name in names for field in message.get_all(again + name, [])]
 
 
 def _sender(message: Message | bytes) -> str:
@@ -117,3 +122,31 @@ def _octets(message: Message, beyond_ascii: bool) -> bytes:
     octets = io.BytesIO()
     BytesGenerator(octets, mangle_from_=False, policy=policy).flatten(message, linesep="\r\n")
     return octets.getvalue()
+
+
+def by_domain(recipients: Sequence[str]) -> dict[str, list[str]]:
+    """Recipients by the domain of their address, in the order given."""
+    groups: dict[str, list[str]] = {}
+    for recipient in recipients:
+        groups.setdefault(recipient.rpartition("@")[2].lower(), []).append(recipient)
+    return groups
+
+
+def with_network_line_ends(data: bytes) -> bytes:
+    """CRLF alone ends a line: a host that takes a bare CR or LF for one could be told of mails that nobody sent."""
+    if data.count(b"\r\n") == data.count(b"\r") == data.count(b"\n"):
+        return data
+    return re.sub(rb"\r\n|\r|\n", b"\r\n", data)
+
+
+def options_of(sender: str, recipients: Sequence[str], data: bytes, extensions: Container[str]) -> list[str]:
+    """The parameters of MAIL (RFC 1870, RFC 6152, RFC 6531 3.4). It raises HostFailed where the host cannot take the
+    addresses."""
+    options = [f"SIZE={len(data)}"] if "size" in extensions else []
+    if not data.isascii() and "8bitmime" in extensions:
+        options.append("BODY=8BITMIME")
+    if all(address.isascii() for address in (sender, *recipients)):
+        return options
+    if "smtputf8" not in extensions:
+        raise HostFailed(550, b"5.6.7 the host takes no addresses beyond ASCII (RFC 6531)")
+    return [*options, "SMTPUTF8"]

@@ -20,8 +20,10 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
+import threading
 import time
-from collections.abc import Container, Coroutine, Iterable, Sequence
+from collections.abc import AsyncIterator, Container, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from email.message import Message
 from typing import Any, TypeVar
 
@@ -81,6 +83,7 @@ class _Session:
     def __init__(self, connection: Connection, address: str, sight: Sight) -> None:
         self._connection = connection
         self.sight = sight
+        self.since = time.monotonic()
         self.key: Any = None
         self.reused = False
         sock = connection.sock
@@ -115,18 +118,22 @@ class _Door:
 
     def __init__(self, client: Client, end: float) -> None:
         self._client = client
-        self._end = end
+        self._dns: dns.resolver.Resolver | None = None
+        self.end = end
+        self.kept = client._kept
         self.results = client.results
 
     def _left(self) -> float:
         # Not zero, which would stand for no limit at all, or for the settings of the resolver.
-        return max(0.001, self._end - time.monotonic())
+        return max(0.001, self.end - time.monotonic())
 
     async def lookup(self, domain: str) -> Answer:
         return self._client.resolver.lookup(domain, timeout=self._left())
 
     async def records(self, name: str, kind: str) -> Any:
-        return self._client._dns.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
+        if self._dns is None:
+            self._dns = configured(dns.resolver.Resolver, self._client.resolver)
+        return self._dns.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
 
     def check_address(self, address: str) -> None:
         self._client.resolver.check_address(address)
@@ -134,7 +141,7 @@ class _Door:
     async def open(self, host: str, address: str, tls: Tls) -> _Session:
         client = self._client
         try:
-            connection = Connection(address, client.port, client.hostname, client.timeout, self._end)
+            connection = Connection(address, client.port, client.hostname, client.timeout, self.end)
         except smtplib.SMTPException as error:
             raise _host_failed(error) from None
         except OSError as error:
@@ -165,17 +172,24 @@ class _Door:
         _greet(connection)
         return sight
 
+    @asynccontextmanager
+    async def place(self, host: str) -> AsyncIterator[None]:
+        place = self.kept.place(host)
+        if not place.acquire(timeout=self._left()):
+            raise HostFailed(451, f"4.4.5 all sessions with {host} were busy")
+        try:
+            yield
+        finally:
+            place.release()
+
     def take(self, key: Any) -> _Session | None:
-        session: _Session | None = self._client._kept.take(key)
+        session: _Session | None = self.kept.take(key)
         if session is not None:
-            session._connection.renew(self._end)
+            session._connection.renew(self.end)
         return session
 
     def keep(self, session: Any) -> bool:
-        return session.key is not None and self._client._kept.put(session.key, session)
-
-    def in_time(self) -> bool:
-        return time.monotonic() < self._end
+        return session.key is not None and self.kept.put(session.key, session)
 
     async def each(self, deliveries: Sequence[Coroutine[Any, Any, None]]) -> None:
         # One domain after the other.
@@ -216,14 +230,14 @@ class Client:
     ) -> None:
         if resolver is not None and not isinstance(resolver, Resolver):
             raise TypeError(f"resolver: must be a mtasts.Resolver, not {resolver!r}")
+        check_arguments(hostname, results, port)
         self.resolver = default_resolver() if resolver is None else resolver
         self.results = results
         self.timeout = seconds("timeout", timeout)
         self.port = port
         self._hostname = hostname
         self._contexts = Contexts(self.resolver)
-        self._kept = Kept()
-        self._dns = configured(dns.resolver.Resolver, self.resolver)
+        self._kept = Kept(threading.BoundedSemaphore)
 
     @property
     def hostname(self) -> str:
@@ -291,6 +305,16 @@ class Client:
         return f"<mtasts.smtp.Client: port {self.port}, timeout {self.timeout:g} s>"
 
 
+def check_arguments(hostname: object, results: object, port: object) -> None:
+    """Raises TypeError if one of these arguments of a client is of the wrong kind."""
+    if hostname is not None and not isinstance(hostname, str):
+        raise TypeError(f"hostname: must be a text, not {hostname!r}")
+    if not isinstance(results, Results):
+        raise TypeError(f"results: must be a mtasts.smtp.Results, not {results!r}")
+    if isinstance(port, bool) or not isinstance(port, int):
+        raise TypeError(f"port: must be a whole number, not {port!r}")
+
+
 def hostname_of_host() -> str:
     """The name of this host for EHLO, as smtplib finds it: its address where it has no full name."""
     name = socket.getfqdn()
@@ -335,7 +359,25 @@ def deliver(
     sender: str | None = None,
     timeout: Time | None = None,
 ) -> dict[str, Delivered]:
-    """`Client.deliver` with the settings of this host."""
+    """Delivers a message to each of its recipients, with the settings of this host; see `Client.deliver`.
+
+    Args:
+        message: The message.
+        to: The recipients' addresses; those in To, Cc and Bcc by default.
+        sender: The envelope sender; by default the address in Sender or From. Empty for a bounce.
+        timeout: The longest time for the whole delivery, in seconds or such as `5m`; ten minutes by default.
+
+    Returns:
+        Each recipient, with the host that took the mail. It returns only if everybody got it.
+
+    Raises:
+        PolicyError: A recipient waits because of the policy of its domain (RFC 8461 5); a TemporaryError.
+        TemporaryError: Somebody waits: try again with the recipients in its `deferred`.
+        PermanentError: Nobody waits, and somebody will not get it.
+        TypeError: An argument is of the wrong kind.
+        ValueError: There is no recipient, or no sender.
+        mtasts.SettingsError: The settings file of this host is wrong.
+    """
     global _default
     if _default is None:
         _default = Client()

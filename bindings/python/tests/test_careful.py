@@ -31,13 +31,18 @@ class Host:
     def __init__(self, how: str) -> None:
         self.how = how
         self.mails: list[tuple[str, list[str], bytes]] = []
+        self.open = self.sessions = self.most = 0
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
+        self.sessions += 1
+        self.most = max(self.most, self.open)
         try:
             await self.session(reader, writer)
         except OSError:
             pass
         finally:
+            self.open -= 1
             writer.close()
 
     async def session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -73,6 +78,9 @@ class Host:
             elif verb == "MAIL":
                 sender, recipients = line[11:].partition(">")[0], []
                 writer.write(b"250 ok\r\n")
+            elif verb == "RCPT" and taken and self.how == "one mail, rcpt 421":
+                writer.write(b"421 4.7.0 enough for now\r\n")
+                return
             elif verb == "RCPT":
                 to = line.strip()[9:-1]
                 if to.startswith("grey"):
@@ -87,6 +95,8 @@ class Host:
                 body = await reader.readuntil(b"\r\n.\r\n")
                 if self.how == "body":
                     return
+                if self.how == "busy":
+                    await asyncio.sleep(0.1)
                 taken += 1
                 self.mails.append((sender, recipients, body))
                 writer.write(b"250 2.0.0 queued as 4711\r\n")
@@ -289,6 +299,14 @@ def test_recipients_from_the_message(lab: Lab, cache: str, send: Any) -> None:
         sender, recipients, body = host.mails.pop()
         assert sender == SENDER and recipients == [f"{name}@nopolicy.test" for name in "abcd"]
         assert b"d@nopolicy.test" not in body and b"c@nopolicy.test" in body
+        # As smtplib does.
+        message["Resent-Date"], message["Resent-From"] = "Thu, 1 Jan 2026 00:00:00 +0000", "bob@sender.test"
+        message["Resent-To"] = "e@nopolicy.test"
+        assert list(send(cache, message, None, 4)) == ["e@nopolicy.test"]
+        assert host.mails.pop()[:2] == ("bob@sender.test", ["e@nopolicy.test"])
+        message["Resent-Date"] = "Thu, 1 Jan 2026 01:00:00 +0000"
+        with pytest.raises(ValueError, match="resent more than once"):
+            send(cache, message, None, 4)
 
 
 @BOTH

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import inspect
 import json
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from pathlib import Path
 from threading import Thread
@@ -74,6 +78,9 @@ def test_a_wrong_argument_is_named(cache: str) -> None:
         (lambda: smtp.Client(resolver, timeout="soon"), "timeout: must be"),
         (lambda: smtp.Client(resolver, timeout=None), "timeout: must be"),  # type: ignore[arg-type]
         (lambda: resolver.lookup("good.test", timeout="soon"), "timeout: must be"),
+        (lambda: smtp.Client(resolver, hostname=7), "hostname: must be"),  # type: ignore[arg-type]
+        (lambda: smtp.Client(resolver, results=[]), "results: must be"),  # type: ignore[arg-type]
+        (lambda: aiosmtp.Client(resolver, port="25"), "port: must be"),  # type: ignore[arg-type]
     ]
     for call, said in wrong:
         with pytest.raises(TypeError, match=said):
@@ -132,11 +139,11 @@ def test_the_enhanced_code_has_the_class_of_the_code() -> None:
 class Forwarder:
     """A name server that passes questions on to that of the test Internet, and notes them."""
 
-    def __init__(self) -> None:
+    def __init__(self, ip: str = "127.0.0.1", port: int = 0) -> None:
         self.asked: set[tuple[str, str]] = set()
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.bind(("127.0.0.1", 0))
-        self.address = f"127.0.0.1:{self._socket.getsockname()[1]}"
+        self._socket.bind((ip, port))
+        self.address = f"{ip}:{self._socket.getsockname()[1]}"
         (self._upstream,) = dns.resolver.Resolver().nameservers
         Thread(target=self._serve, daemon=True).start()
 
@@ -176,6 +183,82 @@ def test_one_resolver_for_all_questions(lab: Lab, cache: str, tmp_path: Path, wa
         assert questions - {("_mta-sts.good.test.", "TXT")} <= server.asked
     finally:
         server.close()
+
+
+@contextmanager
+def in_place_of(path: str, content: str, tmp_path: Path) -> Iterator[None]:
+    """The file has this content; the test Internet has file systems of its own."""
+    other = tmp_path / "other"
+    other.write_text(content)
+    subprocess.run(["mount", "--bind", other, path], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+BOTH = pytest.mark.parametrize(
+    "send",
+    [
+        lambda resolver, to: smtp.Client(resolver, timeout=5, results=Results()).deliver(letter(to)),
+        lambda resolver, to: asyncio.run(aiosmtp.Client(resolver, timeout=5, results=Results()).deliver(letter(to))),
+    ],
+    ids=["smtplib", "aiosmtplib"],
+)
+
+
+@BOTH
+def test_dns_alone_says_where_a_host_is(lab: Lab, cache: str, tmp_path: Path, send: Any) -> None:
+    lab.reset()
+    resolver = mtasts.Resolver(cache_dir=cache)
+    search = Path("/etc/resolv.conf").read_text() + "search good.test\n"
+    with in_place_of("/etc/hosts", "198.18.255.254 mx.good.test good.test\n", tmp_path):
+        assert send(resolver, "dns@good.test")
+    # There is a mx.good.test.
+    refused = pytest.raises(smtp.PermanentError, match="there is no domain mx")
+    with in_place_of("/etc/resolv.conf", search, tmp_path), refused:
+        send(resolver, "dns@mx")
+
+
+@pytest.mark.parametrize("file", ["named", "none"])
+@BOTH
+def test_the_name_servers_of_the_host_are_read_anew(lab: Lab, cache: str, tmp_path: Path, send: Any, file: str) -> None:
+    """Where the file names none, it is the one on this host (resolv.conf(5))."""
+    lab.reset()
+    resolver = mtasts.Resolver(cache_dir=cache)
+    assert send(resolver, "dns@good.test")
+    server = Forwarder("127.0.0.77" if file == "named" else "127.0.0.1", 53)
+    try:
+        with in_place_of("/etc/resolv.conf", "nameserver 127.0.0.77\n" if file == "named" else "", tmp_path):
+            assert send(resolver, "dns@good.test")
+        assert {("good.test.", "MX"), ("mx.good.test.", "A")} <= server.asked
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(
+    "function", [mtasts.lookup, mtasts.recheck, aio.lookup, aio.recheck, smtp.deliver, aiosmtp.deliver]
+)
+def test_help_says_arguments_and_exceptions(function: Any) -> None:
+    said = inspect.getdoc(function) or ""
+    assert "Args:" in said and "Raises:" in said
+    assert all(f"    {name}: " in said for name in inspect.signature(function).parameters)
+
+
+def test_the_file_of_settings_keeps_the_place_of_the_cache(tmp_path: Path) -> None:
+    settings = tmp_path / "mtasts.toml"
+    settings.write_text("timeout = '5s'\n")
+    assert not os.path.exists("/var/lib/mtasts")
+    with pytest.raises(mtasts.Unavailable, match="/var/lib/mtasts"):
+        mtasts.Resolver(settings_file=settings).lookup("good.test")
+
+
+def test_a_directory_that_holds_other_things(lab: Lab, cache: str) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    resolver.lookup("good.test")
+    for name in ("README", "Other.test", "other.test~", ".hidden.test", "x_y.test", "192.0.2.1"):
+        (Path(cache) / name).write_text("not a policy\n")
+    assert resolver.cached_domains() == ["good.test"]
 
 
 @pytest.mark.parametrize("extra, module", [("aiosmtplib", "aiosmtp"), ("django", "django")])

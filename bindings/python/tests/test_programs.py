@@ -93,6 +93,13 @@ def test_django(lab: Lab, cache: str, caplog: pytest.LogCaptureFixture) -> None:
         mail.get_connection().send_messages(messages)
     assert [(place, error.smtp_code) for place, error in left.value.failures.items()] == [(0, 553), (1, 451)]
     assert len(lab.mail_to("g@good.test")) == len(lab.mail_to("h@good.test")) == 1
+    # Sessions are kept for the messages of one call, and as long as a connection is open.
+    lab.reset()
+    many = [mail.EmailMessage("x", "x", "ann@sender.test", [f"{name}@good.test"]) for name in "abc"]
+    assert mail.get_connection().send_messages(many) == 3
+    with mail.get_connection() as connection:
+        assert [connection.send_messages([message]) for message in many] == [1, 1, 1]
+    assert [session["host"] for session in lab.seen()["sessions"]] == ["mx.good.test"] * 2
 
 
 def flask_mail(port: int, to: str) -> None:
