@@ -10,6 +10,8 @@ mod exceptions;
 mod look;
 #[path = "cache/many.rs"]
 mod many;
+#[path = "cache/monitoring.rs"]
+mod monitoring;
 #[path = "cache/pin.rs"]
 mod pin;
 #[path = "cache/refresh.rs"]

@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test demo release repository lint deny msrv ready fresh bench soak arch node haraka python
+.PHONY: test demo release deb packages-test repository lint deny msrv ready fresh bench soak arch node haraka python
 
 # Both look first at what is missing, and install it after asking; with YES=1 or CI at once. They build as the caller, and
 # ask for root where network namespaces are made. PARTS="rust programs arch node haraka python" are all parts of the tests.
@@ -18,6 +18,14 @@ ready:
 # What a release consists of, with checksums (docs/release.md).
 release:
 	.ci/release
+
+# The Debian packages of the committed tree, in target/deb.
+deb:
+	packaging/deb.sh
+
+# They are installed, used and removed on fresh Debian 12, Debian 13 and Ubuntu 24.04: a quarter of an hour. Root.
+packages-test:
+	tests/packages/fresh.sh
 
 # The repository of manifests and pages: make repository URL=https://...
 repository:

@@ -15,62 +15,13 @@ command -v debootstrap >/dev/null || die "needs debootstrap: apt-get install deb
 roots=${ROOTS:-/var/tmp/mtasts-fresh}
 mkdir -p "$roots"
 
-# The certificates and proxies without which this machine reaches no server.
-surroundings() { env | grep -E '^([A-Za-z_]*_proxy|[A-Z_]*_PROXY|SSL_CERT_FILE|CARGO_HTTP_CAINFO|PIP_CERT|NODE_EXTRA_CA_CERTS|PARTS)=' || :; }
-
-bare() {
-    [ ! -e "$roots/$1/complete" ] || return 0
-    rm -rf "${roots:?}/$1"
-    case $1 in
-    bookworm | trixie) debootstrap --variant=minbase "$1" "$roots/$1" http://deb.debian.org/debian ;;
-    noble)
-        # Debian has neither the script nor the key. The key comes by HTTPS.
-        local archive=https://archive.ubuntu.com/ubuntu keys=$roots/ubuntu-keyring file
-        file=$(curl -fsL $archive/dists/noble/main/binary-amd64/Packages.xz | xzcat |
-            awk '$1 == "Package:" { name = $2 } $1 == "Filename:" && name == "ubuntu-keyring" { print $2 }')
-        curl -fsL -o "$keys.deb" "$archive/$file"
-        dpkg-deb -x "$keys.deb" "$keys"
-        debootstrap --variant=minbase --keyring="$keys/usr/share/keyrings/ubuntu-archive-keyring.gpg" \
-            noble "$roots/noble" http://archive.ubuntu.com/ubuntu /usr/share/debootstrap/scripts/gutsy
-        ;;
-    *) die "bookworm, trixie or noble, not $1" ;;
-    esac >"$roots/$1.log" 2>&1 || { tail "$roots/$1.log" >&2; die "debootstrap $1"; }
-    # What an installed system has and debootstrap does not: updates and security.
-    case $1 in
-    noble) for suite in noble noble-updates noble-security; do
-        echo "deb http://archive.ubuntu.com/ubuntu $suite main universe"
-    done ;;
-    *)
-        echo "deb http://deb.debian.org/debian $1 main"
-        echo "deb http://deb.debian.org/debian $1-updates main"
-        echo "deb http://deb.debian.org/debian-security $1-security main"
-        ;;
-    esac >"$roots/$1/etc/apt/sources.list"
-    touch "$roots/$1/complete"
-}
+# shellcheck source=tests/run/roots.sh
+. tests/run/roots.sh
 
 # one DISTRIBUTION WHO: in a namespace of its own, where the overlay is mounted.
 one() {
     local distribution=$1 who=$2 work=$roots/work/$1-$2 root home name command begin status first again disk spoiled
-    rm -rf "$work"
-    mkdir -p "$work"/{upper,work,root}
-    root=$work/root
-    mount -t overlay fresh -o "lowerdir=$roots/$distribution,upperdir=$work/upper,workdir=$work/work" "$root"
-    mount -t proc proc "$root/proc"
-    mount --rbind /sys "$root/sys"
-    mount --rbind /dev "$root/dev"
-    mount -t tmpfs -o mode=755 run "$root/run"
-    mount -t tmpfs tmp "$root/tmp"
-    cp -L /etc/resolv.conf "$root/etc/resolv.conf"
-    mkdir -p "$root/usr/local/share/ca-certificates"
-    cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates"
-    hostname fresh
-    echo 127.0.1.1 fresh >>"$root/etc/hosts"
-    # Not chroot: a process that enters another mount namespace, as the tests do, would leave it.
-    in_root() {
-        unshare --mount --propagation private sh -c 'cd "$0" && pivot_root . . && umount -l . && cd / && exec "$@"' "$root" \
-            env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
-    }
+    overlay "$distribution" "$work"
     # README: "needs make". And the user's sudo.
     local packages=(make ca-certificates)
     [ "$who" = root ] || packages+=(sudo)

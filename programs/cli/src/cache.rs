@@ -7,10 +7,13 @@ mod describe;
 mod exceptions;
 mod list;
 mod pin;
+mod prometheus;
 mod purge;
 mod refresh;
 mod setup;
 mod show;
+mod status;
+mod summary;
 mod transfer;
 
 use clap::Subcommand;
@@ -24,6 +27,7 @@ use mtasts::sender::settings::Settings;
 pub(super) enum Cache {
     List(list::List),
     Show(show::Show),
+    Status(status::Status),
     Refresh(refresh::Refresh),
     Purge(purge::Purge),
     Pin(pin::Pin),
@@ -38,6 +42,7 @@ impl Cache {
         match self {
             Self::List(arguments) => arguments.run(),
             Self::Show(arguments) => arguments.run(),
+            Self::Status(arguments) => arguments.run(),
             Self::Refresh(arguments) => arguments.run(),
             Self::Purge(arguments) => arguments.run(),
             Self::Pin(arguments) => arguments.run(),

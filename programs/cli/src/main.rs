@@ -63,6 +63,8 @@ enum Found {
     Unknown,
     /// The domain has no MTA-STS.
     Nothing,
+    /// What `cache status` calls critical, with the number that monitoring plugins have for it.
+    Critical,
 }
 
 /// Why nothing was found out: one sentence for stderr.
@@ -103,6 +105,7 @@ fn main() -> ExitCode {
         Ok(Found::Bad) => ExitCode::from(1),
         Ok(Found::Unknown) => ExitCode::from(3),
         Ok(Found::Nothing) => ExitCode::from(4),
+        Ok(Found::Critical) => ExitCode::from(2),
         Err(Trouble(sentence)) => {
             output::tell(&sentence);
             ExitCode::from(2)

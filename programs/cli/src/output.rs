@@ -164,6 +164,11 @@ pub(super) fn json_line(object: &Value) -> String {
     text
 }
 
+/// One line, of which no text of a stranger makes two.
+pub(super) fn print_line(line: &str) -> Result<(), Trouble> {
+    print(&format!("{}\n", for_terminal(line)))
+}
+
 /// A reader that has seen enough is no failure.
 pub(super) fn print(text: &str) -> Result<(), Trouble> {
     let mut out = io::stdout().lock();

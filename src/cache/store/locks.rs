@@ -66,7 +66,8 @@ impl Store {
 
     /// When the last run began, in Unix seconds; 0 if that is not known. A member of the group could
     /// set it, but could do worse.
-    pub(crate) fn run_begun(&self) -> u64 {
+    #[must_use]
+    pub fn run_begun(&self) -> u64 {
         let begun = self.locks().symlink_metadata().and_then(|about| about.modified());
         let begun = begun.ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         begun.map_or(0, |since| since.as_secs())

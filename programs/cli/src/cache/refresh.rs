@@ -1,14 +1,17 @@
 //! `mtasts cache refresh`: for the timer and for cron.
 
 use std::io::{self, IsTerminal};
+use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 
 use super::super::{Found, Trouble, output};
-use super::open;
+use super::summary::Summary;
+use super::{open, prometheus};
 use mtasts::protocol::names::Domain;
 use mtasts::sender::notice::Token;
 use mtasts::sender::refresh::Idle;
@@ -31,21 +34,26 @@ pub(crate) struct Refresh {
     /// Print {"policies":..,"renewed":..,"weakened":..,"failed":..,"removed":..,"broken":..,"swept":..}.
     #[arg(long)]
     json: bool,
+    /// Write metrics to this file, which is replaced as a whole: for the textfile collector of Prometheus's node_exporter.
+    /// The owner of the cache directory must be able to write to the file's directory.
+    #[arg(long, value_name = "FILE")]
+    prometheus: Option<PathBuf>,
 }
 
 #[derive(Default)]
-struct Counts {
-    renewed: usize,
-    weakened: usize,
-    failed: usize,
-    removed: usize,
+pub(super) struct Counts {
+    pub(super) renewed: usize,
+    pub(super) weakened: usize,
+    pub(super) failed: usize,
+    pub(super) removed: usize,
     crowded: usize,
-    broken: usize,
+    pub(super) broken: usize,
 }
 
 impl Refresh {
     pub(super) fn run(self) -> Result<Found, Trouble> {
-        let (settings, _) = open()?;
+        let (settings, store) = open()?;
+        let begun = Instant::now();
         // What the context would tell is in the outcomes.
         let resolver = Resolver::with_log(settings, |_| {});
         let run = match Run::begin(&resolver) {
@@ -69,14 +77,14 @@ impl Refresh {
         });
         bar.finish_and_clear();
         let counts = counts.into_inner().unwrap_or_default();
-        let Counts {
+        let &Counts {
             renewed,
             weakened,
             failed,
             removed,
             crowded,
             broken,
-        } = counts;
+        } = &counts;
         if crowded > 0 {
             // One line, for a stranger decides how many they are.
             let sentence =
@@ -94,6 +102,10 @@ impl Refresh {
                 "{policies} entries: {renewed} renewed, {weakened} weakened, {failed} failed, {removed} removed, \
                  {broken} not usable\n"
             ))?;
+        }
+        if let Some(file) = &self.prometheus {
+            let summary = Summary::read(&store, resolver.settings())?;
+            prometheus::write(file, &prometheus::page(&summary, &counts, begun.elapsed()))?;
         }
         Ok(if weakened + failed + broken == 0 {
             Found::Good
