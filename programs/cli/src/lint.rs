@@ -112,11 +112,14 @@ fn why_not(findings: &[Finding]) -> String {
             .is_none_or(|next| next.line != finding.line || finding.line == 0);
         finding.code.level() == Level::Error && finding.meant.is_none() && last
     });
+    // There is no mx because the one that there was says that the domain takes no mail.
+    let null = findings.iter().find(|finding| finding.code == Code::MxNull);
     let (mut lines, mut whole) = (Vec::new(), Vec::new());
     for (_, finding) in unknown {
-        match finding.line {
-            0 => whole.push(finding.sentence.as_str()),
-            line => lines.push(line.to_string()),
+        match (finding.line, null) {
+            (0, Some(null)) if finding.code == Code::MissingMx => whole.push(null.sentence.as_str()),
+            (0, _) => whole.push(finding.sentence.as_str()),
+            (line, _) => lines.push(line.to_string()),
         }
     }
     let mut why = whole.join("; ");

@@ -124,7 +124,7 @@ fn ask(server: SocketAddr) -> io::Result<Answer> {
     };
     let socket = UdpSocket::bind((any, 0))?;
     socket.connect(server)?;
-    // Nobody gains anything by guessing it.
+    // It is no secret: an attacker gains nothing by a forged answer here.
     let id = socket.local_addr()?.port().to_be_bytes();
     let mut question = QUESTION;
     question[..2].copy_from_slice(&id);

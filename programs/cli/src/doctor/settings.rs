@@ -12,7 +12,7 @@ use mtasts::sender::settings::{FILE, Settings, SettingsError};
 use mtasts::sender::user::{name_of, name_of_group};
 use mtasts::sys::process;
 
-/// More errors than these help nobody.
+/// More errors than these are not worth a line each.
 const MOST: usize = 20;
 
 /// What the settings are, as far as they can be read.

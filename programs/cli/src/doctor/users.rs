@@ -43,11 +43,9 @@ impl Users {
         let Some(dir) = settings.cache_dir.as_deref().filter(|dir| dir.is_dir()) else {
             return;
         };
-        match whom_root_becomes(Some(dir), settings.user.as_ref()) {
-            Ok(identity) => self.add(&name_of(identity.uid), "whom root becomes", Role::Writes),
-            Err(_) => {
-                // It is said already that root has no user to become.
-            }
+        // It is said elsewhere if root has no user to become.
+        if let Ok(identity) = whom_root_becomes(Some(dir), settings.user.as_ref()) {
+            self.add(&name_of(identity.uid), "whom root becomes", Role::Writes);
         }
         if me() != 0 {
             self.add(&name_of(me()), "who asks now", Role::Reads);

@@ -130,7 +130,7 @@ fn a_host_in_good_order() {
             assert!(["ok", "warning"].contains(&level), "{line}");
             assert!(rest.trim_start().contains(": "), "{line}");
         }
-        // Nothing was changed, and nobody but the name server was asked.
+        // Nothing was changed, and only the name server was asked.
         assert_eq!(listing(&host.cache), before);
         assert_eq!(
             (host.questions("good.test"), host.fetches("good.test")),
