@@ -54,6 +54,13 @@ below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 replace = $(INSTALL) -m $(1) $(2) $(3).new && mv -f $(3).new $(3)
 relink = ln -sf $(1) $(2).new && mv -f $(2).new $(2)
 
+# What completes the command in each shell, where these look for it.
+completion.bash = bash-completion/completions/mtasts
+completion.zsh = zsh/site-functions/_mtasts
+completion.fish = fish/vendor_completions.d/mtasts.fish
+SHELLS = bash zsh fish
+COMPLETIONS = $(foreach shell,$(SHELLS),$(completion.$(shell)))
+
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR) $(INCLUDEDIR) $(PKGCONFIGDIR))
 	$(INSTALL) -d $(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5)
@@ -74,12 +81,16 @@ install: all
 # The examples start the command from where it is.
 	sed -i 's|/usr/bin/mtasts|$(BINDIR)/mtasts|' $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-refresh.service \
 	    $(DESTDIR)$(DOCDIR)/examples/cron/mtasts
+	$(INSTALL) -d $(dir $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%))
+	for shell in $(SHELLS); do $(DIST)/mtasts completions $$shell > $(DIST)/completion.$$shell || exit 1; done
+	$(foreach shell,$(SHELLS),$(INSTALL) -m 644 $(DIST)/completion.$(shell) $(DESTDIR)$(PREFIX)/share/$(completion.$(shell)) &&) :
 	@[ -n "$(DESTDIR)" ] || sed 's|@DOCDIR@|$(DOCDIR)|' docs/after-install.txt
 
 uninstall:
 	rm -f $(DESTDIR)$(BINDIR)/mtasts $(DESTDIR)$(INCLUDEDIR)/mtasts.h $(DESTDIR)$(PKGCONFIGDIR)/mtasts.pc
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libmtasts.so libmtasts.so.$(ABI) libmtasts.so.$(VERSION) libmtasts.a)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,man1/mtasts.1 man3/libmtasts.3 man5/mtasts.toml.5)
+	rm -f $(foreach shell,$(SHELLS),$(DESTDIR)$(PREFIX)/share/$(completion.$(shell)))
 	for file in $(DOCUMENTS); do rm -f "$(DESTDIR)$(DOCDIR)/$$file"; done
 	find $(DESTDIR)$(DOCDIR) -depth -type d -empty -delete 2>/dev/null || :
 	@[ -n "$(DESTDIR)" ] || echo "Left are, if you have made them: /var/lib/mtasts, /etc/mtasts, the timer, Exim's conf.d"

@@ -563,6 +563,23 @@ int32_t mtasts_verdict_without_host(const mtasts_answer *answer,
                                     mtasts_decision *out,
                                     mtasts_error *error);
 
+// The same as `mtasts_verdict_without_host`, and the sentence names the MX hosts that DNS gave, since a bounce may be
+// all that its reader sees.
+//
+// `hosts` has `count` names as in the MX records, closed by a NUL. Each of `reason_codes` is the `reason_code` of the
+// decision that refused the host of the same place, or NULL; `reason_codes` itself may be NULL. Nothing of them is
+// kept.
+// With `MTASTS_NO_HOST_NOT_LISTED`, if the policy lists one of the hosts, the verdict is that of `MTASTS_NO_HOST_LEFT`.
+//
+// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
+int32_t mtasts_verdict_without_host_of(const mtasts_answer *answer,
+                                       int32_t why,
+                                       const char *const *hosts,
+                                       const char *const *reason_codes,
+                                       size_t count,
+                                       mtasts_decision *out,
+                                       mtasts_error *error);
+
 
 // ---------------------------------------------------------------------------------------------------------------------
 // Attempt: one MX host, and what a report counts of it

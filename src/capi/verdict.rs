@@ -1,11 +1,13 @@
 //! The verdict on an MX host, and on a mail without one, for C.
 
 use std::ffi::c_char;
+use std::ptr;
 
 use super::answer::mtasts_answer;
 use super::error::{Fault, guard, mtasts_error};
 use super::extensible::{Extensible, Place, zeroed};
-use super::{OK, copy_text, handle};
+use super::{MTASTS_NUL_TERMINATED, OK, any_name, copy_text, handle};
+use crate::protocol::mx_name::MxName;
 use crate::protocol::words::{Action, NoHost, ResultType};
 use crate::sender::verdict::{Verdict, verdict_without_host};
 
@@ -13,6 +15,9 @@ use crate::sender::verdict::{Verdict, verdict_without_host};
 pub const MTASTS_REASON_SIZE: usize = 508;
 /// The size of the sentence in `mtasts_decision`, in octets. The closing NUL is included.
 pub const MTASTS_SENTENCE_SIZE: usize = 1540;
+
+/// The most MX hosts that are read; no domain has so many.
+const MAX_HOSTS: usize = 10_000;
 
 /// A verdict: what to do with an MX host. An extensible struct: set `size` before the call.
 #[repr(C)]
@@ -69,6 +74,58 @@ pub unsafe extern "C" fn mtasts_verdict_without_host(
         let why = NoHost::from_number(why);
         let why = why.ok_or_else(|| Fault::argument("why is none of MTASTS_NO_HOST_*"))?;
         write_decision(out, &verdict_without_host(&answer.answer, why, &[]));
+        Ok(OK)
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// The same as `mtasts_verdict_without_host`, and the sentence names the MX hosts that DNS gave, since a bounce may be
+/// all that its reader sees.
+///
+/// `hosts` has `count` names as in the MX records, closed by a NUL. Each of `reason_codes` is the `reason_code` of the
+/// decision that refused the host of the same place, or NULL; `reason_codes` itself may be NULL. Nothing of them is
+/// kept.
+/// With `MTASTS_NO_HOST_NOT_LISTED`, if the policy lists one of the hosts, the verdict is that of `MTASTS_NO_HOST_LEFT`.
+///
+/// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_verdict_without_host_of(
+    answer: *const mtasts_answer,
+    why: i32,
+    hosts: *const *const c_char,
+    reason_codes: *const *const c_char,
+    count: usize,
+    out: *mut mtasts_decision,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (answer, out) = unsafe { (handle(answer)?, Place::new(out, "out")?) };
+        let why = NoHost::from_number(why);
+        let why = why.ok_or_else(|| Fault::argument("why is none of MTASTS_NO_HOST_*"))?;
+        if count > MAX_HOSTS || (hosts.is_null() && count > 0) {
+            return Err(Fault::argument("hosts is NULL, or count is too large"));
+        }
+        let given = (0..count).map(|index| {
+            // SAFETY: the caller's promise: `count` pointers, each to a text.
+            let host = unsafe { any_name(*hosts.add(index), MTASTS_NUL_TERMINATED)? };
+            let reason = if reason_codes.is_null() {
+                ptr::null()
+            } else {
+                // SAFETY: as above.
+                unsafe { *reason_codes.add(index) }
+            };
+            let reason = if reason.is_null() {
+                String::new()
+            } else {
+                // SAFETY: as above.
+                unsafe { any_name(reason, MTASTS_NUL_TERMINATED)? }.into_owned()
+            };
+            Ok((MxName::from_mx(&host), reason))
+        });
+        let given: Vec<_> = given.collect::<Result<_, Fault>>()?;
+        write_decision(out, &verdict_without_host(&answer.answer, why, &given));
         Ok(OK)
     };
     // SAFETY: `error` is the caller's.

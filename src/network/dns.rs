@@ -231,7 +231,10 @@ fn printed(name: &Name) -> String {
 }
 
 /// The name servers of `/etc/resolv.conf`. Of its lines only `nameserver` matters here.
-fn system_servers() -> Result<Arc<[SocketAddr]>, DnsError> {
+///
+/// # Errors
+/// [`DnsError::Own`] if the file exists and cannot be read.
+pub fn system_servers() -> Result<Arc<[SocketAddr]>, DnsError> {
     const FILE: &str = "/etc/resolv.conf";
     let text = match std::fs::read(FILE) {
         Ok(text) => text,

@@ -144,6 +144,12 @@ impl Roots {
         &self.certificates
     }
 
+    /// The file of the system's bundle, if it is that.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
     /// What the administrator should know of the system's bundle: the certificates that could not be used, on one line.
     #[must_use]
     pub fn warning(&self) -> Option<String> {

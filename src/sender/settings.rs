@@ -260,8 +260,10 @@ impl Settings {
     /// A [`SettingsError`]. A missing file is not an error, unless the environment names it.
     pub fn of_host(environment: impl Fn(&str) -> Option<PathBuf>) -> Result<Self, SettingsError> {
         let unread = Exceptions::unread(Path::new(exceptions::FILE));
+        // No text sets an empty path: an empty `cache_dir` is `None`, memory alone.
+        let unset = Some(PathBuf::new());
         let mut settings = Self {
-            cache_dir: None,
+            cache_dir: unset.clone(),
             exceptions: unread.clone(),
             ..Self::default()
         };
@@ -273,7 +275,7 @@ impl Settings {
         if let Some(dir) = environment("MTASTS_CACHE_DIR") {
             settings.set("cache_dir", &dir.to_string_lossy())?;
         }
-        if settings.cache_dir.is_none() {
+        if settings.cache_dir == unset {
             settings.cache_dir = Some(default_cache_dir(environment));
         }
         if settings.exceptions == unread {
@@ -361,6 +363,21 @@ fn duration(text: &str) -> Result<Duration, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Memory alone is a choice, and not the default directory.
+    #[test]
+    fn an_empty_cache_dir_of_the_file_is_memory_alone() {
+        let file = std::env::temp_dir().join(format!("mtasts-settings-memory-{}", std::process::id()));
+        let of_host = |text: &str| {
+            std::fs::write(&file, text).unwrap();
+            let named = |name: &str| (name == "MTASTS_CONFIG").then(|| file.clone());
+            Settings::of_host(named).unwrap().cache_dir
+        };
+        assert_eq!(of_host("cache_dir = ''\n"), None);
+        assert_eq!(of_host("cache_dir = '/srv/mtasts'\n"), Some("/srv/mtasts".into()));
+        assert_eq!(of_host(""), Some(CACHE_DIR.into()));
+        std::fs::remove_file(&file).unwrap();
+    }
 
     #[test]
     fn reads_every_key() {

@@ -43,7 +43,7 @@ impl User {
     ///
     /// # Errors
     /// In plain words: there is no such user, or it is root, or its primary group is that of root.
-    pub(super) fn of_host(user: &str) -> Result<Self, String> {
+    pub fn of_host(user: &str) -> Result<Self, String> {
         let read = |file: &str| match fs::read(file) {
             Ok(text) => Ok(String::from_utf8_lossy(&text).into_owned()),
             Err(e) => Err(format!("{file}: {e}")),
@@ -87,6 +87,26 @@ impl User {
         })
     }
 
+    /// The name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the user may do with a file or a directory of this mode: the bits 4 to read, 2 to write, 1 to search. Lists of
+    /// access control (ACLs) are not read.
+    #[must_use]
+    pub fn may(&self, about: &Metadata) -> u32 {
+        let class = if about.uid() == self.uid {
+            6
+        } else if about.gid() == self.gid || self.groups.contains(&about.gid()) {
+            3
+        } else {
+            0
+        };
+        about.mode() >> class & 7
+    }
+
     /// The group of a directory if it is one of the user's, since access may depend on it; else the primary group.
     fn group_in(&self, directory: &Metadata) -> u32 {
         let gid = directory.gid();
@@ -99,10 +119,24 @@ impl User {
 }
 
 /// The name of a user of this host; the number if it has none.
-pub(super) fn name_of(uid: u32) -> String {
+#[must_use]
+pub fn name_of(uid: u32) -> String {
     let number = uid.to_string();
     let passwd = fs::read(PASSWD).unwrap_or_default();
     User::find(&number, &String::from_utf8_lossy(&passwd), "").map_or(number, |user| user.name)
+}
+
+/// The name of a group of this host; the number if it has none.
+#[must_use]
+pub fn name_of_group(gid: u32) -> String {
+    let groups = String::from_utf8_lossy(&fs::read(GROUP).unwrap_or_default()).into_owned();
+    let number = gid.to_string();
+    let name = groups.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == number).then(|| name.to_owned())
+    });
+    name.unwrap_or(number)
 }
 
 /// Whom a process of root becomes, by the settings `cache_dir` and `user`.

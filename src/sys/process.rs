@@ -51,7 +51,7 @@ pub fn is_root() -> bool {
 
 /// Whether the environment may be another user's than the one with whose rights we run: as root, or in a program that
 /// the kernel started with rights that its caller does not have.
-pub(crate) fn is_privileged() -> bool {
+pub fn is_privileged() -> bool {
     // SAFETY: getauxval has no preconditions; an unknown key gives 0.
     is_root() || unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }

@@ -102,6 +102,15 @@ static void attempts(mtasts_answer *answer) {
     CHECK(mtasts_action_defers(decision.action));
     CHECK(strstr(decision.sentence, "DNS contradicts the MTA-STS policy of enforced.example") != NULL);
 
+    /* The MX hosts that DNS gave, and what refused each. */
+    const char *hosts[] = {"MX.Elsewhere.Example.", "m_x.example"};
+    const char *reasons[] = {"mx-host-not-in-policy", NULL};
+    WORKS(mtasts_verdict_without_host_of(answer, MTASTS_NO_HOST_LEFT, hosts, reasons, 2, &decision, &error));
+    CHECK(mtasts_action_defers(decision.action));
+    CHECK(strstr(decision.sentence, "DNS gives: mx.elsewhere.example [mx-host-not-in-policy], \"m_x.example\"") != NULL);
+    WORKS(mtasts_verdict_without_host_of(answer, MTASTS_NO_HOST_LEFT, NULL, NULL, 0, &decision, &error));
+    CHECK(strstr(decision.sentence, "DNS gives") == NULL);
+
     /* An attempt outlives its answer. */
     mtasts_answer_free(answer);
     GIVES(1, mtasts_attempt_finish(attempt, NULL, &event, &error));

@@ -786,6 +786,25 @@ static void verdict_without_host(void) {
     }
 }
 
+static void verdict_without_host_of(void) {
+    mtasts_decision out = blank_decision(sizeof out);
+    const char *hosts[] = {"mx.elsewhere.example", "\xff\xfe", ""};
+    const char *reasons[] = {"a: b", NULL, "\xff"};
+    const char *none[] = {NULL};
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host_of(NULL, MTASTS_NO_HOST_LEFT, hosts, reasons, 3, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host_of(answer, MTASTS_NO_HOST_LEFT, hosts, reasons, 3, NULL, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host_of(answer, -1, hosts, reasons, 3, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host_of(answer, MTASTS_NO_HOST_LEFT, NULL, reasons, 1, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host_of(answer, MTASTS_NO_HOST_LEFT, none, NULL, 1, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_verdict_without_host_of(answer, MTASTS_NO_HOST_LEFT, hosts, NULL, SIZE_MAX, &out, error));
+    decision_untouched(&out, sizeof out);
+    for (int32_t why = MTASTS_NO_HOST_LEFT; why <= MTASTS_NO_HOST_NOT_LISTED; why++) {
+        out = blank_decision(sizeof out);
+        GIVES(MTASTS_OK, mtasts_verdict_without_host_of(answer, why, hosts, reasons, 3, &out, NULL));
+        CHECK(out.action == MTASTS_ACTION_DEFER && strstr(out.sentence, "mx.elsewhere.example [a: b]"));
+    }
+}
+
 static void answer_is_same_policy(void) {
     GIVES(MTASTS_E_ARGUMENT, mtasts_answer_is_same_policy(NULL, answer));
     GIVES(MTASTS_E_ARGUMENT, mtasts_answer_is_same_policy(answer, NULL));
@@ -1056,6 +1075,7 @@ static const struct {
     {"mtasts_strerror", strerror_},
     {"mtasts_test_panic", test_panic},
     {"mtasts_verdict_without_host", verdict_without_host},
+    {"mtasts_verdict_without_host_of", verdict_without_host_of},
     {"mtasts_version", version},
     {"mtasts_version_number", version_number},
 };

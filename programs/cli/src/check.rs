@@ -21,7 +21,7 @@ use mtasts::sender::resolver::leave_root;
 use mtasts::sender::settings::Settings;
 use mtasts::sys::identity::NOBODY;
 use mtasts_survey::judge::Outcome;
-use mtasts_survey::{judge, survey};
+use mtasts_survey::{ca_file, judge, survey};
 
 /// The longest list of domains that is read from stdin.
 const MAX_LIST: usize = 1024 * 1024;
@@ -100,7 +100,11 @@ impl Check {
         let progress = Progress::new(&domain);
         let watch = |what: &str, begins: bool| progress.told(what, begins);
         let survey = survey::survey(domain, settings, roots, !self.no_smtp, &watch);
-        let judgement = judge::judge(&survey, &settings.addresses(), roots, UnixTime::now());
+        let now = UnixTime::now();
+        let mut judgement = judge::judge(&survey, &settings.addresses(), roots, now);
+        if let (Some(file), Ok(system)) = (&settings.ca_file, Roots::system()) {
+            ca_file::compare(&survey, &mut judgement, (file, roots), &system, now);
+        }
         progress.spinner.finish_and_clear();
         if self.json {
             output::print_json(&json::object(&survey, &judgement))?;

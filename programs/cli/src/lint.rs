@@ -15,7 +15,7 @@ use mtasts::protocol::policy::MAX_POLICY;
 use mtasts::protocol::record::{Record, RecordError};
 use mtasts::protocol::text::for_terminal;
 use mtasts::sender::resolver::unix_now;
-use mtasts_survey::finding::{Code, Finding};
+use mtasts_survey::finding::{Code, Finding, Level};
 use mtasts_survey::lint::{policy, record};
 
 /// How many findings a page shows.
@@ -96,11 +96,41 @@ fn fix(corrected: Option<String>, findings: &[Finding]) -> Result<Found, Trouble
         output::tell(&finding.to_string());
     }
     let Some(text) = corrected else {
-        output::tell("what was meant cannot be guessed; correct this by hand");
+        output::tell(&why_not(findings));
         return Ok(Found::Bad);
     };
     output::print(&text)?;
     Ok(Found::Good)
+}
+
+/// Why nothing can be printed: what of the findings has no correction.
+fn why_not(findings: &[Finding]) -> String {
+    let unknown = findings.iter().enumerate().filter(|(index, finding)| {
+        // Of several findings about a line, the last one has the correction of all.
+        let last = findings
+            .get(index + 1)
+            .is_none_or(|next| next.line != finding.line || finding.line == 0);
+        finding.code.level() == Level::Error && finding.meant.is_none() && last
+    });
+    // There is no mx because the one that there was says that the domain takes no mail.
+    let null = findings.iter().find(|finding| finding.code == Code::MxNull);
+    let (mut lines, mut whole) = (Vec::new(), Vec::new());
+    for (_, finding) in unknown {
+        match (finding.line, null) {
+            (0, Some(null)) if finding.code == Code::MissingMx => whole.push(null.sentence.as_str()),
+            (0, _) => whole.push(finding.sentence.as_str()),
+            (line, _) => lines.push(line.to_string()),
+        }
+    }
+    let mut why = whole.join("; ");
+    if !lines.is_empty() {
+        let before = if why.is_empty() { "" } else { "; " };
+        why += &format!("{before}what was meant by line {} cannot be guessed", lines.join(", "));
+    }
+    if why.is_empty() {
+        why = "what was meant cannot be guessed".to_owned();
+    }
+    format!("nothing can be made of this: {why}. Correct it by hand.")
 }
 
 /// The shape is fixed: `detail` is there only if there is no record.

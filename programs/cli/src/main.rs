@@ -7,6 +7,8 @@
 mod cache;
 mod certificate;
 mod check;
+mod doctor;
+mod exim;
 mod input;
 mod lint;
 mod mx_match;
@@ -45,6 +47,10 @@ enum Command {
     /// Look at the cache of policies, and tend it.
     #[command(subcommand)]
     Cache(cache::Cache),
+    Doctor(doctor::Doctor),
+    /// Put MTA-STS into the configuration of this host's Exim.
+    #[command(subcommand)]
+    Exim(exim::Exim),
     /// Print a completion script for a shell, to be sourced or installed.
     Completions {
         /// The shell.
@@ -92,6 +98,8 @@ fn main() -> ExitCode {
         Command::Match(arguments) => arguments.run(),
         Command::Certificate(arguments) => arguments.run(),
         Command::Cache(arguments) => arguments.run(),
+        Command::Doctor(arguments) => arguments.run(),
+        Command::Exim(arguments) => arguments.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "mtasts", &mut script);

@@ -118,6 +118,13 @@ impl Page {
         let _ = writeln!(self.text, "{:gap$}{}", "", for_terminal(text));
     }
 
+    /// A line by itself: a word in the colour of its mark, and a sentence.
+    pub(super) fn row(&mut self, mark: Mark, word: &str, text: &str) {
+        self.styled(mark.style(), word);
+        let gap = INDENT - word.len();
+        let _ = writeln!(self.text, "{:gap$}{}", "", for_terminal(text));
+    }
+
     /// A line that belongs to the one before.
     pub(super) fn more(&mut self, text: &str) {
         let _ = writeln!(self.text, "{:INDENT$}  {}", "", for_terminal(text));

@@ -10,6 +10,9 @@ mod certificate;
 #[cfg(feature = "lab")]
 #[path = "cli/check.rs"]
 mod check;
+#[cfg(feature = "lab")]
+#[path = "cli/doctor.rs"]
+mod doctor;
 #[path = "cli/lint.rs"]
 mod lint;
 #[path = "cli/mistakes.rs"]

@@ -10,6 +10,11 @@ use mtasts::Settings;
 use mtasts_kit::pki;
 use mtasts_survey::finding::Code;
 
+/// The codes of `mtasts doctor`, which are the command's own.
+#[allow(dead_code, reason = "the test needs the codes alone")]
+#[path = "../src/doctor/finding.rs"]
+mod doctor;
+
 const PAGES: [&str; 3] = ["mtasts.1", "libmtasts.3", "mtasts.toml.5"];
 
 fn page(name: &str) -> PathBuf {
@@ -99,25 +104,34 @@ fn every_command_and_option_is_described() {
     }
 }
 
-/// The table of findings is made of the code's: `MTASTS_WRITE_FINDINGS=1 cargo test ... --test man` writes it.
+/// The tables of findings are made of the code's: `MTASTS_WRITE_FINDINGS=1 cargo test ... --test man` writes them.
 #[test]
 fn every_finding_is_described() {
-    const BEGIN: &str = ".\\\" The table is written by tests/man.rs.\n";
-    const END: &str = ".\\\" The end of the table.\n";
-    let rows = Code::ALL
-        .iter()
-        .map(|code| format!(".It Ic {}\n{}: {}.\n", code.name(), code.level().name(), code.meaning()));
+    table("", Code::ALL, |code| (code.name(), code.level().name(), code.meaning()));
+    table(" of the doctor", doctor::Code::ALL, |code| {
+        (code.name(), code.level().name(), code.meaning())
+    });
+}
+
+/// Compares a table of the manual, or writes it: the name, the level and the meaning of each code.
+fn table<C>(which: &str, codes: &[C], about: impl Fn(&C) -> (&'static str, &'static str, &'static str)) {
+    let begin = format!(".\\\" The table{which} is written by tests/man.rs.\n");
+    let end = format!(".\\\" The end of the table{which}.\n");
+    let rows = codes.iter().map(|code| {
+        let (name, level, meaning) = about(code);
+        format!(".It Ic {name}\n{level}: {meaning}.\n")
+    });
     let table: String = rows.collect();
     let text = std::fs::read_to_string(page("mtasts.1")).unwrap();
-    let (before, rest) = text.split_once(BEGIN).expect("the table");
-    let (written, after) = rest.split_once(END).expect("its end");
+    let (before, rest) = text.split_once(&begin).expect("the table");
+    let (written, after) = rest.split_once(&end).expect("its end");
     if std::env::var_os("MTASTS_WRITE_FINDINGS").is_some() {
-        std::fs::write(page("mtasts.1"), format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
+        std::fs::write(page("mtasts.1"), format!("{before}{begin}{table}{end}{after}")).unwrap();
         return;
     }
     assert_eq!(written, table, "MTASTS_WRITE_FINDINGS=1 writes the table");
-    let names: BTreeSet<&str> = Code::ALL.iter().map(|code| code.name()).collect();
-    assert_eq!(names.len(), Code::ALL.len(), "a code appears twice");
+    let names: BTreeSet<&str> = codes.iter().map(|code| about(code).0).collect();
+    assert_eq!(names.len(), codes.len(), "a code appears twice");
     for name in names {
         let known = |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'_');
         assert!(name.bytes().all(known), "{name}");
@@ -127,6 +141,15 @@ fn every_finding_is_described() {
 /// Those that no test on the test Internet can bring about.
 const UNTESTED: [Code; 2] = [Code::OwnError, Code::MxCertificateUnsupported];
 
+/// Those of the doctor that unit tests beside the code bring about: they need systemd as process 1, or an installed library.
+const UNITS: [doctor::Code; 5] = [
+    doctor::Code::RefreshInactive,
+    doctor::Code::RefreshFailed,
+    doctor::Code::Library,
+    doctor::Code::LibraryVersion,
+    doctor::Code::LibraryUnknown,
+];
+
 #[test]
 fn every_finding_is_tested() {
     let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
@@ -134,9 +157,12 @@ fn every_finding_is_tested() {
     let tests: String = files
         .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
         .collect();
+    let is_tested = |name: &str| tests.contains(&format!("\"{name}\""));
     for code in Code::ALL {
-        let tested = tests.contains(&format!("\"{}\"", code.name()));
-        assert_eq!(tested, !UNTESTED.contains(code), "{}", code.name());
+        assert_eq!(is_tested(code.name()), !UNTESTED.contains(code), "{}", code.name());
+    }
+    for code in doctor::Code::ALL {
+        assert_eq!(is_tested(code.name()), !UNITS.contains(code), "{}", code.name());
     }
 }
 

@@ -73,6 +73,7 @@ codes! {
     RichText = "rich-text", Error, "the file is a document in Rich Text Format; save it as plain text";
     WebPage = "web-page", Error, "the file is a web page; serve the text of the policy itself";
     LiteralNewline = "literal-newline", Error, "the text has a backslash and an n in place of the end of a line";
+    Empty = "empty-file", Error, "there is no text; publish a policy, or remove the file together with the record at _mta-sts";
     NotAPolicy = "not-a-policy", Error, "the text has none of the fields of a policy: version, mode, mx and max_age";
     FrontMatter = "front-matter", Error, "the text begins with the header of a site generator, which was not removed";
     // The lines of a policy.
@@ -187,6 +188,7 @@ codes! {
     NoTlsrpt = "no-tlsrpt", Advice, "the policy is in testing, but without a TLSRPT record no sender reports what fails; publish a TLSRPT record (RFC 8460), such as \"v=TLSRPTv1; rua=mailto:tlsrpt@DOMAIN\"";
     MxPrivate = "mx-private", Advice, "an MX host has an address that senders outside cannot reach; give it a public one in the public DNS";
     CertificateEndsSoon = "certificate-ends-soon", Warning, "a certificate ends within two weeks; renew it, and check why it was not renewed yet";
+    CaFileDiffers = "ca-file-differs", Warning, "the setting ca_file decides otherwise about an MX host than the system's trust anchors; Exim checks MX hosts with its own, by the macro MTASTS_CA_FILE";
     DaneRecords = "dane-records", Advice, "an MX host has a name for TLSA records; senders with DANE go by those in place of the policy if the zone is signed; keep them in step with the certificate";
 }
 

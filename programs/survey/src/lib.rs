@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod advice;
+pub mod ca_file;
 pub mod finding;
 pub mod judge;
 pub mod lint;

@@ -12,6 +12,9 @@ mod value;
 /// The names of the fields of a policy (RFC 8461 3.2).
 const FIELDS: [&str; 4] = ["version", "mode", "mx", "max_age"];
 
+/// What a policy without a usable max_age gets in the corrected text, in seconds: a week.
+const MAX_AGE: &str = "604800";
+
 /// The field that a name was probably meant to be, if it is nearly that of one.
 fn near(name: &str) -> Option<&'static str> {
     let plain = |name: &str| {

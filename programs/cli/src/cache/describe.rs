@@ -1,5 +1,8 @@
 //! An entry of the cache in words, and as JSON.
 
+use std::fs;
+use std::io::ErrorKind;
+
 use serde_json::{Value, json};
 
 use mtasts::cache::contract::{Cache, CacheError};
@@ -19,9 +22,11 @@ const DAY: u64 = 86_400;
 /// What there is for a domain at a time: the entry or what is wrong with its file, and the exception.
 pub(super) struct Described<'a> {
     pub(super) domain: &'a Domain,
-    pub(super) entry: Result<Entry, String>,
+    pub(super) entry: Result<Entry, CacheError>,
     pub(super) exception: Option<&'a Exception>,
     pub(super) uses_are_noted: bool,
+    /// This user may not look at the directory itself.
+    directory_is_hidden: bool,
     pub(super) now: u64,
 }
 
@@ -31,9 +36,10 @@ impl<'a> Described<'a> {
         let entry = store.load(domain).transpose()?;
         Some(Self {
             domain,
-            entry: entry.map_err(|error: CacheError| error.to_string()),
+            entry,
             exception: settings.exceptions.find(domain, now).map(|exception| &**exception),
             uses_are_noted: store.uses_are_noted().unwrap_or(false),
+            directory_is_hidden: fs::metadata(store.dir()).is_err_and(|e| e.kind() == ErrorKind::PermissionDenied),
             now,
         })
     }
@@ -52,10 +58,28 @@ impl<'a> Described<'a> {
         }
     }
 
+    /// Whether a policy is in force; `None` if this user may not read it.
+    pub(super) fn counts(&self) -> Option<bool> {
+        match &self.entry {
+            Ok(entry) => Some(entry.live(self.now).is_some()),
+            Err(error) => (!self.is_hidden(error)).then_some(false),
+        }
+    }
+
+    /// Whether the error is this user's, and says nothing of what is stored.
+    pub(super) fn is_hidden(&self, error: &CacheError) -> bool {
+        match error {
+            CacheError::Unread(_) => true,
+            CacheError::Elsewhere(_) => self.directory_is_hidden,
+            _ => false,
+        }
+    }
+
     /// What is out of the ordinary, in a few words each.
     pub(super) fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         match &self.entry {
+            Err(error) if self.is_hidden(error) => notes.push(format!("unknown: {error}")),
             Err(error) => notes.push(format!("not used: {error}")),
             Ok(entry) => {
                 match (&entry.cached, entry.live(self.now)) {
@@ -98,7 +122,7 @@ impl<'a> Described<'a> {
     pub(super) fn json(&self) -> Value {
         let (entry, error) = match &self.entry {
             Ok(entry) => (Some(entry), None),
-            Err(error) => (None, Some(error)),
+            Err(error) => (None, Some(error.to_string())),
         };
         let cached = entry.and_then(|entry| entry.cached.as_ref());
         let policy = cached.map(|cached| &cached.policy);
@@ -106,7 +130,7 @@ impl<'a> Described<'a> {
         json!({
             "domain": self.domain.as_str(),
             "error": error,
-            "counts": entry.is_some_and(|entry| entry.live(self.now).is_some()),
+            "counts": self.counts(),
             "mode": policy.map(|policy| policy.mode().name()),
             "mode_since": entry.and_then(|entry| entry.mode_since),
             "mx": policy.map(|policy| policy.mx().map(MxPattern::as_str).collect::<Vec<_>>()),

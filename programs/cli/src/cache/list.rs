@@ -16,7 +16,7 @@ const WIDEST: usize = 40;
 
 /// List all entries of the cache.
 ///
-/// Exit status: 0, or 1 if a file cannot be used.
+/// Exit status: 0, or 1 if a file cannot be used, or 3 if this user may not read one.
 #[derive(Args)]
 pub(crate) struct List {
     /// Print one JSON object on each line; times are Unix seconds.
@@ -31,7 +31,7 @@ impl List {
         let width = domains.iter().map(|domain| domain.as_str().len()).max().unwrap_or(0);
         let width = width.clamp("DOMAIN".len(), WIDEST);
         let now = unix_now();
-        let (mut lines, mut found) = (Lines::new(), Found::Good);
+        let (mut lines, mut found, mut hidden) = (Lines::new(), Found::Good, false);
         if !self.json && !domains.is_empty() {
             lines.push(&row(
                 width,
@@ -42,8 +42,10 @@ impl List {
             .iter()
             .filter_map(|domain| Described::read(&store, &settings, domain, now))
         {
-            if described.entry.is_err() {
-                found = Found::Bad;
+            match &described.entry {
+                Err(error) if described.is_hidden(error) => hidden = true,
+                Err(_) => found = Found::Bad,
+                Ok(_) => {}
             }
             if self.json {
                 lines.push(&json_line(&described.json()))?;
@@ -52,7 +54,10 @@ impl List {
             }
         }
         lines.flush()?;
-        Ok(found)
+        Ok(match found {
+            Found::Good if hidden => Found::Unknown,
+            found => found,
+        })
     }
 }
 

@@ -16,7 +16,7 @@ use mtasts::sender::resolver::unix_now;
 
 /// Explain what the cache holds for a domain. The network is not asked.
 ///
-/// Exit status: 0 a policy is in force, 1 none is.
+/// Exit status: 0 a policy is in force, 1 none is, 3 this user may not read whether one is.
 #[derive(Args)]
 pub(crate) struct Show {
     /// The domain, as in a recipient's address.
@@ -30,10 +30,7 @@ impl Show {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let (settings, store) = open()?;
         let described = Described::read(&store, &settings, &self.domain, unix_now());
-        let counts = described.as_ref().is_some_and(|described| {
-            let entry = described.entry.as_ref().ok();
-            entry.is_some_and(|entry| entry.live(described.now).is_some())
-        });
+        let counts = described.as_ref().map_or(Some(false), Described::counts);
         if self.json {
             let nothing = || serde_json::json!({ "domain": self.domain.as_str(), "entry": Value::Null });
             output::print_json(&described.map_or_else(nothing, |described| described.json()))?;
@@ -55,14 +52,24 @@ impl Show {
             }
             page.print()?;
         }
-        Ok(if counts { Found::Good } else { Found::Bad })
+        Ok(match counts {
+            Some(true) => Found::Good,
+            Some(false) => Found::Bad,
+            None => Found::Unknown,
+        })
     }
 }
 
 fn sentences(page: &mut Page, described: &Described<'_>) {
     match &described.entry {
+        Err(error) if described.is_hidden(error) => {
+            page.line(Mark::Unknown, &error.to_string());
+            page.more(
+                "whether a policy is in force is unknown to this user: run this as root, or as a member of the group",
+            );
+        }
         Err(error) => {
-            page.line(Mark::Bad, error);
+            page.line(Mark::Bad, &error.to_string());
             page.more("the entry is ignored; the next fetch replaces it");
         }
         Ok(entry) => {

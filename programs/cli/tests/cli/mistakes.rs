@@ -53,7 +53,9 @@ fn cases() -> Vec<Case> {
         text(GOOD.replace('\n', "\\r\\n"), &["literal-newline"], Some(GOOD)),
         text(format!("---\nlayout: none\n---\n{GOOD}"), &["front-matter"], Some(GOOD)),
         text("Nothing here\n".into(), &["stray-line", "not-a-policy"], None),
-        text("\n".into(), &["blank-line", "not-a-policy"], None),
+        text("\n".into(), &["empty-file"], None),
+        text(String::new(), &["empty-file"], None),
+        text("\r\n \r\n".into(), &["empty-file"], None),
         // Its lines.
         text(policy("mode: enforce # later", MX, AGE), &["comment"], Some(GOOD)),
         text(format!("# ours\n{GOOD}// end\n"), &["comment", "comment"], Some(GOOD)),
@@ -87,6 +89,8 @@ fn cases() -> Vec<Case> {
         text(policy("mode: [enforce|testing|none]", MX, AGE), &["placeholder"], None),
         text(policy(MODE, "mx: mx1.your_domain.tld", AGE), &["placeholder"], None),
         text(policy(MODE, "mx: [mx]", AGE), &["placeholder"], None),
+        text(policy("mode: [mode:testing]", MX, AGE), &["placeholder"], None),
+        text(policy(MODE, MX, "max_age: [max_age:604800]"), &["placeholder"], None),
         text(policy("mode : enforce", MX, AGE), &["field-name"], Some(GOOD)),
         text(policy("- mode: enforce", MX, AGE), &["field-name"], Some(GOOD)),
         text(format!("{GOOD}bad name: x\n"), &["field-name"], Some(GOOD)),
@@ -99,7 +103,8 @@ fn cases() -> Vec<Case> {
         text(policy("mode: on", MX, AGE), &["mode"], None),
         text(policy(MODE, MX, "max_age: 604,800"), &["max_age"], Some(GOOD)),
         text(policy(MODE, MX, "max_age: 1 week"), &["max_age"], Some(GOOD)),
-        text(policy(MODE, MX, "max_age: enforce"), &["max_age"], None),
+        text(policy(MODE, MX, "max_age: enforce"), &["max_age"], Some(GOOD)),
+        text(policy(MODE, MX, "max_age: 01234567890"), &["max_age"], Some(GOOD)),
         mx("10 mx.example.com", &["mx-preference"], "mx.example.com"),
         mx("Priority 5: mx.example.com", &["mx-preference"], "mx.example.com"),
         mx("https://mx.example.com/", &["mx-url"], "mx.example.com"),
@@ -201,7 +206,7 @@ fn cases() -> Vec<Case> {
                 "max_age: a week",
             ),
             &["comment", "comment", "lost-pattern", "max_age"],
-            None,
+            Some("version: STSv1\nmode: testing\nmx: *.backup.example.com\nmax_age: 604800\nmx: b.example.com\n"),
         ),
     ]
 }
@@ -382,5 +387,62 @@ fn mistakes_for_people() {
         ran.out.lines().count() < 50 && ran.out.contains("and 29981 more\n"),
         "{}",
         ran.out
+    );
+}
+
+/// Where no text is printed, the last line says why.
+#[test]
+fn why_nothing_can_be_made_of_it() {
+    let twice = policy(
+        "mode: [enforce|testing|none] # choose",
+        "mx: mx.your_domain.tld # yours",
+        AGE,
+    );
+    for (text, why) in [
+        (
+            String::new(),
+            "there is no text; publish a policy, or remove the file together with the record at _mta-sts",
+        ),
+        (
+            "Nothing here\n".into(),
+            "the text has none of the fields of a policy: version, mode, mx and max_age",
+        ),
+        (
+            format!("<html>\n{GOOD}"),
+            "the file is a web page; serve the text of the policy itself",
+        ),
+        ("x".repeat(65_537), "the policy is longer than 65536 octets; shorten it"),
+        (
+            policy("mode: on", MX, AGE),
+            "what was meant by line 2 cannot be guessed",
+        ),
+        (twice, "what was meant by line 2, 3 cannot be guessed"),
+        (
+            format!("version: STSv1\n{MODE}\n{AGE}\n"),
+            "the policy has no mx field, and its mode is not none",
+        ),
+        (
+            policy("mode: testing", "mx: .", AGE),
+            "an mx is the root; a policy cannot say that a domain takes no mail; a domain without mail needs none",
+        ),
+        (
+            format!("version: STSv1\nmode: on\n{AGE}\n"),
+            "the policy has no mx field, and its mode is not none; what was meant by line 2 cannot be guessed",
+        ),
+    ] {
+        let ran = mtasts_with_input(&["lint", "policy", "-", "--fix"], text.as_bytes());
+        assert_eq!((ran.status, ran.out.as_str()), (1, ""), "{text:.99}: {ran:?}");
+        let last = ran.err.lines().last().expect("a line");
+        assert_eq!(
+            last,
+            format!("mtasts: nothing can be made of this: {why}. Correct it by hand."),
+            "{text:.99}"
+        );
+    }
+    let ran = mtasts(&["lint", "record", "--fix", "hello"]);
+    let last = ran.err.lines().last().expect("a line");
+    assert_eq!(
+        last,
+        "mtasts: nothing can be made of this: no TXT record is an MTA-STS record. Correct it by hand."
     );
 }

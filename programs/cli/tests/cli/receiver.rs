@@ -102,3 +102,45 @@ fn certificates_that_end_and_dane() {
         assert_eq!(sentence(&check("signed.test").1, "dane-records"), None);
     });
 }
+
+/// Exim checks MX hosts with its own trust anchors: a verdict that only `ca_file` gives is pointed out.
+#[test]
+fn a_ca_file_that_decides_otherwise() {
+    on_the_internet("ca-file", |_, _| {
+        let (bundle, own, settings) = (
+            "/etc/ssl/certs/ca-certificates.crt",
+            "/etc/mtasts/ca.pem",
+            "/etc/mtasts/mtasts.toml",
+        );
+        std::fs::copy(bundle, own).expect("the private /etc");
+        let text = std::fs::read_to_string(settings).expect("the settings");
+        std::fs::write(settings, format!("{text}ca_file = '{own}'\n")).expect("the private /etc");
+        // The same roots: nothing to say.
+        assert_eq!(sentence(&check("good.test").1, "ca-file-differs"), None);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let mut other = rcgen::CertificateParams::default();
+        other.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let other = other.self_signed(&key).expect("a certificate").pem();
+        std::fs::write(bundle, &other).expect("the private /etc");
+        let (status, told) = check("good.test");
+        let differs = sentence(&told, "ca-file-differs").expect("a finding");
+        assert!(
+            differs.starts_with("mx.good.test: /etc/mtasts/ca.pem accepts the certificate, and the system's"),
+            "{differs}"
+        );
+        assert!(
+            differs.ends_with("set the macro MTASTS_CA_FILE to the same file"),
+            "{differs}"
+        );
+        assert_eq!(status, 0, "a warning: {told}");
+        // The other way round.
+        std::fs::copy(own, bundle).expect("the private /etc");
+        std::fs::write(own, other).expect("the private /etc");
+        let (_, told) = check("good.test");
+        let differs = sentence(&told, "ca-file-differs").expect("a finding");
+        assert!(
+            differs.contains("the system's trust anchors accept the certificate, and /etc/mtasts/ca.pem does not"),
+            "{differs}"
+        );
+    });
+}

@@ -1,14 +1,12 @@
 //! The text of a policy (RFC 8461 3.2).
 
-use super::{FIELDS, near, text, value};
+use super::{FIELDS, MAX_AGE, near, text, value};
 use crate::advice;
 use crate::finding::{Code, Finding, Level};
 use mtasts::protocol::policy::{Field, MAX_MAX_AGE, Policy, PolicyError, Reason, Warning, WarningKind};
 
 /// The longest line of which it is guessed what was meant, in octets. Nobody writes a longer one.
 const MAX_LINE: usize = 2000;
-/// What a policy without max_age gets in the corrected text: a week.
-const MAX_AGE: &str = "max_age: 604800";
 
 /// A policy that was looked at.
 pub struct Linted {
@@ -235,7 +233,16 @@ impl Reader {
         self.findings.sort_by_key(|finding| finding.line);
         if self.seen.is_empty() {
             self.unknown = true;
-            self.findings.push(Finding::new(Code::NotAPolicy, ""));
+            let nothing = self.findings.iter().all(|finding| finding.code == Code::BlankLine);
+            if nothing {
+                self.findings.clear();
+            }
+            let code = if nothing && self.good.is_empty() {
+                Code::Empty
+            } else {
+                Code::NotAPolicy
+            };
+            self.findings.push(Finding::new(code, ""));
             return;
         }
         let mut absent = Vec::new();
@@ -245,7 +252,7 @@ impl Reader {
             }
             let meant = match field {
                 "version" => Some(vec!["version: STSv1".to_owned()]),
-                "max_age" => Some(vec![MAX_AGE.to_owned()]),
+                "max_age" => Some(vec![format!("max_age: {MAX_AGE}")]),
                 _ => None,
             };
             self.unknown |= meant.is_none();

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{QUOTES, near};
+use super::{MAX_AGE, QUOTES, near};
 use crate::finding::Code;
 use mtasts::protocol::mx;
 use mtasts::protocol::names::Domain;
@@ -30,7 +30,8 @@ pub(super) fn of_field(field: &str, value: &str) -> Guess {
         "mode" if mode(bare).as_deref() == Some(bare) => (vec![], Some(vec![bare.to_owned()])),
         "mode" => one(Code::Mode, mode(bare)),
         "max_age" if seconds(bare).as_deref() == Some(bare) => (vec![], Some(vec![bare.to_owned()])),
-        "max_age" => one(Code::MaxAge, seconds(bare)),
+        // What no number can be made of is as good as missing.
+        "max_age" => one(Code::MaxAge, seconds(bare).or_else(|| Some(MAX_AGE.to_owned()))),
         _ => hosts(bare),
     };
     codes.extend(more);
@@ -54,6 +55,8 @@ fn is_placeholder(value: &str) -> bool {
             .iter()
             .any(|word| value.contains(word))
         || value == "mx"
+        // A tool of templates: the name of a variable, and what it is if it is not set.
+        || ["mode:", "mx:", "max_age:"].iter().any(|name| value.starts_with(name))
 }
 
 fn mode(value: &str) -> Option<String> {
