@@ -64,7 +64,7 @@ class _Session:
         try:
             said = await self._connection.execute_command(line.encode())
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise _host_failed(error) from None
+            raise _lost(error) from None
         return said.code, said.message
 
     async def data(self, data: bytes) -> tuple[int, str | bytes]:
@@ -73,7 +73,7 @@ class _Session:
         except aiosmtplib.SMTPDataError as error:
             return error.code, error.message
         except (aiosmtplib.SMTPException, OSError) as error:
-            raise _host_failed(error) from None
+            raise _lost(error) from None
         return said.code, said.message
 
     def close(self) -> None:
@@ -291,6 +291,11 @@ def _host_failed(error: Exception) -> HostFailed:
     if isinstance(error, aiosmtplib.SMTPResponseException):
         return HostFailed(error.code, error.message)
     return HostFailed(451, f"4.4.1 {error}")
+
+
+def _lost(error: Exception) -> HostFailed:
+    """No reply came. Some versions of aiosmtplib give a reply that they cannot read the code of a refusal for good."""
+    return HostFailed(451, f"4.4.1 {getattr(error, 'message', error)}")
 
 
 _default: Client | None = None

@@ -13,10 +13,12 @@ here=$work/$name
 "$python" -m venv --clear "$here"
 pip="$here/bin/pip --disable-pip-version-check -q"
 $pip install "$(ls "$wheels"/*.whl)[aiosmtplib,django]" pytest aiosmtpd celery[redis] huey gunicorn flask-mail
-some="not nothing"
+# Which tests are left out.
+some=
+without() { some="${some:+$some and }not $1"; }
 case $name in
 # It loses TLS connections of asyncio after a failed handshake, with aiosmtplib alone too (7.3.11).
-pypy*) some="not aiosmtplib and not relay" ;;
+pypy*) without aiosmtplib && without relay ;;
 # There is a uvloop for each of these; a test that wants it fails without.
 *) $pip install --only-binary :all: uvloop ;;
 esac
@@ -26,7 +28,7 @@ mailman=$MTASTS_MAILMAN/bin
 if [ "$("$mailman/python" -c 'import sys; print(sys.implementation.cache_tag)')" = "$name" ]; then
     "$mailman/pip" --disable-pip-version-check -q install --no-deps --force-reinstall "$wheels"/*.whl
 else
-    some="$some and not test_mailman and not test_workers and not test_memory"
+    for file in test_mailman test_workers test_memory; do without $file; done
 fi
 
 # A directory of its own for temporary files: pytest closes the one that it shares with others whenever another pytest
