@@ -50,6 +50,13 @@ below_prefix = $(patsubst $(PREFIX)/%,$${prefix}/%,$(1))
 replace = $(INSTALL) -m $(1) $(2) $(3).new && mv -f $(3).new $(3)
 relink = ln -sf $(1) $(2).new && mv -f $(2).new $(2)
 
+# What completes the command in each shell, where these look for it.
+completion.bash = bash-completion/completions/mtasts
+completion.zsh = zsh/site-functions/_mtasts
+completion.fish = fish/vendor_completions.d/mtasts.fish
+SHELLS = bash zsh fish
+COMPLETIONS = $(foreach shell,$(SHELLS),$(completion.$(shell)))
+
 install: all
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(BINDIR) $(LIBDIR) $(INCLUDEDIR) $(PKGCONFIGDIR))
 	$(INSTALL) -d $(addprefix $(DESTDIR)$(MANDIR)/,man1 man3 man5)
@@ -66,6 +73,9 @@ install: all
 	$(INSTALL) -m 644 docs/man/mtasts.1 $(DESTDIR)$(MANDIR)/man1/mtasts.1
 	$(INSTALL) -m 644 docs/man/libmtasts.3 $(DESTDIR)$(MANDIR)/man3/libmtasts.3
 	$(INSTALL) -m 644 docs/man/mtasts.toml.5 $(DESTDIR)$(MANDIR)/man5/mtasts.toml.5
+	$(INSTALL) -d $(dir $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%))
+	for shell in $(SHELLS); do $(DIST)/mtasts completions $$shell > $(DIST)/completion.$$shell || exit 1; done
+	$(foreach shell,$(SHELLS),$(INSTALL) -m 644 $(DIST)/completion.$(shell) $(DESTDIR)$(PREFIX)/share/$(completion.$(shell)) &&) :
 	for file in $(EXAMPLES) LICENSE LICENSE-MIT LICENSE-APACHE docs/log.md $(wildcard README.md CHANGELOG.md); do \
 	    $(INSTALL) -D -m 644 "$$file" "$(DESTDIR)$(DOCDIR)/$$file" || exit 1; \
 	done

@@ -35,6 +35,7 @@ lib/multiarch/libmtasts.so -> libmtasts.so.1
 lib/multiarch/libmtasts.so.1 -> libmtasts.so.VERSION
 lib/multiarch/libmtasts.so.VERSION 644
 lib/multiarch/pkgconfig/mtasts.pc 644
+share/bash-completion/completions/mtasts 644
 share/doc/libmtasts/LICENSE 644
 share/doc/libmtasts/LICENSE-APACHE 644
 share/doc/libmtasts/LICENSE-MIT 644
@@ -46,9 +47,11 @@ share/doc/libmtasts/examples/exim/conf.d/transport/30_mtasts 644
 share/doc/libmtasts/examples/exim/exim.conf 644
 share/doc/libmtasts/examples/systemd/sysusers.d/mtasts.conf 644
 share/doc/libmtasts/examples/systemd/tmpfiles.d/mtasts.conf 644
+share/fish/vendor_completions.d/mtasts.fish 644
 share/man/man1/mtasts.1 644
 share/man/man3/libmtasts.3 644
 share/man/man5/mtasts.toml.5 644
+share/zsh/site-functions/_mtasts 644
 ";
 
 fn make_install(variables: &[String]) {
@@ -105,6 +108,7 @@ fn a_stranger_installs_it_and_builds_a_program() {
     make_install(&[&multiarch[..], &[format!("DESTDIR={}", stage.display())]].concat());
     is_complete(&stage.join("usr"), version);
     names_no_builder(&stage.join("usr"));
+    completes(&stage.join("usr/share"));
     let pc = fs::read_to_string(stage.join("usr/lib/multiarch/pkgconfig/mtasts.pc")).unwrap();
     assert!(pc.contains("\nlibdir=${prefix}/lib/multiarch\n"), "{pc}");
     is_small_and_closed(&stage.join("usr/lib/multiarch/libmtasts.so.1"));
@@ -179,6 +183,21 @@ fn is_whole_at_every_moment(prefix: &Path) {
         old.read_to_end(&mut kept).unwrap();
         assert!(kept == fs::read(&watched[0]).unwrap() && old.metadata().unwrap().nlink() == 0);
     });
+}
+
+/// The shells complete the command that is installed.
+fn completes(share: &Path) {
+    let script = ". \"$0\"; COMP_WORDS=(mtasts doc); COMP_CWORD=1; _mtasts mtasts doc mtasts; echo \"${COMPREPLY[@]}\"";
+    let bash = Command::new("bash")
+        .args(["-c", script])
+        .arg(share.join("bash-completion/completions/mtasts"))
+        .output()
+        .unwrap();
+    assert_eq!(String::from_utf8_lossy(&bash.stdout), "doctor\n", "{bash:?}");
+    let zsh = fs::read_to_string(share.join("zsh/site-functions/_mtasts")).unwrap();
+    assert!(zsh.starts_with("#compdef mtasts\n"), "{zsh}");
+    let fish = fs::read_to_string(share.join("fish/vendor_completions.d/mtasts.fish")).unwrap();
+    assert!(fish.contains("complete -c mtasts "), "{fish}");
 }
 
 fn is_complete(usr: &Path, version: &str) {
