@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test lint packages demo bench soak arch node haraka python
+.PHONY: test lint packages demo bench soak arch node haraka python exim-versions
 
 # Every test. Root, because network namespaces are made. CI calls `lint` beside it.
 test:
@@ -50,6 +50,10 @@ soak:
 # A real Haraka with the plugin. Haraka comes from npm and stays in target/.
 haraka:
 	cd bindings/haraka && npm ci --prefix test --ignore-scripts --no-audit --no-fund && npm run lint && npm run prettier && npm test
+
+# tests/exim with the Exim of Ubuntu noble and Debian trixie. Needs debootstrap.
+exim-versions:
+	tests/exim/versions.sh $(TARGET)/exim/systems
 
 # What the tests need from Debian's or Ubuntu's archive.
 packages:
