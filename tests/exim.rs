@@ -14,6 +14,8 @@ mod host;
 mod hostile_cache;
 #[path = "exim/incoming.rs"]
 mod incoming;
+#[path = "exim/installed.rs"]
+mod installed;
 #[path = "exim/judge.rs"]
 mod judge;
 #[path = "exim/large.rs"]
@@ -41,7 +43,13 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs, process};
 
-const BUILDS: &[Tls] = &[Tls::Gnu, Tls::Open];
+/// The builds of Exim that are tested. That of another distribution (tests/exim/versions.sh) is with GnuTLS.
+fn builds() -> &'static [Tls] {
+    match host::system() {
+        Some(_) => &[Tls::Gnu],
+        None => &[Tls::Gnu, Tls::Open],
+    }
+}
 
 /// Prints one row and the line that proves it.
 fn evidence(row: &str, line: &str) {
@@ -59,7 +67,7 @@ impl World {
         let folder = env::temp_dir().join(format!("mtasts-exim-{}-{name}", process::id()));
         fs::create_dir(&folder).unwrap();
         // From the test Internet no package could be reached.
-        BUILDS.iter().for_each(|tls| drop(host::fetch(*tls)));
+        builds().iter().for_each(|tls| drop(host::fetch(*tls)));
         lab::isolate(&folder).expect("isolate");
         host::run(
             Command::new("mount")
@@ -84,7 +92,7 @@ impl World {
         let configs = [Config::Debian, Config::Complete];
         configs
             .iter()
-            .flat_map(|config| BUILDS.iter().map(move |tls| (*tls, config.clone())))
+            .flat_map(|config| builds().iter().map(move |tls| (*tls, config.clone())))
             .collect()
     }
 
@@ -114,6 +122,9 @@ fn every_domain_of_the_lab_debian_gnutls() {
 
 #[test]
 fn every_domain_of_the_lab_debian_openssl() {
+    if !builds().contains(&Tls::Open) {
+        return;
+    }
     table::every_domain(&World::new("table2"), Tls::Open, &Config::Debian);
 }
 
@@ -124,6 +135,9 @@ fn every_domain_of_the_lab_complete_gnutls() {
 
 #[test]
 fn every_domain_of_the_lab_complete_openssl() {
+    if !builds().contains(&Tls::Open) {
+        return;
+    }
     table::every_domain(&World::new("table4"), Tls::Open, &Config::Complete);
 }
 
@@ -221,6 +235,42 @@ fn debians_unsplit_configuration() {
 fn an_exim_without_dlfunc_is_told() {
     let program = host::fetch_light();
     debian::light(&World::new("light"), &program);
+}
+
+#[test]
+fn the_command_installs_in_debians_split_configuration() {
+    installed::split(&World::new("install1"));
+}
+
+#[test]
+fn the_command_installs_in_debians_unsplit_configuration() {
+    installed::unsplit(&World::new("install2"));
+}
+
+#[test]
+fn the_command_installs_in_a_configuration_in_one_file() {
+    installed::one_file(&World::new("install3"));
+}
+
+#[test]
+fn the_command_knows_the_example() {
+    installed::example(&World::new("install4"));
+}
+
+#[test]
+fn the_command_changes_nothing_if_it_cannot_do_all() {
+    installed::refusals(&World::new("install5"));
+}
+
+#[test]
+fn the_command_says_which_exim_is_needed() {
+    let program = host::fetch_light();
+    installed::light(&World::new("install6"), &program);
+}
+
+#[test]
+fn the_command_knows_whether_the_daemon_is_older() {
+    installed::daemon(&World::new("install7"));
 }
 
 #[test]

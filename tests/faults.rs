@@ -46,6 +46,7 @@ fn files_of(ground: &Internet) -> Vec<String> {
 
 fn warns(answer: &Answer, of: &str) {
     assert!(answer.warning().is_some_and(|w| w.contains(of)), "{of:?}: {answer}");
+    assert!(answer.warning().is_some_and(|w| !w.contains("..")), "{answer}");
 }
 
 /// Runs a command that must succeed. A mount is seen by this test alone.

@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test demo release deb packages-test repository lint deny msrv ready fresh bench soak arch node haraka python
+.PHONY: test demo release deb packages-test exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python
 
 # Both look first at what is missing, and install it after asking; with YES=1 or CI at once. They build as the caller, and
 # ask for root where network namespaces are made. PARTS="rust programs arch node haraka python" are all parts of the tests.
@@ -78,6 +78,10 @@ $(DENY):
 soak: SECONDS = 900
 soak:
 	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) tests/run/run.sh cargo test --test soak
+
+# tests/exim with the Exim of Ubuntu noble and Debian trixie. Needs debootstrap.
+exim-versions:
+	tests/exim/versions.sh $(TARGET)/exim/systems
 
 bench:
 	benches/run.sh

@@ -64,6 +64,12 @@ impl PartialEq<&str> for Line {
     }
 }
 
+/// Two sentences, with one full stop between them: the first may have one already.
+#[must_use]
+pub fn two_sentences(first: &str, second: &str) -> String {
+    format!("{}. {second}", first.trim_end_matches('.'))
+}
+
 /// The text on one line, without characters that act or hide, and cut at a character's end.
 #[must_use]
 pub fn one_line(text: &str, longest: usize) -> String {
@@ -113,6 +119,8 @@ mod tests {
         assert_eq!(one_line("a\u{e9}", 2), "a");
         assert_eq!(one_line("ab cd", 3), "ab");
         assert_eq!(one_line("", 0), "");
+        assert_eq!(two_sentences("It is full.", "Empty it."), "It is full. Empty it.");
+        assert_eq!(two_sentences("It is full", "Empty it."), "It is full. Empty it.");
         assert_eq!(ascii_line("J\u{f6}rg\u{202e}\n\x1b[31m x", 10), "J?rg?  [31");
     }
 

@@ -22,6 +22,7 @@ use crate::cache::{Cache, CacheError};
 use crate::network::roots::RootsError;
 use crate::protocol::certificate::{CertificateFailure, check_chain};
 use crate::protocol::names::Domain;
+use crate::protocol::text::two_sentences;
 use crate::protocol::words::Source;
 use crate::sender::answer::{Answer, Decision};
 use crate::sender::exceptions::Watched;
@@ -478,7 +479,7 @@ impl Shared {
                 let sentence = if known.stored.cached == entry.cached {
                     e.to_string()
                 } else {
-                    format!("{e}. The new policy is kept in memory only.")
+                    two_sentences(&e.to_string(), "The new policy is kept in memory only.")
                 };
                 Some(Notice::new(Token::CacheNotWritten, sentence))
             }
@@ -486,10 +487,7 @@ impl Shared {
         };
         // What the lookup has to say itself is told with it.
         let warning = match (warning, outcome.warning) {
-            (Some(here), Some(there)) => {
-                let both = format!("{}; {}", here.sentence, there.sentence);
-                Some(Notice::new(here.token, both))
-            }
+            (Some(here), Some(there)) => Some(Notice::new(here.token, two_sentences(&here.sentence, &there.sentence))),
             (here, there) => here.or(there),
         };
         let warning = warning.or_else(|| self.roots.warning());

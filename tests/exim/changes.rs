@@ -5,7 +5,7 @@ use std::fs;
 use mtasts_lab::{Change, policy_text};
 
 use super::host::{self, Config, Fate, Host};
-use super::{BUILDS, World, evidence};
+use super::{World, builds, evidence};
 
 /// Mail that leaves although the policy forbids it: the log says by whose word, with each message and nowhere else.
 pub(crate) fn exceptions(world: &World) {
@@ -57,7 +57,7 @@ pub(crate) fn exceptions(world: &World) {
 
 /// RFC 8461 5: before a mail is bounced, is there a newer policy?
 pub(crate) fn recheck(world: &World) {
-    for tls in BUILDS {
+    for tls in builds() {
         world.lab.reset().unwrap();
         let host = world.host(*tls, &Config::Complete);
         let asks = |domain: &str| {

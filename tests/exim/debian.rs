@@ -13,8 +13,8 @@ use super::host::{self, Config, Fate, Host, Tls};
 use super::{World, evidence};
 
 /// Options in which a transport of ours differs from Debian's remote_smtp on purpose.
-const TESTING: &[&str] = &["debug_print", "event_action", "multi_domain"];
-const ENFORCING: &[&str] = &[
+pub(crate) const TESTING: &[&str] = &["debug_print", "event_action", "multi_domain"];
+pub(crate) const ENFORCING: &[&str] = &[
     "connection_max_messages",
     "debug_print",
     "event_action",
@@ -78,7 +78,7 @@ pub(crate) fn options(world: &World) {
 }
 
 /// Changes a line of update-exim4.conf.conf, which takes effect with the next macros.
-fn setting(host: &Host, name: &str, value: &str) {
+pub(crate) fn setting(host: &Host, name: &str, value: &str) {
     let file = host.etc("exim4/update-exim4.conf.conf");
     let text = fs::read_to_string(&file).unwrap();
     let lines = text.lines().map(|line| match line.starts_with(&format!("{name}=")) {
@@ -89,7 +89,7 @@ fn setting(host: &Host, name: &str, value: &str) {
 }
 
 /// `exim -bP transport NAME`, by option.
-fn transport(host: &Host, name: &str) -> BTreeMap<String, String> {
+pub(crate) fn transport(host: &Host, name: &str) -> BTreeMap<String, String> {
     let output = host::run(host.command("exim4").args(["-bP", "transport", name]));
     let text = String::from_utf8(output.stdout).unwrap();
     let options = text.lines().map(|line| match line.split_once(" = ") {

@@ -67,8 +67,16 @@ fn root() -> PathBuf {
     mtasts_kit::repository().to_path_buf()
 }
 
+/// A whole system of another distribution, in place of the private Exim: its /usr is laid over the machine's.
+pub(crate) fn system() -> Option<PathBuf> {
+    std::env::var_os("MTASTS_EXIM").map(PathBuf::from)
+}
+
 /// Gets the private Exim, if it is not there yet: the folders to be laid over the machine's, the upper first.
 pub(crate) fn fetch(tls: Tls) -> Vec<PathBuf> {
+    if let Some(system) = system() {
+        return vec![system];
+    }
     let exim = root().join("target/exim");
     let mut fetch = Command::new(root().join("tests/exim/fetch.sh"));
     fetch.arg(&exim);
@@ -84,6 +92,9 @@ pub(crate) fn fetch(tls: Tls) -> Vec<PathBuf> {
 
 /// Gets exim4-daemon-light, which has no `dlfunc`: the program.
 pub(crate) fn fetch_light() -> PathBuf {
+    if let Some(system) = system() {
+        return system.join("usr/sbin/exim4-light");
+    }
     let exim = root().join("target/exim");
     run(Command::new(root().join("tests/exim/fetch.sh")).arg(&exim).arg("light"));
     exim.join("light/usr/sbin/exim4")

@@ -5,7 +5,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, chown};
 
 use super::host::{Config, Host};
-use super::{BUILDS, World, evidence};
+use super::{World, builds, evidence};
 
 /// What the attacker wants root to run: SQL that makes a file. Each `SECRET` is that file.
 const IDS: [&str; 3] = [
@@ -15,7 +15,7 @@ const IDS: [&str; 3] = [
 ];
 
 pub(crate) fn is_not_roots_language(world: &World) {
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &Config::Complete);
         host.send(&["a@good.test"]);
         for (number, id) in IDS.iter().enumerate() {

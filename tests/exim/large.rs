@@ -7,7 +7,7 @@ use std::time::Duration;
 use mtasts_lab::Change;
 
 use super::host::{self, Config, Fate, Host, Tls};
-use super::{World, evidence};
+use super::{World, builds, evidence};
 
 /// How many MX hosts there are. Exim looks at the list once for each.
 const HOSTS: usize = 100;
@@ -117,7 +117,10 @@ pub(crate) fn policies(world: &World) {
         (Tls::Open, &Config::Complete, MEMORY),
         (Tls::Gnu, &Config::Debian, MEMORY),
         (Tls::Gnu, &whole, WHOLE),
-    ] {
+    ]
+    .into_iter()
+    .filter(|(tls, ..)| builds().contains(tls))
+    {
         let host = world.host(tls, config);
         publish(world, &host, "small", &hosts, &full(last, |_| "x".repeat(LONGEST)));
         let small = route(&host, &peak);

@@ -2,7 +2,7 @@
 //! proven on the running build: they are why `examples/exim` asks in `address_data` and nowhere else.
 
 use super::host::{self, Config, Fate, Host};
-use super::{BUILDS, World, evidence};
+use super::{World, builds, evidence};
 use std::fs;
 
 /// One router to one transport, with a line to be added to each.
@@ -57,7 +57,7 @@ fn each(host: &Host, place: &str, statuses: &[&str], config: impl Fn(String) -> 
 
 /// The rows that fail closed, and those that fail open.
 pub(crate) fn failing_calls(world: &World) {
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &Config::Complete);
         let fault = host::compiled("fault", world.folder());
         host.install(&fault);

@@ -2,7 +2,7 @@
 //! and what becomes of mail when it is missing, misconfigured or crashes.
 
 use super::host::{self, Config, Fate, Host};
-use super::{BUILDS, World, evidence};
+use super::{World, builds, evidence};
 use mtasts_kit::process::{children, group, is_bare, signal, state, uid};
 use mtasts_lab::{Change, Https};
 use std::collections::BTreeSet;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 /// The network and what comes from it are in the hands of a process of the cache directory's owner, never of root.
 pub(crate) fn root_stays_off_the_network(world: &World) {
-    for tls in BUILDS {
+    for tls in builds() {
         for (address, table) in [("a@https-silent.test", "tcp"), ("a@txt-silent.test", "udp")] {
             let host = world.host(*tls, &Config::Complete);
             // So patient that Exim, who asks the DNS as root himself, does not come to that while we look.
@@ -63,7 +63,7 @@ pub(crate) fn root_stays_off_the_network(world: &World) {
 /// wait for the lock. The helper has a session of its own, and has nothing of root's; and where it is stopped as well (a
 /// frozen cgroup), the mail of the others waits for a moment and is protected.
 pub(crate) fn stopped_by_its_user(world: &World) {
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &Config::Complete);
         fs::write(
             host.etc("mtasts/mtasts.toml"),
@@ -212,7 +212,7 @@ pub(crate) fn hostile_environment(world: &World) {
         ("LD_LIBRARY_PATH", &cache),
         ("LD_AUDIT", &preload),
     ];
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(
             *tls,
             &host::edited(&[("keep_environment =\n", "keep_environment = *\n")]),
@@ -311,7 +311,7 @@ pub(crate) fn no_roots(world: &World) {
 /// why it must not.
 pub(crate) fn crashes(world: &World) {
     let fault = host::compiled("fault", world.folder());
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &Config::Complete);
         host.install(&fault);
         let set = |what: &str| fs::write(host.etc("mtasts/fault"), what).unwrap();

@@ -45,7 +45,7 @@ pub(crate) fn on_debian(world: &World) {
         "rm -rf /var/lib/mtasts /etc/exim4/conf.d/*/*mtasts && sed -i '/^mtasts:/d' /etc/passwd /etc/group && \
          mkdir -p /etc/systemd/system",
     ]));
-    for chapter in ["Install from source", "Exim on Debian and Ubuntu"] {
+    for chapter in ["Install from source", "Exim"] {
         for command in commands(chapter)
             .iter()
             .filter(|line| !line.contains(NOT_HERE) && *line != "make")

@@ -2,7 +2,7 @@
 //! plausible configuration that lets mail for an enforcing domain out unverified, then that ours does not.
 
 use super::host::{self, Config, Fate, Host, Tls};
-use super::{BUILDS, World, evidence};
+use super::{World, builds, evidence};
 use mtasts_lab::{Change, Mx, policy_text};
 use std::thread;
 use std::time::Duration;
@@ -59,7 +59,7 @@ fn in_order(world: &World) -> Vec<(Tls, Config)> {
 /// A connection opened for a domain without policy must not carry mail for one that enforces.
 pub(crate) fn reused_connection(world: &World) {
     let (free, strict) = ("a@shared-nopolicy.test", "b@shared-strict.test");
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &single_transport(ASK, ""));
         host.queue(&[free]);
         host.queue(&[strict]);
@@ -89,7 +89,7 @@ pub(crate) fn reused_connection(world: &World) {
 /// One message to two domains at one host.
 pub(crate) fn several_domains(world: &World) {
     let (free, strict) = ("c@shared-nopolicy.test", "d@shared-strict.test");
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &single_transport(ASK, ""));
         let outcome = host.send(&[free, strict]);
         let (fate, line) = outcome.of(strict);
@@ -108,7 +108,7 @@ pub(crate) fn several_domains(world: &World) {
 /// One message to two users of one domain: the second's routing is a copy of the first's, without its address_data.
 pub(crate) fn several_recipients(world: &World) {
     let users = ["e@selfsigned.test", "f@selfsigned.test", "g@selfsigned.test"];
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &single_transport(REMEMBER, "max_rcpt = 1"));
         let outcome = host.send(&users);
         let out: Vec<_> = users
@@ -145,7 +145,7 @@ pub(crate) fn several_recipients(world: &World) {
 /// OpenSSL takes a resumed session as it is and does not look at the certificate again.
 pub(crate) fn resumed_session(world: &World) {
     let (free, strict) = ("h@shared-nopolicy.test", "i@shared-strict.test");
-    for tls in BUILDS {
+    for tls in builds() {
         let resume = "tls_resumption_hosts = *\n  tls_sni = $host\n";
         let two_transports = host::edited(&[
             ("  tls_require_ciphers = HIGH:!aNULL:!SSLv3:!TLSv1\n", ""),
@@ -304,7 +304,7 @@ begin retry
 "
         .to_owned(),
     );
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &config);
         for domain in [
             "expired",

@@ -2,7 +2,7 @@
 
 use super::host::{self, Config, Tls};
 use super::judge::fate;
-use super::{BUILDS, World};
+use super::{World, builds};
 use mtasts_kit::drivers::follow;
 use mtasts_lab::judge::{End, Rules};
 use mtasts_lab::{self as lab, Entry};
@@ -74,7 +74,7 @@ pub(crate) fn silent_hosts(world: &World) {
         "  multi_domain = false\n",
         "  multi_domain = false\n  command_timeout = 2s\n",
     )]);
-    for tls in BUILDS {
+    for tls in builds() {
         let host = world.host(*tls, &impatient);
         let recipients: Vec<_> = cases(true)
             .iter()

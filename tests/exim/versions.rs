@@ -1,7 +1,7 @@
 //! Rows that need a daemon: an MX host that speaks only old TLS, and SMTP sessions that verify or deliver while they last.
 
 use super::host::{self, Config, Fate, Host, Tls};
-use super::{BUILDS, World, evidence};
+use super::{World, builds, evidence};
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -109,7 +109,7 @@ pub(crate) fn smtp(address: SocketAddr, commands: &[&str]) -> Vec<String> {
 /// A recipient verified by a callout, and a message passed on while it comes in.
 pub(crate) fn callouts(world: &World) {
     let begin = ["EHLO client.test", "MAIL FROM:<alice@sender.test>"];
-    for tls in BUILDS {
+    for tls in builds() {
         for (number, action) in [
             "verify = recipient/callout=10s,no_cache",
             "control = cutthrough_delivery/defer=pass\n  verify = recipient",

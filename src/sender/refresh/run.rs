@@ -21,6 +21,7 @@ use crate::cache::store::Store;
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
 use crate::protocol::policy::Mode;
+use crate::protocol::text::two_sentences;
 use crate::protocol::words::Source;
 use crate::sender::notice::{Notice, Token};
 use crate::sender::resolver::{Resolver, unix_now};
@@ -87,10 +88,10 @@ impl fmt::Display for RunError {
                      the process that is stopped or hangs and end it: fuser -v {locks}"
                 )
             }
-            Self::Lock(e) => write!(
-                f,
-                "cannot lock the cache directory: {e}. Run this command as its owner, or as root mtasts cache setup."
-            ),
+            Self::Lock(e) => f.write_str(&two_sentences(
+                &format!("cannot lock the cache directory: {e}"),
+                "Run this command as its owner, or as root mtasts cache setup.",
+            )),
         }
     }
 }

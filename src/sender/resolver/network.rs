@@ -20,6 +20,7 @@ use crate::cache::{Cache, CacheError};
 use crate::network::dns::{Dns, StubResolver};
 use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
+use crate::protocol::text::two_sentences;
 use crate::sender::lookup::{Ask, Lookup, NotAsked, fair_time};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::outcome::Outcome;
@@ -58,9 +59,12 @@ impl LazyRoots {
     /// Why no policy can be fetched, and what the administrator is to do.
     fn missing(&self, error: &RootsError) -> String {
         match (&self.ca_file, error) {
-            (Some(_), _) => format!("{error}. Repair that file, or change the setting ca_file."),
+            (Some(_), _) => two_sentences(&error.to_string(), "Repair that file, or change the setting ca_file."),
             (None, RootsError::NoBundle { .. }) => error.to_string(),
-            (None, _) => format!("{error}. Repair that file, or reinstall the package ca-certificates."),
+            (None, _) => two_sentences(
+                &error.to_string(),
+                "Repair that file, or reinstall the package ca-certificates.",
+            ),
         }
     }
 

@@ -124,7 +124,8 @@ pub(crate) fn in_force() -> Result<Option<Configuration>, String> {
             let parts = debian(kind)?;
             stale = parts
                 .iter()
-                .any(|(_, content)| !is_generated_of(&text, content.as_deref()));
+                .any(|(_, content)| !is_generated_of(&text, content.as_deref()))
+                || (text.contains(CALL) && !debians_routers(kind).contains(CALL));
             parts.into_iter().map(|(part, _)| part).collect()
         }
         Kind::DebianOverride | Kind::Plain => {
@@ -254,6 +255,16 @@ fn debian(kind: Kind) -> Result<Vec<(Part, Option<String>)>, String> {
         Ok((Part { name, file, state }, content))
     };
     DEBIAN.iter().map(part).collect()
+}
+
+/// The text that Debian's routers are generated of.
+fn debians_routers(kind: Kind) -> String {
+    if kind == Kind::DebianUnsplit {
+        return fs::read_to_string(TEMPLATE).unwrap_or_default();
+    }
+    let files = fs::read_dir(drop_in("router")).into_iter().flatten().flatten();
+    let texts = files.filter_map(|file| fs::read(file.path()).ok());
+    texts.map(|text| String::from_utf8_lossy(&text).into_owned()).collect()
 }
 
 /// The file of a part in conf.d.

@@ -11,6 +11,7 @@ use super::configuration::Configuration;
 use super::daemon::{self, Daemon};
 use super::status::{needed, sends};
 use super::{in_force, plain, plan};
+use mtasts::protocol::text::two_sentences;
 use mtasts::sender::resolver::Resolver;
 use mtasts::sender::settings::Settings;
 
@@ -90,11 +91,16 @@ impl How {
         let edited = configuration.parts.iter().find(|part| part.state == State::Edited);
         if let Some(part) = edited.filter(|_| !self.discard_edits) {
             return Ok(refused(&format!(
-                "{}: {} was edited, or copied from another version. --discard-edits replaces it; --dry-run shows the \
-                 difference",
+                "{}: {} was edited, or copied from another version. With --discard-edits the edits are lost; --dry-run beside \
+                 it shows them",
                 part.file.display(),
                 part.name
             )));
+        }
+        if changes.is_empty() && !configuration.stale {
+            output::print("nothing to do\n")?;
+            tell_daemon(configuration);
+            return Ok(Found::Good);
         }
         if let Err(why) = plan::check(configuration, changes, install) {
             return Ok(refused(&why));
@@ -110,33 +116,33 @@ impl How {
             true => plan::run(&mut Command::new("update-exim4.conf")).map(drop),
             false => Ok(()),
         };
-        if changes.is_empty() && !configuration.stale {
-            output::print("nothing to do\n")?;
-        } else {
-            if let Err(why) = change::apply(changes, update) {
-                return Ok(refused(&why));
-            }
-            let mut text = String::new();
-            for change in changes {
-                let what = match (&change.before, &change.after) {
-                    (None, _) => "written",
-                    (_, None) => "removed",
-                    _ if install => "our parts put in",
-                    _ => "our parts taken out",
-                };
-                text += &format!("{}: {what}\n", change.file.display());
-            }
-            if generated {
-                text += &format!("{}: made anew by update-exim4.conf\n", configuration.file.display());
-            }
-            output::print(&text)?;
+        if let Err(why) = change::apply(changes, update) {
+            return Ok(refused(&why));
         }
-        if daemon::look(configuration) == Daemon::Older {
-            output::tell(
-                "the daemon still has the configuration from before: reload it, such as by systemctl reload exim4",
-            );
+        let mut text = String::new();
+        for change in changes {
+            let what = match (&change.before, &change.after) {
+                (_, None) => "removed",
+                (None, _) => "written",
+                _ if !install => "our parts taken out",
+                _ => "our parts put in",
+            };
+            text += &format!("{}: {what}\n", change.file.display());
         }
+        if generated {
+            text += &format!("{}: made anew by update-exim4.conf\n", configuration.file.display());
+        }
+        output::print(&text)?;
+        tell_daemon(configuration);
         Ok(Found::Good)
+    }
+}
+
+fn tell_daemon(configuration: &Configuration) {
+    if daemon::look(configuration) == Daemon::Older {
+        output::tell(
+            "the daemon still has the configuration from before: reload it, such as by systemctl reload exim4",
+        );
     }
 }
 
@@ -172,7 +178,7 @@ fn may_install(configuration: &Configuration) -> Result<(), String> {
 }
 
 fn refused(why: &str) -> Found {
-    output::tell(&format!("{why}. Nothing was changed."));
+    output::tell(&two_sentences(why, "Nothing was changed."));
     Found::Bad
 }
 

@@ -6,7 +6,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
 
-use super::block;
+use super::block::{self, State};
 use super::change::Change;
 use super::configuration::{Configuration, DEBIAN, Kind, TEMPLATE, drop_in, sentence};
 use super::plain;
@@ -21,6 +21,10 @@ const SOURCES: [&str; 4] = [
 
 /// The changes that put our parts into the configuration.
 pub(super) fn install(configuration: &Configuration) -> Result<Vec<Change>, String> {
+    // A part that was copied from the examples is as good as one with a seal.
+    if configuration.parts.iter().all(|part| part.state == State::Current) {
+        return Ok(Vec::new());
+    }
     match configuration.kind {
         Kind::DebianSplit => drop_ins(|shipped| Some(block::sealed(shipped))),
         Kind::DebianUnsplit => {
@@ -62,11 +66,7 @@ fn drop_ins(after: impl Fn(&str) -> Option<String>) -> Result<Vec<Change>, Strin
     for (name, shipped) in DEBIAN {
         let file = drop_in(name);
         let before = file.exists().then(|| read(&file)).transpose()?;
-        let after = match after(shipped) {
-            // A copy of the shipped file is as good as one with a seal.
-            Some(_) if before.as_deref() == Some(shipped) => before.clone(),
-            after => after,
-        };
+        let after = after(shipped);
         if before != after {
             changes.push(Change { file, before, after });
         }

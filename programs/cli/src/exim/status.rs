@@ -66,7 +66,11 @@ fn lines(configuration: &Configuration, daemon: Daemon) -> Vec<(Mark, String)> {
                 format!("is of libmtasts {version}: run mtasts exim install"),
             ),
         };
-        lines.push((mark, format!("{}: {}: {what}", part.file.display(), part.name)));
+        let place = match part.file.ends_with(part.name) {
+            true => part.file.display().to_string(),
+            false => format!("{}: {}", part.file.display(), part.name),
+        };
+        lines.push((mark, format!("{place}: {what}")));
     }
     let absent = configuration.parts.iter().all(|part| part.state == State::Absent);
     if absent {
@@ -120,7 +124,7 @@ pub(super) fn sends(config_type: &str) -> bool {
 /// What an Exim without dlfunc needs.
 pub(super) const fn needed(kind: Kind) -> &'static str {
     match kind {
-        Kind::Plain => "it was built without EXPAND_DLFUNC",
+        Kind::Plain => "it was built without EXPAND_DLFUNC. Install one that was built with it",
         _ => "install exim4-daemon-heavy in place of exim4-daemon-light",
     }
 }
