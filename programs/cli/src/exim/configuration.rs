@@ -226,10 +226,10 @@ pub(super) fn sentence(text: &str) -> String {
 
 /// A variable of update-exim4.conf.conf, which is a shell script: its last assignment, in lower case.
 fn setting(text: &str, name: &str) -> Option<String> {
-    let values = text
+    let mut values = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
-    let value = values.last()?.trim();
+    let value = values.next_back()?.trim();
     Some(value.trim_matches(['\'', '"']).to_ascii_lowercase())
 }
 

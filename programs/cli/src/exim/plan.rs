@@ -97,7 +97,7 @@ fn into_template(text: &str, name: &str, shipped: &str) -> Result<String, String
     let next = inside()
         .find(|other| **other > name)
         .and_then(|other| block::find(text, other));
-    let last = inside().last().and_then(|other| block::find(text, other));
+    let last = inside().next_back().and_then(|other| block::find(text, other));
     let place = next
         .map(|block| block.range.start)
         .or_else(|| last.map(|block| block.range.end));
@@ -149,7 +149,7 @@ pub(super) fn check(configuration: &Configuration, changes: &[Change], parts: bo
 
 /// Has update-exim4.conf generate a configuration of a copy of /etc/exim4 with the changes.
 fn generate(folder: &Path, changes: &[Change]) -> Result<PathBuf, String> {
-    let etc = Path::new(TEMPLATE).parent().unwrap_or(Path::new("/"));
+    let etc = Path::new(TEMPLATE).parent().unwrap_or_else(|| Path::new("/"));
     let sources = SOURCES.iter().map(|name| etc.join(name)).filter(|path| path.exists());
     run(Command::new("cp").arg("-a").args(sources).arg(folder))?;
     for change in changes {
