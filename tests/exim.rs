@@ -6,6 +6,8 @@
 mod changes;
 #[path = "exim/debian.rs"]
 mod debian;
+#[path = "exim/doctor.rs"]
+mod doctor;
 #[path = "exim/fetch.rs"]
 mod fetch;
 #[path = "exim/host.rs"]
@@ -204,6 +206,11 @@ fn a_connection_is_not_reused_across_enforced_policies() {
 #[test]
 fn mail_that_comes_in_does_not_meet_us() {
     incoming::senders(&World::new("incoming"));
+}
+
+#[test]
+fn the_doctor_knows_the_configuration_in_force() {
+    doctor::states(&World::new("doctor"));
 }
 
 #[test]

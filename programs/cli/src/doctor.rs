@@ -4,6 +4,7 @@
 //! read is read first. Then a process of root becomes the user of the cache, for good, and sees the rest as that user does.
 
 mod cache;
+mod exim;
 mod finding;
 mod haraka;
 mod library;
@@ -29,7 +30,7 @@ use mtasts::sys::identity::NOBODY;
 /// Look for what on this host makes mail wait, or leaves it unprotected.
 ///
 /// Looks at the settings, the cache and its users, the trust anchors, the name servers, the clock, the refresh, the library,
-/// and the configuration of Haraka. Each line is a level, a code and a sentence with what to do. Nothing is changed, and only
+/// and the configurations of Exim and Haraka. Each line is a level, a code and a sentence with what to do. Nothing is changed, and only
 /// the name servers are asked. As root it sees everything; another user is told what this user may not read.
 ///
 /// Exit status: 0 all is right (there may be warnings), 1 something is to be repaired, 3 something could not be determined.
@@ -80,11 +81,13 @@ impl Doctor {
 
     fn look(&self) -> Vec<Finding> {
         let mut found = Vec::new();
+        let exim = exim::ask();
         let settings = settings::look(&mut found);
         cache::look(&settings, &mut found);
         let (mut users, mut more) = (users::Users::default(), Vec::new());
         timer::look(&mut users, &mut more);
         library::look(&mut more);
+        exim.look(&mut more);
         haraka::look(self.haraka.as_deref(), &mut users, &mut more);
         users.look(&settings, &mut found);
         // Root never talks to the network, and reads nothing in the cache.

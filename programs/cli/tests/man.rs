@@ -141,13 +141,14 @@ fn table<C>(which: &str, codes: &[C], about: impl Fn(&C) -> (&'static str, &'sta
 /// Those that no test on the test Internet can bring about.
 const UNTESTED: [Code; 2] = [Code::OwnError, Code::MxCertificateUnsupported];
 
-/// Those of the doctor that unit tests beside the code bring about: they need systemd as process 1, or an installed library.
+/// Those of the doctor that unit tests beside the code bring about: they need systemd as process 1, an installed library, or
+/// an Exim without dlfunc.
 const UNITS: [doctor::Code; 5] = [
     doctor::Code::RefreshInactive,
     doctor::Code::RefreshFailed,
     doctor::Code::Library,
     doctor::Code::LibraryVersion,
-    doctor::Code::LibraryUnknown,
+    doctor::Code::EximDlfunc,
 ];
 
 #[test]
@@ -157,6 +158,8 @@ fn every_finding_is_tested() {
     let tests: String = files
         .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
         .collect();
+    let exim = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/exim/doctor.rs"));
+    let tests = tests + &exim.unwrap();
     let is_tested = |name: &str| tests.contains(&format!("\"{name}\""));
     for code in Code::ALL {
         assert_eq!(is_tested(code.name()), !UNTESTED.contains(code), "{}", code.name());

@@ -115,6 +115,13 @@ codes! {
     LibraryVersion = "library-version", Error, "the library has another version than the command";
     LibraryUnknown = "library-unknown", Unknown, "the version of the library could not be determined";
     // The mail servers.
+    Exim = "exim", Ok, "the configuration of Exim that is in force asks the library";
+    EximAbsent = "exim-absent", Warning, "the configuration of Exim that is in force does not ask the library";
+    EximParts = "exim-parts", Warning, "a part of ours in Exim's configuration is missing, edited or of another version";
+    EximStale = "exim-stale", Error, "Exim's configuration was made of other parts than are there now";
+    EximDlfunc = "exim-dlfunc", Error, "this Exim cannot call a library";
+    EximInvalid = "exim-invalid", Error, "Exim's configuration is not valid, or cannot be read";
+    EximUnknown = "exim-unknown", Unknown, "this user may not read Exim's configuration, or Exim does not answer";
     Haraka = "haraka", Ok, "Haraka's configuration has the plugin";
     HarakaPlugin = "haraka-plugin", Warning, "Haraka's config/plugins does not list mta-sts";
     HarakaSettings = "haraka-settings", Error, "Haraka's mta-sts.ini has an unknown key or section, which the plugin refuses";

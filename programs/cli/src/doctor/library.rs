@@ -7,6 +7,13 @@ use super::program;
 
 /// The command's, and with it the version that the library should have.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The directories of the loader itself, on Debian and elsewhere.
+const OWN: [&str; 4] = [
+    "/usr/lib/ARCH-linux-gnu",
+    "/lib/ARCH-linux-gnu",
+    "/usr/lib64",
+    "/usr/lib",
+];
 /// What its names begin with.
 const NAME: &str = "libmtasts.so.";
 
@@ -18,7 +25,10 @@ pub(super) fn look(found: &mut Vec<Finding>) {
         ));
         return;
     };
-    let Some(path) = loaded(&list) else {
+    // The loader looks into its own directories too, when its list does not have a name.
+    let own = OWN.map(|directory| format!("{}/{NAME}1", directory.replace("ARCH", std::env::consts::ARCH)));
+    let own = own.iter().map(String::as_str).find(|path| fs::metadata(path).is_ok());
+    let Some(path) = loaded(&list).or(own) else {
         found.push(Finding::new(
             Code::LibraryMissing,
             format!(
