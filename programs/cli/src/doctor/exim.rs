@@ -17,7 +17,9 @@ pub(super) struct Asked(Receiver<Result<Option<Configuration>, String>>);
 
 pub(super) fn ask() -> Asked {
     let (send, receive) = mpsc::channel();
-    thread::spawn(move || send.send(in_force()));
+    thread::spawn(move || {
+        let _ = send.send(in_force());
+    });
     Asked(receive)
 }
 
