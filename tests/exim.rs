@@ -276,11 +276,6 @@ fn the_command_says_which_exim_is_needed() {
 }
 
 #[test]
-fn the_command_knows_whether_the_daemon_is_older() {
-    installed::daemon(&World::new("install7"));
-}
-
-#[test]
 fn debians_ignored_addresses_are_ours() {
     debian::ignored_addresses(&World::new("ignored"));
 }

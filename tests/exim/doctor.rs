@@ -28,10 +28,7 @@ pub(crate) fn states(world: &World) {
         evidence(code, &told);
     };
     check("exim", "(Debian's split configuration) asks the library");
-    check(
-        "user",
-        "Debian-exim (whom root becomes, Exim's user) can read and write /var/lib/mtasts",
-    );
+    check("user", "Debian-exim (Exim's user) can read and write /var/lib/mtasts");
     check("library-unknown", "libmtasts.so.1 does not say its version");
     let told = found(&mut host.command_as_nobody(&[], "mtasts"), "exim-unknown");
     assert!(told.ends_with("Run mtasts doctor as root."), "{told}");

@@ -4,7 +4,6 @@
 pub(crate) mod block;
 mod change;
 pub(crate) mod configuration;
-pub(crate) mod daemon;
 mod install;
 mod plain;
 mod plan;

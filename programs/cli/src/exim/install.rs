@@ -8,7 +8,6 @@ use super::super::{Found, Trouble, output};
 use super::block::{self, State};
 use super::change::{self, Change};
 use super::configuration::Configuration;
-use super::daemon::{self, Daemon};
 use super::status::{needed, sends};
 use super::{in_force, plain, plan};
 use mtasts::protocol::text::two_sentences;
@@ -99,7 +98,6 @@ impl How {
         }
         if changes.is_empty() && !configuration.stale {
             output::print("nothing to do\n")?;
-            tell_daemon(configuration);
             return Ok(Found::Good);
         }
         if let Err(why) = plan::check(configuration, changes, install) {
@@ -132,17 +130,9 @@ impl How {
         if generated {
             text += &format!("{}: made anew by update-exim4.conf\n", configuration.file.display());
         }
+        text += "the daemon reads this when it is reloaded: systemctl reload exim4\n";
         output::print(&text)?;
-        tell_daemon(configuration);
         Ok(Found::Good)
-    }
-}
-
-fn tell_daemon(configuration: &Configuration) {
-    if daemon::look(configuration) == Daemon::Older {
-        output::tell(
-            "the daemon still has the configuration from before: reload it, such as by systemctl reload exim4",
-        );
     }
 }
 

@@ -6,7 +6,6 @@ use super::super::output::{Mark, Page};
 use super::super::{Found, Trouble};
 use super::block::State;
 use super::configuration::{Configuration, Kind};
-use super::daemon::{self, Daemon};
 use super::in_force;
 
 /// Say which Exim configuration is in force on this host, and what of ours is in it.
@@ -18,20 +17,19 @@ pub(crate) struct Status {}
 impl Status {
     pub(super) fn run(&self) -> Result<Found, Trouble> {
         let configuration = in_force()?;
-        let daemon = daemon::look(&configuration);
         let mut page = Page::new();
-        for (mark, line) in lines(&configuration, daemon) {
+        for (mark, line) in lines(&configuration) {
             page.line(mark, &line);
         }
         page.print()?;
-        Ok(match configuration.is_current() && daemon != Daemon::Older {
+        Ok(match configuration.is_current() {
             true => Found::Good,
             false => Found::Bad,
         })
     }
 }
 
-fn lines(configuration: &Configuration, daemon: Daemon) -> Vec<(Mark, String)> {
+fn lines(configuration: &Configuration) -> Vec<(Mark, String)> {
     let exim = &configuration.exim;
     let mut lines = vec![match exim.dlfunc {
         true => (
@@ -104,15 +102,6 @@ fn lines(configuration: &Configuration, daemon: Daemon) -> Vec<(Mark, String)> {
             format!("dc_eximconfig_configtype is '{kind}': our parts do nothing there"),
         ));
     }
-    lines.push(match daemon {
-        Daemon::Current => (Mark::Good, "the daemon has read this configuration".to_owned()),
-        Daemon::Missing => (Mark::Plain, "no daemon runs".to_owned()),
-        Daemon::Older => (
-            Mark::Warning,
-            "the daemon was started before the configuration was changed: reload it, such as by systemctl reload exim4"
-                .to_owned(),
-        ),
-    });
     lines
 }
 
