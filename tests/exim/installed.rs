@@ -355,7 +355,11 @@ pub(crate) fn refusals(world: &World) {
             "its router dnslookup has the option senders",
         ),
         ("remote_smtp:\n", "other:\n", "the router dnslookup has no transport"),
-        ("begin retry\n", "", "it has no line \"begin retry\""),
+        (
+            "begin retry\n\n* * F,2h,15m; G,16h,1h,1.5; F,4d,6h\n",
+            "",
+            "it has no line \"begin retry\"",
+        ),
     ] {
         assert!(plain.contains(from), "{plain}");
         host.configure(&Config::Text(plain.replace(from, to)));
