@@ -2,9 +2,11 @@
 //! the configuration.
 
 use std::fs::{self, DirBuilder};
+use std::io::ErrorKind;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command, Stdio};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::block::{self, State};
 use super::change::Change;
@@ -193,10 +195,19 @@ struct Folder(PathBuf);
 
 impl Folder {
     fn new() -> Result<Self, String> {
-        let path = std::env::temp_dir().join(format!("mtasts-exim-{}", process::id()));
-        let made = DirBuilder::new().mode(0o700).create(&path);
-        made.map_err(|error| format!("{}: {error}", path.display()))?;
-        Ok(Self(path))
+        let mut tried = 0;
+        loop {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |now| now.as_nanos());
+            let path = std::env::temp_dir().join(format!("mtasts-exim-{}-{now}", process::id()));
+            match DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => return Ok(Self(path)),
+                // Everybody may make directories there.
+                Err(error) if error.kind() == ErrorKind::AlreadyExists && tried < 100 => tried += 1,
+                Err(error) => return Err(format!("{}: {error}", path.display())),
+            }
+        }
     }
 }
 
