@@ -73,12 +73,15 @@ pub enum RunError {
     Lock(CacheError),
 }
 
+/// What helps where the directory is not for this user, or not there.
+const WHO_MAY: &str = "Run this command as its owner, or as root mtasts cache setup.";
+
 impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Root => f.write_str("a refresh does not run as root"),
             Self::NoDirectory => f.write_str("the settings name no cache directory"),
-            Self::Store(e) => e.fmt(f),
+            Self::Store(e) => f.write_str(&two_sentences(&e.to_string(), WHO_MAY)),
             Self::Busy => f.write_str("another refresh is running"),
             Self::Stuck(since, locks) => {
                 let (since, locks) = (calendar::date_time(*since), locks.display());
@@ -90,7 +93,7 @@ impl fmt::Display for RunError {
             }
             Self::Lock(e) => f.write_str(&two_sentences(
                 &format!("cannot lock the cache directory: {e}"),
-                "Run this command as its owner, or as root mtasts cache setup.",
+                WHO_MAY,
             )),
         }
     }
