@@ -32,8 +32,8 @@ try:
 except ModuleNotFoundError as error:
     raise ModuleNotFoundError("mtasts.mailman is for Mailman 3: pip install mailman", name="mailman") from error
 
-from .delivery import by_domain
 from .errors import Error
+from .letter import by_domain
 from .outcome import DeliveryError, Refusals, one_line
 from .smtp import Client
 
