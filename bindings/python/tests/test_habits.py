@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import copy
 import inspect
 import json
@@ -145,7 +146,8 @@ class Forwarder:
         self._socket.bind((ip, port))
         self.address = f"{ip}:{self._socket.getsockname()[1]}"
         (self._upstream,) = dns.resolver.Resolver().nameservers
-        Thread(target=self._serve, daemon=True).start()
+        self._thread = Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -153,12 +155,18 @@ class Forwarder:
                 wire, client = self._socket.recvfrom(4096)
             except OSError:
                 return
+            if not wire:
+                return
             question = dns.message.from_wire(wire)
             name, kind = question.question[0].name, question.question[0].rdtype
             self.asked.add((str(name), dns.rdatatype.to_text(kind)))
             self._socket.sendto(dns.query.udp(question, str(self._upstream), timeout=5).to_wire(), client)
 
     def close(self) -> None:
+        # It wakes the thread, which holds the address while it receives.
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
         self._socket.close()
 
 
