@@ -3,7 +3,7 @@
 //! Debian packages: make gcc libc6-dev pkgconf binutils systemd.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -362,10 +362,14 @@ fn systemd_understands(stage: &Path) {
     let policy = stage.join("var/lib/mtasts/good.test");
     fs::write(&policy, "").unwrap();
     chown(&policy, Some(USER), Some(USER)).unwrap();
+    // Nor does the next start of the machine let the group write where the operator has not.
+    let dir = stage.join("var/lib/mtasts");
+    fs::set_permissions(&dir, Permissions::from_mode(0o2750)).unwrap();
     said(
         command("systemd-tmpfiles", "systemd", stage)
             .args(["--create", &format!("--root={}", stage.display())])
             .arg(examples.join("tmpfiles.d/mtasts.conf")),
     );
     assert_eq!(policy.metadata().unwrap().uid().to_string(), mtasts[2]);
+    assert_eq!(dir.metadata().unwrap().mode() & 0o7777, 0o2750);
 }

@@ -60,7 +60,7 @@ def _can_build():
         sys.exit(f"mtasts runs on Linux alone, not on {sys.platform}: it uses timerfd, prctl and other calls of Linux.")
     if shutil.which("cargo") is None:
         sys.exit(
-            "There is no wheel of mtasts for this system, so it has to be built, and cargo is not in PATH. "
+            "mtasts has no wheel for this system and has to be compiled, but cargo is not in PATH. "
             "Install Rust 1.89 or newer (https://rustup.rs) and a C compiler, then try again."
         )
 

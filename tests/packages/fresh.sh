@@ -43,7 +43,7 @@ newer() {
 
 # one DISTRIBUTION CONFIG: in a namespace of its own, where the overlay is mounted.
 one() {
-    local distribution=$1 config=$2 work=$roots/work/packages-$1-$2 root split begin=$SECONDS status=passed
+    local distribution=$1 config=$2 work=$roots/runs/packages-$1-$2 root split begin=$SECONDS status=passed
     overlay "$distribution" "$work"
     mkdir -p "$root/root/packages/new" "$root/root/packages/newer"
     cp "$debs"/*.deb "$root/root/packages/new"
@@ -88,6 +88,6 @@ for distribution; do
     for config in ${CONFIG:-unsplit split}; do
         ROOTS=$roots DEBS=$debs unshare --mount --uts --pid --fork --kill-child --propagation private "$0" in-a-namespace \
             "$distribution" "$config" || die "$distribution, $config: see $roots/packages-$distribution-$config.log"
-        rm -rf "$roots/work/packages-$distribution-$config"
+        rm -rf "$roots/runs/packages-$distribution-$config"
     done
 done

@@ -20,7 +20,7 @@ mkdir -p "$roots"
 
 # one DISTRIBUTION WHO: in a namespace of its own, where the overlay is mounted.
 one() {
-    local distribution=$1 who=$2 work=$roots/work/$1-$2 root home name command begin status first again disk spoiled
+    local distribution=$1 who=$2 work=$roots/runs/$1-$2 root home name command begin status first again disk spoiled
     overlay "$distribution" "$work"
     # README: "needs make". And the user's sudo.
     local packages=(make ca-certificates)
@@ -75,7 +75,7 @@ for distribution; do
     bare "$distribution"
     for who in ${WHO:-user root}; do
         ROOTS=$roots unshare --mount --uts --pid --fork --kill-child --propagation private "$0" in-a-namespace "$distribution" "$who" ||
-            die "$distribution, $who: see $roots/work"
-        rm -rf "$roots/work/$distribution-$who/upper" "$roots/work/$distribution-$who/work"
+            die "$distribution, $who: see $roots/runs"
+        rm -rf "$roots/runs/$distribution-$who"/{upper,work}
     done
 done

@@ -1,7 +1,7 @@
 'use strict'
 
-// What may be in mta-sts.ini. Haraka's own reader takes each boolean that it does not know for false, and nobody misses a
-// key that nobody reads: a slip of the pen would switch the protection off.
+// What may be in mta-sts.ini. Haraka's own reader takes a boolean that it does not know for false, and keeps a key that it
+// does not know. So a typing error could switch the protection off.
 
 const TRUE = /^(?:true|yes|ok|enabled|on|1)$/i
 const FALSE = /^(?:false|no|disabled|off|0)$/i

@@ -36,7 +36,7 @@ fn in_force() -> Result<Configuration, Trouble> {
     let configuration = configuration::in_force().map_err(Trouble)?;
     configuration.ok_or_else(|| {
         Trouble(
-            "there is no Exim on this host, neither exim4 nor exim in /usr/sbin, /usr/local/sbin or /usr/exim/bin"
+            "there is no Exim on this host: neither exim4 nor exim is in sbin or bin of /usr and /usr/local, or in /usr/exim/bin"
                 .to_owned(),
         )
     })

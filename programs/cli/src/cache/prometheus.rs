@@ -1,8 +1,8 @@
 //! Metrics of the cache and of the last run of the refresh, as a file for the textfile collector of node_exporter.
 
 use std::fmt::Write as _;
-use std::fs::{self, Permissions};
-use std::io;
+use std::fs::{self, File, Permissions};
+use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -130,11 +130,17 @@ pub(super) fn write(file: &Path, page: &str) -> Result<(), Trouble> {
         .file_name()
         .ok_or_else(|| trouble(io::ErrorKind::InvalidInput.into()))?;
     let new = file.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
-    let written = fs::write(&new, page)
-        .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(0o644)))
-        .and_then(|()| fs::rename(&new, file));
+    let written = create(&new, page).and_then(|()| fs::rename(&new, file));
     written.map_err(|error| {
         let _ = fs::remove_file(&new);
         trouble(error)
     })
+}
+
+/// A new file: others may write to the directory too, and a link of theirs would lead into the cache.
+fn create(new: &Path, page: &str) -> io::Result<()> {
+    let _ = fs::remove_file(new);
+    let mut file = File::create_new(new)?;
+    file.write_all(page.as_bytes())?;
+    file.set_permissions(Permissions::from_mode(0o644))
 }

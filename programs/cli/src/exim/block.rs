@@ -79,6 +79,7 @@ impl State {
         let Some(content) = content else {
             return Self::Absent;
         };
+        let content = of_package(content).unwrap_or(content);
         match opened(content) {
             _ if content == shipped => Self::Current,
             Some((_, true, text)) if text == shipped => Self::Current,
@@ -88,6 +89,13 @@ impl State {
             Some((_, false, _)) | None => Self::Edited,
         }
     }
+}
+
+/// The text in what the Debian package exim4-mtasts ships, which applies only while the package is installed.
+fn of_package(content: &str) -> Option<&str> {
+    content
+        .strip_prefix(".ifdef MTASTS_INSTALLED\n")?
+        .strip_suffix(".endif\n")
 }
 
 /// A shipped text behind a seal of this version.
@@ -141,5 +149,7 @@ mod tests {
         assert_eq!(state(&other.replace("then", "when")), State::Edited);
         assert_eq!(state(&sealed("now\n").replace("now", "not")), State::Edited);
         assert_eq!(state("then\n"), State::Edited);
+        assert_eq!(state(".ifdef MTASTS_INSTALLED\nnow\n.endif\n"), State::Current);
+        assert_eq!(state(".ifdef MTASTS_INSTALLED\nthen\n.endif\n"), State::Edited);
     }
 }

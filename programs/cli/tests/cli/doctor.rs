@@ -46,21 +46,20 @@ fn has(found: &[(String, String)], code: &str) -> bool {
     found.iter().any(|(found, _)| found == code)
 }
 
-/// The same as a user, from a copy that everybody can reach.
-fn doctor_as(host: &Internet, user: u32, group: u32) -> (i32, Vec<(String, String)>) {
+/// The command as a user, from a copy that everybody can reach.
+fn command_as(host: &Internet, user: u32, group: u32, arguments: &[&str]) -> Command {
     let copy = host.cache.with_file_name("doctor");
     if !copy.exists() {
-        assert!(
-            Command::new("cp")
-                .arg(env!("CARGO_BIN_EXE_mtasts"))
-                .arg(&copy)
-                .status()
-                .expect("cp")
-                .success()
-        );
+        std::fs::copy(env!("CARGO_BIN_EXE_mtasts"), &copy).expect("a copy");
     }
     let mut command = Command::new(copy);
-    command.args(["doctor", "--json"]).uid(user).gid(group).current_dir("/");
+    command.args(arguments).uid(user).gid(group).current_dir("/");
+    command
+}
+
+/// The doctor as a user.
+fn doctor_as(host: &Internet, user: u32, group: u32) -> (i32, Vec<(String, String)>) {
+    let mut command = command_as(host, user, group, &["doctor", "--json"]);
     for variable in ["MTASTS_CONFIG", "MTASTS_CACHE_DIR"] {
         command.env_remove(variable);
     }
@@ -466,19 +465,7 @@ fn the_cache_of_another_user() {
     on_the_internet("doctor-cache-show", |host| {
         host.lookup("good.test");
         let as_stranger = |arguments: &[&str]| -> Ran {
-            let copy = host.cache.with_file_name("doctor");
-            if !copy.exists() {
-                assert!(
-                    Command::new("cp")
-                        .arg(env!("CARGO_BIN_EXE_mtasts"))
-                        .arg(&copy)
-                        .status()
-                        .expect("cp")
-                        .success()
-                );
-            }
-            let mut command = Command::new(copy);
-            command.args(arguments).uid(4711).gid(4711).current_dir("/");
+            let mut command = command_as(host, 4711, 4711, arguments);
             command.output().expect("the command").into()
         };
         let check = || {
