@@ -86,13 +86,16 @@ install: all
 	$(foreach shell,$(SHELLS),$(INSTALL) -m 644 $(DIST)/completion.$(shell) $(DESTDIR)$(PREFIX)/share/$(completion.$(shell)) &&) :
 	@[ -n "$(DESTDIR)" ] || sed 's|@DOCDIR@|$(DOCDIR)|' docs/after-install.txt
 
+# An Exim that asks for a library which is gone would let all mail wait.
 uninstall:
+	@[ -n "$(DESTDIR)" ] || ! { exim4 -bP config || exim -bP config; } 2>/dev/null | grep -q '{mtasts_exim_' || \
+	    { echo "Exim asks the library: run mtasts exim remove and restart Exim first, or all its mail waits" >&2; exit 1; }
 	rm -f $(DESTDIR)$(BINDIR)/mtasts $(DESTDIR)$(INCLUDEDIR)/mtasts.h $(DESTDIR)$(PKGCONFIGDIR)/mtasts.pc
 	rm -f $(addprefix $(DESTDIR)$(LIBDIR)/,libmtasts.so libmtasts.so.$(ABI) libmtasts.so.$(VERSION) libmtasts.a)
 	rm -f $(addprefix $(DESTDIR)$(MANDIR)/,man1/mtasts.1 man3/libmtasts.3 man5/mtasts.toml.5)
 	rm -f $(foreach shell,$(SHELLS),$(DESTDIR)$(PREFIX)/share/$(completion.$(shell)))
 	for file in $(DOCUMENTS); do rm -f "$(DESTDIR)$(DOCDIR)/$$file"; done
 	find $(DESTDIR)$(DOCDIR) -depth -type d -empty -delete 2>/dev/null || :
-	@[ -n "$(DESTDIR)" ] || echo "Left are, if you have made them: /var/lib/mtasts, /etc/mtasts, the timer, Exim's conf.d"
+	@[ -n "$(DESTDIR)" ] || echo "Left are, if you have made them: /var/lib/mtasts, /etc/mtasts, the timer"
 
 include tests/targets.mk

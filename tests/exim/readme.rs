@@ -85,19 +85,25 @@ pub(crate) fn on_debian(world: &World) {
     assert!(refreshed.status.success());
     let timer = host::run(host.command("cat").arg("/etc/systemd/system/mtasts-refresh.service"));
     assert!(String::from_utf8_lossy(&timer.stdout).contains("\nExecStart=/usr/bin/mtasts cache refresh\n"));
-    // And away again.
-    host::run(
-        host.command("make")
-            .args(["--silent", "-C"])
+    // And away again, which would make mail wait as long as Exim asks the library.
+    let uninstall = || {
+        let mut make = host.command("make");
+        make.args(["--silent", "-C"])
             .arg(mtasts_kit::repository())
-            .args(["uninstall", "PREFIX=/usr"]),
-    );
-    assert!(
-        !host
-            .command("test")
-            .args(["-e", "/usr/bin/mtasts"])
-            .status()
+            .args(["uninstall", "PREFIX=/usr"])
+            .output()
             .unwrap()
-            .success()
+    };
+    let refused = uninstall();
+    assert!(
+        !refused.status.success() && String::from_utf8_lossy(&refused.stderr).contains("run mtasts exim remove"),
+        "{refused:?}"
     );
+    host::run(host.command("mtasts").args(["exim", "remove"]));
+    let done = uninstall();
+    assert!(done.status.success(), "{done:?}");
+    let there = host.command("test").args(["-e", "/usr/bin/mtasts"]).status().unwrap();
+    assert!(!there.success());
+    let outcome = host.send(&["b@good.test"]);
+    assert!(outcome.of("b@good.test").0 == Fate::Delivered, "{}", outcome.log);
 }
