@@ -48,3 +48,30 @@ fn a_part_that_fails_keeps_no_other_from_running() {
     }
     fs::remove_dir_all(&here).unwrap();
 }
+
+#[test]
+fn what_brings_node_along_brings_no_other_rust_to_the_front() {
+    let here = std::env::temp_dir().join(format!("mtasts-path-{}", std::process::id()));
+    let program = |path: &str, says: &str| {
+        let path = here.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    program("rust/cargo", "cargo 1.99.0");
+    program("rust/rustc", "rustc 1.99.0");
+    // As in a /usr/bin with Node.js and the distribution's Rust.
+    program("system/cargo", "cargo 1.98.0");
+    program("system/rustc", "rustc 1.98.0");
+    program("system/node", "v99.0.0");
+    program("system/npm", "99.0.0");
+    let path = ["rust", "system"].map(|folder| here.join(folder).display().to_string());
+    let mut bash = Command::new("bash");
+    bash.args(["-euc", ". tests/run/ready.sh; find_rust; find_node; rustc; node"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("CARGO")
+        .env("PATH", format!("{}:{}", path.join(":"), std::env::var("PATH").unwrap()));
+    let output = bash.output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "rustc 1.99.0\nv99.0.0\n");
+    fs::remove_dir_all(&here).unwrap();
+}

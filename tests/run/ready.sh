@@ -26,18 +26,19 @@ rust_packages() {
     esac
 }
 
-# find_node: Node with npm, of the machine or the private one below target/.
+# new_node FOLDER: has npm and a Node that is new enough
+new_node() { [ -x "$1/node" ] && [ -x "$1/npm" ] && at_least "$node_wanted" "$("$1/node" --version | tr -d v)"; }
+
+# find_node: Node with npm, of the machine or the private one below target/. That of the machine stays where it is on PATH:
+# its directory has other programs, such as an older cargo's rustc, which must not come to the front with it.
 find_node() {
-    local folder
-    for folder in "$(dirname "$(command -v node || echo /)")" "$PWD/target/nodejs/run"; do
-        [ -x "$folder/node" ] && [ -x "$folder/npm" ] || continue
-        if at_least "$node_wanted" "$("$folder/node" --version | tr -d v)"; then
-            PATH=$folder:$PATH
-            export PATH
-            return 0
-        fi
-    done
-    return 1
+    local private=$PWD/target/nodejs/run
+    if new_node "$(dirname "$(command -v node || echo /)")"; then
+        return 0
+    fi
+    new_node "$private" || return 1
+    PATH=$private:$PATH
+    export PATH
 }
 
 # Node itself and npm, not the wheel's programs of Python that start them: a signal has to reach Node.
