@@ -52,7 +52,10 @@ pub(super) fn look(settings: &Settings, found: &mut Vec<Finding>) {
         Err(error) => {
             found.push(Finding::new(
                 Code::CacheUnreadable,
-                format!("{error}. What is in it is unknown: run mtasts doctor as root, or as a member of its group."),
+                format!(
+                    "{error}. What is in it is unknown: run mtasts doctor as root. If this user sends mail with libmtasts, make it \
+                     a member of the directory's group."
+                ),
             ));
             return;
         }

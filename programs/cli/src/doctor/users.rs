@@ -47,7 +47,8 @@ impl Users {
         if let Ok(identity) = whom_root_becomes(Some(dir), settings.user.as_ref()) {
             self.add(&name_of(identity.uid), "whom root becomes", Role::Writes);
         }
-        if me() != 0 {
+        // Who may not read it need not be a user of it: `policies` says so.
+        if me() != 0 && fs::read_dir(dir).is_ok() {
             self.add(&name_of(me()), "who asks now", Role::Reads);
         }
         if let Some(exim) = EXIM.iter().find(|user| User::of_host(user).is_ok()) {
