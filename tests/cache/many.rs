@@ -1,7 +1,7 @@
 //! A hundred thousand policies.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mtasts::Domain;
 use mtasts::cache::entry::CachedPolicy;
@@ -12,20 +12,31 @@ use mtasts_kit::{USER, command::cache, mtasts, on_the_internet};
 
 const MANY: usize = 100_000;
 
-/// Runs a command, and gives its time, the most memory that it held (in KiB), and what it printed.
+/// What the kernel tells of a process in this file; nothing of one that has just ended.
+fn about(process: u32, file: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{process}/{file}")).unwrap_or_default()
+}
+
+/// Runs a command, and gives its time on a processor, the most memory that it held (in KiB), and what it printed.
 fn measured(arguments: &str) -> (Duration, u64, String) {
     let out = std::env::temp_dir().join(format!("mtasts-many-{}", std::process::id()));
-    let start = Instant::now();
     let mut command = cache(std::path::Path::new(mtasts()), arguments);
     let file = std::fs::File::create(&out).unwrap();
     let mut child = command.stdout(file).stderr(Stdio::null()).spawn().unwrap();
-    let mut most = 0;
+    let (mut most, mut ticks) = (0, 0);
     let status = loop {
         // The kernel's own high-water mark: what lies between two looks is in the later one.
-        let about = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = about.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let status = about(child.id(), "status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         if let Some(kib) = line.and_then(|line| line.trim().strip_suffix(" kB")) {
             most = most.max(kib.parse().unwrap());
+        }
+        // Fields 14 and 15, of user and kernel; the second field may have blanks and ends with a parenthesis (proc(5)). Time on
+        // a processor is the same beside others' work.
+        let stat = about(child.id(), "stat");
+        if let Some((_, fields)) = stat.rsplit_once(')') {
+            let times = fields.split_whitespace().skip(11).take(2);
+            ticks = times.map(|ticks| ticks.parse::<u64>().unwrap()).sum::<u64>().max(ticks);
         }
         if let Some(status) = child.try_wait().unwrap() {
             break status;
@@ -33,7 +44,8 @@ fn measured(arguments: &str) -> (Duration, u64, String) {
         std::thread::sleep(Duration::from_millis(5));
     };
     assert!(status.success(), "{arguments}: {status}");
-    let took = start.elapsed();
+    // A tick that the kernel tells is a hundredth of a second.
+    let took = Duration::from_millis(10 * ticks);
     let printed = std::fs::read_to_string(&out).unwrap();
     std::fs::remove_file(&out).unwrap();
     println!("{MANY} policies: {arguments}: {took:?}, {most} KiB");
@@ -59,8 +71,8 @@ fn a_hundred_thousand_policies_in_little_time_and_memory() {
             std::fs::write(&file, entry.to_file()).unwrap();
             std::os::unix::fs::chown(&file, Some(USER), Some(USER)).unwrap();
         }
-        // Without optimisation, on a small machine that has other things to do.
-        let limit = Duration::from_secs(90);
+        // Without optimisation, on a small machine: half a minute, and more where the processors are shared.
+        let limit = Duration::from_secs(180);
         for (arguments, lines) in [("list", MANY + 1), ("export", MANY), ("refresh", 1)] {
             let (took, most, printed) = measured(arguments);
             assert_eq!(printed.lines().count(), lines, "{arguments}");
