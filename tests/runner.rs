@@ -49,8 +49,8 @@ fn a_part_that_fails_keeps_no_other_from_running() {
     fs::remove_dir_all(&here).unwrap();
 }
 
-/// A check by a variable that is gone is `make`'s way to call nothing, and to go on: `--workspace` is then a command whose
-/// failure counts for nothing, because it begins with a hyphen.
+/// Where a variable is not set, `$(CHECK) --all` is the command `--all`: make takes the hyphen for its own sign that the
+/// command may fail.
 #[test]
 fn no_target_uses_a_variable_that_is_not_set() {
     let targets =
