@@ -296,7 +296,7 @@ def _list(name: str, value: object) -> str | None:
 def _time(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
         raise TypeError(f"{name}: must be a whole number of seconds, or a text such as '30s', not {value!r}")
     return f"{int(value)}s"
 
