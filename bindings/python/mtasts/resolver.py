@@ -207,7 +207,8 @@ class Resolver:
         check(lib.mtasts_check_address(self._context, octets, len(octets), error), error)
 
     def cached_domains(self) -> list[str]:
-        """The domains that the cache holds something of, in alphabetical order.
+        """The domains of which the cache has an entry, in alphabetical order; a policy may have expired. Other files of
+        the directory are not listed.
 
         Raises:
             Unavailable: The cache directory cannot be used.

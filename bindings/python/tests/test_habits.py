@@ -8,6 +8,7 @@ import copy
 import inspect
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -288,8 +289,11 @@ def test_the_file_of_settings_keeps_the_place_of_the_cache(tmp_path: Path) -> No
 def test_a_directory_that_holds_other_things(lab: Lab, cache: str) -> None:
     resolver = mtasts.Resolver(cache_dir=cache)
     resolver.lookup("good.test")
-    for name in ("README", "Other.test", "other.test~", ".hidden.test", "x_y.test", "192.0.2.1"):
+    for name in ("README", "Other.test", "other.test~", ".hidden.test", "x_y.test", "192.0.2.1", "notes", "other.test"):
         (Path(cache) / name).write_text("not a policy\n")
+    (Path(cache) / "directory.test").mkdir()
+    (Path(cache) / "link.test").symlink_to("good.test")
+    shutil.copy(Path(cache) / "good.test", Path(cache) / "copy.test")
     assert resolver.cached_domains() == ["good.test"]
 
 
