@@ -194,12 +194,12 @@ def test_a_new_session_has_the_place_of_an_idle_one() -> None:
 
 
 def test_as_fast_as_smtplib(lab: Lab, cache: str) -> None:
-    """The bounds are loose, because this machine may be busy with other things."""
+    """The bounds are looser than those of `make bench` (1.3, 1.3 and 1.2): these are few rounds on a busy machine."""
     lab.reset()
     program = Path(__file__).parents[1] / "benches" / "delivery.py"
-    done = subprocess.run([sys.executable, str(program), "3", cache], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(program), "5", cache], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     took = json.loads(done.stdout)
-    assert took["mtasts.smtp"] < 3 * took["smtplib"], took
-    assert took["mtasts.aiosmtp"] < 3 * took["aiosmtplib"], took
-    assert took["at once"] < 1.6 * took["by hand"], took
+    assert took["mtasts.smtp"]["ratio"] < 2, took
+    assert took["mtasts.aiosmtp"]["ratio"] < 2, took
+    assert took["at once"]["ratio"] < 1.6, took
