@@ -293,8 +293,11 @@ def test_a_directory_that_holds_other_things(lab: Lab, cache: str) -> None:
         (Path(cache) / name).write_text("not a policy\n")
     (Path(cache) / "directory.test").mkdir()
     (Path(cache) / "link.test").symlink_to("good.test")
-    shutil.copy(Path(cache) / "good.test", Path(cache) / "copy.test")
-    assert resolver.cached_domains() == ["good.test"]
+    for name, owner in [("copy.test", 65534), ("hidden.test", 0)]:
+        shutil.copy(Path(cache) / "good.test", Path(cache) / name)
+        os.chown(Path(cache) / name, owner, owner)
+    # The last one may be an entry: its reader is not root.
+    assert resolver.cached_domains() == ["good.test", "hidden.test"]
 
 
 @pytest.mark.parametrize("extra, module", [("aiosmtplib", "aiosmtp"), ("django", "django")])
