@@ -14,6 +14,9 @@ LONGEST_ANSWER = 65536
 READ = 8192
 """How much is read at a time, in octets."""
 
+SLOWEST = 16384
+"""A mail has a second more for so many octets: a slow line is no host that does not answer."""
+
 NEARLY = 0.01
 """How much the limit of the socket may differ from what is left, in seconds: each change of it is a system call."""
 
@@ -26,6 +29,7 @@ class Connection(smtplib.SMTP):
         super().__init__(local_hostname=hostname, timeout=patience)
         self._patience, self._end = patience, end
         self._limit = 0.0
+        self._sent = 0
         self._begin()
         code, text = self.connect(address, port)
         if code != 220:
@@ -35,7 +39,7 @@ class Connection(smtplib.SMTP):
         self.command_encoding = "utf-8"
 
     def _begin(self) -> None:
-        self._until = min(self._end, time.monotonic() + self._patience)
+        self._until = min(self._end, time.monotonic() + self._patience + self._sent / SLOWEST)
         self._heard = 0
 
     def renew(self, end: float) -> None:
@@ -86,8 +90,10 @@ class Connection(smtplib.SMTP):
         return super().getreply()
 
     def send(self, s: Any) -> None:
-        self._begin()
         rest = memoryview(s.encode(self.command_encoding) if isinstance(s, str) else s)
+        # The reply has this time too: most of it may be on its way still.
+        self._sent = len(rest)
+        self._begin()
         try:
             while rest:
                 rest = rest[self.in_time().send(rest) :]
