@@ -907,8 +907,9 @@ void mtasts_queue_free(mtasts_queue *queue);
 // ---------------------------------------------------------------------------------------------------------------------
 
 // Lists the domains of which the cache has an entry, in alphabetical order. Without a cache directory these are the
-// domains whose policy is in memory. An entry may be unreadable, or its policy may have expired: ask
-// `mtasts_lookup_cached`, which is a use of the domain.
+// domains whose policy is in memory. A file that is not an entry is not listed. A file that this process may not read
+// can be an entry, and is listed. The policy may have expired: ask `mtasts_lookup_cached`, which is a use of the
+// domain.
 //
 // In a process of root a child reads the cache after it has become the owner of the cache directory.
 //

@@ -127,6 +127,9 @@ impl<T: Send + 'static> Queue<T> {
     /// [`QueueError::Forked`].
     pub fn descriptor(&self) -> Result<RawFd, QueueError> {
         self.must_be_ours()?;
+        let mut state = self.shared.state();
+        state.is_watched = true;
+        state.wake(&self.shared.timer);
         Ok(self.shared.timer.descriptor())
     }
 
@@ -316,6 +319,8 @@ struct State<T> {
     workers: usize,
     /// How many of the workers wait for something to do.
     idle: usize,
+    /// Whether somebody has the descriptor: to set the timer takes longer than a lookup in memory.
+    is_watched: bool,
     wakes: WakeUp,
 }
 
@@ -458,6 +463,7 @@ impl<T> State<T> {
             untold: Vec::new(),
             workers: 0,
             idle: 0,
+            is_watched: false,
             wakes: WakeUp::Never,
         }
     }
@@ -581,7 +587,7 @@ impl<T> State<T> {
                 .first()
                 .map_or(WakeUp::Never, |(time, _)| WakeUp::At(*time))
         };
-        if wakes != self.wakes {
+        if self.is_watched && wakes != self.wakes {
             self.wakes = wakes;
             timer.set(wakes);
         }

@@ -1,9 +1,9 @@
-"""How long deliveries take, in seconds, as JSON: run by `bench.py`, and in few rounds by the tests, on the test
-Internet as root.
+"""How long deliveries take, as JSON: run by `bench.py`, and in few rounds by the tests, on the test Internet as root.
 
     delivery.py ROUNDS CACHE
 
-In each round the cases take turns; what a case took is the best of its rounds: others use the machine too.
+In each round the cases take turns, because others use the machine too. For each case: the median of its rounds in
+seconds, and the median of its ratios to what it is compared with in the same round.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import smtplib
 import ssl
+import statistics
 import subprocess
 import sys
 import time
@@ -31,6 +32,15 @@ DOMAINS = 40
 HOST = "mx.good.test"
 TO = "bench@good.test"
 SENDER = "ann@sender.test"
+# With what each case is compared.
+FLOORS = {
+    "smtplib": "smtplib",
+    "mtasts.smtp": "smtplib",
+    "aiosmtplib": "aiosmtplib",
+    "mtasts.aiosmtp": "aiosmtplib",
+    "by hand": "by hand",
+    "at once": "by hand",
+}
 # They have hosts that are down: how long that takes is the network's.
 SLOW = {"downfirst.test", "v6dead.test", "https-v6dead.test", "https-deadfirst.test", "mx-nxdomain.test"}
 
@@ -101,7 +111,17 @@ def main(rounds: int, cache: str) -> None:
             begin = time.perf_counter()
             run()
             taken[case].append(time.perf_counter() - begin)
-    print(json.dumps({case: min(times) for case, times in taken.items()}))
+    print(
+        json.dumps(
+            {
+                case: {
+                    "seconds": statistics.median(times),
+                    "ratio": statistics.median(took / floor for took, floor in zip(times, taken[FLOORS[case]])),
+                }
+                for case, times in taken.items()
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

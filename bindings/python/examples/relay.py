@@ -41,6 +41,11 @@ class Relay:
         (got,) = delivered.values()
         return reply(250, f"2.0.0 {got.host} said: {got.reply}")
 
+    async def handle_exception(self, error: Exception) -> str:
+        # aiosmtpd would answer 500, and the mail would be given up.
+        logging.exception("a defect")
+        return "451 4.3.0 a defect of the relay"
+
 
 def reply(code: int, text: "bytes | str") -> str:
     """One line of an answer, at most as long as RFC 5321 4.5.3.1.5 has it."""

@@ -87,7 +87,15 @@ def lookup(domain: str, *, timeout: Time | None = None) -> Answer:
 
 
 def lookup_cached(domain: str) -> Answer:
-    """`Resolver.lookup_cached` with the settings of this host."""
+    """Answers from the cache alone, with the settings of this host; see `Resolver.lookup_cached`.
+
+    Args:
+        domain: The recipient's domain.
+
+    Raises:
+        Unavailable: No answer is possible.
+        SettingsError: The settings file of this host is wrong.
+    """
     return default_resolver().lookup_cached(domain)
 
 
@@ -106,5 +114,17 @@ def recheck(domain: str, *, timeout: Time | None = None) -> Answer:
 
 
 def verify_certificate(host: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
-    """`Resolver.verify_certificate` with the settings of this host."""
+    """Checks the certificate chain of an MX host (RFC 8461 4.2) with the settings of this host; see
+    `Resolver.verify_certificate`.
+
+    Args:
+        host: The name in the MX record, before any CNAME.
+        chain: The certificates in DER, the host's own first.
+        at: The time in Unix seconds; now by default.
+
+    Raises:
+        InvalidName: `host` is not a host name.
+        Unavailable: The roots cannot be read.
+        SettingsError: The settings file of this host is wrong.
+    """
     return default_resolver().verify_certificate(host, chain, at=at)

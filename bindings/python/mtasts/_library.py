@@ -49,12 +49,16 @@ def check(status: int, error: Any) -> int:
 
 
 def octets_of(name: str) -> bytes:
-    """A name as the library takes it. What is no text at all is refused there, as no name."""
+    """A name as the library takes it. A text that is not a name is refused there."""
+    if not isinstance(name, str):
+        raise TypeError(f"a domain, a host or an address must be a str, not {name!r}")
     return name.encode("utf-8", "surrogatepass")
 
 
 _LENGTH = re.compile(r"(\d+)([smhd]?)")
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+# Eleven days: poll(2) takes milliseconds in an int.
+_FOR_EVER = 1e6
 
 
 def seconds(name: str, value: object) -> float:
@@ -71,9 +75,9 @@ def seconds(name: str, value: object) -> float:
         raise TypeError(f"{name}: must be a number of seconds, or a text such as '30s', not {value!r}")
     if not value > 0:
         raise ValueError(f"{name}: must be more than 0 seconds, not {value}")
-    return float(value)
+    return min(float(value), _FOR_EVER)
 
 
 def milliseconds(limit: float | str | None) -> int:
     """A time limit as the library takes it; 0 stands for its setting."""
-    return 0 if limit is None else min(max(1, int(seconds("timeout", limit) * 1000)), 0xFFFFFFFF)
+    return 0 if limit is None else max(1, int(seconds("timeout", limit) * 1000))

@@ -28,6 +28,7 @@ import dns.asyncresolver
 from . import aio
 from ._library import seconds
 from .answer import Answer
+from .connection import SLOWEST
 from .delivery import MOST_DOMAINS, Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
 from .hosts import configured
@@ -45,8 +46,8 @@ C = TypeVar("C", bound="Client")
 
 
 class _Session:
-    def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight) -> None:
-        self._connection = connection
+    def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight, patience: float) -> None:
+        self._connection, self._patience = connection, patience
         self.sight = sight
         self.since = time.monotonic()
         self.key: Any = None
@@ -69,7 +70,7 @@ class _Session:
 
     async def data(self, data: bytes) -> tuple[int, str | bytes]:
         try:
-            said = await self._connection.data(data)
+            said = await self._connection.data(data, timeout=self._patience + len(data) / SLOWEST)
         except aiosmtplib.SMTPDataError as error:
             return error.code, error.message
         except (aiosmtplib.SMTPException, OSError) as error:
@@ -118,7 +119,7 @@ class _Door:
         except aiosmtplib.SMTPException as error:
             raise _host_failed(error) from None
         try:
-            return _Session(connection, address, await self._start_tls(connection, host, tls))
+            return _Session(connection, address, await self._start_tls(connection, host, tls), client.timeout)
         except BaseException:
             connection.close()
             raise

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import io
 import smtplib
 import socket
+import ssl
 import time
 from typing import Any
 
 LONGEST_ANSWER = 65536
 """How many octets a reply may have, with all its lines."""
+
+READ = 8192
+"""How much is read at a time, in octets."""
+
+SLOWEST = 16384
+"""A mail has a second more for so many octets: a slow line is no host that does not answer."""
+
+NEARLY = 0.01
+"""How much the limit of the socket may differ from what is left, in seconds: each change of it is a system call."""
 
 
 class Connection(smtplib.SMTP):
@@ -19,6 +28,8 @@ class Connection(smtplib.SMTP):
     def __init__(self, address: str, port: int, hostname: str, patience: float, end: float) -> None:
         super().__init__(local_hostname=hostname, timeout=patience)
         self._patience, self._end = patience, end
+        self._limit = 0.0
+        self._sent = 0
         self._begin()
         code, text = self.connect(address, port)
         if code != 220:
@@ -28,47 +39,75 @@ class Connection(smtplib.SMTP):
         self.command_encoding = "utf-8"
 
     def _begin(self) -> None:
-        self._until = min(self._end, time.monotonic() + self._patience)
+        self._until = min(self._end, time.monotonic() + self._patience + self._sent / SLOWEST)
         self._heard = 0
 
     def renew(self, end: float) -> None:
         """Another delivery begins, which ends at another time."""
         self._end = end
 
-    def left(self) -> float:
-        """How long this reply may still take."""
+    def _left(self) -> float:
         left = self._until - time.monotonic()
         if left <= 0:
             raise TimeoutError("no reply in time")
         return left
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        return socket.create_connection((host, port), self.left())
+        self._limit = self._left()
+        return socket.create_connection((host, port), self._limit)
+
+    def in_time(self) -> socket.socket:
+        """The socket; its next call ends when the time of this reply is over."""
+        if self.sock is None:
+            raise smtplib.SMTPServerDisconnected("the connection is closed")
+        left = self._left()
+        if abs(left - self._limit) > NEARLY:
+            self._limit = left
+            self.sock.settimeout(left)
+        return self.sock
+
+    def start_tls(self, context: ssl.SSLContext, host: str) -> None:
+        """STARTTLS (RFC 3207) with a host of this name, as smtplib has it, but the handshake ends in time too.
+
+        Raises:
+            smtplib.SMTPResponseException: The host refuses.
+            OSError: The handshake failed.
+        """
+        code, text = self.docmd("STARTTLS")
+        if code != 220:
+            raise smtplib.SMTPResponseException(code, text)
+        self._begin()
+        self.sock = context.wrap_socket(self.in_time(), server_hostname=host)
+        # What the host said in clear does not count any more, and what stands behind the 220 never did (RFC 3207 4.2).
+        self.file = None
+        self.ehlo_resp = self.helo_resp = None
+        self.esmtp_features, self.does_esmtp = {}, False
 
     def getreply(self) -> tuple[int, bytes]:
         self._begin()
         if self.file is None and self.sock is not None:
-            self.file = _Lines(_Ear(self))
+            self.file = _Lines(self)
         return super().getreply()
 
     def send(self, s: Any) -> None:
-        if self.sock is None:
-            raise smtplib.SMTPServerDisconnected("please run connect() first")
-        self._begin()
         rest = memoryview(s.encode(self.command_encoding) if isinstance(s, str) else s)
+        # The reply has this time too: most of it may be on its way still.
+        self._sent = len(rest)
+        self._begin()
         try:
             while rest:
-                self.sock.settimeout(self.left())
-                rest = rest[self.sock.send(rest) :]
+                rest = rest[self.in_time().send(rest) :]
         except OSError as error:
             self.close()
             raise smtplib.SMTPServerDisconnected(str(error)) from None
 
-    def heard(self, count: int) -> None:
-        """Counts what a reply has."""
-        self._heard += count
+    def hear(self) -> bytes:
+        """What the host says next; nothing if it has hung up."""
+        said = self.in_time().recv(READ)
+        self._heard += len(said)
         if self._heard > LONGEST_ANSWER:
             raise OSError("the reply does not end")
+        return said
 
     def leave(self) -> None:
         """Says QUIT and closes, and waits for nothing."""
@@ -81,31 +120,24 @@ class Connection(smtplib.SMTP):
         self.close()
 
 
-class _Lines(io.BufferedReader):
+class _Lines:
     """The lines of replies. smtplib would take the beginning of one for a reply if the host hangs up in the middle, and
     one that is too long for a refusal of the mail for good."""
 
-    def readline(self, size: int | None = -1, /) -> bytes:
-        line = super().readline(size)
-        if line and not line.endswith(b"\n"):
-            raise OSError("a line of the reply does not end")
-        return line
-
-
-class _Ear(io.RawIOBase):
-    """What a host says, within the limits of the connection."""
-
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._heard = b""
 
-    def readable(self) -> bool:
-        return True
+    def readline(self, size: int) -> bytes:
+        while (end := self._heard.find(b"\n", 0, size) + 1) == 0:
+            more = self._connection.hear() if len(self._heard) < size else b""
+            if not more and self._heard:
+                raise OSError("a line of the reply does not end")
+            if not more:
+                return b""
+            self._heard += more
+        line, self._heard = self._heard[:end], self._heard[end:]
+        return line
 
-    def readinto(self, buffer: Any) -> int:
-        sock = self._connection.sock
-        if sock is None:
-            return 0
-        sock.settimeout(self._connection.left())
-        count = sock.recv_into(buffer)
-        self._connection.heard(count)
-        return count
+    def close(self) -> None:
+        self._heard = b""

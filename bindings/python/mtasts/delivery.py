@@ -165,7 +165,12 @@ async def deliver(door: Door, letter: Letter) -> dict[str, Delivered]:
                 return
             tried.update(group)
             try:
-                fates.update(await deliver_to(door, domain, sender, group, data))
+                while group and time.monotonic() < door.end:
+                    got = await deliver_to(door, domain, sender, group, data)
+                    fates.update(got)
+                    # A host takes so many recipients at a time: the others get a transaction of their own as long as
+                    # each gets the mail to somebody (RFC 5321 4.5.3.1.10).
+                    group = [to for to, fate in got.items() if not isinstance(fate, Delivered) and fate[0] == 452]
                 return
             except DeliveryError as error:
                 failure = error
@@ -305,9 +310,10 @@ async def _send(session: Session, host: str, sender: str, recipients: Sequence[s
         raise ended(*said)
     refused: Refusals = {}
     for to in recipients:
-        said = await say(f"RCPT TO:<{to}>")
-        if said[0] not in (250, 251):
-            refused[to] = reply(*said)
+        code, text = await say(f"RCPT TO:<{to}>")
+        if code not in (250, 251):
+            # RFC 821 had 552 for too many recipients (RFC 5321 4.5.3.1.10).
+            refused[to] = reply(452 if code == 552 else code, text)
     if len(refused) == len(recipients):
         raise HostFailed(*min(refused.values()), refused)
     said = await session.data(data)

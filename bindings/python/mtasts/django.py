@@ -76,6 +76,7 @@ class EmailBackend(BaseEmailBackend):
         Raises:
             mtasts.smtp.DeliveryError: A message did not reach all its recipients, unless `fail_silently`. Its
                 attribute `failures` has the error of each such message, by the place of the message in the list.
+            ValueError: Django cannot write a message, such as one with a line end in its subject (`BadHeaderError`).
         """
         opened = self.open()
         try:
@@ -87,6 +88,7 @@ class EmailBackend(BaseEmailBackend):
     def _send(self, email_messages: Sequence[EmailMessage]) -> int:
         sent = 0
         failures: dict[int, DeliveryError] = {}
+        unwritten: ValueError | None = None
         for place, message in enumerate(email_messages):
             if not message.recipients():
                 continue
@@ -95,6 +97,9 @@ class EmailBackend(BaseEmailBackend):
                 recipients = [str(to) for to in message.recipients()]
                 self.client.deliver(message.message(), recipients, sender=str(message.from_email))
                 sent += 1
+            except ValueError as error:
+                logger.error("mail %s of %s: %s", place + 1, len(email_messages), one_line(str(error)).decode())
+                unwritten = unwritten or error
             except DeliveryError as error:
                 failures[place] = error
                 for to, (code, text) in error.recipients.items():
@@ -104,4 +109,6 @@ class EmailBackend(BaseEmailBackend):
             failure = min(failures.values(), key=lambda error: error.smtp_code >= 500)
             failure.failures = failures
             raise failure
+        if unwritten:
+            raise unwritten
         return sent

@@ -24,6 +24,10 @@ logger = logging.getLogger("mtasts")
 MOST_ADDRESSES = 4
 """How many addresses of a host are tried."""
 
+MOST_MX = 100
+"""How many MX hosts of a domain are looked at: a stranger may list thousands, and each of them that the policy does not
+list is a line in the log."""
+
 
 R = TypeVar("R", bound=dns.resolver.BaseResolver)
 
@@ -72,7 +76,7 @@ async def mx_hosts(door: Dns, mail_domain: str, answer: Answer) -> list[str]:
         records = [(r.preference, str(r.exchange).rstrip(".")) for r in await door.records(domain, "MX")]
         hosts = [(preference, random.random(), host) for preference, host in records if host]
         if hosts:
-            return [host for _, _, host in sorted(hosts)]
+            return [host for _, _, host in sorted(hosts)[:MOST_MX]]
         why = NoHost.NULL_MX
     except dns.resolver.NoAnswer:
         why = NoHost.NODATA

@@ -14,11 +14,12 @@ from typing import Any
 from .outcome import HostFailed, Refusals, one_line
 
 # RFC 5321 4.1.2, RFC 6531 3.3; lenient about dots, because there are such mailboxes.
-_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f]|\\[^\x00-\x1f\x7f])*"'
-_ATOM = r'[^\s<>()\[\]\\,;:"@\x00-\x1f\x7f]+'
-_MAILBOX = re.compile(rf"(?:{_QUOTED}|{_ATOM})@(?:{_ATOM}|\[[^\s<>\[\]\\\x00-\x1f\x7f]+\])")
-# One entry of a list as header fields have it: up to the next comma that is not quoted.
-_ENTRY = re.compile(r'(?:"(?:[^"\\]|\\.)*"|<[^<>]*>|[^,])+', re.S)
+_QUOTED = r'"(?:[^"\\\x00-\x1f\x7f-\x9f]|\\[^\x00-\x1f\x7f-\x9f])*"'
+_ATOM = r'[^\s<>()\[\]\\,;:"@\x00-\x1f\x7f-\x9f]+'
+_MAILBOX = re.compile(rf"(?:{_QUOTED}|{_ATOM})@(?:{_ATOM}|\[[^\s<>\[\]\\\x00-\x1f\x7f-\x9f]+\])")
+# One entry of a list as header fields have it: up to the next comma that is not quoted. A quote need not end, so that
+# nothing is read twice.
+_ENTRY = re.compile(r'(?:"(?:[^"\\]|\\.)*"?|<[^<>]*>|[^",])+', re.S)
 # undisclosed-recipients:;
 _EMPTY_GROUP = re.compile(r'[^"<>@,;:]+:\s*;')
 # Ann Lee <ann@example.com>; the name has no angle bracket but in quotes.
@@ -74,6 +75,8 @@ def mailbox(text: str) -> str | None:
 def _recipients(to: str | Iterable[str]) -> tuple[list[str], Refusals]:
     found: dict[str, None] = {}
     refused: Refusals = {}
+    if not isinstance(to, Iterable):
+        raise TypeError(f"to: must be a str, or a list of them, not {type(to).__name__}")
     for text in [to] if isinstance(to, str) else to:
         if not isinstance(text, str):
             raise TypeError(f"to: must be a str, or a list of them, not of {type(text).__name__}")

@@ -207,7 +207,8 @@ class Resolver:
         check(lib.mtasts_check_address(self._context, octets, len(octets), error), error)
 
     def cached_domains(self) -> list[str]:
-        """The domains that the cache holds something of, in alphabetical order.
+        """The domains of which the cache has an entry, in alphabetical order; a policy may have expired. Other files of
+        the directory are not listed.
 
         Raises:
             Unavailable: The cache directory cannot be used.
@@ -296,7 +297,7 @@ def _list(name: str, value: object) -> str | None:
 def _time(name: str, value: object) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not float(value).is_integer():
         raise TypeError(f"{name}: must be a whole number of seconds, or a text such as '30s', not {value!r}")
     return f"{int(value)}s"
 

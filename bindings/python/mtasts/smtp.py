@@ -22,8 +22,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import AsyncIterator, Container, Coroutine, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Container, Coroutine, Iterable, Sequence
 from email.message import Message
 from typing import Any, TypeVar
 
@@ -113,6 +112,21 @@ class _Session:
         self._connection.leave()
 
 
+class _Place:
+    """One of the places for sessions with a host."""
+
+    def __init__(self, door: _Door, host: str) -> None:
+        self._door, self._host = door, host
+        self._places = door.kept.place(host)
+
+    async def __aenter__(self) -> None:
+        if not self._places.acquire(timeout=self._door._left()):
+            raise HostFailed(451, f"4.4.5 all sessions with {self._host} were busy")
+
+    async def __aexit__(self, *_: object) -> None:
+        self._places.release()
+
+
 class _Door:
     """The way to the network for one delivery, for `mtasts.delivery`."""
 
@@ -146,8 +160,6 @@ class _Door:
             raise _host_failed(error) from None
         except OSError as error:
             raise Unreachable(error) from None
-        # The name that TLS is about: smtplib takes it for the one that it has connected to.
-        connection._host = host  # type: ignore[attr-defined]
         try:
             return _Session(connection, address, self._start_tls(connection, host, tls))
         except BaseException:
@@ -162,8 +174,7 @@ class _Door:
             return not_offered(tls)
         contexts = self._client._contexts
         try:
-            # What stands in clear behind the 220 is thrown away by smtplib, with all that the host said before.
-            connection.starttls(context=contexts.of(tls))
+            connection.start_tls(contexts.of(tls), host)
         except smtplib.SMTPResponseException:
             raise TlsFailed(Sight(Seen.STARTTLS_REFUSED)) from None
         except OSError as error:
@@ -172,15 +183,8 @@ class _Door:
         _greet(connection)
         return sight
 
-    @asynccontextmanager
-    async def place(self, host: str) -> AsyncIterator[None]:
-        place = self.kept.place(host)
-        if not place.acquire(timeout=self._left()):
-            raise HostFailed(451, f"4.4.5 all sessions with {host} were busy")
-        try:
-            yield
-        finally:
-            place.release()
+    def place(self, host: str) -> _Place:
+        return _Place(self, host)
 
     def take(self, key: Any) -> _Session | None:
         session: _Session | None = self.kept.take(key)

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Uses the wheels that are not for this machine, as far as they run here: foreign.sh WHEELS WORK MTASTS.
+# Uses the wheels of a release on x86-64, as far as they run here: foreign.sh WHEELS WORK MTASTS.
 #
-# aarch64 with glibc: Debian's Python imports the package and looks a domain up. musl: no archive has a Python for it, so a
+# glibc: Python imports the package and looks a domain up. musl: no archive has a Python for it, so a
 # program in C looks a domain up with the library of the wheel, and the command of the wheel does. aarch64 is emulated.
 # qemu, musl and Python come from Debian 13 and are unpacked, not installed. Needs apt's archive, and zig, which
 # `make release` has fetched.
@@ -62,7 +62,8 @@ for wheel in "$wheels"/mtasts-*.whl; do
     case $wheel in
         *musllinux*x86_64*) machine=x86_64 run= ;;
         *musllinux*aarch64*) machine=aarch64 run=$qemu ;;
-        *manylinux*aarch64*) machine=aarch64 run=$qemu ;;
+        *manylinux*aarch64*) machine=aarch64 run="$qemu -L $work/aarch64" ;;
+        *manylinux*x86_64*) machine=x86_64 run= ;;
         *) continue ;;
     esac
     tree=$work/wheel
@@ -84,10 +85,19 @@ for wheel in "$wheels"/mtasts-*.whl; do
             "$mtasts" lab run -- $run "$command" check good.test
             ;;
         *)
+            for file in "$library" "$command"; do
+                newest=$(grep -ao 'GLIBC_2\.[0-9]*' "$file" | sort -Vu | tail -n 1)
+                if [ "$(printf '%s\n' "$newest" GLIBC_2.17 | sort -V | tail -n 1)" != GLIBC_2.17 ]; then
+                    echo "$file needs $newest"
+                    exit 1
+                fi
+            done
+            python=python3 version=$(python3 -c 'import sys; print("%d%d" % sys.version_info[:2])')
+            [ $machine = x86_64 ] || python=$work/aarch64/usr/bin/python3.13 version=313
             python3 -m pip install -q --disable-pip-version-check --target "$tree" --only-binary :all: \
-                --platform manylinux_2_17_aarch64 --python-version 3.13 --implementation cp --abi cp313 cffi dnspython
-            PYTHONPATH=$tree "$mtasts" lab run -- $run -L "$work/aarch64" "$work/aarch64/usr/bin/python3.13" "$work/look.py"
-            "$mtasts" lab run -- $run -L "$work/aarch64" "$command" check good.test
+                --platform manylinux_2_17_$machine --python-version $version --implementation cp --abi cp$version cffi dnspython
+            PYTHONPATH=$tree "$mtasts" lab run -- $run "$python" "$work/look.py"
+            "$mtasts" lab run -- $run "$command" check good.test
             ;;
     esac
 done

@@ -72,6 +72,8 @@ class Host:
                 await wait(b"250-wait\r\n")
             if verb == "EHLO":
                 writer.write(b"250-here\r\n250-8BITMIME\r\n250 SMTPUTF8\r\n")
+            elif verb == "MAIL" and self.mails and self.how.startswith("two at a time, then waits"):
+                await wait(b"250-wait\r\n")
             elif verb == "MAIL" and taken and self.how == "one mail 421":
                 writer.write(b"421 4.7.0 enough for now\r\n")
                 return
@@ -87,6 +89,10 @@ class Host:
                     writer.write(b"451 4.7.1 greylisted\r\n")
                 elif to.startswith("gone"):
                     writer.write(b"550 5.1.1 gone\r\n")
+                elif to.startswith("full"):
+                    writer.write(b"552 5.2.2 full\r\n")
+                elif self.how.startswith("two at a time") and len(recipients) == 2:
+                    writer.write(self.how[-3:].encode() + b" 5.5.3 too many recipients\r\n")
                 else:
                     recipients.append(to)
                     writer.write(b"250 ok\r\n")
@@ -174,6 +180,32 @@ def test_nobody_is_forgotten(lab: Lab, cache: str, send: Any) -> None:
         (got,) = send(cache, BODY, ["ok@nopolicy.test"], 4, sender=SENDER).values()
         assert (got.host, got.tls, got.check) == ("mx.nopolicy.test", None, None) and got.address
     assert [recipients for _, recipients, _ in host.mails] == [["ok@nopolicy.test"]] * 4
+
+
+@BOTH
+@pytest.mark.parametrize("code", [452, 552])
+def test_a_host_that_takes_some_recipients_at_a_time(lab: Lab, cache: str, send: Any, code: int) -> None:
+    """The others have a transaction of their own (RFC 5321 4.5.3.1.10), and so has a mailbox that is full."""
+    names = [f"{name}@nopolicy.test" for name in "abcde"]
+    with serving(f"two at a time {code}") as host:
+        assert list(send(cache, BODY, names, 4, sender=SENDER)) == names
+        assert [recipients for _, recipients, _ in host.mails] == [names[:2], names[2:4], names[4:]]
+        host.mails.clear()
+        with pytest.raises(smtp.TemporaryError) as failure:
+            send(cache, BODY, ["full@nopolicy.test", *names[:3], "gone@nopolicy.test"], 4, sender=SENDER)
+        error = failure.value
+        assert list(error.delivered) == names[:3] and list(error.refused) == ["gone@nopolicy.test"]
+        assert error.deferred == {"full@nopolicy.test": (452, b"4.2.2 full")}
+        assert [recipients for _, recipients, _ in host.mails] == [names[:2], names[2:3]]
+
+
+@BOTH
+def test_who_has_the_mail_has_it_when_the_time_ends(lab: Lab, cache: str, send: Any) -> None:
+    names = [f"{name}@nopolicy.test" for name in "abcde"]
+    with serving("two at a time, then waits 452"):
+        with pytest.raises(smtp.TemporaryError) as failure:
+            send(cache, BODY, names, 30, sender=SENDER, timeout=1.5)
+        assert list(failure.value.delivered) == names[:2] and list(failure.value.deferred) == names[2:]
 
 
 @BOTH
@@ -273,11 +305,15 @@ def test_addresses(lab: Lab, cache: str, send: Any) -> None:
             assert host.mails.pop()[0] == said
         # One odd address is a refusal of that recipient.
         odd = ["x", "a b@nopolicy.test", "a@nopolicy.test>\r\nRCPT TO:<b@nopolicy.test", "", "a@b@nopolicy.test"]
+        # The comma is inside of a quote that does not end; and nothing of such a text is read again and again.
+        odd += ["a\x9b2J@nopolicy.test", '"Ann, b@nopolicy.test', '"' + '\\"' * 30_000]
+        before = time.monotonic()
         with pytest.raises(smtp.PermanentError) as failure:
             send(cache, BODY, [*odd, "a@nopolicy.test"], 4, sender=SENDER)
         assert list(failure.value.delivered) == ["a@nopolicy.test"]
         assert {to: code for to, (code, _) in failure.value.refused.items()} == dict.fromkeys(odd, 553)
         assert not [text for _, text in failure.value.refused.values() if b"\r" in text or b"\n" in text]
+        assert time.monotonic() - before < 3
         with pytest.raises(smtp.PermanentError, match="553 5.1.7") as failure:
             send(cache, BODY, "a@nopolicy.test", 4, sender="ann at sender")
         assert list(failure.value.refused) == ["a@nopolicy.test"]

@@ -479,6 +479,20 @@ def test_a_stranger_s_list_of_hosts_ends_somewhere(lab: Lab, cache: str) -> None
         lab.reset()
 
 
+def test_a_stranger_s_list_of_hosts_is_no_flood(lab: Lab, cache: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each host that the policy does not list is a line in the log and an event."""
+    monkeypatch.setattr("mtasts.hosts.MOST_MX", 5)
+    lab.reset()
+    lab.set("good.test", hosts=",".join(f"mx{n}.nopolicy.test" for n in range(15)))
+    try:
+        for send, results in clients(mtasts.Resolver(cache_dir=cache)):
+            with pytest.raises(smtp.PolicyError) as failure:
+                send("x@good.test")
+            assert len(failure.value.hosts) == len(results) == 5
+    finally:
+        lab.reset()
+
+
 def clients(resolver: mtasts.Resolver, port: int = smtplib.SMTP_PORT) -> list[tuple[Any, Results]]:
     """Both clients as functions that deliver one mail, each with its results."""
     some, others = Results(), Results()

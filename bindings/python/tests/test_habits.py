@@ -8,6 +8,7 @@ import copy
 import inspect
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -82,13 +83,27 @@ def test_a_wrong_argument_is_named(cache: str) -> None:
         (lambda: smtp.Client(resolver, hostname=7), "hostname: must be"),  # type: ignore[arg-type]
         (lambda: smtp.Client(resolver, results=[]), "results: must be"),  # type: ignore[arg-type]
         (lambda: aiosmtp.Client(resolver, port="25"), "port: must be"),  # type: ignore[arg-type]
+        (lambda: resolver.lookup(None), "must be a str, not None"),  # type: ignore[arg-type]
+        (lambda: resolver.check_address(b"192.0.2.1"), "must be a str, not b"),  # type: ignore[arg-type]
+        (lambda: smtp.Client(resolver).deliver(letter("x@good.test"), 7), "to: must be"),  # type: ignore[arg-type]
+        (lambda: mtasts.Resolver(timeout=float("inf")), "timeout: must be"),
+        (lambda: mtasts.Resolver(timeout=float("nan")), "timeout: must be"),
     ]
     for call, said in wrong:
         with pytest.raises(TypeError, match=said):
             call()
-    for timeout in (0, -1):
+    for timeout in (0, -1, float("nan")):
         with pytest.raises(ValueError, match="timeout"):
             smtp.Client(resolver, timeout=timeout)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), 1e30, "99999999d"])
+def test_for_ever_is_a_time_limit(lab: Lab, cache: str, timeout: Any) -> None:
+    resolver = mtasts.Resolver(cache_dir=cache)
+    assert resolver.lookup("good.test", timeout=timeout).mode is mtasts.Mode.ENFORCE
+    assert smtp.Client(resolver, timeout=timeout, results=Results()).deliver(letter("x@good.test"), timeout=timeout)
+    client = aiosmtp.Client(resolver, timeout=timeout, results=Results())
+    assert asyncio.run(client.deliver(letter("x@good.test"), timeout=timeout))
 
 
 def test_settings_as_arguments(cache: str) -> None:
@@ -245,7 +260,17 @@ def test_the_name_servers_of_the_host_are_read_anew(lab: Lab, cache: str, tmp_pa
 
 
 @pytest.mark.parametrize(
-    "function", [mtasts.lookup, mtasts.recheck, aio.lookup, aio.recheck, smtp.deliver, aiosmtp.deliver]
+    "function",
+    [
+        mtasts.lookup,
+        mtasts.lookup_cached,
+        mtasts.recheck,
+        mtasts.verify_certificate,
+        aio.lookup,
+        aio.recheck,
+        smtp.deliver,
+        aiosmtp.deliver,
+    ],
 )
 def test_help_says_arguments_and_exceptions(function: Any) -> None:
     said = inspect.getdoc(function) or ""
@@ -264,9 +289,15 @@ def test_the_file_of_settings_keeps_the_place_of_the_cache(tmp_path: Path) -> No
 def test_a_directory_that_holds_other_things(lab: Lab, cache: str) -> None:
     resolver = mtasts.Resolver(cache_dir=cache)
     resolver.lookup("good.test")
-    for name in ("README", "Other.test", "other.test~", ".hidden.test", "x_y.test", "192.0.2.1"):
+    for name in ("README", "Other.test", "other.test~", ".hidden.test", "x_y.test", "192.0.2.1", "notes", "other.test"):
         (Path(cache) / name).write_text("not a policy\n")
-    assert resolver.cached_domains() == ["good.test"]
+    (Path(cache) / "directory.test").mkdir()
+    (Path(cache) / "link.test").symlink_to("good.test")
+    for name, owner in [("copy.test", 65534), ("hidden.test", 0)]:
+        shutil.copy(Path(cache) / "good.test", Path(cache) / name)
+        os.chown(Path(cache) / name, owner, owner)
+    # The last one may be an entry: its reader is not root.
+    assert resolver.cached_domains() == ["good.test", "hidden.test"]
 
 
 @pytest.mark.parametrize("extra, module", [("aiosmtplib", "aiosmtp"), ("django", "django")])

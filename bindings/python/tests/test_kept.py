@@ -194,19 +194,15 @@ def test_a_new_session_has_the_place_of_an_idle_one() -> None:
 
 
 def test_as_fast_as_smtplib(lab: Lab, cache: str) -> None:
-    """The bounds are loose, and one of three runs has to meet them all: this machine may be busy with other things."""
+    """Looser bounds than those of `make bench` (1.3, 1.3 and 1.2), met in one of three runs: this machine may be busy."""
     program = Path(__file__).parents[1] / "benches" / "delivery.py"
     runs = []
     for _ in range(3):
         lab.reset()
         done = subprocess.run([sys.executable, str(program), "3", cache], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-        took = json.loads(done.stdout)
-        runs.append(took)
-        if (
-            took["mtasts.smtp"] < 3 * took["smtplib"]
-            and took["mtasts.aiosmtp"] < 3 * took["aiosmtplib"]
-            and took["at once"] < 1.6 * took["by hand"]
-        ):
+        took = {name: of["ratio"] for name, of in json.loads(done.stdout).items() if isinstance(of, dict) and "ratio" in of}
+        if took["mtasts.smtp"] < 3 and took["mtasts.aiosmtp"] < 3 and took["at once"] < 1.6:
             return
+        runs.append(took)
     raise AssertionError(runs)

@@ -183,3 +183,48 @@ def test_nothing_at_quit_counts(lab: Lab, cache: str, send: Any, then: str) -> N
             before = time.monotonic()
             assert len(send(cache, BODY, ["a@nopolicy.test", "b@nopolicy.test"], 1, sender=SENDER)) == 2
             assert time.monotonic() - before < 1 and host.taken == 1
+
+
+@BOTH
+def test_a_handshake_ends_with_the_delivery(lab: Lab, cache: str, send: Any) -> None:
+    """The answer to STARTTLS comes late, and then nothing: no host has the time twice."""
+
+    async def host(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 here\r\n")
+        await reader.readline()
+        writer.write(b"250-here\r\n250 STARTTLS\r\n")
+        await reader.readline()
+        await asyncio.sleep(1)
+        writer.write(b"220 go on\r\n")
+        await reader.read()
+        await asyncio.sleep(60)
+
+    with serving(host):
+        before = time.monotonic()
+        with pytest.raises(smtp.TemporaryError):
+            send(cache, BODY, "a@nopolicy.test", 30, sender=SENDER, timeout=1.5)
+        assert time.monotonic() - before < 1.9
+
+
+@BOTH
+def test_a_large_mail_has_more_time(lab: Lab, cache: str, send: Any) -> None:
+    """A slow line is no host that does not answer."""
+    host = Host("data", GOOD["data"])
+
+    async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        read = reader.readuntil
+
+        async def readuntil(end: bytes) -> bytes:
+            if end == b"\n":
+                return await read(end)
+            await asyncio.sleep(2)
+            while not (line := await read(b"\n")).startswith(b".\r\n"):
+                pass
+            return line
+
+        reader.readuntil = readuntil  # type: ignore[method-assign,assignment]
+        await host(reader, writer)
+
+    with serving(slow):
+        large = BODY + b"x" * 70 + (b"\r\n" + b"x" * 70) * 100_000
+        assert send(cache, large, "a@nopolicy.test", 1, sender=SENDER) and host.taken == 1

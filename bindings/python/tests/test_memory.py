@@ -54,7 +54,7 @@ def is_flat(send: Callable[[int], None]) -> None:
     before = resident()
     send(DELIVERIES)
     grown = resident() - before
-    print(f"{DELIVERIES} deliveries: {before} KiB, then {grown:+} KiB")
+    print(f"memory: {before} KiB, and after {DELIVERIES} more deliveries {grown:+} KiB")
     # The allocator's own needs are some hundred KiB. A leak of 4 KiB in each delivery is seen in the short run, and one
     # of 40 octets in the long one.
     assert grown < 1024 + 0.02 * DELIVERIES, f"{DELIVERIES} deliveries: {grown:+} KiB to {before} KiB"

@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiosmtpd.controller import Controller
 from conftest import Lab
+from test_habits import in_place_of
 
 import mtasts
 from mtasts import smtp
@@ -93,6 +95,11 @@ def test_django(lab: Lab, cache: str, caplog: pytest.LogCaptureFixture) -> None:
         mail.get_connection().send_messages(messages)
     assert [(place, error.smtp_code) for place, error in left.value.failures.items()] == [(0, 553), (1, 451)]
     assert len(lab.mail_to("g@good.test")) == len(lab.mail_to("h@good.test")) == 1
+    # Nor does one that Django cannot write.
+    broken = mail.EmailMessage("x\r\nBcc: eve@good.test", "x", "ann@sender.test", ["i@good.test"])
+    with pytest.raises(mail.BadHeaderError):
+        mail.get_connection().send_messages([broken, mail.EmailMessage("x", "x", "ann@sender.test", ["j@good.test"])])
+    assert len(lab.mail_to("j@good.test")) == 1 and not lab.mail_to("i@good.test")
     # Sessions are kept for the messages of one call, and as long as a connection is open.
     lab.reset()
     many = [mail.EmailMessage("x", "x", "ann@sender.test", [f"{name}@good.test"]) for name in "abc"]
@@ -161,7 +168,26 @@ def test_the_relay(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Traceback" not in said, said
 
 
-def test_the_example_that_sends(lab: Lab) -> None:
+def test_a_defect_of_the_relay_is_no_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    class Client:
+        async def deliver(self, *_: Any, **__: Any) -> None:
+            raise RuntimeError("no")
+
+    relay = runpy.run_path(str(EXAMPLES / "relay.py"))["Relay"]()
+    relay.client = Client()
+    controller = Controller(relay, "127.0.0.1", 2529)
+    controller.start()
+    try:
+        with smtplib.SMTP("127.0.0.1", 2529, local_hostname="client.test") as connection:
+            with pytest.raises(smtplib.SMTPDataError) as refusal:
+                connection.sendmail("ann@sender.test", ["a@good.test"], b"x")
+            assert refusal.value.smtp_code == 451
+    finally:
+        controller.stop()
+    assert "RuntimeError" in caplog.text
+
+
+def test_the_example_that_sends(lab: Lab, tmp_path: Path) -> None:
     for to, status in [
         ("example@good.test", 0),
         ("example@selfsigned.test", os.EX_TEMPFAIL),
@@ -185,6 +211,12 @@ def test_the_example_that_sends(lab: Lab) -> None:
     )
     assert done.returncode == os.EX_TEMPFAIL and len(lab.mail_to("several@good.test")) == 1, done
     assert "b@selfsigned.test waits: 451 " in done.stderr and "b@nowhere.test refused: 550 " in done.stderr
+    send = [sys.executable, str(EXAMPLES / "send.py"), "ann@sender.test", "wait@good.test"]
+    assert subprocess.run(send[:3], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == os.EX_USAGE
+    # A host whose settings are wrong keeps the mail.
+    with in_place_of("/etc/mtasts/mtasts.toml", "timeout = 'soon'\n", tmp_path):
+        done = subprocess.run(send, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == os.EX_TEMPFAIL and "all wait: " in done.stderr and "timeout" in done.stderr, done
 
 
 def test_the_example_that_looks_up_many(lab: Lab) -> None:

@@ -88,6 +88,13 @@ def arrivals(lab: Lab, name: str) -> Counter[str]:
     return Counter(to for mail in mails for to in mail["recipients"] if to.startswith(name))
 
 
+def show(name: str, killed: int, lost: list[str], got: Counter[str]) -> None:
+    """For `make proof`."""
+    arrived = sum(got[to] for to in lost)
+    print(f"{name}: {MAILS} mails, {killed} kills, {len(lost)} reported as unknown, of which {arrived} arrived")
+    print(f"{name}: {sum(got.values())} arrived, {sum(count > 1 for count in got.values())} of them twice")
+
+
 def test_gunicorn(lab: Lab, tmp_path: Path) -> None:
     lab.reset()
     (tmp_path / "mailapp.py").write_text(GUNICORN)
@@ -128,6 +135,7 @@ def test_gunicorn(lab: Lab, tmp_path: Path) -> None:
             # The program that asked knows of no reply, and does not know whether the mail arrived.
             assert status == 0 and got[to] <= 1, (to, status, got[to])
     lost = [to for to, status in said.items() if status == 0]
+    show("gunicorn", killer.result(), lost, got)
     assert len(lost) <= 2 * killer.result(), (len(lost), killer.result())
 
 
@@ -193,4 +201,5 @@ def test_celery_prefork(lab: Lab, tmp_path: Path) -> None:
             assert status == "FAILURE" and "WorkerLost" in result, (to, status, result, log.read_text()[-3000:])
             assert got[to] <= 1, (to, result, got[to])
     lost = [to for to, (status, _) in became.items() if status == "FAILURE"]
+    show("celery", killed, lost, got)
     assert len(lost) <= 2 * killed, (len(lost), killed)

@@ -12,14 +12,15 @@ impl From<CacheError> for Unavailable {
 }
 
 impl Resolver {
-    /// The domains that the cache holds something of, in alphabetical order; whether that can be read and still counts is
-    /// another matter.
+    /// The domains that the cache has an entry of, in alphabetical order; its policy may have expired. A file that is not
+    /// an entry is not listed. One that this process may not read can be an entry, and is.
     ///
     /// # Errors
     /// A [`Unavailable`].
     pub fn domains(&self) -> Result<Vec<Domain>, Unavailable> {
         let list = self.shared.in_cache(|cache| {
-            let domains = cache.domains()?;
+            let mut domains = cache.domains()?;
+            domains.retain(|domain| matches!(cache.load(domain), Ok(Some(_)) | Err(CacheError::Unread(_))));
             Ok(domains.iter().map(|domain| format!("{domain}\n")).collect())
         })?;
         Ok(list.lines().filter_map(|name| Domain::parse(name).ok()).collect())
@@ -74,6 +75,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, chown};
 
     use super::*;
+    use crate::cache::entry::Entry;
     use crate::sender::settings::Settings;
     use crate::sys::process;
 
@@ -92,15 +94,26 @@ mod tests {
         settings.set("cache_dir", dir.to_str().unwrap()).unwrap();
         let resolver = Resolver::new(settings);
         assert!(resolver.domains().unwrap().is_empty());
-        for name in ["b.example", "a.example", ".lock"] {
-            fs::write(dir.join(name), "whatever it is").unwrap();
+        for name in ["a.example", "b.example"] {
+            let mut entry = Entry::new(Domain::parse(name).unwrap());
+            entry.used = Some(1);
+            fs::write(dir.join(name), entry.to_file()).unwrap();
         }
+        fs::write(dir.join(".lock"), "").unwrap();
+        let not_entries = ["notes", "c.example", "copy.example"].map(|name| dir.join(name));
+        for path in &not_entries[..2] {
+            fs::write(path, "whatever it is").unwrap();
+        }
+        fs::copy(dir.join("a.example"), &not_entries[2]).unwrap();
         let domain = Domain::parse("a.example").unwrap();
         let names = |resolver: &Resolver| -> Vec<String> {
             let domains = resolver.domains().unwrap();
             domains.iter().map(|domain| domain.as_str().to_owned()).collect()
         };
         assert_eq!(names(&resolver), ["a.example", "b.example"]);
+        for path in not_entries {
+            fs::remove_file(path).unwrap();
+        }
         assert!(resolver.purge(&domain).unwrap());
         assert!(!resolver.purge(&domain).unwrap());
         assert_eq!(names(&resolver), ["b.example"]);
