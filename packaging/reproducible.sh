@@ -28,4 +28,5 @@ for deb in "$elsewhere"/debs/*.deb; do
         status=1
     fi
 done
+[ $status = 0 ] || { trap - EXIT; echo "the second build is in $elsewhere" >&2; }
 exit $status
