@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Prints the licences of the crates that are in a binary of this project, with their texts: what each artefact that is
-shipped (wheel, Debian package, npm package) has to carry.
+"""Prints the licences of the crates that are in a binary of this project, with their texts. Each artefact with a binary
+(Debian package, npm package, wheel, archive) has what this prints as third-party-licences.txt; tests/packages.rs
+compares each list with Cargo.lock.
 
     licences.py [--target TRIPLE] PACKAGE[=FEATURE,...]...
 
 A PACKAGE is a member of the workspace, such as `mtasts=capi` or `mtasts-cli`. The crates are those that cargo links for
-the target, this machine's by default; the texts are in their sources, which cargo has downloaded for the build. A crate
-without one is an error, because it needs a decision.
+the target, this machine's by default; the texts are in their sources, which cargo has downloaded for the build. What a
+crate contains of others, such as ring's C code, has its texts there as well. A crate without any gets the standard text
+of its licence, with its authors.
 """
 
 import argparse
@@ -19,11 +21,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 TEXTS = re.compile(r"(LICEN[CS]E|UNLICEN[CS]E|COPYING|COPYRIGHT|NOTICE)([-._].*)?", re.I)
 
-# The same in each binary, and no crate.
-STANDARD_LIBRARY = """\
-The Rust standard library
-    MIT OR Apache-2.0, copyright the Rust Project contributors, https://www.rust-lang.org/policies/licenses
-"""
+# It is in each binary, and not in Cargo.lock. Of the crates in it gimli, hashbrown and so on have the same licence.
+STANDARD_LIBRARY = {
+    "name": "The Rust standard library",
+    "authors": ["The Rust Project Developers (https://thanks.rust-lang.org)"],
+    "license": "MIT OR Apache-2.0",
+    "repository": "https://www.rust-lang.org/policies/licenses",
+}
 
 
 def crates(packages, target):
@@ -53,27 +57,38 @@ def crates(packages, target):
     return sorted(strangers, key=lambda crate: (crate["name"], crate["version"]))
 
 
-def texts(crate):
-    """The files of a crate that say what its licence is."""
-    directory = Path(crate["manifest_path"]).parent
-    files = [path for path in sorted(directory.iterdir()) if path.is_file() and TEXTS.fullmatch(path.name)]
-    if not files:
-        sys.exit(f"licences.py: {crate['name']} {crate['version']} ({crate['license']}) has no text of its licence")
-    return files
+def own_texts(crate):
+    """The files of a crate that say what its licence is, and the licences of what it contains: (name, text)."""
+    top = Path(crate["manifest_path"]).parent
+    files = sorted(path for path in top.rglob("*") if TEXTS.fullmatch(path.name) and path.is_file())
+    return [(path.relative_to(top), path.read_text(encoding="utf-8", errors="replace")) for path in files]
+
+
+def standard_texts(crate):
+    """The texts of a licence for a crate that has none. We have those of ours; any other needs a decision."""
+    offered = re.split(" OR |/", crate["license"] or "")
+    authors = ", ".join(crate["authors"]) or f"the authors of {crate['name']}"
+    if "MIT" in offered:
+        text = (HERE / "LICENSE-MIT").read_text(encoding="utf-8")
+        yield "MIT", re.sub("^Copyright .*$", f"Copyright (c) {authors}", text, count=1, flags=re.M)
+    if "Apache-2.0" in offered:
+        yield "Apache-2.0", (HERE / "LICENSE-APACHE").read_text(encoding="utf-8")
+    if not {"MIT", "Apache-2.0"} & {*offered}:
+        sys.exit(f"licences.py: {crate['name']} ({crate['license']}) has no text of its licence")
 
 
 def document(found):
     """The crates, then each text once, with the crates that have it."""
-    lines = ["The crates in this software that other people wrote, and their licences.", "", STANDARD_LIBRARY]
+    lines = ["What other people wrote in this software, and their licences.", ""]
     holders = {}
-    for crate in found:
-        name = f"{crate['name']} {crate['version']}"
+    for crate in [STANDARD_LIBRARY, *found]:
+        name = " ".join(crate[part] for part in ("name", "version") if part in crate)
         lines += [name, f"    {crate['license']}, {crate['repository'] or 'https://crates.io/crates/' + crate['name']}"]
-        for path in texts(crate):
+        texts = own_texts(crate) if "manifest_path" in crate else []
+        for title, text in texts or standard_texts(crate):
             # Texts differ in their line ends and margins alone.
-            text = path.read_text(encoding="utf-8", errors="replace")
             key = " ".join(text.split())
-            holders.setdefault(key, (text, {}))[1].setdefault(f"{name} ({path.name})")
+            holders.setdefault(key, (text, {}))[1].setdefault(f"{name} ({title})")
     for text, names in holders.values():
         lines += ["", "=" * 78, *names, "-" * 78, text.strip("\n")]
     return "\n".join(lines) + "\n"

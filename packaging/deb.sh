@@ -28,7 +28,8 @@ if ! missing=$(dpkg-checkbuilddeps 2>&1); then
     say "Rust is $(cargo --version) on PATH"
     flags+=(-d)
 fi
-unset CARGO_TARGET_DIR
+# The time in the packages is that of debian/changelog, also when `make release` builds them.
+unset CARGO_TARGET_DIR SOURCE_DATE_EPOCH
 dpkg-buildpackage --build=binary --no-sign "${flags[@]}"
 mv ../*.deb ../*.changes ../*.buildinfo "$out"
 ls -l "$out"/*.deb

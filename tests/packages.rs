@@ -1,6 +1,7 @@
 //! The packaging says what the tree says: versions, symbols, drop-ins. What the packages do on a fresh system is tested by
 //! tests/packages/fresh.sh.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -46,6 +47,129 @@ fn abi() -> String {
     let header = file("include/mtasts.h");
     let abi = header.lines().find_map(|line| line.strip_prefix("#define MTASTS_ABI "));
     abi.unwrap().to_owned()
+}
+
+/// Each artefact with a binary has the list that licences.py prints for it, from the line of its build. What is linked, cargo
+/// says here in another way; the names and versions are those of Cargo.lock, and each has a text.
+#[test]
+fn every_crate_in_an_artefact_has_its_licence() {
+    for (packages, lines) in [
+        (
+            &["mtasts/capi"][..],
+            &[
+                ("debian/rules", "licences.py mtasts=capi >"),
+                ("packaging/rpm/libmtasts.spec", "licences.py mtasts=capi >"),
+            ][..],
+        ),
+        (
+            &["mtasts-cli"],
+            &[
+                ("debian/rules", "licences.py mtasts-cli >"),
+                ("packaging/rpm/libmtasts.spec", "licences.py mtasts-cli >"),
+            ],
+        ),
+        (
+            &["mtasts/capi", "mtasts-cli"],
+            &[
+                (".ci/release", "licences.py mtasts=capi mtasts-cli >"),
+                ("packaging/arch/PKGBUILD", "licences.py mtasts=capi mtasts-cli >"),
+                ("bindings/python/backend.py", "\"mtasts=capi\", \"mtasts-cli\"]"),
+            ],
+        ),
+        (
+            &["mtasts-node"],
+            &[("bindings/node/Makefile", "-$${package##*-} mtasts-node \\")],
+        ),
+    ] {
+        for (build, line) in lines {
+            assert!(file(build).contains(line), "{build}: no line {line}");
+        }
+        let mut script = Command::new("python3");
+        script.arg(root().join("licences.py"));
+        let mut linked = BTreeSet::new();
+        for package in packages {
+            script.arg(package.replace('/', "="));
+            linked.extend(linked_into(package));
+        }
+        let said = stdout(&mut script);
+        let (head, texts) = said.split_once(&"=".repeat(78)).unwrap();
+        let named = BTreeSet::from_iter(head.lines().filter(|line| is_crate(line)).map(str::to_owned));
+        let less = |a: &BTreeSet<String>, b| a.difference(b).cloned().collect::<Vec<_>>();
+        assert!(linked.len() > 60, "{packages:?}: {linked:?}");
+        assert_eq!(
+            less(&linked, &named),
+            [""; 0],
+            "{packages:?}: linked and not in the list"
+        );
+        assert_eq!(
+            less(&named, &locked()),
+            [""; 0],
+            "{packages:?}: in the list and not in Cargo.lock"
+        );
+        // The last one is C code in ring.
+        let others = ["The Rust standard library (MIT)", "(third_party/fiat/LICENSE)"].map(str::to_owned);
+        for name in named.iter().map(|name| format!("\n{name} (")).chain(others) {
+            assert!(texts.contains(&name), "{packages:?}: no text for {name}");
+        }
+    }
+}
+
+/// `NAME VERSION`
+fn is_crate(line: &str) -> bool {
+    let mut words = line.split(' ');
+    let version = words
+        .nth(1)
+        .is_some_and(|word| word.starts_with(|c: char| c.is_ascii_digit()));
+    version && words.next().is_none()
+}
+
+fn locked() -> BTreeSet<String> {
+    let lock = file("Cargo.lock");
+    let value = |package: &str, key: &str| {
+        let start = format!("{key} = \"");
+        let line = package
+            .lines()
+            .find_map(|line| line.strip_prefix(&start)?.strip_suffix('"'));
+        line.map(str::to_owned)
+    };
+    lock.split("[[package]]")
+        .filter(|package| value(package, "source").is_some())
+        .map(|package| {
+            format!(
+                "{} {}",
+                value(package, "name").unwrap(),
+                value(package, "version").unwrap()
+            )
+        })
+        .collect()
+}
+
+/// What `cargo tree` shows, without the members of the workspace, which have a path.
+fn linked_into(package: &str) -> impl Iterator<Item = String> {
+    let (name, feature) = package.split_once('/').unwrap_or((package, ""));
+    let mut tree = Command::new(env!("CARGO"));
+    tree.args([
+        "tree",
+        "--locked",
+        "--edges=normal,no-proc-macro",
+        "--prefix=none",
+        "--format={p}",
+    ])
+    .args(["--package", name, "--features", feature])
+    .current_dir(root());
+    let tree = stdout(&mut tree);
+    let lines: Vec<_> = tree
+        .lines()
+        .filter(|line| !line.contains(['/', '(']))
+        .map(|line| line.replacen(" v", " ", 1))
+        .collect();
+    lines.into_iter().filter(|line| is_crate(line))
+}
+
+fn stdout(command: &mut Command) -> String {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// A drop-in that the package forgets would never reach an Exim.

@@ -102,6 +102,21 @@ fn links_lead_somewhere() {
     }
 }
 
+/// What a newcomer asks, in one line each. The links are looked at above.
+#[test]
+fn every_question_has_an_answer() {
+    let page = file("docs/questions.md");
+    let rows: Vec<&str> = page
+        .lines()
+        .filter(|line| line.starts_with("| ") && *line != "| | |")
+        .collect();
+    assert_eq!(rows.len(), 20);
+    for row in rows {
+        let (question, answer) = row[2..].split_once(" | ").unwrap();
+        assert!(answer.contains("]("), "no link: {question}");
+    }
+}
+
 /// The anchors of a page, as GitHub makes them.
 fn headings(text: &str) -> impl Iterator<Item = String> {
     let lines = text.lines().filter_map(|line| line.strip_prefix('#'));

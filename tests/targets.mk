@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test demo release deb packages-test exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python
+.PHONY: test demo release deb reproducible packages-test exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python
 
 # Both look first at what is missing, and install it after asking; with YES=1 or CI at once. They build as the caller, and
 # ask for root where network namespaces are made. PARTS="rust programs arch node haraka python" are all parts of the tests.
@@ -22,6 +22,10 @@ release:
 # The Debian packages of the committed tree, in target/deb.
 deb:
 	packaging/deb.sh
+
+# A second time, elsewhere: the same bits.
+reproducible:
+	packaging/reproducible.sh
 
 # They are installed, used and removed on fresh Debian 12, Debian 13 and Ubuntu 24.04: a quarter of an hour. Root.
 packages-test:

@@ -100,7 +100,7 @@ def _write_licences():
         target = _foreign_target()
         script = [sys.executable, CRATE / "licences.py", *([f"--target={target}"] if target else [])]
         said = subprocess.check_output([*script, "mtasts=capi", "mtasts-cli"])
-        (LICENCES / "LICENSE-CRATES").write_bytes(said)
+        (LICENCES / "third-party-licences.txt").write_bytes(said)
 
 
 def _build_command(target):

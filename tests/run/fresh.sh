@@ -4,7 +4,7 @@
 #
 #   fresh.sh [DISTRIBUTION...]     bookworm trixie noble
 #   COMMANDS="demo test"           which targets of make; each is run a second time to see what remains
-#   PARTS="rust node"              of the tests only these parts
+#   PARTS="rust node"              of the tests only these parts; JOBS=2 as in make test
 #   WHO="user root"                an ordinary user with sudo; root on a system without sudo
 #   ROOTS=/var/tmp/mtasts-fresh    the bare roots, which are kept. A run changes an overlay and leaves nothing
 set -euo pipefail

@@ -2,7 +2,7 @@
 # Fresh systems of debootstrap, for fresh.sh and tests/packages/fresh.sh. Sourced by them; `roots` is where they are.
 
 # The certificates and proxies without which this machine reaches no server, and which parts of the tests are wanted.
-surroundings() { env | grep -E '^([A-Za-z_]*_proxy|[A-Z_]*_PROXY|SSL_CERT_FILE|CARGO_HTTP_CAINFO|PIP_CERT|NODE_EXTRA_CA_CERTS|PARTS)=' || :; }
+surroundings() { env | grep -E '^([A-Za-z_]*_proxy|[A-Z_]*_PROXY|SSL_CERT_FILE|CARGO_HTTP_CAINFO|PIP_CERT|NODE_EXTRA_CA_CERTS|PARTS|JOBS)=' || :; }
 
 # bare DISTRIBUTION: makes the root, unless it is there.
 bare() {

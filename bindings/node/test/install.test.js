@@ -103,7 +103,15 @@ test('what is in the tarballs', async () => {
   const own = ['CHANGELOG.md', 'README.md', 'index.d.mts', 'index.d.ts', 'index.js', 'index.mjs', 'package.json']
   const lib = fs.readdirSync(path.join(ROOT, 'lib')).map((file) => `lib/${file}`)
   assert.deepEqual(await list('mtasts'), [...licences, ...own, ...lib].sort())
-  assert.deepEqual(await list(NAME), [...licences, 'mtasts.node', 'package.json'].sort())
+  const addon = [...licences, 'mtasts.node', 'package.json', 'third-party-licences.txt']
+  assert.deepEqual(await list(NAME), addon.sort())
+  // The crates in it by a third way, beside tests/packages.rs: messages of panics name their files.
+  const { stdout } = await run('tar', ['-xzOf', tarball(NAME), 'package/third-party-licences.txt'])
+  const source = /\/registry\/src\/[^/]+\/([\w-]+?)-(\d+\.\d+\.\d+[^/]*)\//g
+  const binary = fs.readFileSync(path.join(ROOT, 'mtasts.node'), 'latin1')
+  const crates = new Set([...binary.matchAll(source)].map(([, name, version]) => `${name} ${version}`))
+  assert.ok(crates.size > 10, [...crates].join())
+  for (const crate of crates) assert.ok(stdout.includes(`\n${crate} (`), crate)
 })
 
 test('npm takes the package for this platform alone, and it works', async () => {

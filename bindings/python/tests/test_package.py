@@ -20,7 +20,7 @@ CRATE = re.compile(r"^([\w-]+) (\d+\.\d+\.\d+\S*)$", re.M)
 
 def licences() -> str:
     """The texts of other people's licences, as they are installed."""
-    (path,) = [file for file in metadata.files("mtasts") or [] if file.name == "LICENSE-CRATES"]
+    (path,) = [file for file in metadata.files("mtasts") or [] if file.name == "third-party-licences.txt"]
     return path.read_text()
 
 
@@ -57,21 +57,27 @@ def test_every_crate_in_the_wheel_has_its_licence() -> None:
     ]:
         assert words in texts
     ours = {file.name for file in metadata.files("mtasts") or [] if "licenses" in file.parts}
-    assert ours >= {"LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "LICENSE-CRATES"}
+    assert ours >= {"LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "third-party-licences.txt"}
 
 
-def test_a_crate_without_a_licence_is_an_error(tmp_path: Path) -> None:
-    """It needs a decision."""
+def test_a_crate_without_a_text_gets_that_of_its_licence(tmp_path: Path) -> None:
+    """Of licences that are ours as well. Any other needs a decision."""
     spec = importlib.util.spec_from_file_location("licences", ROOT / "licences.py")
     assert spec and spec.loader
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
-    crate = {"name": "odd", "version": "1.0.0", "license": "MIT", "manifest_path": str(tmp_path / "Cargo.toml")}
+    crate = {"name": "odd", "license": "MIT/Apache-2.0", "authors": ["Odd One", "Odd Two"]}
+    crate["manifest_path"] = str(tmp_path / "Cargo.toml")
     (tmp_path / "README.md").touch()
-    with pytest.raises(SystemExit, match="odd 1.0.0 .MIT. has no text of its licence"):
-        script.texts(crate)
-    (tmp_path / "LICENSE-MIT.txt").touch()
-    assert [path.name for path in script.texts(crate)] == ["LICENSE-MIT.txt"]
+    assert script.own_texts(crate) == []
+    mit, apache = (text for _, text in script.standard_texts(crate))
+    assert "\nCopyright (c) Odd One, Odd Two\n" in mit and "libmtasts" not in mit and "Apache License" in apache
+    with pytest.raises(SystemExit, match="odd .MPL-2.0. has no text of its licence"):
+        list(script.standard_texts({**crate, "license": "MPL-2.0"}))
+    # What it has of others is in a directory of its own.
+    (tmp_path / "third_party").mkdir()
+    (tmp_path / "third_party" / "LICENSE-MIT.txt").write_text("text")
+    assert [(str(path), text) for path, text in script.own_texts(crate)] == [("third_party/LICENSE-MIT.txt", "text")]
 
 
 def test_what_is_not_linux(tmp_path: Path) -> None:
