@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test demo release deb packages-test exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python
+.PHONY: test demo release deb packages-test exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python mta
 
 # Both look first at what is missing, and install it after asking; with YES=1 or CI at once. They build as the caller, and
 # ask for root where network namespaces are made. PARTS="rust programs arch node haraka python" are all parts of the tests.
@@ -82,6 +82,10 @@ soak:
 # tests/exim with the Exim of Ubuntu noble and Debian trixie. Needs debootstrap.
 exim-versions:
 	tests/exim/versions.sh $(TARGET)/exim/systems
+
+# The Postfix and the Sendmail of Debian 13: `make test` has those of this machine's archive. Its system stays in target/.
+mta:
+	tests/mta/versions.sh $(TARGET)/mta
 
 bench:
 	benches/run.sh
