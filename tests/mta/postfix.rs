@@ -185,6 +185,9 @@ fn in_the_chroot_and_without_the_server() {
         assert!(lines.contains(&tcp) && lines.contains(&unix), "{lines}");
         let lines = lines.replace(&tcp, "\n").replace(&unix, &unix.replace('#', ""));
         let host = Host::start("postfix.sh", internet.lab.directory(), &mta, &lines);
+        let checked = host.command(mtasts()).args(["check-mta", "postfix"]).output().unwrap();
+        let found = String::from_utf8(checked.stdout).unwrap();
+        assert!(checked.status.success() && found == "nothing was found\n", "{found}");
         let only = |name: &str| -> Vec<Entry> { table().into_iter().filter(|entry| entry.name == name).collect() };
         let [fate] = &send(&host, &only("good.test"))[..] else {
             panic!()

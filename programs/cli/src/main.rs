@@ -9,6 +9,7 @@ mod certificate;
 mod check;
 mod doctor;
 mod exim;
+mod check_mta;
 mod input;
 mod lint;
 mod mx_match;
@@ -52,6 +53,7 @@ enum Command {
     /// Put MTA-STS into the configuration of this host's Exim.
     #[command(subcommand)]
     Exim(exim::Exim),
+    CheckMta(check_mta::CheckMta),
     Serve(serve::Serve),
     /// Print a completion script for a shell, to be sourced or installed.
     Completions {
@@ -102,6 +104,7 @@ fn main() -> ExitCode {
         Command::Cache(arguments) => arguments.run(),
         Command::Doctor(arguments) => arguments.run(),
         Command::Exim(arguments) => arguments.run(),
+        Command::CheckMta(arguments) => arguments.run(),
         Command::Serve(arguments) => arguments.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
