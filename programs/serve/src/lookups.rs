@@ -95,7 +95,7 @@ impl Lookups {
         let reply = match Reply::without_hosts(&answer) {
             Some(reply) => reply,
             None if query.next_hop.is_host => self.reply(query, &answer, &Hosts::Known(vec![domain.clone()])),
-            None => self.reply(query, &answer, &self.mx.known(domain)?.hosts),
+            None => self.mx.known(domain)?.reply(query.dialect, &answer),
         };
         self.metrics.count_mode(&answer);
         Some(reply)
@@ -139,7 +139,7 @@ impl Lookups {
             None if query.next_hop.is_host => self.reply(query, &answer, &Hosts::Known(vec![domain.clone()])),
             None => {
                 let known = self.mx.ask(domain, left().min(self.timeout)).await;
-                self.reply(query, &answer, &known.hosts)
+                known.reply(query.dialect, &answer)
             }
         }
     }

@@ -6,11 +6,13 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use mtasts::Domain;
 use mtasts::network::dns::{Answered, Dns as _, DnsError, Mx, StubResolver};
 use mtasts::sender::mta::hosts::Hosts;
+use mtasts::sender::mta::socketmap::{Dialect, Reply};
+use mtasts::{Answer, Domain};
 use tokio::sync::OnceCell;
 use tokio::task::spawn_blocking;
 
@@ -23,10 +25,32 @@ const LONGEST: Duration = Duration::from_secs(300);
 const ABSENCE: Duration = Duration::from_secs(60);
 const FAILURE: Duration = Duration::from_secs(2);
 
+/// The longest reply that is kept, in octets: most have a hundred, and a stranger's may have a hundred thousand.
+const KEPT: usize = 1024;
+
 /// What is known of one domain.
 pub(crate) struct Known {
-    pub(crate) hosts: Hosts,
+    hosts: Hosts,
     until: Instant,
+    /// The last reply, and for which answer in which dialect: both stay the same for seconds. The answer is not kept alive,
+    /// because a stranger's may have a policy of 64 KiB.
+    reply: RefCell<Option<(Weak<Answer>, Dialect, Reply)>>,
+}
+
+impl Known {
+    /// The reply for these hosts.
+    pub(crate) fn reply(&self, dialect: Dialect, answer: &Arc<Answer>) -> Reply {
+        if let Some((of, to, reply)) = &*self.reply.borrow()
+            && of.as_ptr() == Arc::as_ptr(answer)
+            && *to == dialect
+        {
+            return reply.clone();
+        }
+        let reply = dialect.reply(answer, &self.hosts);
+        let is_short = matches!(&reply, Reply::Ok(words) if words.len() <= KEPT);
+        *self.reply.borrow_mut() = is_short.then(|| (Arc::downgrade(answer), dialect, reply.clone()));
+        reply
+    }
 }
 
 type Cell = Rc<OnceCell<Rc<Known>>>;
@@ -105,5 +129,9 @@ fn known(domain: &Domain, answer: &Result<Answered<Vec<Mx>>, DnsError>) -> Known
 
 fn known_for(time: Duration, hosts: Hosts) -> Known {
     let until = Instant::now() + time;
-    Known { hosts, until }
+    Known {
+        hosts,
+        until,
+        reply: RefCell::default(),
+    }
 }
