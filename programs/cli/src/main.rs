@@ -7,9 +7,9 @@
 mod cache;
 mod certificate;
 mod check;
+mod check_mta;
 mod doctor;
 mod exim;
-mod check_mta;
 mod input;
 mod lint;
 mod mx_match;
