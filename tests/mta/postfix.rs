@@ -45,8 +45,10 @@ const DIFFERS: Differs<'_> = &[
     ("nopolicy-nottls.test", End::Deferred, LATER),
 ];
 
-/// Patience for silent hosts. All else is as the example has it.
+/// Patience for silent hosts, and no more mails at a time than a busy machine has time for. All else is as the example has
+/// it.
 const IMPATIENT: &str = "
+default_process_limit = 32
 smtp_connect_timeout = 3s
 smtp_helo_timeout = 3s
 smtp_starttls_timeout = 3s
