@@ -1,6 +1,8 @@
 //! A real Postfix and a real Sendmail that get their TLS policies from `mtasts serve`, on the test Internet: a mail to every
 //! domain. Needs root; gets both with apt and unpacks them below target/ (see tests/mta/fetch.sh).
 
+#[path = "mta/changes.rs"]
+mod changes;
 #[path = "mta/host.rs"]
 mod host;
 #[path = "mta/postfix.rs"]

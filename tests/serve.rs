@@ -6,5 +6,7 @@ mod life;
 mod limits;
 #[path = "serve/server.rs"]
 mod server;
+#[path = "serve/soak.rs"]
+mod soak;
 #[path = "serve/words.rs"]
 mod words;

@@ -3,9 +3,11 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use mtasts_kit::dns_server::{DnsServer, Reply, address, mx};
 use mtasts_kit::repository;
 
 /// An MTA that is unpacked.
@@ -106,6 +108,36 @@ impl Host {
         let mut command = Command::new("nsenter");
         command.args(["--mount", "--uts", "--pid", "--target", children.trim(), "--", program]);
         command
+    }
+
+    /// From now on a name server of an attacker answers this host, and no other: mx.hub.test is the MX host of each domain.
+    pub(crate) fn is_lied_to(&self) -> DnsServer {
+        let honest = "mx.hub.test:25".to_socket_addrs().unwrap();
+        let addresses: Vec<String> = honest.map(|address| address.ip().to_string()).collect();
+        let v4 = addresses.into_iter().find(|ip| ip.contains('.')).unwrap();
+        let liar = DnsServer::start_at("127.0.0.99", move |asked| match asked.kind.to_string().as_str() {
+            "MX" => Reply::answers(vec![mx(&asked.name, 10, "mx.hub.test")]),
+            "A" if asked.name == "mx.hub.test" => Reply::answers(vec![address(&asked.name, &v4)]),
+            _ => Reply::nodata(),
+        });
+        let file = self.base.join("resolv.conf");
+        fs::write(&file, "nameserver 127.0.0.99\n").unwrap();
+        let mut mount = self.command("mount");
+        assert!(
+            mount
+                .arg("--bind")
+                .arg(&file)
+                .arg("/etc/resolv.conf")
+                .status()
+                .unwrap()
+                .success()
+        );
+        // What smtp(8) of Debian reads in its chroot.
+        let chroot = self.base.join("var/spool/postfix/etc/resolv.conf");
+        if chroot.exists() {
+            fs::copy(&file, chroot).unwrap();
+        }
+        liar
     }
 
     /// Hands a message for these recipients to the host's sendmail(1). Returns whether that says that all is well.

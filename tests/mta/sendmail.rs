@@ -8,9 +8,10 @@ use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use super::host::{self, Host, Unpacked};
-use super::server::Server;
+use super::server::{Client, Server};
 use super::{Differs, judge};
 use mtasts_kit::drivers::each;
 use mtasts_kit::{Internet, mtasts, on_the_internet_with, repository};
@@ -128,14 +129,17 @@ fn send(host: &Host, log: &Mutex<String>, names: &[String]) -> Vec<Fate> {
         Fate::new(name, End::Bounced, None)
     });
     assert_eq!(tried.len(), names.len());
-    let log = log.lock().unwrap().clone();
-    let mut fates = fates(&log);
-    let fate = |name: &String| {
-        fates
-            .remove(name)
-            .unwrap_or_else(|| panic!("nothing became of {name}:\n{log}"))
-    };
-    names.iter().map(fate).collect()
+    // The last lines may still be on their way through the socket.
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        let log = log.lock().unwrap().clone();
+        let mut fates = fates(&log);
+        if names.iter().all(|name| fates.contains_key(name)) {
+            return names.iter().filter_map(|name| fates.remove(name)).collect();
+        }
+        assert!(Instant::now() < end, "nothing became of one of {names:?}:\n{log}");
+        thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
@@ -164,6 +168,7 @@ fn a_list_that_would_be_cut_is_a_delay() {
         };
         internet.lab.set("good.test", change).unwrap();
         let (server, host, log) = start(internet, &mta);
+        is_as_the_check_wants_it(&host);
         let fates = send(&host, &log, &["good.test".to_owned(), "hub.test".to_owned()]);
         let ends: Vec<End> = fates.iter().map(|fate| fate.end).collect();
         assert_eq!(ends, [End::Deferred, End::Verified], "{fates:?}");
@@ -172,4 +177,63 @@ fn a_list_that_would_be_cut_is_a_delay() {
         assert_eq!(fates[0].end, End::Deferred, "{fates:?}");
         assert_eq!(internet.lab.mail().len(), 1);
     });
+}
+
+/// An MX host that only Sendmail sees, with a certificate of its own: the server saw another one.
+#[test]
+fn a_spoofed_mx_host_gets_nothing() {
+    let mta = host::fetch("sendmail", PACKAGES);
+    mtasts();
+    on_the_internet_with("sendmail-spoofed", &[("timeout", "3s")], move |internet| {
+        let (server, host, log) = start(internet, &mta);
+        for name in ["good.test", "wild.test"] {
+            let mut client = Client(std::net::TcpStream::connect(PORT).unwrap());
+            assert!(client.ask("sts", name).starts_with("OK secure match="));
+        }
+        let liar = host.is_lied_to();
+        let names = ["good.test", "wild.test", "hub.test"].map(str::to_owned);
+        for fate in send(&host, &log, &names) {
+            let end = match fate.domain == "hub.test" {
+                true => End::Verified,
+                false => End::Deferred,
+            };
+            assert_eq!(fate.end, end, "{fate}");
+        }
+        assert_eq!(internet.lab.mail().len(), 1);
+        assert!(liar.asked().iter().any(|asked| asked.name == "good.test"));
+        drop(server);
+    });
+}
+
+/// `mtasts check-mta sendmail` finds nothing in the example, and something in what Debian has without it.
+fn is_as_the_check_wants_it(host: &Host) {
+    let check = || {
+        let checked = host
+            .command(mtasts())
+            .args(["check-mta", "--json", "sendmail"])
+            .output()
+            .unwrap();
+        String::from_utf8([checked.stdout, checked.stderr].concat()).unwrap()
+    };
+    assert_eq!(check().split_whitespace().collect::<String>(), r#"{"problems":[]}"#);
+    let edit = |program: &str| {
+        let status = host
+            .command("sed")
+            .args(["-i.before", program, "/etc/mail/sendmail.cf"])
+            .status();
+        assert!(status.unwrap().success());
+        let found = check();
+        let put_back = ["/etc/mail/sendmail.cf.before", "/etc/mail/sendmail.cf"];
+        assert!(host.command("cp").args(put_back).status().unwrap().success());
+        found
+    };
+    for (program, code) in [
+        ("/^Ksts /s/ -T<TMPF>//", "server-down-ignored"),
+        ("/^R< \\$={cert_altnames} >/d", "names-not-checked"),
+        ("s/^O CACert/#&/", "no-root-certificates"),
+        ("/^Ksts /d", "no-policy-map"),
+    ] {
+        let found = edit(program);
+        assert!(found.contains(code), "{code}: {found}");
+    }
 }

@@ -9,7 +9,7 @@ use mtasts_kit::{on_the_internet, process, until};
 use mtasts_lab::{Change, policy_text};
 
 /// The memory of the server, in KiB.
-fn memory(server: &Server) -> u64 {
+pub(crate) fn memory(server: &Server) -> u64 {
     let text = process::status(server.pid(), "VmRSS").unwrap();
     text.split(' ').next().unwrap().parse().unwrap()
 }

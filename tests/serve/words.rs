@@ -105,6 +105,116 @@ fn each_map_has_its_words_on_every_socket() {
     });
 }
 
+/// The lines of an Exim without `dlfunc`: what comes back is what the function of the same name yields, and the end.
+#[test]
+fn exim_is_told_the_same_as_by_the_library() {
+    on_the_internet_with("serve-exim", &[], |internet| {
+        let server = Server::start(internet);
+        let ask = |line: &str| {
+            let mut client = server.client();
+            client.0.write_all(line.as_bytes()).unwrap();
+            String::from_utf8(client.rest().unwrap()).unwrap()
+        };
+        for domain in [
+            "good.test",
+            "wild.test",
+            "testing-tls11.test",
+            "nopolicy.test",
+            "[198.18.0.1]",
+            "a..b",
+        ] {
+            let said = [
+                &["lookup", domain][..],
+                &["lookup", domain, "a.wild.test;evil.test"],
+                &["mode", domain],
+            ];
+            for words in said {
+                let line = ask(&format!("exim {}\n", words.join(" ")));
+                assert_eq!(line, format!("OK {}\n", by_dlfunc(words)), "{words:?}");
+            }
+            for host in ["mx.good.test", "evil.test"] {
+                let words = ["check_mx", domain, host];
+                assert_eq!(
+                    ask(&format!("exim {}\n", words.join(" "))),
+                    format!("OK {}\n", by_dlfunc(&words))
+                );
+            }
+        }
+        assert!(
+            ask("exim lookup good.test\n")
+                .starts_with("OK mode=enforce enforce=yes id=1 ignore=\"!^mx[.]good[.]test$ ; *\"")
+        );
+        let refused = ask("exim certificate good.test mx.good.test tlsa=0 transport=a_mtasts cert=AAAA\n");
+        assert!(refused.contains("has no DNS name in its subjectAltName"), "{refused}");
+        assert_eq!(
+            ask("exim certificate good.test mx.good.test tlsa=2 transport=a_mtasts cert=AAAA\n"),
+            "OK \n"
+        );
+        for line in [
+            "exim else good.test\n",
+            "exim \n",
+            "exim lookup\n",
+            "exim lookup \u{e9}.test x\r\n",
+        ] {
+            let said = ask(line);
+            assert!(
+                said.starts_with("FAIL mtasts[usage]") || said.starts_with("OK mode=none"),
+                "{line:?}: {said}"
+            );
+        }
+        // Half a line is no question, and neither is what only begins like one.
+        let mut client = server.client();
+        client.0.write_all(b"exim lookup good.te").unwrap();
+        client.says_no_more();
+        assert!(client.rest().unwrap().is_empty());
+        for octets in [&b"exit\n"[..], b"e", b"exim lookup good.test"] {
+            let mut client = server.client();
+            client.0.write_all(octets).unwrap();
+            client.says_no_more();
+            assert!(client.rest().unwrap().is_empty(), "{octets:?}");
+        }
+        let mut client = server.client();
+        let long = [&b"exim certificate good.test "[..], &vec![b'a'; 80_000]].concat();
+        let _ = client.0.write_all(&long);
+        assert!(client.rest().is_ok_and(|rest| rest.is_empty()) || long.len() > 65_536);
+        assert!(server.ask("postfix", "good.test").starts_with("OK "));
+        let counters = server.get("/metrics");
+        assert!(
+            counters.contains("mtasts_serve_replies_total{map=\"exim\",reply=\"fail\"} 3"),
+            "{counters}"
+        );
+    });
+}
+
+/// What Exim gets of the library by `dlfunc`.
+fn by_dlfunc(words: &[&str]) -> String {
+    use std::ffi::{CStr, CString, c_int, c_uchar};
+    unsafe extern "C" {
+        fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int;
+        fn mtasts_exim_mode(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int;
+        fn mtasts_exim_check_mx(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int;
+    }
+    let function = match words[0] {
+        "lookup" => mtasts_exim_lookup,
+        "mode" => mtasts_exim_mode,
+        _ => mtasts_exim_check_mx,
+    };
+    let texts: Vec<CString> = words[1..].iter().map(|word| CString::new(*word).unwrap()).collect();
+    let mut arguments: Vec<*mut c_uchar> = texts.iter().map(|text| text.as_ptr().cast_mut().cast()).collect();
+    let mut result = std::ptr::null_mut();
+    let count = c_int::try_from(arguments.len()).unwrap();
+    // SAFETY: as many texts as the count says, which live during the call; the result is a text of the library's.
+    let (status, text) = unsafe {
+        let status = function(&raw mut result, count, arguments.as_mut_ptr());
+        (
+            status,
+            CStr::from_ptr(result.cast_const().cast()).to_str().unwrap().to_owned(),
+        )
+    };
+    assert_eq!(status, 0, "{words:?}: {text}");
+    text
+}
+
 /// Queries in pieces, and many in one piece.
 #[test]
 fn however_the_octets_come() {
@@ -176,7 +286,7 @@ fn what_is_not_a_query() {
             );
         }
         assert!(server.ask("postfix", "good.test").starts_with("OK "));
-        let told = server.log().matches("not a socketmap query").count();
+        let told = server.log().matches("neither a socketmap query").count();
         assert_eq!(told, 1, "{}", server.log());
         assert!(
             server

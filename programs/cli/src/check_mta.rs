@@ -1,6 +1,8 @@
 //! `mtasts check-mta`: what in a mail server's own settings makes the policies worthless.
 
+mod exim;
 mod postfix;
+mod sendmail;
 
 use clap::{Args, ValueEnum};
 use serde::Serialize;
@@ -9,7 +11,8 @@ use super::{Found, Trouble, output};
 
 /// Look for what makes the policies worthless in the settings of this host's mail server.
 ///
-/// Asks the mail server for its settings, as they are in force (postconf -x). It changes nothing.
+/// Asks the mail server for its settings, as they are in force (postconf -x, sendmail -d0.13 and its sendmail.cf, exim -bP). It
+/// changes nothing.
 ///
 /// Exit status: 0 nothing was found, 1 something is to be put right, 2 the settings cannot be read.
 #[derive(Args)]
@@ -25,6 +28,8 @@ pub(super) struct CheckMta {
 #[derive(Clone, Copy, ValueEnum)]
 enum Mta {
     Postfix,
+    Sendmail,
+    Exim,
 }
 
 /// Something to be put right.
@@ -40,6 +45,8 @@ impl CheckMta {
     pub(super) fn run(self) -> Result<Found, Trouble> {
         let problems = match self.mta {
             Mta::Postfix => postfix::check()?,
+            Mta::Sendmail => sendmail::check()?,
+            Mta::Exim => exim::check()?,
         };
         if self.json {
             output::print_json(&serde_json::json!({ "problems": problems }))?;

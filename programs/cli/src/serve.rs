@@ -8,7 +8,7 @@ use super::{Found, Trouble};
 use mtasts::Settings;
 use mtasts_serve::{Address, Form, Log, Options};
 
-/// Answer the socketmap lookups of Postfix and Sendmail until the process is told to stop.
+/// Answer Postfix, Sendmail and an Exim without dlfunc until the process is told to stop.
 ///
 /// Each lookup says by the name of its map what the mail server understands: "postfix" (Postfix 3.4 and newer),
 /// "postfix-3.10" (Postfix 3.10 and newer), "sts" (FEATURE(sts) of Sendmail 8.17 and newer). The cache and the settings are

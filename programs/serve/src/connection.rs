@@ -1,4 +1,5 @@
-//! One client: queries in, replies out, in order. Who holds it up is noted here, and the server cuts it off.
+//! One client: queries in, replies out, in order. Who holds it up is noted here, and the server cuts it off. An Exim sends a
+//! line in place of queries, and one alone.
 
 use std::cell::Cell;
 use std::io;
@@ -7,6 +8,8 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
+use mtasts::sender::mta::exim_line;
+
 use crate::lookups::Step;
 use crate::netstring;
 use crate::server::Server;
@@ -14,6 +17,8 @@ use crate::server::Server;
 /// How much is read at a time, and how much of replies is collected before it is written.
 const READ: usize = 4096;
 const WRITE: usize = 64 << 10;
+/// The longest line of Exim. It may have a certificate.
+const LINE: usize = 64 << 10;
 
 /// What a connection waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +68,9 @@ where
 {
     let (mut input, mut output) = (Vec::with_capacity(READ), Vec::new());
     loop {
+        if input.first() == exim_line::FIRST.as_bytes().first() {
+            return line(stream, input, server, activity).await;
+        }
         let mut begin = 0;
         loop {
             let (query, frame) = match netstring::first(&input[begin..]) {
@@ -106,6 +114,35 @@ where
             return Ok(End::Closed);
         }
     }
+}
+
+/// Answers one line, of which a part has come. The client then takes the end of the connection for that of the answer.
+async fn line<S>(mut stream: S, mut input: Vec<u8>, server: &Server, activity: &Rc<Activity>) -> io::Result<End>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    activity.set(Doing::Reading, Instant::now());
+    let end = loop {
+        if let Some(end) = input.iter().position(|octet| *octet == b'\n') {
+            break end;
+        }
+        let first = exim_line::FIRST.as_bytes();
+        if input.len() > LINE || !first.starts_with(&input[..first.len().min(input.len())]) {
+            return Ok(End::Malformed);
+        }
+        let before = input.len();
+        input.resize(before + READ, 0);
+        let read = stream.read(&mut input[before..]).await?;
+        input.truncate(before + read);
+        if read == 0 {
+            return Ok(End::Closed);
+        }
+    };
+    activity.set(Doing::LookingUp, Instant::now());
+    let mut answer = server.lookups().exim(&input[..end]).await.into_bytes();
+    write(&mut stream, &mut answer, activity).await?;
+    stream.shutdown().await?;
+    Ok(End::Closed)
 }
 
 async fn write<S>(stream: &mut S, output: &mut Vec<u8>, activity: &Activity) -> io::Result<()>

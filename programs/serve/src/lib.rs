@@ -1,4 +1,5 @@
-//! `mtasts serve`: one resident process that answers the socketmap lookups of Postfix and Sendmail.
+//! `mtasts serve`: one resident process that answers the socketmap lookups of Postfix and Sendmail, and the lines of an Exim
+//! without `dlfunc`.
 //!
 //! The library decides: what a policy means and what its words are for each MTA. Here are the sockets, the limits and the
 //! life of the process. All of it runs on one thread, but for what waits for the network: lookups are on the workers of

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use mtasts::network::dns::StubResolver;
 use mtasts::queue::{Completed, Queue};
+use mtasts::sender::mta::exim_line::{self, Question};
 use mtasts::sender::mta::hosts::Hosts;
 use mtasts::sender::mta::socketmap::{Dialect, NextHop, Reply};
-use mtasts::sender::notice::{self, Token};
+use mtasts::sender::notice::{Notice, Token};
 use mtasts::sys::descriptor;
 use mtasts::{Answer, Resolver, Settings};
 use tokio::io::Interest;
@@ -21,8 +22,9 @@ use crate::mx::MxMemory;
 
 /// Sendmail waits five seconds for a reply (the `-d5` of `FEATURE(sts)`), and takes a late one for the next question.
 const SENDMAIL_PATIENCE: Duration = Duration::from_secs(4);
-/// Postfix waits a hundred.
+/// Postfix waits a hundred, and Exim ninety (`examples/exim/light`).
 const POSTFIX_PATIENCE: Duration = Duration::from_secs(90);
+const EXIM_PATIENCE: Duration = Duration::from_secs(80);
 
 /// What answers queries, with one state of the settings.
 pub(crate) struct Lookups {
@@ -125,13 +127,8 @@ impl Lookups {
         };
         let end = query.begun + patience;
         let left = || end.saturating_duration_since(Instant::now());
-        let answer = match self.policy(query, left()).await {
-            Ok(answer) => answer,
-            Err((token, why)) => {
-                let sentence = format!("{why} The mail for {domain} waits.");
-                self.log.warning(&notice::line(token, &sentence));
-                return Reply::unavailable(domain.as_str());
-            }
+        let Ok(answer) = self.policy(domain.as_str(), left()).await else {
+            return Reply::unavailable(domain.as_str());
         };
         self.metrics.count_mode(&answer);
         match Reply::without_hosts(&answer) {
@@ -144,24 +141,49 @@ impl Lookups {
         }
     }
 
-    /// The policy, from the library's queue.
+    /// The answer to a line of Exim.
+    pub(crate) async fn exim(&self, line: &[u8]) -> String {
+        let begun = Instant::now();
+        let answer = match Question::parse(line) {
+            Ok(question) => match question.at_once() {
+                Some(text) => Ok(text),
+                None => match self.policy(question.domain, EXIM_PATIENCE).await {
+                    Ok(answer) => {
+                        self.metrics.count_mode(&answer);
+                        question.answer(&answer)
+                    }
+                    Err(notice) => Err(notice),
+                },
+            },
+            Err(notice) => Err(notice),
+        };
+        self.metrics.count_exim(answer.is_ok());
+        self.metrics.took(begun.elapsed());
+        exim_line::line(answer)
+    }
+
+    /// The policy, from the library's queue. Why there is none is logged.
     ///
     /// # Errors
-    /// The token of a line for the log, and what happened.
-    async fn policy(&self, query: &Query, patience: Duration) -> Result<Arc<Answer>, (&'static str, String)> {
+    /// Mail for the domain waits; why.
+    async fn policy(&self, domain: &str, patience: Duration) -> Result<Arc<Answer>, Notice> {
+        let answer = self.queued(domain, patience).await;
+        answer.inspect_err(|notice| {
+            let sentence = format!("{}. The mail for {domain} waits.", notice.sentence);
+            self.log.warning(&Notice::new(notice.token, sentence).to_string());
+        })
+    }
+
+    async fn queued(&self, domain: &str, patience: Duration) -> Result<Arc<Answer>, Notice> {
         let (sender, completed) = oneshot::channel();
-        let domain = query.next_hop.domain.as_str();
         // A completion may come a second after its time (`LAST_WORD` of the queue).
         let patience = patience.saturating_sub(Duration::from_secs(1));
         let submitted = self.queue.submit(domain, patience, sender);
-        let failed = |why: String| (Token::LookupFailed.name(), format!("{why}."));
+        let failed = |why: String| Notice::new(Token::LookupFailed, why);
         submitted.map_err(|error| failed(error.to_string()))?;
         match completed.await {
             Ok(Completed::Answer(answer)) => Ok(answer),
-            Ok(Completed::Failed(error)) => {
-                let notice = error.notice();
-                Err((notice.token.name(), format!("{}.", notice.sentence)))
-            }
+            Ok(Completed::Failed(error)) => Err(error.notice()),
             _ => Err(failed("the lookup was cancelled".to_owned())),
         }
     }

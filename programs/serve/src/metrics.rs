@@ -28,6 +28,7 @@ type TwoLabels = [(&'static str, &'static str); 2];
 pub(crate) struct Metrics {
     registry: Arc<Registry>,
     replies: Vec<(Option<Dialect>, [Counter; 4])>,
+    exim: [Counter; 2],
     answers: [(&'static str, Counter); 3],
     time: Histogram,
     /// Clients that are connected.
@@ -59,11 +60,13 @@ impl Metrics {
             ["ok", "notfound", "temp", "perm"]
                 .map(|word| replies.get_or_create(&[("map", map), ("reply", word)]).clone())
         };
+        let exim = ["ok", "fail"].map(|word| replies.get_or_create(&[("map", "exim"), ("reply", word)]).clone());
         let all = dialects.into_iter().map(Some).chain([None]);
         Self {
             replies: all.map(|dialect| (dialect, counters(dialect))).collect(),
             answers: ["enforce", "testing", "none"]
                 .map(|mode| (mode, answers.get_or_create(&[("mode", mode)]).clone())),
+            exim,
             registry: Arc::new(registry),
             time,
             connections,
@@ -81,6 +84,10 @@ impl Metrics {
         if let Some((_, counters)) = self.replies.iter().find(|(of, _)| *of == dialect) {
             counters[word].inc();
         }
+    }
+
+    pub(crate) fn count_exim(&self, is_ok: bool) {
+        self.exim[usize::from(!is_ok)].inc();
     }
 
     pub(crate) fn count_mode(&self, answer: &Answer) {

@@ -303,7 +303,7 @@ impl Server {
         {
             self.malformed.set(Some(now));
             self.log
-                .warning("a client sent what is not a socketmap query, and was disconnected");
+                .warning("a client sent what is neither a socketmap query nor a line of Exim, and was disconnected");
         }
     }
 

@@ -2,6 +2,8 @@
 //! and the server of socketmap lookups only carry them.
 
 pub(crate) mod exim;
+pub(crate) mod exim_answer;
+pub mod exim_line;
 pub mod hosts;
 pub mod postfix;
 pub mod sendmail;
