@@ -1,5 +1,6 @@
 //! Clients that are many, slow, or do not read.
 
+use std::collections::VecDeque;
 use std::io::{Read, Write};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -46,6 +47,37 @@ fn idle_clients_are_no_wall() {
         until("no client", || {
             server.get("/metrics").contains("mtasts_serve_connections 0")
         });
+    });
+}
+
+/// Ten thousand clients that ask nothing: whoever asks is served among them, and they cost no memory.
+#[test]
+fn ten_thousand_idle_clients() {
+    on_the_internet("serve-idle-many", |internet| {
+        let server = Server::start(internet);
+        assert!(server.ask("postfix", "good.test").starts_with("OK "));
+        let mut idle = VecDeque::new();
+        let mut longest = Duration::ZERO;
+        for number in 0..10_000 {
+            idle.push_back(server.client());
+            // What the server has closed long ago need not stay open here.
+            if idle.len() > 3_000 {
+                idle.pop_front();
+            }
+            if number % 1000 == 999 {
+                let asked = Instant::now();
+                assert!(server.ask("postfix", "good.test").starts_with("OK "));
+                longest = longest.max(asked.elapsed());
+            }
+        }
+        assert!(longest < Duration::from_secs(4), "{longest:?}");
+        assert!(memory(&server) < 60 << 10, "{} KiB", memory(&server));
+        let counters = server.get("/metrics");
+        let connected = counters
+            .lines()
+            .find_map(|line| line.strip_prefix("mtasts_serve_connections "));
+        let connected: usize = connected.unwrap().parse().unwrap();
+        assert!((900..=1024).contains(&connected), "{counters}");
     });
 }
 

@@ -122,12 +122,15 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
 {
     activity.set(Doing::Reading, Instant::now());
+    let first = exim_line::FIRST.as_bytes();
     let end = loop {
+        if !first.starts_with(&input[..first.len().min(input.len())]) {
+            return Ok(End::Malformed);
+        }
         if let Some(end) = input.iter().position(|octet| *octet == b'\n') {
             break end;
         }
-        let first = exim_line::FIRST.as_bytes();
-        if input.len() > LINE || !first.starts_with(&input[..first.len().min(input.len())]) {
+        if input.len() > LINE {
             return Ok(End::Malformed);
         }
         let before = input.len();
