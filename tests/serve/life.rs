@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use super::server::{ADDRESS, METRICS, Server, tcp};
-use mtasts_kit::{USER, mtasts, on_the_internet, process, signal, until};
+use mtasts_kit::{USER, mtasts, on_the_internet, on_the_internet_with, process, signal, until};
 use mtasts_lab::Change;
 
 /// Root opens the sockets, and is the owner of the cache after that.
@@ -110,6 +110,65 @@ fn stops() {
         assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
         assert!(log.ends_with("stopped.\n"), "{log}");
         drop(idle);
+    });
+}
+
+/// What cannot be written is kept in memory, and DNS that is gone takes no policy away; killed and started again, the server
+/// has what is on disk.
+#[test]
+fn a_full_disk_no_dns_and_a_kill() {
+    const DOMAINS: [&str; 8] = [
+        "good.test",
+        "wild.test",
+        "wildcert.test",
+        "twomx.test",
+        "tls12.test",
+        "v6.test",
+        "mixed.test",
+        "hub.test",
+    ];
+    let settings = [("timeout", "3s"), ("txt_life_min", "1s"), ("txt_life_max", "1s")];
+    on_the_internet_with("serve-full", &settings, |internet| {
+        let mut mount = Command::new("mount");
+        let mounted = mount.args(["-t", "tmpfs", "-o", "size=16k,mode=2770,uid=65534,gid=65534", "full"]);
+        assert!(mounted.arg(&internet.cache).status().unwrap().success());
+        internet.own(USER, USER);
+        let server = Server::start(internet);
+        let replies = |server: &Server| DOMAINS.map(|domain| server.ask("postfix", domain));
+        let before = replies(&server);
+        assert!(
+            before.iter().all(|reply| reply.starts_with("OK secure match=")),
+            "{before:?}"
+        );
+        let on_disk = DOMAINS.map(|domain| internet.file(domain).exists());
+        assert!(on_disk.contains(&true) && on_disk.contains(&false), "{on_disk:?}");
+        assert!(server.log().contains("mtasts[cache-not-written]"), "{}", server.log());
+        for domain in DOMAINS {
+            let hosts = Some(vec!["SERVFAIL".to_owned()]);
+            internet
+                .lab
+                .set(
+                    domain,
+                    Change {
+                        hosts,
+                        ..Change::txt("SERVFAIL")
+                    },
+                )
+                .unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(1500));
+        let gone = replies(&server);
+        assert!(
+            gone.iter().all(|reply| reply.starts_with("TEMP the MX hosts of ")),
+            "{gone:?}"
+        );
+        signal(server.pid(), libc::SIGKILL);
+        drop(server);
+        let server = Server::start(internet);
+        for (reply, known) in replies(&server).iter().zip(on_disk) {
+            assert!(!known || reply.starts_with("TEMP the MX hosts of "), "{reply}");
+        }
+        let _ = Command::new("umount").arg("--lazy").arg(&internet.cache).status();
     });
 }
 
