@@ -164,6 +164,6 @@ mod tests {
         assert_eq!(line(Ok("mode=none".into())), "OK mode=none\n");
         assert!(line(Ok("a\nOK b".into())).starts_with("FAIL "));
         let notice = Notice::new(Token::Usage, "${run\n{a}}");
-        assert_eq!(line(Err(notice)), "FAIL mtasts[usage]: $?run??a??\n");
+        assert_eq!(line(Err(notice)), "FAIL mtasts[usage]: $?run ?a??\n");
     }
 }
