@@ -116,3 +116,7 @@ cat <<END
 END
 echo
 echo "It needs: $(objdump -p "$work/libmtasts.so.1" | sed -n 's/ *NEEDED *//p' | tr '\n' ' ')"
+if [ "$(id -u)" = 0 ]; then
+    echo
+    benches/serve/run.sh
+fi

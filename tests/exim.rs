@@ -22,6 +22,8 @@ mod installed;
 mod judge;
 #[path = "exim/large.rs"]
 mod large;
+#[path = "exim/light.rs"]
+mod light;
 #[path = "exim/log.rs"]
 mod log;
 #[path = "exim/places.rs"]
@@ -242,6 +244,27 @@ fn debians_unsplit_configuration() {
 fn an_exim_without_dlfunc_is_told() {
     let program = host::fetch_light();
     debian::light(&World::new("light"), &program);
+}
+
+#[test]
+fn every_domain_of_the_lab_without_dlfunc() {
+    let program = host::fetch_light();
+    mtasts_kit::mtasts();
+    light::every_domain(&World::new("light2"), &program);
+}
+
+#[test]
+fn without_dlfunc_and_without_the_server_mail_waits() {
+    let program = host::fetch_light();
+    mtasts_kit::mtasts();
+    light::without_the_server(&World::new("light3"), &program);
+}
+
+#[test]
+fn half_an_answer_of_the_server_is_none() {
+    let program = host::fetch_light();
+    mtasts_kit::mtasts();
+    light::half_answers(&World::new("light4"), &program);
 }
 
 #[test]

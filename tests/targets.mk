@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test demo release deb reproducible packages-test exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python
+.PHONY: test demo release deb reproducible packages-test exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python mta changes soak-serve
 
 # Both look first at what is missing, and install it after asking; with YES=1 or CI at once. They build as the caller, and
 # ask for root where network namespaces are made. PARTS="rust programs arch node haraka python" are all parts of the tests.
@@ -83,9 +83,22 @@ soak: SECONDS = 900
 soak:
 	SOAK_SECONDS=$(SECONDS) SOAK_SEED=$(SEED) tests/run/run.sh cargo test --test soak
 
+# The server under load, of which `make test` has some seconds: its memory stays within 5 %.
+soak-serve: SECONDS = 300
+soak-serve:
+	SOAK_SERVE_SECONDS=$(SECONDS) tests/run/run.sh cargo test --test serve memory_stays_flat -- --nocapture
+
 # tests/exim with the Exim of Ubuntu noble and Debian trixie. Needs debootstrap.
 exim-versions:
 	tests/exim/versions.sh $(TARGET)/exim/systems
+
+# The Postfix and the Sendmail of Debian 13: `make test` has those of this machine's archive. Its system stays in target/.
+mta:
+	tests/mta/versions.sh $(TARGET)/mta
+
+# A thousand changes of policies and MX hosts while Postfix delivers, of which `make test` has some: ten minutes.
+changes:
+	CHANGES=1000 tests/run/run.sh cargo test --test mta changes -- --nocapture
 
 bench:
 	benches/run.sh

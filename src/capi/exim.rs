@@ -18,16 +18,12 @@ use std::time::Duration;
 use once_cell::race::OnceBox;
 
 use super::{c_text, exim_session};
-use crate::protocol::mx_name::MxName;
 use crate::sender::answer::Answer;
-use crate::sender::attempt::Attempt;
-use crate::sender::mta::exim::{
-    Facts, is_large, may_be_yielded, names, of_hosts, of_patterns, plain, quoted, readable, refusal,
-};
+use crate::sender::mta::exim::{Facts, may_be_yielded, plain, readable, refusal};
+use crate::sender::mta::exim_answer;
 use crate::sender::notice::{Notice, Token};
 use crate::sender::resolver::Resolver;
 use crate::sender::settings::Settings;
-use crate::sender::verdict::{NoHost, Seen, verdict_without_host};
 use crate::sys::quiet::quietly;
 
 /// Exim's OK: the text in `yield` is the result.
@@ -84,42 +80,9 @@ pub unsafe extern "C" fn mtasts_exim_lookup(result: *mut *mut c_uchar, argc: c_i
                 ));
             }
         };
-        let answer = ask(domain)?;
-        let (Some(domain), Some(cached)) = (answer.domain(), answer.cached()) else {
-            return Ok("mode=none enforce=no".into());
-        };
-        if let Some(exception) = answer.exception() {
-            let exception = quoted(&Notice::new(Token::Exception, format!("{domain}: {exception}")).to_string());
-            return Ok(format!(
-                "mode={} enforce=no{} id={} exception={exception}",
-                answer.mode(),
-                log(&answer),
-                cached.id
-            ));
-        }
-        if !answer.enforces() {
-            return Ok(format!(
-                "mode={} enforce=no{} id={}",
-                answer.mode(),
-                log(&answer),
-                cached.id
-            ));
-        }
-        let given = names(hosts.copied().unwrap_or_default()).map(|host| (MxName::from_mx(host), String::new()));
-        // Exim comes to this sentence if its DNS lookup gives no host, or none that passes LIST.
-        let wrong = verdict_without_host(&answer, NoHost::NotListed, &given.collect::<Vec<_>>()).log_line();
-        let ignore = match hosts {
-            None => of_patterns(&cached.policy),
-            Some(hosts) => of_hosts(&cached.policy, domain, hosts),
-        };
-        let large = if is_large(&ignore) { " large=yes" } else { "" };
-        Ok(format!(
-            "mode=enforce enforce=yes id={}{large} ignore=\"{ignore}\" wrong={}",
-            cached.id,
-            quoted(&wrong)
-        ))
+        Ok(exim_answer::lookup(ask(domain)?.as_ref(), hosts.copied()))
     };
-    let body = |arguments: &[&str]| Ok(policy(arguments)? + &warning());
+    let body = |arguments: &[&str]| Ok(policy(arguments)? + &exim_answer::warning(TOLD.take()));
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
 }
@@ -152,8 +115,7 @@ pub unsafe extern "C" fn mtasts_exim_check_mx(
                 "mtasts_exim_check_mx takes two arguments, the domain and the MX host",
             ));
         };
-        let verdict = Attempt::new(&ask(domain)?, MxName::from_mx(host)).saw(Seen::Name);
-        Ok(if verdict.action.delivers() { "yes" } else { "no" }.into())
+        Ok(exim_answer::check_mx(&ask(domain)?, host).into())
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
@@ -287,21 +249,15 @@ unsafe fn arguments<'a>(argc: c_int, argv: *mut *mut c_uchar) -> Result<Vec<Cow<
     given.iter().map(one).collect()
 }
 
-/// Whether hosts are judged, though none is refused.
-fn log(answer: &Answer) -> &'static str {
-    if answer.applies() { " log=yes" } else { "" }
-}
-
 /// Looks a domain up.
 fn ask(domain: &str) -> Result<Arc<Answer>, Notice> {
     let answer = context()?.lookup(domain, Duration::MAX).map_err(|e| e.notice())?;
     // An answer from memory was told before, to another message.
     answer.to_tell().for_each(|notice| note(&notice.to_string()));
-    if answer.defer_until().is_some() {
-        let sentence = verdict_without_host(&answer, NoHost::Left, &[]).sentence;
-        return Err(Notice::new(Token::Defer, sentence));
+    match exim_answer::waits(&answer) {
+        Some(notice) => Err(notice),
+        None => Ok(answer),
     }
-    Ok(answer)
 }
 
 /// Keeps a line for the log until the end of the call.
@@ -311,17 +267,6 @@ fn note(line: &str) {
             told.push(line.to_owned());
         }
     });
-}
-
-/// The lines for the log as one pair, or nothing. That of an exception has a pair of its own.
-fn warning() -> String {
-    let mut told = TOLD.take();
-    let exception = format!("mtasts[{}]", Token::Exception.name());
-    told.retain(|line| !line.starts_with(&exception));
-    if told.is_empty() {
-        return String::new();
-    }
-    format!(" warning={}", quoted(&told.join("; ")))
 }
 
 /// The one context of this process. A bad settings file is looked at again with the next call.

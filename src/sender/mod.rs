@@ -6,7 +6,7 @@ pub mod attempt;
 pub mod exception;
 pub mod exceptions;
 pub mod lookup;
-pub(crate) mod mta;
+pub mod mta;
 pub mod notice;
 pub mod outcome;
 pub mod queue;

@@ -92,7 +92,8 @@ pub struct Notice {
 }
 
 impl Notice {
-    pub(crate) fn new(token: Token, sentence: impl Into<Line>) -> Self {
+    /// A notice of what happened.
+    pub fn new(token: Token, sentence: impl Into<Line>) -> Self {
         let sentence = sentence.into();
         Self { token, sentence }
     }

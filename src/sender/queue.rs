@@ -133,6 +133,16 @@ impl<T: Send + 'static> Queue<T> {
         Ok(self.shared.timer.descriptor())
     }
 
+    /// The answer of a lookup that need not wait: a hit in memory or on disk. Nothing if one has to be submitted. For
+    /// programs of this workspace that answer a hit without the way through the queue.
+    #[must_use]
+    pub fn hit(&self, domain: &Domain) -> Option<Arc<Answer>> {
+        self.watch();
+        let answer = self.shared.resolver.at_hand(domain)?;
+        self.shared.resolver.tell_exception(&answer);
+        Some(answer)
+    }
+
     /// Submits a lookup, as [`Resolver::lookup`] does it, that completes within `patience` or the setting `timeout`,
     /// whichever is shorter. The call does not wait for anything: a hit in the cache is complete when it returns, and so is
     /// the answer for a mail domain that cannot have a policy.

@@ -122,7 +122,9 @@ impl std::error::Error for Unavailable {}
 
 impl Unavailable {
     /// The error as a line of the log.
-    pub(crate) fn notice(&self) -> Notice {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn notice(&self) -> Notice {
         let token = match self {
             Self::NoHelper(..) => Token::NoCacheOwner,
             Self::Unread(_) => Token::CacheNotRead,

@@ -1,5 +1,6 @@
 //! What only the system can give: the few calls that need `unsafe`, each behind a safe function.
 
+pub mod descriptor;
 pub mod host;
 pub mod identity;
 mod inheritance;

@@ -1,6 +1,6 @@
 //! One message to every domain of the test Internet.
 
-use super::host::{self, Config, Tls};
+use super::host::{self, Config, Host, Tls};
 use super::judge::fate;
 use super::{World, builds};
 use mtasts_kit::drivers::follow;
@@ -48,7 +48,11 @@ fn cases(silent: bool) -> Vec<Entry> {
 
 /// One message to each domain, and nothing that the table does not allow.
 pub(crate) fn every_domain(world: &World, tls: Tls, config: &Config) {
-    let host = world.host(tls, config);
+    every_domain_from(world, &world.host(tls, config), tls);
+}
+
+/// The same from a host that is there.
+pub(crate) fn every_domain_from(world: &World, host: &Host, tls: Tls) {
     let mut fates = Vec::new();
     // The retry time of a host that failed is a second: other mail to the host comes before.
     let mut rows = cases(false);

@@ -105,6 +105,8 @@ installed() {
     fi
     [ -e /etc/systemd/system/timers.target.wants/mtasts-refresh.timer ] || die "the timer is not enabled"
     [ ! -e /etc/systemd/system/multi-user.target.wants/mtasts-refresh.service ] || die "the service itself is enabled"
+    dpkg-query -L mtasts | grep -q '/systemd/system/mtasts-serve.service$' || die "no package has the server"
+    [ ! -e /etc/systemd/system/multi-user.target.wants/mtasts-serve.service ] || die "the server is enabled"
     for page in /usr/share/man/man1/mtasts.1.gz /usr/share/man/man5/mtasts.toml.5.gz /usr/share/bash-completion/completions/mtasts; do
         dpkg-query -S $page | grep -q '^mtasts:' || die "no package has $page"
     done

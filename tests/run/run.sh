@@ -71,7 +71,7 @@ part_rust() {
     cargo test --locked --no-fail-fast
 }
 part_programs() {
-    cargo test --locked --package mtasts-cli --package mtasts-lab --package mtasts-survey --features lab --no-fail-fast
+    cargo test --locked --package mtasts-cli --package mtasts-lab --package mtasts-survey --package mtasts-serve --features lab --no-fail-fast
 }
 # i386 and armhf compile, and the tests of what depends on the size of numbers pass on i386.
 part_arch() { tests/foreign/check.sh "$target/foreign"; }

@@ -7,12 +7,14 @@
 mod cache;
 mod certificate;
 mod check;
+mod check_mta;
 mod doctor;
 mod exim;
 mod input;
 mod lint;
 mod mx_match;
 mod output;
+mod serve;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -51,6 +53,8 @@ enum Command {
     /// Put MTA-STS into the configuration of this host's Exim.
     #[command(subcommand)]
     Exim(exim::Exim),
+    CheckMta(check_mta::CheckMta),
+    Serve(serve::Serve),
     /// Print a completion script for a shell, to be sourced or installed.
     Completions {
         /// The shell.
@@ -100,6 +104,8 @@ fn main() -> ExitCode {
         Command::Cache(arguments) => arguments.run(),
         Command::Doctor(arguments) => arguments.run(),
         Command::Exim(arguments) => arguments.run(),
+        Command::CheckMta(arguments) => arguments.run(),
+        Command::Serve(arguments) => arguments.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "mtasts", &mut script);

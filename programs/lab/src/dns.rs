@@ -3,6 +3,7 @@
 use super::behaviour::{Fault, Https, Mx, Tlsa};
 use super::entry::{At, Host, MxRecords, Txt};
 use super::log::count;
+use super::table;
 use super::world::{DNS_ADDRESS, Place, World};
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Edns, Header, HeaderCounts, Metadata, ResponseCode};
@@ -19,6 +20,8 @@ use tokio::net::{TcpListener, UdpSocket};
 
 /// Timeline tests change answers at any moment: nobody may keep one.
 const TTL: u32 = 0;
+/// The crowd never changes: it is for those who measure, and answers are kept as on the real Internet.
+const CROWD_TTL: u32 = 300;
 /// More than any chain in the table has; the loop in it ends here.
 const LONGEST_CHAIN: usize = 8;
 
@@ -121,10 +124,11 @@ impl Answerer {
             };
             match found {
                 Found::Records(records) => {
+                    let ttl = if table::is_crowd(&name) { CROWD_TTL } else { TTL };
                     answer.records.extend(
                         records
                             .into_iter()
-                            .map(|data| Record::from_rdata(owner.clone(), TTL, data)),
+                            .map(|data| Record::from_rdata(owner.clone(), ttl, data)),
                     );
                     return answer;
                 }

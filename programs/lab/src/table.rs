@@ -22,3 +22,13 @@ pub fn table() -> Vec<Entry> {
 pub(super) fn crowd(number: u16) -> impl Iterator<Item = Entry> {
     (0..number).map(|n| Entry::new(&format!("many{n}.test")))
 }
+
+/// Whether a name is that of a domain of the crowd, or below one.
+pub(super) fn is_crowd(name: &str) -> bool {
+    let domain = name
+        .strip_suffix(".test")
+        .map(|name| name.rsplit('.').next().unwrap_or(name));
+    domain
+        .and_then(|label| label.strip_prefix("many"))
+        .is_some_and(|n| n.parse::<u16>().is_ok())
+}

@@ -1,0 +1,12 @@
+//! `mtasts serve` on the test Internet: what it answers, what it bears, how it lives.
+
+#[path = "serve/life.rs"]
+mod life;
+#[path = "serve/limits.rs"]
+mod limits;
+#[path = "serve/server.rs"]
+mod server;
+#[path = "serve/soak.rs"]
+mod soak;
+#[path = "serve/words.rs"]
+mod words;
