@@ -146,6 +146,8 @@ impl std::error::Error for DnsError {}
 #[derive(Clone, Debug, Default)]
 pub struct StubResolver {
     servers: Option<Arc<[SocketAddr]>>,
+    /// Whether questions ask for DNSSEC (the DO bit, RFC 3225).
+    dnssec: bool,
 }
 
 impl StubResolver {
@@ -161,7 +163,31 @@ impl StubResolver {
     pub fn with_servers(servers: &[SocketAddr]) -> Self {
         Self {
             servers: Some(servers.into()),
+            dnssec: false,
         }
+    }
+
+    /// The one name server that is trusted to validate. Questions have the DO bit: without it some servers do not say
+    /// what they have validated.
+    #[must_use]
+    pub fn validating(server: SocketAddr) -> Self {
+        Self {
+            servers: Some([server].into()),
+            dnssec: true,
+        }
+    }
+
+    /// The TLSA records of a name, each as the octets of its RDATA (RFC 6698 2.1). An answer that is not authenticated
+    /// is returned too, and proves nothing.
+    ///
+    /// # Errors
+    /// A [`DnsError`]; `Ok` has at least one record. [`DnsError::ServFail`] is also what a validating server says of
+    /// records that somebody has forged.
+    pub fn tlsa(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
+        let name = absolute(name)?;
+        self.ask(deadline, async |servers: Servers| {
+            servers.resolve(name, RecordType::TLSA).await.map(tlsa_of)
+        })
     }
 
     /// Runs one question on a runtime of its own.
@@ -174,7 +200,11 @@ impl StubResolver {
             Some(list) => list.clone(),
             None => system_servers()?,
         };
-        let servers = Servers { list, deadline };
+        let servers = Servers {
+            list,
+            deadline,
+            dnssec: self.dnssec,
+        };
         // Not `enable_all`: the runtime does not handle signals.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -268,6 +298,7 @@ fn name_servers(resolv_conf: &str) -> Vec<SocketAddr> {
 struct Servers {
     list: Arc<[SocketAddr]>,
     deadline: Instant,
+    dnssec: bool,
 }
 
 /// Records of the type that was asked for, at least one.
@@ -340,7 +371,7 @@ impl Servers {
             let next = waiting.next();
             if let Some(server) = next {
                 let deadline = self.deadline.min(Instant::now() + ANSWER_TIME);
-                asked.spawn(server::ask(*server, query.clone(), deadline));
+                asked.spawn(server::ask(*server, query.clone(), self.dnssec, deadline));
             }
             let until = if waiting.len() == 0 {
                 self.deadline
@@ -433,6 +464,21 @@ impl Chain {
 fn txt_of(found: Found) -> Answered<Vec<Vec<u8>>> {
     found.map(|data| match data {
         RData::TXT(txt) => Some(txt.txt_data.concat()),
+        _ => None,
+    })
+}
+
+/// TLSA records as they were sent.
+fn tlsa_of(found: Found) -> Answered<Vec<Vec<u8>>> {
+    found.map(|data| match data {
+        RData::TLSA(tlsa) => {
+            let head = [
+                u8::from(tlsa.cert_usage),
+                u8::from(tlsa.selector),
+                u8::from(tlsa.matching),
+            ];
+            Some([&head, &tlsa.cert_data[..]].concat())
+        }
         _ => None,
     })
 }

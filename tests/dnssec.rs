@@ -1,0 +1,190 @@
+//! What the stub resolver makes of a real validator: unbound over zones that are signed, unsigned, broken and expired
+//! (RFC 4035 3.2.3, RFC 7672 2.1).
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use mtasts::Domain;
+use mtasts::network::dns::{Answered, Dns, DnsError, StubResolver};
+use mtasts_kit::pki::{Directory, command};
+
+/// What each zone has.
+const HOST: &str = "mx A 192.0.2.1\n_25._tcp.mx TLSA 3 1 1 \
+                    0000000000000000000000000000000000000000000000000000000000000007\n@ MX 10 mx\n";
+/// More than a UDP answer takes.
+const MANY: usize = 60;
+
+/// A server that is ended with the test.
+struct Unbound(Child);
+
+impl Drop for Unbound {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Zones, the server that has them, and the one that validates.
+struct Signed {
+    directory: Directory,
+    /// The DS records and the delegations of the zone above.
+    above: String,
+    zones: Vec<String>,
+}
+
+impl Signed {
+    fn zone(&mut self, name: &str, records: &str, signing: Option<&[&str]>) {
+        let text =
+            format!("$ORIGIN {name}.\n$TTL 300\n@ SOA ns.test. h.test. 1 3600 600 86400 60\n@ NS ns.test.\n{records}");
+        self.directory.write(&format!("{name}.zone"), text);
+        self.zones.push(name.to_owned());
+        let _ = writeln!(self.above, "{name}. NS ns.test.");
+        let Some([algorithm, options @ ..]) = signing else {
+            return;
+        };
+        let key = |kind: &[&str]| {
+            let output = command("ldns-keygen", "ldnsutils", self.directory.root())
+                .args(kind)
+                .args([
+                    "-a",
+                    algorithm,
+                    "-b",
+                    if algorithm.starts_with("RSA") { "2048" } else { "256" },
+                    name,
+                ])
+                .output()
+                .expect("ldns-keygen");
+            String::from_utf8(output.stdout)
+                .expect("a name of a file")
+                .trim()
+                .to_owned()
+        };
+        let (ksk, zsk) = (key(&["-k"]), key(&[]));
+        let file = format!("{name}.zone");
+        let signed = command("ldns-signzone", "ldnsutils", self.directory.root())
+            .args(options)
+            .args(["-f", "signed", &file, &ksk, &zsk])
+            .status()
+            .expect("ldns-signzone");
+        assert!(signed.success(), "{name}");
+        fs::rename(self.directory.path("signed"), self.directory.path(&file)).expect("a signed zone");
+        self.above += &self.directory.read(&format!("{ksk}.ds"));
+        fs::copy(
+            self.directory.path(&format!("{ksk}.key")),
+            self.directory.path("anchor"),
+        )
+        .expect("an anchor");
+    }
+
+    fn start(&self, configuration: &str) -> (Unbound, SocketAddr) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+        let address = socket.local_addr().expect("an address");
+        drop(socket);
+        let file = format!("{}.conf", address.port());
+        let text = format!(
+            "server:\n chroot: \"\"\n username: \"\"\n do-daemonize: no\n use-syslog: no\n interface: 127.0.0.1\n \
+             port: {}\n pidfile: \"\"\n directory: \"{}\"\n local-zone: test nodefault\n{configuration}\
+             remote-control:\n control-enable: no\n",
+            address.port(),
+            self.directory.root().display()
+        );
+        self.directory.write(&file, text);
+        let child = command("unbound", "unbound", self.directory.root())
+            .args(["-c", &file])
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("unbound");
+        (Unbound(child), address)
+    }
+}
+
+#[test]
+fn a_validator_and_what_it_says_of_each_zone() {
+    let mut signed = Signed {
+        directory: Directory::new("dnssec"),
+        above: String::new(),
+        zones: Vec::new(),
+    };
+    let aliases = format!("{HOST}alias CNAME mx\nout CNAME mx.plain.test.\n");
+    let many: String = (0..MANY)
+        .map(|n| format!("_25._tcp.many TLSA 3 1 2 {n:0128x}\n"))
+        .collect();
+    signed.zone("ec.test", &(aliases + &many), Some(&["ECDSAP256SHA256"]));
+    signed.zone("rsa.test", HOST, Some(&["RSASHA256"]));
+    signed.zone("optout.test", HOST, Some(&["ECDSAP256SHA256", "-n", "-p"]));
+    signed.zone("broken.test", HOST, Some(&["ECDSAP256SHA256"]));
+    let forged = signed
+        .directory
+        .read("broken.test.zone")
+        .replace("192.0.2.1\n", "192.0.2.66\n");
+    signed.directory.write("broken.test.zone", forged);
+    let past = ["ECDSAP256SHA256", "-i", "20200101000000", "-e", "20200201000000"];
+    signed.zone("expired.test", HOST, Some(&past));
+    signed.zone("plain.test", &format!("{HOST}in CNAME mx.ec.test.\n"), None);
+    let above = format!("ns A 127.0.0.1\n{}", signed.above);
+    signed.zone("test", &above, Some(&["ECDSAP256SHA256"]));
+
+    let zones: String = signed
+        .zones
+        .iter()
+        .map(|zone| format!("auth-zone:\n name: {zone}\n zonefile: {zone}.zone\n for-upstream: no\n"))
+        .collect();
+    let (_authority, address) = signed.start(&format!(" module-config: \"iterator\"\n{zones}"));
+    let (_validator, validator) = signed.start(&format!(
+        " do-not-query-localhost: no\n trust-anchor-file: anchor\nstub-zone:\n name: test\n stub-addr: {}@{}\n",
+        address.ip(),
+        address.port()
+    ));
+    let dns = StubResolver::validating(validator);
+    let soon = || Instant::now() + Duration::from_secs(10);
+    let up = Instant::now() + Duration::from_secs(10);
+    while dns.addresses("mx.ec.test", soon()).is_err() {
+        assert!(Instant::now() < up, "unbound does not answer");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+
+    fn told<T>(result: Result<Answered<T>, DnsError>) -> Result<bool, DnsError> {
+        result.map(|answered| answered.authenticated)
+    }
+    let (secure, insecure) = (Ok(true), Ok(false));
+    let failed = Err(DnsError::ServFail);
+    let absent = Err(DnsError::NxDomain);
+    for (host, expected) in [
+        ("mx.ec.test", &secure),
+        ("mx.rsa.test", &secure),
+        ("mx.optout.test", &secure),
+        ("alias.ec.test", &secure),
+        ("out.ec.test", &insecure),
+        ("in.plain.test", &insecure),
+        ("mx.plain.test", &insecure),
+        ("mx.broken.test", &failed),
+        ("mx.expired.test", &failed),
+        ("no.ec.test", &absent),
+        ("no.optout.test", &absent),
+    ] {
+        assert_eq!(told(dns.addresses(host, soon())), *expected, "{host}");
+    }
+    for (zone, expected) in [
+        ("ec.test", &secure),
+        ("rsa.test", &secure),
+        ("optout.test", &secure),
+        ("plain.test", &insecure),
+        ("expired.test", &failed),
+    ] {
+        let domain = Domain::parse(zone).expect("a domain");
+        assert_eq!(told(dns.mx(&domain, soon())), *expected, "{zone}");
+        let records = dns.tlsa(&format!("_25._tcp.mx.{zone}"), soon());
+        assert_eq!(told(records.clone()), *expected, "{zone}");
+        if let Ok(records) = records {
+            let rdata = [&[3u8, 1, 1][..], &[0; 31], &[7]].concat();
+            assert_eq!(records.data, [rdata], "{zone}");
+        }
+    }
+    assert_eq!(told(dns.tlsa("_25._tcp.alias.ec.test", soon())), absent);
+    // Over TCP, because they do not fit.
+    let many = dns.tlsa("_25._tcp.many.ec.test", soon()).expect("records");
+    assert!(many.authenticated && many.data.len() == MANY, "{}", many.data.len());
+}
