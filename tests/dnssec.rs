@@ -7,13 +7,24 @@ use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
+use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::rr::RecordType;
 use mtasts::Domain;
 use mtasts::network::dns::{Answered, Dns, DnsError, StubResolver};
+use mtasts::sender::dane::{HostRecords, records_of};
+use mtasts_kit::dns_server::{DnsServer, Reply, address};
 use mtasts_kit::pki::{Directory, command};
 
 /// What each zone has.
 const HOST: &str = "mx A 192.0.2.1\n_25._tcp.mx TLSA 3 1 1 \
                     0000000000000000000000000000000000000000000000000000000000000007\n@ MX 10 mx\n";
+/// Aliases with TLSA records at their own names, and hosts without any.
+const ALIASES: &str = "bare A 192.0.2.2\nboth CNAME mx\n_25._tcp.both TLSA 3 1 1 \
+                       0000000000000000000000000000000000000000000000000000000000000008\n\
+                       own CNAME bare\n_25._tcp.own TLSA 3 1 1 \
+                       0000000000000000000000000000000000000000000000000000000000000009\n\
+                       away CNAME mx.plain.test.\n_25._tcp.away TLSA 1 1 1 \
+                       0000000000000000000000000000000000000000000000000000000000000010\n";
 /// More than a UDP answer takes.
 const MANY: usize = 60;
 
@@ -108,7 +119,7 @@ fn a_validator_and_what_it_says_of_each_zone() {
         above: String::new(),
         zones: Vec::new(),
     };
-    let aliases = format!("{HOST}alias CNAME mx\nout CNAME mx.plain.test.\n");
+    let aliases = format!("{HOST}alias CNAME mx\nout CNAME mx.plain.test.\n{ALIASES}");
     let many: String = (0..MANY)
         .map(|n| format!("_25._tcp.many TLSA 3 1 2 {n:0128x}\n"))
         .collect();
@@ -121,6 +132,19 @@ fn a_validator_and_what_it_says_of_each_zone() {
         .read("broken.test.zone")
         .replace("192.0.2.1\n", "192.0.2.66\n");
     signed.directory.write("broken.test.zone", forged);
+    signed.zone("forged.test", HOST, Some(&["ECDSAP256SHA256"]));
+    let forged = signed.directory.read("forged.test.zone");
+    let forged: Vec<_> = forged
+        .lines()
+        .map(|line| {
+            if line.contains("\tTLSA\t") {
+                line.replace("07", "06")
+            } else {
+                line.to_owned()
+            }
+        })
+        .collect();
+    signed.directory.write("forged.test.zone", forged.join("\n") + "\n");
     let past = ["ECDSAP256SHA256", "-i", "20200101000000", "-e", "20200201000000"];
     signed.zone("expired.test", HOST, Some(&past));
     signed.zone("plain.test", &format!("{HOST}in CNAME mx.ec.test.\n"), None);
@@ -132,11 +156,11 @@ fn a_validator_and_what_it_says_of_each_zone() {
         .iter()
         .map(|zone| format!("auth-zone:\n name: {zone}\n zonefile: {zone}.zone\n for-upstream: no\n"))
         .collect();
-    let (_authority, address) = signed.start(&format!(" module-config: \"iterator\"\n{zones}"));
+    let (_authority, authority) = signed.start(&format!(" module-config: \"iterator\"\n{zones}"));
     let (_validator, validator) = signed.start(&format!(
         " do-not-query-localhost: no\n trust-anchor-file: anchor\nstub-zone:\n name: test\n stub-addr: {}@{}\n",
-        address.ip(),
-        address.port()
+        authority.ip(),
+        authority.port()
     ));
     let dns = StubResolver::validating(validator);
     let soon = || Instant::now() + Duration::from_secs(10);
@@ -187,4 +211,58 @@ fn a_validator_and_what_it_says_of_each_zone() {
     // Over TCP, because they do not fit.
     let many = dns.tlsa("_25._tcp.many.ec.test", soon()).expect("records");
     assert!(many.authenticated && many.data.len() == MANY, "{}", many.data.len());
+
+    // RFC 7672 2.1-2.2: the TLSA base domain of each host.
+    for (host, expected) in [
+        ("mx.ec.test", Ok(Some("mx.ec.test"))),
+        ("mx.rsa.test", Ok(Some("mx.rsa.test"))),
+        ("mx.optout.test", Ok(Some("mx.optout.test"))),
+        // Where a secure alias leads comes first, then its own name.
+        ("alias.ec.test", Ok(Some("mx.ec.test"))),
+        ("both.ec.test", Ok(Some("mx.ec.test"))),
+        ("own.ec.test", Ok(Some("own.ec.test"))),
+        // It leads to an insecure host: its own name alone.
+        ("away.ec.test", Ok(Some("away.ec.test"))),
+        ("out.ec.test", Ok(None)),
+        ("bare.ec.test", Ok(None)),
+        // The alias itself is insecure, whatever the host has.
+        ("in.plain.test", Ok(None)),
+        ("mx.plain.test", Ok(None)),
+        // Nothing is learnt of these: they wait.
+        ("mx.forged.test", Err(DnsError::ServFail)),
+        ("mx.broken.test", Err(DnsError::ServFail)),
+        ("mx.expired.test", Err(DnsError::ServFail)),
+        ("no.ec.test", Err(DnsError::NxDomain)),
+    ] {
+        let found = records_of(&dns, &Domain::parse(host).expect("a name"), soon());
+        let base = found.map(|found| match found {
+            HostRecords::Records { base, records, .. } => {
+                let usable = base.as_str() != "away.ec.test";
+                assert_eq!(
+                    (records.used().len(), records.unusable()),
+                    (usize::from(usable), usize::from(!usable))
+                );
+                Some(base.to_string())
+            }
+            HostRecords::None => None,
+        });
+        assert_eq!(base, expected.map(|base| base.map(str::to_owned)), "{host}");
+    }
+}
+
+/// Name servers of unsigned zones often fail at TLSA: they are not asked (RFC 7672 2.1.1).
+#[test]
+fn no_tlsa_question_where_addresses_are_insecure() {
+    let server = DnsServer::start(|asked| match asked.kind {
+        RecordType::A => Reply::answers(vec![address(&asked.name, "192.0.2.1")]),
+        RecordType::TLSA => Reply::code(ResponseCode::ServFail),
+        _ => Reply::nodata(),
+    });
+    let dns = StubResolver::validating(server.address);
+    let host = Domain::parse("mx.example.com").expect("a name");
+    let deadline = Instant::now() + Duration::from_secs(10);
+    assert_eq!(records_of(&dns, &host, deadline), Ok(HostRecords::None));
+    let asked = server.asked();
+    assert!(asked.iter().all(|asked| asked.dnssec), "{asked:?}");
+    assert!(asked.iter().all(|asked| asked.kind != RecordType::TLSA), "{asked:?}");
 }

@@ -190,6 +190,29 @@ impl StubResolver {
         })
     }
 
+    /// Which name a name is an alias of: one step, with a root dot only if that is the root.
+    ///
+    /// # Errors
+    /// A [`DnsError`]; an absence says that the name is no alias.
+    pub fn alias(&self, name: &str, deadline: Instant) -> Result<Answered<String>, DnsError> {
+        let name = absolute(name)?;
+        self.ask(deadline, async |servers: Servers| {
+            let found = servers.resolve(name, RecordType::CNAME).await?;
+            let targets = found.map(|data| match data {
+                RData::CNAME(target) => Some(printed(&target.0)),
+                _ => None,
+            });
+            let Some(data) = targets.data.into_iter().next() else {
+                return Err(DnsError::NoData);
+            };
+            Ok(Answered {
+                data,
+                ttl: targets.ttl,
+                authenticated: targets.authenticated,
+            })
+        })
+    }
+
     /// Runs one question on a runtime of its own.
     fn ask<T>(
         &self,

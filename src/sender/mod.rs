@@ -3,6 +3,7 @@
 
 pub mod answer;
 pub mod attempt;
+pub mod dane;
 pub mod exception;
 pub mod exceptions;
 pub mod lookup;
