@@ -249,6 +249,10 @@ int32_t mtasts_settings_read_file(mtasts_settings *settings, const char *path, m
 // `exceptions`               absolute path of a file of domains for which nothing is enforced, with a line
 //                            `DOMAIN 2026-12-31 REASON` for each. It is read at once, and again when it has changed.
 //                            Empty: none
+// `dane`                     whether TLSA records decide about MX hosts (RFC 7672): `off`, `auto` or `trust`, the last
+//                            two also with `strict-both`
+// `dane_resolver`            the address of the name server whose word on DNSSEC is believed, with or without a port
+// `dane_bogus_name`          a name whose signatures are broken on purpose, by which `auto` tests that name server
 // `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
 //                            times such as `30s`, `5m`, `1h`, `1d`
 //
@@ -613,6 +617,8 @@ typedef enum mtasts_channel {
 // The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
 // libtlsrpt.
 typedef enum mtasts_policy_type {
+    // The TLSA records of an MX host (DANE).
+    MTASTS_POLICY_TLSA = 1,
     // An MTA-STS policy. Its text is empty if the domain announces a policy that could not be fetched.
     MTASTS_POLICY_STS = 2,
     // The domain has no policy, or a policy in mode none.

@@ -55,6 +55,7 @@ fn python_has_the_numbers() {
         ("Action", "Action"),
         ("Seen", "SeenKind"),
         ("ResultType", "ResultType"),
+        ("PolicyType", "PolicyType"),
     ] {
         let from = words.find(&format!("class {class}(_Word):")).expect(class);
         let body = words[from..].split("\n\n\n").next().unwrap();

@@ -78,7 +78,7 @@ export interface Peer {
 /** What a TLS report counts of one session (RFC 8460 4). */
 export interface ReportEvent {
   /** The kind of policy that the session is counted under (`policy-type`). */
-  policyType: 'sts' | 'no-policy-found'
+  policyType: 'tlsa' | 'sts' | 'no-policy-found'
   /** The recipient's domain (`policy-domain`). */
   domain: string
   /** The lines of the policy (`policy-string`). The domain's owner wrote them: escape them. */

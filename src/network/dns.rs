@@ -6,6 +6,7 @@
 //! after a name server that fails the next one is asked.
 #![forbid(unsafe_code)]
 
+mod questions;
 mod server;
 
 use std::fmt;
@@ -177,47 +178,15 @@ impl StubResolver {
         }
     }
 
-    /// The TLSA records of a name, each as the octets of its RDATA (RFC 6698 2.1). An answer that is not authenticated
-    /// is returned too, and proves nothing.
+    /// Asks any number of questions, also at the same time, before the deadline. Each is a method of the [`Servers`].
     ///
     /// # Errors
-    /// A [`DnsError`]; `Ok` has at least one record. [`DnsError::ServFail`] is also what a validating server says of
-    /// records that somebody has forged.
-    pub fn tlsa(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
-        let name = absolute(name)?;
-        self.ask(deadline, async |servers: Servers| {
-            servers.resolve(name, RecordType::TLSA).await.map(tlsa_of)
-        })
-    }
-
-    /// Which name a name is an alias of: one step, with a root dot only if that is the root.
-    ///
-    /// # Errors
-    /// A [`DnsError`]; an absence says that the name is no alias.
-    pub fn alias(&self, name: &str, deadline: Instant) -> Result<Answered<String>, DnsError> {
-        let name = absolute(name)?;
-        self.ask(deadline, async |servers: Servers| {
-            let found = servers.resolve(name, RecordType::CNAME).await?;
-            let targets = found.map(|data| match data {
-                RData::CNAME(target) => Some(printed(&target.0)),
-                _ => None,
-            });
-            let Some(data) = targets.data.into_iter().next() else {
-                return Err(DnsError::NoData);
-            };
-            Ok(Answered {
-                data,
-                ttl: targets.ttl,
-                authenticated: targets.authenticated,
-            })
-        })
-    }
-
-    /// Runs one question on a runtime of its own.
-    fn ask<T>(
+    /// That of `questions`; [`DnsError::Timeout`] if they are not over at the deadline, [`DnsError::Own`] if this host
+    /// refused what they need.
+    pub fn together<T>(
         &self,
         deadline: Instant,
-        question: impl AsyncFnOnce(Servers) -> Result<T, DnsError>,
+        questions: impl AsyncFnOnce(Servers) -> Result<T, DnsError>,
     ) -> Result<T, DnsError> {
         let list = match &self.servers {
             Some(list) => list.clone(),
@@ -235,7 +204,7 @@ impl StubResolver {
             .build()
             .map_err(|error| DnsError::Own(format!("cannot create a descriptor: {error}")))?;
         runtime.block_on(async {
-            timeout_at(deadline.into(), question(servers))
+            timeout_at(deadline.into(), questions(servers))
                 .await
                 .unwrap_or(Err(DnsError::Timeout))
         })
@@ -245,19 +214,21 @@ impl StubResolver {
 impl Dns for StubResolver {
     fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
         let name = absolute(name)?;
-        self.ask(deadline, async |servers: Servers| {
+        self.together(deadline, async |servers: Servers| {
             servers.resolve(name, RecordType::TXT).await.map(txt_of)
         })
     }
 
     fn addresses(&self, host: &str, deadline: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         let name = absolute(host)?;
-        self.ask(deadline, async |servers: Servers| servers.addresses(name).await)
+        self.together(deadline, async |servers: Servers| {
+            servers.addresses(name).await.map(addresses_of)
+        })
     }
 
     fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
         let name = absolute(domain.as_str())?;
-        self.ask(deadline, async |servers: Servers| {
+        self.together(deadline, async |servers: Servers| {
             servers.resolve(name, RecordType::MX).await.map(mx_of)
         })
     }
@@ -316,51 +287,53 @@ fn name_servers(resolv_conf: &str) -> Vec<SocketAddr> {
     servers
 }
 
-/// The name servers for one question.
+/// The name servers for the questions of one call.
 #[derive(Clone)]
-struct Servers {
+pub struct Servers {
     list: Arc<[SocketAddr]>,
     deadline: Instant,
     dnssec: bool,
 }
 
 /// Records of the type that was asked for, at least one.
-type Found = Answered<Vec<RData>>;
+struct Found {
+    records: Vec<RData>,
+    ttl: Duration,
+    authenticated: bool,
+    /// Where the aliases led, if there were any.
+    end: Option<Name>,
+}
 
 impl Servers {
     /// Both families at once.
-    async fn addresses(self, name: Name) -> Result<Answered<Vec<IpAddr>>, DnsError> {
+    async fn addresses(self, name: Name) -> Result<Found, DnsError> {
         let mut lookups = JoinSet::new();
         for family in [RecordType::AAAA, RecordType::A] {
             let (servers, name) = (self.clone(), name.clone());
             lookups.spawn(async move { servers.resolve(name, family).await });
         }
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        let (mut ttl, mut authenticated) = (Duration::MAX, true);
+        let mut all: Option<Found> = None;
         let mut failures: Vec<DnsError> = Vec::new();
         let mut until = self.deadline;
         while let Ok(Some(lookup)) = timeout_at(until.into(), lookups.join_next()).await {
             match lookup.unwrap_or_else(|_| Err(DnsError::Own("the resolver failed".into()))) {
                 Ok(found) => {
-                    (ttl, authenticated) = (ttl.min(found.ttl), authenticated && found.authenticated);
-                    addresses.extend(found.data.iter().filter_map(|data| match data {
-                        RData::A(ip) => Some(IpAddr::V4(ip.0)),
-                        RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
-                        _ => None,
-                    }));
+                    match &mut all {
+                        Some(all) => {
+                            all.records.extend(found.records);
+                            all.ttl = all.ttl.min(found.ttl);
+                            all.authenticated &= found.authenticated;
+                        }
+                        none => *none = Some(found),
+                    }
                     // Some name servers never answer for AAAA: what we have is enough.
                     until = until.min(Instant::now() + FAMILY_PATIENCE);
                 }
                 Err(error) => failures.push(error),
             }
         }
-        if !addresses.is_empty() {
-            addresses.sort_by_key(IpAddr::is_ipv4);
-            return Ok(Answered {
-                data: addresses,
-                ttl,
-                authenticated,
-            });
+        if let Some(all) = all {
+            return Ok(all);
         }
         // Absence needs the answer for both types; NXDOMAIN is an answer for all types.
         if failures.len() < 2 && !failures.contains(&DnsError::NxDomain) {
@@ -455,9 +428,10 @@ impl Chain {
             let records: Vec<&Record> = response.answers.iter().filter(at_name).collect();
             if let Some(least) = records.iter().map(|r| r.ttl).min() {
                 return Some(Ok(Found {
-                    data: records.into_iter().map(|r| r.data.clone()).collect(),
+                    records: records.into_iter().map(|r| r.data.clone()).collect(),
                     ttl: Duration::from_secs(self.ttl.min(least).into()),
                     authenticated: self.authenticated,
+                    end: (self.aliases > 0).then(|| self.name.clone()),
                 }));
             }
             let alias = response.answers.iter().find_map(|r| match &r.data {
@@ -491,19 +465,15 @@ fn txt_of(found: Found) -> Answered<Vec<Vec<u8>>> {
     })
 }
 
-/// TLSA records as they were sent.
-fn tlsa_of(found: Found) -> Answered<Vec<Vec<u8>>> {
-    found.map(|data| match data {
-        RData::TLSA(tlsa) => {
-            let head = [
-                u8::from(tlsa.cert_usage),
-                u8::from(tlsa.selector),
-                u8::from(tlsa.matching),
-            ];
-            Some([&head, &tlsa.cert_data[..]].concat())
-        }
+/// Addresses, the IPv6 ones first.
+fn addresses_of(found: Found) -> Answered<Vec<IpAddr>> {
+    let mut found = found.map(|data| match data {
+        RData::A(ip) => Some(IpAddr::V4(ip.0)),
+        RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
         _ => None,
-    })
+    });
+    found.data.sort_by_key(IpAddr::is_ipv4);
+    found
 }
 
 /// The hosts of MX records, the most preferred first.
@@ -523,7 +493,7 @@ impl Found {
     /// The same answer, with each record converted.
     fn map<T>(self, one: impl FnMut(RData) -> Option<T>) -> Answered<Vec<T>> {
         Answered {
-            data: self.data.into_iter().filter_map(one).collect(),
+            data: self.records.into_iter().filter_map(one).collect(),
             ttl: self.ttl,
             authenticated: self.authenticated,
         }

@@ -108,6 +108,14 @@ impl Tlsa {
     }
 }
 
+impl Tlsa {
+    /// Usage, selector and matching type as DNS has them.
+    #[must_use]
+    pub const fn numbers(&self) -> (u8, u8, u8) {
+        (self.usage as u8 + 2, self.selector as u8, self.matching as u8)
+    }
+}
+
 /// The TLSA records of one host that a client uses, and how many it does not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsaSet {
@@ -150,6 +158,16 @@ impl TlsaSet {
     #[must_use]
     pub const fn unusable(&self) -> usize {
         self.unusable
+    }
+
+    /// RDATA that reads as this set: what is not used of it is empty.
+    #[must_use]
+    pub fn rdata(&self) -> Vec<Vec<u8>> {
+        let used = self.used.iter().map(|record| {
+            let (usage, selector, matching) = record.numbers();
+            [&[usage, selector, matching], &record.data[..]].concat()
+        });
+        used.chain((0..self.unusable).map(|_| Vec::new())).collect()
     }
 
     /// The records of a usage that a certificate matches.

@@ -273,6 +273,8 @@ words! {
     /// The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
     /// libtlsrpt.
     PolicyType, "MTASTS_POLICY_";
+    /// The TLSA records of an MX host (DANE).
+    Tlsa = 1, "tlsa";
     /// An MTA-STS policy. Its text is empty if the domain announces a policy that could not be fetched.
     Sts = 2, "sts";
     /// The domain has no policy, or a policy in mode none.
