@@ -26,7 +26,8 @@ const ALIASES: &str = "bare A 192.0.2.2\nboth CNAME mx\n_25._tcp.both TLSA 3 1 1
                        own CNAME bare\n_25._tcp.own TLSA 3 1 1 \
                        0000000000000000000000000000000000000000000000000000000000000009\n\
                        away CNAME mx.plain.test.\n_25._tcp.away TLSA 1 1 1 \
-                       0000000000000000000000000000000000000000000000000000000000000010\n";
+                       0000000000000000000000000000000000000000000000000000000000000010\n\
+                       loose A 192.0.2.4\n_25._tcp.loose CNAME _25._tcp.mx.plain.test.\n";
 /// More than a UDP answer takes.
 const MANY: usize = 60;
 
@@ -251,6 +252,8 @@ fn a_validator_and_what_it_says_of_each_zone() {
         ("away.ec.test", Ok(Some("away.ec.test"))),
         ("out.ec.test", Ok(None)),
         ("bare.ec.test", Ok(None)),
+        // Nothing vouches for the TLSA records that it refers to.
+        ("loose.ec.test", Ok(None)),
         // The alias itself is insecure, whatever the host has.
         ("in.plain.test", Ok(None)),
         ("mx.plain.test", Ok(None)),
@@ -432,6 +435,20 @@ fn a_loop_of_aliases_is_not_an_absence() {
         matches!(&facts.hosts[0].1, HostRecords::Unknown(why) if why.contains("loop")),
         "{facts:?}"
     );
+}
+
+/// A name server that says nothing costs the time that there is, and the hosts wait.
+#[test]
+fn silence_is_not_an_error_of_this_host() {
+    let server = DnsServer::start(|_| Reply::silence());
+    for (dane, worth) in [("trust", "trusted"), ("auto", "unknown")] {
+        let (host, begun) = (MxName::from_mx("mx.example.com"), Instant::now());
+        let asked = resolver(dane, &server).hosts(&named("example.com"), &[host], Duration::from_secs(1));
+        let hosts = asked.expect("hosts");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+        assert_eq!(hosts.worth().name(), worth);
+        assert!(matches!(hosts.facts().expect("facts").routing, Routing::Unknown(_)));
+    }
 }
 
 /// What the self-test of `dane = auto` says of name servers that do not do their part.

@@ -45,7 +45,7 @@ impl Vocabulary {
 }
 
 /// The whole table.
-pub const VOCABULARIES: [Vocabulary; 9] = [
+pub const VOCABULARIES: [Vocabulary; 10] = [
     Status::VOCABULARY,
     Mode::VOCABULARY,
     Source::VOCABULARY,
@@ -53,6 +53,7 @@ pub const VOCABULARIES: [Vocabulary; 9] = [
     SeenKind::VOCABULARY,
     Action::VOCABULARY,
     NoHost::VOCABULARY,
+    Judge::VOCABULARY,
     Channel::VOCABULARY,
     PolicyType::VOCABULARY,
 ];
@@ -256,6 +257,21 @@ words! {
     /// The MX lookup gives no host that the policy lists: it denies all hosts, or names others. For a program that
     /// cannot tell which of the two it is.
     NotListed = 4, "not-listed";
+}
+
+words! {
+    /// What decides about the certificate of an MX host (RFC 8461 2, RFC 7672 2.2).
+    Judge, "MTASTS_JUDGE_";
+    /// The policy of the domain. Without one TLS is opportunistic.
+    Sts = 0, "sts";
+    /// The TLSA records of the host alone (DANE).
+    Dane = 1, "dane";
+    /// The TLSA records and the policy: both have to pass.
+    Both = 2, "both";
+    /// The host has TLSA records and none is usable: TLS is required, and the certificate is checked only for a policy.
+    TlsWithoutName = 3, "tls-without-name";
+    /// Nothing: the host cannot be looked up, and gets no mail now.
+    SkipHost = 4, "skip-host";
 }
 
 words! {

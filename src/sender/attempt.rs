@@ -16,7 +16,7 @@ use crate::protocol::names::Domain;
 use crate::protocol::report::{PolicyType, ReportEvent};
 use crate::protocol::text::Line;
 pub use crate::protocol::words::Channel;
-use crate::protocol::words::{Action, ResultType};
+use crate::protocol::words::{Action, Judge, ResultType};
 use crate::sender::answer::Answer;
 use crate::sender::hosts::Hosts;
 use crate::sender::precedence::{Asserted, Way};
@@ -134,6 +134,48 @@ impl Attempt {
     #[must_use]
     pub fn sni(&self) -> Option<&Domain> {
         self.asserted().map(|asserted| &asserted.base)
+    }
+
+    /// What decides about the certificate of the host.
+    #[must_use]
+    pub fn judge(&self) -> Judge {
+        match self.way() {
+            Way::Sts => Judge::Sts,
+            Way::Dane(_) => Judge::Dane,
+            Way::Both(_) => Judge::Both,
+            Way::TlsWithoutName(_) => Judge::TlsWithoutName,
+            Way::SkipHost(_) => Judge::SkipHost,
+        }
+    }
+
+    /// Whether the host gets no mail without TLS: the policy is enforced, or the host has TLSA records.
+    #[must_use]
+    pub fn enforces(&self) -> bool {
+        self.dane.is_some() || self.answer.enforces()
+    }
+
+    /// Whether anything is asked of the host: by a policy that applies, or by DANE. If not, it is not judged.
+    #[must_use]
+    pub fn applies(&self) -> bool {
+        self.dane.is_some() || self.answer.applies()
+    }
+
+    /// The names that a certificate may have under DANE-TA, the TLSA base domain first; empty if TLSA records do not
+    /// decide.
+    #[must_use]
+    pub fn names(&self) -> &[Domain] {
+        self.asserted().map_or(&[], |asserted| &asserted.names)
+    }
+
+    /// The usable TLSA records, each as the octets of its RDATA; empty if they do not decide.
+    #[must_use]
+    pub fn records(&self) -> Vec<Vec<u8>> {
+        let records = self.asserted().map(|asserted| asserted.records.rdata());
+        records
+            .into_iter()
+            .flatten()
+            .filter(|rdata| !rdata.is_empty())
+            .collect()
     }
 
     fn asserted(&self) -> Option<&Asserted> {

@@ -72,6 +72,17 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// Nothing could be learnt, for this reason.
+    #[must_use]
+    pub fn unknown(domain: &Domain, why: String) -> Self {
+        Self {
+            domain: domain.clone(),
+            routing: Routing::Unknown(why),
+            hosts: Vec::new(),
+            life: Duration::ZERO,
+        }
+    }
+
     /// What was learnt of a host.
     #[must_use]
     pub fn host(&self, name: &Domain) -> Option<&HostRecords> {

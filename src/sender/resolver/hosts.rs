@@ -10,14 +10,15 @@ use super::{Resolver, Shared, Unavailable};
 use crate::network::dns::{DnsError, Servers, StubResolver};
 use crate::protocol::mx_name::MxName;
 use crate::protocol::names::Domain;
-use crate::sender::dane::learn;
+use crate::sender::dane::{Facts, learn};
 use crate::sender::hosts::Hosts;
 use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 use crate::sender::user::whom_root_becomes;
 use crate::sender::validator::{Worth, tested};
 use crate::sys::process::{self, HelperError};
-use crate::sys::thread::{ThreadError, on_own_thread};
+use crate::sys::quiet::quietly;
+use crate::sys::thread::{on_own_thread, start};
 
 /// How many domains are remembered.
 const MEMORY_SIZE: usize = 2000;
@@ -77,41 +78,75 @@ impl Resolver {
     /// # Errors
     /// A [`Unavailable`]: this host refused what the questions need, and the mail waits.
     pub fn hosts(&self, domain: &Domain, hosts: &[MxName], patience: Duration) -> Result<Arc<Hosts>, Unavailable> {
-        let shared = &self.shared;
-        let fixed = Worth::untested(&shared.settings);
-        if let Some(worth @ (Worth::Off | Worth::Unfit(_))) = fixed {
-            if worth != Worth::Off && !shared.tests.is_known(&worth) {
-                self.tell_worth(&worth);
-            }
-            return Ok(Arc::new(Hosts::without(worth)));
+        match self.hosts_at_hand(domain, hosts) {
+            Some(hosts) => Ok(hosts),
+            None => self.ask_for_hosts(domain, hosts, patience),
         }
-        let names: Vec<Domain> = hosts.iter().filter_map(|host| host.host().ok().cloned()).collect();
-        let (last, is_due) = match fixed {
-            Some(trusted) => (Some(trusted), false),
-            None => shared.tests.last(),
+    }
+
+    /// The same for a caller that must not wait: if the answer is not at hand, `done` gets it later, on a thread of ours.
+    ///
+    /// # Errors
+    /// A [`Unavailable`] if there is no such thread: the mail waits.
+    pub fn hosts_later(
+        &self,
+        domain: &Domain,
+        hosts: &[MxName],
+        patience: Duration,
+        done: impl FnOnce(Result<Arc<Hosts>, Unavailable>) + Send + 'static,
+    ) -> Result<Option<Arc<Hosts>>, Unavailable> {
+        if let Some(hosts) = self.hosts_at_hand(domain, hosts) {
+            return Ok(Some(hosts));
+        }
+        let (resolver, domain, hosts) = (self.clone(), domain.clone(), hosts.to_vec());
+        let ask = move || {
+            let asked = quietly(|| resolver.ask_for_hosts(&domain, &hosts, patience));
+            done(asked.unwrap_or_else(|| Err(Unavailable::Thread("a defect of libmtasts (a panic)".into()))));
         };
-        if let Some(worth @ (Worth::Absent(_) | Worth::Unfit(_))) = last.as_ref().filter(|_| !is_due) {
-            return Ok(Arc::new(Hosts::without(worth.clone())));
+        match start(ask) {
+            Ok(()) => Ok(None),
+            Err(error) => Err(Unavailable::Thread(format!("cannot start a thread: {error}"))),
         }
-        if !is_due && let Some(hosts) = shared.hosts.get(domain, &names) {
-            return Ok(hosts);
+    }
+
+    /// What needs no question: DANE is not used, or the hosts are remembered.
+    fn hosts_at_hand(&self, domain: &Domain, hosts: &[MxName]) -> Option<Arc<Hosts>> {
+        let shared = &self.shared;
+        match Worth::untested(&shared.settings) {
+            Some(worth @ (Worth::Off | Worth::Unfit(_))) => {
+                if worth != Worth::Off && !shared.tests.is_known(&worth) {
+                    self.tell_worth(&worth);
+                }
+                return Some(Arc::new(Hosts::without(worth)));
+            }
+            Some(_) => {}
+            None => match shared.tests.last() {
+                (_, true) | (None, _) => return None,
+                (Some(worth @ (Worth::Absent(_) | Worth::Unfit(_))), _) => {
+                    return Some(Arc::new(Hosts::without(worth)));
+                }
+                (Some(_), _) => {}
+            },
         }
+        shared.hosts.get(domain, &names(hosts))
+    }
+
+    fn ask_for_hosts(&self, domain: &Domain, hosts: &[MxName], patience: Duration) -> Result<Arc<Hosts>, Unavailable> {
+        let (shared, names) = (&self.shared, names(hosts));
         let deadline = Instant::now() + patience.min(shared.settings.timeout);
-        let known = last.filter(|_| !is_due);
+        let known = Worth::untested(&shared.settings).or_else(|| match shared.tests.last() {
+            (last, false) => last,
+            (_, true) => None,
+        });
         let told = if process::is_root() {
             shared.hosts_by_helper(domain, &names, known.as_ref(), deadline)?
         } else {
-            let (settings, domain) = (shared.settings.clone(), domain.clone());
-            let known = known.clone();
-            on_own_thread(deadline, move || ask(&settings, &domain, &names, known, deadline))
-                .unwrap_or_else(|e| match e {
-                    ThreadError::Deadline => Err(DnsError::Own("the time ran out".into())),
-                    e => Err(DnsError::Own(e.to_string())),
-                })
-                .map_err(|error| Unavailable::NotAsked(error.to_string()))?
+            let (settings, domain, known) = (shared.settings.clone(), domain.clone(), known.clone());
+            let asked = on_own_thread(deadline, move || ask(&settings, &domain, &names, known, deadline));
+            let asked = asked.unwrap_or_else(|error| Err(DnsError::Own(error.to_string())));
+            asked.map_err(|error| Unavailable::NotAsked(error.to_string()))?
         };
-        let told = if known.is_some() { told } else { self.judged(told) };
-        let told = Arc::new(told);
+        let told = Arc::new(if known.is_some() { told } else { self.judged(told) });
         shared.hosts.put(domain, &told);
         Ok(told)
     }
@@ -137,6 +172,10 @@ impl Resolver {
         let sentence = format!("the name server {server} of dane_resolver cannot be used for DANE: {worth}. {remedy}");
         self.tell(&Notice::new(Token::DaneResolver, sentence));
     }
+}
+
+fn names(hosts: &[MxName]) -> Vec<Domain> {
+    hosts.iter().filter_map(|host| host.host().ok().cloned()).collect()
 }
 
 impl Shared {
@@ -177,19 +216,26 @@ fn ask(
     known: Option<Worth>,
     deadline: Instant,
 ) -> Result<Hosts, DnsError> {
-    StubResolver::validating(settings.dane_resolver).together(deadline, async |servers: Servers| {
+    let untested = || Worth::Unknown("it was not tested in time".into());
+    let dns = StubResolver::validating(settings.dane_resolver);
+    let asked = dns.together(deadline, async |servers: Servers| {
         let test = known.is_none().then(|| {
             let (servers, bogus) = (servers.clone(), settings.dane_bogus_name.clone());
             tokio::task::spawn(async move { tested(&servers, &bogus).await })
         });
         let facts = learn(&servers, domain, names).await?;
-        let worth = match (known, test) {
-            (Some(worth), _) => worth,
-            (None, Some(test)) => test
-                .await
-                .unwrap_or_else(|_| Worth::Unknown("a defect of libmtasts (a panic)".into())),
-            (None, None) => Worth::Unknown("it was not tested".into()),
+        let worth = match test {
+            Some(test) => test.await.unwrap_or_else(|_| untested()),
+            None => known.clone().unwrap_or_else(untested),
         };
-        Ok(Hosts::new(worth, facts, settings.dane_strict_both))
-    })
+        Ok((worth, facts))
+    });
+    let (worth, facts) = match asked {
+        Err(DnsError::Timeout) => (
+            known.clone().unwrap_or_else(untested),
+            Facts::unknown(domain, DnsError::Timeout.to_string()),
+        ),
+        asked => asked?,
+    };
+    Ok(Hosts::new(worth, facts, settings.dane_strict_both))
 }
