@@ -284,6 +284,10 @@ fn a_validator_and_what_it_says_of_each_zone() {
         HostRecords::Insecure
     );
 
+    // The alias is insecure, and its own name is not asked about.
+    let learnt = of(&dns, "ec.test", &["in.plain.test"]);
+    assert_eq!(learnt.hosts[0].1, HostRecords::Insecure);
+
     // The MX records, and their hosts where the mail server names none.
     for (domain, routing, host) in [
         ("ec.test", Routing::Secure(vec![named("mx.ec.test")]), "mx.ec.test"),
@@ -416,6 +420,59 @@ fn a_crowd_of_hosts_is_bounded() {
         .filter(|(_, records)| *records == HostRecords::Absent);
     assert_eq!(known.count(), 32);
     assert!(server.asked().len() <= 2 + 32 * 3, "{}", server.asked().len());
+}
+
+/// Sets of hundreds of records over TCP, hosts with twenty addresses, aliases in capitals and to what is not a host name.
+#[test]
+fn answers_of_strangers_are_bounded() {
+    let server = DnsServer::start(|asked| {
+        let addresses = |name: &str| {
+            (1..=20)
+                .map(|n| address(name, &format!("192.0.2.{n}")))
+                .collect::<Vec<_>>()
+        };
+        let led = |end: &str| [vec![cname(&asked.name, 60, end)], addresses(end)].concat();
+        let reply = match (asked.name.as_str(), asked.kind) {
+            (name, RecordType::TLSA) if name.starts_with("_25._tcp.many.") => {
+                let records = (0..500).map(|n: u32| tlsa_of(&asked.name, &n.to_be_bytes().repeat(8)));
+                match asked.tcp {
+                    false => Reply::truncated(),
+                    true => Reply::answers(records.collect()),
+                }
+            }
+            ("_25._tcp.mx.example.net" | "_25._tcp.odd.example.com", RecordType::TLSA) => {
+                Reply::answers(vec![tlsa(&asked.name)])
+            }
+            ("capitals.example.com", RecordType::A) => Reply::answers(led("MX.Example.NET")),
+            ("odd.example.com", RecordType::A) => Reply::answers(led("a_b.example.net")),
+            (name, RecordType::A) => Reply::answers(addresses(name)),
+            _ => return Reply::nodata(),
+        };
+        reply.authentic()
+    });
+    let dns = StubResolver::validating(server.address);
+    let base_of = |host: &str| match &of(&dns, "example.com", &[host]).hosts[0].1 {
+        HostRecords::Records { base, records } => (base.to_string(), records.used().len()),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(base_of("many.example.com"), ("many.example.com".to_owned(), 500));
+    assert_eq!(base_of("capitals.example.com"), ("mx.example.net".to_owned(), 1));
+    assert_eq!(base_of("odd.example.com"), ("odd.example.com".to_owned(), 1));
+    assert!(
+        server.asked().iter().all(|asked| !asked.name.contains("a_b")),
+        "{:?}",
+        server.asked()
+    );
+    // So large a set is not kept in memory: the name server of this host has it.
+    let resolver = resolver("trust", &server);
+    let large = [MxName::from_mx("many.example.com")];
+    for _ in 0..2 {
+        let before = server.asked().len();
+        resolver
+            .hosts(&named("example.com"), &large, Duration::from_secs(10))
+            .expect("hosts");
+        assert!(server.asked().len() > before);
+    }
 }
 
 /// Loops of aliases end, and a loop is no absence.
@@ -569,8 +626,12 @@ fn a_cold_domain_costs_one_more_round_trip() {
 }
 
 fn tlsa(owner: &str) -> hickory_resolver::proto::rr::Record {
+    tlsa_of(owner, &[7; 32])
+}
+
+fn tlsa_of(owner: &str, digest: &[u8]) -> hickory_resolver::proto::rr::Record {
     use hickory_resolver::proto::rr::{RData, rdata::TLSA};
-    let data = TLSA::new(3.into(), 1.into(), 1.into(), vec![7; 32]);
+    let data = TLSA::new(3.into(), 1.into(), 1.into(), digest.to_vec());
     mtasts_kit::dns_server::record(owner, 60, RData::TLSA(data))
 }
 

@@ -168,8 +168,14 @@ fn what_cannot_be_looked_up_is_skipped() {
     }
     // The name server could not be tested.
     let hosts = Hosts::without(Worth::Unknown("silent".into()));
-    let (verdict, _) = session(&answer(&in_mode("enforce")), LISTED, &hosts, &[]);
-    assert_eq!(verdict.action, Action::SkipHost);
+    for name in ["no-policy", &in_mode("enforce")] {
+        let (verdict, _) = session(&answer(name), LISTED, &hosts, &[]);
+        assert_eq!(
+            (verdict.action, verdict.token()),
+            (Action::SkipHost, "dnssec-invalid"),
+            "{name}"
+        );
+    }
 }
 
 /// RFC 7672 2.2: records that nobody can use ask for TLS, and for no name.
