@@ -64,8 +64,6 @@ pub struct Settings {
     /// `dane`: whether TLSA records decide about MX hosts (RFC 7672), and how the name server is trusted that vouches for
     /// them.
     pub dane: Dane,
-    /// Whether a host with usable TLSA records must meet a policy in force, too: `strict-both` in `dane`.
-    pub dane_strict_both: bool,
     /// `dane_resolver`: the one name server whose word on DNSSEC is believed; an address, or an address and a port.
     pub dane_resolver: SocketAddr,
     /// `dane_bogus_name`: a name whose signatures are broken on purpose, for the test of `dane_resolver`.
@@ -74,13 +72,22 @@ pub struct Settings {
 
 /// Whether DANE is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dane {
-    /// Nothing is asked.
-    Off,
-    /// If the name server is on this host and is seen to validate.
-    Auto,
-    /// With any name server: the operator trusts it and the way to it.
-    Trust,
+pub struct Dane {
+    /// Which name server is believed.
+    pub trust: Trust,
+    /// Whether a host with usable TLSA records must meet a policy in force, too: `strict-both`.
+    pub strict_both: bool,
+}
+
+/// Which name server is believed about DNSSEC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// None, and nothing is asked: `off`.
+    Nothing,
+    /// One on this host that is seen to validate: `auto`.
+    Tested,
+    /// Any: the operator trusts it and the way to it. `trust`.
+    Anything,
 }
 
 impl Default for Settings {
@@ -100,8 +107,10 @@ impl Default for Settings {
             txt_life_min: Duration::from_secs(60),
             txt_life_max: Duration::from_secs(3600),
             exceptions: Exceptions::default(),
-            dane: Dane::Off,
-            dane_strict_both: false,
+            dane: Dane {
+                trust: Trust::Nothing,
+                strict_both: false,
+            },
             dane_resolver: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 53),
             dane_bogus_name: bogus_name(BOGUS_NAME).expect("a name"),
         }
@@ -196,7 +205,7 @@ impl Settings {
                     reason,
                 })?;
             }
-            "dane" => (self.dane, self.dane_strict_both) = dane(value).map_err(fail)?,
+            "dane" => self.dane = dane(value).map_err(fail)?,
             "dane_resolver" => self.dane_resolver = nameserver(value).map_err(fail)?,
             "dane_bogus_name" => self.dane_bogus_name = bogus_name(value).map_err(fail)?,
             _ => return Err(fail("unknown setting".into())),
@@ -356,19 +365,22 @@ fn nameserver(text: &str) -> Result<SocketAddr, String> {
 }
 
 /// `off`, `auto` or `trust`, and `strict-both` with one of the last two; alone it means `auto strict-both`.
-fn dane(value: &str) -> Result<(Dane, bool), String> {
+fn dane(value: &str) -> Result<Dane, String> {
     let words: Vec<&str> = value.split([' ', ',', '\t']).filter(|word| !word.is_empty()).collect();
-    match *words {
-        ["off"] => Ok((Dane::Off, false)),
-        ["auto"] => Ok((Dane::Auto, false)),
-        ["trust"] => Ok((Dane::Trust, false)),
-        ["strict-both"] | ["auto", "strict-both"] => Ok((Dane::Auto, true)),
-        ["trust", "strict-both"] => Ok((Dane::Trust, true)),
-        _ => Err(format!(
-            "{:?} is not off, auto or trust, or one of the last two with strict-both",
-            one_line(value, 80)
-        )),
-    }
+    let (trust, strict_both) = match *words {
+        ["off"] => (Trust::Nothing, false),
+        ["auto"] => (Trust::Tested, false),
+        ["trust"] => (Trust::Anything, false),
+        ["strict-both"] | ["auto", "strict-both"] => (Trust::Tested, true),
+        ["trust", "strict-both"] => (Trust::Anything, true),
+        _ => {
+            return Err(format!(
+                "{:?} is not off, auto or trust, or one of the last two with strict-both",
+                one_line(value, 80)
+            ));
+        }
+    };
+    Ok(Dane { trust, strict_both })
 }
 
 fn bogus_name(text: &str) -> Result<Domain, String> {
@@ -452,7 +464,8 @@ mod tests {
         assert_eq!(settings.silence_budget, Duration::from_secs(120));
         assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
         assert_eq!((settings.cache_max, settings.cache_max_per_parent), (50_000, 500));
-        assert_eq!((settings.dane, settings.dane_strict_both), (Dane::Trust, true));
+        let dane = settings.dane;
+        assert_eq!((dane.trust, dane.strict_both), (Trust::Anything, true));
         assert_eq!(settings.dane_resolver, "[::1]:5353".parse().unwrap());
         assert_eq!(settings.dane_bogus_name.as_str(), "bogus.example");
     }

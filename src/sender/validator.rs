@@ -14,7 +14,7 @@ use tokio::task::spawn;
 
 use crate::network::dns::{DnsError, Servers, StubResolver};
 use crate::protocol::names::Domain;
-use crate::sender::settings::{Dane, Settings};
+use crate::sender::settings::{Settings, Trust};
 
 /// How long a verdict stands before the name server is tested again.
 const LIFE: Duration = Duration::from_secs(3600);
@@ -55,10 +55,10 @@ impl Worth {
     /// What is to be known before the first question: nothing for `auto`, unless the address alone decides.
     #[must_use]
     pub fn untested(settings: &Settings) -> Option<Self> {
-        match settings.dane {
-            Dane::Off => Some(Self::Off),
-            Dane::Trust => Some(Self::Trusted),
-            Dane::Auto => foreign(settings.dane_resolver).map(Self::Unfit),
+        match settings.dane.trust {
+            Trust::Nothing => Some(Self::Off),
+            Trust::Anything => Some(Self::Trusted),
+            Trust::Tested => foreign(settings.dane_resolver).map(Self::Unfit),
         }
     }
 }

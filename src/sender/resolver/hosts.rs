@@ -203,7 +203,7 @@ impl Shared {
         let text = String::from_utf8(message).map_err(|_| HelperError::Died)?;
         match text.strip_prefix('-') {
             Some(error) => Err(Unavailable::NotAsked(error.to_owned())),
-            None => Ok(Hosts::from_text(&text, domain, self.settings.dane_strict_both).ok_or(HelperError::Died)?),
+            None => Ok(Hosts::from_text(&text, domain, self.settings.dane.strict_both).ok_or(HelperError::Died)?),
         }
     }
 }
@@ -237,5 +237,5 @@ fn ask(
         ),
         asked => asked?,
     };
-    Ok(Hosts::new(worth, facts, settings.dane_strict_both))
+    Ok(Hosts::new(worth, facts, settings.dane.strict_both))
 }
