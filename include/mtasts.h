@@ -133,6 +133,9 @@ typedef struct mtasts_answer mtasts_answer;
 // program forks may continue with its copy and has to free it.
 typedef struct mtasts_attempt mtasts_attempt;
 
+// What DANE says of the MX hosts of a domain. It never changes; for any number of threads at the same time.
+typedef struct mtasts_hosts mtasts_hosts;
+
 // A queue of lookups for an event loop. For any number of threads at the same time, but only in the process that
 // created it.
 typedef struct mtasts_queue mtasts_queue;
@@ -249,6 +252,10 @@ int32_t mtasts_settings_read_file(mtasts_settings *settings, const char *path, m
 // `exceptions`               absolute path of a file of domains for which nothing is enforced, with a line
 //                            `DOMAIN 2026-12-31 REASON` for each. It is read at once, and again when it has changed.
 //                            Empty: none
+// `dane`                     whether TLSA records decide about MX hosts (RFC 7672): `off`, `auto` or `trust`, the last
+//                            two also with `strict-both`
+// `dane_resolver`            the address of the name server whose word on DNSSEC is believed, with or without a port
+// `dane_bogus_name`          a name whose signatures are broken on purpose, by which `auto` tests that name server
 // `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
 //                            times such as `30s`, `5m`, `1h`, `1d`
 //
@@ -554,7 +561,8 @@ int32_t mtasts_action_defers(int32_t action);
 // If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
 // hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
 // one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
-// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
+// the policy lists the domain itself. If DANE refused a host (`mtasts_verdict_without_host_of`), the mail waits also
+// without a policy. In all other cases the action is one that delivers: do what you do without
 // MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
 //
 // Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.
@@ -613,6 +621,8 @@ typedef enum mtasts_channel {
 // The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
 // libtlsrpt.
 typedef enum mtasts_policy_type {
+    // The TLSA records of an MX host (DANE).
+    MTASTS_POLICY_TLSA = 1,
     // An MTA-STS policy. Its text is empty if the domain announces a policy that could not be fetched.
     MTASTS_POLICY_STS = 2,
     // The domain has no policy, or a policy in mode none.
@@ -671,6 +681,8 @@ typedef struct mtasts_event {
     char local_address[MTASTS_ADDRESS_SIZE];
     // The failure-reason-code, closed by a NUL; empty for a success. It begins with a token, as in `mtasts_decision`.
     char reason_code[MTASTS_REASON_SIZE];
+    // The policy domain, closed by a NUL: the recipient's domain, or under `MTASTS_POLICY_TLSA` the TLSA base domain.
+    char policy_domain[MTASTS_HOST_SIZE];
 } mtasts_event;
 
 // Begins an attempt to deliver to one MX host. Create one for each host, and a new one for each further session with
@@ -702,14 +714,17 @@ int32_t mtasts_attempt_saw(mtasts_attempt *attempt,
                            mtasts_decision *out,
                            mtasts_error *error);
 
-// Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each attempt, a failure
-// or a success. Call it when the session is over or the host was skipped. A second call returns nothing.
+// Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each policy, a failure or
+// a success. Call it when the session is over or the host was skipped. The next call gives the event of another policy
+// that was looked at, which only an attempt of `mtasts_attempt_new_with_hosts` has, and then nothing.
 //
 // * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good;
 //   nothing for a host that did not answer.
 // * If the policy could not be fetched or renewed: a session with a host that did not fail is a failure of the policy.
 // * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the
 //   handshake failed.
+// * Under TLSA records: a failure if they refused the host, or if none of them is usable; a success if the certificate
+//   passed. The policy text for the report is then the records of `mtasts_attempt_record`.
 //
 // `peer` may be NULL if there was no session.
 //
@@ -811,6 +826,99 @@ int32_t mtasts_from_node(const char *code, mtasts_check *out);
 //
 // Returns `MTASTS_OK`; `MTASTS_E_REFUSED` with the reason; or `MTASTS_E_ARGUMENT` if `address` is not an address.
 int32_t mtasts_check_address(const mtasts_context *context, const char *address, size_t length, mtasts_error *error);
+
+
+// ---------------------------------------------------------------------------------------------------------------------
+// DANE: TLSA records of MX hosts
+// ---------------------------------------------------------------------------------------------------------------------
+
+// What decides about the certificate of an MX host (RFC 8461 2, RFC 7672 2.2).
+typedef enum mtasts_judge {
+    // The policy of the domain. Without one TLS is opportunistic.
+    MTASTS_JUDGE_STS = 0,
+    // The TLSA records of the host alone (DANE).
+    MTASTS_JUDGE_DANE = 1,
+    // The TLSA records and the policy: both have to pass.
+    MTASTS_JUDGE_BOTH = 2,
+    // The host has TLSA records and none is usable: TLS is required, and the certificate is checked only for a policy.
+    MTASTS_JUDGE_TLS_WITHOUT_NAME = 3,
+    // Nothing: the host cannot be looked up, and gets no mail now.
+    MTASTS_JUDGE_SKIP_HOST = 4,
+} mtasts_judge;
+
+// Looks up what DANE says of the MX hosts of a domain (RFC 7672), if the setting `dane` is on: their addresses, their
+// TLSA records, and whether DNSSEC vouches for those and for the MX records. With `dane = off` nothing is asked.
+//
+// `domain` is the domain of the recipient. `hosts` has `count` names as in the MX records, closed by a NUL, the first
+// to be tried first; without MX records it is the domain itself. With a count of 0 the library uses the MX records.
+//
+// The call blocks for at most `timeout_ms` or the setting `timeout`, whichever is shorter. 0 means the setting. A host
+// that cannot be looked up is not an error: `mtasts_attempt_saw` skips it.
+//
+// `out` receives the hosts. Free them with `mtasts_hosts_free`. They are good for one delivery: a TTL may be short, and
+// the context remembers what may be repeated.
+//
+// In a process of root a child does the work after it has become another user, as for `mtasts_lookup`.
+//
+// Returns `MTASTS_OK`, `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS`; or `MTASTS_E_UNAVAILABLE` or
+// `MTASTS_E_DEFECT`: then defer the mail.
+int32_t mtasts_hosts_lookup(const mtasts_context *context,
+                            const char *domain,
+                            size_t length,
+                            const char *const *hosts,
+                            size_t count,
+                            uint32_t timeout_ms,
+                            mtasts_hosts **out,
+                            mtasts_error *error);
+
+// Frees hosts. NULL is allowed. Attempts that were begun with them stay valid.
+void mtasts_hosts_free(mtasts_hosts *hosts);
+
+// Begins an attempt as `mtasts_attempt_new`, at a host of which DNS was asked for DANE. If the host has TLSA records
+// for which DNSSEC vouches, they decide before the policy does, and `mtasts_attempt_judge` says so. A host that could
+// not be looked up is skipped, whatever the policy says (RFC 8461 2).
+//
+// Arguments, ownership and return values are those of `mtasts_attempt_new`.
+int32_t mtasts_attempt_new_with_hosts(const mtasts_answer *answer,
+                                      const mtasts_hosts *hosts,
+                                      const char *host,
+                                      size_t length,
+                                      mtasts_attempt **out,
+                                      mtasts_error *error);
+
+// What decides about the certificate of the host: one of `MTASTS_JUDGE_*`. `MTASTS_JUDGE_STS` if `attempt` is NULL.
+int32_t mtasts_attempt_judge(const mtasts_attempt *attempt);
+
+// A name that the certificate of the host may have under DANE-TA (RFC 7672 3.2.2). The first is the TLSA base domain:
+// send it in SNI (RFC 7672 8.1). For a TLS library that checks DANE by itself; `mtasts_attempt_saw_chain` knows them.
+//
+// The text is valid as long as the attempt. NULL behind the last one, and if TLSA records do not decide.
+const char *mtasts_attempt_name(const mtasts_attempt *attempt, size_t index);
+
+// A usable TLSA record of the host, as the octets of its RDATA: usage, selector, matching type and data (RFC 6698 2.1).
+//
+// The octets are valid as long as the attempt.
+//
+// Returns 1 with the record in `out`; 0 behind the last one, and if TLSA records do not decide; or `MTASTS_E_ARGUMENT`
+// if `out` is NULL.
+int32_t mtasts_attempt_record(const mtasts_attempt *attempt, size_t index, mtasts_octets *out);
+
+// Checks the certificate chain of the host as DANE or the policy asks for, and decides what the MTA must do after this
+// and all sights before it. It takes the place of `mtasts_verify_certificate` and of `mtasts_attempt_saw` with
+// `MTASTS_SEEN_CERTIFICATE`. Where TLSA records decide, what a TLS library says of the chain without them means
+// nothing: a self-signed certificate may pass, and one of a public CA may be refused.
+//
+// `chain` and `at` are those of `mtasts_verify_certificate`.
+//
+// Returns `MTASTS_OK` with the verdict in `out`; `MTASTS_E_ARGUMENT`, and the sight is ignored; or
+// `MTASTS_E_UNAVAILABLE` if the policy decides and the trust anchors cannot be read.
+int32_t mtasts_attempt_saw_chain(mtasts_attempt *attempt,
+                                 const mtasts_context *context,
+                                 const mtasts_octets *chain,
+                                 size_t count,
+                                 uint64_t at,
+                                 mtasts_decision *out,
+                                 mtasts_error *error);
 
 
 // ---------------------------------------------------------------------------------------------------------------------

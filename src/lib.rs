@@ -61,6 +61,7 @@
 //! * [`Settings`]: where the cache is, which name servers and root certificates are used, how long a lookup may take.
 //! * [`Resolver`] looks up and checks certificates. Clones share it, and any thread and any forked child may use it.
 //! * [`Answer`]: the [`Policy`] or its absence, where it came from ([`Source`]), and what went wrong ([`Failure`]).
+//! * [`Hosts`]: what DANE says of the MX hosts, if the setting `dane` is on ([`Attempt::with_hosts`]).
 //! * [`Attempt`] judges one MX host by all that the mail server has [`Seen`] of it. Each [`Verdict`] has the [`Action`], the
 //!   [`ResultType`] and a sentence for the log; at the end there is at most one [`report::ReportEvent`].
 //! * [`verdict_without_host`] says what happens to the mail if there is no MX host to deliver to.
@@ -133,6 +134,7 @@ pub use protocol::policy::{Mode, Policy};
 pub use protocol::words::{ResultType, Source};
 pub use sender::answer::Answer;
 pub use sender::attempt::Attempt;
+pub use sender::hosts::Hosts;
 pub use sender::outcome::Failure;
 pub use sender::resolver::{Resolver, Unavailable};
 pub use sender::settings::{Settings, SettingsError};

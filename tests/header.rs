@@ -9,7 +9,7 @@ use mtasts::protocol::words::{self, Vocabulary};
 /// A part of the header: its title, its enums, its module.
 type Section = (&'static str, &'static [Vocabulary], &'static str);
 
-const SECTIONS: [Section; 11] = [
+const SECTIONS: [Section; 12] = [
     ("Status and errors", &[words::Status::VOCABULARY], "error"),
     ("Settings", &[], "settings"),
     ("Context and lookup", &[], "context"),
@@ -37,6 +37,7 @@ const SECTIONS: [Section; 11] = [
         "attempt",
     ),
     ("Checks: certificates and addresses", &[], "check"),
+    ("DANE: TLSA records of MX hosts", &[words::Judge::VOCABULARY], "hosts"),
     ("Queue: lookups in an event loop", &[], "queue"),
     ("Cache", &[], "cache"),
     ("Exim: functions for dlfunc", &[], "exim"),

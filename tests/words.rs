@@ -55,6 +55,7 @@ fn python_has_the_numbers() {
         ("Action", "Action"),
         ("Seen", "SeenKind"),
         ("ResultType", "ResultType"),
+        ("PolicyType", "PolicyType"),
     ] {
         let from = words.find(&format!("class {class}(_Word):")).expect(class);
         let body = words[from..].split("\n\n\n").next().unwrap();
@@ -95,7 +96,7 @@ fn python_has_an_exception_for_each_failure() {
 #[test]
 fn typescript_has_the_words() {
     let types = file("bindings/node/index.d.ts");
-    for name in ["Mode", "Source", "Action", "ResultType", "NoHost"] {
+    for name in ["Mode", "Source", "Action", "ResultType", "NoHost", "Judge"] {
         let from = types.find(&format!("export type {name} =")).expect(name);
         let body = types[from..].split("\n\n").next().unwrap();
         assert_eq!(quoted(body), names(&vocabulary(name)), "index.d.ts: type {name}");

@@ -78,8 +78,8 @@ export interface Peer {
 /** What a TLS report counts of one session (RFC 8460 4). */
 export interface ReportEvent {
   /** The kind of policy that the session is counted under (`policy-type`). */
-  policyType: 'sts' | 'no-policy-found'
-  /** The recipient's domain (`policy-domain`). */
+  policyType: 'tlsa' | 'sts' | 'no-policy-found'
+  /** The recipient's domain, or the TLSA base domain (`policy-domain`). */
   domain: string
   /** The lines of the policy (`policy-string`). The domain's owner wrote them: escape them. */
   policyLines: string[]
@@ -162,13 +162,35 @@ export class Answer {
  * failure is the one that is reported.
  */
 export class Attempt {
-  /** `host` is the name in the MX record, also if it is not a host name; without an MX record it is the domain. */
-  constructor(answer: Answer, host: string)
+  /**
+   * `host` is the name in the MX record, also if it is not a host name; without an MX record it is the domain. With `hosts`
+   * DANE decides where the host has TLSA records ({@link Resolver.hosts}).
+   */
+  constructor(answer: Answer, host: string, hosts?: Hosts)
   /** The host in A-labels and lower case, or the start of what the MX record names instead. */
   readonly host: string
   /** What to do after this sight and all before it: first `{ kind: 'name' }`, before you connect. */
   saw(seen: Seen): Verdict
-  /** Ends the attempt. Gives what a report counts of it, a failure or a success, at most once; else null. */
+  /** What decides about the certificate of the host. */
+  readonly judge: Judge
+  /** Whether the host gets no mail without TLS: the policy is enforced, or the host has TLSA records. */
+  readonly enforces: boolean
+  /** Whether anything is asked of the host: by a policy that applies, or by DANE. If not, it is not judged. */
+  readonly applies: boolean
+  /** The TLSA base domain, for `servername` of tls.connect; null if TLSA records do not decide. */
+  readonly sni: string | null
+  /** The usable TLSA records as the octets of their RDATA, for the policy-string of a report; empty if they do not decide. */
+  readonly records: Buffer[]
+  /**
+   * Checks the chain that the host sent (DER, its own certificate first) as DANE or the policy asks for, and says what to do
+   * after this sight and all before it. Let tls.connect reject nothing then (`rejectUnauthorized: false`), and send nothing
+   * before the verdict: DANE may take a self-signed certificate, and refuse one of a public CA.
+   */
+  sawChain(resolver: Resolver, chain: readonly Uint8Array[]): Verdict
+  /**
+   * Ends the attempt. Gives what a report counts of it, a failure or a success; the next call the same for another policy
+   * that was looked at (TLSA records come first), and then null.
+   */
   finish(peer?: Peer): ReportEvent | null
 }
 
@@ -206,9 +228,23 @@ export interface Settings {
   txtLifeMax?: string | number
   /** A file of domains for which nothing is enforced. Null: none. */
   exceptions?: string | null
+  /** Whether TLSA records decide about MX hosts (DANE): 'off', 'auto' or 'trust', the last two also with ' strict-both'. */
+  dane?: string
+  /** The one name server whose word on DNSSEC is believed. */
+  daneResolver?: string
+  /** A name whose signatures are broken on purpose, by which 'auto' tests that name server. */
+  daneBogusName?: string
   /** Is called with what the administrator should know, one line at a time. */
   log?: (line: string) => void
 }
+
+/** What DANE says of the MX hosts of a domain, for the attempts of one delivery. */
+export interface Hosts {
+  readonly __hosts: unique symbol
+}
+
+/** What decides about the certificate of an MX host (RFC 8461 2, RFC 7672 2.2). */
+export type Judge = 'sts' | 'dane' | 'both' | 'tls-without-name' | 'skip-host'
 
 export interface LookupOptions {
   /**
@@ -242,6 +278,12 @@ export class Resolver {
   lookupCached(domain: string): Answer
   /** Asks DNS and the policy host for a newer policy, whatever the cache has: before mail is bounced (RFC 8461 5). */
   recheck(domain: string, options?: LookupOptions): Promise<Answer>
+  /**
+   * What DANE says of these MX hosts, the names of the MX records, the first to be tried first; without MX records it is the
+   * domain. None: those of the MX records. Asks DNS if the setting `dane` is on, and else nothing. A host that cannot be
+   * looked up is skipped by its attempt.
+   */
+  hosts(domain: string, hosts?: readonly string[], options?: { timeout?: number }): Promise<Hosts>
   /**
    * Checks the certificate chain of an MX host (RFC 8461 4.2), each certificate in DER, the host's own first. The first call
    * reads the trust anchors.

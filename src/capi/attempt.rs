@@ -1,6 +1,6 @@
 //! Attempts for C: one MX host, what was seen there, and what a report counts of it.
 
-use std::ffi::c_char;
+use std::ffi::{CString, c_char};
 use std::net::IpAddr;
 
 use super::answer::mtasts_answer;
@@ -47,7 +47,11 @@ unsafe impl Extensible for mtasts_seen {
 /// are independent. The answer may be freed before it. It has no descriptor, no thread and no lock: a child that the
 /// program forks may continue with its copy and has to free it.
 pub struct mtasts_attempt {
-    attempt: Attempt,
+    pub(super) attempt: Attempt,
+    /// The names of DANE, as C reads them.
+    pub(super) names: Vec<CString>,
+    /// The usable TLSA records.
+    pub(super) records: Vec<Vec<u8>>,
 }
 
 /// The other side of a session, for the report. An extensible struct: set `size`, and set fields that you do not use to
@@ -89,6 +93,8 @@ pub struct mtasts_event {
     pub local_address: [c_char; MTASTS_ADDRESS_SIZE],
     /// The failure-reason-code, closed by a NUL; empty for a success. It begins with a token, as in `mtasts_decision`.
     pub reason_code: [c_char; MTASTS_REASON_SIZE],
+    /// The policy domain, closed by a NUL: the recipient's domain, or under `MTASTS_POLICY_TLSA` the TLSA base domain.
+    pub policy_domain: [c_char; MTASTS_HOST_SIZE],
 }
 
 // SAFETY: `repr(C)`, `size` first, no pointer.
@@ -118,7 +124,7 @@ pub unsafe extern "C" fn mtasts_attempt_new(
         // SAFETY: the caller's promises.
         let (answer, host, out) = unsafe { (handle(answer)?, any_name(host, length)?, place(out)?) };
         let attempt = Attempt::new(&answer.answer, MxName::from_mx(&host));
-        *out = Box::into_raw(Box::new(mtasts_attempt { attempt }));
+        *out = Box::into_raw(Box::new(mtasts_attempt::new(attempt)));
         Ok(OK)
     };
     // SAFETY: `error` is the caller's.
@@ -150,14 +156,17 @@ pub unsafe extern "C" fn mtasts_attempt_saw(
     unsafe { guard(error, body) }
 }
 
-/// Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each attempt, a failure
-/// or a success. Call it when the session is over or the host was skipped. A second call returns nothing.
+/// Ends an attempt and says what a TLS report counts of it (RFC 8460 4): at most one event for each policy, a failure or
+/// a success. Call it when the session is over or the host was skipped. The next call gives the event of another policy
+/// that was looked at, which only an attempt of `mtasts_attempt_new_with_hosts` has, and then nothing.
 ///
 /// * Under a policy: a failure if the host failed it, also by its name only; a success if its certificate was good;
 ///   nothing for a host that did not answer.
 /// * If the policy could not be fetched or renewed: a session with a host that did not fail is a failure of the policy.
 /// * Without a policy: a success if TLS was negotiated; a failure if STARTTLS was not offered or refused, or if the
 ///   handshake failed.
+/// * Under TLSA records: a failure if they refused the host, or if none of them is usable; a success if the certificate
+///   passed. The policy text for the report is then the records of `mtasts_attempt_record`.
 ///
 /// `peer` may be NULL if there was no session.
 ///
@@ -192,7 +201,7 @@ pub unsafe extern "C" fn mtasts_attempt_free(attempt: *mut mtasts_attempt) {
 
 /// # Safety
 /// `attempt` is NULL, or one that was given out, that has not been freed and that no other thread uses.
-unsafe fn alive<'a>(attempt: *mut mtasts_attempt) -> Result<&'a mut mtasts_attempt, Fault> {
+pub(super) unsafe fn alive<'a>(attempt: *mut mtasts_attempt) -> Result<&'a mut mtasts_attempt, Fault> {
     // SAFETY: the caller's promise.
     unsafe { attempt.as_mut() }.ok_or_else(|| Fault::argument("a handle is NULL"))
 }
@@ -266,5 +275,6 @@ fn write_event(out: Place<mtasts_event>, event: &ReportEvent) {
     copy_text(&mut told.address, &address(event.address));
     copy_text(&mut told.local_address, &address(event.local_address));
     copy_text(&mut told.reason_code, &event.reason_code);
+    copy_text(&mut told.policy_domain, event.domain.as_str());
     out.write(&told);
 }

@@ -76,7 +76,7 @@ pub unsafe extern "C" fn mtasts_verify_certificate(
         let (context, host, out) = unsafe { (handle(context)?, name(host, length)?, Place::new(out, "out")?) };
         // SAFETY: the caller's promise.
         let chain = unsafe { certificates(chain, count)? };
-        let at = UnixTime::since_unix_epoch(Duration::from_secs(if at == 0 { unix_now() } else { at }));
+        let at = time(at);
         let checked = context.context.verify_certificate(&host, &chain, at);
         tell(
             out,
@@ -113,9 +113,14 @@ pub unsafe extern "C" fn mtasts_check_name(
     unsafe { guard(error, body) }
 }
 
+/// Unix seconds; 0 means now.
+pub(super) fn time(at: u64) -> UnixTime {
+    UnixTime::since_unix_epoch(Duration::from_secs(if at == 0 { unix_now() } else { at }))
+}
+
 /// # Safety
 /// As the chain of `mtasts_verify_certificate`.
-unsafe fn certificates<'a>(chain: *const mtasts_octets, count: usize) -> Result<Vec<&'a [u8]>, Fault> {
+pub(super) unsafe fn certificates<'a>(chain: *const mtasts_octets, count: usize) -> Result<Vec<&'a [u8]>, Fault> {
     if count == 0 {
         return Ok(Vec::new());
     }

@@ -126,6 +126,10 @@ pub unsafe extern "C" fn mtasts_settings_read_file(
 /// `exceptions`               absolute path of a file of domains for which nothing is enforced, with a line
 ///                            `DOMAIN 2026-12-31 REASON` for each. It is read at once, and again when it has changed.
 ///                            Empty: none
+/// `dane`                     whether TLSA records decide about MX hosts (RFC 7672): `off`, `auto` or `trust`, the last
+///                            two also with `strict-both`
+/// `dane_resolver`            the address of the name server whose word on DNSSEC is believed, with or without a port
+/// `dane_bogus_name`          a name whose signatures are broken on purpose, by which `auto` tests that name server
 /// `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
 ///                            times such as `30s`, `5m`, `1h`, `1d`
 ///

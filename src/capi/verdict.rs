@@ -17,7 +17,7 @@ pub const MTASTS_REASON_SIZE: usize = 508;
 pub const MTASTS_SENTENCE_SIZE: usize = 1540;
 
 /// The most MX hosts that are read; no domain has so many.
-const MAX_HOSTS: usize = 10_000;
+pub(super) const MAX_HOSTS: usize = 10_000;
 
 /// A verdict: what to do with an MX host. An extensible struct: set `size` before the call.
 #[repr(C)]
@@ -57,7 +57,8 @@ pub extern "C" fn mtasts_action_defers(action: i32) -> i32 {
 /// If every host was skipped (`MTASTS_NO_HOST_LEFT`) and the policy is enforced, the mail waits. If DNS denies the MX
 /// hosts that an enforced policy lists (NXDOMAIN, NODATA, null MX), one of the two is wrong, and the DNS answer is the
 /// one that can be forged: the mail waits, and the sentence says what contradicts what. NODATA is no contradiction if
-/// the policy lists the domain itself. In all other cases the action is one that delivers: do what you do without
+/// the policy lists the domain itself. If DANE refused a host (`mtasts_verdict_without_host_of`), the mail waits also
+/// without a policy. In all other cases the action is one that delivers: do what you do without
 /// MTA-STS, for example bounce mail to a domain that does not exist. None of this is an event for a report.
 ///
 /// Returns `MTASTS_OK` with the verdict in `out`, or `MTASTS_E_ARGUMENT`.

@@ -6,6 +6,7 @@
 //! after a name server that fails the next one is asked.
 #![forbid(unsafe_code)]
 
+mod questions;
 mod server;
 
 use std::fmt;
@@ -146,6 +147,8 @@ impl std::error::Error for DnsError {}
 #[derive(Clone, Debug, Default)]
 pub struct StubResolver {
     servers: Option<Arc<[SocketAddr]>>,
+    /// Whether questions ask for DNSSEC (the DO bit, RFC 3225).
+    dnssec: bool,
 }
 
 impl StubResolver {
@@ -161,20 +164,39 @@ impl StubResolver {
     pub fn with_servers(servers: &[SocketAddr]) -> Self {
         Self {
             servers: Some(servers.into()),
+            dnssec: false,
         }
     }
 
-    /// Runs one question on a runtime of its own.
-    fn ask<T>(
+    /// The one name server that is trusted to validate. Questions have the DO bit: without it some servers do not say
+    /// what they have validated.
+    #[must_use]
+    pub fn validating(server: SocketAddr) -> Self {
+        Self {
+            servers: Some([server].into()),
+            dnssec: true,
+        }
+    }
+
+    /// Asks any number of questions, also at the same time, before the deadline. Each is a method of the [`Servers`].
+    ///
+    /// # Errors
+    /// That of `questions`; [`DnsError::Timeout`] if they are not over at the deadline, [`DnsError::Own`] if this host
+    /// refused what they need.
+    pub fn together<T>(
         &self,
         deadline: Instant,
-        question: impl AsyncFnOnce(Servers) -> Result<T, DnsError>,
+        questions: impl AsyncFnOnce(Servers) -> Result<T, DnsError>,
     ) -> Result<T, DnsError> {
         let list = match &self.servers {
             Some(list) => list.clone(),
             None => system_servers()?,
         };
-        let servers = Servers { list, deadline };
+        let servers = Servers {
+            list,
+            deadline,
+            dnssec: self.dnssec,
+        };
         // Not `enable_all`: the runtime does not handle signals.
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_io()
@@ -182,7 +204,7 @@ impl StubResolver {
             .build()
             .map_err(|error| DnsError::Own(format!("cannot create a descriptor: {error}")))?;
         runtime.block_on(async {
-            timeout_at(deadline.into(), question(servers))
+            timeout_at(deadline.into(), questions(servers))
                 .await
                 .unwrap_or(Err(DnsError::Timeout))
         })
@@ -192,19 +214,21 @@ impl StubResolver {
 impl Dns for StubResolver {
     fn txt(&self, name: &str, deadline: Instant) -> Result<Answered<Vec<Vec<u8>>>, DnsError> {
         let name = absolute(name)?;
-        self.ask(deadline, async |servers: Servers| {
+        self.together(deadline, async |servers: Servers| {
             servers.resolve(name, RecordType::TXT).await.map(txt_of)
         })
     }
 
     fn addresses(&self, host: &str, deadline: Instant) -> Result<Answered<Vec<IpAddr>>, DnsError> {
         let name = absolute(host)?;
-        self.ask(deadline, async |servers: Servers| servers.addresses(name).await)
+        self.together(deadline, async |servers: Servers| {
+            servers.addresses(name).await.map(addresses_of)
+        })
     }
 
     fn mx(&self, domain: &Domain, deadline: Instant) -> Result<Answered<Vec<Mx>>, DnsError> {
         let name = absolute(domain.as_str())?;
-        self.ask(deadline, async |servers: Servers| {
+        self.together(deadline, async |servers: Servers| {
             servers.resolve(name, RecordType::MX).await.map(mx_of)
         })
     }
@@ -263,50 +287,53 @@ fn name_servers(resolv_conf: &str) -> Vec<SocketAddr> {
     servers
 }
 
-/// The name servers for one question.
+/// The name servers for the questions of one call.
 #[derive(Clone)]
-struct Servers {
+pub struct Servers {
     list: Arc<[SocketAddr]>,
     deadline: Instant,
+    dnssec: bool,
 }
 
 /// Records of the type that was asked for, at least one.
-type Found = Answered<Vec<RData>>;
+struct Found {
+    records: Vec<RData>,
+    ttl: Duration,
+    authenticated: bool,
+    /// Where the aliases led, if there were any.
+    end: Option<Name>,
+}
 
 impl Servers {
     /// Both families at once.
-    async fn addresses(self, name: Name) -> Result<Answered<Vec<IpAddr>>, DnsError> {
+    async fn addresses(self, name: Name) -> Result<Found, DnsError> {
         let mut lookups = JoinSet::new();
         for family in [RecordType::AAAA, RecordType::A] {
             let (servers, name) = (self.clone(), name.clone());
             lookups.spawn(async move { servers.resolve(name, family).await });
         }
-        let mut addresses: Vec<IpAddr> = Vec::new();
-        let (mut ttl, mut authenticated) = (Duration::MAX, true);
+        let mut all: Option<Found> = None;
         let mut failures: Vec<DnsError> = Vec::new();
         let mut until = self.deadline;
         while let Ok(Some(lookup)) = timeout_at(until.into(), lookups.join_next()).await {
             match lookup.unwrap_or_else(|_| Err(DnsError::Own("the resolver failed".into()))) {
                 Ok(found) => {
-                    (ttl, authenticated) = (ttl.min(found.ttl), authenticated && found.authenticated);
-                    addresses.extend(found.data.iter().filter_map(|data| match data {
-                        RData::A(ip) => Some(IpAddr::V4(ip.0)),
-                        RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
-                        _ => None,
-                    }));
+                    match &mut all {
+                        Some(all) => {
+                            all.records.extend(found.records);
+                            all.ttl = all.ttl.min(found.ttl);
+                            all.authenticated &= found.authenticated;
+                        }
+                        none => *none = Some(found),
+                    }
                     // Some name servers never answer for AAAA: what we have is enough.
                     until = until.min(Instant::now() + FAMILY_PATIENCE);
                 }
                 Err(error) => failures.push(error),
             }
         }
-        if !addresses.is_empty() {
-            addresses.sort_by_key(IpAddr::is_ipv4);
-            return Ok(Answered {
-                data: addresses,
-                ttl,
-                authenticated,
-            });
+        if let Some(all) = all {
+            return Ok(all);
         }
         // Absence needs the answer for both types; NXDOMAIN is an answer for all types.
         if failures.len() < 2 && !failures.contains(&DnsError::NxDomain) {
@@ -340,7 +367,7 @@ impl Servers {
             let next = waiting.next();
             if let Some(server) = next {
                 let deadline = self.deadline.min(Instant::now() + ANSWER_TIME);
-                asked.spawn(server::ask(*server, query.clone(), deadline));
+                asked.spawn(server::ask(*server, query.clone(), self.dnssec, deadline));
             }
             let until = if waiting.len() == 0 {
                 self.deadline
@@ -401,9 +428,10 @@ impl Chain {
             let records: Vec<&Record> = response.answers.iter().filter(at_name).collect();
             if let Some(least) = records.iter().map(|r| r.ttl).min() {
                 return Some(Ok(Found {
-                    data: records.into_iter().map(|r| r.data.clone()).collect(),
+                    records: records.into_iter().map(|r| r.data.clone()).collect(),
                     ttl: Duration::from_secs(self.ttl.min(least).into()),
                     authenticated: self.authenticated,
+                    end: (self.aliases > 0).then(|| self.name.clone()),
                 }));
             }
             let alias = response.answers.iter().find_map(|r| match &r.data {
@@ -437,6 +465,17 @@ fn txt_of(found: Found) -> Answered<Vec<Vec<u8>>> {
     })
 }
 
+/// Addresses, the IPv6 ones first.
+fn addresses_of(found: Found) -> Answered<Vec<IpAddr>> {
+    let mut found = found.map(|data| match data {
+        RData::A(ip) => Some(IpAddr::V4(ip.0)),
+        RData::AAAA(ip) => Some(IpAddr::V6(ip.0)),
+        _ => None,
+    });
+    found.data.sort_by_key(IpAddr::is_ipv4);
+    found
+}
+
 /// The hosts of MX records, the most preferred first.
 fn mx_of(found: Found) -> Answered<Vec<Mx>> {
     let mut found = found.map(|data| match data {
@@ -454,7 +493,7 @@ impl Found {
     /// The same answer, with each record converted.
     fn map<T>(self, one: impl FnMut(RData) -> Option<T>) -> Answered<Vec<T>> {
         Answered {
-            data: self.data.into_iter().filter_map(one).collect(),
+            data: self.records.into_iter().filter_map(one).collect(),
             ttl: self.ttl,
             authenticated: self.authenticated,
         }

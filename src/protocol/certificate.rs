@@ -5,7 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod near;
-mod path;
+pub(crate) mod path;
 
 use std::fmt;
 
@@ -73,6 +73,16 @@ pub fn check_chain(
     anchors: &[TrustAnchor<'_>],
     at: UnixTime,
 ) -> Result<(), CertificateFailure> {
+    check_chain_of_any(std::slice::from_ref(host), chain, anchors, at)
+}
+
+/// The same, if one name of several is enough (RFC 7672 3.2.2). A mismatch is told of the first.
+pub(crate) fn check_chain_of_any(
+    names: &[Domain],
+    chain: &[&[u8]],
+    anchors: &[TrustAnchor<'_>],
+    at: UnixTime,
+) -> Result<(), CertificateFailure> {
     let Some((leaf, others)) = chain.split_first() else {
         return Err(CertificateFailure::new(
             ResultType::ValidationFailure,
@@ -86,7 +96,14 @@ pub fn check_chain(
         NoPath::Leaf(error) => failure(&error, "the certificate"),
         NoPath::Issuer(error) => failure(&error, "a certificate of an issuer"),
     })?;
-    named(&leaf, host)
+    let mut mismatch = Ok(());
+    for name in names {
+        match named(&leaf, name) {
+            Ok(()) => return Ok(()),
+            error => mismatch = mismatch.and(error),
+        }
+    }
+    mismatch
 }
 
 /// Checks that a certificate names the host: a DNS name among its subject alternative names, equal label by label in

@@ -5,6 +5,7 @@
 use crate::protocol::text::ascii_line;
 
 const BOOLEAN: u8 = 0x01;
+const INTEGER: u8 = 0x02;
 const BIT_STRING: u8 = 0x03;
 const OCTET_STRING: u8 = 0x04;
 const OBJECT_IDENTIFIER: u8 = 0x06;
@@ -12,6 +13,8 @@ const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 /// `[0]` of the trust data of OpenSSL: the uses that are refused.
 const REJECTED: u8 = 0xa0;
+/// `[0]` of a certificate.
+const VERSION: u8 = 0xa0;
 /// `[3]` of a certificate.
 const EXTENSIONS: u8 = 0xa3;
 
@@ -71,6 +74,60 @@ pub(crate) fn may_sign_certificates(certificate: &[u8]) -> bool {
 /// How many octets an extension of a certificate has.
 pub(crate) fn octets_of(certificate: &[u8], wanted: &[u8]) -> usize {
     extension(certificate, wanted).flatten().map_or(0, <[u8]>::len)
+}
+
+/// The public key of a certificate with its header (`SubjectPublicKeyInfo`, RFC 5280 4.1), or `None` if this is not
+/// exactly one certificate. Fields are told by their place and their tag: what TLS libraries take for the key, and
+/// nothing else, is the key.
+pub(crate) fn public_key(certificate: &[u8]) -> Option<&[u8]> {
+    let (SEQUENCE, parts, []) = element(certificate)? else {
+        return None;
+    };
+    let (SEQUENCE, mut fields, signature) = element(parts)? else {
+        return None;
+    };
+    let (SEQUENCE, _, signature) = element(signature)? else {
+        return None;
+    };
+    let (BIT_STRING, _, []) = element(signature)? else {
+        return None;
+    };
+    if let (VERSION, _, rest) = element(fields)? {
+        fields = rest;
+    }
+    // The serial number, the algorithm, the issuer, the validity, the subject.
+    for expected in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE, SEQUENCE] {
+        let (tag, _, rest) = element(fields)?;
+        if tag != expected {
+            return None;
+        }
+        fields = rest;
+    }
+    let (_, _, rest) = element(fields)?;
+    let key = &fields[..fields.len() - rest.len()];
+    is_public_key(key).then_some(key)
+}
+
+/// What an element has behind its header.
+pub(crate) fn content(der: &[u8]) -> Option<&[u8]> {
+    element(der).map(|(_, content, _)| content)
+}
+
+/// Whether this is exactly one public key.
+pub(crate) fn is_public_key(key: &[u8]) -> bool {
+    let inside = |key| {
+        let (SEQUENCE, parts, []) = element(key)? else {
+            return None;
+        };
+        let (SEQUENCE, _, bits) = element(parts)? else {
+            return None;
+        };
+        let (BIT_STRING, _, []) = element(bits)? else {
+            return None;
+        };
+        Some(())
+    };
+    inside(key).is_some()
 }
 
 /// The value of an extension of a certificate, or an inner `None` if it has none; `None` if it cannot be read.

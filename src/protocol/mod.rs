@@ -3,6 +3,7 @@
 
 pub mod calendar;
 pub mod certificate;
+pub mod dane;
 pub mod der;
 pub mod mx;
 pub mod mx_name;
@@ -11,5 +12,6 @@ pub mod policy;
 pub mod record;
 pub mod report;
 pub mod text;
+pub mod tlsa;
 pub mod verification_codes;
 pub mod words;

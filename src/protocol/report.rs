@@ -13,9 +13,11 @@ use crate::protocol::words::ResultType;
 pub struct ReportEvent {
     /// The policy that the session is counted under.
     pub policy_type: PolicyType,
-    /// The recipient's domain (`policy-domain`).
+    /// The policy domain (`policy-domain`): the recipient's domain, or the TLSA base domain under a policy of type `tlsa`,
+    /// if it is known.
     pub domain: Domain,
-    /// The lines of the policy as the policy host sent them (`policy-string`, RFC 8460 4.5). A stranger wrote them.
+    /// The lines of the policy as the policy host sent them, or the TLSA records (`policy-string`, RFC 8460 4.5). A stranger
+    /// wrote them.
     pub policy_lines: Vec<String>,
     /// The MX patterns of the policy (`mx-host`).
     pub patterns: Vec<String>,

@@ -45,7 +45,7 @@ impl Vocabulary {
 }
 
 /// The whole table.
-pub const VOCABULARIES: [Vocabulary; 9] = [
+pub const VOCABULARIES: [Vocabulary; 10] = [
     Status::VOCABULARY,
     Mode::VOCABULARY,
     Source::VOCABULARY,
@@ -53,6 +53,7 @@ pub const VOCABULARIES: [Vocabulary; 9] = [
     SeenKind::VOCABULARY,
     Action::VOCABULARY,
     NoHost::VOCABULARY,
+    Judge::VOCABULARY,
     Channel::VOCABULARY,
     PolicyType::VOCABULARY,
 ];
@@ -259,6 +260,21 @@ words! {
 }
 
 words! {
+    /// What decides about the certificate of an MX host (RFC 8461 2, RFC 7672 2.2).
+    Judge, "MTASTS_JUDGE_";
+    /// The policy of the domain. Without one TLS is opportunistic.
+    Sts = 0, "sts";
+    /// The TLSA records of the host alone (DANE).
+    Dane = 1, "dane";
+    /// The TLSA records and the policy: both have to pass.
+    Both = 2, "both";
+    /// The host has TLSA records and none is usable: TLS is required, and the certificate is checked only for a policy.
+    TlsWithoutName = 3, "tls-without-name";
+    /// Nothing: the host cannot be looked up, and gets no mail now.
+    SkipHost = 4, "skip-host";
+}
+
+words! {
     /// How far the session with an MX host came.
     Channel, "MTASTS_CHANNEL_";
     /// There was no session: the host was skipped by its name, or did not answer.
@@ -273,6 +289,8 @@ words! {
     /// The kind of policy that a session is reported under (RFC 8460 4.4, `policy-type`). The numbers are those of
     /// libtlsrpt.
     PolicyType, "MTASTS_POLICY_";
+    /// The TLSA records of an MX host (DANE).
+    Tlsa = 1, "tlsa";
     /// An MTA-STS policy. Its text is empty if the domain announces a policy that could not be fetched.
     Sts = 2, "sts";
     /// The domain has no policy, or a policy in mode none.

@@ -3,16 +3,26 @@
 //!
 //! Every MTA and every language feeds this object, so all of them count alike.
 
+mod dane;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rustls_pki_types::UnixTime;
+
+use crate::network::roots::RootsError;
 use crate::protocol::mx_name::MxName;
+use crate::protocol::names::Domain;
 use crate::protocol::report::{PolicyType, ReportEvent};
 use crate::protocol::text::Line;
 pub use crate::protocol::words::Channel;
-use crate::protocol::words::ResultType;
+use crate::protocol::words::{Action, Judge, ResultType};
 use crate::sender::answer::Answer;
-use crate::sender::verdict::{Seen, Verdict, found, is_host_failure, verdict};
+use crate::sender::hosts::Hosts;
+use crate::sender::precedence::{Asserted, Way};
+use crate::sender::resolver::Resolver;
+use crate::sender::verdict::{Seen, Verdict, found, is_host_failure, overruled, verdict};
+use dane::Side;
 
 /// The other side of the session, for the report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +57,10 @@ impl Default for Peer {
 /// * If a policy is in testing, or the operator has made an exception, mail is delivered whatever fails, and the first
 ///   failure is the one that is reported. A later sight that is good repeats the verdict on it.
 ///
-/// [`Attempt::finish`] gives at most one event (RFC 8460 4.4 counts sessions):
+/// With [`Hosts`] DANE decides about the host where it has TLSA records: [`Attempt::saw_chain`] then checks what counts,
+/// and a refusal by DANE is one whatever the policy says (RFC 8461 2).
+///
+/// [`Attempt::finish`] gives at most one event for each policy, and one policy is the rule (RFC 8460 4.4 counts sessions):
 /// * under a policy (`sts`), a failure if the host failed it, even if no connection was made because of its name; a
 ///   success if its certificate was good; nothing if neither was seen, such as for a host that did not answer
 ///   (RFC 8460 4.3.4);
@@ -56,6 +69,9 @@ impl Default for Peer {
 /// * without a policy or under one of mode none (`no-policy-found`), a success if TLS was negotiated, whatever the
 ///   certificate; a failure if STARTTLS was not offered or refused or the handshake failed (RFC 8460 4.3.1), which
 ///   refuses nothing;
+/// * under TLSA records (`tlsa`), a failure if DANE has refused the host or none of them is usable, a success if the
+///   certificate passed. It comes first. A policy that was looked at as well is another event, and `no-policy-found` is
+///   none then;
 /// * nothing if the mail domain is not a domain name: it can have no address for reports.
 #[derive(Clone, Debug)]
 pub struct Attempt {
@@ -69,7 +85,17 @@ pub struct Attempt {
     no_tls: Option<(ResultType, String)>,
     /// A certificate was seen, and whether the last one was good.
     certificate: Option<bool>,
-    finished: bool,
+    /// What DANE says, if it has anything to say.
+    dane: Option<Side>,
+    finished: Finished,
+}
+
+/// What was counted so far.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finished {
+    Nothing,
+    Dane,
+    All,
 }
 
 impl Attempt {
@@ -83,8 +109,77 @@ impl Attempt {
             failed: None,
             no_tls: None,
             certificate: None,
-            finished: false,
+            dane: None,
+            finished: Finished::Nothing,
         }
+    }
+
+    /// Begins an attempt at a host of which DNS was asked for DANE ([`Resolver::hosts`]).
+    #[must_use]
+    pub fn with_hosts(answer: &Arc<Answer>, host: MxName, hosts: &Hosts) -> Self {
+        let dane = Side::new(hosts.way(answer, &host));
+        Self {
+            dane,
+            ..Self::new(answer, host)
+        }
+    }
+
+    /// How the host proves who it is.
+    #[must_use]
+    pub fn way(&self) -> &Way {
+        self.dane.as_ref().map_or(&Way::Sts, Side::way)
+    }
+
+    /// The name that the MTA must send in SNI, if that is not the host's choice: the TLSA base domain (RFC 7672 8.1).
+    #[must_use]
+    pub fn sni(&self) -> Option<&Domain> {
+        self.asserted().map(|asserted| &asserted.base)
+    }
+
+    /// What decides about the certificate of the host.
+    #[must_use]
+    pub fn judge(&self) -> Judge {
+        match self.way() {
+            Way::Sts => Judge::Sts,
+            Way::Dane(_) => Judge::Dane,
+            Way::Both(_) => Judge::Both,
+            Way::TlsWithoutName(_) => Judge::TlsWithoutName,
+            Way::SkipHost(_) => Judge::SkipHost,
+        }
+    }
+
+    /// Whether the host gets no mail without TLS: the policy is enforced, or the host has TLSA records.
+    #[must_use]
+    pub fn enforces(&self) -> bool {
+        self.dane.is_some() || self.answer.enforces()
+    }
+
+    /// Whether anything is asked of the host: by a policy that applies, or by DANE. If not, it is not judged.
+    #[must_use]
+    pub fn applies(&self) -> bool {
+        self.dane.is_some() || self.answer.applies()
+    }
+
+    /// The names that a certificate may have under DANE-TA, the TLSA base domain first; empty if TLSA records do not
+    /// decide.
+    #[must_use]
+    pub fn names(&self) -> &[Domain] {
+        self.asserted().map_or(&[], |asserted| &asserted.names)
+    }
+
+    /// The usable TLSA records, each as the octets of its RDATA; empty if they do not decide.
+    #[must_use]
+    pub fn records(&self) -> Vec<Vec<u8>> {
+        let records = self.asserted().map(|asserted| asserted.records.rdata());
+        records
+            .into_iter()
+            .flatten()
+            .filter(|rdata| !rdata.is_empty())
+            .collect()
+    }
+
+    fn asserted(&self) -> Option<&Asserted> {
+        self.dane.as_ref().and_then(Side::asserted)
     }
 
     /// The MX host.
@@ -95,7 +190,73 @@ impl Attempt {
 
     /// Says what the MTA must do after this sight and all before it: first [`Seen::Name`], before it connects, then
     /// what EHLO, STARTTLS or the TLS handshake showed.
+    ///
+    /// Where DANE decides ([`Attempt::sni`] is a name), the certificate is for [`Attempt::saw_chain`]: what a TLS library says
+    /// of it without the TLSA records decides nothing.
     pub fn saw(&mut self, seen: Seen) -> Verdict {
+        let by_dane = match &mut self.dane {
+            None => return self.saw_by_policy(seen),
+            Some(dane) => dane.saw(&self.host, self.answer.domain_name(), &seen),
+        };
+        if let Some(refusal) = by_dane {
+            return refusal;
+        }
+        if matches!(self.way(), Way::Dane(_)) {
+            return self.saw_under_dane();
+        }
+        let verdict = self.saw_by_policy(seen);
+        let unusable = self
+            .dane
+            .as_ref()
+            .and_then(|dane| dane.unusable(&self.host, self.answer.domain_name()));
+        match unusable {
+            Some(unusable) if verdict.action.delivers() && verdict.result.is_none() => unusable,
+            _ => verdict,
+        }
+    }
+
+    /// Checks the certificate chain of the host, the host's own first, as DANE or the policy asks for, and says what the
+    /// MTA must do. Without a policy and without DANE nothing is refused.
+    ///
+    /// # Errors
+    /// A [`RootsError`] where the policy counts and the roots cannot be read: no verdict is possible, and the mail waits.
+    pub fn saw_chain(&mut self, resolver: &Resolver, chain: &[&[u8]], at: UnixTime) -> Result<Verdict, RootsError> {
+        let by_dane = self.dane.as_ref().and_then(|dane| dane.check(chain, at));
+        if matches!(self.way(), Way::Dane(_)) || by_dane.as_ref().is_some_and(Result::is_err) {
+            return Ok(self.saw(Seen::Certificate(by_dane.unwrap_or(Ok(())))));
+        }
+        let checked = match self.host.host() {
+            Ok(host) if self.answer.applies() => resolver.verify_certificate(host, chain, at)?,
+            _ => Ok(()),
+        };
+        if let Some(dane) = self.dane.as_mut().filter(|_| by_dane.is_some()) {
+            // It has passed.
+            if let Some(refusal) = dane.saw(&self.host, self.answer.domain_name(), &Seen::Certificate(Ok(()))) {
+                return Ok(refusal);
+            }
+            return Ok(self.saw_by_policy(Seen::Certificate(checked)));
+        }
+        Ok(self.saw(Seen::Certificate(checked)))
+    }
+
+    /// DANE has nothing against the host. A policy that does not list it is reported.
+    fn saw_under_dane(&mut self) -> Verdict {
+        if self.failed.is_none() {
+            self.failed = overruled(&self.answer, &self.host, "the host's TLSA records decide (DANE)");
+        }
+        self.failed.clone().unwrap_or_else(|| Verdict {
+            action: Action::Deliver,
+            result: None,
+            reason_code: String::new(),
+            sentence: format!(
+                "{} is judged by its TLSA records (DANE), whatever the MTA-STS policy of {} says",
+                self.host,
+                self.answer.domain_name()
+            ),
+        })
+    }
+
+    fn saw_by_policy(&mut self, seen: Seen) -> Verdict {
         if let Some(refusal) = &self.refusal {
             return refusal.clone();
         }
@@ -121,11 +282,45 @@ impl Attempt {
         self.failed.as_ref()
     }
 
-    /// Ends the attempt: what a report counts of it, or `None`. A second call returns `None`.
+    /// Ends the attempt: what a report counts of it, or `None`. The next call gives the event of another policy that was
+    /// looked at, if there was one, and then `None`.
     pub fn finish(&mut self, peer: Peer) -> Option<ReportEvent> {
-        if std::mem::replace(&mut self.finished, true) {
-            return None;
+        loop {
+            let event = match self.finished {
+                Finished::Nothing => {
+                    self.finished = Finished::Dane;
+                    self.event_of_dane(peer)
+                }
+                Finished::Dane => {
+                    self.finished = Finished::All;
+                    let event = self.event_of_policy(peer);
+                    event.filter(|event| self.dane.is_none() || event.policy_type == PolicyType::Sts)
+                }
+                Finished::All => return None,
+            };
+            if event.is_some() {
+                return event;
+            }
         }
+    }
+
+    fn event_of_dane(&self, peer: Peer) -> Option<ReportEvent> {
+        let counted = self.dane.as_ref()?.counts(peer.channel, self.certificate.is_some())?;
+        let (result, reason_code) = counted.result.unzip();
+        Some(ReportEvent {
+            policy_type: PolicyType::Tlsa,
+            domain: counted.base.or_else(|| self.answer.domain().cloned())?,
+            policy_lines: counted.lines,
+            patterns: Vec::new(),
+            host: self.host.clone(),
+            address: peer.address,
+            local_address: peer.local_address,
+            result,
+            reason_code: reason_code.unwrap_or_default().as_str().into(),
+        })
+    }
+
+    fn event_of_policy(&self, peer: Peer) -> Option<ReportEvent> {
         let domain = self.answer.domain()?.clone();
         let failure = self.counts(peer.channel)?;
         let cached = self.answer.cached().filter(|_| self.answer.applies());

@@ -3,12 +3,15 @@
 
 pub mod answer;
 pub mod attempt;
+pub mod dane;
 pub mod exception;
 pub mod exceptions;
+pub mod hosts;
 pub mod lookup;
 pub mod mta;
 pub mod notice;
 pub mod outcome;
+pub mod precedence;
 pub mod queue;
 pub mod refresh;
 pub mod resolver;
@@ -16,5 +19,6 @@ pub mod settings;
 mod settings_file;
 pub mod silence;
 pub mod user;
+pub mod validator;
 pub mod verdict;
 pub mod wire;

@@ -51,6 +51,9 @@ tokens! {
     PolicyFetchError = "sts-policy-fetch-error",
     PolicyInvalid = "sts-policy-invalid",
     PolicyHostCertificate = "sts-webpki-invalid",
+    Dane = "dane",
+    DnssecInvalid = "dnssec-invalid",
+    TlsaInvalid = "tlsa-invalid",
     // What the administrator should know of a domain.
     PolicyWeakened = "policy-weakened",
     PolicyNotRenewed = "policy-not-renewed",
@@ -62,6 +65,7 @@ tokens! {
     CacheNotWritten = "cache-not-written",
     CacheInMemory = "cache-in-memory",
     LookupNotLocked = "lookup-not-locked",
+    DaneResolver = "dane-resolver",
     // What the refresh did.
     EntryRemoved = "entry-removed",
     CacheFull = "cache-full",

@@ -4,6 +4,7 @@
 //! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
 
 mod helper;
+mod hosts;
 mod inventory;
 mod lease;
 mod memory;
@@ -32,8 +33,10 @@ use crate::sender::outcome::Outcome;
 use crate::sender::settings::Settings;
 use crate::sender::silence::{Share, Silence};
 use crate::sender::user::NoUser;
+use crate::sender::validator::Tests;
 use crate::sys::process::{self, HelperError};
 pub use helper::leave_root;
+use hosts::HostMemory;
 use memory::{Answers, Known, Remembered, good_until};
 use network::LazyRoots;
 
@@ -62,6 +65,9 @@ struct Shared {
     /// Whether the administrator was told that there is memory alone.
     told: AtomicBool,
     silence: Silence,
+    hosts: HostMemory,
+    /// Of the name server of `dane_resolver`.
+    tests: Tests,
 }
 
 /// How far a question goes.
@@ -186,6 +192,8 @@ impl Resolver {
             memory: Answers::default(),
             told: AtomicBool::new(false),
             silence: Silence::new(),
+            hosts: HostMemory::default(),
+            tests: Tests::default(),
         };
         Self {
             shared: Arc::new(shared),

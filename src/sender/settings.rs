@@ -4,12 +4,13 @@
 //! means the same wherever it is set.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::cache::crowd::Bounds;
 use crate::network::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
+use crate::protocol::names::Domain;
 use crate::protocol::text::one_line;
 use crate::sender::exceptions::{self, Exceptions};
 use crate::sender::settings_file;
@@ -20,6 +21,8 @@ use crate::sys::process;
 pub const FILE: &str = "/etc/mtasts/mtasts.toml";
 /// The cache of the host: state that must survive, not a throw-away cache.
 pub const CACHE_DIR: &str = "/var/lib/mtasts";
+/// A name whose signatures its owner keeps broken, so that resolvers can be tested.
+const BOGUS_NAME: &str = "dnssec-failed.org";
 
 /// The settings of a resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +61,33 @@ pub struct Settings {
     /// `exceptions`: the domains for which nothing is enforced. The setting is the absolute path of a file, which is
     /// read when it is set; a resolver reads it again when it changes.
     pub exceptions: Exceptions,
+    /// `dane`: whether TLSA records decide about MX hosts (RFC 7672), and how the name server is trusted that vouches for
+    /// them.
+    pub dane: Dane,
+    /// `dane_resolver`: the one name server whose word on DNSSEC is believed; an address, or an address and a port.
+    pub dane_resolver: SocketAddr,
+    /// `dane_bogus_name`: a name whose signatures are broken on purpose, for the test of `dane_resolver`.
+    pub dane_bogus_name: Domain,
+}
+
+/// Whether DANE is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dane {
+    /// Which name server is believed.
+    pub trust: Trust,
+    /// Whether a host with usable TLSA records must meet a policy in force, too: `strict-both`.
+    pub strict_both: bool,
+}
+
+/// Which name server is believed about DNSSEC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// None, and nothing is asked: `off`.
+    Nothing,
+    /// One on this host that is seen to validate: `auto`.
+    Tested,
+    /// Any: the operator trusts it and the way to it. `trust`.
+    Anything,
 }
 
 impl Default for Settings {
@@ -77,6 +107,12 @@ impl Default for Settings {
             txt_life_min: Duration::from_secs(60),
             txt_life_max: Duration::from_secs(3600),
             exceptions: Exceptions::default(),
+            dane: Dane {
+                trust: Trust::Nothing,
+                strict_both: false,
+            },
+            dane_resolver: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 53),
+            dane_bogus_name: bogus_name(BOGUS_NAME).expect("a name"),
         }
     }
 }
@@ -169,6 +205,9 @@ impl Settings {
                     reason,
                 })?;
             }
+            "dane" => self.dane = dane(value).map_err(fail)?,
+            "dane_resolver" => self.dane_resolver = nameserver(value).map_err(fail)?,
+            "dane_bogus_name" => self.dane_bogus_name = bogus_name(value).map_err(fail)?,
             _ => return Err(fail("unknown setting".into())),
         }
         Ok(())
@@ -325,6 +364,29 @@ fn nameserver(text: &str) -> Result<SocketAddr, String> {
         .map_err(|_| format!("{:?} is not an address, or an address with a port", one_line(text, 80)))
 }
 
+/// `off`, `auto` or `trust`, and `strict-both` with one of the last two; alone it means `auto strict-both`.
+fn dane(value: &str) -> Result<Dane, String> {
+    let words: Vec<&str> = value.split([' ', ',', '\t']).filter(|word| !word.is_empty()).collect();
+    let (trust, strict_both) = match *words {
+        ["off"] => (Trust::Nothing, false),
+        ["auto"] => (Trust::Tested, false),
+        ["trust"] => (Trust::Anything, false),
+        ["strict-both"] | ["auto", "strict-both"] => (Trust::Tested, true),
+        ["trust", "strict-both"] => (Trust::Anything, true),
+        _ => {
+            return Err(format!(
+                "{:?} is not off, auto or trust, or one of the last two with strict-both",
+                one_line(value, 80)
+            ));
+        }
+    };
+    Ok(Dane { trust, strict_both })
+}
+
+fn bogus_name(text: &str) -> Result<Domain, String> {
+    Domain::parse(text).map_err(|error| format!("{:?} is not a name: {error}", one_line(text, 80)))
+}
+
 fn network(text: &str) -> Result<Network, String> {
     text.parse().map_err(|_| {
         format!(
@@ -388,7 +450,9 @@ mod tests {
                  timeout = 30\nallow_addresses = ['198.18.0.0/15', '::1']\n\
                  nat64_prefixes = ['fd64::/96', '2001:db8::/32']\nfirst_contact_defer = '1h'\n\
                  silence_budget = '2m'\ntxt_life_min = '5m'\ntxt_life_max = '1d'\n\
-                 cache_max = 50000\ncache_max_per_parent = '500'\n",
+                 cache_max = 50000\ncache_max_per_parent = '500'\n\
+                 dane = ['trust', 'strict-both']\ndane_resolver = '[::1]:5353'\n\
+                 dane_bogus_name = 'Bogus.example'\n",
             )
             .unwrap();
         assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
@@ -400,6 +464,10 @@ mod tests {
         assert_eq!(settings.silence_budget, Duration::from_secs(120));
         assert_eq!(settings.txt_life_max, Duration::from_secs(86_400));
         assert_eq!((settings.cache_max, settings.cache_max_per_parent), (50_000, 500));
+        let dane = settings.dane;
+        assert_eq!((dane.trust, dane.strict_both), (Trust::Anything, true));
+        assert_eq!(settings.dane_resolver, "[::1]:5353".parse().unwrap());
+        assert_eq!(settings.dane_bogus_name.as_str(), "bogus.example");
     }
 
     #[test]
@@ -456,6 +524,14 @@ mod tests {
             (
                 "nameservers = 'dns.example'",
                 "nameservers: \"dns.example\" is not an address, or an address with a port",
+            ),
+            (
+                "dane = 'off strict-both'",
+                "dane: \"off strict-both\" is not off, auto or trust, or one of the last two with strict-both",
+            ),
+            (
+                "dane_resolver = 'localhost'",
+                "dane_resolver: \"localhost\" is not an address, or an address with a port",
             ),
             (
                 "nat64_prefixes = 'fd64::/95'",

@@ -142,6 +142,9 @@ pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bo
 /// cases the action is [`Action::Deliver`] or [`Action::DeliverAndReport`]: the MTA does what it does without MTA-STS,
 /// such as to bounce mail to a domain that does not exist.
 ///
+/// If DANE has refused a host (its `reason_code` begins with `dane` or `dnssec-invalid`), the mail waits also without a
+/// policy: that host may take it later.
+///
 /// `hosts` are the MX hosts that DNS gave, each with the `reason_code` of the verdict that refused it, or an empty
 /// text. The sentence names them, since a bounce may be all that its reader sees. The list is empty if they are not
 /// known.
@@ -151,6 +154,9 @@ pub(super) fn is_host_failure(answer: &Answer, host: &MxName, seen: &Seen) -> bo
 pub fn verdict_without_host(answer: &Answer, why: NoHost, hosts: &[(MxName, String)]) -> Verdict {
     if let Some(until) = answer.defer_until() {
         return waiting(answer, until);
+    }
+    if why == NoHost::Left && !answer.enforces() && hosts.iter().any(|(_, reason)| is_refusal_of_dane(reason)) {
+        return waiting_for_dane(answer, hosts);
     }
     let Some(policy) = answer.policy().filter(|_| answer.applies()) else {
         return unprotected(answer);
@@ -208,6 +214,31 @@ pub fn verdict_without_host(answer: &Answer, why: NoHost, hosts: &[(MxName, Stri
     }
 }
 
+/// Whether DANE has refused a host, by the `reason_code` of that verdict.
+fn is_refusal_of_dane(reason_code: &str) -> bool {
+    let token = reason_code.split(':').next().unwrap_or_default();
+    [Token::Dane, Token::DnssecInvalid]
+        .iter()
+        .any(|dane| dane.name() == token)
+}
+
+/// A mail that DANE alone leaves no host: it waits, as under a policy (RFC 7672 2.2).
+fn waiting_for_dane(answer: &Answer, hosts: &[(MxName, String)]) -> Verdict {
+    let sentence = format!(
+        "no MX host of {} is left that DANE allows{}; {}. If DNSSEC or the TLSA records of the domain are wrong, its \
+         administrator must correct them.",
+        answer.domain_name(),
+        given(hosts),
+        WAITS.1
+    );
+    Verdict {
+        action: WAITS.0,
+        result: Some(ResultType::ValidationFailure),
+        reason_code: "no-mx-host-left".into(),
+        sentence,
+    }
+}
+
 /// What to do about a host that the policy does not list.
 const MOVED: &str = "If the domain's mail has moved, its administrator must update the policy.";
 
@@ -226,17 +257,23 @@ struct Fault {
 
 /// The verdict on a fault; `enforced` is what happens if the policy is enforced.
 fn failed(answer: &Answer, policy: &Policy, fault: Fault, enforced: (Action, &str)) -> Verdict {
-    let (action, so) = match answer.exception() {
-        _ if answer.enforces() => (enforced.0, enforced.1.into()),
-        Some(exception) => (
-            Action::DeliverAndReport,
-            format!("this does not prevent delivery: {exception}"),
-        ),
-        None => (
-            Action::DeliverAndReport,
-            "this does not prevent delivery: the policy is in testing".into(),
-        ),
+    let so = match answer.exception() {
+        _ if answer.enforces() => return concluded(answer, policy, fault, enforced.0, enforced.1),
+        Some(exception) => format!("this does not prevent delivery: {exception}"),
+        None => "this does not prevent delivery: the policy is in testing".into(),
     };
+    concluded(answer, policy, fault, Action::DeliverAndReport, &so)
+}
+
+/// The verdict on a fault of a host that the policy does not decide about: `by` decides, and the fault is only reported.
+pub(super) fn overruled(answer: &Answer, host: &MxName, by: &str) -> Option<Verdict> {
+    let policy = answer.policy().filter(|_| answer.applies())?;
+    let fault = fault(policy, answer, host, &Seen::Name)?;
+    let so = format!("this does not prevent delivery: {by}");
+    Some(concluded(answer, policy, fault, Action::DeliverAndReport, &so))
+}
+
+fn concluded(answer: &Answer, policy: &Policy, fault: Fault, action: Action, so: &str) -> Verdict {
     let (wrong, remedy) = (fault.wrong, fault.remedy);
     Verdict {
         action,

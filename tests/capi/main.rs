@@ -5,6 +5,7 @@
 
 mod abi;
 mod build;
+mod dane;
 mod extensible;
 mod internet;
 mod offline;

@@ -15,6 +15,9 @@ const ITEM = Symbol.for('haraka-plugin-mta-sts')
 // On an MX: the name by which the policy knows it. Haraka replaces `exchange` by an address.
 const HOST = Symbol('MX host name')
 
+// On an MX: it gets no mail without TLS.
+const NEEDS_TLS = Symbol('needs TLS')
+
 // What of HMailItem is overridden or called, with the number of arguments.
 const methods = {
   bounce: 2,
@@ -46,6 +49,8 @@ class Item {
   results = []
   // What the library knows of the domain; null while it is not known.
   answer = null
+  // What DANE says of the MX hosts.
+  #dane
   // Why the mail cannot be sent.
   trouble = ''
   // The policy was asked for, in this attempt.
@@ -79,6 +84,10 @@ class Item {
     return this.#plugin.stop.signal.aborted
   }
 
+  get resolver() {
+    return this.#plugin.resolver
+  }
+
   // Who judges certificates if the operator names the roots, else null: Node.js does, with its own. Given a file, Node.js
   // would read it anew for each connection; with the roots of a whole system that blocks Haraka for some 20 ms.
   get own_judge() {
@@ -110,6 +119,19 @@ class Item {
     }
   }
 
+  // With the setting `dane` off nothing is asked. A domain that is not a name has no DANE.
+  async #learn_of_hosts(names) {
+    this.#dane = undefined
+    if (this.answer.domain === null) return
+    try {
+      const { timeout } = this.#plugin.lookup_options()
+      this.#dane = await this.resolver.hosts(this.answer.domain, names, { timeout })
+    } catch (err) {
+      this.trouble = `the MX hosts of ${this.#domain} could not be looked up for DANE: ${err.message}`
+      if (!this.#stops) this.#plugin.say_once('logerror', `mail waits: ${err.message}`)
+    }
+  }
+
   get_mx_respond(retval, mx) {
     this.#asks_dns = retval !== DENY
     return this.#haraka.get_mx_respond(retval, mx)
@@ -134,12 +156,15 @@ class Item {
       return this.#contradicts('null-mx') || this.#haraka.found_mx(mxs)
     }
 
+    // Without an MX record the domain is its own MX host (RFC 5321 5.1), and `exchange` is an address.
+    const name_of = (mx) => (net.isIP(mx.exchange) && mx.from_dns ? mx.from_dns : mx.exchange)
+    await this.#learn_of_hosts(mxs.filter((mx) => !routed(mx)).map(name_of))
+    if (this.trouble) return this.#wait_or_leave()
     const allowed = []
     for (const mx of mxs) {
       if (!routed(mx)) {
-        // Without an MX record the domain is its own MX host (RFC 5321 5.1), and `exchange` is an address.
-        const host = net.isIP(mx.exchange) && mx.from_dns ? mx.from_dns : mx.exchange
-        const attempt = new Attempt(this.answer, host)
+        const host = name_of(mx)
+        const attempt = new Attempt(this.answer, host, this.#dane)
         const verdict = attempt.saw({ kind: 'name' })
         this.#hosts.set(attempt.host, '')
         if (verdict.defers) return this.#wait(verdict.sentence)
@@ -149,6 +174,7 @@ class Item {
           continue
         }
         mx[HOST] = host
+        mx[NEEDS_TLS] = attempt.enforces
       }
       allowed.push(mx)
     }
@@ -158,7 +184,7 @@ class Item {
   }
 
   get_force_tls(mx) {
-    return this.#haraka.get_force_tls(mx) || (mx[HOST] !== undefined && this.answer.enforces)
+    return this.#haraka.get_force_tls(mx) || (mx[HOST] !== undefined && mx[NEEDS_TLS])
   }
 
   async try_deliver() {
@@ -168,7 +194,7 @@ class Item {
 
   try_deliver_host_on_socket(mx, address, port, socket) {
     if (mx[HOST] === undefined) return this.#haraka.try_deliver_host_on_socket(mx, address, port, socket)
-    const session = new Session(this, new Attempt(this.answer, mx[HOST]), address, socket)
+    const session = new Session(this, new Attempt(this.answer, mx[HOST], this.#dane), address, socket)
     this.#haraka.try_deliver_host_on_socket(mx, address, port, socket)
     session.stand_between()
   }
@@ -245,8 +271,9 @@ class Item {
 
   // What a report counts of an attempt, if anything.
   count(attempt, peer) {
-    const event = attempt.finish(peer)
-    if (event) this.results.push({ time: new Date(), ...event })
+    for (let event = attempt.finish(peer); event; event = attempt.finish(peer)) {
+      this.results.push({ time: new Date(), ...event })
+    }
   }
 
   #wait_or_leave() {

@@ -21,14 +21,12 @@ class Session {
   #starttls = false
   #mismatch
   #item
-  #answer
   #attempt
   #address
   #socket
 
   constructor(item, attempt, address, socket) {
     this.#item = item
-    this.#answer = item.answer
     this.#attempt = attempt
     this.#address = address
     this.#socket = socket
@@ -54,7 +52,7 @@ class Session {
   #read(line) {
     if (this.#settled) return true
     // RFC 3207 6: what was sent in clear behind the answer to STARTTLS is not heard.
-    if (this.#stage === 'handshake') return !this.#answer.applies
+    if (this.#stage === 'handshake') return !this.#attempt.applies
     const [, code, mark, text] = REPLY.exec(line) ?? []
     if (this.#stage === 'ehlo' && text?.toUpperCase() === 'STARTTLS') this.#starttls = true
     if (mark === '-') return true
@@ -90,7 +88,7 @@ class Session {
   // An answer in clear that would make Haraka give the mail up or go on without TLS. Where the policy is enforced it
   // only costs the host this attempt: anybody on the way may have sent it.
   #refuse(line) {
-    if (!this.#answer.enforces) return true
+    if (!this.#attempt.enforces) return true
     return this.#leave(
       `answered in clear: ${line
         .trim()
@@ -101,14 +99,20 @@ class Session {
 
   // Whether the session may go on, in clear or under TLS, after all that was seen so far.
   #passes(seen, channel) {
-    const verdict = this.#saw(seen)
+    return this.#obeys(this.#saw(seen), channel)
+  }
+
+  #obeys(verdict, channel) {
     this.#end(channel)
-    return verdict.delivers || this.#leave('passed over by its MTA-STS policy')
+    return verdict.delivers || this.#leave('passed over by its MTA-STS policy or its TLSA records')
   }
 
   #saw(seen) {
-    const verdict = this.#attempt.saw(seen)
-    if (this.#answer.applies) this.#item.say(verdict, this.#attempt)
+    return this.#said(this.#attempt.saw(seen))
+  }
+
+  #said(verdict) {
+    if (this.#attempt.applies) this.#item.say(verdict, this.#attempt)
     return verdict
   }
 
@@ -128,7 +132,7 @@ class Session {
 
   #upgrade(upgrade, options, report) {
     const socket = this.#socket
-    if (!this.#answer.applies) {
+    if (!this.#attempt.applies) {
       return upgrade.call(socket, options, (...args) => {
         this.#end('tls')
         report(...args)
@@ -139,7 +143,16 @@ class Session {
     // Haraka would speak as soon as the handshake is done, and before the certificate is judged.
     const waiting = socket.listeners('secure')
     socket.removeAllListeners('secure')
+    const is_by_records = this.#attempt.sni != null
     upgrade.call(socket, this.#demand(options), (authorized, error, ...rest) => {
+      // What Node.js says of the certificate means nothing then: it does not know the records.
+      if (is_by_records) {
+        if (!this.#obeys(this.#judged_by_records(), 'tls')) return
+        socket.cleartext.authorized = true
+        report(true, null, ...rest)
+        for (const listener of waiting) listener.call(socket)
+        return
+      }
       const check = this.#verify() ?? this.#certificate(authorized ? null : error)
       if (!this.#passes({ kind: 'certificate', ...check }, 'tls')) return
       const good = check.result === null
@@ -161,9 +174,12 @@ class Session {
         return error
       },
     }
-    const { enforces } = this.#answer
-    if (this.#item.own_judge) demand.rejectUnauthorized = false
-    else if (enforces) demand.rejectUnauthorized = true
+    const { enforces, sni } = this.#attempt
+    if (sni != null) {
+      // RFC 7672 8.1: the TLSA base domain; and no CA has to vouch.
+      Object.assign(demand, { servername: sni, rejectUnauthorized: false, checkServerIdentity: () => undefined })
+    } else if (this.#item.own_judge) demand.rejectUnauthorized = false
+    else if (this.#item.answer.enforces) demand.rejectUnauthorized = true
     if (enforces && demand.minVersion !== 'TLSv1.3') demand.minVersion = 'TLSv1.2'
     return demand
   }
@@ -175,16 +191,29 @@ class Session {
     const { cleartext } = this.#socket
     let check
     try {
-      const chain = []
-      let cert = cleartext.getPeerX509Certificate()
-      for (; cert && chain.length < LONGEST_CHAIN; cert = cert.issuerCertificate) chain.push(cert.raw)
-      check = judge.verifyCertificate(this.#attempt.host, chain)
+      check = judge.verifyCertificate(this.#attempt.host, this.#chain())
     } catch (err) {
       check = { result: 'validation-failure', reason: err.message }
     }
     // Haraka asks the socket again before it sends anything.
     cleartext.authorized = check.result === null
     return check
+  }
+
+  // The chain as the host sent it.
+  #chain() {
+    const chain = []
+    let cert = this.#socket.cleartext.getPeerX509Certificate()
+    for (; cert && chain.length < LONGEST_CHAIN; cert = cert.issuerCertificate) chain.push(cert.raw)
+    return chain
+  }
+
+  #judged_by_records() {
+    try {
+      return this.#said(this.#attempt.sawChain(this.#item.resolver, this.#chain()))
+    } catch (err) {
+      return this.#saw({ kind: 'certificate', result: 'validation-failure', reason: err.message })
+    }
   }
 
   #certificate(code) {

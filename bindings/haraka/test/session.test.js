@@ -20,6 +20,12 @@ beforeEach(() => {
   item = { answer: { enforces: true, applies: true }, say() {}, count: (_, { channel }) => counted.push(channel) }
   attempt = {
     host: 'mx.example.com',
+    get enforces() {
+      return item.answer.enforces
+    },
+    get applies() {
+      return item.answer.applies
+    },
     saw(seen) {
       if (seen.kind !== 'name') judged.push(seen.kind)
       return { delivers: seen.kind === 'name' || seen.result === null || !item.answer.enforces }

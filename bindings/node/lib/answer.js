@@ -80,14 +80,40 @@ class Answer {
 class Attempt {
   #attempt
 
-  constructor(answer, host) {
+  constructor(answer, host, hosts) {
     const behind = inner(answer)
     mustBeString('host', host)
-    this.#attempt = call(() => new addon.Attempt(behind, host))
+    if (hosts === undefined) this.#attempt = call(() => new addon.Attempt(behind, host))
+    else if (hosts instanceof addon.Hosts) this.#attempt = call(() => addon.Attempt.withHosts(behind, host, hosts))
+    else throw wrongType('hosts', 'what Resolver.hosts gives', hosts)
   }
 
   get host() {
     return call(() => this.#attempt.host)
+  }
+
+  get judge() {
+    return call(() => this.#attempt.judge)
+  }
+
+  get enforces() {
+    return call(() => this.#attempt.enforces)
+  }
+
+  get applies() {
+    return call(() => this.#attempt.applies)
+  }
+
+  get sni() {
+    return call(() => this.#attempt.sni)
+  }
+
+  get records() {
+    return call(() => this.#attempt.records).map((record) => Buffer.from(record))
+  }
+
+  sawChain(resolver, chain) {
+    return resolver.judge((judge) => call(() => this.#attempt.sawChain(judge, chain)), chain)
   }
 
   saw(seen) {

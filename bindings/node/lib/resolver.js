@@ -27,6 +27,28 @@ function text(key, value) {
   return isTime ? `${value / 1000}s` : String(value)
 }
 
+// The questions for hosts under way, each of which has a thread, and those that wait for one.
+const MOST = 64
+let asking = 0
+const waiting = []
+
+function ended() {
+  asking -= 1
+  waiting.shift()?.()
+}
+
+// A time limit as the addon takes it. Without any time there is still what is known.
+function limit(timeout) {
+  if (timeout === undefined) return null
+  if (typeof timeout !== 'number' || Number.isNaN(timeout)) throw wrongType('options.timeout', 'a number', timeout)
+  return Math.ceil(Math.min(Math.max(timeout, 0), LONGEST))
+}
+
+function mustBeChain(chain) {
+  if (Array.isArray(chain) && chain.every((der) => der instanceof Uint8Array)) return
+  throw wrongType('chain', 'an array of Buffers, each a certificate in DER', chain)
+}
+
 const cancelled = () => new MtaStsError('ERR_MTASTS_CANCELLED', 'the resolver was closed')
 
 // Looks policies up, with settings and a cache.
@@ -73,11 +95,47 @@ class Resolver {
     return call(() => this.#addon.checkCache())
   }
 
+  async hosts(domain, hosts = [], { timeout } = {}) {
+    mustBeString('domain', domain)
+    if (!Array.isArray(hosts)) throw wrongType('hosts', 'an array of strings', hosts)
+    for (const host of hosts) mustBeString('hosts[]', host)
+    const time = limit(timeout)
+    this.#mustBeOpen()
+    while (asking >= MOST) await new Promise((resolve) => waiting.push(resolve))
+    this.#mustBeOpen()
+    return new Promise((resolve, reject) => {
+      const done = ({ hosts: found, code, message, lines }) => {
+        ended()
+        this.#say(lines)
+        if (found) resolve(found)
+        else reject(new MtaStsError(code, message))
+      }
+      asking += 1
+      try {
+        const found = call(() => this.#addon.hosts(domain, hosts, time, done))
+        this.#tell()
+        if (!found) return
+        ended()
+        resolve(found)
+      } catch (error) {
+        ended()
+        reject(error)
+      }
+    })
+  }
+
+  // For an attempt: it checks a chain with the addon behind this.
+  judge(body, chain) {
+    mustBeChain(chain)
+    this.#mustBeOpen()
+    const verdict = body(this.#addon)
+    this.#tell()
+    return verdict
+  }
+
   verifyCertificate(host, chain, at) {
     mustBeString('host', host)
-    if (!Array.isArray(chain) || !chain.every((der) => der instanceof Uint8Array)) {
-      throw wrongType('chain', 'an array of Buffers, each a certificate in DER', chain)
-    }
+    mustBeChain(chain)
     if (at !== undefined && !(at instanceof Date && at.getTime() >= 1000)) {
       throw wrongType('at', 'a Date after 1970', at)
     }
@@ -99,9 +157,7 @@ class Resolver {
 
   async #ask(domain, recheck, { timeout, signal } = {}) {
     mustBeString('domain', domain)
-    if (timeout !== undefined && (typeof timeout !== 'number' || Number.isNaN(timeout))) {
-      throw wrongType('options.timeout', 'a number', timeout)
-    }
+    const time = limit(timeout)
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
       throw wrongType('options.signal', 'an AbortSignal', signal)
     }
@@ -113,8 +169,6 @@ class Resolver {
       if (!this.#addon) throw cancelled()
       signal?.throwIfAborted()
     }
-    // Without any time there is still what the cache knows.
-    const time = timeout === undefined ? null : Math.ceil(Math.min(Math.max(timeout, 0), LONGEST))
     const id = call(() => this.#addon.submit(domain, time, recheck))
     return new Promise((resolve, reject) => {
       const abort = () => {
@@ -169,8 +223,12 @@ class Resolver {
 
   // Gives the library's lines to the log. What it throws is its own affair, and no lookup's.
   #tell() {
+    if (this.#log) this.#say(addon.lines())
+  }
+
+  #say(lines) {
     if (!this.#log) return
-    for (const line of addon.lines()) queueMicrotask(() => this.#log.call(undefined, line))
+    for (const line of lines) queueMicrotask(() => this.#log.call(undefined, line))
   }
 }
 

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use mtasts::report::{Channel, Peer};
-use mtasts::{CertificateFailure, MxName, ResultType, Seen};
+use mtasts::{CertificateFailure, MxName, ResultType, Seen, UnixTime};
+use napi::bindgen_prelude::Uint8Array;
 use napi_derive::napi;
 
 use crate::answer::{Answer, Verdict};
-use crate::error::{Result, argument, guarded};
+use crate::error::{Result, argument, failure, guarded};
+use crate::hosts::Hosts;
+use crate::resolver::Resolver;
 
 /// One MX host in one attempt to deliver.
 #[napi]
@@ -62,6 +65,55 @@ impl Attempt {
         guarded(|| {
             let attempt = mtasts::Attempt::new(answer.inner(), MxName::from_mx(&host));
             Ok(Self { attempt })
+        })
+    }
+
+    /// Begins an attempt with a host of which DNS was asked for DANE.
+    #[napi(factory)]
+    pub fn with_hosts(answer: &Answer, host: String, hosts: &Hosts) -> Result<Self> {
+        guarded(|| {
+            let attempt = mtasts::Attempt::with_hosts(answer.inner(), MxName::from_mx(&host), hosts.inner());
+            Ok(Self { attempt })
+        })
+    }
+
+    /// What decides about the certificate.
+    #[napi(getter)]
+    pub fn judge(&self) -> Result<&'static str> {
+        guarded(|| Ok(self.attempt.judge().name()))
+    }
+
+    /// Whether the host gets no mail without TLS.
+    #[napi(getter)]
+    pub fn enforces(&self) -> Result<bool> {
+        guarded(|| Ok(self.attempt.enforces()))
+    }
+
+    /// Whether anything is asked of the host.
+    #[napi(getter)]
+    pub fn applies(&self) -> Result<bool> {
+        guarded(|| Ok(self.attempt.applies()))
+    }
+
+    /// The name for SNI, if DANE decides.
+    #[napi(getter)]
+    pub fn sni(&self) -> Result<Option<String>> {
+        guarded(|| Ok(self.attempt.sni().map(ToString::to_string)))
+    }
+
+    /// The usable TLSA records, if they decide.
+    #[napi(getter)]
+    pub fn records(&self) -> Result<Vec<Uint8Array>> {
+        guarded(|| Ok(self.attempt.records().into_iter().map(Uint8Array::from).collect()))
+    }
+
+    /// What to do after a chain was seen, which is checked as DANE or the policy asks for.
+    #[napi]
+    pub fn saw_chain(&mut self, resolver: &Resolver, chain: Vec<Uint8Array>) -> Result<Verdict> {
+        guarded(|| {
+            let chain: Vec<&[u8]> = chain.iter().map(|der| &**der).collect();
+            let verdict = self.attempt.saw_chain(resolver.context()?, &chain, UnixTime::now());
+            Ok(verdict.map_err(failure)?.into())
         })
     }
 

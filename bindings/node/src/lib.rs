@@ -1,12 +1,13 @@
 //! The Node.js addon: libmtasts' Rust interface as objects of JavaScript. It decides nothing, and lib/ gives it its shape.
 //!
 //! JavaScript runs on the thread of its environment alone, and so does all in here but for `poller`'s thread, which waits
-//! for descriptors and nothing else. A panic ends in `error::guarded`.
+//! for descriptors and nothing else, and for the end of a question of `hosts`. A panic ends in `error::guarded`.
 
 mod answer;
 mod attempt;
 mod certificate;
 mod error;
+mod hosts;
 mod poller;
 mod resolver;
 

@@ -189,7 +189,7 @@ impl Resolver {
 }
 
 impl Resolver {
-    fn context(&self) -> Result<&mtasts::Resolver> {
+    pub(crate) fn context(&self) -> Result<&mtasts::Resolver> {
         self.context.as_ref().ok_or_else(closed)
     }
 

@@ -3,6 +3,7 @@
 // What needs no network: words, arguments, errors, settings.
 
 const assert = require('node:assert/strict')
+const dgram = require('node:dgram')
 const fs = require('node:fs')
 const os = require('node:os')
 const path = require('node:path')
@@ -110,6 +111,47 @@ describe('settings', () => {
     refused({ config: '/nowhere.toml' }, /^\/nowhere\.toml: /)
   })
 
+  test('DANE is off, and then nothing is asked and the policy decides', async () => {
+    const resolver = nowhere({ user: 'nobody' })
+    const hosts = await resolver.hosts('example.com', ['mx.example.com'], { timeout: 1 })
+    const attempt = new Attempt(resolver.lookupCached('example.com'), 'mx.example.com', hosts)
+    const { judge, sni, records, applies, enforces } = attempt
+    assert.deepEqual(
+      { judge, sni, records, applies, enforces },
+      {
+        judge: 'sts',
+        sni: null,
+        records: [],
+        applies: false,
+        enforces: false,
+      },
+    )
+    assert.equal(attempt.sawChain(resolver, []).delivers, true)
+    assert.throws(() => attempt.sawChain(resolver, ['der']), { code: 'ERR_INVALID_ARG_TYPE' })
+    assert.throws(() => new Attempt(resolver.lookupCached('example.com'), 'mx.example.com', {}), {
+      code: 'ERR_INVALID_ARG_TYPE',
+    })
+    await assert.rejects(resolver.hosts('a b'), { code: 'ERR_MTASTS_NAME' })
+    await assert.rejects(resolver.hosts('example.com', 'mx.example.com'), { code: 'ERR_INVALID_ARG_TYPE' })
+    resolver.close()
+    await assert.rejects(resolver.hosts('example.com'), { code: 'ERR_MTASTS_CLOSED' })
+  })
+
+  test('a name server that says nothing is no error, and the host is skipped', async () => {
+    const silent = dgram.createSocket('udp4')
+    await new Promise((resolve) => silent.bind(0, '127.0.0.1', resolve))
+    const daneResolver = `127.0.0.1:${silent.address().port}`
+    const resolver = nowhere({ dane: 'trust', daneResolver, user: 'nobody' })
+    const hosts = await resolver.hosts('example.com', ['mx.example.com'], { timeout: 300 })
+    const attempt = new Attempt(resolver.lookupCached('example.com'), 'mx.example.com', hosts)
+    assert.equal(attempt.judge, 'skip-host')
+    assert.equal(attempt.saw({ kind: 'name' }).result, 'dnssec-invalid')
+    assert.equal(attempt.finish().policyType, 'tlsa')
+    assert.equal(attempt.finish(), null)
+    resolver.close()
+    silent.close()
+  })
+
   test('the roots that count are told', (t) => {
     const roots = '/etc/ssl/certs/ca-certificates.crt'
     const config = file(t, 'mtasts.toml', `ca_file = "${roots}"\n`)
@@ -138,6 +180,9 @@ describe('settings', () => {
       txtLifeMin: '60s',
       txtLifeMax: 3_600_000,
       exceptions: null,
+      dane: 'trust strict-both',
+      daneResolver: '[::1]:5353',
+      daneBogusName: 'bogus.example',
       log: undefined,
     })
     nowhere({ timeout: '1m' }).close()

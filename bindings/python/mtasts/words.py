@@ -114,6 +114,8 @@ class Channel(_Word):
 class PolicyType(_Word):
     """What a report counts a session under (RFC 8460 4.4)."""
 
+    TLSA = 1
+    """The TLSA records of an MX host (DANE)."""
     STS = 2
     """An MTA-STS policy."""
     NO_POLICY_FOUND = 9

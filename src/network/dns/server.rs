@@ -15,15 +15,22 @@ use super::DnsError;
 use crate::network::is_exhausted;
 
 /// Asks one server: UDP with EDNS, retransmission, TCP after truncation.
-pub(super) async fn ask(server: SocketAddr, query: Query, deadline: Instant) -> Result<DnsResponse, DnsError> {
+pub(super) async fn ask(
+    server: SocketAddr,
+    query: Query,
+    dnssec: bool,
+    deadline: Instant,
+) -> Result<DnsResponse, DnsError> {
     let mut options = DnsRequestOptions::default();
     options.use_edns = true;
+    options.edns_set_dnssec_ok = dnssec;
     match exchange(server, &query, options, deadline).await {
         // A server from before EDNS (RFC 6891 7).
         Err(NetError::Dns(HickoryError::ResponseCode(
             ResponseCode::FormErr | ResponseCode::NotImp | ResponseCode::BADVERS,
         ))) => {
             options.use_edns = false;
+            options.edns_set_dnssec_ok = false;
             exchange(server, &query, options, deadline).await
         }
         result => result,

@@ -96,7 +96,7 @@ pub(super) fn find(
 }
 
 /// The first of the certificates sent, as many as are read.
-fn bounded<'a>(others: &[&'a [u8]]) -> Vec<CertificateDer<'a>> {
+pub(crate) fn bounded<'a>(others: &[&'a [u8]]) -> Vec<CertificateDer<'a>> {
     let mut octets = 0;
     others
         .iter()

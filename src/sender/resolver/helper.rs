@@ -16,7 +16,7 @@ use crate::sys::identity::{Identity, become_identity};
 use crate::sys::process::{self, HelperError};
 
 /// How much longer than its own deadline a helper may take, to start, to write the cache and to end on a busy machine.
-const HELPER_GRACE: Duration = Duration::from_secs(5);
+pub(super) const HELPER_GRACE: Duration = Duration::from_secs(5);
 
 /// How long root's helper may take for a directory of any size.
 const HELPER_TIME: Duration = Duration::from_secs(60);

@@ -255,14 +255,14 @@ function fate(arrived, waiting, told) {
 
 // The same as the line of a driver (tests/kit/README.md). The plugin counts a success if it has verified the host.
 function line(domain, { fate, told, err, results = [] }) {
-  const sts = results.filter(({ policyType }) => policyType === 'sts')
-  const verified = sts.find(({ result }) => result === null)
+  const judged = results.filter(({ policyType }) => policyType !== 'no-policy-found')
+  const verified = judged.find(({ result }) => result === null)
   const [end, host] = !fate.startsWith('delivered')
     ? [fate, '-']
     : verified
       ? ['verified', verified.host]
       : ['delivered', told.host]
-  const failures = sts.flatMap(({ result }) => result ?? [])
+  const failures = judged.flatMap(({ result }) => result ?? [])
   return `${[domain, end, host, ...failures].join(' ')}\t${(err ?? '').replaceAll('\n', ' ')}`
 }
 
