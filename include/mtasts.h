@@ -256,6 +256,8 @@ int32_t mtasts_settings_read_file(mtasts_settings *settings, const char *path, m
 //                            two also with `strict-both`
 // `dane_resolver`            the address of the name server whose word on DNSSEC is believed, with or without a port
 // `dane_bogus_name`          a name whose signatures are broken on purpose, by which `auto` tests that name server
+// `tlsrpt_journal`           `on` or `off`: whether results for TLS reports are kept in `cache_dir` (RFC 8460)
+// `tlsrpt_socket`            absolute path of the datagram socket of a collector for TLS reports; empty: none
 // `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
 //                            times such as `30s`, `5m`, `1h`, `1d`
 //
@@ -922,6 +924,51 @@ int32_t mtasts_attempt_saw_chain(mtasts_attempt *attempt,
 
 
 // ---------------------------------------------------------------------------------------------------------------------
+// TLS reports: what becomes of the events
+// ---------------------------------------------------------------------------------------------------------------------
+
+// A buffer of this size has room for every record that `mtasts_tlsrpt_record` gives, in octets. The closing NUL is
+// included.
+#define MTASTS_TLSRPT_RECORD_SIZE 1536
+
+// Looks up the record by which a domain asks for TLS reports: the TXT record at `_smtp._tls.DOMAIN` (RFC 8460 3). It
+// waits for DNS up to `timeout_ms`, and five seconds at most; 0 means those. What DNS said is remembered for the
+// TTL.
+//
+// `domain` is the mail domain. `buffer` receives the record, closed by a NUL: as the domain wrote it, or only what a
+// report can be sent to, if the record names anything else. `size` is the size of `buffer`, at least
+// `MTASTS_TLSRPT_RECORD_SIZE`.
+//
+// Returns 1 with the record; 0 if the domain asks for no reports; `MTASTS_E_UNAVAILABLE` if DNS did not say, which
+// means nothing for the mail; `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or `MTASTS_E_ADDRESS`.
+int32_t mtasts_tlsrpt_record(const mtasts_context *context,
+                             const char *domain,
+                             size_t length,
+                             uint32_t timeout_ms,
+                             char *buffer,
+                             size_t size,
+                             mtasts_error *error);
+
+// Hands the events that `mtasts_attempt_finish` has given of this attempt over to what makes TLS reports, as the
+// settings `tlsrpt_journal` and `tlsrpt_socket` say. By default neither is set, and the call does nothing. The
+// events of one session are handed over in one piece: call this once, after `mtasts_attempt_finish` has returned 0.
+// What was handed over, or lost, is not handed over again.
+//
+// With `tlsrpt_socket` DNS is asked for the record of the mail domain, up to `timeout_ms` and five seconds at most.
+// Otherwise the call waits for nothing. It leaves no thread, no descriptor and no memory behind, and may be made in
+// a child that the program has forked. In a process of root a child that has become another user does the work.
+//
+// Do not call it for a session in which a TLS report was sent, nor for one whose mails have `TLS-Required: No`.
+//
+// Returns `MTASTS_OK`; 1 if events were lost, which was counted in `cache_dir` and means nothing for the mail; or
+// `MTASTS_E_ARGUMENT`.
+int32_t mtasts_tlsrpt_report(const mtasts_context *context,
+                             mtasts_attempt *attempt,
+                             uint32_t timeout_ms,
+                             mtasts_error *error);
+
+
+// ---------------------------------------------------------------------------------------------------------------------
 // Queue: lookups in an event loop
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -1101,10 +1148,12 @@ int mtasts_exim_recheck(unsigned char **result, int argc, unsigned char **argv);
 // allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. At every other event it yields
 // nothing. The facts are `transport=`, `tlsa=` and `cert=`.
 //
-// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would have
-// failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS failed, or
-// its certificate is not accepted. The facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of
-// the MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
+// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would
+// have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS
+// failed, or its certificate is not accepted. What a TLS report counts of the session is handed over as the settings
+// `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. The other facts are `cv=`,
+// `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX hosts as `${lookup dnsdb{>; mxh=$domain}}`
+// gives them: Exim's `$host` is the target of a CNAME.
 int mtasts_exim_event(unsigned char **result, int argc, unsigned char **argv);
 
 // The version of the library. No arguments. Yields `0.1.0`.

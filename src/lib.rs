@@ -117,8 +117,10 @@ pub mod testing;
 
 /// What a TLS report counts (RFC 8460).
 pub mod report {
-    pub use crate::protocol::report::{PolicyType, ReportEvent};
+    pub use crate::protocol::report::{Loss, PolicyType, ReportEvent};
+    pub use crate::protocol::report_record::{Destination, ReportRecord};
     pub use crate::sender::attempt::{Channel, Peer};
+    pub use crate::sender::resolver::report::RecordUnknown;
 }
 
 /// Lookups for programs with an event loop.

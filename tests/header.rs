@@ -9,7 +9,7 @@ use mtasts::protocol::words::{self, Vocabulary};
 /// A part of the header: its title, its enums, its module.
 type Section = (&'static str, &'static [Vocabulary], &'static str);
 
-const SECTIONS: [Section; 12] = [
+const SECTIONS: [Section; 13] = [
     ("Status and errors", &[words::Status::VOCABULARY], "error"),
     ("Settings", &[], "settings"),
     ("Context and lookup", &[], "context"),
@@ -38,6 +38,7 @@ const SECTIONS: [Section; 12] = [
     ),
     ("Checks: certificates and addresses", &[], "check"),
     ("DANE: TLSA records of MX hosts", &[words::Judge::VOCABULARY], "hosts"),
+    ("TLS reports: what becomes of the events", &[], "tlsrpt"),
     ("Queue: lookups in an event loop", &[], "queue"),
     ("Cache", &[], "cache"),
     ("Exim: functions for dlfunc", &[], "exim"),

@@ -43,6 +43,23 @@ const RECORD: &[&str] = &[
     "\n",
     "=",
 ];
+const REPORT_RECORD: &[&str] = &[
+    "v=TLSRPTv1;",
+    "v=TLSRPTv1 ; ",
+    "rua=",
+    "mailto:a@b.example",
+    "https://r.example/v1",
+    "mailto:",
+    "a%21b@B.example",
+    "https://",
+    "javascript:alert(1)",
+    "%0d%0a",
+    ",",
+    " , ",
+    ";",
+    "ext=1",
+    "\n",
+];
 const POLICY: &[&str] = &[
     "version: STSv1\n",
     "mode: enforce\r\n",
@@ -144,6 +161,12 @@ proptest! {
     #[test]
     fn record(data in prop_oneof![vec(any::<u8>(), 0..200), pieces(RECORD, 12)]) {
         invariants::record(&data);
+    }
+
+    #[test]
+    fn report_record(data in prop_oneof![vec(any::<u8>(), 0..200), pieces(REPORT_RECORD, 16)]) {
+        invariants::report_record(&[b"v=TLSRPTv1;rua=", &*data].concat());
+        invariants::report_record(&data);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use mtasts::protocol::mx::MxPattern;
 use mtasts::protocol::record::Record;
+use mtasts::protocol::report_record::{Destination, ReportRecord};
 use mtasts::{Domain, Policy};
 use serde_json::Value;
 
@@ -38,6 +39,28 @@ fn txt() {
         match v["expected"]["outcome"].as_str().unwrap() {
             "valid" => assert_eq!(found.unwrap().id.as_str(), v["expected"]["id"], "{}", v["name"]),
             "none" => assert_eq!(found.unwrap_err().code(), v["expected"]["reason"], "{}", v["name"]),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
+fn tlsrpt_txt() {
+    for v in vectors("tlsrpt_txt") {
+        let records: Vec<String> = v["records"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|strings| texts(strings).concat())
+            .collect();
+        let found = ReportRecord::find(&records);
+        match v["expected"]["outcome"].as_str().unwrap() {
+            "valid" => {
+                let found = found.unwrap_or_else(|e| panic!("{}: {e}", v["name"]));
+                let uris: Vec<&str> = found.destinations().iter().map(Destination::uri).collect();
+                assert_eq!(uris, texts(&v["expected"]["rua"]), "{}", v["name"]);
+            }
+            "none" => assert!(found.is_err(), "{}: {found:?}", v["name"]),
             other => panic!("{other}"),
         }
     }

@@ -123,6 +123,8 @@ static int try_host(mtasts_context *context, const mtasts_answer *answer, const 
         else
             printf("to be reported as a success\n");
     }
+    /* To the program that makes the report, if the settings name one: else nothing happens. */
+    mtasts_tlsrpt_report(context, attempt, 0, NULL);
     mtasts_attempt_free(attempt);
     return may;
 }

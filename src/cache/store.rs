@@ -2,6 +2,7 @@
 //! and MTA of the host through the owner and the group of its directory.
 
 mod bounds;
+mod journal;
 mod listing;
 mod locks;
 mod modes;

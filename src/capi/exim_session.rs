@@ -1,17 +1,18 @@
 //! A session of Exim with an MX host under a policy that is not enforced: what its events show, and at the end the verdict
-//! on a host that would have failed.
+//! on a host that would have failed, and what a TLS report counts.
 //!
 //! Exim raises the events of a session in one process, one after the other, from `tcp:connect` to `tcp:close`.
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 
 use crate::protocol::certificate::{CertificateFailure, check_name};
 use crate::protocol::mx_name::MxName;
 use crate::protocol::names::Domain;
-use crate::protocol::words::ResultType;
-use crate::sender::attempt::Attempt;
+use crate::protocol::words::{Channel, ResultType};
+use crate::sender::attempt::{Attempt, Peer};
 use crate::sender::mta::exim::Facts;
 use crate::sender::notice::Notice;
 use crate::sender::resolver::Resolver;
@@ -39,7 +40,7 @@ struct Session {
 pub(super) fn saw(
     resolver: &Resolver,
     event: &str,
-    [domain, host, data]: [&str; 3],
+    [domain, host, address, data]: [&str; 4],
     facts: &Facts<'_>,
 ) -> Result<Option<String>, Notice> {
     let mut session = SESSION.take();
@@ -55,7 +56,7 @@ pub(super) fn saw(
             session.chain.splice(0..0, facts.certificate());
             session.chain.truncate(CERTIFICATES);
         }
-        "tcp:close" => return would_have_failed(resolver, domain, host, &session, facts),
+        "tcp:close" => return would_have_failed(resolver, domain, (host, address), &session, facts),
         _ => {}
     }
     SESSION.set(session);
@@ -65,7 +66,7 @@ pub(super) fn saw(
 fn would_have_failed(
     resolver: &Resolver,
     domain: &str,
-    host: &str,
+    (host, address): (&str, &str),
     session: &Session,
     facts: &Facts<'_>,
 ) -> Result<Option<String>, Notice> {
@@ -86,17 +87,36 @@ fn would_have_failed(
         false if !given.is_empty() => given,
         _ => vec![host],
     };
-    let judged = names.into_iter().take(NAMES).map(|name| {
+    let judged = |name| {
         let name = MxName::from_mx(name);
         let mut attempt = Attempt::new(&answer, name.clone());
         attempt.saw(Seen::Name);
         if let Some(seen) = name.host().ok().and_then(|host| seen(resolver, host, session, facts)) {
             attempt.saw(seen);
         }
-        attempt.failure().map(Verdict::log_line)
-    });
-    let lines: Option<Vec<String>> = judged.collect();
-    Ok(lines.and_then(|lines| lines.into_iter().next()))
+        attempt
+    };
+    let mut judged: Vec<Attempt> = names.into_iter().take(NAMES).map(judged).collect();
+    let best = judged
+        .iter()
+        .position(|attempt| attempt.failure().is_none())
+        .unwrap_or(0);
+    let Some(attempt) = judged.get_mut(best) else {
+        return Ok(None);
+    };
+    let peer = Peer {
+        channel: match (facts.get("cipher"), session.starttls) {
+            (Some(_), _) => Channel::Tls,
+            (None, Some(_)) => Channel::Clear,
+            (None, None) => Channel::None,
+        },
+        address: address.parse().ok(),
+        local_address: facts.get("local").and_then(|local| local.parse().ok()),
+    };
+    while attempt.finish(peer).is_some() {}
+    // What is lost is counted, and means nothing for the mail.
+    let _ = attempt.report(resolver, Duration::MAX);
+    Ok(attempt.failure().map(Verdict::log_line))
 }
 
 /// What the session showed of the host's TLS, or nothing if it did not come so far or DANE decided about it.

@@ -24,6 +24,7 @@ mod fault;
 mod hosts;
 mod queue;
 mod settings;
+mod tlsrpt;
 mod verdict;
 mod version;
 
@@ -37,6 +38,7 @@ pub use exim::*;
 pub use hosts::*;
 pub use queue::*;
 pub use settings::*;
+pub use tlsrpt::*;
 pub use verdict::*;
 pub use version::*;
 

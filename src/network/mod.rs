@@ -7,6 +7,7 @@
 use std::io;
 
 pub mod addresses;
+pub mod collector;
 pub mod dns;
 pub mod https;
 pub mod roots;

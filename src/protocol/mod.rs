@@ -4,6 +4,7 @@
 pub mod calendar;
 pub mod certificate;
 pub mod dane;
+pub mod datagram;
 pub mod der;
 pub mod mx;
 pub mod mx_name;
@@ -11,6 +12,7 @@ pub mod names;
 pub mod policy;
 pub mod record;
 pub mod report;
+pub mod report_record;
 pub mod text;
 pub mod tlsa;
 pub mod verification_codes;

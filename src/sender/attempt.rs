@@ -7,13 +7,14 @@ mod dane;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls_pki_types::UnixTime;
 
 use crate::network::roots::RootsError;
 use crate::protocol::mx_name::MxName;
 use crate::protocol::names::Domain;
-use crate::protocol::report::{PolicyType, ReportEvent};
+use crate::protocol::report::{Loss, PolicyType, ReportEvent};
 use crate::protocol::text::Line;
 pub use crate::protocol::words::Channel;
 use crate::protocol::words::{Action, Judge, ResultType};
@@ -88,6 +89,8 @@ pub struct Attempt {
     /// What DANE says, if it has anything to say.
     dane: Option<Side>,
     finished: Finished,
+    /// What was counted and not yet reported.
+    counted: Vec<ReportEvent>,
 }
 
 /// What was counted so far.
@@ -111,6 +114,7 @@ impl Attempt {
             certificate: None,
             dane: None,
             finished: Finished::Nothing,
+            counted: Vec::new(),
         }
     }
 
@@ -299,9 +303,34 @@ impl Attempt {
                 Finished::All => return None,
             };
             if event.is_some() {
+                self.counted.extend(event.clone());
                 return event;
             }
         }
+    }
+
+    /// Hands all that [`Attempt::finish`] has given over to what makes TLS reports, in one piece: see [`Resolver::report`].
+    /// What was handed over, or lost, is not handed over again.
+    ///
+    /// # Errors
+    /// A [`Loss`], which was counted and means nothing for the mail.
+    pub fn report(&mut self, resolver: &Resolver, patience: Duration) -> Result<(), Loss> {
+        let counted = std::mem::take(&mut self.counted);
+        match self.answer.domain() {
+            Some(domain) => resolver.report(domain, &counted, patience),
+            // It can have no address for reports, and nothing was counted.
+            None => Ok(()),
+        }
+    }
+
+    /// The same for a caller that must not wait: see [`Resolver::report_later`].
+    ///
+    /// # Errors
+    /// A [`Loss`] that is known now.
+    pub fn report_later(&mut self, resolver: &Resolver) -> Result<(), Loss> {
+        let counted = std::mem::take(&mut self.counted);
+        let domain = self.answer.domain();
+        domain.map_or(Ok(()), |domain| resolver.report_later(domain, counted))
     }
 
     fn event_of_dane(&self, peer: Peer) -> Option<ReportEvent> {

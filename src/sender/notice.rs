@@ -66,6 +66,7 @@ tokens! {
     CacheInMemory = "cache-in-memory",
     LookupNotLocked = "lookup-not-locked",
     DaneResolver = "dane-resolver",
+    ReportLost = "report-lost",
     // What the refresh did.
     EntryRemoved = "entry-removed",
     CacheFull = "cache-full",

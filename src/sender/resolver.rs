@@ -9,6 +9,7 @@ mod inventory;
 mod lease;
 mod memory;
 mod network;
+pub mod report;
 
 use std::fmt;
 use std::sync::Arc;
@@ -39,6 +40,7 @@ pub use helper::leave_root;
 use hosts::HostMemory;
 use memory::{Answers, Known, Remembered, good_until};
 use network::LazyRoots;
+use report::Records;
 
 /// What the administrator is told once of the setting `cache_dir = ""`.
 const MEMORY_ALONE: &str = "policies are kept in memory only, because the setting cache_dir is empty: they are lost when this \
@@ -66,6 +68,9 @@ struct Shared {
     told: AtomicBool,
     silence: Silence,
     hosts: HostMemory,
+    records: Records,
+    /// Whether the administrator was told that results for TLS reports are lost.
+    told_of_loss: AtomicBool,
     /// Of the name server of `dane_resolver`.
     tests: Tests,
 }
@@ -193,6 +198,8 @@ impl Resolver {
             told: AtomicBool::new(false),
             silence: Silence::new(),
             hosts: HostMemory::default(),
+            records: Records::default(),
+            told_of_loss: AtomicBool::new(false),
             tests: Tests::default(),
         };
         Self {

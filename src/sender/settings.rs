@@ -68,6 +68,10 @@ pub struct Settings {
     pub dane_resolver: SocketAddr,
     /// `dane_bogus_name`: a name whose signatures are broken on purpose, for the test of `dane_resolver`.
     pub dane_bogus_name: Domain,
+    /// `tlsrpt_journal`: whether the results for TLS reports (RFC 8460) are kept in the cache directory.
+    pub tlsrpt_journal: bool,
+    /// `tlsrpt_socket`: the datagram socket of a collector for TLS reports, such as tlsrpt-collectd. An absolute path.
+    pub tlsrpt_socket: Option<PathBuf>,
 }
 
 /// Whether DANE is used.
@@ -113,6 +117,8 @@ impl Default for Settings {
             },
             dane_resolver: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 53),
             dane_bogus_name: bogus_name(BOGUS_NAME).expect("a name"),
+            tlsrpt_journal: false,
+            tlsrpt_socket: None,
         }
     }
 }
@@ -208,6 +214,9 @@ impl Settings {
             "dane" => self.dane = dane(value).map_err(fail)?,
             "dane_resolver" => self.dane_resolver = nameserver(value).map_err(fail)?,
             "dane_bogus_name" => self.dane_bogus_name = bogus_name(value).map_err(fail)?,
+            "tlsrpt_journal" => self.tlsrpt_journal = switch(value).map_err(fail)?,
+            "tlsrpt_socket" if value.is_empty() => self.tlsrpt_socket = None,
+            "tlsrpt_socket" => self.tlsrpt_socket = Some(socket(value).map_err(fail)?),
             _ => return Err(fail("unknown setting".into())),
         }
         Ok(())
@@ -350,6 +359,22 @@ fn absolute(value: &str) -> Result<PathBuf, String> {
     }
 }
 
+/// An address of unix(7) is shorter than 108 octets.
+fn socket(value: &str) -> Result<PathBuf, String> {
+    if value.len() > 107 {
+        return Err("the path of a socket has 107 octets at most".to_owned());
+    }
+    absolute(value)
+}
+
+fn switch(value: &str) -> Result<bool, String> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{:?} is not on or off", one_line(value, 80))),
+    }
+}
+
 fn list<T>(value: &str, item: impl Fn(&str) -> Result<T, String>) -> Result<Vec<T>, String> {
     value
         .split([' ', ',', '\t'])
@@ -452,7 +477,8 @@ mod tests {
                  silence_budget = '2m'\ntxt_life_min = '5m'\ntxt_life_max = '1d'\n\
                  cache_max = 50000\ncache_max_per_parent = '500'\n\
                  dane = ['trust', 'strict-both']\ndane_resolver = '[::1]:5353'\n\
-                 dane_bogus_name = 'Bogus.example'\n",
+                 dane_bogus_name = 'Bogus.example'\ntlsrpt_journal = 'on'\n\
+                 tlsrpt_socket = '/run/tlsrpt.sock'\n",
             )
             .unwrap();
         assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
@@ -468,6 +494,8 @@ mod tests {
         assert_eq!((dane.trust, dane.strict_both), (Trust::Anything, true));
         assert_eq!(settings.dane_resolver, "[::1]:5353".parse().unwrap());
         assert_eq!(settings.dane_bogus_name.as_str(), "bogus.example");
+        assert!(settings.tlsrpt_journal);
+        assert_eq!(settings.tlsrpt_socket, Some("/run/tlsrpt.sock".into()));
     }
 
     #[test]
@@ -528,6 +556,11 @@ mod tests {
             (
                 "dane = 'off strict-both'",
                 "dane: \"off strict-both\" is not off, auto or trust, or one of the last two with strict-both",
+            ),
+            ("tlsrpt_journal = 1", "tlsrpt_journal: \"1\" is not on or off"),
+            (
+                "tlsrpt_socket = 'run/x'",
+                "tlsrpt_socket: \"run/x\" is not an absolute path",
             ),
             (
                 "dane_resolver = 'localhost'",

@@ -50,3 +50,31 @@ pub fn disk(directory: &Path) -> io::Result<Disk> {
         free_files: (files > 0).then_some(free_files),
     })
 }
+
+/// The name of this host, as uname(2) has it; empty if it has none.
+#[must_use]
+pub fn name() -> String {
+    // SAFETY: zeros are a valid `utsname`.
+    let mut about: libc::utsname = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid place that lives during the call.
+    if unsafe { libc::uname(&raw mut about) } != 0 {
+        return String::new();
+    }
+    let name = about.nodename.iter().take_while(|c| **c != 0);
+    let name: Vec<u8> = name.map(|c| c.to_ne_bytes()[0]).collect();
+    String::from_utf8_lossy(&name).into_owned()
+}
+
+/// The longest file that this process may write. A write beyond it would be a signal to the process (SIGXFSZ).
+#[must_use]
+pub fn longest_file() -> u64 {
+    // SAFETY: zeros are a valid `rlimit`.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid place that lives during the call.
+    if unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) } != 0 {
+        return u64::MAX;
+    }
+    #[allow(clippy::useless_conversion, reason = "32 bits on some machines")]
+    let limit = u64::from(limit.rlim_cur);
+    limit
+}

@@ -6,7 +6,9 @@
 
 #include "check.h"
 
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 static void versions(void) {
     char text[32];
@@ -118,6 +120,72 @@ static void attempts(mtasts_answer *answer) {
     mtasts_attempt_free(attempt);
 }
 
+/* An attempt at a host that the policy does not list, which is over. */
+static mtasts_attempt *counted(const mtasts_context *context) {
+    mtasts_error error = {.size = sizeof error};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
+    mtasts_decision decision = {.size = sizeof decision};
+    mtasts_event event = {.size = sizeof event};
+    mtasts_answer *answer = NULL;
+    mtasts_attempt *attempt = NULL;
+    const size_t nul = MTASTS_NUL_TERMINATED;
+    WORKS(mtasts_lookup_cached(context, "enforced.example", nul, &answer, &error));
+    WORKS(mtasts_attempt_new(answer, "evil.example", nul, &attempt, &error));
+    WORKS(mtasts_attempt_saw(attempt, &seen, &decision, &error));
+    GIVES(1, mtasts_attempt_finish(attempt, NULL, &event, &error));
+    mtasts_answer_free(answer);
+    return attempt;
+}
+
+/* How often the journal has that. */
+static int journal(const char *cache_dir) {
+    const char *detail = "\"failure-details\":[{\"c\":205,\"n\":\"evil.example\",\"f\":\"mx-host-not-in-policy\"}]";
+    char command[4096], line[4096];
+    int lines = 0;
+    snprintf(command, sizeof command, "cat '%s'/.report-* 2>&1", cache_dir);
+    FILE *files = popen(command, "r");
+    CHECK(files != NULL);
+    while (fgets(line, sizeof line, files))
+        lines += strstr(line, detail) != NULL;
+    pclose(files);
+    return lines;
+}
+
+/* What a report counts goes to the journal, once, also in a child. */
+static void reports(const char *cache_dir) {
+    const char *const on[] = {"tlsrpt_journal", "on", NULL};
+    const char *const memory[] = {"tlsrpt_journal", "on", "cache_dir", "", NULL};
+    mtasts_error error = {.size = sizeof error};
+    mtasts_context *context = new_context(cache_dir, on), *off = new_context(cache_dir, NULL);
+    int before = journal(cache_dir);
+
+    mtasts_attempt *attempt = counted(context);
+    WORKS(mtasts_tlsrpt_report(off, attempt, 0, &error));
+    mtasts_attempt_free(attempt);
+    CHECK(journal(cache_dir) == before);
+
+    attempt = counted(context);
+    pid_t child = fork();
+    CHECK(child != -1);
+    WORKS(mtasts_tlsrpt_report(context, attempt, 0, &error));
+    WORKS(mtasts_tlsrpt_report(context, attempt, 0, &error));
+    if (child == 0)
+        _exit(0);
+    int status = -1;
+    CHECK(waitpid(child, &status, 0) == child && status == 0);
+    mtasts_attempt_free(attempt);
+    CHECK(journal(cache_dir) == before + 2);
+    mtasts_context_free(off);
+
+    /* A loss is not an error. */
+    off = new_context(cache_dir, memory);
+    attempt = counted(context);
+    GIVES(1, mtasts_tlsrpt_report(off, attempt, 0, &error));
+    mtasts_attempt_free(attempt);
+    mtasts_context_free(off);
+    mtasts_context_free(context);
+}
+
 static void cached(const char *cache_dir) {
     mtasts_error error = {.size = sizeof error};
     mtasts_context *context = new_context(cache_dir, NULL);
@@ -213,6 +281,7 @@ int main(int argc, char **argv) {
     versions();
     names();
     cached(argv[1]);
+    reports(argv[1]);
     unknown(argv[1]);
     logs(argv[2]);
     return 0;

@@ -1081,6 +1081,31 @@ static void exim_check_mx(void) { exim(mtasts_exim_check_mx, 2); }
 static void exim_event(void) { exim(mtasts_exim_event, 7); }
 static void exim_version(void) { exim(mtasts_exim_version, 0); }
 
+/* ---- TLS reports ---- */
+
+static void tlsrpt_record(void) {
+    char buffer[MTASTS_TLSRPT_RECORD_SIZE];
+    const size_t nul = MTASTS_NUL_TERMINATED, size = sizeof buffer;
+    REFUSES_BAD_NAMES(mtasts_tlsrpt_record(context, name, length, 1, buffer, size, error));
+    memset(buffer, 0x5a, size);
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_record(NULL, "enforced.example", nul, 1, buffer, size, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_record(context, "enforced.example", nul, 1, NULL, size, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_record(context, "enforced.example", nul, 1, buffer, size - 1, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_record(context, "enforced.example", nul, 1, buffer, 0, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_record(NULL, NULL, SIZE_MAX - 1, UINT32_MAX, NULL, SIZE_MAX, error));
+    for (size_t i = 0; i < size; i++)
+        CHECK(buffer[i] == 0x5a);
+}
+
+static void tlsrpt_report(void) {
+    mtasts_attempt *attempt = an_attempt();
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_report(NULL, attempt, 0, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_report(context, NULL, 0, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_report(NULL, NULL, UINT32_MAX, error));
+    GIVES(MTASTS_OK, mtasts_tlsrpt_report(context, attempt, 0, NULL));
+    mtasts_attempt_free(attempt);
+}
+
 /* ---- all of them ---- */
 
 static const struct {
@@ -1123,6 +1148,8 @@ static const struct {
     {"mtasts_attempt_saw", attempt_saw},
     {"mtasts_check_address", check_address},
     {"mtasts_verify_certificate", verify_certificate},
+    {"mtasts_tlsrpt_record", tlsrpt_record},
+    {"mtasts_tlsrpt_report", tlsrpt_report},
     {"mtasts_from_gnutls", from_gnutls},
     {"mtasts_check_name", check_name},
     {"mtasts_from_node", from_node},

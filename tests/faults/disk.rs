@@ -1,7 +1,7 @@
 //! A disk that is full or read-only, a directory that is missing or another user's.
 
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::Path;
 use std::process::Command;
@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::Entry;
-use mtasts::{Answer, Mode, Resolver, Source};
+use mtasts::report::Peer;
+use mtasts::{Answer, Attempt, Mode, MxName, Resolver, Seen, Source};
 use mtasts_lab::{Change, Https};
 
 use mtasts_kit::{Internet, USER, as_user, ask, name, settings};
@@ -174,6 +175,53 @@ fn a_disk_that_takes_nothing() {
         .filter_map(|(what, test)| test.join().is_err().then_some(what))
         .collect();
     assert!(failed.is_empty(), "{failed:?}");
+}
+
+/// A result for a TLS report is lost while the disk is full, and the next one is whole again.
+#[test]
+fn a_full_disk_costs_results_and_no_mail() {
+    on_the_internet("results", |ground| {
+        disk(ground, "size=64k");
+        let mut settings = ground.settings();
+        settings.set("tlsrpt_journal", "on").unwrap();
+        let resolver = Resolver::new(settings);
+        let report = |host: &str| {
+            let mut attempt = Attempt::new(&ask(&resolver, "good.test"), MxName::from_mx(host));
+            attempt.saw(Seen::Name);
+            assert!(attempt.finish(Peer::default()).is_some(), "{host} is not listed");
+            attempt.report(&resolver, Duration::from_secs(5))
+        };
+        let long = format!("{}.test", "a".repeat(60));
+        as_user(USER, USER, || {
+            report("before.test").unwrap();
+            fill(ground);
+            // What is left of the last block takes some.
+            let lost = (0..20)
+                .filter_map(|_| report(&long).err())
+                .next_back()
+                .unwrap()
+                .to_string();
+            assert!(lost.starts_with("the journal cannot be written: "), "{lost}");
+        });
+        assert!(report("root.test").is_err());
+        make_room(ground);
+        as_user(USER, USER, || report("after.test").unwrap());
+        let (store, mut text) = (ground.store(), String::new());
+        for journal in store.journals().unwrap() {
+            store
+                .results(&journal)
+                .unwrap()
+                .unwrap()
+                .read_to_string(&mut text)
+                .unwrap();
+        }
+        let whole = |host: &str| {
+            let end = format!("\"n\":\"{host}\",\"f\":\"mx-host-not-in-policy\"}}],\"t\":1,\"f\":1}}]}}");
+            text.lines()
+                .any(|line| line.starts_with("{\"dpv\":\"1\",") && line.ends_with(&end))
+        };
+        assert!(whole("before.test") && whole("after.test"), "{text}");
+    });
 }
 
 /// Not yet there, or gone: each lookup answers, and writes as soon as it can.

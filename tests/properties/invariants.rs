@@ -16,6 +16,7 @@ use mtasts::protocol::mx::MxPattern;
 use mtasts::protocol::policy::{MAX_MAX_AGE, MAX_POLICY, WarningKind};
 use mtasts::protocol::record::MAX_ID;
 use mtasts::protocol::record::Record;
+use mtasts::report::{Destination, ReportRecord};
 use mtasts::sender::exceptions::Exceptions;
 use mtasts::{Answer, Domain, Mode, Policy, Settings};
 use rustls_pki_types::UnixTime;
@@ -36,6 +37,44 @@ pub(crate) fn record(data: &[u8]) {
                 assert!(records.len() > 1 || found.as_ref() == Ok(&read));
             }
             Err(error) => says_something(&error),
+        }
+    }
+}
+
+/// TXT records at `_smtp._tls`, one a line.
+pub(crate) fn report_record(data: &[u8]) {
+    let records: Vec<&[u8]> = data.split(|c| *c == b'\n').collect();
+    if records.iter().filter(|r| r.starts_with(b"v=TLSRPTv1;")).count() > 1 {
+        assert!(
+            ReportRecord::find(&records).is_err(),
+            "one of several records was chosen"
+        );
+    }
+    for record in &records {
+        let read = match ReportRecord::parse(record) {
+            Ok(read) => read,
+            Err(error) => {
+                says_something(&error);
+                continue;
+            }
+        };
+        assert!((1..=5).contains(&read.destinations().len()));
+        assert!(read.text().len() <= 1535 && read.text().bytes().all(|c| matches!(c, b'\t' | b' '..=b'~')));
+        let again = ReportRecord::parse(read.text().as_bytes()).expect("what we pass on is valid");
+        assert_eq!((again.destinations(), again.left_out()), (read.destinations(), 0));
+        for destination in read.destinations() {
+            assert_eq!(Destination::parse(destination.uri()).as_ref(), Some(destination));
+            if let Destination::Mail { address, .. } = destination {
+                let (local, domain) = address.rsplit_once('@').expect("an address");
+                assert!(
+                    !local.contains(['@', ' ', '"', ',', ';', '<', '>', '|', '/', '\r', '\n']),
+                    "{address}"
+                );
+                assert!(
+                    Domain::parse(domain).is_ok_and(|name| name.as_str() == domain),
+                    "{address}"
+                );
+            }
         }
     }
 }
