@@ -56,7 +56,7 @@ impl Cache {
 
 /// The settings of this host, and its cache. A process of root becomes the owner of the cache directory here, for good:
 /// what only root may read is read before.
-fn open() -> Result<(Settings, Store), Trouble> {
+pub(super) fn open() -> Result<(Settings, Store), Trouble> {
     let settings = settings()?;
     let Some(dir) = settings.cache_dir.clone() else {
         return Err(Trouble(

@@ -14,6 +14,7 @@ mod input;
 mod lint;
 mod mx_match;
 mod output;
+mod report;
 mod serve;
 
 use std::path::Path;
@@ -54,6 +55,9 @@ enum Command {
     #[command(subcommand)]
     Exim(exim::Exim),
     CheckMta(check_mta::CheckMta),
+    /// Look at the results for TLS reports.
+    #[command(subcommand)]
+    Report(report::Report),
     Serve(serve::Serve),
     /// Print a completion script for a shell, to be sourced or installed.
     Completions {
@@ -105,6 +109,7 @@ fn main() -> ExitCode {
         Command::Doctor(arguments) => arguments.run(),
         Command::Exim(arguments) => arguments.run(),
         Command::CheckMta(arguments) => arguments.run(),
+        Command::Report(arguments) => arguments.run(),
         Command::Serve(arguments) => arguments.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();

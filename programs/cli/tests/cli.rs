@@ -26,6 +26,8 @@ mod policy_host;
 #[cfg(feature = "lab")]
 #[path = "cli/receiver.rs"]
 mod receiver;
+#[path = "cli/report.rs"]
+mod report;
 #[cfg(feature = "lab")]
 #[path = "cli/surroundings.rs"]
 mod surroundings;

@@ -1,0 +1,90 @@
+//! `mtasts report`.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use mtasts::cache::store::Store;
+use mtasts::protocol::calendar;
+use mtasts::report::Loss;
+use mtasts::sender::resolver::unix_now;
+use mtasts_kit::{Ran, USER};
+use serde_json::json;
+
+fn status(cache: &Path, arguments: &[&str]) -> Ran {
+    let mut command = super::command(&[&["report", "status"], arguments].concat());
+    let command = command.env("MTASTS_CACHE_DIR", cache).uid(USER).gid(USER);
+    command.output().unwrap().into()
+}
+
+#[test]
+fn status_counts_what_the_journals_of_a_day_have() {
+    let cache = std::env::temp_dir().join(format!("mtasts-report-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&cache);
+    fs::create_dir(&cache).unwrap();
+    chown(&cache, Some(USER), Some(USER)).expect("this test needs root");
+    fs::set_permissions(&cache, fs::Permissions::from_mode(0o2770)).unwrap();
+    let now = unix_now();
+    let (today, yesterday) = (calendar::date(now), calendar::date(now - 86_400));
+    let empty = status(&cache, &["--day", &today]);
+    let said = format!("{today}: 0 sessions with MX hosts, 0 lost\n");
+    assert_eq!(
+        (empty.status, empty.out.as_str(), empty.err.as_str()),
+        (0, said.as_str(), "")
+    );
+
+    let store = Store::new(cache.clone());
+    let line = |domain: &str, details: &str, f: u8| {
+        format!(
+            "{{\"dpv\":\"1\",\"d\":\"{domain}\",\"policies\":[{{\"policy-type\":2{details},\"t\":{f},\"f\":{f}}}]}}"
+        )
+    };
+    let expired = ",\"failure-details\":[{\"c\":204,\"f\":\"x\"}]";
+    for (domain, details, f) in [("a.example", "", 0), ("a.example", expired, 1), ("b.example", "", 0)] {
+        store.append(&line(domain, details, f), now - 86_400).unwrap();
+    }
+    let ran = status(&cache, &["--json", "--day", &yesterday]);
+    assert_eq!((ran.status, ran.err.as_str()), (0, ""), "{ran:?}");
+    let policies = |good: u64, bad: u64, failures| {
+        json!([{"policy-type": "sts", "total-successful-session-count": good, "total-failure-session-count": bad,
+                "failures": failures}])
+    };
+    let expected = json!({
+        "day": yesterday, "sessions": 3, "unreadable": 0, "lost": {},
+        "domains": [
+            {"domain": "a.example", "policies": policies(1, 1, json!({"certificate-expired": 1}))},
+            {"domain": "b.example", "policies": policies(1, 0, json!({}))},
+        ],
+    });
+    assert_eq!(ran.json(), expected);
+
+    store.append("{\"dpv\":\"1\",\"d", now - 86_400).unwrap();
+    store.count_loss(&Loss::QueueFull, now - 86_400);
+    let ran = status(&cache, &["--day", &yesterday]);
+    let said = format!(
+        "{yesterday}: 3 sessions with MX hosts, 1 lost, 1 lines that cannot be read\n  lost            1  queue-full\n\
+         a.example\n  good            1  sts\n  failed          1  sts\n                  1  certificate-expired\n\
+         b.example\n  good            1  sts\n"
+    );
+    assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (1, said.as_str(), ""));
+
+    // A file that another user may have written.
+    let mut files = fs::read_dir(&cache).unwrap().map(|file| file.unwrap().path());
+    let journal = files.find(|path| path.extension().is_none()).unwrap();
+    fs::set_permissions(&journal, fs::Permissions::from_mode(0o666)).unwrap();
+    let ran = status(&cache, &["--day", &yesterday]);
+    assert_eq!(ran.status, 1);
+    assert!(
+        ran.err
+            .ends_with("more users may use it than the mode of the directory allows\n"),
+        "{ran:?}"
+    );
+    assert!(ran.out.starts_with(&format!("{yesterday}: 0 sessions")), "{ran:?}");
+    let wrong = status(&cache, &["--day", "yesterday"]);
+    assert_eq!(
+        (wrong.status, wrong.err.as_str()),
+        (2, "mtasts: \"yesterday\" is not a day such as 2026-12-31\n")
+    );
+    fs::remove_dir_all(&cache).unwrap();
+}

@@ -1,0 +1,7 @@
+//! The results for TLS reports (RFC 8460) that the mail servers of this host have left in the cache directory: read, and
+//! counted.
+
+#![forbid(unsafe_code)]
+
+pub mod session;
+pub mod totals;
