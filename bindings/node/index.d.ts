@@ -192,6 +192,12 @@ export class Attempt {
    * that was looked at (TLSA records come first), and then null.
    */
   finish(peer?: Peer): ReportEvent | null
+  /**
+   * Hands what `finish` has given over to a program that makes TLS reports, as the settings `tlsrptJournal` and `tlsrptSocket`
+   * say; by default to none. Call it once, after `finish` has given null, and not for a session that carries a report. It waits
+   * for nothing. False if an event is lost, which was counted and means nothing for the mail.
+   */
+  report(resolver: Resolver): boolean
 }
 
 /**
@@ -234,6 +240,10 @@ export interface Settings {
   daneResolver?: string
   /** A name whose signatures are broken on purpose, by which 'auto' tests that name server. */
   daneBogusName?: string
+  /** Whether results for TLS reports (RFC 8460) are kept in the cache directory: 'on' or 'off'. */
+  tlsrptJournal?: string
+  /** The datagram socket of a collector for TLS reports, such as tlsrpt-collectd. Null: none. */
+  tlsrptSocket?: string | null
   /** Is called with what the administrator should know, one line at a time. */
   log?: (line: string) => void
 }

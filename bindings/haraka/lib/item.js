@@ -274,6 +274,7 @@ class Item {
     for (let event = attempt.finish(peer); event; event = attempt.finish(peer)) {
       this.results.push({ time: new Date(), ...event })
     }
+    if (!this.#stops) attempt.report(this.resolver)
   }
 
   #wait_or_leave() {

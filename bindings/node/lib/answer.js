@@ -127,6 +127,10 @@ class Attempt {
     if (localAddress != null) mustBeString('peer.localAddress', localAddress)
     return call(() => this.#attempt.finish(channel, address ?? null, localAddress ?? null))
   }
+
+  report(resolver) {
+    return resolver.judge((judge) => call(() => this.#attempt.report(judge)), [])
+  }
 }
 
 // A sight as the addon takes it.

@@ -151,6 +151,12 @@ impl Attempt {
             Ok(self.attempt.finish(peer).map(ReportEvent::from))
         })
     }
+
+    /// Hands over what was counted. False if it is lost already.
+    #[napi]
+    pub fn report(&mut self, resolver: &Resolver) -> Result<bool> {
+        guarded(|| Ok(self.attempt.report_later(resolver.context()?).is_ok()))
+    }
 }
 
 fn ip(text: Option<String>) -> Result<Option<IpAddr>> {

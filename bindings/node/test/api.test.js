@@ -183,6 +183,8 @@ describe('settings', () => {
       dane: 'trust strict-both',
       daneResolver: '[::1]:5353',
       daneBogusName: 'bogus.example',
+      tlsrptJournal: 'on',
+      tlsrptSocket: '/nowhere/socket',
       log: undefined,
     })
     nowhere({ timeout: '1m' }).close()
@@ -319,6 +321,32 @@ test('a check of the cache', (t) => {
   fs.chmodSync(directory, 0o2770)
   if (process.getuid() === 0) fs.chownSync(directory, 65_534, 65_534)
   assert.match(resolver.checkCache(), /^the cache directory .* \(user \w+, mode 2770\) has entries for 0 domains$/)
+})
+
+test('what was counted goes to the journal, once', (t) => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mtasts-'))
+  t.after(() => fs.rmSync(directory, { recursive: true }))
+  if (process.getuid() === 0) fs.chownSync(directory, 65_534, 65_534)
+  const resolver = nowhere({ cacheDir: directory, tlsrptJournal: 'on' })
+  const journal = () => {
+    const files = fs.readdirSync(directory).filter((name) => name.startsWith('.report-'))
+    const lines = files.flatMap((name) => fs.readFileSync(path.join(directory, name), 'utf8').split('\n'))
+    return lines.filter((line) => line).map((line) => JSON.parse(line))
+  }
+  const attempt = new Attempt(resolver.lookupCached('example.com'), 'mx.example.com')
+  attempt.saw({ kind: 'starttls-not-offered' })
+  assert.equal(attempt.report(resolver), true)
+  assert.deepEqual(journal(), [], 'nothing was counted yet')
+  const { result } = attempt.finish({ channel: 'clear', address: '192.0.2.1' })
+  assert.equal(result, 'starttls-not-supported')
+  for (let n = 0; n < 2; n++) assert.equal(attempt.report(resolver), true)
+  const [{ d: domain, policies }, ...more] = journal()
+  assert.equal(domain, 'example.com')
+  assert.deepEqual(more, [])
+  const [{ c: code, n: host, r: address }] = policies[0]['failure-details']
+  assert.deepEqual({ code, host, address }, { code: 201, host: 'mx.example.com', address: '192.0.2.1' })
+  resolver.close()
+  assert.throws(() => attempt.report(resolver), { code: 'ERR_MTASTS_CLOSED' })
 })
 
 test('a closed resolver', async () => {

@@ -53,6 +53,15 @@ function fresh_library(settings = '', timeout = '3s') {
   )
 }
 
+// What is in the journal for TLS reports: domain, kind of policy and result type of each session, as libtlsrpt numbers them.
+function journal() {
+  const cache = path.join(process.env.MTASTS_LAB_DIR, 'cache')
+  const files = fs.readdirSync(cache).filter((name) => name.startsWith('.report-'))
+  const lines = files.flatMap((name) => fs.readFileSync(path.join(cache, name), 'utf8').split('\n'))
+  const sessions = lines.filter((line) => line).map((line) => JSON.parse(line))
+  return sessions.map(({ d, policies: [policy] }) => [d, policy['policy-type'], policy['failure-details']?.[0].c ?? 0])
+}
+
 function ini(sections) {
   const lines = Object.entries(sections).map(([name, entries]) => {
     const settings = Object.entries(entries).flatMap(([key, values]) => [values].flat().map((one) => `${key}=${one}`))
@@ -314,4 +323,4 @@ process.once('exit', () => {
   fs.rmdirSync(app)
 })
 
-module.exports = { CONFIG, Host, NOBODY, PORT, fresh_library, fresh_redis, line, reachable_app, submit }
+module.exports = { CONFIG, Host, NOBODY, PORT, fresh_library, fresh_redis, journal, line, reachable_app, submit }

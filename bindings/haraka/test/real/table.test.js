@@ -5,8 +5,20 @@
 const assert = require('node:assert')
 const { before, describe, it } = require('node:test')
 
-const { CONFIG, Host, fresh_library, line } = require('./host')
+const { CONFIG, Host, fresh_library, journal, line } = require('./host')
 const lab = require('./lab')
+
+// The result types in the order of the numbers of libtlsrpt.
+const RESULTS = Object.assign([], {
+  201: 'starttls-not-supported',
+  202: 'certificate-host-mismatch',
+  203: 'certificate-not-trusted',
+  204: 'certificate-expired',
+  205: 'validation-failure',
+  301: 'sts-policy-fetch-error',
+  302: 'sts-policy-invalid',
+  303: 'sts-webpki-invalid',
+})
 
 const WITHOUT = { plugins: CONFIG.plugins.filter((name) => name !== 'mta-sts') }
 
@@ -35,10 +47,10 @@ const DIFFERS = [
 
 async function fates_of(config, options) {
   lab.reset()
-  fresh_library()
+  fresh_library('tlsrpt_journal = "on"\n')
   const host = await new Host(config, options).start()
   try {
-    return { host, fates: await host.send(domains, 120) }
+    return { host, fates: await host.send(domains, 120), counted: journal() }
   } finally {
     await host.stop()
   }
@@ -67,6 +79,20 @@ describe('every domain of the test Internet', { timeout: 600_000 }, () => {
         const lines = domains.map((name) => line(name, real.fates[name]))
         const { right, text } = lab.judge(lines, '--results', ...DIFFERS.map((differs) => `--differs=${differs}`))
         assert.ok(right, text)
+      })
+
+      it('hands each session over for the reports', () => {
+        const kinds = { tlsa: 1, sts: 2, 'no-policy-found': 9 }
+        const counted = new Set(real.counted.map((session) => session.join(' ')))
+        const missing = domains.flatMap((name) => {
+          const sessions = (real.fates[name].results ?? []).map(({ policyType, result }) => {
+            return [name, kinds[policyType], result === null ? 0 : RESULTS.indexOf(result)].join(' ')
+          })
+          return sessions.filter((session) => !counted.has(session))
+        })
+        assert.deepStrictEqual(missing, [])
+        assert.ok(counted.size > 200, `${counted.size}`)
+        assert.deepStrictEqual(control.counted, [])
       })
 
       it('changes nothing for a domain whose policy is not enforced', () => {
