@@ -28,6 +28,7 @@ import dns.asyncresolver
 from . import aio
 from ._library import seconds
 from .answer import Answer
+from .attempt import Attempt
 from .connection import SLOWEST
 from .delivery import MOST_DOMAINS, Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
@@ -101,6 +102,10 @@ class _Door:
         if self._dns is None:
             self._dns = configured(dns.asyncresolver.Resolver, self._client.resolver.blocking)
         return await self._dns.resolve(f"{name}.", kind, lifetime=self._client.timeout)
+
+    async def report(self, attempt: Attempt) -> None:
+        # It may wait for DNS.
+        await asyncio.get_running_loop().run_in_executor(None, attempt.report, self._client.resolver.blocking)
 
     def check_address(self, address: str) -> None:
         self._client.resolver.blocking.check_address(address)

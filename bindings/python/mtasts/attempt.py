@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ._library import EVENT_SIZE, PEER_SIZE, check, ffi, lib, new_error, octets_of, text
+from ._library import EVENT_SIZE, PEER_SIZE, check, ffi, lib, milliseconds, new_error, octets_of, text
 from .answer import Answer, Check, Verdict, decide, sight_of
+from .resolver import Resolver, Time
 from .words import Channel, PolicyType, ResultType, Seen
 
 
@@ -116,3 +117,18 @@ class Attempt:
             ResultType(event.result) if event.result else None,
             text(event.reason_code),
         )
+
+    def report(self, resolver: Resolver, *, timeout: Time | None = None) -> bool:
+        """Hands what `finish` has given over to a program that makes TLS reports, as the settings `tlsrpt_journal` and
+        `tlsrpt_socket` say; by default to none. With `tlsrpt_socket` DNS is asked for the record of the domain, for
+        five seconds at most. Not for a session in which a report was sent, nor for mail with `TLS-Required: No`.
+
+        Args:
+            resolver: Its settings say where to.
+            timeout: The longest time for the record.
+
+        Returns:
+            False if an event was lost, which was counted and means nothing for the mail.
+        """
+        error, limit = new_error(), milliseconds(timeout)
+        return check(lib.mtasts_tlsrpt_report(resolver._context, self._handle, limit, error), error) == 0

@@ -120,6 +120,9 @@ class Door(Protocol):
     async def records(self, name: str, kind: str) -> Any:
         """The answer of dnspython, or its exception."""
 
+    async def report(self, attempt: Attempt) -> None:
+        """As `mtasts.Attempt.report`."""
+
     def check_address(self, address: str) -> None:
         """As `mtasts.Resolver.check_address`."""
 
@@ -360,6 +363,7 @@ async def _connect(door: Door, answer: Answer, host: str, reuse: bool) -> Sessio
             token = verdict.reason_code.partition(":")[0] or verdict.action.name.lower()
             level = logging.WARNING if verdict.result else logging.INFO
             logger.log(level, "mtasts[%s]: %s", token, verdict.sentence)
+            await door.report(attempt)
 
 
 Judge = Callable[[Union[TlsFailed, Session]], None]

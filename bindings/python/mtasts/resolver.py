@@ -46,6 +46,8 @@ class Resolver:
         cache_max: How many domains the cache may hold.
         cache_max_per_parent: How many domains the cache may hold below one registered domain.
         exceptions: A file of domains for which nothing is enforced.
+        tlsrpt_journal: Whether results for TLS reports are kept in `cache_dir`: `on` or `off`.
+        tlsrpt_socket: The datagram socket of a collector for TLS reports.
         settings_file: A settings file in place of the host's.
         log: Who is told, a line at a time, what the administrator should know; `logging.getLogger("mtasts")` by
         default.
@@ -72,6 +74,8 @@ class Resolver:
         cache_max: int | None = None,
         cache_max_per_parent: int | None = None,
         exceptions: StrPath | None = None,
+        tlsrpt_journal: str | None = None,
+        tlsrpt_socket: StrPath | None = None,
         settings_file: StrPath | None = None,
         log: Log | None = None,
     ) -> None:
@@ -90,6 +94,8 @@ class Resolver:
             "cache_max": _count("cache_max", cache_max),
             "cache_max_per_parent": _count("cache_max_per_parent", cache_max_per_parent),
             "exceptions": _path("exceptions", exceptions),
+            "tlsrpt_journal": _text("tlsrpt_journal", tlsrpt_journal),
+            "tlsrpt_socket": _path("tlsrpt_socket", tlsrpt_socket),
         }
         settings_file = _path("settings_file", settings_file)
         if log is not None and not callable(log):

@@ -31,6 +31,7 @@ import dns.resolver
 from . import default_resolver
 from ._library import seconds
 from .answer import Answer
+from .attempt import Attempt
 from .connection import Connection
 from .delivery import Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
@@ -148,6 +149,9 @@ class _Door:
         if self._dns is None:
             self._dns = configured(dns.resolver.Resolver, self._client.resolver)
         return self._dns.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
+
+    async def report(self, attempt: Attempt) -> None:
+        attempt.report(self._client.resolver, timeout=self._left())
 
     def check_address(self, address: str) -> None:
         self._client.resolver.check_address(address)

@@ -4,6 +4,7 @@ else."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pickle
 import re
@@ -13,6 +14,7 @@ import ssl
 import subprocess
 import time
 import traceback
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from email.message import EmailMessage
 from pathlib import Path
@@ -59,10 +61,25 @@ def line(domain: str, error: Exception | None, results: Results) -> str:
     return " ".join([domain, fate, *failures]) + f"\t{error or ''}"
 
 
+def reported(cache: str, results: Results) -> None:
+    """The journal for TLS reports has what the results have, and nothing else."""
+    counted = Counter(
+        (result.answer.domain, int(result.event.policy_type), int(result.event.result or 0)) for result in results
+    )
+    lines = [line for file in Path(cache).glob(".report-*") for line in file.read_text().splitlines() if line]
+    journal: Counter[tuple[str, int, int]] = Counter()
+    for session in map(json.loads, lines):
+        for policy in session["policies"]:
+            codes = [detail["c"] for detail in policy.get("failure-details", [])]
+            journal[session["d"], policy["policy-type"], codes[0] if codes else 0] += 1
+    assert journal == counted and len(lines) > 100
+
+
 def test_every_domain_with_smtplib(lab: Lab, cache: str) -> None:
     lab.reset()
     results = Results()
-    client = smtp.Client(mtasts.Resolver(cache_dir=cache, timeout="5s"), timeout=PATIENCE, results=results)
+    resolver = mtasts.Resolver(cache_dir=cache, timeout="5s", tlsrpt_journal="on")
+    client = smtp.Client(resolver, timeout=PATIENCE, results=results)
 
     def send(name: str) -> str:
         try:
@@ -74,6 +91,7 @@ def test_every_domain_with_smtplib(lab: Lab, cache: str) -> None:
     with ThreadPoolExecutor(48) as pool:
         wrong = lab.judge(list(pool.map(send, lab.domains())), "--results")
     assert not wrong, wrong
+    reported(cache, results)
 
 
 def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
@@ -81,7 +99,7 @@ def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
     results = Results()
 
     async def send_all() -> list[str]:
-        resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="5s"))
+        resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="5s", tlsrpt_journal="on"))
         client = aiosmtp.Client(resolver, timeout=PATIENCE, results=results)
         some = asyncio.Semaphore(64)
 
@@ -103,6 +121,7 @@ def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
 
     wrong = lab.judge(asyncio.run(send_all()), "--results")
     assert not wrong, wrong
+    reported(cache, results)
 
 
 def smtplib_alone(to: str) -> None:
