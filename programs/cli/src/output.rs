@@ -156,9 +156,14 @@ pub(super) fn print_json(object: &Value) -> Result<(), Trouble> {
 
 /// One object and the end of its line. All of it is ASCII: in JSON, too, a stranger's text must not steer a terminal.
 pub(super) fn json_line(object: &Value) -> String {
+    json_text(&object.to_string()) + "\n"
+}
+
+/// JSON with all characters of its strings escaped that are not printable ASCII.
+pub(super) fn json_text(json: &str) -> String {
     let mut text = String::new();
-    for c in object.to_string().chars() {
-        if c == ' ' || c.is_ascii_graphic() {
+    for c in json.chars() {
+        if matches!(c, ' ' | '\n') || c.is_ascii_graphic() {
             text.push(c);
         } else {
             // Outside of a string there is nothing but ASCII.
@@ -167,7 +172,6 @@ pub(super) fn json_line(object: &Value) -> String {
             }
         }
     }
-    text.push('\n');
     text
 }
 

@@ -3,5 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod journals;
+pub mod report;
 pub mod session;
 pub mod totals;

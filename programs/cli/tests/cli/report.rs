@@ -10,7 +10,7 @@ use mtasts::protocol::calendar;
 use mtasts::report::Loss;
 use mtasts::sender::resolver::unix_now;
 use mtasts_kit::{Ran, USER};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn status(cache: &Path, arguments: &[&str]) -> Ran {
     let mut command = super::command(&[&["report", "status"], arguments].concat());
@@ -68,6 +68,32 @@ fn status_counts_what_the_journals_of_a_day_have() {
          b.example\n  good            1  sts\n"
     );
     assert_eq!((ran.status, ran.out.as_str(), ran.err.as_str()), (1, said.as_str(), ""));
+
+    // The report to one domain, and no report to a stranger.
+    let show = |domain: &str| {
+        let arguments = [
+            "report",
+            "show",
+            "--contact",
+            "tlsrpt@sender.test",
+            "--day",
+            &yesterday,
+            domain,
+        ];
+        let mut command = super::command(&arguments);
+        let command = command.env("MTASTS_CACHE_DIR", &cache).uid(USER).gid(USER);
+        Ran::from(command.output().unwrap())
+    };
+    let ran = show("A.example");
+    let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|e| panic!("{e}: {ran:?}"));
+    assert_eq!((ran.status, &report["organization-name"]), (0, &json!("sender.test")));
+    assert_eq!(report["date-range"]["end-datetime"], format!("{yesterday}T23:59:59Z"));
+    let summary = json!({"total-successful-session-count": 1, "total-failure-session-count": 1});
+    assert_eq!(report["policies"][0]["summary"], summary);
+    assert_eq!(report["policies"][0]["failure-details"][0]["failure-reason-code"], "x");
+    let none = show("c.example");
+    let said = format!("mtasts: the journals of {yesterday} have no session with c.example\n");
+    assert_eq!((none.status, none.out.as_str(), none.err), (1, "", said));
 
     // A file that another user may have written.
     let mut files = fs::read_dir(&cache).unwrap().map(|file| file.unwrap().path());
