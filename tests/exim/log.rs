@@ -1,11 +1,13 @@
 //! What the administrator finds in Exim's main log, and what the panic log is spared.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
+use mtasts::ResultType;
 use mtasts_lab::{self as lab, Change, Expect, policy_text};
+use serde_json::Value;
 
-use super::host::{self, Fate, Host, Tls};
+use super::host::{self, Config, Fate, Host, Tls};
 use super::{World, evidence};
 
 /// The lines of ours that belong to a message, without Exim's own fields.
@@ -144,7 +146,16 @@ pub(crate) fn testing(world: &World) {
     rows.push(("cname-mx.test".to_owned(), None));
     assert!(rows.len() > 25, "{rows:?}");
     for (tls, config) in world.combinations() {
-        let host = world.host(tls, &config);
+        let with_reports = match &config {
+            Config::Complete => host::edited(&[("keep_environment =\n", "keep_environment =\nMTASTS_REPORTS = yes\n")]),
+            other => other.clone(),
+        };
+        let host = world.host(tls, &with_reports);
+        if matches!(config, Config::Debian) {
+            host.macros("MTASTS_REPORTS = yes\n");
+        }
+        let settings = format!("{}tlsrpt_journal = \"on\"\n", host::SETTINGS);
+        fs::write(host.etc("mtasts/mtasts.toml"), settings).unwrap();
         for rows in rows.chunks(8) {
             let to: Vec<String> = rows.iter().map(|(domain, _)| format!("t@{domain}")).collect();
             let outcome = host.send_each(&to);
@@ -153,7 +164,48 @@ pub(crate) fn testing(world: &World) {
             }
         }
         assert_eq!(host.panic_log(), "");
+        reported(tls, &host, &rows);
         quiet_elsewhere(&host);
+    }
+}
+
+/// The journal for TLS reports has a session with each of these domains, and what the table says of it.
+fn reported(tls: Tls, host: &Host, rows: &[(String, Option<&str>)]) {
+    let mut journal: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
+    for file in fs::read_dir(host.var("lib/mtasts")).unwrap().map(Result::unwrap) {
+        if !file.file_name().to_str().unwrap().starts_with(".report-") {
+            continue;
+        }
+        let text = fs::read_to_string(file.path()).unwrap();
+        for line in text.lines().filter(|line| !line.is_empty()) {
+            let session: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+            let policy = &session["policies"][0];
+            assert_eq!(policy["policy-string"][0], "version: STSv1", "{line}");
+            let code = policy["failure-details"][0]["c"].as_i64().unwrap_or(0);
+            let addresses = ["r", "s"].map(|key| &policy["failure-details"][0][key]);
+            assert!(
+                code == 0 || addresses.iter().all(|address| address.is_string()),
+                "{line}"
+            );
+            journal
+                .entry(session["d"].as_str().unwrap().to_owned())
+                .or_default()
+                .insert(code);
+        }
+    }
+    assert!(!journal.is_empty(), "{tls:?}: nothing was written");
+    for (domain, result) in rows {
+        // As in the log.
+        let result = result.filter(|_| !(tls == Tls::Gnu && domain == "testing-clientonly.test"));
+        let code = |name: &str| i64::from(ResultType::from_name(name).unwrap().number());
+        let codes = match result {
+            None => vec![0],
+            Some(name @ "starttls-not-supported") => vec![code(name), code("validation-failure")],
+            Some(name) => vec![code(name)],
+        };
+        let found = journal.get(domain);
+        let is_known = |found: &BTreeSet<i64>| found.iter().all(|code| codes.contains(code));
+        assert!(found.is_some_and(is_known), "{domain}, {result:?} ({tls:?}): {found:?}");
     }
 }
 
