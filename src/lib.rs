@@ -118,7 +118,7 @@ pub mod testing;
 /// What a TLS report counts (RFC 8460).
 pub mod report {
     pub use crate::protocol::report::{Loss, PolicyType, ReportEvent};
-    pub use crate::protocol::report_record::{Destination, ReportRecord};
+    pub use crate::protocol::report_record::{Destination, ReportRecord, ReportRecordError};
     pub use crate::sender::attempt::{Channel, Peer};
     pub use crate::sender::resolver::report::RecordUnknown;
 }

@@ -12,10 +12,10 @@ const WINGS: [&str; 6] = ["protocol", "network", "cache", "sender", "sys", "capi
 /// The crates of the programs, and their names in the tables.
 const CRATES: [(&str, &str); 5] = [
     ("mtasts", "library"),
-    ("mtasts_report", "report"),
     ("mtasts_serve", "serve"),
     ("mtasts_survey", "survey"),
     ("mtasts_lab", "lab"),
+    ("mtasts_report", "report"),
 ];
 /// Where `unsafe` may stand: the system, the C boundary, and the network namespaces of the test Internet.
 const UNSAFE: [&str; 3] = ["src/sys/", "src/capi/", "programs/lab/src/namespace.rs"];

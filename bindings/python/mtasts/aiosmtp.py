@@ -103,12 +103,12 @@ class _Door:
             self._dns = configured(dns.asyncresolver.Resolver, self._client.resolver.blocking)
         return await self._dns.resolve(f"{name}.", kind, lifetime=self._client.timeout)
 
+    def check_address(self, address: str) -> None:
+        self._client.resolver.blocking.check_address(address)
+
     async def report(self, attempt: Attempt) -> None:
         # It may wait for DNS.
         await asyncio.get_running_loop().run_in_executor(None, attempt.report, self._client.resolver.blocking)
-
-    def check_address(self, address: str) -> None:
-        self._client.resolver.blocking.check_address(address)
 
     async def open(self, host: str, address: str, tls: Tls) -> _Session:
         client = self._client

@@ -120,11 +120,11 @@ class Door(Protocol):
     async def records(self, name: str, kind: str) -> Any:
         """The answer of dnspython, or its exception."""
 
-    async def report(self, attempt: Attempt) -> None:
-        """As `mtasts.Attempt.report`."""
-
     def check_address(self, address: str) -> None:
         """As `mtasts.Resolver.check_address`."""
+
+    async def report(self, attempt: Attempt) -> None:
+        """As `mtasts.Attempt.report`."""
 
     async def open(self, host: str, address: str, tls: Tls) -> Session:
         """Connects to an address, says EHLO, and starts TLS with the host. It raises TlsFailed or HostFailed, or

@@ -45,9 +45,9 @@ class Resolver:
         txt_life_max: A TXT record is looked up again after this time.
         cache_max: How many domains the cache may hold.
         cache_max_per_parent: How many domains the cache may hold below one registered domain.
-        exceptions: A file of domains for which nothing is enforced.
         tlsrpt_journal: Whether results for TLS reports are kept in `cache_dir`: `on` or `off`.
         tlsrpt_socket: The datagram socket of a collector for TLS reports.
+        exceptions: A file of domains for which nothing is enforced.
         settings_file: A settings file in place of the host's.
         log: Who is told, a line at a time, what the administrator should know; `logging.getLogger("mtasts")` by
         default.
@@ -73,9 +73,9 @@ class Resolver:
         txt_life_max: Time | None = None,
         cache_max: int | None = None,
         cache_max_per_parent: int | None = None,
-        exceptions: StrPath | None = None,
         tlsrpt_journal: str | None = None,
         tlsrpt_socket: StrPath | None = None,
+        exceptions: StrPath | None = None,
         settings_file: StrPath | None = None,
         log: Log | None = None,
     ) -> None:
@@ -93,9 +93,9 @@ class Resolver:
             "txt_life_max": _time("txt_life_max", txt_life_max),
             "cache_max": _count("cache_max", cache_max),
             "cache_max_per_parent": _count("cache_max_per_parent", cache_max_per_parent),
-            "exceptions": _path("exceptions", exceptions),
             "tlsrpt_journal": _text("tlsrpt_journal", tlsrpt_journal),
             "tlsrpt_socket": _path("tlsrpt_socket", tlsrpt_socket),
+            "exceptions": _path("exceptions", exceptions),
         }
         settings_file = _path("settings_file", settings_file)
         if log is not None and not callable(log):

@@ -150,11 +150,11 @@ class _Door:
             self._dns = configured(dns.resolver.Resolver, self._client.resolver)
         return self._dns.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
 
-    async def report(self, attempt: Attempt) -> None:
-        attempt.report(self._client.resolver, timeout=self._left())
-
     def check_address(self, address: str) -> None:
         self._client.resolver.check_address(address)
+
+    async def report(self, attempt: Attempt) -> None:
+        attempt.report(self._client.resolver, timeout=self._left())
 
     async def open(self, host: str, address: str, tls: Tls) -> _Session:
         client = self._client
