@@ -98,7 +98,8 @@ class Session(Protocol):
         ...
 
     async def data(self, data: bytes) -> tuple[int, str | bytes]:
-        """DATA and the mail; gives the reply that ended it, good or bad."""
+        """DATA and the mail; gives the reply that ended it, good or bad. The host has time for that reply until the
+        delivery ends (RFC 5321 4.5.3.2.6)."""
         ...
 
     def close(self) -> None:
