@@ -20,10 +20,10 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Container, Coroutine, Iterable, Sequence
 from email.message import Message
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import dns.resolver
@@ -103,8 +103,6 @@ class _Session:
     async def data(self, data: bytes) -> tuple[int, bytes]:
         try:
             return self._connection.data(data)
-        except smtplib.SMTPDataError as error:
-            return error.smtp_code, error.smtp_error  # type: ignore[return-value]
         except OSError as error:
             raise _host_failed(error) from None
 
@@ -120,11 +118,22 @@ class _Place:
         self._places = door.kept.place(host)
 
     async def __aenter__(self) -> None:
-        if not self._places.acquire(timeout=self._door._left()):
-            raise HostFailed(451, f"4.4.5 all sessions with {self._host} were busy")
+        try:
+            self._places.get(timeout=self._door._left())
+        except Empty:
+            raise HostFailed(451, f"4.4.5 all sessions with {self._host} were busy") from None
 
     async def __aexit__(self, *_: object) -> None:
-        self._places.release()
+        self._places.put(None)
+
+
+def _places(number: int) -> SimpleQueue[None]:
+    """So many places with a host. A semaphore of `threading` has a lock at which a signal handler that sends would wait
+    for ever."""
+    places: SimpleQueue[None] = SimpleQueue()
+    for _ in range(number):
+        places.put(None)
+    return places
 
 
 class _Door:
@@ -241,7 +250,7 @@ class Client:
         self.port = port
         self._hostname = hostname
         self._contexts = Contexts(self.resolver)
-        self._kept = Kept(threading.BoundedSemaphore)
+        self._kept = Kept(_places)
 
     @property
     def hostname(self) -> str:
