@@ -199,6 +199,8 @@ def test_a_signal_handler_may_send(lab: Lab, cache: str) -> None:
         with client:
             while steps >= rounds:
                 rounds, steps = rounds + 1, 0
+                # Python 3.12 asks while the trace begins whether any frame wants single steps.
+                sys._getframe().f_trace_opcodes = True
                 sys.settrace(enter)
                 try:
                     deliver(f"main{rounds}")
