@@ -58,7 +58,7 @@ sed -i '/^cache_dir/d' /etc/mtasts/mtasts.toml
 say "installed, and the server waits to be enabled"
 
 # The commands of the page for those who have the package, and the lines of the page for this version.
-command=$(sed -n '/The package mtasts has its unit/,/^$/p' $page | grep -o '`systemctl [^`]*`' | tr -d '`')
+command=$(sed -n '/With the \[package\]/,/^$/p' $page | grep -o '`systemctl [^`]*`' | tr -d '`')
 $command || die "$command"
 grep -o 'sudo cp .*delivery_status .*' $page | sed 's/^sudo //' >/tmp/commands
 [ -s /tmp/commands ] || die "$page has no delivery_status"
