@@ -5,6 +5,7 @@
 #
 #   pages.sh [DISTRIBUTION...]        bookworm trixie noble
 #   CHAPTERS="install servers ..."    in this order; programs and packages can be left out: they are four more builds
+#   BUILT=target                      what is built there (`make`, and the command with the lab) is not built again
 #   ROOTS=/var/tmp/mtasts-fresh       the bare roots, which are kept. A run changes an overlay and leaves nothing
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -26,7 +27,16 @@ as_user() {
 }
 
 install() {
-    as_user "$(block CONTRIBUTING.md Build)"
+    if [ -n "${BUILT:-}" ]; then
+        in_root apt-get install -q -y --no-install-recommends iproute2
+        mkdir -p "$checkout/target/debug"
+        cp -r "$BUILT/dist" "$checkout/target"
+        cp "$BUILT/debug/mtasts" "$checkout/target/debug"
+        in_root chown -R alice: /home/alice/libmtasts/target
+        touch "$checkout"/target/dist/*
+    else
+        as_user "$(block CONTRIBUTING.md Build)"
+    fi
     as_user "$(block README.md 'Install from source')"
     # The demo and the tests, which are the last two, are those of fresh.sh.
     [ "$(block README.md 'Demo and tests')" = "$(printf 'make demo\nmake test')" ] || die "README has other commands"
@@ -64,7 +74,7 @@ packages() {
 
 # one DISTRIBUTION: in a namespace of its own, where the overlay is mounted.
 one() {
-    local distribution=$1 work=$roots/runs/pages-$1 root chapter begin status environment
+    local distribution=$1 work=$roots/runs/pages-$1 root checkout chapter begin status environment
     overlay "$distribution" "$work"
     mapfile -t environment < <(surroundings)
     {
@@ -76,8 +86,9 @@ one() {
     } >"$work/log" 2>&1 || { tail "$work/log" >&2; die "$distribution: apt-get"; }
     in_root useradd --create-home --shell /bin/bash alice
     echo 'alice ALL=(ALL:ALL) NOPASSWD: ALL' >"$root/etc/sudoers.d/alice"
-    mkdir "$root/home/alice/libmtasts"
-    git archive HEAD | tar -x -C "$root/home/alice/libmtasts"
+    checkout=$root/home/alice/libmtasts
+    mkdir "$checkout"
+    git archive HEAD | tar -x -C "$checkout"
     in_root chown -R alice: /home/alice/libmtasts
     for chapter in ${CHAPTERS:-install servers programs packages}; do
         begin=$SECONDS
