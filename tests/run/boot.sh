@@ -31,6 +31,8 @@ unshare --mount --propagation private --pid --fork --kill-child --mount-proc --c
     for stream in stdin:0 stdout:1 stderr:2; do ln -s /proc/self/fd/${stream#*:} /run/dev/${stream%:*}; done
     mount --move /run/dev /dev
     mount -t tmpfs -o mode=755 run /run
+    # It is emptied at the start, and has the files of who has called.
+    mount -t tmpfs -o mode=1777 tmp /tmp
     exec env -i container=other PATH="$PATH" /lib/systemd/systemd' </dev/null >/tmp/console 2>&1 &
 keeper=$!
 until first=$(cat "/proc/$keeper/task/$keeper/children") && [ -n "$first" ] && grep -q systemd "/proc/${first% }/comm"; do

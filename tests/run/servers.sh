@@ -7,6 +7,7 @@ cd /home/alice/libmtasts
 . tests/run/block.sh
 die() {
     journalctl --no-pager | tail -n 60 >&2
+    tail -n 20 /var/log/exim4/mainlog >&2 2>/dev/null || :
     echo "pages: $*" >&2
     exit 1
 }
