@@ -78,7 +78,7 @@ one() {
     cp "$debs"/*.deb "$root/root/packages/new"
     newer "$debs" "$root/root/packages/newer"
     cp "$target/debug/mtasts" "$root/root/packages/lab"
-    cp tests/packages/inside.sh tests/packages/postfix.sh tests/run/boot.sh "$root/root/packages"
+    cp tests/packages/inside.sh tests/packages/postfix.sh tests/run/boot.sh tests/run/block.sh "$root/root/packages"
     # Not in a condition, where `set -e` would have no effect.
     set +e
     (

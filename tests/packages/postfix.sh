@@ -4,6 +4,8 @@
 set -euo pipefail
 new=/root/packages/new newer=/root/packages/newer page=/usr/share/doc/libmtasts/docs/postfix.md
 map=inet:127.0.0.1:8461:postfix
+# shellcheck source=tests/run/block.sh
+. /root/packages/block.sh
 say() { echo "ok: $*"; }
 journal() { journalctl --no-pager --output cat --identifier "postfix/$1"; }
 die() {
@@ -63,13 +65,12 @@ $command || die "$command"
 grep -o 'sudo cp .*delivery_status .*' $page | sed 's/^sudo //' >/tmp/commands
 [ -s /tmp/commands ] || die "$page has no delivery_status"
 sh -e /tmp/commands
-lines() { awk '/^```$/ { inside = !inside; count += inside; next } inside && count == n' n="$1" $page; }
-lines 1 >>/etc/postfix/main.cf
+block "$page" 'Set up' 1 '' >>/etc/postfix/main.cf
 version=$(postconf -h mail_version)
 if [ "$(printf '%s\n' 3.10 "$version" | sort -V | head -n 1)" = 3.10 ]; then
     map=$map-3.10
     sed -i '/^smtp_tls_policy_maps/d' /etc/postfix/main.cf
-    lines 2 >>/etc/postfix/main.cf
+    block "$page" 'Set up' 2 '' >>/etc/postfix/main.cf
 fi
 echo 'smtp_tls_loglevel = 1' >>/etc/postfix/main.cf
 [ "$(postconf -h smtp_tls_policy_maps)" = "socketmap:$map" ] || die "the page has other lines: $(postconf -h smtp_tls_policy_maps)"
