@@ -66,6 +66,8 @@ with_postfix() {
     in_root DEBIAN_FRONTEND=noninteractive sh -c \
         'apt-get install -q -y --no-install-recommends systemd dbus postfix /root/packages/new/mtasts_*.deb'
     rm "$root/usr/sbin/policy-rc.d"
+    # Elsewhere the MX hosts of the test Internet listen.
+    in_root postconf -e 'inet_interfaces = loopback-only'
     in_root /root/packages/lab lab run -- bash /root/packages/boot.sh bash /root/packages/postfix.sh
 }
 

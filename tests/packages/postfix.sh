@@ -14,6 +14,7 @@ die() {
     echo "inside: $*"
     exit 1
 }
+trap 'die "line $LINENO: $BASH_COMMAND"' ERR
 export DEBIAN_FRONTEND=noninteractive
 
 # try N COMMAND...: until it succeeds, N tenths of a second long.
@@ -30,7 +31,7 @@ try() {
 # fate RECIPIENT PATTERN [HANDSHAKE]: Postfix's log says of the recipient, whom nobody else has, what the pattern says.
 fate() {
     printf 'Subject: test\n\ntext\n' | sendmail -f '' "$1" || die "no mail to $1 was taken"
-    told() { journal smtp | grep -q "to=<$1>, .*status="; }
+    told() { journal smtp | grep "to=<$1>, .*status=" >/dev/null; }
     try 600 told "$1" || die "nothing became of the mail to $1"
     journal smtp | grep "to=<$1>, .*status=" | tail -n 1 | grep -qE -- "$2" || die "the mail to $1 is not $2: $(journal smtp | tail -n 5)"
     say "$1: $2"
@@ -39,7 +40,7 @@ fate() {
 # enforced PREFIX: what the policies ask is done.
 enforced() {
     fate "$1@good.test" 'status=sent'
-    journal smtp | grep -q 'Verified TLS connection established to mx.good.test' || die "no verified connection to mx.good.test"
+    journal smtp | grep 'Verified TLS connection established to mx.good.test' >/dev/null || die "no verified connection to mx.good.test"
     fate "$1@expired.test" 'status=deferred .*not trusted|status=deferred .*not verified|status=deferred .*certificate'
     fate "$1@nomatch.test" 'status=deferred'
     fate "$1@testing.test" 'status=sent'
@@ -65,14 +66,14 @@ $command || die "$command"
 grep -o 'sudo cp .*delivery_status .*' $page | sed 's/^sudo //' >/tmp/commands
 [ -s /tmp/commands ] || die "$page has no delivery_status"
 sh -e /tmp/commands
-block "$page" 'Set up' 1 '' >>/etc/postfix/main.cf
+set_lines() { while IFS= read -r line; do postconf -e "$line"; done; }
+block "$page" 'Set up' 1 '' | set_lines
 version=$(postconf -h mail_version)
 if [ "$(printf '%s\n' 3.10 "$version" | sort -V | head -n 1)" = 3.10 ]; then
     map=$map-3.10
-    sed -i '/^smtp_tls_policy_maps/d' /etc/postfix/main.cf
-    block "$page" 'Set up' 2 '' >>/etc/postfix/main.cf
+    block "$page" 'Set up' 2 '' | set_lines
 fi
-echo 'smtp_tls_loglevel = 1' >>/etc/postfix/main.cf
+postconf -e 'smtp_tls_loglevel = 1'
 [ "$(postconf -h smtp_tls_policy_maps)" = "socketmap:$map" ] || die "the page has other lines: $(postconf -h smtp_tls_policy_maps)"
 postfix reload
 try 100 answers || die "no answer for good.test"
@@ -122,7 +123,7 @@ apt-get remove -q -y mtasts
 [ -z "$(pidof mtasts)" ] || die "the server still runs"
 # As the page says: mail waits if the server does not run.
 fate removed@good.test 'status=deferred'
-sed -i '/^smtp_tls_policy_maps/d' /etc/postfix/main.cf
+postconf -X smtp_tls_policy_maps
 postfix reload
 fate without@good.test 'status=sent'
 apt-get install -q -y --no-install-recommends $newer/mtasts_*.deb
