@@ -48,7 +48,7 @@ seen=$(span README.md 'sudo exim -bt postmaster@gmail.com')
 mail exim@good.test
 soon grep -q 'exim@good.test .* CV=yes' /var/log/exim4/mainlog
 mail exim@nomatch.test
-soon grep -q '== exim@nomatch.test .*mtasts\[mx-host-not-in-policy\]' /var/log/exim4/mainlog
+soon grep -q '== exim@nomatch.test .*mtasts\[no-mx-host-in-policy\]' /var/log/exim4/mainlog
 mail exim@expired.test
 soon grep -q '== exim@expired.test .*certificate' /var/log/exim4/mainlog
 span README.md 'mtasts cache show gmail.com'
