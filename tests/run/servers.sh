@@ -51,7 +51,7 @@ mail exim@nomatch.test
 soon grep -q '== exim@nomatch.test .*mtasts\[no-mx-host-in-policy\]' /var/log/exim4/mainlog
 mail exim@expired.test
 soon grep -q '== exim@expired.test .*certificate' /var/log/exim4/mainlog
-span README.md 'mtasts cache show gmail.com'
+span README.md 'sudo mtasts cache show gmail.com'
 span README.md 'sudo mtasts doctor'
 # Mail is stuck.
 exception=$(grep -o '`example.com 2[^`]*`' README.md | tr -d '`')
