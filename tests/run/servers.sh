@@ -83,6 +83,7 @@ DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --n
 # Elsewhere the MX hosts of the test Internet listen.
 postconf -e 'inet_interfaces = loopback-only'
 systemctl restart postfix
+postfix status 2>/dev/null || postfix start
 journal() { journalctl --no-pager --output cat --identifier "postfix/$1"; }
 as_user "$(block README.md 'Postfix and Sendmail')"
 as_user "$(block docs/postfix.md 'Set up')"
