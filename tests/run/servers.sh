@@ -79,11 +79,11 @@ grep -q '^mtasts_cache_entries ' /var/lib/prometheus/node-exporter/mtasts.prom |
 
 echo "== Postfix"
 span README.md 'sudo mtasts exim remove'
+systemctl stop exim4
 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends --no-download postfix
 # Elsewhere the MX hosts of the test Internet listen.
 postconf -e 'inet_interfaces = loopback-only'
 systemctl restart postfix
-postfix status 2>/dev/null || postfix start
 journal() { journalctl --no-pager --output cat --identifier "postfix/$1"; }
 as_user "$(block README.md 'Postfix and Sendmail')"
 as_user "$(block docs/postfix.md 'Set up')"
