@@ -102,7 +102,7 @@ as_user 'sudo postfix reload'
 answer=$(postmap -q good.test "socketmap:inet:127.0.0.1:8461:$map") || die "no answer"
 [[ $answer == 'secure '*'match='*mx.good.test* ]] || die "postmap: $answer"
 ! postmap -q nopolicy.test "socketmap:inet:127.0.0.1:8461:$map" || die "an answer for nopolicy.test"
-span README.md 'mtasts check-mta postfix'
+span README.md 'sudo mtasts check-mta postfix'
 told() { journal smtp | grep -E "to=<$1>, .*status=$2" >/dev/null; }
 mail postfix@good.test
 soon told postfix@good.test sent
