@@ -105,5 +105,11 @@ mta:
 changes:
 	CHANGES=1000 tests/run/run.sh cargo test --test mta changes -- --nocapture
 
+.PHONY: dane
+# DANE against GnuTLS and Postfix, and 10,000 orders of an attacker's doings, of which `make test` has some: minutes. Root.
+dane:
+	tests/run/run.sh cargo test --test dane -- --ignored --nocapture
+	DANE_ROUNDS=10000 tests/run/run.sh cargo test --test dane_attack -- --nocapture
+
 bench:
 	benches/run.sh

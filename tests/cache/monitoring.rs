@@ -221,6 +221,8 @@ fn refresh_writes_metrics() {
             "mtasts_cache_files_unusable 0",
             "mtasts_refresh_policies{outcome=\"failed\"} 1",
             "mtasts_refresh_policies{outcome=\"renewed\"} 0",
+            "mtasts_dane_resolver{worth=\"off\"} 1",
+            "mtasts_dane_resolver{worth=\"unknown\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}: {text}");
         }

@@ -34,7 +34,7 @@ from .hosts import configured
 from .kept import KEPT_FOR, Kept
 from .letter import letter, with_dots
 from .outcome import Delivered, HostFailed, Refusals, Results, Unreachable, results
-from .resolver import Resolver, Time
+from .resolver import Hosts, Resolver, Time
 from .smtp import PATIENCE, WHOLE, check_arguments
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
@@ -104,6 +104,13 @@ class _Door:
         if self._dns is None:
             self._dns = configured(dns.asyncresolver.Resolver, self._client.resolver.blocking)
         return await self._dns.resolve(f"{name}.", kind, lifetime=self._client.timeout)
+
+    async def dane(self, domain: str, hosts: Sequence[str]) -> Hosts:
+        return await self._client.resolver.hosts(domain, hosts)
+
+    @property
+    def resolver(self) -> Resolver:
+        return self._client.resolver.blocking
 
     def check_address(self, address: str) -> None:
         self._client.resolver.blocking.check_address(address)

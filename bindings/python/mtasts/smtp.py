@@ -11,6 +11,8 @@ What becomes of a mail:
 * Its domain has a policy in testing: it goes as it would without, and what failed is logged and noted in
   `results`.
 * There is no policy: it goes over TLS where the host offers it.
+* An MX host has TLSA records, and the setting `dane` is on: these decide about the host before the policy does, and the
+  mail waits as under a policy (RFC 8461 2, RFC 7672).
 
 In an event loop use `mtasts.aiosmtp`.
 """
@@ -50,7 +52,7 @@ from .outcome import (
     Unreachable,
     results,
 )
-from .resolver import Resolver, Time
+from .resolver import Hosts, Resolver, Time
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
 
@@ -157,6 +159,13 @@ class _Door:
         if self._dns is None:
             self._dns = configured(dns.resolver.Resolver, self._client.resolver)
         return self._dns.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
+
+    async def dane(self, domain: str, hosts: Sequence[str]) -> Hosts:
+        return self.resolver.hosts(domain, hosts, timeout=self._left())
+
+    @property
+    def resolver(self) -> Resolver:
+        return self._client.resolver
 
     def check_address(self, address: str) -> None:
         self._client.resolver.check_address(address)
