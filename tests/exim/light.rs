@@ -74,7 +74,7 @@ impl Drop for Server {
 pub(crate) fn every_domain(world: &World, exim: &Path) {
     let host = host_with(world, exim, example());
     let _server = Server::start(&host, world.folder());
-    table::every_domain_from(world, &host, Tls::Gnu);
+    table::every_domain_from(world, &host, Tls::Gnu, &[]);
 }
 
 /// Without the server mail waits, whether its domain has a policy or not; with it again, the same mail goes out.
