@@ -542,18 +542,25 @@ impl Postfix {
     }
 }
 
+/// Whatever the client says; an error if it has hung up.
+fn hear(stream: &mut std::net::TcpStream) -> std::io::Result<()> {
+    match stream.read(&mut [0; 512])? {
+        0 => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        _ => Ok(()),
+    }
+}
+
 /// A host up to QUIT.
 fn smtp(stream: &mut std::net::TcpStream, config: &Arc<rustls::ServerConfig>) -> std::io::Result<()> {
     use std::io::Write;
-    let mut heard = [0; 512];
     stream.write_all(b"220 mx1.example.com\r\n")?;
-    stream.read(&mut heard)?;
+    hear(stream)?;
     stream.write_all(b"250-mx1.example.com\r\n250 STARTTLS\r\n")?;
-    stream.read(&mut heard)?;
+    hear(stream)?;
     stream.write_all(b"220 go\r\n")?;
     let mut connection = rustls::ServerConnection::new(Arc::clone(config)).map_err(std::io::Error::other)?;
     let mut tls = rustls::Stream::new(&mut connection, stream);
-    while tls.read(&mut heard)? > 0 {
+    while tls.read(&mut [0; 512])? > 0 {
         tls.write_all(b"250 ok\r\n")?;
     }
     Ok(())
