@@ -9,7 +9,9 @@ use super::output::{self, Mark, Page};
 use super::serve::LogForm;
 use super::{Found, Trouble};
 use mtasts::Domain;
+use mtasts::protocol::calendar;
 use mtasts::sender::resolver::unix_now;
+use mtasts_host::leaving::held_until;
 use mtasts_host::ledger::{Claim, Ledger, LedgerError};
 use mtasts_host::notation::Notation;
 use mtasts_host::owner::leave_root;
@@ -29,6 +31,7 @@ pub(super) enum Host {
     Records(Records),
     Zone(Zone),
     Move(Move),
+    Remove(Remove),
     Run(Run),
 }
 
@@ -123,6 +126,21 @@ pub(super) struct Move {
     files: Files,
 }
 
+/// Forget a domain that is in no file any more, with its token and its history.
+///
+/// It is refused as long as senders may hold a policy of the domain that asks for TLS: without the server they cannot learn that it
+/// is over. Set mode = "none" with max_age = 86400 for that time, then take the domain out of the file.
+#[derive(Args)]
+pub(super) struct Remove {
+    /// The domain.
+    domain: Domain,
+    /// Forget it at once.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    files: Files,
+}
+
 /// Serve the policies until the process is told to stop.
 ///
 /// To senders over TLS (settings https and certificates), or to a web server of this host (setting proxy). SIGHUP reads the
@@ -173,6 +191,7 @@ impl Host {
             Self::Records(arguments) => arguments.shown.run(false),
             Self::Zone(arguments) => arguments.run(),
             Self::Move(arguments) => arguments.run(),
+            Self::Remove(arguments) => arguments.run(),
             Self::Run(arguments) => {
                 let options = Options {
                     settings: arguments.files.settings,
@@ -391,5 +410,31 @@ impl Move {
         let (_, mut ledger) = self.files.ledger()?;
         ledger.reclaim(&self.domain, &tenant, unix_now())?;
         Ok(Found::Good)
+    }
+}
+
+impl Remove {
+    fn run(self) -> Result<Found, Trouble> {
+        let (settings, mut ledger) = self.files.all()?;
+        let domain = &self.domain;
+        if let Some(hosted) = settings.domains.get(domain) {
+            let tenant = &hosted.tenant;
+            output::tell(&format!("{domain} is in a file ({tenant}); take it out there first"));
+            return Ok(Found::Bad);
+        }
+        let held = held_until(&ledger.history(domain)?, unix_now()).filter(|_| !self.force);
+        if let Some(end) = held {
+            output::tell(&format!(
+                "{domain} is not forgotten: senders may hold its policy until {}. Until then serve mode \"none\" with max_age \
+                 86400",
+                calendar::date_time(end)
+            ));
+            return Ok(Found::Bad);
+        }
+        if ledger.release(domain)? {
+            return Ok(Found::Good);
+        }
+        output::tell(&format!("{domain} is not known here"));
+        Ok(Found::Bad)
     }
 }

@@ -10,6 +10,7 @@ mod certificates;
 mod challenge;
 mod connection;
 mod crowd;
+pub mod leaving;
 pub mod ledger;
 pub mod notation;
 pub mod owner;

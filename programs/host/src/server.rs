@@ -241,7 +241,7 @@ impl Server {
         };
         for domain in state.kept.iter().filter(|domain| !refused(*domain)) {
             self.log.warning(&format!(
-                "{domain} is in no file any more. Its last policy is still served, because senders hold it; name the domain again."
+                "{domain} is in no file any more. Its last policy is still served, because senders hold it; name it again, or use mtasts host remove."
             ));
         }
         self.site.replace(Rc::new(Site::new(state.policies.iter())));

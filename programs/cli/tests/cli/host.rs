@@ -134,6 +134,19 @@ fn a_claim_stays_until_the_domain_is_moved() {
     assert_eq!(host(&["move", "example.com", "anna"]).status, 0);
     assert_ne!(token(&host(&["records", "example.com"])), token(&added));
     assert_eq!(host(&["move", "example.com", "../x"]).status, 2);
+
+    // Nothing was served for it, so it can go at once.
+    let ran = host(&["remove", "example.com"]);
+    assert_eq!(
+        (ran.status, ran.err.as_str()),
+        (1, "mtasts: example.com is in a file (anna); take it out there first\n")
+    );
+    fs::write(files.path().join("host.d/anna.toml"), "").unwrap();
+    assert_eq!(host(&["remove", "example.com"]).status, 0);
+    assert_eq!(
+        host(&["remove", "example.com"]).err,
+        "mtasts: example.com is not known here\n"
+    );
 }
 
 #[test]
