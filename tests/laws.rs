@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 /// The wings of `src/`.
 const WINGS: [&str; 6] = ["protocol", "network", "cache", "sender", "sys", "capi"];
 /// The crates of the programs, and their names in the tables.
-const CRATES: [(&str, &str); 5] = [
+const CRATES: [(&str, &str); 6] = [
     ("mtasts", "library"),
+    ("mtasts_host", "host"),
     ("mtasts_serve", "serve"),
     ("mtasts_survey", "survey"),
     ("mtasts_lab", "lab"),

@@ -10,6 +10,7 @@ mod check;
 mod check_mta;
 mod doctor;
 mod exim;
+mod host;
 mod input;
 mod lint;
 mod mx_match;
@@ -59,6 +60,9 @@ enum Command {
     #[command(subcommand)]
     Report(report::Report),
     Serve(serve::Serve),
+    /// Host the MTA-STS policies of your own domains and of others.
+    #[command(subcommand)]
+    Host(host::Host),
     /// Print a completion script for a shell, to be sourced or installed.
     Completions {
         /// The shell.
@@ -111,6 +115,7 @@ fn main() -> ExitCode {
         Command::CheckMta(arguments) => arguments.run(),
         Command::Report(arguments) => arguments.run(),
         Command::Serve(arguments) => arguments.run(),
+        Command::Host(arguments) => arguments.run(),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Arguments::command(), "mtasts", &mut script);

@@ -32,12 +32,21 @@ pub(super) struct Serve {
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
-enum LogForm {
+pub(super) enum LogForm {
     /// The sentence alone.
     #[default]
     Plain,
     /// A JSON object for each line.
     Json,
+}
+
+impl From<LogForm> for Log {
+    fn from(form: LogForm) -> Self {
+        Self(match form {
+            LogForm::Plain => Form::Plain,
+            LogForm::Json => Form::Json,
+        })
+    }
 }
 
 fn loopback(text: &str) -> Result<SocketAddr, String> {
@@ -52,10 +61,7 @@ impl Serve {
         let options = Options {
             listen: self.listen,
             metrics: self.metrics,
-            log: Log(match self.log {
-                LogForm::Plain => Form::Plain,
-                LogForm::Json => Form::Json,
-            }),
+            log: self.log.into(),
         };
         let settings = || Settings::of_process().map_err(|error| error.to_string());
         mtasts_serve::run(options, settings).map_err(|error| Trouble(error.to_string()))?;

@@ -13,6 +13,8 @@ mod check;
 #[cfg(feature = "lab")]
 #[path = "cli/doctor.rs"]
 mod doctor;
+#[path = "cli/host.rs"]
+mod host;
 #[path = "cli/lint.rs"]
 mod lint;
 #[path = "cli/mistakes.rs"]

@@ -15,6 +15,6 @@ mod mx;
 mod netstring;
 mod server;
 
-pub use listener::Address;
+pub use listener::{Address, Listener, Socket, Stream, inherited};
 pub use log::{Form, Log};
 pub use server::{Options, run};

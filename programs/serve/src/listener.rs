@@ -57,14 +57,19 @@ impl fmt::Display for Address {
 }
 
 /// A socket that is open, before there is a runtime.
-pub(crate) enum Socket {
+pub enum Socket {
+    /// One at a path.
     Unix(std::os::unix::net::UnixListener),
+    /// One at an address and a port.
     Tcp(std::net::TcpListener),
 }
 
 impl Address {
     /// Opens the socket. One that a server has left behind is replaced, one that a server listens at is not.
-    pub(crate) fn open(&self) -> io::Result<Socket> {
+    ///
+    /// # Errors
+    /// What the system says; [`io::ErrorKind::AddrInUse`] if a server listens there.
+    pub fn open(&self) -> io::Result<Socket> {
         match self {
             Self::Tcp(address) => std::net::TcpListener::bind(address).map(Socket::Tcp),
             Self::Unix(path) => {
@@ -83,7 +88,10 @@ impl Address {
 }
 
 /// The sockets that systemd has opened for this process (sd_listen_fds(3)).
-pub(crate) fn inherited() -> io::Result<Vec<Socket>> {
+///
+/// # Errors
+/// What systemd says in the environment is wrong, or a descriptor is not a socket.
+pub fn inherited() -> io::Result<Vec<Socket>> {
     sd_notify::listen_fds()?
         .map(|number| {
             let descriptor: OwnedFd = descriptor::inherited(number)?;
@@ -98,17 +106,23 @@ pub(crate) fn inherited() -> io::Result<Vec<Socket>> {
 }
 
 /// A stream of either kind.
-pub(crate) trait Stream: AsyncRead + AsyncWrite + Unpin {}
+pub trait Stream: AsyncRead + AsyncWrite + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Unpin> Stream for S {}
 
 /// A socket in the runtime.
-pub(crate) enum Listener {
+pub enum Listener {
+    /// One at a path.
     Unix(UnixListener),
+    /// One at an address and a port.
     Tcp(TcpListener),
 }
 
 impl Listener {
-    pub(crate) fn new(socket: Socket) -> io::Result<Self> {
+    /// Puts a socket into the runtime of this thread.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn new(socket: Socket) -> io::Result<Self> {
         Ok(match socket {
             Socket::Unix(socket) => {
                 socket.set_nonblocking(true)?;
@@ -122,7 +136,10 @@ impl Listener {
     }
 
     /// The next client.
-    pub(crate) async fn accept(&self) -> io::Result<Box<dyn Stream>> {
+    ///
+    /// # Errors
+    /// What the system says, such as that there is no descriptor left.
+    pub async fn accept(&self) -> io::Result<Box<dyn Stream>> {
         Ok(match self {
             Self::Unix(listener) => Box::new(listener.accept().await?.0),
             Self::Tcp(listener) => {

@@ -1,0 +1,440 @@
+//! `mtasts host`: the policies that this host publishes for others.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::output::{self, Mark, Page};
+use super::serve::LogForm;
+use super::{Found, Trouble};
+use mtasts::Domain;
+use mtasts::protocol::calendar;
+use mtasts::sender::resolver::unix_now;
+use mtasts_host::leaving::held_until;
+use mtasts_host::ledger::{Claim, Ledger, LedgerError};
+use mtasts_host::notation::Notation;
+use mtasts_host::owner::leave_root;
+use mtasts_host::records::{self, Record};
+use mtasts_host::server::{self, Options};
+use mtasts_host::settings::{Hosted, Settings, Tenant};
+use mtasts_host::sqlite::Sqlite;
+
+/// Where the settings are if nothing else is said.
+const SETTINGS: &str = "/etc/mtasts/host.toml";
+
+#[derive(Subcommand)]
+pub(super) enum Host {
+    Check(Check),
+    Policy(Policy),
+    Add(Add),
+    Records(Records),
+    Zone(Zone),
+    Move(Move),
+    Remove(Remove),
+    Run(Run),
+}
+
+/// Which settings are read.
+#[derive(Args)]
+struct Files {
+    /// The operator's file. The tenants' files are in the directory beside it, whose name ends with ".d".
+    #[arg(long, value_name = "FILE", default_value = SETTINGS)]
+    settings: PathBuf,
+}
+
+/// Read the settings, and show what they publish.
+///
+/// Exit status: 0 all files are in force, 1 a file is not; the line, the key and the reason are said.
+#[derive(Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    files: Files,
+    /// Print {"domains":[{"domain":..,"tenant":..,"mode":..,"max_age":..,"mx":[..],"id":..}],"refused":[..]}.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Print the text of a domain's policy, as it has to be served.
+///
+/// Any web server can serve it at https://mta-sts.DOMAIN/.well-known/mta-sts.txt; "mtasts host check" has its id.
+#[derive(Args)]
+pub(super) struct Policy {
+    /// The domain.
+    domain: Domain,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Claim a domain for the tenant whose file names it, and print the DNS records that its owner has to publish.
+///
+/// The claim is a token of 80 random bits, to which the records lead. It stays the same, however often this is done.
+#[derive(Args)]
+pub(super) struct Add {
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// Print the DNS records of a domain that was claimed.
+#[derive(Args)]
+pub(super) struct Records {
+    #[command(flatten)]
+    shown: Shown,
+}
+
+/// What is printed of a domain.
+#[derive(Args)]
+struct Shown {
+    /// The domain.
+    domain: Domain,
+    /// Print TXT, A and AAAA records in place of CNAMEs. Their owner has to change the id with each change of the policy.
+    #[arg(long)]
+    direct: bool,
+    /// The zone in which the records are [default: the domain].
+    #[arg(long, value_name = "NAME")]
+    zone: Option<Domain>,
+    /// How they are written.
+    #[arg(long, value_name = "NOTATION", value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Print the records of the provider's zone to which the CNAMEs of all domains lead.
+///
+/// They have to be published anew whenever a policy or a claim changes; in a zone file, by $INCLUDE. A record announces the text
+/// that is served, or that of the settings if nothing was served for the domain yet.
+#[derive(Args)]
+pub(super) struct Zone {
+    /// How they are written.
+    #[arg(long, value_name = "NOTATION", value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Give a domain to another tenant, with a new token.
+///
+/// The records that lead to the old token have to be replaced: they proved that the owner of the DNS meant the other tenant.
+#[derive(Args)]
+pub(super) struct Move {
+    /// The domain.
+    domain: Domain,
+    /// The name of the tenant's file, without ".toml"; empty for the operator.
+    tenant: String,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Forget a domain that is in no file any more, with its token and its history.
+///
+/// It is refused as long as senders may hold a policy of the domain that asks for TLS: without the server they cannot learn that it
+/// is over. Set mode = "none" with max_age = 86400 for that time, then take the domain out of the file.
+#[derive(Args)]
+pub(super) struct Remove {
+    /// The domain.
+    domain: Domain,
+    /// Forget it at once.
+    #[arg(long)]
+    force: bool,
+    #[command(flatten)]
+    files: Files,
+}
+
+/// Serve the policies until the process is told to stop.
+///
+/// To senders over TLS (settings https and certificates), or to a web server of this host (setting proxy). SIGHUP reads the
+/// settings again, SIGTERM ends the process after the answers that are under way. Started by root, it opens its sockets and then
+/// becomes the owner of the ledger's directory for good.
+#[derive(Args)]
+pub(super) struct Run {
+    #[command(flatten)]
+    files: Files,
+    /// How lines are written to stderr.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    log: LogForm,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Format {
+    /// A zone file.
+    #[default]
+    Zone,
+    /// The commands of nsupdate(1). What is at the names is replaced.
+    Nsupdate,
+    /// The YAML of octoDNS.
+    Octodns,
+    /// The JavaScript of DNSControl.
+    Dnscontrol,
+    /// Terraform, with the provider hashicorp/dns.
+    Terraform,
+}
+
+impl From<Format> for Notation {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Zone => Self::Zone,
+            Format::Nsupdate => Self::Nsupdate,
+            Format::Octodns => Self::Octodns,
+            Format::Dnscontrol => Self::Dnscontrol,
+            Format::Terraform => Self::Terraform,
+        }
+    }
+}
+
+impl Host {
+    pub(super) fn run(self) -> Result<Found, Trouble> {
+        match self {
+            Self::Check(arguments) => arguments.run(),
+            Self::Policy(arguments) => arguments.run(),
+            Self::Add(arguments) => arguments.shown.run(true),
+            Self::Records(arguments) => arguments.shown.run(false),
+            Self::Zone(arguments) => arguments.run(),
+            Self::Move(arguments) => arguments.run(),
+            Self::Remove(arguments) => arguments.run(),
+            Self::Run(arguments) => {
+                let options = Options {
+                    settings: arguments.files.settings,
+                    log: arguments.log.into(),
+                };
+                server::run(&options).map(|()| Found::Good).map_err(Trouble)
+            }
+        }
+    }
+}
+
+impl From<LedgerError> for Trouble {
+    fn from(error: LedgerError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl Files {
+    /// The settings by themselves, without what the ledger knows of the domains. If a file of them is wrong, that is said.
+    fn alone(&self) -> Option<Settings> {
+        let settings = Settings::read(&self.settings).and_then(|settings| settings.with_tenants(&Default::default()));
+        settings.map_err(|problem| output::tell(&problem.to_string())).ok()
+    }
+
+    /// The ledger of these settings. A process of root has become its owner.
+    fn ledger(&self) -> Result<(Settings, Sqlite), Trouble> {
+        let settings = Settings::read(&self.settings).map_err(|problem| Trouble(problem.to_string()))?;
+        leave_root(&settings.service.ledger).map_err(Trouble)?;
+        let ledger = Sqlite::open(&settings.service.ledger)?;
+        Ok((settings, ledger))
+    }
+
+    /// The same with the tenants' files.
+    fn all(&self) -> Result<(Settings, Sqlite), Trouble> {
+        let (settings, ledger) = self.ledger()?;
+        let owners = ledger
+            .claims()?
+            .into_iter()
+            .map(|(domain, claim)| (domain, claim.tenant));
+        let settings = settings
+            .with_tenants(&owners.collect())
+            .map_err(|problem| Trouble(problem.to_string()))?;
+        tell_refused(&settings);
+        Ok((settings, ledger))
+    }
+}
+
+fn tell_refused(settings: &Settings) {
+    for (_, problem) in &settings.refused {
+        output::tell(&format!("{problem}. Nothing of this file is in force."));
+    }
+}
+
+impl Check {
+    fn run(self) -> Result<Found, Trouble> {
+        let Some(settings) = self.files.alone() else {
+            return Ok(Found::Bad);
+        };
+        if self.json {
+            let domains = settings.domains.iter().map(|(domain, hosted)| {
+                let Hosted { tenant, published } = hosted;
+                let policy = published.policy();
+                let mx: Vec<&str> = policy.mx().map(|pattern| pattern.as_str()).collect();
+                json!({
+                    "domain": domain.as_str(), "tenant": tenant.name(), "mode": policy.mode().name(),
+                    "max_age": policy.max_age(), "mx": mx, "id": published.id(),
+                })
+            });
+            let refused = settings.refused.iter().map(|(tenant, problem)| {
+                json!({
+                    "tenant": tenant.name(), "file": problem.file.to_string_lossy(), "line": problem.line,
+                    "key": problem.key, "reason": problem.reason,
+                })
+            });
+            output::print_json(&json!({
+                "domains": domains.collect::<Vec<_>>(), "refused": refused.collect::<Vec<_>>(),
+            }))?;
+        } else {
+            let mut page = Page::new();
+            for (domain, Hosted { tenant, published }) in &settings.domains {
+                let policy = published.policy();
+                let (mode, max_age, id) = (policy.mode(), policy.max_age(), published.id());
+                page.row(
+                    Mark::Good,
+                    "ok",
+                    &format!("{domain}: {mode}, max_age {max_age}, id {id} ({tenant})"),
+                );
+            }
+            for (_, problem) in &settings.refused {
+                page.row(
+                    Mark::Bad,
+                    "bad",
+                    &format!("{problem}. Nothing of this file is in force."),
+                );
+            }
+            page.print()?;
+        }
+        Ok(match settings.refused.is_empty() {
+            true => Found::Good,
+            false => Found::Bad,
+        })
+    }
+}
+
+impl Policy {
+    fn run(self) -> Result<Found, Trouble> {
+        let Some(settings) = self.files.alone() else {
+            return Ok(Found::Bad);
+        };
+        tell_refused(&settings);
+        let Some(hosted) = settings.domains.get(&self.domain) else {
+            return Ok(in_no_file(&self.domain));
+        };
+        output::print(hosted.published.text())?;
+        Ok(Found::Good)
+    }
+}
+
+fn in_no_file(domain: &Domain) -> Found {
+    output::tell(&format!("{domain} is in no file that is in force"));
+    Found::Bad
+}
+
+impl Shown {
+    fn run(self, claims: bool) -> Result<Found, Trouble> {
+        let (settings, mut ledger) = self.files.all()?;
+        let domain = &self.domain;
+        let Some(hosted) = settings.domains.get(domain) else {
+            return Ok(in_no_file(domain));
+        };
+        if claims {
+            ledger.claim(&[(domain, &hosted.tenant)], unix_now())?;
+        }
+        let claim = ledger.claims()?.remove(domain);
+        let Some(claim) = claim.filter(|claim| claim.tenant == hosted.tenant) else {
+            output::tell(&format!("{domain} is not claimed yet: use mtasts host add {domain}"));
+            return Ok(Found::Bad);
+        };
+        let zone = self.zone.as_ref().unwrap_or(domain);
+        let is_in_zone = domain == zone || domain.as_str().ends_with(&format!(".{zone}"));
+        if !is_in_zone {
+            return Err(Trouble(format!("{domain} is not in the zone {zone}")));
+        }
+        let Some(records) = self.records(&settings, &ledger, hosted, &claim)? else {
+            return Ok(Found::Bad);
+        };
+        output::print(&Notation::from(self.format).write(zone, &records))?;
+        Ok(Found::Good)
+    }
+
+    /// The records, or nothing if a setting is missing for them; that was said then.
+    fn records(
+        &self,
+        settings: &Settings,
+        ledger: &Sqlite,
+        hosted: &Hosted,
+        claim: &Claim,
+    ) -> Result<Option<Vec<Record>>, Trouble> {
+        let service = &settings.service;
+        if !self.direct {
+            let Some(zone) = &service.zone else {
+                output::tell("CNAMEs need the setting zone, in which they lead to tokens; without one, use --direct");
+                return Ok(None);
+            };
+            return Ok(Some(records::delegation(
+                &self.domain,
+                &claim.token,
+                zone,
+                &service.reports,
+            )));
+        }
+        if service.addresses.is_empty() {
+            output::tell("A and AAAA records need the setting addresses");
+            return Ok(None);
+        }
+        let served = ledger.served()?.remove(&self.domain);
+        let published = served.unwrap_or_else(|| hosted.published.clone());
+        let records = records::direct(&self.domain, &published, &service.addresses, &service.reports);
+        Ok(Some(records))
+    }
+}
+
+impl Zone {
+    fn run(self) -> Result<Found, Trouble> {
+        let (settings, ledger) = self.files.all()?;
+        let service = &settings.service;
+        let (Some(zone), false) = (&service.zone, service.addresses.is_empty()) else {
+            output::tell("the provider's zone needs the settings zone and addresses");
+            return Ok(Found::Bad);
+        };
+        let mut policies = ledger.served()?;
+        for (domain, hosted) in &settings.domains {
+            policies
+                .entry(domain.clone())
+                .or_insert_with(|| hosted.published.clone());
+        }
+        let claims = ledger.claims()?;
+        let all = policies
+            .iter()
+            .filter_map(|(domain, published)| Some((claims.get(domain)?, published)));
+        let records: Vec<Record> = all
+            .flat_map(|(claim, published)| {
+                records::targets(&claim.token, zone, published, &service.addresses, &service.reports)
+            })
+            .collect();
+        output::print(&Notation::from(self.format).write(zone, &records))?;
+        Ok(Found::Good)
+    }
+}
+
+impl Move {
+    fn run(self) -> Result<Found, Trouble> {
+        let Some(tenant) = Tenant::new(&self.tenant) else {
+            return Err(Trouble(format!("{:?} is not the name of a tenant", self.tenant)));
+        };
+        let (_, mut ledger) = self.files.ledger()?;
+        ledger.reclaim(&self.domain, &tenant, unix_now())?;
+        Ok(Found::Good)
+    }
+}
+
+impl Remove {
+    fn run(self) -> Result<Found, Trouble> {
+        let (settings, mut ledger) = self.files.all()?;
+        let domain = &self.domain;
+        if let Some(hosted) = settings.domains.get(domain) {
+            let tenant = &hosted.tenant;
+            output::tell(&format!("{domain} is in a file ({tenant}); take it out there first"));
+            return Ok(Found::Bad);
+        }
+        let held = held_until(&ledger.history(domain)?, unix_now()).filter(|_| !self.force);
+        if let Some(end) = held {
+            output::tell(&format!(
+                "{domain} is not forgotten: senders may hold its policy until {}. Until then serve mode \"none\" with max_age \
+                 86400",
+                calendar::date_time(end)
+            ));
+            return Ok(Found::Bad);
+        }
+        if ledger.release(domain)? {
+            return Ok(Found::Good);
+        }
+        output::tell(&format!("{domain} is not known here"));
+        Ok(Found::Bad)
+    }
+}

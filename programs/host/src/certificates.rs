@@ -1,0 +1,252 @@
+//! The certificates of the policy hosts, from files: one for each host, in the layout of certbot and dehydrated.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustls::ServerConfig;
+use rustls::client::verify_server_name;
+use rustls::crypto::ring::{Ticketer, default_provider, sign::any_supported_type};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, ProducesTickets};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::version::{TLS12, TLS13};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+
+/// How often the files of a host are looked at, if somebody asks for it.
+const LOOK: Duration = Duration::from_secs(60);
+/// The longest file, in octets.
+const MAX_FILE: u64 = 64 << 10;
+
+/// The certificates that were asked for. There are never more than hosts.
+pub(crate) struct Certificates {
+    directory: PathBuf,
+    tickets: Arc<dyn ProducesTickets>,
+    known: RefCell<HashMap<String, Known>>,
+}
+
+struct Known {
+    config: Arc<ServerConfig>,
+    files: Files,
+    looked: Instant,
+}
+
+/// How both files looked: a certificate that was renewed is another file, or has another time.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Files([(u64, u64, i64, i64); 2]);
+
+/// What came of a look at the files.
+pub(crate) enum Found {
+    /// The certificate to use.
+    Good(Arc<ServerConfig>),
+    /// The one that was read before, because the files are bad now.
+    Old(Arc<ServerConfig>, String),
+    /// None: a sentence.
+    Bad(String),
+}
+
+impl Certificates {
+    pub(crate) fn new(directory: &Path) -> Result<Self, String> {
+        let about = fs::metadata(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+        if !about.is_dir() {
+            return Err(format!("{} is not a directory", directory.display()));
+        }
+        Ok(Self {
+            directory: directory.to_owned(),
+            tickets: Ticketer::new().map_err(|error| error.to_string())?,
+            known: RefCell::default(),
+        })
+    }
+
+    /// The TLS of a policy host, whose name is a domain name. The files are read again if they have changed.
+    pub(crate) fn of(&self, host: &str) -> Found {
+        let mut known = self.known.borrow_mut();
+        let before = known.get_mut(host);
+        if let Some(before) = before.as_ref().filter(|before| before.looked.elapsed() < LOOK) {
+            return Found::Good(before.config.clone());
+        }
+        let read = self.look(host).and_then(|files| match &before {
+            Some(before) if before.files == files => Ok((before.config.clone(), files)),
+            _ => Ok((self.read(host)?, files)),
+        });
+        match (read, before) {
+            (Ok((config, files)), _) => {
+                let now = Known {
+                    config: config.clone(),
+                    files,
+                    looked: Instant::now(),
+                };
+                known.insert(host.to_owned(), now);
+                Found::Good(config)
+            }
+            (Err(why), Some(before)) => {
+                before.looked = Instant::now();
+                Found::Old(before.config.clone(), why)
+            }
+            (Err(why), None) => Found::Bad(why),
+        }
+    }
+
+    fn paths(&self, host: &str) -> [PathBuf; 2] {
+        let directory = self.directory.join(host);
+        [directory.join("fullchain.pem"), directory.join("privkey.pem")]
+    }
+
+    fn look(&self, host: &str) -> Result<Files, String> {
+        let mut files = [(0, 0, 0, 0); 2];
+        for (path, file) in self.paths(host).iter().zip(&mut files) {
+            let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
+            let about = fs::metadata(path).map_err(|error| wrong(&error))?;
+            if !about.is_file() || about.len() > MAX_FILE {
+                return Err(wrong(&"is not a regular file of at most 64 KiB"));
+            }
+            *file = (about.ino(), about.len(), about.mtime(), about.mtime_nsec());
+        }
+        Ok(Files(files))
+    }
+
+    fn read(&self, host: &str) -> Result<Arc<ServerConfig>, String> {
+        let [chain_file, key_file] = self.paths(host);
+        let at = |path: &Path| {
+            let path = path.display().to_string();
+            move |error: &dyn std::fmt::Display| format!("{path}: {error}")
+        };
+        let (in_chain, in_key) = (at(&chain_file), at(&key_file));
+        let chain: Vec<_> = CertificateDer::pem_file_iter(&chain_file)
+            .and_then(Iterator::collect)
+            .map_err(|error| in_chain(&error))?;
+        let leaf = chain.first().ok_or_else(|| in_chain(&"has no certificate"))?;
+        let name = ServerName::try_from(host).map_err(|error| in_chain(&error))?;
+        ParsedCertificate::try_from(leaf)
+            .and_then(|leaf| verify_server_name(&leaf, &name))
+            .map_err(|error| in_chain(&format!("is not for {host}: {error}")))?;
+        let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|error| in_key(&error))?;
+        let key = any_supported_type(&key).map_err(|error| in_key(&error))?;
+        let certified = CertifiedKey::new(chain, key);
+        certified
+            .keys_match()
+            .map_err(|_| in_key(&"is not the key of the certificate beside it"))?;
+        Ok(Arc::new(self.tls(certified)))
+    }
+
+    fn tls(&self, certified: CertifiedKey) -> ServerConfig {
+        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+            .with_protocol_versions(&[&TLS13, &TLS12])
+            .expect("ring has suites for both")
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::new(SingleCertAndKey::from(certified)));
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        // Sessions are in their clients' tickets: the memory does not grow with them.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.ticketer = self.tickets.clone();
+        config.send_tls13_tickets = 1;
+        config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mtasts_kit::pki::{Host, host, root};
+    use tempfile::TempDir;
+
+    use super::*;
+
+    const NAME: &str = "mta-sts.example.com";
+
+    fn write(directory: &Path, certificate: &Host, key: &Host) {
+        let directory = directory.join(NAME);
+        fs::create_dir_all(&directory).unwrap();
+        // As a client of ACME does: another file in its place.
+        let chain = pem::encode(&pem::Pem::new("CERTIFICATE", certificate.der.clone()));
+        for (name, text) in [("fullchain.pem", &chain), ("privkey.pem", &key.key_pem)] {
+            fs::write(directory.join("new"), text).unwrap();
+            fs::rename(directory.join("new"), directory.join(name)).unwrap();
+        }
+    }
+
+    fn bad(certificates: &Certificates) -> String {
+        match certificates.of(NAME) {
+            Found::Bad(why) => why,
+            Found::Good(_) | Found::Old(..) => panic!("it is good"),
+        }
+    }
+
+    fn good(certificates: &Certificates) -> Arc<ServerConfig> {
+        match certificates.of(NAME) {
+            Found::Good(config) => config,
+            Found::Old(_, why) | Found::Bad(why) => panic!("{why}"),
+        }
+    }
+
+    #[test]
+    fn a_certificate_for_another_name_or_key_is_refused() {
+        let directory = TempDir::new().unwrap();
+        let certificates = Certificates::new(directory.path()).unwrap();
+        let authority = root("Test Root");
+        let (ours, other) = (
+            host(&[NAME], &authority, |_| {}),
+            host(&["mta-sts.example.org"], &authority, |_| {}),
+        );
+        assert!(bad(&certificates).contains("No such file"));
+        write(directory.path(), &other, &other);
+        assert!(
+            bad(&certificates).contains("is not for mta-sts.example.com"),
+            "{}",
+            bad(&certificates)
+        );
+        write(directory.path(), &ours, &other);
+        assert!(
+            bad(&certificates).contains("is not the key of the certificate"),
+            "{}",
+            bad(&certificates)
+        );
+        fs::write(directory.path().join(NAME).join("fullchain.pem"), "").unwrap();
+        assert!(
+            bad(&certificates).contains("has no certificate"),
+            "{}",
+            bad(&certificates)
+        );
+        write(directory.path(), &ours, &ours);
+        good(&certificates);
+    }
+
+    #[test]
+    fn a_renewed_certificate_is_used_and_a_bad_one_is_not() {
+        let directory = TempDir::new().unwrap();
+        let certificates = Certificates::new(directory.path()).unwrap();
+        let authority = root("Test Root");
+        let (first, second) = (host(&[NAME], &authority, |_| {}), host(&[NAME], &authority, |_| {}));
+        let pass_a_minute = || {
+            let mut known = certificates.known.borrow_mut();
+            let known = known.get_mut(NAME).unwrap();
+            known.looked = known.looked.checked_sub(LOOK).unwrap();
+        };
+        write(directory.path(), &first, &first);
+        let before = good(&certificates);
+        write(directory.path(), &second, &second);
+        assert!(
+            Arc::ptr_eq(&before, &good(&certificates)),
+            "it is looked at once a minute"
+        );
+        pass_a_minute();
+        let after = good(&certificates);
+        assert!(!Arc::ptr_eq(&before, &after));
+        pass_a_minute();
+        assert!(
+            Arc::ptr_eq(&after, &good(&certificates)),
+            "the same files are not read again"
+        );
+        write(directory.path(), &first, &second);
+        pass_a_minute();
+        let Found::Old(kept, why) = certificates.of(NAME) else {
+            panic!("it is not told")
+        };
+        assert!(Arc::ptr_eq(&after, &kept) && why.contains("is not the key"), "{why}");
+        // For a minute that was said once.
+        assert!(Arc::ptr_eq(&after, &good(&certificates)));
+    }
+}

@@ -1,0 +1,112 @@
+//! The ledger: what happened. The files say what is wanted; here is whose a domain is, by which token, and which texts were
+//! served for it and when. An engine has these verbs and decides nothing.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use mtasts::Domain;
+
+use crate::published::Published;
+use crate::settings::Tenant;
+use crate::token::Token;
+
+/// A domain that a tenant has claimed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// Whose it is.
+    pub tenant: Tenant,
+    /// Where its CNAMEs lead.
+    pub token: Token,
+    /// Since when, in Unix seconds.
+    pub since: u64,
+}
+
+/// A text that was served.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Served {
+    /// The policy.
+    pub published: Arc<Published>,
+    /// From when on, in Unix seconds.
+    pub from: u64,
+    /// Until when; `None` for what is served now.
+    pub until: Option<u64>,
+}
+
+/// Why the ledger does not do what it is asked.
+#[derive(Debug)]
+pub enum LedgerError {
+    /// The domain is another tenant's.
+    Taken(Domain, Tenant),
+    /// The ledger was written by a newer version, whose schema has this number.
+    Newer(u32),
+    /// Something in it is not what this host writes there.
+    Damaged(String),
+    /// The place of the file, or the system, does not allow it.
+    Place(String),
+    /// The engine failed.
+    Engine(String),
+}
+
+impl fmt::Display for LedgerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Taken(domain, tenant) => write!(f, "{domain} belongs to {tenant} already"),
+            Self::Newer(version) => write!(
+                f,
+                "the ledger has schema {version}, which a newer version of mtasts wrote; use that version, or restore a copy"
+            ),
+            Self::Damaged(what) => write!(f, "the ledger is damaged: {what}; restore a copy"),
+            Self::Place(what) => f.write_str(what),
+            Self::Engine(what) => write!(f, "the ledger cannot be used: {what}"),
+        }
+    }
+}
+
+impl std::error::Error for LedgerError {}
+
+/// All that is asked of a ledger. Each verb is done as a whole or not at all, and is on the disk when it returns.
+pub trait Ledger {
+    /// Claims domains for tenants, and gives each a token. A domain that its tenant has claimed keeps its token, and so does one
+    /// that the operator takes over from a tenant.
+    ///
+    /// # Errors
+    /// [`LedgerError::Taken`] if a domain is another tenant's; then nothing is claimed.
+    fn claim(&mut self, domains: &[(&Domain, &Tenant)], now: u64) -> Result<(), LedgerError>;
+
+    /// Claims a domain for a tenant, whosever it was. If it was another's, the token is a new one.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn reclaim(&mut self, domain: &Domain, tenant: &Tenant, now: u64) -> Result<(), LedgerError>;
+
+    /// Forgets a domain, its token and its history. Says whether it was known.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn release(&mut self, domain: &Domain) -> Result<bool, LedgerError>;
+
+    /// All claims.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn claims(&self) -> Result<BTreeMap<Domain, Claim>, LedgerError>;
+
+    /// Notes that these texts are served from now on, and what is no longer served in their place. The domains are claimed.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or a domain is not claimed.
+    fn serve(&mut self, texts: &[(&Domain, &Published)], now: u64) -> Result<(), LedgerError>;
+
+    /// What is served now.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn served(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError>;
+
+    /// All that was served for a domain, from the first to the last.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn history(&self, domain: &Domain) -> Result<Vec<Served>, LedgerError>;
+}

@@ -1,0 +1,28 @@
+//! `mtasts host`: the policies of one domain or of ten thousand, for those who receive mail.
+//!
+//! What is wanted is in files ([`settings`]); what happened is in the [`ledger`]. The text of a policy is made of values by the
+//! room of the library that reads policies for senders ([`published`]), so that nothing is published that a sender cannot
+//! read. What DNS says ([`records`]) comes from the same row as what is served ([`server`]). Everything runs on one thread.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod certificates;
+mod challenge;
+mod connection;
+mod crowd;
+pub mod leaving;
+pub mod ledger;
+pub mod notation;
+pub mod owner;
+pub mod published;
+pub mod records;
+pub mod server;
+pub mod service;
+pub mod settings;
+mod site;
+mod source;
+pub mod sqlite;
+pub mod state;
+pub mod token;
+
+pub use source::Problem;

@@ -1,0 +1,288 @@
+//! The life of the server: sockets, signals, the service manager.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use mtasts::protocol::text::one_line;
+use mtasts::sender::resolver::unix_now;
+use mtasts_serve::{Address, Listener, Log, Socket, inherited};
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::{LocalSet, spawn_local};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::certificates::Certificates;
+use crate::connection;
+use crate::crowd::Crowd;
+use crate::owner::leave_root;
+use crate::service::Service;
+use crate::settings::Settings;
+use crate::site::Site;
+use crate::sqlite::Sqlite;
+use crate::state::State;
+
+/// How many clients are served at a time.
+const MOST: usize = 2048;
+/// How long answers may go on after the server was told to stop.
+pub(crate) const LAST: Duration = Duration::from_secs(5);
+/// How often the same is said.
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// How the server is started.
+pub struct Options {
+    /// The operator's file.
+    pub settings: PathBuf,
+    /// Where lines go.
+    pub log: Log,
+}
+
+/// What is served at a socket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Door {
+    /// Policies to senders, over TLS.
+    Https,
+    /// Policies to a proxy of this host.
+    Proxy,
+    /// The challenges of an ACME client.
+    Http,
+}
+
+/// Runs until the process is told to stop.
+///
+/// A process of root opens its sockets, and then becomes the owner of the ledger's directory for good.
+///
+/// # Errors
+/// A sentence: the settings are wrong, a socket cannot be opened, the ledger cannot be used.
+pub fn run(options: &Options) -> Result<(), String> {
+    let service = Settings::read(&options.settings)
+        .map_err(|problem| problem.to_string())?
+        .service;
+    let sockets = sockets(&service)?;
+    leave_root(&service.ledger)?;
+    let has = |door| sockets.iter().any(|(at, _)| *at == door);
+    let certificates = match (&service.certificates, has(Door::Https)) {
+        (Some(directory), true) => Some(Certificates::new(directory).map_err(|why| format!("certificates: {why}"))?),
+        (None, true) => return Err("https is served, and the setting certificates is missing".into()),
+        (_, false) => None,
+    };
+    if has(Door::Http) && service.webroot.is_none() {
+        return Err("http is served, and the setting webroot is missing".into());
+    }
+    let mut ledger = Sqlite::open(&service.ledger).map_err(|error| error.to_string())?;
+    let state = State::load(&options.settings, &mut ledger, unix_now())?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start: {error}"))?;
+    let served = LocalSet::new().block_on(&runtime, async {
+        let listeners = sockets
+            .into_iter()
+            .map(|(door, socket)| Ok((door, Listener::new(socket)?)))
+            .collect::<io::Result<Vec<_>>>()?;
+        let server = Rc::new(Server {
+            site: RefCell::default(),
+            certificates,
+            webroot: service.webroot.clone().unwrap_or_default(),
+            crowd: Crowd::new(MOST),
+            stop: watch::Sender::new(false),
+            log: options.log,
+            said: RefCell::default(),
+            service,
+        });
+        server.live(listeners, state, ledger, options).await
+    });
+    served.map_err(|error| format!("cannot serve: {error}"))
+}
+
+/// The sockets of the settings, and those of the service manager: port 443 is for senders, port 80 for challenges, any other
+/// socket for a proxy.
+fn sockets(service: &Service) -> Result<Vec<(Door, Socket)>, String> {
+    let tcp = |door, addresses: &[SocketAddr]| -> Result<Vec<_>, String> {
+        let open = |address: &SocketAddr| {
+            std::net::TcpListener::bind(address).map_err(|error| format!("cannot listen at {address}: {error}"))
+        };
+        addresses
+            .iter()
+            .map(|address| Ok((door, Socket::Tcp(open(address)?))))
+            .collect()
+    };
+    let mut sockets = tcp(Door::Https, &service.https)?;
+    sockets.extend(tcp(Door::Http, &service.http)?);
+    for address in &service.proxy {
+        let socket = Address::open(address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
+        sockets.push((Door::Proxy, socket));
+    }
+    for socket in inherited().map_err(|error| format!("the sockets of the service manager: {error}"))? {
+        let port = match &socket {
+            Socket::Tcp(socket) => socket.local_addr().map_or(0, |address| address.port()),
+            Socket::Unix(_) => 0,
+        };
+        let door = match port {
+            443 => Door::Https,
+            80 => Door::Http,
+            _ => Door::Proxy,
+        };
+        sockets.push((door, socket));
+    }
+    match sockets.is_empty() {
+        true => Err("there is nowhere to listen: set https with certificates, or proxy".into()),
+        false => Ok(sockets),
+    }
+}
+
+/// What connections share.
+pub(crate) struct Server {
+    site: RefCell<Rc<Site>>,
+    pub(crate) certificates: Option<Certificates>,
+    pub(crate) webroot: PathBuf,
+    pub(crate) crowd: Crowd,
+    /// Whether answers are the last ones of their connections.
+    pub(crate) stop: watch::Sender<bool>,
+    log: Log,
+    /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
+    said: RefCell<HashMap<String, Instant>>,
+    service: Service,
+}
+
+impl Server {
+    /// What is served now.
+    pub(crate) fn site(&self) -> Rc<Site> {
+        self.site.borrow().clone()
+    }
+
+    /// Says something about a host, at most once a minute.
+    pub(crate) fn warn(&self, about: &str, sentence: &str) {
+        let mut said = self.said.borrow_mut();
+        if said.get(about).is_none_or(|last| last.elapsed() >= MINUTE) {
+            said.insert(about.to_owned(), Instant::now());
+            self.log.warning(&one_line(sentence, 1000));
+        }
+    }
+
+    async fn live(
+        self: Rc<Self>,
+        listeners: Vec<(Door, Listener)>,
+        state: State,
+        mut ledger: Sqlite,
+        options: &Options,
+    ) -> io::Result<()> {
+        let (mut end, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        self.take(&state, &mut ledger);
+        let doors = listeners.into_iter();
+        let accepting: Vec<_> = doors
+            .map(|(door, listener)| spawn_local(self.clone().accept(door, listener)))
+            .collect();
+        let watching = spawn_local(watchdog());
+        self.log
+            .info(&format!("ready. {} policies are served.", state.policies.len()));
+        drop(state);
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+        loop {
+            tokio::select! {
+                _ = end.recv() => break,
+                _ = interrupt.recv() => break,
+                _ = reload.recv() => self.reload(&mut ledger, options),
+            }
+        }
+        let _ = sd_notify::notify(&[NotifyState::Stopping]);
+        accepting.iter().for_each(tokio::task::JoinHandle::abort);
+        self.stop.send_replace(true);
+        let last = Instant::now() + LAST;
+        while self.crowd.open() > 0 && Instant::now() < last {
+            sleep(Duration::from_millis(10)).await;
+        }
+        watching.abort();
+        self.log.info("stopped.");
+        Ok(())
+    }
+
+    /// Reads the files again. If the operator's is wrong, all stays as it is.
+    fn reload(&self, ledger: &mut Sqlite, options: &Options) {
+        if let Ok(now) = NotifyState::monotonic_usec_now() {
+            let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
+        }
+        match State::load(&options.settings, ledger, unix_now()) {
+            Ok(state) => {
+                self.take(&state, ledger);
+                self.log.info(&format!(
+                    "settings reloaded. {} policies are served.",
+                    state.policies.len()
+                ));
+                if state.settings.service != self.service {
+                    self.log.warning(
+                        "another setting than groups and domains has changed; it takes effect when the server is started again",
+                    );
+                }
+            }
+            Err(why) => self
+                .log
+                .warning(&format!("{why}. Nothing is changed; fix the file and reload.")),
+        }
+        let _ = sd_notify::notify(&[NotifyState::Ready]);
+    }
+
+    /// Serves what the files and the ledger say, then notes that it is served.
+    fn take(&self, state: &State, ledger: &mut Sqlite) {
+        for (tenant, problem) in &state.settings.refused {
+            let sentence =
+                format!("{problem}. Nothing of this file is in force; what was served for {tenant} still is.");
+            self.log.warning(&sentence);
+        }
+        let refused = |domain| {
+            let tenant = state.claims.get(domain).map(|claim| &claim.tenant);
+            state.settings.refused.iter().any(|(other, _)| Some(other) == tenant)
+        };
+        for domain in state.kept.iter().filter(|domain| !refused(*domain)) {
+            self.log.warning(&format!(
+                "{domain} is in no file any more. Its last policy is still served, because senders hold it; name it again, or use mtasts host remove."
+            ));
+        }
+        self.site.replace(Rc::new(Site::new(state.policies.iter())));
+        if let Err(why) = state.is_served(ledger, unix_now()) {
+            self.log.warning(&format!(
+                "{why}. The new policies are served, but the records do not announce them yet."
+            ));
+        }
+    }
+
+    async fn accept(self: Rc<Self>, door: Door, listener: Listener) {
+        loop {
+            match listener.accept().await {
+                Ok(stream) => {
+                    let (seat, server) = (self.crowd.seat(), self.clone());
+                    let task = spawn_local(async move {
+                        connection::serve(server, door, stream).await;
+                        drop(seat);
+                    });
+                    self.crowd.add(task.abort_handle());
+                }
+                // No descriptor, as a rule.
+                Err(error) => {
+                    self.warn("", &format!("cannot accept a connection: {error}; raise LimitNOFILE"));
+                    self.crowd.sends_away_the_oldest();
+                    sleep(Duration::from_millis(50)).await;
+                }
+            }
+        }
+    }
+}
+
+/// Tells the service manager that this thread is alive.
+async fn watchdog() {
+    let Some(time) = sd_notify::watchdog_enabled() else {
+        return;
+    };
+    let mut ticks = interval(time / 3);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let _ = sd_notify::notify(&[NotifyState::Watchdog]);
+    }
+}

@@ -1,0 +1,92 @@
+//! The settings of the service itself: where it listens, what it keeps, what its DNS records say.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use mtasts::Domain;
+use mtasts_serve::Address;
+
+use crate::records::check_report_uri;
+use crate::source::{Problem, Value};
+
+/// Where the ledger is if nothing else is said.
+const LEDGER: &str = "/var/lib/mtasts-host/ledger.db";
+
+/// What the operator's file says besides groups and domains.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Service {
+    /// `ledger`: the file of the ledger. Root becomes the owner of its directory.
+    pub ledger: PathBuf,
+    /// `zone`: the zone in which the CNAMEs of the domains lead to their tokens.
+    pub zone: Option<Domain>,
+    /// `addresses`: those of this host, as senders reach it.
+    pub addresses: Vec<IpAddr>,
+    /// `reports`: where senders send their TLS reports (RFC 8460), as URIs.
+    pub reports: Vec<String>,
+    /// `https`: where policies are served to senders.
+    pub https: Vec<SocketAddr>,
+    /// `certificates`: the directory that has `mta-sts.DOMAIN/fullchain.pem` and `mta-sts.DOMAIN/privkey.pem`.
+    pub certificates: Option<PathBuf>,
+    /// `proxy`: where policies are served to a web server of this host, without TLS.
+    pub proxy: Vec<Address>,
+    /// `http`: where the challenges of ACME clients are served.
+    pub http: Vec<SocketAddr>,
+    /// `webroot`: the directory in which an ACME client puts `.well-known/acme-challenge/`.
+    pub webroot: Option<PathBuf>,
+}
+
+impl Default for Service {
+    fn default() -> Self {
+        Self {
+            ledger: LEDGER.into(),
+            zone: None,
+            addresses: Vec::new(),
+            reports: Vec::new(),
+            https: Vec::new(),
+            certificates: None,
+            proxy: Vec::new(),
+            http: Vec::new(),
+            webroot: None,
+        }
+    }
+}
+
+impl Service {
+    /// Sets what one key of the file says. Says whether it is a key of these.
+    pub(crate) fn set(&mut self, key: &str, value: &Value<'_, '_>) -> Result<bool, Problem> {
+        let path = || {
+            let text = value.text()?;
+            let is_good = text.starts_with('/') && !text.contains('\0');
+            is_good
+                .then(|| PathBuf::from(text))
+                .ok_or_else(|| value.problem("must be an absolute path"))
+        };
+        let sockets = || {
+            value.list(|text| {
+                text.parse::<SocketAddr>()
+                    .map_err(|_| format!("{text:?} is not an address and a port, such as 192.0.2.1:443 or [::]:443"))
+            })
+        };
+        match key {
+            "ledger" => self.ledger = path()?,
+            "zone" => {
+                let zone = Domain::parse(value.text()?).map_err(|error| value.problem(error.to_string()))?;
+                self.zone = Some(zone);
+            }
+            "addresses" => {
+                let address = |text: &str| text.parse().map_err(|_| format!("{text:?} is not an IP address"));
+                self.addresses = value.list(address)?;
+            }
+            "reports" => {
+                self.reports = value.list(|text| check_report_uri(text).map(|()| text.to_owned()))?;
+            }
+            "https" => self.https = sockets()?,
+            "certificates" => self.certificates = Some(path()?),
+            "proxy" => self.proxy = value.list(str::parse)?,
+            "http" => self.http = sockets()?,
+            "webroot" => self.webroot = Some(path()?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+}

@@ -1,0 +1,336 @@
+//! The settings: which domains are hosted, and with which policies.
+//!
+//! `host.toml` is the operator's. Each file of `host.d` beside it is a tenant's, named like its file: it has domains and groups,
+//! and no other setting. A file is in force as a whole or not at all, and a tenant's file harms no other tenant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use mtasts::protocol::names::MAX_NAME;
+use mtasts::{Domain, Mode};
+
+use crate::published::{Published, check_max_age, check_pattern};
+use crate::service::Service;
+use crate::source::{Key, Problem, Source, Value};
+
+/// The longest name that stands before a hosted domain: that of its TLSRPT record (RFC 8460 3).
+const LONGEST_PREFIX: &str = "_smtp._tls.";
+
+/// Whose a file is.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Tenant(Arc<str>);
+
+impl Tenant {
+    /// The operator, whose file is `host.toml`.
+    #[must_use]
+    pub fn operator() -> Self {
+        Self("".into())
+    }
+
+    /// A tenant by this name: 1 to 64 letters, digits, `.`, `_` and `-`, not first a dot; the operator has none.
+    #[must_use]
+    pub fn new(name: &str) -> Option<Self> {
+        let known = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        let is_good = name.len() <= 64 && name.chars().all(known) && !name.starts_with('.');
+        is_good.then(|| Self(name.into()))
+    }
+
+    /// The name, which is empty for the operator.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Tenant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "host.toml" } else { &self.0 })
+    }
+}
+
+/// A domain with its policy, and whose it is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hosted {
+    /// The file that names it.
+    pub tenant: Tenant,
+    /// Domains with the same policy share it.
+    pub published: Arc<Published>,
+}
+
+/// All files, read.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// The service itself.
+    pub service: Service,
+    /// The domains of all files that are in force.
+    pub domains: BTreeMap<Domain, Hosted>,
+    /// What is wrong with the tenants' files that are not.
+    pub refused: Vec<(Tenant, Problem)>,
+    /// Where the tenants' files are.
+    directory: PathBuf,
+    /// The operator's groups, which tenants may use.
+    groups: BTreeMap<String, Values>,
+}
+
+/// What one file has.
+#[derive(Default)]
+struct Contents {
+    service: Service,
+    groups: BTreeMap<String, Values>,
+    domains: Named,
+}
+
+/// The domains of a file, each with the complaint if it is another tenant's.
+type Named = BTreeMap<Domain, (Arc<Published>, Problem)>;
+
+/// The values of a policy, as far as a table has them.
+#[derive(Clone, Default, Debug)]
+struct Values {
+    mode: Option<Mode>,
+    max_age: Option<u32>,
+    mx: Option<Vec<String>>,
+}
+
+impl Settings {
+    /// Reads the operator's file.
+    ///
+    /// # Errors
+    /// A [`Problem`] with it.
+    pub fn read(main: &Path) -> Result<Self, Problem> {
+        let operator = Tenant::operator();
+        let own = Contents::read(main, &operator, &BTreeMap::new())?;
+        let mut settings = Self {
+            service: own.service,
+            directory: main.with_extension("d"),
+            groups: own.groups,
+            ..Self::default()
+        };
+        settings.add(operator, own.domains);
+        Ok(settings)
+    }
+
+    /// The same with the tenants' files: `*.toml` in the directory beside the operator's file, whose name ends with `.d`. `owners`
+    /// says whose a domain is already.
+    ///
+    /// A file that names a domain of another tenant, or of the operator, is refused. If two files name a domain that is not known
+    /// yet, both are: neither proves whose it is.
+    ///
+    /// # Errors
+    /// A [`Problem`] with the directory. One with a tenant's file is in [`refused`](Self::refused), and nothing of that file is in
+    /// force.
+    pub fn with_tenants(mut self, owners: &BTreeMap<Domain, Tenant>) -> Result<Self, Problem> {
+        let mut files = Vec::new();
+        for (tenant, file) in tenants(&self.directory)? {
+            match Contents::read(&file, &tenant, &self.groups) {
+                Ok(contents) => files.push((tenant, contents.domains)),
+                Err(problem) => self.refused.push((tenant, problem)),
+            }
+        }
+        let twice = named_twice(&files);
+        for (tenant, domains) in files {
+            let is_strange = |domain: &Domain| {
+                let owner = self
+                    .domains
+                    .get(domain)
+                    .map(|hosted| &hosted.tenant)
+                    .filter(|owner| **owner == Tenant::operator());
+                match owner.or_else(|| owners.get(domain)) {
+                    Some(owner) => *owner != tenant,
+                    None => twice.contains(domain),
+                }
+            };
+            match domains.iter().find(|(domain, _)| is_strange(domain)) {
+                Some((_, (_, problem))) => self.refused.push((tenant, problem.clone())),
+                None => self.add(tenant, domains),
+            }
+        }
+        self.refused.sort_by(|(a, _), (b, _)| a.cmp(b));
+        Ok(self)
+    }
+
+    fn add(&mut self, tenant: Tenant, domains: Named) {
+        for (domain, (published, _)) in domains {
+            let tenant = tenant.clone();
+            self.domains.insert(domain, Hosted { tenant, published });
+        }
+    }
+}
+
+/// The domains that more than one tenant's file has.
+fn named_twice(files: &[(Tenant, Named)]) -> BTreeSet<Domain> {
+    let mut seen = BTreeSet::new();
+    let all = files.iter().flat_map(|(_, domains)| domains.keys());
+    all.filter(|domain| !seen.insert(*domain)).cloned().collect()
+}
+
+/// The files of a directory, which need not be there.
+fn tenants(directory: &Path) -> Result<BTreeMap<Tenant, PathBuf>, Problem> {
+    let problem = |file: &Path, reason: &str| Problem {
+        file: file.to_owned(),
+        line: 0,
+        key: String::new(),
+        reason: reason.to_owned(),
+    };
+    let entries = match fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) => return Err(problem(directory, &error.to_string())),
+    };
+    let mut files = BTreeMap::new();
+    for entry in entries {
+        let file = entry.map_err(|error| problem(directory, &error.to_string()))?.path();
+        // What an editor or dpkg leaves there is not a tenant's.
+        if file.extension().is_none_or(|end| end != "toml") {
+            continue;
+        }
+        let name = file.file_stem().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') {
+            continue;
+        }
+        let tenant = Some(&*name).filter(|name| !name.is_empty()).and_then(Tenant::new);
+        let tenant = tenant.ok_or_else(|| {
+            problem(
+                &file,
+                "the name of a tenant's file is 1 to 64 letters, digits, \".\", \"_\" and \"-\", and \".toml\"",
+            )
+        })?;
+        files.insert(tenant, file);
+    }
+    Ok(files)
+}
+
+impl Contents {
+    fn read(file: &Path, tenant: &Tenant, above: &BTreeMap<String, Values>) -> Result<Self, Problem> {
+        let text = Source::read(file)?;
+        let source = Source::new(file, &text);
+        let table = source.table()?;
+        let mut contents = Self::default();
+        let mut domains = Vec::new();
+        for (key, value) in &table {
+            let value = Value::new(&source, "", key, value);
+            match key.get_ref().as_ref() {
+                "group" => {
+                    for (name, group) in value.entries()? {
+                        let (values, of) = Values::read(&group)?;
+                        if of.is_some() {
+                            return Err(group.problem("a group cannot belong to a group"));
+                        }
+                        contents.groups.insert(name.get_ref().to_string(), values);
+                    }
+                }
+                "domain" => domains = value.entries()?,
+                key if *tenant == Tenant::operator() => {
+                    if !contents.service.set(key, &value)? {
+                        return Err(value.problem("unknown key"));
+                    }
+                }
+                _ => return Err(value.problem("a tenant's file has groups and domains alone")),
+            }
+        }
+        let mut same = BTreeMap::new();
+        for (name, value) in domains {
+            let domain = domain(name, &value)?;
+            let (mut values, group) = Values::read(&value)?;
+            if let Some(name) = group {
+                let group = contents.groups.get(name).or_else(|| above.get(name));
+                let group = group.ok_or_else(|| value.problem(format!("there is no group {name:?}")))?;
+                values = values.or(group);
+            }
+            let published = values.publish().map_err(|reason| value.problem(reason))?;
+            let published: &Arc<Published> = same
+                .entry(published.id().to_owned())
+                .or_insert_with(|| published.into());
+            let stranger = value.problem("the domain is another tenant's, or the operator's; the operator can give it to this one with mtasts host move");
+            let before = contents.domains.insert(domain, (published.clone(), stranger));
+            if before.is_some() {
+                return Err(value.problem("the domain appears twice, in two spellings"));
+            }
+        }
+        Ok(contents)
+    }
+}
+
+/// The domain that a key names.
+fn domain(name: &Key<'_>, value: &Value<'_, '_>) -> Result<Domain, Problem> {
+    let domain = Domain::parse(name.get_ref()).map_err(|error| value.problem(error.to_string()))?;
+    if !domain.as_str().contains('.') {
+        return Err(value.problem(format!(
+            "a top-level domain cannot be hosted; a name with dots is written in quotation marks: [domain.\"{domain}.example\"]"
+        )));
+    }
+    match LONGEST_PREFIX.len() + domain.as_str().len() <= MAX_NAME {
+        true => Ok(domain),
+        false => Err(value.problem(format!(
+            "with {LONGEST_PREFIX:?} before it the name is longer than {MAX_NAME} octets"
+        ))),
+    }
+}
+
+impl Values {
+    /// The values of a table, and the group that it names.
+    fn read<'s>(table: &Value<'s, '_>) -> Result<(Self, Option<&'s str>), Problem> {
+        let (mut values, mut group) = (Self::default(), None);
+        for (key, value) in table.entries()? {
+            match key.get_ref().as_ref() {
+                "mode" => {
+                    let mode = Mode::from_name(value.text()?);
+                    let wrong = || value.problem("must be \"testing\", \"enforce\" or \"none\"");
+                    values.mode = Some(mode.ok_or_else(wrong)?);
+                }
+                "max_age" => {
+                    let max_age = value.number()?;
+                    check_max_age(max_age).map_err(|refused| value.problem(refused.reason))?;
+                    values.max_age = Some(max_age);
+                }
+                "mx" => {
+                    let pattern = |text: &str| {
+                        check_pattern(text)
+                            .map(|()| text.to_owned())
+                            .map_err(|error| error.reason)
+                    };
+                    values.mx = Some(value.list(pattern)?);
+                }
+                "group" => group = Some(value.text()?),
+                _ => return Err(value.problem(unknown(table.key()))),
+            }
+        }
+        Ok((values, group))
+    }
+
+    /// These values, and those of the group for what is absent.
+    fn or(self, group: &Self) -> Self {
+        Self {
+            mode: self.mode.or(group.mode),
+            max_age: self.max_age.or(group.max_age),
+            mx: self.mx.or_else(|| group.mx.clone()),
+        }
+    }
+
+    fn publish(self) -> Result<Published, String> {
+        let missing = |name| format!("{name} is missing, here and in a group");
+        let mode = self.mode.ok_or_else(|| missing("mode"))?;
+        let max_age = self.max_age.ok_or_else(|| missing("max_age"))?;
+        let mx = self.mx.unwrap_or_default();
+        if mx.is_empty() && mode != Mode::None {
+            return Err(missing("mx"));
+        }
+        Published::new(mode, max_age, &mx).map_err(|refused| refused.to_string())
+    }
+}
+
+/// `[domain.example.com]` is a table `com` in a table `example`.
+fn unknown(table: &str) -> String {
+    let domain = table.strip_prefix("domain.").filter(|name| !name.starts_with('"'));
+    match domain {
+        Some(name) => {
+            format!("unknown key; a domain is written in quotation marks, such as [domain.\"{name}.example\"]")
+        }
+        None => "unknown key; there are mode, max_age, mx and group".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

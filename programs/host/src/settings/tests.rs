@@ -1,0 +1,441 @@
+use std::fs;
+
+use mtasts::Policy;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+use super::*;
+
+const GOOD: &str = "[domain.\"example.com\"]\nmode = \"testing\"\nmax_age = 86400\nmx = [\"mx.example.com\"]\n";
+
+/// A directory with these files; the first is `host.toml`.
+struct Files(TempDir);
+
+impl Files {
+    fn new(main: &str) -> Self {
+        let files = Self(TempDir::new().unwrap());
+        fs::create_dir(files.0.path().join("host.d")).unwrap();
+        fs::write(files.main(), main).unwrap();
+        files
+    }
+
+    fn main(&self) -> PathBuf {
+        self.0.path().join("host.toml")
+    }
+
+    fn tenant(&self, name: &str, text: &str) -> &Self {
+        fs::write(self.0.path().join("host.d").join(name), text).unwrap();
+        self
+    }
+
+    fn read(&self) -> Result<Settings, Problem> {
+        self.read_with(&[])
+    }
+
+    /// The settings, if these domains are these tenants' already.
+    fn read_with(&self, owners: &[(&str, &str)]) -> Result<Settings, Problem> {
+        let owners = owners
+            .iter()
+            .map(|(domain, tenant)| (Domain::parse(domain).unwrap(), Tenant::new(tenant).unwrap()));
+        Settings::read(&self.main())?.with_tenants(&owners.collect())
+    }
+}
+
+/// The complaint about a file, without its directory.
+fn complaint(main: &str) -> String {
+    let files = Files::new(main);
+    let problem = files.read().expect_err(main).to_string();
+    let file = files.main().display().to_string();
+    problem
+        .strip_prefix(&file)
+        .expect("the file")
+        .trim_start_matches(": ")
+        .to_owned()
+}
+
+/// Whose the domains are, and the complaints about tenants.
+fn owners(settings: &Settings) -> (Vec<String>, Vec<String>) {
+    let owners = settings
+        .domains
+        .iter()
+        .map(|(domain, hosted)| format!("{domain} {}", hosted.tenant));
+    let refused = settings.refused.iter().map(|(tenant, problem)| {
+        let name = problem.file.file_name().unwrap().to_string_lossy();
+        format!("{tenant} {name} {} {} {}", problem.line, problem.key, problem.reason)
+    });
+    (owners.collect(), refused.collect())
+}
+
+#[test]
+fn groups_are_shared_and_a_domain_has_the_last_word() {
+    let files = Files::new(
+        r#"
+        [group.mail]
+        mode = "enforce"
+        max_age = 604_800
+        mx = ["mx1.example.net", "*.mx.example.net"]
+
+        [domain."example.com"]
+        group = "mail"
+        [domain."Example.ORG"]
+        group = "mail"
+        [domain."bücher.example"]
+        group = "mail"
+        mode = "testing"
+        [domain]
+        "none.example" = { mode = "none", max_age = 86400 }
+        "#,
+    );
+    let settings = files.read().unwrap();
+    let all: Vec<String> = settings
+        .domains
+        .iter()
+        .map(|(domain, hosted)| {
+            let policy = hosted.published.policy();
+            format!("{domain} {} {} {}", policy.mode(), policy.max_age(), policy.mx().len())
+        })
+        .collect();
+    let expected = [
+        "example.com enforce 604800 2",
+        "example.org enforce 604800 2",
+        "none.example none 86400 0",
+        "xn--bcher-kva.example testing 604800 2",
+    ];
+    assert_eq!(all, expected);
+    let of = |name: &str| settings.domains[name].published.clone();
+    assert!(Arc::ptr_eq(&of("example.com"), &of("example.org")));
+}
+
+#[test]
+fn a_complaint_names_line_key_and_reason() {
+    for (text, expected) in [
+        ("a = 1", "line 1: a: unknown key"),
+        ("[domain.\"a.example\"\n", "line 1: is not TOML: "),
+        (
+            "\n\n[domain.\"a.example\"]\nmode = \"Enforce\"",
+            "line 4: domain.\"a.example\".mode: must be \"testing\"",
+        ),
+        (
+            "[domain.\"a.example\"]\nmodus = \"none\"",
+            "line 2: domain.\"a.example\".modus: unknown key; there are mode",
+        ),
+        (
+            "[domain.a.example]\nmode = \"none\"",
+            "line 1: domain.a: a top-level domain cannot be hosted; a name with dots",
+        ),
+        (
+            "[domain.\"a.example\"]\nmax_age = \"1d\"",
+            "line 2: domain.\"a.example\".max_age: must be a whole number",
+        ),
+        (
+            "[domain.\"a.example\"]\nmax_age = -1",
+            "line 2: domain.\"a.example\".max_age: must be a whole number",
+        ),
+        (
+            "[domain.\"a.example\"]\nmax_age = 0",
+            "line 2: domain.\"a.example\".max_age: must be 86400 (a day) to 31557600",
+        ),
+        (
+            "[domain.\"a.example\"]\nmx = \"mx.example\"",
+            "line 2: domain.\"a.example\".mx: must be a list of strings",
+        ),
+        (
+            "[domain.\"a.example\"]\nmx = [\n \"mx.example.com\",\n \"m x.example\",\n]",
+            "line 4: domain.\"a.example\".mx: \"m x.example\": must be a host name, or \"*.\" and a host name: the character ' '",
+        ),
+        (
+            "[domain.\"a.example\"]\nmode = \"none\"",
+            "line 1: domain.\"a.example\": max_age is missing, here and in a group",
+        ),
+        (
+            "[domain.\"a.example\"]\nmode = \"enforce\"\nmax_age = 86400\nmx = []",
+            "line 1: domain.\"a.example\": mx is missing, here and in a group",
+        ),
+        (
+            "[domain.\"a.example\"]\ngroup = \"b\"",
+            "line 1: domain.\"a.example\": there is no group \"b\"",
+        ),
+        (
+            "[group.b]\ngroup = \"b\"",
+            "line 1: group.b: a group cannot belong to a group",
+        ),
+        (
+            "[domain.\"a..example\"]\n",
+            "line 1: domain.\"a..example\": the name has an empty label",
+        ),
+        (
+            "[domain.\"192.0.2.1\"]\n",
+            "line 1: domain.\"192.0.2.1\": an IP address has no MTA-STS policy",
+        ),
+        (
+            "[domain.\"com\"]\n",
+            "line 1: domain.com: a top-level domain cannot be hosted",
+        ),
+        (
+            "[domain.\"a.example\"]\nmode = \"none\"\nmax_age = 86400\n[domain.\"A.EXAMPLE.\"]\nmode = \"none\"\nmax_age = 86400",
+            "line 4: domain.\"A.EXAMPLE.\": the domain appears twice, in two spellings",
+        ),
+        // The keys of a file may steer no terminal and no log.
+        ("\"a\\u001b[31m\\n\" = 1", "line 1: \"a [31m \": unknown key"),
+    ] {
+        let found = complaint(text);
+        assert!(
+            found.starts_with(expected),
+            "{text}\n  found: {found}\nexpected: {expected}"
+        );
+    }
+    let long = format!("[domain.\"{}example\"]\n", "a23456789.".repeat(24));
+    let found = complaint(&long);
+    assert!(found.contains("the name is longer than 253 octets"), "{found}");
+}
+
+#[test]
+fn only_a_regular_file_of_limited_size_is_read() {
+    let files = Files::new("");
+    assert!(files.read().unwrap().domains.is_empty());
+    fs::write(files.main(), "#".repeat((10 << 20) + 1)).unwrap();
+    assert!(files.read().unwrap_err().reason.contains("is longer than"));
+    fs::write(files.main(), b"a = \"\xff\"").unwrap();
+    assert!(files.read().unwrap_err().reason.contains("UTF-8"));
+    fs::remove_file(files.main()).unwrap();
+    assert!(files.read().unwrap_err().reason.contains("No such file"));
+    fs::create_dir(files.main()).unwrap();
+    assert_eq!(files.read().unwrap_err().reason, "is not a regular file");
+}
+
+#[test]
+fn a_tenant_harms_no_other() {
+    let files = Files::new(&format!("[group.g]\nmode = \"none\"\nmax_age = 86400\n{GOOD}"));
+    files
+        .tenant("anna.toml", "[domain.\"anna.example\"]\ngroup = \"g\"\n")
+        .tenant(
+            "bert.toml",
+            "[domain.\"bert.example\"]\ngroup = \"g\"\n[domain.\"shared.example\"]\ngroup = \"g\"\n",
+        )
+        .tenant(
+            "carl.toml",
+            "[domain.\"carl.example\"]\ngroup = \"g\"\n[domain.\"SHARED.example\"]\ngroup = \"g\"\n",
+        )
+        .tenant(
+            "dora.toml",
+            "\n[domain.\"example.com\"]\ngroup = \"g\"\n[domain.\"dora.example\"]\ngroup = \"g\"\n",
+        )
+        .tenant(
+            "emil.toml",
+            "[group.h]\nmode = \"none\"\n[domain.\"emil.example\"]\ngroup = \"h\"\n",
+        )
+        .tenant("frey.toml", "listen = []\n[domain.\"frey.example\"]\ngroup = \"g\"\n")
+        .tenant("gerd.toml", "[domain.\"gerd.example\"]\ngroup = \"h\"\n")
+        .tenant(".hid.toml", "what an editor leaves")
+        .tenant("hugo.toml~", "what an editor leaves");
+    let (owners, refused) = owners(&files.read().unwrap());
+    assert_eq!(owners, ["anna.example anna", "example.com host.toml"]);
+    let twice = STRANGE;
+    assert_eq!(
+        refused,
+        [
+            format!("bert bert.toml 3 domain.\"shared.example\" {twice}"),
+            format!("carl carl.toml 3 domain.\"SHARED.example\" {twice}"),
+            format!("dora dora.toml 2 domain.\"example.com\" {twice}"),
+            "emil emil.toml 3 domain.\"emil.example\" max_age is missing, here and in a group".into(),
+            "frey frey.toml 1 listen a tenant's file has groups and domains alone".into(),
+            // The group of another tenant is not there.
+            "gerd gerd.toml 1 domain.\"gerd.example\" there is no group \"h\"".into(),
+        ]
+    );
+}
+
+const STRANGE: &str =
+    "the domain is another tenant's, or the operator's; the operator can give it to this one with mtasts host move";
+
+#[test]
+fn a_domain_stays_its_tenants() {
+    let files = Files::new("");
+    files.tenant("anna.toml", GOOD).tenant("bert.toml", GOOD);
+    let refused = |owner| owners(&files.read_with(&[("example.com", owner)]).unwrap());
+    let expected = |tenant| format!("{tenant} {tenant}.toml 1 domain.\"example.com\" {STRANGE}");
+    assert_eq!(
+        refused("anna"),
+        (vec!["example.com anna".into()], vec![expected("bert")])
+    );
+    assert_eq!(
+        refused("bert"),
+        (vec!["example.com bert".into()], vec![expected("anna")])
+    );
+    // The operator's, and one whose file is gone.
+    for owner in ["", "carl"] {
+        assert_eq!(
+            refused(owner),
+            (vec![], vec![expected("anna"), expected("bert")]),
+            "{owner:?}"
+        );
+    }
+}
+
+#[test]
+fn the_settings_of_the_service() {
+    let files = Files::new(
+        r#"
+        ledger = "/var/lib/x/ledger.db"
+        zone = "STS.example.net"
+        addresses = ["192.0.2.1", "2001:db8::1"]
+        reports = ["mailto:tlsrpt@example.net"]
+        https = ["[::]:443"]
+        certificates = "/etc/certificates"
+        proxy = ["/run/x/socket", "127.0.0.1:8080"]
+        http = ["0.0.0.0:80"]
+        webroot = "/var/lib/x/webroot"
+        "#,
+    );
+    let service = files.read().unwrap().service;
+    let shown = format!("{service:?}");
+    let keys = shown.matches(": ").count();
+    assert_eq!(keys, 9, "a new key needs a line above: {shown}");
+    assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
+    assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
+    assert_eq!(Files::new("").read().unwrap().service, Service::default());
+    for (text, expected) in [
+        ("ledger = \"x\"", "line 1: ledger: must be an absolute path"),
+        ("ledger = 1", "line 1: ledger: must be a string"),
+        (
+            "zone = \"a b\"",
+            "line 1: zone: the character ' ' cannot be part of a host name",
+        ),
+        (
+            "addresses = [\n\"192.0.2.1\",\n\"192.0.2\"]",
+            "line 3: addresses: \"192.0.2\" is not an IP address",
+        ),
+        (
+            "reports = [\"a@b.example\"]",
+            "line 1: reports: must begin with \"mailto:\"",
+        ),
+        (
+            "https = [\"443\"]",
+            "line 1: https: \"443\" is not an address and a port",
+        ),
+        // Without TLS nothing is served to others.
+        (
+            "proxy = [\"0.0.0.0:80\"]",
+            "line 1: proxy: 0.0.0.0:80 is not on loopback",
+        ),
+        ("proxy = [\"x\"]", "line 1: proxy: \"x\" is neither an absolute path"),
+        ("webroot = \"\"", "line 1: webroot: must be an absolute path"),
+    ] {
+        let found = complaint(text);
+        assert!(
+            found.starts_with(expected),
+            "{text}\n  found: {found}\nexpected: {expected}"
+        );
+    }
+}
+
+#[test]
+fn the_name_of_a_file_is_the_name_of_its_tenant() {
+    for name in ["a b.toml", "a\n.toml", "é.toml", &format!("{}.toml", "a".repeat(65))] {
+        let files = Files::new("");
+        files.tenant(name, "");
+        let reason = files.read().unwrap_err().reason;
+        assert!(
+            reason.starts_with("the name of a tenant's file is"),
+            "{name:?}: {reason}"
+        );
+    }
+    let files = Files::new("");
+    fs::remove_dir(files.0.path().join("host.d")).unwrap();
+    assert!(files.read().unwrap().domains.is_empty());
+}
+
+/// The values of the policy vectors that no host may publish, whichever way a sender reads them.
+const REFUSED: [&str; 15] = [
+    "P10-enforce-without-mx",
+    "P14-missing-mode",
+    "P17-mode-case",
+    "P36-max-age-0",
+    "P38-max-age-over-limit",
+    "P39-max-age-10-digits",
+    "P40-max-age-11-digits",
+    "P42-max-age-unit",
+    "P44-max-age-plus-or-underscore",
+    "P45-mx-trailing-dot",
+    "P46-mx-draft-leading-dot",
+    "P48-mx-mid-wildcard",
+    "P51-mx-u-label",
+    "P53-mx-ip-literal",
+    "P55-mx-one-bad-of-two",
+];
+
+/// A string of TOML, which knows the escapes of JSON.
+fn quoted(text: &str) -> String {
+    Json::from(text).to_string().replace('\u{7f}', "\\u007f")
+}
+
+/// The values of a policy text as settings: what stands before each colon is a key.
+fn as_settings(body: &str) -> String {
+    let mut keys: Vec<(&str, String)> = Vec::new();
+    let mut mx = Vec::new();
+    for line in body.split('\n') {
+        let line = line.strip_suffix('\r').unwrap_or(line);
+        let Some((name, value)) = line.split_once(':') else {
+            continue;
+        };
+        let value = value.trim_matches([' ', '\t']);
+        match name {
+            "mx" => mx.push(quoted(value)),
+            "mode" | "max_age" if keys.iter().any(|(key, _)| *key == name) => {}
+            "mode" => keys.push((name, quoted(value))),
+            // A number, or a mistake in a number.
+            "max_age" if value.bytes().all(|c| c.is_ascii_digit()) => keys.push((name, value.to_owned())),
+            "max_age" => keys.push((name, quoted(value))),
+            _ => {}
+        }
+    }
+    keys.push(("mx", format!("[{}]", mx.join(", "))));
+    let lines: String = keys.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+    format!("[domain.\"a.example\"]\n{lines}")
+}
+
+fn vectors(kind: &str) -> Vec<Json> {
+    let all: Json = serde_json::from_str(include_str!("../../../../tests/vectors/rfc8461.json")).unwrap();
+    all[kind].as_array().unwrap().clone()
+}
+
+#[test]
+fn no_vector_is_published_that_a_sender_could_misread() {
+    let (mut refused, mut published) = (Vec::new(), 0);
+    for vector in vectors("policy") {
+        let (name, Some(body)) = (vector["name"].as_str().unwrap(), vector["body"].as_str()) else {
+            continue;
+        };
+        let files = Files::new(&as_settings(body));
+        let Ok(settings) = files.read() else {
+            refused.push(name.to_owned());
+            continue;
+        };
+        let hosted = &settings.domains["a.example"].published;
+        let (read, warnings) = Policy::parse(hosted.text().as_bytes()).unwrap();
+        assert!(warnings.is_empty(), "{name}");
+        // If a sender reads the vector, it reads the same in what is published of its values.
+        if let Ok((policy, _)) = Policy::parse(body.as_bytes()) {
+            assert_eq!(read, policy, "{name}");
+        }
+        published += 1;
+    }
+    for name in REFUSED {
+        assert!(refused.iter().any(|other| other == name), "{name} is published");
+    }
+    assert!(published >= 15, "{published} published; refused: {refused:?}");
+}
+
+#[test]
+fn no_pattern_of_the_vectors_is_published_that_names_no_host() {
+    let mut refused = BTreeSet::new();
+    for vector in vectors("mx_match") {
+        for pattern in vector["patterns"].as_array().unwrap() {
+            if check_pattern(pattern.as_str().unwrap()).is_err() {
+                refused.insert(pattern.as_str().unwrap().to_owned());
+            }
+        }
+    }
+    let refused: Vec<String> = refused.into_iter().collect();
+    assert_eq!(refused, ["*.", "*.0.2.1", "mail..example.com"]);
+}

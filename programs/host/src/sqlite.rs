@@ -1,0 +1,266 @@
+//! The ledger in a file of SQLite: write-ahead log, one writer at a time, a schema with a number.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mtasts::Domain;
+use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior, params};
+
+use crate::ledger::{Claim, Ledger, LedgerError, Served};
+use crate::published::Published;
+use crate::settings::Tenant;
+use crate::token::Token;
+
+/// Marks the file as ours: "MTST".
+const APPLICATION: u32 = 0x4d54_5354;
+/// The number of the schema that this version writes.
+const SCHEMA: u32 = 1;
+/// How long a writer waits for another process: the command beside the server.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// From each number to the next. A step that was released is never changed.
+const STEPS: [&str; SCHEMA as usize] = ["
+    CREATE TABLE domain (
+        name TEXT PRIMARY KEY,
+        tenant TEXT NOT NULL,
+        token TEXT NOT NULL UNIQUE,
+        since INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE served (
+        domain TEXT NOT NULL REFERENCES domain (name) ON DELETE CASCADE,
+        text TEXT NOT NULL,
+        begun INTEGER NOT NULL,
+        ended INTEGER
+    ) STRICT;
+    CREATE INDEX served_domain ON served (domain, begun);
+    CREATE UNIQUE INDEX served_now ON served (domain) WHERE ended IS NULL;
+"];
+
+/// A ledger that is open.
+pub struct Sqlite(Connection);
+
+impl From<rusqlite::Error> for LedgerError {
+    fn from(error: rusqlite::Error) -> Self {
+        Self::Engine(error.to_string())
+    }
+}
+
+impl Sqlite {
+    /// Opens the ledger, and makes one if there is none. It is for its owner alone.
+    ///
+    /// # Errors
+    /// [`LedgerError::Place`] if the directory is not there or every user may write in it; [`LedgerError::Newer`] and
+    /// [`LedgerError::Damaged`] if the file is not one that this version understands.
+    pub fn open(file: &Path) -> Result<Self, LedgerError> {
+        let place = |why: String| LedgerError::Place(format!("the ledger {}: {why}", file.display()));
+        let directory = file.parent().ok_or_else(|| place("is not in a directory".into()))?;
+        let about = fs::metadata(directory).map_err(|error| place(error.to_string()))?;
+        if about.mode() & 0o002 != 0 {
+            return Err(place("every user may write in its directory; use chmod o-w".into()));
+        }
+        // SQLite gives its other files the mode of this one.
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(file)
+            .map_err(|error| place(error.to_string()))?;
+        let mut connection = Connection::open(file)?;
+        connection.busy_timeout(PATIENCE)?;
+        connection.pragma_update(None, "journal_mode", "wal")?;
+        // A token that was printed is in somebody's DNS: it must survive a power cut.
+        connection.pragma_update(None, "synchronous", "full")?;
+        connection.pragma_update(None, "foreign_keys", true)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        migrate(&transaction)?;
+        transaction.commit()?;
+        Ok(Self(connection))
+    }
+
+    fn write(&mut self) -> Result<Transaction<'_>, LedgerError> {
+        // The lock is taken first: what is read then is what is changed.
+        Ok(self.0.transaction_with_behavior(TransactionBehavior::Immediate)?)
+    }
+}
+
+fn migrate(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
+    let number = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+    let (application, schema) = (number("application_id")?, number("user_version")?);
+    let tables: u32 = transaction.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    if application != APPLICATION && (application, schema, tables) != (0, 0, 0) {
+        return Err(LedgerError::Damaged("it is a file of another program".into()));
+    }
+    if schema > SCHEMA {
+        return Err(LedgerError::Newer(schema));
+    }
+    if schema == SCHEMA {
+        return Ok(());
+    }
+    for step in &STEPS[schema as usize..] {
+        transaction.execute_batch(step)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION)?;
+    transaction.pragma_update(None, "user_version", SCHEMA)?;
+    Ok(())
+}
+
+/// Seconds as SQLite has them. They are positive until long after year 9999.
+fn seconds(time: u64) -> i64 {
+    i64::try_from(time).unwrap_or(i64::MAX)
+}
+
+fn damaged(what: &str, value: &str) -> LedgerError {
+    LedgerError::Damaged(format!("{value:?} is not {what}"))
+}
+
+fn domain(text: &str) -> Result<Domain, LedgerError> {
+    let domain = Domain::parse(text).ok().filter(|domain| domain.as_str() == text);
+    domain.ok_or_else(|| damaged("a domain", text))
+}
+
+fn new_token() -> Result<Token, LedgerError> {
+    Token::random().ok_or_else(|| LedgerError::Engine("the system gives no random octets".into()))
+}
+
+const FIND: &str = "SELECT tenant, token, since FROM domain WHERE name = ?1";
+const PUT: &str = "INSERT INTO domain (name, tenant, token, since) VALUES (?1, ?2, ?3, ?4)
+    ON CONFLICT (name) DO UPDATE SET tenant = ?2, token = ?3, since = ?4";
+
+/// The claim of a domain, by [`FIND`].
+fn find(look: &mut Statement<'_>, domain: &Domain) -> Result<Option<Claim>, LedgerError> {
+    look.query_row([domain.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        .optional()?
+        .map(claim)
+        .transpose()
+}
+
+/// Puts a claim in the place of whatever there is, by [`PUT`].
+fn put(into: &mut Statement<'_>, domain: &Domain, claim: &Claim) -> Result<(), LedgerError> {
+    let Claim { tenant, token, since } = claim;
+    into.execute(params![domain.as_str(), tenant.name(), token.as_str(), seconds(*since)])?;
+    Ok(())
+}
+
+/// A claim as it was validated when it was made.
+fn claim((tenant, token, since): (String, String, i64)) -> Result<Claim, LedgerError> {
+    Ok(Claim {
+        tenant: Tenant::new(&tenant).ok_or_else(|| damaged("a tenant", &tenant))?,
+        token: Token::parse(&token).ok_or_else(|| damaged("a token", &token))?,
+        since: u64::try_from(since).unwrap_or_default(),
+    })
+}
+
+impl Ledger for Sqlite {
+    fn claim(&mut self, domains: &[(&Domain, &Tenant)], now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        {
+            let (mut look, mut into) = (transaction.prepare(FIND)?, transaction.prepare(PUT)?);
+            for (domain, tenant) in domains {
+                let (token, since) = match find(&mut look, domain)? {
+                    Some(before) if before.tenant == **tenant => continue,
+                    Some(before) if **tenant == Tenant::operator() => (before.token, before.since),
+                    Some(before) => return Err(LedgerError::Taken((*domain).clone(), before.tenant)),
+                    None => (new_token()?, now),
+                };
+                let tenant = (*tenant).clone();
+                put(&mut into, domain, &Claim { tenant, token, since })?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn reclaim(&mut self, domain: &Domain, tenant: &Tenant, now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        let before = find(&mut transaction.prepare(FIND)?, domain)?;
+        if before.is_none_or(|before| before.tenant != *tenant) {
+            let claim = Claim {
+                tenant: tenant.clone(),
+                token: new_token()?,
+                since: now,
+            };
+            put(&mut transaction.prepare(PUT)?, domain, &claim)?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn release(&mut self, domain: &Domain) -> Result<bool, LedgerError> {
+        let transaction = self.write()?;
+        let rows = transaction.execute("DELETE FROM domain WHERE name = ?1", [domain.as_str()])?;
+        transaction.commit()?;
+        Ok(rows > 0)
+    }
+
+    fn claims(&self) -> Result<BTreeMap<Domain, Claim>, LedgerError> {
+        let mut all = self.0.prepare("SELECT name, tenant, token, since FROM domain")?;
+        let mut rows = all.query(())?;
+        let mut claims = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(0)?;
+            claims.insert(domain(&name)?, claim((row.get(1)?, row.get(2)?, row.get(3)?))?);
+        }
+        Ok(claims)
+    }
+
+    fn serve(&mut self, texts: &[(&Domain, &Published)], now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        {
+            let mut current = transaction.prepare("SELECT text FROM served WHERE domain = ?1 AND ended IS NULL")?;
+            let mut end = transaction.prepare("UPDATE served SET ended = ?2 WHERE domain = ?1 AND ended IS NULL")?;
+            let mut begin = transaction.prepare("INSERT INTO served (domain, text, begun) VALUES (?1, ?2, ?3)")?;
+            for (domain, published) in texts {
+                let before: Option<String> = current.query_row([domain.as_str()], |row| row.get(0)).optional()?;
+                if before.as_deref() == Some(published.text()) {
+                    continue;
+                }
+                end.execute(params![domain.as_str(), seconds(now)])?;
+                begin.execute(params![domain.as_str(), published.text(), seconds(now)])?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn served(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError> {
+        let mut all = self.0.prepare("SELECT domain, text FROM served WHERE ended IS NULL")?;
+        let mut rows = all.query(())?;
+        let (mut served, mut same) = (BTreeMap::new(), HashMap::new());
+        while let Some(row) = rows.next()? {
+            let (name, text): (String, String) = (row.get(0)?, row.get(1)?);
+            let published = match same.get(&text) {
+                Some(published) => Arc::clone(published),
+                None => Arc::new(published(&text)?),
+            };
+            same.insert(text, Arc::clone(&published));
+            served.insert(domain(&name)?, published);
+        }
+        Ok(served)
+    }
+
+    fn history(&self, domain: &Domain) -> Result<Vec<Served>, LedgerError> {
+        let mut all = self
+            .0
+            .prepare("SELECT text, begun, ended FROM served WHERE domain = ?1 ORDER BY rowid")?;
+        let mut rows = all.query([domain.as_str()])?;
+        let mut history = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (text, from, until): (String, i64, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            let time = |time: i64| u64::try_from(time).unwrap_or_default();
+            history.push(Served {
+                published: Arc::new(published(&text)?),
+                from: time(from),
+                until: until.map(time),
+            });
+        }
+        Ok(history)
+    }
+}
+
+fn published(text: &str) -> Result<Published, LedgerError> {
+    Published::of_text(text).map_err(|_| damaged("the text of a policy", text))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,240 @@
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::thread::sleep;
+
+use mtasts::Mode;
+use mtasts_kit::Child;
+use tempfile::TempDir;
+
+use super::*;
+
+struct Place(TempDir);
+
+impl Place {
+    fn new() -> Self {
+        Self(TempDir::new().unwrap())
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.path().join("ledger.db")
+    }
+
+    fn open(&self) -> Sqlite {
+        Sqlite::open(&self.file()).unwrap()
+    }
+
+    fn refused(&self) -> LedgerError {
+        Sqlite::open(&self.file()).map(|_| ()).unwrap_err()
+    }
+}
+
+fn name(text: &str) -> Domain {
+    Domain::parse(text).unwrap()
+}
+
+fn tenant(text: &str) -> Tenant {
+    Tenant::new(text).unwrap()
+}
+
+fn policy(max_age: u32) -> Published {
+    Published::new(Mode::Testing, max_age, &["mx.example.com".into()]).unwrap()
+}
+
+#[test]
+fn a_token_stays_with_its_tenant() {
+    let place = Place::new();
+    let (a, b) = (name("a.example"), name("b.example"));
+    let (anna, bert, operator) = (tenant("anna"), tenant("bert"), Tenant::operator());
+    place.open().claim(&[(&a, &anna), (&b, &bert)], 1).unwrap();
+    let first = place.open().claims().unwrap();
+    assert_eq!((first.len(), first[&a].since, &first[&a].tenant), (2, 1, &anna));
+    assert_ne!(first[&a].token, first[&b].token);
+
+    // Again, and by another process.
+    place.open().claim(&[(&a, &anna)], 2).unwrap();
+    assert_eq!(place.open().claims().unwrap(), first);
+
+    // Another tenant does not get it, and with it nothing else.
+    let error = place
+        .open()
+        .claim(&[(&name("c.example"), &bert), (&a, &bert)], 3)
+        .unwrap_err();
+    assert!(
+        matches!(&error, LedgerError::Taken(domain, whose) if *domain == a && *whose == anna),
+        "{error}"
+    );
+    assert_eq!(place.open().claims().unwrap(), first);
+
+    // The operator takes it over with its token; another tenant gets it from the operator, with a new one.
+    place.open().claim(&[(&a, &operator)], 4).unwrap();
+    let taken = &place.open().claims().unwrap()[&a];
+    assert_eq!((&taken.tenant, &taken.token), (&operator, &first[&a].token));
+    place.open().reclaim(&a, &bert, 5).unwrap();
+    let moved = place.open().claims().unwrap()[&a].clone();
+    assert_eq!((&moved.tenant, moved.since), (&bert, 5));
+    assert_ne!(moved.token, first[&a].token);
+    place.open().reclaim(&a, &bert, 6).unwrap();
+    assert_eq!(place.open().claims().unwrap()[&a], moved);
+}
+
+#[test]
+fn what_was_served_is_remembered_until_the_domain_is_released() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let (a, b) = (name("a.example"), name("b.example"));
+    assert!(
+        ledger.serve(&[(&a, &policy(86_400))], 1).is_err(),
+        "a domain that is not claimed"
+    );
+    ledger.claim(&[(&a, &tenant("t")), (&b, &tenant("t"))], 1).unwrap();
+    // A, A again, B, A.
+    for (max_age, now) in [(86_400, 10), (86_400, 20), (86_401, 30), (86_400, 40)] {
+        let policy = policy(max_age);
+        ledger.serve(&[(&a, &policy), (&b, &policy)], now).unwrap();
+    }
+    let history: Vec<_> = ledger.history(&a).unwrap();
+    let times: Vec<_> = history
+        .iter()
+        .map(|served| (served.published.policy().max_age(), served.from, served.until))
+        .collect();
+    assert_eq!(
+        times,
+        [(86_400, 10, Some(30)), (86_401, 30, Some(40)), (86_400, 40, None)]
+    );
+    let served = place.open().served().unwrap();
+    assert_eq!(*served[&a], policy(86_400));
+    assert!(Arc::ptr_eq(&served[&a], &served[&b]));
+
+    assert!(ledger.release(&a).unwrap());
+    assert!(!ledger.release(&a).unwrap());
+    assert_eq!(
+        (ledger.history(&a).unwrap().len(), ledger.served().unwrap().len()),
+        (0, 1)
+    );
+    // A new claim is a new token.
+    let before = place.open().claims().unwrap();
+    ledger.claim(&[(&a, &tenant("t"))], 50).unwrap();
+    assert_eq!((before.len(), ledger.claims().unwrap().len()), (1, 2));
+}
+
+#[test]
+fn its_files_are_the_owners_alone() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    ledger.claim(&[(&name("a.example"), &tenant("t"))], 1).unwrap();
+    let files: Vec<_> = fs::read_dir(place.0.path()).unwrap().map(Result::unwrap).collect();
+    assert!(files.len() >= 2, "the write-ahead log is there: {files:?}");
+    for file in files {
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600, "{:?}", file.file_name());
+    }
+    fs::set_permissions(place.0.path(), PermissionsExt::from_mode(0o777)).unwrap();
+    assert!(
+        place.refused().to_string().contains("every user may write"),
+        "{}",
+        place.refused()
+    );
+    let nowhere = place.0.path().join("not-there/ledger.db");
+    assert!(matches!(Sqlite::open(&nowhere), Err(LedgerError::Place(_))));
+}
+
+#[test]
+fn what_this_version_does_not_understand_is_left_alone() {
+    let place = Place::new();
+    place.open();
+    let change = |sql: &str| Connection::open(place.file()).unwrap().execute_batch(sql).unwrap();
+    change("PRAGMA user_version = 99");
+    assert!(matches!(place.refused(), LedgerError::Newer(99)));
+    change("PRAGMA user_version = 1; PRAGMA application_id = 7");
+    assert!(matches!(place.refused(), LedgerError::Damaged(_)));
+    let other = Place::new();
+    Connection::open(other.file())
+        .unwrap()
+        .execute_batch("CREATE TABLE mail (a)")
+        .unwrap();
+    assert!(matches!(other.refused(), LedgerError::Damaged(_)));
+    let text = Place::new();
+    fs::write(
+        text.file(),
+        "this is not a ledger, and longer than the head of one".repeat(10),
+    )
+    .unwrap();
+    assert!(matches!(text.refused(), LedgerError::Engine(_)));
+}
+
+#[test]
+fn what_it_holds_is_validated_again() {
+    for sql in [
+        "UPDATE domain SET name = 'A.example'",
+        "UPDATE domain SET name = 'a' || char(10) || 'b.example'",
+        "UPDATE domain SET token = 'aaaaaaaaaaaaaaa1'",
+        "UPDATE domain SET tenant = '../x'",
+        "UPDATE served SET text = 'version: STSv1'",
+        "UPDATE served SET text = replace(text, 'testing', 'enforce' || char(10) || 'x: y')",
+    ] {
+        let place = Place::new();
+        let mut ledger = place.open();
+        let a = name("a.example");
+        ledger.claim(&[(&a, &tenant("t"))], 1).unwrap();
+        ledger.serve(&[(&a, &policy(86_400))], 1).unwrap();
+        ledger
+            .0
+            .execute_batch(&format!("PRAGMA foreign_keys = off; {sql}"))
+            .unwrap();
+        let read = ledger.claims().map(|_| ()).and_then(|()| ledger.served().map(|_| ()));
+        assert!(matches!(read, Err(LedgerError::Damaged(_))), "{sql}");
+    }
+}
+
+/// A writer is killed at any moment. What it had done is there, what it had begun is not.
+#[test]
+fn a_writer_that_is_killed_leaves_whole_steps() {
+    let place = Place::new();
+    let (a, b) = (name("a.example"), name("b.example"));
+    place
+        .open()
+        .claim(&[(&a, &tenant("t")), (&b, &tenant("t"))], 1)
+        .unwrap();
+    let claims = place.open().claims().unwrap();
+    let mut last = 0;
+    for round in 0..20 {
+        let file = place.file();
+        let writer = Child::start(move || {
+            let mut ledger = Sqlite::open(&file).unwrap();
+            let (a, b) = (name("a.example"), name("b.example"));
+            for step in 0.. {
+                let policy = policy(86_400 + round * 1_000_000 + step % 900_000);
+                ledger.serve(&[(&a, &policy), (&b, &policy)], step.into()).unwrap();
+            }
+        });
+        sleep(Duration::from_millis(7 + u64::from(round) * 3));
+        drop(writer);
+        let ledger = place.open();
+        let check: String = ledger
+            .0
+            .query_row("PRAGMA integrity_check", (), |row| row.get(0))
+            .unwrap();
+        assert_eq!(check, "ok");
+        let served = ledger.served().unwrap();
+        assert_eq!(served.get(&a), served.get(&b), "half a step");
+        assert_eq!(ledger.claims().unwrap(), claims);
+        last = last.max(ledger.history(&a).unwrap().len());
+    }
+    assert!(last > 20, "{last} steps were made");
+}
+
+#[test]
+fn a_writer_waits_for_another_process() {
+    let place = Place::new();
+    let mut first = place.open();
+    let transaction = first.write().unwrap();
+    let file = place.file();
+    let second = std::thread::spawn(move || {
+        let mut ledger = Sqlite::open(&file)?;
+        ledger.claim(&[(&name("a.example"), &tenant("t"))], 1)
+    });
+    sleep(Duration::from_millis(200));
+    assert!(!second.is_finished());
+    transaction.commit().unwrap();
+    second.join().unwrap().unwrap();
+    assert_eq!(first.claims().unwrap().len(), 1);
+}
