@@ -1,10 +1,7 @@
 //! What the stub resolver makes of a real validator: unbound over zones that are signed, unsigned, broken and expired
 //! (RFC 4035 3.2.3, RFC 7672 2.1).
 
-use std::fmt::Write as _;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
@@ -15,7 +12,7 @@ use mtasts::sender::dane::{Facts, HostRecords, Routing, learn};
 use mtasts::sender::validator::{Worth, examine};
 use mtasts::{MxName, Resolver, Settings};
 use mtasts_kit::dns_server::{DnsServer, Reply, address, cname, mx};
-use mtasts_kit::pki::{Directory, command};
+use mtasts_kit::signed::Signed;
 
 /// What each zone has.
 const HOST: &str = "mx A 192.0.2.1\n_25._tcp.mx TLSA 3 1 1 \
@@ -31,114 +28,9 @@ const ALIASES: &str = "bare A 192.0.2.2\nboth CNAME mx\n_25._tcp.both TLSA 3 1 1
 /// More than a UDP answer takes.
 const MANY: usize = 60;
 
-/// A server that is ended with the test.
-struct Unbound(Child);
-
-impl Drop for Unbound {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Zones, the server that has them, and the one that validates.
-struct Signed {
-    directory: Directory,
-    /// The DS records and the delegations of the zone above.
-    above: String,
-    zones: Vec<String>,
-}
-
-impl Signed {
-    fn zone(&mut self, name: &str, records: &str, signing: Option<&[&str]>) {
-        let origin = if name.is_empty() {
-            ".".to_owned()
-        } else {
-            format!("{name}.")
-        };
-        let text =
-            format!("$ORIGIN {origin}\n$TTL 300\n@ SOA ns.test. h.test. 1 3600 600 86400 60\n@ NS ns.test.\n{records}");
-        self.directory.write(&format!("{name}.zone"), text);
-        self.zones.push(name.to_owned());
-        let _ = writeln!(self.above, "{origin} NS ns.test.");
-        let Some([algorithm, options @ ..]) = signing else {
-            return;
-        };
-        let key = |kind: &[&str]| {
-            let output = command("ldns-keygen", "ldnsutils", self.directory.root())
-                .args(kind)
-                .args([
-                    "-a",
-                    algorithm,
-                    "-b",
-                    if algorithm.starts_with("RSA") { "2048" } else { "256" },
-                    &origin,
-                ])
-                .output()
-                .expect("ldns-keygen");
-            String::from_utf8(output.stdout)
-                .expect("a name of a file")
-                .trim()
-                .to_owned()
-        };
-        let (ksk, zsk) = (key(&["-k"]), key(&[]));
-        let file = format!("{name}.zone");
-        let signed = command("ldns-signzone", "ldnsutils", self.directory.root())
-            .args(options)
-            .args(["-f", "signed", &file, &ksk, &zsk])
-            .status()
-            .expect("ldns-signzone");
-        assert!(signed.success(), "{name}");
-        fs::rename(self.directory.path("signed"), self.directory.path(&file)).expect("a signed zone");
-        self.above += &self.directory.read(&format!("{ksk}.ds"));
-        fs::copy(
-            self.directory.path(&format!("{ksk}.key")),
-            self.directory.path("anchor"),
-        )
-        .expect("an anchor");
-    }
-
-    fn start(&self, configuration: &str) -> (Unbound, SocketAddr) {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let address = socket.local_addr().expect("an address");
-        drop(socket);
-        let file = format!("{}.conf", address.port());
-        let text = format!(
-            "server:\n chroot: \"\"\n username: \"\"\n do-daemonize: no\n use-syslog: no\n interface: 127.0.0.1\n \
-             port: {}\n pidfile: \"\"\n directory: \"{}\"\n local-zone: test nodefault\n{configuration}\
-             remote-control:\n control-enable: no\n",
-            address.port(),
-            self.directory.root().display()
-        );
-        self.directory.write(&file, text);
-        let child = command("unbound", "unbound", self.directory.root())
-            .args(["-c", &file])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("unbound");
-        (Unbound(child), address)
-    }
-}
-
-/// Waits until a server is up.
-fn answers(server: &StubResolver) {
-    let begun = Instant::now();
-    while server
-        .addresses("mx.ec.test", Instant::now() + Duration::from_secs(2))
-        .is_err()
-    {
-        assert!(begun.elapsed() < Duration::from_secs(20), "unbound does not answer");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 #[test]
 fn a_validator_and_what_it_says_of_each_zone() {
-    let mut signed = Signed {
-        directory: Directory::new("dnssec"),
-        above: String::new(),
-        zones: Vec::new(),
-    };
+    let mut signed = Signed::new("dnssec");
     let aliases = format!("{HOST}alias CNAME mx\nout CNAME mx.plain.test.\n{ALIASES}");
     let many: String = (0..MANY)
         .map(|n| format!("_25._tcp.many TLSA 3 1 2 {n:0128x}\n"))
@@ -172,34 +64,9 @@ fn a_validator_and_what_it_says_of_each_zone() {
     let past = ["ECDSAP256SHA256", "-i", "20200101000000", "-e", "20200201000000"];
     signed.zone("expired.test", HOST, Some(&past));
     signed.zone("plain.test", &format!("{HOST}in CNAME mx.ec.test.\n"), None);
-    let below = std::mem::take(&mut signed.above);
-    signed.zone("test", &format!("ns A 127.0.0.1\n{below}"), Some(&["ECDSAP256SHA256"]));
-    let below = std::mem::take(&mut signed.above);
-    signed.zone(
-        "",
-        &format!("ns.test. A 127.0.0.1\n{below}"),
-        Some(&["ECDSAP256SHA256"]),
-    );
-
-    let zones: String = signed
-        .zones
-        .iter()
-        .map(|zone| format!("auth-zone:\n name: \"{zone}.\"\n zonefile: {zone}.zone\n for-upstream: no\n"))
-        .collect();
-    let (_authority, authority) = signed.start(&format!(" module-config: \"iterator\"\n{zones}"));
-    // A validator that finds nobody there does not ask again for a while.
-    answers(&StubResolver::with_servers(&[authority]));
-    let stubs: String = [".", "test"]
-        .map(|zone| {
-            let (ip, port) = (authority.ip(), authority.port());
-            format!("stub-zone:\n name: \"{zone}\"\n stub-addr: {ip}@{port}\n")
-        })
-        .concat();
-    let (_validator, validator) = signed.start(&format!(
-        " do-not-query-localhost: no\n trust-anchor-file: anchor\n{stubs}"
-    ));
+    let running = signed.start();
+    let (authority, validator) = (running.authority, running.validator);
     let dns = StubResolver::validating(validator);
-    answers(&dns);
     let soon = || Instant::now() + Duration::from_secs(10);
 
     fn told<T>(result: Result<Answered<T>, DnsError>) -> Result<bool, DnsError> {
@@ -274,6 +141,7 @@ fn a_validator_and_what_it_says_of_each_zone() {
                 Ok(Some(base.as_str()))
             }
             HostRecords::Insecure | HostRecords::Absent => Ok(None),
+            HostRecords::NoAddress => Err(DnsError::NxDomain.to_string()),
             HostRecords::Unknown(why) => Err(why.clone()),
         };
         assert_eq!(base, expected.map_err(|error: DnsError| error.to_string()), "{host}");

@@ -114,11 +114,7 @@ fn each_map_has_its_words_on_every_socket() {
 fn exim_is_told_the_same_as_by_the_library() {
     on_the_internet_with("serve-exim", &[], |internet| {
         let server = Server::start(internet);
-        let ask = |line: &str| {
-            let mut client = server.client();
-            client.0.write_all(line.as_bytes()).unwrap();
-            String::from_utf8(client.rest().unwrap()).unwrap()
-        };
+        let ask = |line: &str| server.exim(line);
         for domain in [
             "good.test",
             "wild.test",
