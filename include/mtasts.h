@@ -871,6 +871,21 @@ int32_t mtasts_hosts_lookup(const mtasts_context *context,
                             mtasts_hosts **out,
                             mtasts_error *error);
 
+// The hosts of `mtasts_hosts_lookup` if no question is needed: DANE is not used, or they are remembered. It touches no
+// network and never blocks, so that an event loop need not leave a thread to it.
+//
+// Arguments and ownership are those of `mtasts_hosts_lookup`.
+//
+// Returns 1 with the hosts in `out`; 0 if DNS has to be asked; or `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or
+// `MTASTS_E_ADDRESS`.
+int32_t mtasts_hosts_lookup_cached(const mtasts_context *context,
+                                   const char *domain,
+                                   size_t length,
+                                   const char *const *hosts,
+                                   size_t count,
+                                   mtasts_hosts **out,
+                                   mtasts_error *error);
+
 // Frees hosts. NULL is allowed. Attempts that were begun with them stay valid.
 void mtasts_hosts_free(mtasts_hosts *hosts);
 

@@ -1,5 +1,5 @@
 #!/bin/bash
-# `make deb`: builds the Debian packages of the committed tree into target/deb. Needs dpkg-dev, debhelper and a Rust of 1.89 or
+# `make deb`: builds the Debian packages of the committed tree (or of an unpacked release) into target/deb. Needs dpkg-dev, debhelper and a Rust of 1.89 or
 # newer, from the distribution or on PATH; cargo takes the crates of Cargo.lock from its registry. With the tools and the
 # crates of one day two builds have the same bits, in whatever directories.
 #
@@ -16,7 +16,12 @@ build=$(realpath -m "${2:-$target/deb/build}")
 
 rm -rf "$build"
 mkdir -p "$out" "$build/libmtasts-$version"
-git archive HEAD | tar -x -C "$build/libmtasts-$version"
+if [ -e .git ]; then
+    git archive HEAD
+else
+    # The source of a release.
+    tar --exclude=./target --exclude=node_modules -c .
+fi | tar -x -C "$build/libmtasts-$version"
 cd "$build/libmtasts-$version"
 
 flags=()

@@ -1,6 +1,7 @@
 //! The pages say what is so: settings are read, links lead somewhere, commands run as they are written, output is real, and
 //! files that are named exist. tests/exim/readme.rs has the way from `make install` to the first mail.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -229,6 +230,60 @@ fn commands_exist() {
             }
         }
     }
+}
+
+/// Blocks that `make pages` leaves out: what the page is about is not published yet, or is no installation.
+const NOT_ON_A_FRESH_SYSTEM: &[&str] = &[
+    "bindings/haraka/README.md Install",
+    "bindings/node/README.md Install",
+    "bindings/python/README.md mtasts for Python",
+    "bindings/python/README.md The command",
+    "bindings/python/README.md Building",
+    "CONTRIBUTING.md Add an MTA",
+];
+
+/// tests/run/pages.sh, or servers.sh beside it, runs each block of commands as it is written.
+#[test]
+fn commands_run_on_a_fresh_system() {
+    let scripts = file("tests/run/pages.sh") + &file("tests/run/servers.sh");
+    let mut left_out = BTreeSet::from_iter(NOT_ON_A_FRESH_SYSTEM.iter().map(|block| (*block).to_owned()));
+    let mut count = 0;
+    // A link to its neighbour README.md.
+    for page in pages().iter().filter(|page| !page.ends_with("PYTHON.md")) {
+        let page = page.trim_start_matches("./");
+        let (mut heading, mut number, mut inside) = (String::new(), 0, false);
+        for line in file(page).lines() {
+            match line.split_once("# ") {
+                Some((level, title)) if !inside && level.chars().all(|c| c == '#') => {
+                    (heading, number) = (title.to_owned(), 0);
+                }
+                _ if line.starts_with("```") => {
+                    inside = !inside;
+                    if inside && line == "```sh" {
+                        number += 1;
+                        count += 1;
+                        let name = format!("{page} {heading}");
+                        if NOT_ON_A_FRESH_SYSTEM.contains(&&*name) {
+                            left_out.remove(&name);
+                            continue;
+                        }
+                        let quoted = match heading.contains(' ') {
+                            true => format!("'{heading}'"),
+                            false => heading.clone(),
+                        };
+                        let call = match number {
+                            1 => format!("$(block {page} {quoted}"),
+                            _ => format!("$(block {page} {quoted} {number})"),
+                        };
+                        assert!(scripts.contains(&call), "no {call} in tests/run/pages.sh or servers.sh");
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(count > 15, "{count}");
+    assert!(left_out.is_empty(), "no such block: {left_out:?}");
 }
 
 /// What an option of cargo names.

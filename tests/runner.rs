@@ -53,8 +53,7 @@ fn a_part_that_fails_keeps_no_other_from_running() {
 /// command may fail.
 #[test]
 fn no_target_uses_a_variable_that_is_not_set() {
-    let targets =
-        "all install uninstall test demo ready lint deny msrv release deb packages-test exim-versions fresh bench soak";
+    let targets = "all install uninstall test demo ready lint deny msrv release deb reproducible packages-test pages exim-versions fresh bench soak";
     let mut make = Command::new("make");
     make.args(["-n", "--warn-undefined-variables"])
         .args(targets.split(' '))

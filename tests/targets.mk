@@ -1,6 +1,6 @@
 # What the Makefile includes for those who work on the library. A target runs as it stands here in CI as well.
 
-.PHONY: test demo release deb reproducible packages-test exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python mta changes soak-serve
+.PHONY: test demo release deb reproducible packages-test pages exim-versions repository lint deny msrv ready fresh bench soak arch node haraka python mta changes soak-serve
 
 # Both look first at what is missing, and install it after asking; with YES=1 or CI at once. They build as the caller, and
 # ask for root where network namespaces are made. PARTS="rust programs arch node haraka python" are all parts of the tests.
@@ -27,7 +27,8 @@ deb:
 reproducible:
 	packaging/reproducible.sh
 
-# They are installed, used and removed on fresh Debian 12, Debian 13 and Ubuntu 24.04: a quarter of an hour. Root.
+# They are installed, used and removed on fresh Debian 12, Debian 13 and Ubuntu 24.04, with Exim and with Postfix: a
+# quarter of an hour. Root.
 packages-test:
 	tests/packages/fresh.sh
 
@@ -40,6 +41,10 @@ REPOSITORY = $(shell sed -n 's/^repository = "\(.*\)"/\1/p' Cargo.toml | head -n
 # Both on fresh Debian 12, Debian 13 and Ubuntu 24.04: hours. See tests/run/fresh.sh.
 fresh:
 	tests/run/fresh.sh
+
+# The commands of the pages, as they are written, on fresh systems of the three with systemd: half an hour for each.
+pages:
+	tests/run/pages.sh
 
 # A part of the tests alone: 32-bit machines, the npm package, the plugin in a real Haraka, the Python package.
 arch: ; @tests/run/run.sh test arch
@@ -102,6 +107,12 @@ changes: CHANGES = 1000
 changes:
 	CHANGES=$(CHANGES) CHANGES_SESSIONS=$(SESSIONS) $(if $(DEBIAN),tests/mta/versions.sh $(TARGET)/mta changes, \
 	    tests/run/run.sh cargo test --test mta changes -- --nocapture)
+
+.PHONY: dane
+# DANE against GnuTLS and Postfix, and 10,000 orders of an attacker's doings, of which `make test` has some: minutes. Root.
+dane:
+	tests/run/run.sh cargo test --test dane -- --ignored --nocapture
+	DANE_ROUNDS=10000 tests/run/run.sh cargo test --test dane_attack -- --nocapture
 
 bench:
 	benches/run.sh

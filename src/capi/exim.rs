@@ -148,8 +148,10 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 ///
 /// At `tls:cert`, on a transport whose name contains `mtasts`, it yields a refusal if the host's certificate has no DNS
 /// name in its subjectAltName. Exim's TLS libraries would then accept the common name, which RFC 8461 4.2 does not
-/// allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. At every other event it yields
-/// nothing. The facts are `transport=`, `tlsa=` and `cert=`.
+/// allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. On every transport it yields a
+/// refusal if there are TLSA records of usage DANE-TA and the certificate has the name neither of the host nor of the
+/// domain, which Exim with GnuTLS does not ask for. At every other event it yields nothing. The facts are `transport=`,
+/// `tlsa=` and `cert=`.
 ///
 /// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would have
 /// failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS failed, or

@@ -54,21 +54,61 @@ pub unsafe extern "C" fn mtasts_hosts_lookup(
     let body = || {
         // SAFETY: the caller's promises.
         let (context, domain, out) = unsafe { (handle(context)?, name(domain, length)?, place(out)?) };
-        if count > MAX_HOSTS || (hosts.is_null() && count > 0) {
-            return Err(Fault::argument("hosts is NULL, or count is too large"));
-        }
-        let names = (0..count).map(|index| {
-            // SAFETY: the caller's promise: `count` pointers, each to a text.
-            let host = unsafe { any_name(*hosts.add(index), MTASTS_NUL_TERMINATED)? };
-            Ok(MxName::from_mx(&host))
-        });
-        let names: Vec<_> = names.collect::<Result<_, Fault>>()?;
+        // SAFETY: the caller's promise.
+        let names = unsafe { mx_names(hosts, count)? };
         let hosts = context.context.hosts(&domain, &names, patience(timeout_ms))?;
         *out = Box::into_raw(Box::new(mtasts_hosts { hosts }));
         Ok(OK)
     };
     // SAFETY: `error` is the caller's.
     unsafe { guard(error, body) }
+}
+
+/// The hosts of `mtasts_hosts_lookup` if no question is needed: DANE is not used, or they are remembered. It touches no
+/// network and never blocks, so that an event loop need not leave a thread to it.
+///
+/// Arguments and ownership are those of `mtasts_hosts_lookup`.
+///
+/// Returns 1 with the hosts in `out`; 0 if DNS has to be asked; or `MTASTS_E_ARGUMENT`, `MTASTS_E_NAME` or
+/// `MTASTS_E_ADDRESS`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_hosts_lookup_cached(
+    context: *const mtasts_context,
+    domain: *const c_char,
+    length: usize,
+    hosts: *const *const c_char,
+    count: usize,
+    out: *mut *mut mtasts_hosts,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (context, domain, out) = unsafe { (handle(context)?, name(domain, length)?, place(out)?) };
+        // SAFETY: the caller's promise.
+        let names = unsafe { mx_names(hosts, count)? };
+        let hosts = context.context.hosts_at_hand(&domain, &names);
+        let at_hand = i32::from(hosts.is_some());
+        if let Some(hosts) = hosts {
+            *out = Box::into_raw(Box::new(mtasts_hosts { hosts }));
+        }
+        Ok(at_hand)
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
+/// # Safety
+/// `hosts` is NULL or has `count` pointers, each NULL or to a text closed by a NUL.
+unsafe fn mx_names(hosts: *const *const c_char, count: usize) -> Result<Vec<MxName>, Fault> {
+    if count > MAX_HOSTS || (hosts.is_null() && count > 0) {
+        return Err(Fault::argument("hosts is NULL, or count is too large"));
+    }
+    let names = (0..count).map(|index| {
+        // SAFETY: the caller's promise.
+        let host = unsafe { any_name(*hosts.add(index), MTASTS_NUL_TERMINATED)? };
+        Ok(MxName::from_mx(&host))
+    });
+    names.collect()
 }
 
 /// Frees hosts. NULL is allowed. Attempts that were begun with them stay valid.

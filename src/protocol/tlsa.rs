@@ -114,6 +114,13 @@ impl Tlsa {
     pub const fn numbers(&self) -> (u8, u8, u8) {
         (self.usage as u8 + 2, self.selector as u8, self.matching as u8)
     }
+
+    /// Whether this is a record of a certificate, of its key or of the whole of it. What it may vouch for is another question
+    /// ([`dane::check`](super::dane::check)).
+    #[must_use]
+    pub fn is_of(&self, certificate: &[u8]) -> bool {
+        Values::of(certificate).have(self)
+    }
 }
 
 /// The TLSA records of one host that a client uses, and how many it does not.

@@ -18,7 +18,9 @@ use crate::sender::settings::{Settings, Trust};
 
 /// How long a verdict stands before the name server is tested again.
 const LIFE: Duration = Duration::from_secs(3600);
-/// The same, if the test found nothing out.
+/// When it is tested ahead of that, beside the mail: no delivery waits then.
+const AHEAD: Duration = Duration::from_secs(2700);
+/// How long a verdict stands if the test found nothing out, and how long one ahead may take.
 const AGAIN: Duration = Duration::from_secs(60);
 
 /// What a name server's word on DNSSEC is worth.
@@ -39,6 +41,9 @@ pub enum Worth {
 }
 
 impl Worth {
+    /// All words that [`Worth::name`] gives.
+    pub const NAMES: [&'static str; 6] = ["off", "trusted", "validates", "absent", "unfit", "unknown"];
+
     /// One word for a table, stable.
     #[must_use]
     pub const fn name(&self) -> &'static str {
@@ -126,24 +131,44 @@ pub async fn tested(servers: &Servers, bogus: &Domain) -> Worth {
     }
 }
 
-/// What the last test of a process has shown. The lock is only tried, as all that a resolver shares.
+/// What the last test of a process has shown. The locks are only tried, as all that a resolver shares.
 #[derive(Debug, Default)]
-pub(crate) struct Tests(RwLock<Option<(Worth, Instant)>>);
+pub(crate) struct Tests {
+    last: RwLock<Option<(Worth, Instant)>>,
+    /// When a test was begun ahead of time.
+    begun: RwLock<Option<Instant>>,
+}
 
 impl Tests {
     /// The last verdict, and whether it is time for another test.
     pub(crate) fn last(&self) -> (Option<Worth>, bool) {
-        let Ok(last) = self.0.try_read() else {
+        let Ok(last) = self.last.try_read() else {
             return (None, true);
         };
         let Some((worth, at)) = &*last else {
             return (None, true);
         };
-        let life = match worth {
-            Worth::Unknown(_) | Worth::Absent(_) => AGAIN,
-            _ => LIFE,
+        (Some(worth.clone()), at.elapsed() >= life(worth))
+    }
+
+    /// Whether the verdict is old enough for a test ahead, and no other one was begun just now. Then this one has begun.
+    pub(crate) fn begin_ahead(&self, now: Instant) -> bool {
+        let is_old = self.last.try_read().is_ok_and(|last| {
+            last.as_ref().is_some_and(|(worth, at)| {
+                let age = now.saturating_duration_since(*at);
+                life(worth) == LIFE && (AHEAD..LIFE).contains(&age)
+            })
+        });
+        let Ok(mut begun) = self.begun.try_write() else {
+            return false;
         };
-        (Some(worth.clone()), at.elapsed() >= life)
+        // A child that was forked has no thread of its parent: it begins one of its own after a while.
+        let is_under_way = begun.is_some_and(|begun| now.saturating_duration_since(begun) < AGAIN);
+        let begins = is_old && !is_under_way;
+        if begins {
+            *begun = Some(now);
+        }
+        begins
     }
 
     /// Whether this was the last verdict; else it is now. For a verdict that no test gives.
@@ -158,7 +183,7 @@ impl Tests {
     /// Keeps a verdict, and gives the one that stands now, and whether that is news. A test that found nothing out leaves
     /// the verdict before it: an attacker who cuts this host off must not switch DANE off.
     pub(crate) fn note(&self, worth: Worth) -> (Worth, bool) {
-        let Ok(mut last) = self.0.try_write() else {
+        let Ok(mut last) = self.last.try_write() else {
             return (worth, false);
         };
         let stands = match (&*last, worth) {
@@ -170,6 +195,14 @@ impl Tests {
         let is_news = last.as_ref().is_none_or(|(before, _)| *before != stands);
         *last = Some((stands.clone(), Instant::now()));
         (stands, is_news)
+    }
+}
+
+/// How long a verdict stands.
+const fn life(worth: &Worth) -> Duration {
+    match worth {
+        Worth::Unknown(_) | Worth::Absent(_) => AGAIN,
+        _ => LIFE,
     }
 }
 
@@ -207,6 +240,25 @@ mod tests {
             assert_eq!(worth("trust", server), Some("trusted"), "{server}");
             assert_eq!(worth("off", server), Some("off"), "{server}");
         }
+    }
+
+    #[test]
+    fn a_test_ahead_begins_once_and_in_time() {
+        let tests = Tests::default();
+        let after = |minutes: u64| Instant::now() + Duration::from_secs(minutes * 60);
+        assert!(!tests.begin_ahead(after(50)), "there is no verdict");
+        tests.note(Worth::Validates);
+        assert!(!tests.begin_ahead(after(40)));
+        assert!(tests.begin_ahead(after(50)));
+        assert!(!tests.begin_ahead(after(50)), "it is under way");
+        assert!(tests.begin_ahead(after(52)), "that one was lost");
+        assert!(
+            !tests.begin_ahead(after(61)),
+            "the verdict is over, and a question waits for the test"
+        );
+        tests.note(Worth::Absent("nobody".into()));
+        tests.note(Worth::Unfit("answers".into()));
+        assert!(tests.begin_ahead(after(55)));
     }
 
     #[test]

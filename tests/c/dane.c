@@ -55,7 +55,10 @@ int main(int argc, char **argv) {
 
     WORKS(mtasts_lookup_cached(context, "enforced.example", nul, &answer, &error));
     CHECK(mtasts_answer_enforces(answer));
+    GIVES(0, mtasts_hosts_lookup_cached(context, "enforced.example", nul, names, 4, &hosts, &error));
     WORKS(mtasts_hosts_lookup(context, "enforced.example", nul, names, 4, 0, &hosts, &error));
+    mtasts_hosts_free(hosts);
+    GIVES(1, mtasts_hosts_lookup_cached(context, "enforced.example", nul, names, 4, &hosts, &error));
 
     /* Self-signed, and it has no name of the host; and a certificate that no record matches. */
     mtasts_attempt *attempt = begin(names[0], MTASTS_JUDGE_DANE, MTASTS_ACTION_DELIVER);

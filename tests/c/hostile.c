@@ -433,6 +433,22 @@ static void hosts_lookup(void) {
     mtasts_hosts_free(out);
 }
 
+static void hosts_lookup_cached(void) {
+    mtasts_hosts *const nothing = (mtasts_hosts *)-1;
+    mtasts_hosts *out = nothing;
+    const char *const one[] = {"mx.enforced.example"}, *const none[] = {NULL};
+    const size_t nul = MTASTS_NUL_TERMINATED;
+    REFUSES_BAD_NAMES(mtasts_hosts_lookup_cached(context, name, length, one, 1, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_hosts_lookup_cached(NULL, "enforced.example", nul, one, 1, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_hosts_lookup_cached(context, "enforced.example", nul, NULL, 1, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_hosts_lookup_cached(context, "enforced.example", nul, none, 1, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_hosts_lookup_cached(context, "enforced.example", nul, one, SIZE_MAX, &out, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_hosts_lookup_cached(context, "enforced.example", nul, one, 1, NULL, error));
+    CHECK(out == nothing);
+    GIVES(1, mtasts_hosts_lookup_cached(context, "enforced.example", nul, NULL, 0, &out, NULL));
+    mtasts_hosts_free(out);
+}
+
 static void hosts_free(void) { mtasts_hosts_free(NULL); }
 
 /* An attempt without DANE. */
@@ -1112,6 +1128,7 @@ static const struct {
     {"mtasts_answer_warning", answer_warning},
     {"mtasts_attempt_finish", attempt_finish},
     {"mtasts_hosts_lookup", hosts_lookup},
+    {"mtasts_hosts_lookup_cached", hosts_lookup_cached},
     {"mtasts_hosts_free", hosts_free},
     {"mtasts_attempt_new_with_hosts", attempt_new_with_hosts},
     {"mtasts_attempt_judge", attempt_judge},

@@ -28,6 +28,7 @@ pub(crate) fn states(world: &World) {
         evidence(code, &told);
     };
     check("exim", "(Debian's split configuration) asks the library");
+    check("exim-dane", "(options trust-ad), and does DANE where they do");
     check("user", "Debian-exim (Exim's user) can read and write /var/lib/mtasts");
     check("library-unknown", "libmtasts.so.1 does not say its version");
     // As update-exim4.conf makes it: what Exim has in force is not for everybody to read.

@@ -76,7 +76,7 @@ impl Drop for Server {
 pub(crate) fn every_domain(world: &World, exim: &Path) {
     let host = host_with(world, exim, example());
     let _server = Server::start(&host, world.folder());
-    table::every_domain_from(world, &host, Tls::Gnu);
+    table::every_domain_from(world, &host, Tls::Gnu, &[]);
 }
 
 /// An MX host that only Exim sees, with a certificate that is valid for its own name: the attacker has spoofed the answer that

@@ -52,6 +52,7 @@ overlay() {
     mkdir -p "$root/usr/local/share/ca-certificates"
     cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates"
     hostname fresh
+    echo fresh >"$root/etc/hostname"
     echo 127.0.1.1 fresh >>"$root/etc/hosts"
 }
 

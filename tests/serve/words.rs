@@ -57,6 +57,17 @@ fn every_domain_of_the_lab() {
             counters.contains("mtasts_serve_answers_total{mode=\"testing\"}"),
             "{counters}"
         );
+        // What the page and the alerts name.
+        for file in ["docs/monitoring.md", "examples/prometheus/alerts.yml"] {
+            let text = std::fs::read_to_string(mtasts_kit::repository().join(file)).unwrap();
+            let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+            let mut names = words.filter(|word| word.starts_with("mtasts_serve_")).peekable();
+            assert!(names.peek().is_some(), "{file}");
+            for name in names {
+                let family = name.trim_end_matches("_total");
+                assert!(counters.contains(&format!("# TYPE {family} ")), "{file}: {name}");
+            }
+        }
         assert!(server.get("/healthz").ends_with("\r\n\r\nok\n"));
         assert!(server.get("/else").starts_with("HTTP/1.1 404"));
     });

@@ -20,8 +20,8 @@ from ._library import lib, text
 from .answer import Answer, Check, Verdict
 from .attempt import Attempt, ReportEvent
 from .errors import AddressRefused, ArgumentError, Defect, Error, InvalidName, IsAddress, SettingsError, Unavailable
-from .resolver import Resolver, Time, from_openssl
-from .words import Action, Channel, Mode, NoHost, PolicyType, ResultType, Seen, Source
+from .resolver import Hosts, Resolver, Time, from_openssl
+from .words import Action, Channel, Judge, Mode, NoHost, PolicyType, ResultType, Seen, Source
 
 __all__ = [
     "Action",
@@ -33,8 +33,10 @@ __all__ = [
     "Check",
     "Defect",
     "Error",
+    "Hosts",
     "InvalidName",
     "IsAddress",
+    "Judge",
     "Mode",
     "NoHost",
     "PolicyType",

@@ -13,16 +13,18 @@ calls `asyncio.run` for itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import weakref
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from . import default_resolver
 from ._library import COMPLETION_SIZE, check, ffi, lib, milliseconds, new_error, octets_of, text
 from .answer import Answer, answer_of
 from .errors import Error, error_of
+from .resolver import Hosts, HostsAsked, Time
 from .resolver import Resolver as BlockingResolver
-from .resolver import Time
 
 __all__ = ["Resolver", "lookup", "recheck"]
 
@@ -126,6 +128,33 @@ class Resolver:
             asyncio.CancelledError: The task was cancelled. The cache still gets what the lookup finds.
         """
         return await self._queue().ask(lib.mtasts_queue_recheck, domain, milliseconds(timeout))
+
+    async def hosts(self, domain: str, hosts: Iterable[str] = (), *, timeout: Time | None = None) -> Hosts:
+        """What DANE says of the MX hosts of a domain, as `mtasts.Resolver.hosts` does.
+
+        Raises:
+            mtasts.InvalidName: `domain` is not a domain name.
+            mtasts.Unavailable: No answer is possible: defer the mail of this domain.
+            asyncio.CancelledError: The task was cancelled.
+        """
+        asked = HostsAsked(self.blocking, domain, hosts, timeout)
+        at_hand = asked.at_hand()
+        if at_hand is not None:
+            return at_hand
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Callable[[], Hosts]] = loop.create_future()
+
+        def done(outcome: Callable[[], Hosts]) -> None:
+            if not future.done():
+                future.set_result(outcome)
+
+        def wake(outcome: Callable[[], Hosts]) -> None:
+            # The loop may have ended, and then nobody waits.
+            with contextlib.suppress(RuntimeError):
+                loop.call_soon_threadsafe(done, outcome)
+
+        asked.ask_on_own_thread(wake)
+        return (await future)()
 
     def _queue(self) -> _Queue:
         loop = asyncio.get_running_loop()

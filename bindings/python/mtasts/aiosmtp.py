@@ -28,14 +28,13 @@ import dns.asyncresolver
 from . import aio
 from ._library import seconds
 from .answer import Answer
-from .connection import SLOWEST
 from .delivery import MOST_DOMAINS, Sight, Tls, TlsFailed
 from .delivery import deliver as _deliver
 from .hosts import configured
 from .kept import KEPT_FOR, Kept
-from .letter import letter
+from .letter import letter, with_dots
 from .outcome import Delivered, HostFailed, Refusals, Results, Unreachable, results
-from .resolver import Resolver, Time
+from .resolver import Hosts, Resolver, Time
 from .smtp import PATIENCE, WHOLE, check_arguments
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
@@ -46,8 +45,8 @@ C = TypeVar("C", bound="Client")
 
 
 class _Session:
-    def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight, patience: float) -> None:
-        self._connection, self._patience = connection, patience
+    def __init__(self, connection: aiosmtplib.SMTP, address: str, sight: Sight) -> None:
+        self._connection = connection
         self.sight = sight
         self.since = time.monotonic()
         self.key: Any = None
@@ -70,9 +69,13 @@ class _Session:
 
     async def data(self, data: bytes) -> tuple[int, str | bytes]:
         try:
-            said = await self._connection.data(data, timeout=self._patience + len(data) / SLOWEST)
-        except aiosmtplib.SMTPDataError as error:
-            return error.code, error.message
+            said = await self._connection.execute_command(b"DATA")
+            protocol = self._connection.protocol
+            if said.code != 354 or protocol is None:
+                return said.code, said.message
+            protocol.write(with_dots(data))
+            # As long as the delivery lasts: see mtasts.connection.
+            said = await protocol.read_response()
         except (aiosmtplib.SMTPException, OSError) as error:
             raise _lost(error) from None
         return said.code, said.message
@@ -102,6 +105,13 @@ class _Door:
             self._dns = configured(dns.asyncresolver.Resolver, self._client.resolver.blocking)
         return await self._dns.resolve(f"{name}.", kind, lifetime=self._client.timeout)
 
+    async def dane(self, domain: str, hosts: Sequence[str]) -> Hosts:
+        return await self._client.resolver.hosts(domain, hosts)
+
+    @property
+    def resolver(self) -> Resolver:
+        return self._client.resolver.blocking
+
     def check_address(self, address: str) -> None:
         self._client.resolver.blocking.check_address(address)
 
@@ -119,7 +129,7 @@ class _Door:
         except aiosmtplib.SMTPException as error:
             raise _host_failed(error) from None
         try:
-            return _Session(connection, address, await self._start_tls(connection, host, tls), client.timeout)
+            return _Session(connection, address, await self._start_tls(connection, host, tls))
         except BaseException:
             connection.close()
             raise

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from ._library import CHECK_SIZE, DECISION_SIZE, SEEN_SIZE, check, ffi, lib, new_error, octets_of, text
@@ -135,17 +136,29 @@ class Answer(_Owner):
         name = octets_of(host)
         return bool(lib.mtasts_answer_allows_mx(self._asked(), name, len(name)) == 1)
 
-    def verdict_without_host(self, why: NoHost = NoHost.LEFT) -> Verdict:
+    def verdict_without_host(
+        self, why: NoHost = NoHost.LEFT, hosts: Mapping[str, Verdict | None] = MappingProxyType({})
+    ) -> Verdict:
         """What to do with a mail for which there is no MX host. If every host was passed over and the policy is
-        enforced, the mail waits. It waits too if DNS denies the MX hosts that an enforced policy lists: the answer of
-        DNS is the one that can be forged. In all other cases the action delivers: do what you do without MTA-STS, such
-        as to bounce mail to a domain that does not exist.
+        enforced, or DANE refused one of them, the mail waits. It waits too if DNS denies the MX hosts that an enforced
+        policy lists: the answer of DNS is the one that can be forged. In all other cases the action delivers: do what
+        you do without MTA-STS, such as to bounce mail to a domain that does not exist.
+
+        Args:
+            why: Why there is none.
+            hosts: The MX hosts that DNS gave, each with the verdict that refused it. The sentence names them.
 
         Raises:
             TypeError: The answer comes out of a pickle.
         """
         handle = self._asked()
-        return decide(lambda out, error: lib.mtasts_verdict_without_host(handle, why, out, error))
+        # A NUL would end the name; it is a stranger's, and no host has it.
+        names = [ffi.new("char[]", octets_of(host).replace(b"\0", b" ")) for host in hosts]
+        reasons = [ffi.new("char[]", (verdict.reason_code if verdict else "").encode()) for verdict in hosts.values()]
+        places = ffi.new("char *[]", names), ffi.new("char *[]", reasons)
+        return decide(
+            lambda out, error: lib.mtasts_verdict_without_host_of(handle, why, *places, len(names), out, error)
+        )
 
     def is_same_policy(self, other: Answer) -> bool:
         """Whether another answer, such as that of a recheck, says the same: mode, id and MX patterns. If it does not,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ._library import EVENT_SIZE, PEER_SIZE, check, ffi, lib, new_error, octets_of, text
+from ._library import EVENT_SIZE, PEER_SIZE, Octets, check, ffi, lib, new_error, octets_of, text
 from .answer import Answer, Check, Verdict, decide, sight_of
-from .words import Channel, PolicyType, ResultType, Seen
+from .resolver import Hosts, Resolver
+from .words import Channel, Judge, PolicyType, ResultType, Seen
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,7 @@ class Attempt:
         answer: The policy of the recipient's domain.
         host: The name in the MX record, before any CNAME; the domain itself if it has no MX record. It need not be a
             host name: the verdicts say what happens with such a host.
+        hosts: What DANE says of the domain's hosts (`mtasts.Resolver.hosts`); `None` for MTA-STS alone.
 
     Raises:
         TypeError: The answer comes out of a pickle.
@@ -59,14 +62,60 @@ class Attempt:
     verdict: Verdict | None = None
     """The last verdict."""
 
-    def __init__(self, answer: Answer, host: str) -> None:
+    def __init__(self, answer: Answer, host: str, hosts: Hosts | None = None) -> None:
         name, error, place = octets_of(host), new_error(), ffi.new("mtasts_attempt **")
-        check(lib.mtasts_attempt_new(answer._asked(), name, len(name), place, error), error)
+        if hosts is None:
+            status = lib.mtasts_attempt_new(answer._asked(), name, len(name), place, error)
+        else:
+            status = lib.mtasts_attempt_new_with_hosts(answer._asked(), hosts._handle, name, len(name), place, error)
+        check(status, error)
         self._handle = ffi.gc(place[0], lib.mtasts_attempt_free)
         self._host = host
 
     def __repr__(self) -> str:
         return f"<mtasts.Attempt at {self._host!r}: {self.verdict.action if self.verdict else 'nothing seen'}>"
+
+    @property
+    def judge(self) -> Judge:
+        """What decides about the certificate of the host."""
+        return Judge(lib.mtasts_attempt_judge(self._handle))
+
+    @property
+    def sni(self) -> str | None:
+        """The TLSA base domain, to be sent in SNI (RFC 7672 8.1); `None` where TLSA records do not decide."""
+        name = lib.mtasts_attempt_name(self._handle, 0)
+        return None if name == ffi.NULL else text(name)
+
+    @property
+    def records(self) -> list[bytes]:
+        """The usable TLSA records as the octets of their RDATA, for the policy-string of a report; empty where they do
+        not decide."""
+        octets = ffi.new("mtasts_octets *")
+        records: list[bytes] = []
+        while lib.mtasts_attempt_record(self._handle, len(records), octets) == 1:
+            records.append(bytes(ffi.buffer(octets.data, octets.length)))
+        return records
+
+    def saw_chain(self, resolver: Resolver, chain: Sequence[bytes], *, at: int | None = None) -> Verdict:
+        """Checks the certificate chain of the host as its TLSA records or the policy ask for, and says what to do after
+        this sight and all before it. Let the `ssl` module check nothing then, and send nothing before the verdict: DANE
+        may take a self-signed certificate, and refuse one of a public CA.
+
+        Args:
+            resolver: Its roots count where the policy does.
+            chain: The certificates in DER, the host's own first.
+            at: The time in Unix seconds; now by default.
+
+        Raises:
+            mtasts.errors.Unavailable: The policy decides, and the roots cannot be read.
+        """
+        octets = Octets(chain)
+        self.verdict = decide(
+            lambda out, error: lib.mtasts_attempt_saw_chain(
+                self._handle, resolver._context, octets.array, len(chain), at or 0, out, error
+            )
+        )
+        return self.verdict
 
     def saw(self, seen: Seen = Seen.NAME, *, check: Check | None = None, reason: str = "") -> Verdict:
         """What to do with this host after this sight and all before it (RFC 8461 4, 5). Show the name before you
@@ -87,8 +136,8 @@ class Attempt:
     def finish(
         self, *, channel: Channel = Channel.NONE, address: str | None = None, local_address: str | None = None
     ) -> ReportEvent | None:
-        """Ends the attempt: what a report counts of it (RFC 8460 4), a failure or a success. `None` if there is nothing
-        to count, and if the attempt was finished before.
+        """Ends the attempt: what a report counts of it (RFC 8460 4), a failure or a success. The next call gives the
+        same for another policy that was looked at: TLSA records come first. `None` if there is nothing more to count.
 
         Args:
             channel: How far the session came.

@@ -8,6 +8,8 @@ import ssl
 import time
 from typing import Any
 
+from .letter import with_dots
+
 LONGEST_ANSWER = 65536
 """How many octets a reply may have, with all its lines."""
 
@@ -23,13 +25,14 @@ NEARLY = 0.01
 
 class Connection(smtplib.SMTP):
     """That of smtplib, whose limit is for each line: a host that always begins another one could keep it for ever. Here
-    it is for each reply as a whole, and none goes beyond the end of the delivery."""
+    it is for each reply as a whole, and none goes beyond the end of the delivery. The reply to the mail itself has all
+    of that time: the host may be scanning the mail, and who gives it up sends it twice (RFC 5321 4.5.3.2.6 asks for ten
+    minutes)."""
 
     def __init__(self, address: str, port: int, hostname: str, patience: float, end: float) -> None:
         super().__init__(local_hostname=hostname, timeout=patience)
         self._patience, self._end = patience, end
         self._limit = 0.0
-        self._sent = 0
         self._begin()
         code, text = self.connect(address, port)
         if code != 220:
@@ -38,9 +41,18 @@ class Connection(smtplib.SMTP):
         # Only what MAIL announces as SMTPUTF8 has more than ASCII.
         self.command_encoding = "utf-8"
 
-    def _begin(self) -> None:
-        self._until = min(self._end, time.monotonic() + self._patience + self._sent / SLOWEST)
+    def _begin(self, octets: int = 0) -> None:
+        self._until = min(self._end, time.monotonic() + self._patience + octets / SLOWEST)
         self._heard = 0
+
+    def data(self, msg: Any) -> tuple[int, bytes]:
+        """DATA and the mail; gives the reply that ended it, good or bad."""
+        code, text = self.docmd("DATA")
+        if code != 354:
+            return code, text
+        self.send(with_dots(msg))
+        self._until, self._heard = self._end, 0
+        return self._reply()
 
     def renew(self, end: float) -> None:
         """Another delivery begins, which ends at another time."""
@@ -85,15 +97,16 @@ class Connection(smtplib.SMTP):
 
     def getreply(self) -> tuple[int, bytes]:
         self._begin()
+        return self._reply()
+
+    def _reply(self) -> tuple[int, bytes]:
         if self.file is None and self.sock is not None:
             self.file = _Lines(self)
         return super().getreply()
 
     def send(self, s: Any) -> None:
         rest = memoryview(s.encode(self.command_encoding) if isinstance(s, str) else s)
-        # The reply has this time too: most of it may be on its way still.
-        self._sent = len(rest)
-        self._begin()
+        self._begin(len(rest))
         try:
             while rest:
                 rest = rest[self.in_time().send(rest) :]

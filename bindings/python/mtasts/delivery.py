@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Protocol, Union
 
@@ -37,12 +37,21 @@ from .outcome import (
     one_line,
     reply,
 )
+from .resolver import Hosts, Resolver
 from .words import Seen
 
 logger = logging.getLogger("mtasts")
 
 MOST_HOSTS = 10
 """To how many hosts of a domain a mail is offered: a stranger may list any number, and each may let us wait."""
+
+ISSUER = 2
+"""The usage of a TLSA record that names an issuer (DANE-TA, RFC 7218 2.1)."""
+
+ALONE = (
+    "%s has a TLSA record about an issuer of its certificate (DANE-TA), and this Python shows only the host's own "
+    "certificate: mail waits. CPython 3.10 and newer show all."
+)
 
 MOST_DOMAINS = 50
 """How many domains of a mail are delivered to at once, where that is possible."""
@@ -53,6 +62,8 @@ class Tls(Enum):
 
     VERIFIED = "a certificate that is good for the host's name"
     """Required; the handshake fails without."""
+    RECORDS = "a certificate that the host's TLSA records vouch for"
+    """The library looks at it after the handshake, which asks nothing of it (RFC 7672 3)."""
     OFFERED = "whatever TLS the host offers"
     NONE = "none, where TLS has failed and is not required"
 
@@ -64,6 +75,10 @@ class Sight:
     seen: Seen = Seen.NAME
     check: Check | None = None
     reason: str = ""
+    chain: Sequence[bytes] | None = None
+    """The certificates, if the attempt is to check them."""
+    is_whole: bool = True
+    """Whether these are all that the host has sent."""
 
 
 class TlsFailed(Exception):
@@ -98,7 +113,8 @@ class Session(Protocol):
         ...
 
     async def data(self, data: bytes) -> tuple[int, str | bytes]:
-        """DATA and the mail; gives the reply that ended it, good or bad."""
+        """DATA and the mail; gives the reply that ended it, good or bad. The host has time for that reply until the
+        delivery ends (RFC 5321 4.5.3.2.6)."""
         ...
 
     def close(self) -> None:
@@ -120,12 +136,21 @@ class Door(Protocol):
     async def records(self, name: str, kind: str) -> Any:
         """The answer of dnspython, or its exception."""
 
+    async def dane(self, domain: str, hosts: Sequence[str]) -> Hosts:
+        """What DANE says of the hosts, as `mtasts.Resolver.hosts`."""
+        ...
+
+    @property
+    def resolver(self) -> Resolver:
+        """The resolver that blocks, for what needs no network."""
+        ...
+
     def check_address(self, address: str) -> None:
         """As `mtasts.Resolver.check_address`."""
 
     async def open(self, host: str, address: str, tls: Tls) -> Session:
-        """Connects to an address, says EHLO, and starts TLS with the host. It raises TlsFailed or HostFailed, or
-        Unreachable where another address may do."""
+        """Connects to an address, says EHLO, and starts TLS with the host of this name. It raises TlsFailed or
+        HostFailed, or Unreachable where another address may do."""
         ...
 
     @property
@@ -216,8 +241,13 @@ async def deliver_to(door: Door, domain: str, sender: str, recipients: Sequence[
 
     known = door.kept.mx_hosts((name, answer.policy_key))
     hosts = known or await mx_hosts(door, domain, answer)
+    # What is not a domain name has no DANE.
     try:
-        fates = each(await _try_hosts(door, answer, hosts, sender, list(written), data))
+        dane = await door.dane(answer.domain, hosts) if answer.domain else None
+    except Error as error:
+        raise TemporaryError(451, one_line(f"4.4.3 the MX hosts of {domain}, for DANE: {error.reason}")) from error
+    try:
+        fates = each(await _try_hosts(door, answer, dane, hosts, sender, list(written), data))
         if not known:
             door.kept.keep_mx_hosts((name, answer.policy_key), hosts)
         return fates
@@ -237,7 +267,13 @@ class _Skipped(Exception):
 
 
 async def _try_hosts(
-    door: Door, answer: Answer, hosts: list[str], sender: str, recipients: Sequence[str], data: bytes
+    door: Door,
+    answer: Answer,
+    dane: Hosts | None,
+    hosts: list[str],
+    sender: str,
+    recipients: Sequence[str],
+    data: bytes,
 ) -> Fates:
     skipped: dict[str, Verdict] = {}
     last = HostFailed(451, b"4.4.4 no host")
@@ -253,7 +289,7 @@ async def _try_hosts(
             break
         mx = host
         try:
-            return await _offer(door, answer, host, sender, recipients, data)
+            return await _offer(door, answer, dane, host, sender, recipients, data)
         except _Skipped as skip:
             skipped[host] = skip.args[0]
             tried += skip.args[1]
@@ -265,15 +301,23 @@ async def _try_hosts(
             raise failure(PermanentError(last.code, last.text, last.recipients))
         logger.info("%s: %s %s", host, last.code, last.text.decode())
     if skipped:
-        raise failure(PolicyError(answer, answer.verdict_without_host(), skipped))
+        raise failure(PolicyError(answer, answer.verdict_without_host(hosts=skipped), skipped))
     raise failure(TemporaryError(last.code if 400 <= last.code < 500 else 451, last.text, last.recipients))
 
 
-async def _offer(door: Door, answer: Answer, host: str, sender: str, recipients: Sequence[str], data: bytes) -> Fates:
+async def _offer(
+    door: Door,
+    answer: Answer,
+    dane: Hosts | None,
+    host: str,
+    sender: str,
+    recipients: Sequence[str],
+    data: bytes,
+) -> Fates:
     """Offers the mail to one host, in a session that was kept or in a new one."""
     async with door.place(host):
         for reuse in (True, False):
-            session = await _connect(door, answer, host, reuse)
+            session = await _connect(door, answer, dane, host, reuse)
             try:
                 fates = await _send(session, host, sender, recipients, data)
             except _Stale:
@@ -325,10 +369,10 @@ async def _send(session: Session, host: str, sender: str, recipients: Sequence[s
     return {to: refused.get(to, got) for to in recipients}
 
 
-async def _connect(door: Door, answer: Answer, host: str, reuse: bool) -> Session:
+async def _connect(door: Door, answer: Answer, dane: Hosts | None, host: str, reuse: bool) -> Session:
     """A session with a host, if the verdicts on it allow one. What a report counts of it is noted, once for all its
     mails."""
-    attempt = Attempt(answer, host)
+    attempt = Attempt(answer, host, dane)
     peer: dict[str, Any] = {}
 
     def judge(at: TlsFailed | Session | None) -> None:
@@ -337,14 +381,17 @@ async def _connect(door: Door, answer: Answer, host: str, reuse: bool) -> Sessio
             verdict = attempt.saw()
         else:
             peer = at.peer
-            verdict = attempt.saw(at.sight.seen, check=at.sight.check, reason=at.sight.reason)
+            verdict = _saw(attempt, door.resolver, at)
         if verdict.action.defers:
             raise PolicyError(answer, verdict, {})
         if not verdict.action.delivers:
             raise _Skipped(verdict, 0 if at is None else 1)
 
+    sni = attempt.sni
     tls = Tls.VERIFIED if answer.applies and answer.allows_mx(host) else Tls.OFFERED
-    key = (host, tls, answer.policy_key)
+    if sni is not None:
+        tls = Tls.RECORDS
+    key = (host, tls, answer.policy_key, attempt.judge, sni, tuple(attempt.records))
     kept = door.take(key) if reuse else None
     if kept is not None:
         judge_or_close(kept, judge)
@@ -352,20 +399,35 @@ async def _connect(door: Door, answer: Answer, host: str, reuse: bool) -> Sessio
         return kept
     try:
         judge(None)
-        return await _session(door, host, tls, judge, key)
+        return await _session(door, host, sni or host, tls, judge, key)
     finally:
         event, verdict = attempt.finish(**peer), attempt.verdict
         if event and verdict:
-            door.results.add(Result(time.time(), answer, event, verdict.sentence))
+            while event:
+                door.results.add(Result(time.time(), answer, event, verdict.sentence))
+                event = attempt.finish(**peer)
             token = verdict.reason_code.partition(":")[0] or verdict.action.name.lower()
             level = logging.WARNING if verdict.result else logging.INFO
             logger.log(level, "mtasts[%s]: %s", token, verdict.sentence)
 
 
-Judge = Callable[[Union[TlsFailed, Session]], None]
+def _saw(attempt: Attempt, resolver: Resolver, at: TlsFailed | Session) -> Verdict:
+    """The verdict after this sight of a host. Where its TLSA records decide, they are asked about its certificates."""
+    sight = at.sight
+    if sight.chain is None:
+        return attempt.saw(sight.seen, check=sight.check, reason=sight.reason)
+    verdict = attempt.saw_chain(resolver, sight.chain)
+    if verdict.action.delivers:
+        at.sight = replace(sight, check=Check(None, ""))
+    elif not sight.is_whole and any(record[0] == ISSUER for record in attempt.records):
+        logger.warning(ALONE, attempt.sni)
+    return verdict
 
 
-def judge_or_close(session: Session, judge: Judge) -> None:
+Judged = Callable[[Union[TlsFailed, Session]], None]
+
+
+def judge_or_close(session: Session, judge: Judged) -> None:
     """Judges a session, and closes it if it may not be used."""
     try:
         judge(session)
@@ -374,12 +436,12 @@ def judge_or_close(session: Session, judge: Judge) -> None:
         raise
 
 
-async def _session(door: Door, host: str, tls: Tls, judge: Judge, key: Any) -> Session:
+async def _session(door: Door, host: str, sni: str, tls: Tls, judge: Judged, key: Any) -> Session:
     """A new session with as much TLS as the host gives; `judge` raises if that is too little."""
     addresses = await addresses_of_host(door, host)
     while True:
         try:
-            session = await _open(door, host, addresses, tls)
+            session = await _open(door, host, sni, addresses, tls)
         except TlsFailed as failure:
             judge(failure)
             # It may be delivered all the same: TLS that protects from listeners is better than none.
@@ -391,12 +453,13 @@ async def _session(door: Door, host: str, tls: Tls, judge: Judge, key: Any) -> S
         return session
 
 
-async def _open(door: Door, host: str, addresses: Sequence[str], tls: Tls) -> Session:
-    """A session with a host, at the first of its addresses where somebody answers (RFC 5321 5.1)."""
+async def _open(door: Door, host: str, sni: str, addresses: Sequence[str], tls: Tls) -> Session:
+    """A session with a host, at the first of its addresses where somebody answers (RFC 5321 5.1). TLS asks for the name
+    `sni`."""
     last = Unreachable("no address")
     for address in addresses:
         try:
-            return await door.open(host, address, tls)
+            return await door.open(sni, address, tls)
         except TlsFailed as failure:
             failure.peer = {"address": address}
             raise

@@ -29,6 +29,9 @@ class Kept:
     """Between `open` and `close` a client keeps sessions, and the MX hosts of domains. A session waits under its key:
     MX host, kind of TLS and policy. A process that was forked begins with nothing.
 
+    A signal handler may send with the client that the main thread is inside of, between any two steps of it: the lock
+    lets the same thread in again, and who removes a session from the list has it.
+
     Args:
         semaphore: Makes a semaphore of so many places, of the kind that the client waits for.
     """
@@ -41,11 +44,12 @@ class Kept:
         self._begin()
 
     def _begin(self) -> None:
-        self._process = os.getpid()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._sessions: list[tuple[float, Any, Any]] = []
         self._mx: dict[Any, tuple[float, list[str] | None]] = {}
         self._places: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        # Last: until then a signal handler begins anew too.
+        self._process = os.getpid()
 
     def _of_this_process(self) -> None:
         # A session has one owner, and another thread of the parent may have held a lock.
@@ -63,9 +67,9 @@ class Kept:
         self._of_this_process()
         with self._lock:
             self._users -= 1
-            ended = [] if self._users else self._sessions
+            ended = [] if self._users else self._claim(list(self._sessions))
             if not self._users:
-                self._sessions, self._mx = [], {}
+                self._mx = {}
         _close(ended)
 
     def place(self, host: str) -> Any:
@@ -83,12 +87,11 @@ class Kept:
         self.tidy()
         with self._lock:
             there = [kept for kept in self._sessions if kept[1][0] == key[0]]
-            same = [kept for kept in there if kept[1] == key][-1:]
-            for kept in same or there[:1]:
-                self._sessions.remove(kept)
+            same = [kept for kept in there if kept[1] == key]
+            mine = self._claim(same[-1:] or there[:1])
         if same:
-            return same[0][2]
-        _close(there[:1])
+            return mine[0][2] if mine else None
+        _close(mine)
         return None
 
     def put(self, key: Any, session: Any) -> bool:
@@ -98,8 +101,7 @@ class Kept:
             if not self._users or time.monotonic() - session.since > LONGEST:
                 return False
             self._sessions.append((time.monotonic(), key, session))
-            ended = self._sessions[:-MOST_KEPT]
-            del self._sessions[:-MOST_KEPT]
+            ended = self._claim(self._sessions[:-MOST_KEPT])
         _close(ended)
         return True
 
@@ -108,8 +110,7 @@ class Kept:
         self._of_this_process()
         with self._lock:
             young = time.monotonic() - KEPT_FOR
-            ended = [kept for kept in self._sessions if kept[0] < young]
-            del self._sessions[: len(ended)]
+            ended = self._claim([kept for kept in self._sessions if kept[0] < young])
             left = bool(self._sessions)
         _close(ended)
         return left
@@ -129,6 +130,17 @@ class Kept:
                 if len(self._mx) >= MOST_MX:
                     self._mx.clear()
                 self._mx[domain] = time.monotonic(), hosts
+
+    def _claim(self, sessions: list[tuple[float, Any, Any]]) -> list[tuple[float, Any, Any]]:
+        """Removes these from the list; says which of them were still in it."""
+        mine = []
+        for kept in sessions:
+            try:
+                self._sessions.remove(kept)
+            except ValueError:
+                continue
+            mine.append(kept)
+        return mine
 
 
 def _close(ended: list[tuple[float, Any, Any]]) -> None:

@@ -142,6 +142,12 @@ def with_network_line_ends(data: bytes) -> bytes:
     return re.sub(rb"\r\n|\r|\n", b"\r\n", data)
 
 
+def with_dots(data: bytes) -> bytes:
+    """The mail as it follows DATA, with the line that ends it (RFC 5321 4.5.2)."""
+    octets = re.sub(rb"(?m)^\.", b"..", data)
+    return octets + (b".\r\n" if octets.endswith(b"\r\n") else b"\r\n.\r\n")
+
+
 def options_of(sender: str, recipients: Sequence[str], data: bytes, extensions: Container[str]) -> list[str]:
     """The parameters of MAIL (RFC 1870, RFC 6152, RFC 6531 3.4). It raises HostFailed where the host cannot take the
     addresses."""

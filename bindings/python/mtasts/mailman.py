@@ -39,8 +39,9 @@ from .smtp import Client
 
 __all__ = ["deliver"]
 
-LONGEST = 120.0
-"""How long one mail to one domain may take, in seconds: the runner has others to send."""
+LONGEST = 600.0
+"""How long one mail to one domain may take, in seconds: so long a host may think about a mail that it has, and who
+gives it up before sends it twice (RFC 5321 4.5.3.2.6)."""
 
 log = logging.getLogger("mailman.smtp")
 

@@ -124,9 +124,9 @@ class TemporaryError(DeliveryError):
 
 
 class PolicyError(TemporaryError):
-    """A recipient waits because of the MTA-STS policy of its domain: no MX host meets it. Never a reason to bounce
-    (RFC 8461 5); before a queue gives such a mail up, it asks `mtasts.Resolver.recheck` whether there is another
-    policy.
+    """A recipient waits because of the MTA-STS policy of its domain, or of the TLSA records of its hosts: no MX host
+    meets them. Never a reason to bounce (RFC 8461 5, RFC 7672 2.2); before a queue gives such a mail up, it asks
+    `mtasts.Resolver.recheck` whether there is another policy.
 
     Attributes:
         answer: The policy, for `mtasts.Answer.is_same_policy`.
@@ -139,9 +139,7 @@ class PolicyError(TemporaryError):
     hosts: dict[str, Verdict]
 
     def __init__(self, answer: Answer, verdict: Verdict, hosts: dict[str, Verdict]) -> None:
-        said = [f"{host}: {verdict.reason_code}" for host, verdict in hosts.items()]
-        text = f"4.7.5 {verdict.sentence}" + (f" [{'; '.join(said[:5])}]" if said else "")
-        super().__init__(451, text.encode())
+        super().__init__(451, f"4.7.5 {verdict.sentence}".encode())
         self.answer, self.verdict, self.hosts = answer, verdict, hosts
 
     def __reduce__(self) -> tuple[Any, ...]:

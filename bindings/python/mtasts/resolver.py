@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
+import queue
 import select
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Union
 
-from ._library import COMPLETION_SIZE, check, ffi, lib, milliseconds, new_error, octets_of, text
+from ._library import COMPLETION_SIZE, Octets, check, ffi, lib, milliseconds, new_error, octets_of, text
 from .answer import Answer, Check, answer_of, check_of
-from .errors import error_of
+from .errors import Unavailable, error_of
 
 StrPath = Union[str, "os.PathLike[str]"]
 Time = Union[int, float, str]
 Log = Callable[[str], None]
 
 logger = logging.getLogger("mtasts")
+
+
+class Hosts:
+    """What DANE says of the MX hosts of a domain, for the attempts of one delivery. It never changes; for any number of
+    threads."""
+
+    __slots__ = ("_handle",)
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = ffi.gc(handle, lib.mtasts_hosts_free)
 
 
 class Resolver:
@@ -46,6 +58,10 @@ class Resolver:
         cache_max: How many domains the cache may hold.
         cache_max_per_parent: How many domains the cache may hold below one registered domain.
         exceptions: A file of domains for which nothing is enforced.
+        dane: Whether TLSA records decide about MX hosts (DANE, RFC 7672): `off`, `auto` or `trust`, the last two also
+            with ` strict-both`.
+        dane_resolver: The one name server whose word on DNSSEC is believed, such as `127.0.0.1:53`.
+        dane_bogus_name: A name whose signatures are broken on purpose, by which `auto` tests that name server.
         settings_file: A settings file in place of the host's.
         log: Who is told, a line at a time, what the administrator should know; `logging.getLogger("mtasts")` by
         default.
@@ -72,6 +88,9 @@ class Resolver:
         cache_max: int | None = None,
         cache_max_per_parent: int | None = None,
         exceptions: StrPath | None = None,
+        dane: str | None = None,
+        dane_resolver: str | None = None,
+        dane_bogus_name: str | None = None,
         settings_file: StrPath | None = None,
         log: Log | None = None,
     ) -> None:
@@ -90,6 +109,9 @@ class Resolver:
             "cache_max": _count("cache_max", cache_max),
             "cache_max_per_parent": _count("cache_max_per_parent", cache_max_per_parent),
             "exceptions": _path("exceptions", exceptions),
+            "dane": _text("dane", dane),
+            "dane_resolver": _text("dane_resolver", dane_resolver),
+            "dane_bogus_name": _text("dane_bogus_name", dane_bogus_name),
         }
         settings_file = _path("settings_file", settings_file)
         if log is not None and not callable(log):
@@ -164,6 +186,31 @@ class Resolver:
         """
         return self._wait(lib.mtasts_recheck, lib.mtasts_queue_recheck, domain, milliseconds(timeout))
 
+    def hosts(self, domain: str, hosts: Iterable[str] = (), *, timeout: Time | None = None) -> Hosts:
+        """What DANE says of the MX hosts of a domain (RFC 7672), if the setting `dane` is on. If it is off, nothing is
+        asked. A host that cannot be looked up is no error here: its attempt skips it.
+
+        Args:
+            domain: The policy domain, `mtasts.Answer.domain`.
+            hosts: The names in the MX records, the first to be tried first; without MX records it is the domain. None:
+                those of the MX records.
+            timeout: The longest time, in seconds or such as `5s`; never longer than the setting `timeout`.
+
+        Raises:
+            InvalidName: `domain` is not a domain name.
+            Unavailable: No answer is possible: defer the mail of this domain.
+        """
+        asked = HostsAsked(self, domain, hosts, timeout)
+        at_hand = asked.at_hand()
+        if at_hand is not None:
+            return at_hand
+        if threading.current_thread() is not threading.main_thread():
+            return asked.ask()
+        # As in `_wait`: a signal handler has its turn meanwhile.
+        told: queue.Queue[Callable[[], Hosts]] = queue.Queue()
+        asked.ask_on_own_thread(told.put)
+        return told.get()()
+
     def verify_certificate(self, host: str, chain: Sequence[bytes], *, at: int | None = None) -> Check:
         """Checks the certificate chain of an MX host (RFC 8461 4.2): a path to a trusted root, and the host's name
         among the DNS names of the subjectAltName; never the common name, never an IP address.
@@ -178,14 +225,11 @@ class Resolver:
             Unavailable: The roots cannot be read.
         """
         name, error = octets_of(host), new_error()
-        kept = [ffi.from_buffer(certificate) for certificate in chain]
-        octets = ffi.new("mtasts_octets[]", len(kept))
-        for place, certificate in zip(octets, kept):
-            place.data, place.length = ffi.cast("uint8_t *", certificate), len(certificate)
+        octets = Octets(chain)
 
         def fill(out: Any) -> None:
             status = lib.mtasts_verify_certificate(
-                self._context, name, len(name), octets, len(kept), at or 0, out, error
+                self._context, name, len(name), octets.array, len(chain), at or 0, out, error
             )
             check(status, error)
 
@@ -266,6 +310,54 @@ class Resolver:
         if done.status != lib.MTASTS_OK:
             raise error_of(done.status, text(done.message))
         return answer_of(done.answer)
+
+
+class HostsAsked:
+    """A question for the MX hosts of a domain."""
+
+    def __init__(self, resolver: Resolver, domain: str, hosts: Iterable[str], timeout: Time | None) -> None:
+        self._resolver, self._domain, self._limit = resolver, octets_of(domain), milliseconds(timeout)
+        # A NUL would end the name; it is a stranger's, and no host has it.
+        self._names = [ffi.new("char[]", octets_of(host).replace(b"\0", b" ")) for host in hosts]
+
+    def at_hand(self) -> Hosts | None:
+        """The hosts, if DNS need not be asked."""
+        return self._call(lib.mtasts_hosts_lookup_cached)
+
+    def ask(self) -> Hosts:
+        """The hosts, from DNS."""
+        hosts = self._call(lib.mtasts_hosts_lookup, self._limit)
+        assert hosts is not None
+        return hosts
+
+    def ask_on_own_thread(self, done: Callable[[Callable[[], Hosts]], object]) -> None:
+        """The same on another thread, which calls `done` with what then gives the hosts or raises."""
+
+        def work() -> None:
+            try:
+                hosts = self.ask()
+            except BaseException as error:
+                done(functools.partial(_raise, error))
+            else:
+                done(lambda: hosts)
+
+        try:
+            # At the end of the program nobody waits for it.
+            threading.Thread(target=work, name="mtasts-hosts", daemon=True).start()
+        except RuntimeError as error:
+            raise Unavailable(lib.MTASTS_E_UNAVAILABLE, f"cannot start a thread: {error}") from error
+
+    def _call(self, function: Any, *limit: int) -> Hosts | None:
+        error, place = new_error(), ffi.new("mtasts_hosts **")
+        names = ffi.new("char *[]", self._names)
+        domain = self._domain
+        context = self._resolver._context
+        check(function(context, domain, len(domain), names, len(self._names), *limit, place, error), error)
+        return None if place[0] == ffi.NULL else Hosts(place[0])
+
+
+def _raise(error: BaseException) -> Any:
+    raise error
 
 
 def _text(name: str, value: object) -> str | None:

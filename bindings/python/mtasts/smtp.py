@@ -11,6 +11,8 @@ What becomes of a mail:
 * Its domain has a policy in testing: it goes as it would without, and what failed is logged and noted in
   `results`.
 * There is no policy: it goes over TLS where the host offers it.
+* An MX host has TLSA records, and the setting `dane` is on: these decide about the host before the policy does, and the
+  mail waits as under a policy (RFC 8461 2, RFC 7672).
 
 In an event loop use `mtasts.aiosmtp`.
 """
@@ -20,10 +22,10 @@ from __future__ import annotations
 import smtplib
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Container, Coroutine, Iterable, Sequence
 from email.message import Message
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import dns.resolver
@@ -50,7 +52,7 @@ from .outcome import (
     Unreachable,
     results,
 )
-from .resolver import Resolver, Time
+from .resolver import Hosts, Resolver, Time
 from .tls import Contexts, failed, not_offered
 from .words import Channel, Seen
 
@@ -103,8 +105,6 @@ class _Session:
     async def data(self, data: bytes) -> tuple[int, bytes]:
         try:
             return self._connection.data(data)
-        except smtplib.SMTPDataError as error:
-            return error.smtp_code, error.smtp_error  # type: ignore[return-value]
         except OSError as error:
             raise _host_failed(error) from None
 
@@ -120,11 +120,22 @@ class _Place:
         self._places = door.kept.place(host)
 
     async def __aenter__(self) -> None:
-        if not self._places.acquire(timeout=self._door._left()):
-            raise HostFailed(451, f"4.4.5 all sessions with {self._host} were busy")
+        try:
+            self._places.get(timeout=self._door._left())
+        except Empty:
+            raise HostFailed(451, f"4.4.5 all sessions with {self._host} were busy") from None
 
     async def __aexit__(self, *_: object) -> None:
-        self._places.release()
+        self._places.put(None)
+
+
+def _places(number: int) -> SimpleQueue[None]:
+    """So many places with a host. A semaphore of `threading` has a lock at which a signal handler that sends would wait
+    for ever."""
+    places: SimpleQueue[None] = SimpleQueue()
+    for _ in range(number):
+        places.put(None)
+    return places
 
 
 class _Door:
@@ -148,6 +159,13 @@ class _Door:
         if self._dns is None:
             self._dns = configured(dns.resolver.Resolver, self._client.resolver)
         return self._dns.resolve(f"{name}.", kind, lifetime=min(self._left(), self._client.timeout))
+
+    async def dane(self, domain: str, hosts: Sequence[str]) -> Hosts:
+        return self.resolver.hosts(domain, hosts, timeout=self._left())
+
+    @property
+    def resolver(self) -> Resolver:
+        return self._client.resolver
 
     def check_address(self, address: str) -> None:
         self._client.resolver.check_address(address)
@@ -241,7 +259,7 @@ class Client:
         self.port = port
         self._hostname = hostname
         self._contexts = Contexts(self.resolver)
-        self._kept = Kept(threading.BoundedSemaphore)
+        self._kept = Kept(_places)
 
     @property
     def hostname(self) -> str:

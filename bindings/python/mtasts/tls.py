@@ -12,6 +12,9 @@ from .outcome import one_line
 from .resolver import Resolver, from_openssl
 from .words import Seen
 
+# `_ssl.ENCODING_DER`, with a method of CPython below.
+_ENCODING_DER = 2
+
 
 class Contexts:
     """The contexts of a client, made when they are first needed.
@@ -29,6 +32,8 @@ class Contexts:
         context = self._made.get(tls)
         if context is None:
             context = self._made[tls] = self._verifying() if tls is Tls.VERIFIED else _taking_anything()
+            if tls is Tls.RECORDS:
+                context.minimum_version = ssl.TLSVersion.TLSv1_2
         return context
 
     def _verifying(self) -> ssl.SSLContext:
@@ -52,18 +57,21 @@ class Contexts:
 
     def sight(self, tls: Tls, connection: ssl.SSLSocket | ssl.SSLObject | None, host: str) -> Sight:
         """What was seen of a host with whom the handshake came about."""
+        if tls is Tls.RECORDS:
+            chain, is_whole = _sent(connection)
+            return Sight(Seen.CERTIFICATE, chain=chain, is_whole=is_whole)
         if tls is not Tls.VERIFIED:
             return Sight()
         # Python 3.13 shows the chain: then the library's own eyes see it too, after OpenSSL has let it pass.
-        chain: Any = getattr(connection, "get_unverified_chain", None)
-        check = from_openssl(0) if chain is None else self._resolver.verify_certificate(host, chain())
+        shown: Any = getattr(connection, "get_unverified_chain", None)
+        check = from_openssl(0) if shown is None else self._resolver.verify_certificate(host, shown())
         return Sight(Seen.CERTIFICATE, check)
 
 
 def not_offered(tls: Tls) -> Sight:
     """What was seen of a host that offers no TLS: a failure if it is required."""
     sight = Sight(Seen.STARTTLS_NOT_OFFERED)
-    if tls is Tls.VERIFIED:
+    if tls in (Tls.VERIFIED, Tls.RECORDS):
         raise TlsFailed(sight)
     return sight
 
@@ -75,6 +83,20 @@ def failed(error: OSError) -> TlsFailed:
     reason = getattr(error, "reason", None) or str(error) or type(error).__name__
     said = one_line(str(reason).replace("_", " ").lower()).decode()
     return TlsFailed(Sight(Seen.HANDSHAKE_FAILED, reason=said))
+
+
+def _sent(connection: Any) -> tuple[list[bytes], bool]:
+    """The certificates that the host has sent, in DER, and whether these are all. From Python 3.13 on there is a method
+    for it; CPython 3.10 to 3.12 have it below the surface. Others show the host's own alone, which is enough for the
+    records that most hosts have (DANE-EE)."""
+    shown = getattr(connection, "get_unverified_chain", None)
+    if shown is not None:
+        return list(shown()), True
+    below = getattr(getattr(connection, "_sslobj", None), "get_unverified_chain", None)
+    if below is not None:
+        return [certificate.public_bytes(_ENCODING_DER) for certificate in below() or ()], True
+    own = connection.getpeercert(binary_form=True)
+    return [own] if own else [], False
 
 
 def _taking_anything() -> ssl.SSLContext:

@@ -85,6 +85,21 @@ class Seen(_Word):
     """The host's certificate was checked for the name in the MX record."""
 
 
+class Judge(_Word):
+    """What decides about the certificate of an MX host (RFC 8461 2, RFC 7672 2.2)."""
+
+    STS = 0
+    """The policy. Without one TLS is opportunistic."""
+    DANE = 1
+    """The TLSA records of the host. What a CA says means nothing."""
+    BOTH = 2
+    """The TLSA records and the policy: `dane = strict-both`."""
+    TLS_WITHOUT_NAME = 3
+    """The host has TLSA records and none is usable: TLS is required, and its certificate counts only for a policy."""
+    SKIP_HOST = 4
+    """The host gets no mail now: what DANE asks of it cannot be learnt."""
+
+
 class NoHost(_Word):
     """Why there is no MX host to deliver to."""
 

@@ -12,7 +12,7 @@ here=$work/$name
 
 "$python" -m venv --clear "$here"
 pip="$here/bin/pip --disable-pip-version-check -q"
-$pip install "$(ls "$wheels"/*.whl)[aiosmtplib,django]" pytest aiosmtpd celery[redis] huey gunicorn flask-mail
+$pip install "$(ls "$wheels"/*.whl)[aiosmtplib,django]" pytest aiosmtpd celery[redis] django-mailer huey gunicorn flask-mail
 # Which tests are left out.
 some=
 without() { some="${some:+$some and }not $1"; }

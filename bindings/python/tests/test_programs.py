@@ -12,16 +12,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
 from conftest import Lab
+from test_delivery import line
 from test_habits import in_place_of
 
 import mtasts
 from mtasts import smtp
+from mtasts.outcome import Results
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 
@@ -59,14 +62,38 @@ def test_nothing_that_is_installed_names_its_builder() -> None:
             assert f"{directory}/".encode() not in content, f"{path} names {directory}"
 
 
-def test_django(lab: Lab, cache: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture(scope="module")
+def mail() -> Any:
+    """`django.core.mail` of a project that sends with this package."""
     import django
     from django.conf import settings
 
     settings.configure(EMAIL_BACKEND="mtasts.django.EmailBackend", EMAIL_TIMEOUT=5)
     django.setup()
-    from django.core import mail
+    return importlib.import_module("django.core.mail")
 
+
+def test_every_domain_with_django(lab: Lab, cache: str, mail: Any) -> None:
+    """What a conformant sender must do, and nothing else."""
+    lab.reset()
+    results = Results()
+    client = smtp.Client(mtasts.Resolver(cache_dir=cache, timeout="5s"), timeout=4, results=results)
+
+    def send(name: str) -> str:
+        connection = mail.get_connection(client=client)
+        message = mail.EmailMessage("a letter", "Text", "ann@sender.test", [f"django@{name}"], connection=connection)
+        try:
+            assert message.send() == 1
+        except smtplib.SMTPException as error:
+            return line(name, error, results)
+        return line(name, None, results)
+
+    with ThreadPoolExecutor(48) as pool:
+        wrong = lab.judge(list(pool.map(send, lab.domains())), "--results")
+    assert not wrong, wrong
+
+
+def test_django(lab: Lab, mail: Any, caplog: pytest.LogCaptureFixture) -> None:
     message = mail.EmailMultiAlternatives(
         "Grüße", "Text", "Ann <ann@sender.test>", ["Bob <bob@good.test>"], bcc=["eve@testing.test"], cc=["c@wild.test"]
     )
@@ -241,12 +268,16 @@ def test_the_readme_is_true(lab: Lab) -> None:
     assert tried >= 10 and failed == 0
 
 
-def recipe(heading: str, **names: Any) -> dict[str, Any]:
-    """The names that the first block of Python behind these words of the README makes."""
+def block(heading: str) -> str:
+    """The first block of Python behind these words of the README."""
     readme = (EXAMPLES.parent / "README.md").read_text()
-    block = readme.partition(heading)[2].partition("```python\n")[2].partition("```")[0]
+    return readme.partition(heading)[2].partition("```python\n")[2].partition("```")[0]
+
+
+def recipe(heading: str, **names: Any) -> dict[str, Any]:
+    """The names that this block makes."""
     names["smtp"] = smtp
-    exec(compile(block, heading, "exec"), names)
+    exec(compile(block(heading), heading, "exec"), names)
     return names
 
 
@@ -320,6 +351,53 @@ def test_huey(lab: Lab) -> None:
         work()
 
     until_it_arrives(lab, "huey", start, work)
+
+
+DJANGO_MAILER = """
+import sys
+import django
+from django.conf import settings
+from django.core.management import call_command
+
+{settings}
+settings.configure(
+    EMAIL_BACKEND=EMAIL_BACKEND,
+    MAILER_EMAIL_BACKEND=MAILER_EMAIL_BACKEND,
+    EMAIL_TIMEOUT=5,
+    MAILER_LOCK_PATH="lock",
+    INSTALLED_APPS=["mailer"],
+    DATABASES={{"default": {{"ENGINE": "django.db.backends.sqlite3", "NAME": "queue"}}}},
+)
+django.setup()
+{recipe}
+if sys.argv[1:]:
+    call_command("migrate", verbosity=0)
+    send("x", "x", "ann@sender.test", sys.argv[1:])
+else:
+    call_command("retry_deferred")
+call_command("send_mail")
+from mailer.models import Message
+print(*(to for message in Message.objects.all() for to in message.to_addresses))
+"""
+
+
+def test_django_mailer(lab: Lab, tmp_path: Path) -> None:
+    """Its commands, as cron calls them."""
+    program = DJANGO_MAILER.format(settings=block("With django-mailer"), recipe=block("In place of `send_mail`"))
+
+    def run(recipients: list[str]) -> list[str]:
+        command = [sys.executable, "-c", program, *recipients]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    def start(recipients: list[str]) -> None:
+        assert run(recipients) == recipients[1:]
+
+    def again() -> None:
+        # It knows no refusal for good: who was refused waits too.
+        assert run([]) == ["mailer@nowhere.test"]
+
+    until_it_arrives(lab, "mailer", start, again)
 
 
 def test_the_examples_have_nothing_to_hide() -> None:

@@ -104,6 +104,7 @@ impl Doctor {
         }
         roots::look(&settings, &mut found);
         resolver::look(&settings, &mut found);
+        resolver::look_for_dane(&settings, &mut found);
         cache::clock(&settings, &mut found);
         found.append(&mut more);
         found

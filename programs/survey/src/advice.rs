@@ -59,7 +59,11 @@ pub fn on_surroundings(survey: &Survey) -> Vec<Finding> {
             format!("there is no TXT record at _smtp._tls.{}", survey.domain),
         ));
     }
-    if !around.dane.is_empty() {
+    if survey.dane.facts.is_none() && survey.dane.is_on {
+        advice.push(Finding::new(Code::DaneResolver, survey.dane.worth.to_string()));
+    }
+    // Where a name server that validates was asked, each host has its own.
+    if !around.dane.is_empty() && survey.dane.facts.is_none() {
         let names: Vec<String> = around.dane.iter().map(|host| format!("_25._tcp.{host}")).collect();
         advice.push(Finding::new(Code::DaneRecords, names.join(", ")));
     }

@@ -190,6 +190,14 @@ codes! {
     CertificateEndsSoon = "certificate-ends-soon", Warning, "a certificate ends within two weeks; renew it, and check why it was not renewed yet";
     CaFileDiffers = "ca-file-differs", Warning, "the setting ca_file decides otherwise about an MX host than the system's trust anchors; Exim checks MX hosts with its own, by the macro MTASTS_CA_FILE";
     DaneRecords = "dane-records", Advice, "an MX host has a name for TLSA records; senders with DANE go by those in place of the policy if the zone is signed; keep them in step with the certificate";
+    // TLSA records, as a name server that validates says.
+    DaneMismatch = "dane-mismatch", Error, "senders with DANE send no mail to the host; correct the TLSA records, or install the certificate that they are of";
+    DaneUnknown = "dane-unknown", Error, "senders with DANE send no mail to the host now; repair DNSSEC of the zone";
+    DaneUnusable = "dane-unusable", Warning, "none of the TLSA records is usable, so that they only require TLS; publish records of usage 3 or 2 (RFC 7672 3.1)";
+    DaneRenewal = "dane-renewal", Warning, "the TLSA records are of this certificate alone and break with each renewal; publish a record of the key (3 1 1), and keep the key or publish that of the next one before";
+    DaneRenewalKey = "dane-renewal-key", Advice, "the TLSA records are of this key alone; before a renewal with another key publish a record of that one too, and wait for two TTLs (RFC 7671 8)";
+    DaneRecordUnused = "dane-record-unused", Advice, "a TLSA record is of no certificate that the host has now; if it is not that of the next key, remove it";
+    DaneResolver = "dane-resolver", Warning, "the name server of dane_resolver does not count, so that TLSA records were not looked at";
 }
 
 /// One thing that was found.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustls_pki_types::UnixTime;
 
 use crate::advice;
+use crate::dane::{self, HostDane};
 use crate::finding::{Code, Finding, Level};
 use crate::lint::{policy, record};
 use crate::policy_host;
@@ -115,6 +116,10 @@ pub struct HostJudgement {
     pub verdict: Option<Verdict>,
     /// What could be better although it is no problem for this sender.
     pub advice: Vec<Finding>,
+    /// What DANE makes of it, where a name server that validates was asked.
+    pub dane: Option<HostDane>,
+    /// What is to be put right about that.
+    pub dane_problems: Vec<Finding>,
 }
 
 /// What a sender makes of one session.
@@ -189,7 +194,15 @@ fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at:
     let mut advice = advice::on_addresses(host.name.as_str(), host.addresses(), addresses);
     let ends = asked().find_map(|(_, session)| ends_soon(&host.name, session, roots, at));
     advice.extend(ends.map(|when| Finding::new(Code::CertificateEndsSoon, format!("{}: {when}", host.name))));
+    let (dane, found) = dane::judge(&survey.dane, host, at).unzip();
+    let (dane_problems, better) = found
+        .into_iter()
+        .flatten()
+        .partition(|found| found.code.level() == Level::Error);
+    advice.extend::<Vec<_>>(better);
     HostJudgement {
+        dane,
+        dane_problems,
         listed: active(survey).map(|policy| host.name.host().is_ok_and(|host| policy.allows_mx(host))),
         sessions,
         by_name,
@@ -477,6 +490,7 @@ fn with_host(survey: &Survey, host: &Host, judgement: &HostJudgement, silent: bo
         }
         _ => {}
     }
+    problems.extend(judgement.dane_problems.iter().cloned());
     for ((address, session), judged) in host.sessions.iter().flatten().zip(&judgement.sessions) {
         let mut add = |code, what: String| problems.push(Finding::told(code, format!("{name} [{address}] {what}")));
         match &session.end {

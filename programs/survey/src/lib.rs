@@ -5,6 +5,7 @@
 
 pub mod advice;
 pub mod ca_file;
+pub mod dane;
 pub mod finding;
 pub mod judge;
 pub mod lint;

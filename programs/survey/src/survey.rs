@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use std::{mem, thread};
 
+use crate::dane::{self, Dane};
 use crate::smtp::{self, Session};
 use crate::surroundings::{self, Surroundings};
 use mtasts::cache::entry::Entry;
@@ -43,6 +44,8 @@ pub struct Survey {
     pub unasked: usize,
     /// What else DNS says.
     pub surroundings: Surroundings,
+    /// What DNSSEC says.
+    pub dane: Dane,
 }
 
 /// How the MX hosts were found (RFC 5321 5.1).
@@ -106,11 +109,17 @@ pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>, smtp: boo
     let answer = outcome.into_answer(Decision::default());
     let answer = answer.expect("a lookup does not contradict itself");
     let mx: Vec<&Domain> = hosts.iter().filter_map(|host| host.name.host().ok()).collect();
-    let surroundings = waiting(watch, "DNS", || {
-        surroundings::look(&domain, answer.policy(), &mx, &dns, deadline)
+    let named: Vec<Domain> = mx.iter().copied().cloned().collect();
+    let (surroundings, dane) = thread::scope(|scope| {
+        let dane = scope.spawn(|| waiting(watch, "DNSSEC", || dane::look(&domain, &named, settings, deadline)));
+        let surroundings = waiting(watch, "DNS", || {
+            surroundings::look(&domain, answer.policy(), &mx, &dns, deadline)
+        });
+        (surroundings, joined(dane))
     });
     Survey {
         surroundings,
+        dane,
         domain,
         txt: txt.unwrap_or(Err(DnsError::Timeout)),
         body,

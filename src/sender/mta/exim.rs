@@ -21,6 +21,8 @@ const HOSTS: usize = 2048;
 
 /// What Exim's `${base64:$tls_out_peercert}` gives if there is no certificate.
 const NO_CERTIFICATE: &str = "dGxzX291dF9wZWVyY2VydA==";
+/// Exim's `$tls_out_tlsa_usage` has a bit for each usage: the fourth one is DANE-EE.
+const DANE_EE: &str = "8";
 /// The transports that enforce have this in their name.
 const ENFORCING: &str = "mtasts";
 
@@ -102,7 +104,12 @@ impl<'a> Facts<'a> {
 
     /// Whether DANE is in use, so that it decides about the certificate.
     pub(crate) fn has_dane(&self) -> bool {
-        self.get("tlsa").is_some_and(|usage| usage != "0")
+        self.get("tlsa").is_some_and(|usages| usages != "0")
+    }
+
+    /// Whether the TLSA records are of usage DANE-EE alone, which knows no names (RFC 7672 3.1.1).
+    fn has_dane_ee_alone(&self) -> bool {
+        self.get("tlsa") == Some(DANE_EE)
     }
 }
 
@@ -111,23 +118,37 @@ pub(crate) fn refusal(domain: &str, host: &str, facts: &Facts<'_>) -> Option<Str
     let enforces = facts
         .get("transport")
         .is_some_and(|transport| transport.contains(ENFORCING));
-    if !enforces || facts.has_dane() {
+    if facts.has_dane_ee_alone() || !(enforces || facts.has_dane()) {
         return None;
     }
     // Without a certificate Exim's own check refuses.
-    let has_name = certificate::has_dns_name(&facts.certificate()?);
-    // `$host` is the target if the MX host is a CNAME, so Exim's own check decides which name it must be: it falls back
-    // to the common name only if there is no DNS name at all.
+    let leaf = facts.certificate()?;
     let who = |text: &str| Domain::parse(text).map_or_else(|_| "the host".to_owned(), |name| name.to_string());
-    (!has_name).then(|| {
-        let sentence = format!(
-            "the certificate of {} has no DNS name in its subjectAltName, which the MTA-STS policy of {} requires. The \
-             host's administrator must install a certificate that has the host's name there.",
-            who(host),
-            who(domain)
-        );
-        Notice::new(Token::CertificateHostMismatch, sentence).to_string()
-    })
+    let sentence = if facts.has_dane() {
+        // A name must be checked under DANE-TA. GnuTLS's Exim does so, and then takes any name if a public CA vouches for
+        // the chain. Of the names that RFC 7672 3.2.2 allows, that of an alias is not known here.
+        let is_named = |name: &str| Domain::parse(name).is_ok_and(|name| certificate::check_name(&name, &leaf).is_ok());
+        (!is_named(host) && !is_named(domain)).then(|| {
+            format!(
+                "the certificate of {} has neither that name nor {}, and one is required by its TLSA records of usage \
+                 DANE-TA. The host's administrator must install a certificate that has the host's name.",
+                who(host),
+                who(domain)
+            )
+        })
+    } else {
+        // `$host` is the target if the MX host is a CNAME, so Exim's own check decides which name it must be: it falls back
+        // to the common name only if there is no DNS name at all.
+        (!certificate::has_dns_name(&leaf)).then(|| {
+            format!(
+                "the certificate of {} has no DNS name in its subjectAltName, which the MTA-STS policy of {} requires. \
+                 The host's administrator must install a certificate that has the host's name there.",
+                who(host),
+                who(domain)
+            )
+        })
+    };
+    sentence.map(|sentence| Notice::new(Token::CertificateHostMismatch, sentence).to_string())
 }
 
 /// The octets that Exim may get: printable ASCII, without those that quote or expand anything anywhere in Exim's
@@ -228,8 +249,31 @@ mod tests {
         assert!(refuses("cv=1 tlsa=0 transport=remote_smtp_mtasts cert=AAAA"));
         assert!(!refuses("cv=1 tlsa=0 transport=remote_smtp cert=AAAA"));
         assert!(!refuses("cv=1 tlsa=8 transport=remote_smtp_mtasts cert=AAAA"));
+        assert!(!refuses("cv=1 tlsa=4 transport=remote_smtp_mtasts cert="));
         assert!(!refuses("transport=remote_smtp_mtasts cert=dGxzX291dF9wZWVyY2VydA=="));
         assert!(!refuses("transport=remote_smtp_mtasts cert="));
+    }
+
+    /// Also without a policy, and where there are records of both usages: Exim does not say which has matched.
+    #[test]
+    fn a_certificate_under_dane_ta_has_a_name_of_the_host() {
+        let certificate = rcgen::generate_simple_self_signed(vec!["mx.ok.test".to_owned()]).unwrap();
+        let cert = STANDARD.encode(certificate.cert.der());
+        for transport in ["remote_smtp_mtasts", "remote_smtp_testing", "remote_smtp"] {
+            for (tlsa, domain, host, is_refused) in [
+                ("4", "ok.test", "mx.ok.test", false),
+                ("4", "mx.ok.test", "mx.other.test", false),
+                ("4", "ok.test", "mx.other.test", true),
+                ("12", "ok.test", "mx.other.test", true),
+                ("4", "ok.test", "[192.0.2.1]", true),
+                ("8", "ok.test", "mx.other.test", false),
+                ("0", "ok.test", "mx.other.test", false),
+            ] {
+                let facts = format!("cv=1 tlsa={tlsa} transport={transport} cert={cert}");
+                let refused = refusal(domain, host, &Facts(&facts));
+                assert_eq!(refused.is_some(), is_refused, "{host} {facts}: {refused:?}");
+            }
+        }
     }
 
     #[test]

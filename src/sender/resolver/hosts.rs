@@ -15,7 +15,7 @@ use crate::sender::hosts::Hosts;
 use crate::sender::notice::{Notice, Token};
 use crate::sender::settings::Settings;
 use crate::sender::user::whom_root_becomes;
-use crate::sender::validator::{Worth, tested};
+use crate::sender::validator::{Worth, examine, tested};
 use crate::sys::process::{self, HelperError};
 use crate::sys::quiet::quietly;
 use crate::sys::thread::{on_own_thread, start};
@@ -109,8 +109,9 @@ impl Resolver {
         }
     }
 
-    /// What needs no question: DANE is not used, or the hosts are remembered.
-    fn hosts_at_hand(&self, domain: &Domain, hosts: &[MxName]) -> Option<Arc<Hosts>> {
+    /// What [`Resolver::hosts`] would give without a question: DANE is not used, or the hosts are remembered.
+    #[must_use]
+    pub fn hosts_at_hand(&self, domain: &Domain, hosts: &[MxName]) -> Option<Arc<Hosts>> {
         let shared = &self.shared;
         match Worth::untested(&shared.settings) {
             Some(worth @ (Worth::Off | Worth::Unfit(_))) => {
@@ -133,22 +134,39 @@ impl Resolver {
 
     fn ask_for_hosts(&self, domain: &Domain, hosts: &[MxName], patience: Duration) -> Result<Arc<Hosts>, Unavailable> {
         let (shared, names) = (&self.shared, names(hosts));
+        self.test_ahead();
         let deadline = Instant::now() + patience.min(shared.settings.timeout);
         let known = Worth::untested(&shared.settings).or_else(|| match shared.tests.last() {
             (last, false) => last,
             (_, true) => None,
         });
-        let told = if process::is_root() {
-            shared.hosts_by_helper(domain, &names, known.as_ref(), deadline)?
-        } else {
-            let (settings, domain, known) = (shared.settings.clone(), domain.clone(), known.clone());
-            let asked = on_own_thread(deadline, move || ask(&settings, &domain, &names, known, deadline));
-            let asked = asked.unwrap_or_else(|error| Err(DnsError::Own(error.to_string())));
-            asked.map_err(|error| Unavailable::NotAsked(error.to_string()))?
-        };
+        let (settings, asked, before) = (shared.settings.clone(), domain.clone(), known.clone());
+        let told = shared.hosts_by(domain, deadline, move || {
+            ask(&settings, &asked, &names, before, deadline)
+        })?;
         let told = Arc::new(if known.is_some() { told } else { self.judged(told) });
         shared.hosts.put(domain, &told);
         Ok(told)
+    }
+
+    /// Tests the name server on a thread of its own before the verdict is over, so that no mail waits for it. Without a
+    /// thread a later question waits.
+    fn test_ahead(&self) {
+        if Worth::untested(&self.shared.settings).is_some() || !self.shared.tests.begin_ahead(Instant::now()) {
+            return;
+        }
+        let resolver = self.clone();
+        let test = move || {
+            let (shared, deadline) = (&resolver.shared, Instant::now() + resolver.shared.settings.timeout);
+            let (settings, nothing) = (shared.settings.clone(), Domain::parse("test.invalid"));
+            let examine = move || Ok(Hosts::without(examine(&settings, deadline)));
+            if let Ok(Ok(told)) = nothing.map(|domain| shared.hosts_by(&domain, deadline, examine)) {
+                resolver.judged(told);
+            }
+        };
+        let _ = start(move || {
+            let _ = quietly(test);
+        });
     }
 
     /// The hosts under the verdict on the name server that stands after this test of it.
@@ -179,21 +197,23 @@ fn names(hosts: &[MxName]) -> Vec<Domain> {
 }
 
 impl Shared {
-    fn hosts_by_helper(
+    /// Runs a question where this process may ask: on a thread of ours, in a process of root in a child.
+    fn hosts_by(
         &self,
         domain: &Domain,
-        names: &[Domain],
-        known: Option<&Worth>,
         deadline: Instant,
+        question: impl FnOnce() -> Result<Hosts, DnsError> + Send + 'static,
     ) -> Result<Hosts, Unavailable> {
+        if !process::is_root() {
+            let asked = on_own_thread(deadline, question);
+            let asked = asked.unwrap_or_else(|error| Err(DnsError::Own(error.to_string())));
+            return asked.map_err(|error| Unavailable::NotAsked(error.to_string()));
+        }
         let user = whom_root_becomes(self.settings.cache_dir.as_deref(), self.settings.user.as_ref())?;
         let message = process::in_helper(user, deadline + HELPER_GRACE, MAX_TEXT, || {
             log::set_max_level(log::LevelFilter::Off);
             // A child that was forked from a thread of ours needs one of its own.
-            let (settings, domain, names, known) =
-                (self.settings.clone(), domain.clone(), names.to_vec(), known.cloned());
-            let told = on_own_thread(deadline, move || ask(&settings, &domain, &names, known, deadline));
-            match told {
+            match on_own_thread(deadline, question) {
                 Ok(Ok(hosts)) => hosts.to_text(),
                 Ok(Err(error)) => format!("-{error}"),
                 Err(error) => format!("-{error}"),

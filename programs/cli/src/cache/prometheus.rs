@@ -11,9 +11,10 @@ use super::super::Trouble;
 use super::refresh::Counts;
 use super::summary::Summary;
 use mtasts::sender::resolver::unix_now;
+use mtasts::sender::validator::Worth;
 
 /// The exposition format of Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
-pub(super) fn page(summary: &Summary, counts: &Counts, took: Duration) -> String {
+pub(super) fn page(summary: &Summary, counts: &Counts, took: Duration, dane: &Worth) -> String {
     let mut page = Page(String::new());
     page.gauge("mtasts_build_info", "The version of the command that wrote this file.");
     page.sample(
@@ -101,6 +102,14 @@ pub(super) fn page(summary: &Summary, counts: &Counts, took: Duration) -> String
         ("unusable", counts.broken),
     ] {
         page.sample("mtasts_refresh_policies", &format!("{{outcome=\"{outcome}\"}}"), count);
+    }
+    page.gauge(
+        "mtasts_dane_resolver",
+        "What the word of the name server of dane_resolver on DNSSEC is worth: 1 for the word that is so.",
+    );
+    for worth in Worth::NAMES {
+        let is_so = u8::from(worth == dane.name());
+        page.sample("mtasts_dane_resolver", &format!("{{worth=\"{worth}\"}}"), is_so);
     }
     page.0
 }

@@ -17,6 +17,7 @@ use mtasts::sender::notice::Token;
 use mtasts::sender::refresh::Idle;
 use mtasts::sender::refresh::run::{Outcome, Run, RunError};
 use mtasts::sender::resolver::Resolver;
+use mtasts::sender::validator::examine;
 
 /// Renew every policy that is due, and remove what has expired or is unused.
 ///
@@ -105,7 +106,10 @@ impl Refresh {
         }
         if let Some(file) = &self.prometheus {
             let summary = Summary::read(&store, resolver.settings())?;
-            prometheus::write(file, &prometheus::page(&summary, &counts, begun.elapsed()))?;
+            let took = begun.elapsed();
+            let settings = resolver.settings();
+            let dane = examine(settings, Instant::now() + settings.timeout);
+            prometheus::write(file, &prometheus::page(&summary, &counts, took, &dane))?;
         }
         Ok(if weakened + failed + broken == 0 {
             Found::Good

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use crate::lint;
 use crate::output::bytes_as_text;
 use mtasts::protocol::words::ResultType;
+use mtasts::sender::precedence::Way;
 use mtasts::sender::verdict::Action;
+use mtasts_survey::dane::HostDane;
 use mtasts_survey::judge::{HostJudgement, Judgement, NoRecord, Outcome, SessionJudgement};
 use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Route, Survey};
@@ -25,6 +27,7 @@ pub(super) fn object(survey: &Survey, judgement: &Judgement) -> Value {
             Route::Unknown(_) => "unknown",
         },
         "hosts": hosts.map(|(host, judged)| of_host(host, judged)).collect::<Vec<_>>(),
+        "dane_resolver": { "worth": survey.dane.worth.name(), "reason": survey.dane.worth.to_string() },
         "action": judgement.action.map(Action::name),
         "conclusion": judgement.conclusion,
         "problems": judgement.problems.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -79,7 +82,30 @@ fn of_host(host: &Host, judged: &HostJudgement) -> Value {
         "action": judged.verdict.as_ref().map(|verdict| verdict.action.name()),
         "error": error,
         "advice": judged.advice.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "dane": judged.dane.as_ref().map(of_dane),
         "addresses": sessions.map(|((_, session), judged)| of_session(session, judged)).collect::<Vec<_>>(),
+    })
+}
+
+/// `null` if no name server that validates was asked.
+fn of_dane(dane: &HostDane) -> Value {
+    let (way, base, why) = match &dane.way {
+        Way::Sts => ("none", None, None),
+        Way::SkipHost(why) => ("unknown", None, Some(why.as_str())),
+        Way::TlsWithoutName(base) => ("unusable", Some(base), None),
+        Way::Dane(asserted) | Way::Both(asserted) => ("records", Some(&asserted.base), None),
+    };
+    let records = dane
+        .records
+        .iter()
+        .map(|record| json!({ "record": record.text, "certificate": record.matches }));
+    json!({
+        "tlsa": way,
+        "base": base.map(|base| base.as_str()),
+        "records": records.collect::<Vec<_>>(),
+        "unusable": dane.unusable,
+        "good": dane.result.as_ref().map(Result::is_ok),
+        "reason": dane.result.as_ref().and_then(|result| result.as_ref().err().map(String::as_str)).or(why),
     })
 }
 

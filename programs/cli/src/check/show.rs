@@ -2,6 +2,8 @@
 
 use crate::lint;
 use crate::output::{Mark, Page, bytes_as_text};
+use mtasts::sender::precedence::Way;
+use mtasts_survey::dane::HostDane;
 use mtasts_survey::finding::Level;
 use mtasts_survey::judge::{HostJudgement, Judgement, Outcome, SessionJudgement};
 use mtasts_survey::smtp::{End, Session};
@@ -103,8 +105,41 @@ fn show_host(page: &mut Page, host: &Host, judged: &HostJudgement) {
             for ((_, session), judged) in sessions.iter().zip(&judged.sessions) {
                 page.more(&told(session, judged));
             }
+            for line in judged.dane.iter().flat_map(of_dane) {
+                page.more(&line);
+            }
         }
     }
+}
+
+/// The TLSA records of a host, and which of its certificates each is of.
+fn of_dane(dane: &HostDane) -> Vec<String> {
+    let mut lines = vec![match &dane.way {
+        Way::Sts => "DANE: no TLSA records that DNSSEC vouches for".to_owned(),
+        Way::SkipHost(why) => format!("DANE: {why}"),
+        Way::TlsWithoutName(base) => format!("DANE: none of the TLSA records of {base} is usable"),
+        Way::Dane(asserted) | Way::Both(asserted) => {
+            let result = match &dane.result {
+                None => "not compared",
+                Some(Ok(())) => "good",
+                Some(Err(why)) => why,
+            };
+            format!("DANE: the TLSA records of {}, secure: {result}", asserted.base)
+        }
+    }];
+    lines.extend(dane.records.iter().map(|record| {
+        let of = match record.matches {
+            None if dane.result.is_none() => String::new(),
+            None => ": of no certificate here".to_owned(),
+            Some(0) => ": of the host's certificate".to_owned(),
+            Some(place) => format!(": of certificate {place} above the host's"),
+        };
+        format!("  {}{of}", record.text)
+    }));
+    if dane.unusable > 0 && !matches!(dane.way, Way::TlsWithoutName(_)) {
+        lines.push(format!("  {} more that cannot be used", dane.unusable));
+    }
+    lines
 }
 
 /// What says nothing of the host.

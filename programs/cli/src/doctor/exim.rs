@@ -1,5 +1,6 @@
 //! Exim: which configuration is in force, and whether it asks the library. `mtasts exim` knows; here are its findings.
 
+use std::fs;
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::Duration;
@@ -27,7 +28,11 @@ impl Asked {
     pub(super) fn look(&self, found: &mut Vec<Finding>) {
         match self.0.recv_timeout(LIMIT) {
             Ok(Ok(None)) => {}
-            Ok(Ok(Some(configuration))) => found.extend(judge(&configuration)),
+            Ok(Ok(Some(configuration))) => {
+                found.extend(judge(&configuration));
+                let resolver = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+                found.extend(configuration.asks.then(|| of_dane(&resolver)));
+            }
             Ok(Err(why)) if me() == 0 => found.push(Finding::new(
                 Code::EximInvalid,
                 format!("{why}. Repair it: Exim delivers nothing until then."),
@@ -42,6 +47,22 @@ impl Asked {
             )),
         }
     }
+}
+
+/// Whether Exim, which does DANE by itself, hears from its resolver what the name servers have validated.
+fn of_dane(resolv_conf: &str) -> Finding {
+    let options = resolv_conf.lines().filter_map(|line| line.strip_prefix("options"));
+    let trusts = options
+        .flat_map(str::split_whitespace)
+        .any(|option| option == "trust-ad");
+    let sentence = if trusts {
+        "Exim hears what the name servers of /etc/resolv.conf have validated (options trust-ad), and does DANE where they do. \
+         They must be on this host, as for the setting dane"
+    } else {
+        "Exim does no DANE: /etc/resolv.conf does not say \"options trust-ad\". If the name server is on this host and validates \
+         DNSSEC, add it"
+    };
+    Finding::new(Code::EximDane, sentence)
 }
 
 fn judge(configuration: &Configuration) -> Vec<Finding> {
@@ -100,6 +121,18 @@ fn judge(configuration: &Configuration) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::exim::configuration::{Exim, Kind, Part};
+
+    #[test]
+    fn what_exim_hears_of_dnssec() {
+        for (text, hears) in [
+            ("nameserver 127.0.0.1\noptions edns0 trust-ad\n", true),
+            ("nameserver 127.0.0.1\noptions edns0\n# options trust-ad\n", false),
+            ("", false),
+        ] {
+            let told = of_dane(text).sentence;
+            assert_eq!(told.starts_with("Exim hears"), hears, "{text:?}: {told}");
+        }
+    }
 
     /// What `mtasts exim` says, and the codes that follow.
     #[test]

@@ -99,6 +99,9 @@ codes! {
     ResolverFails = "resolver-fails", Warning, "a name server answers with an error";
     ResolversFail = "resolvers-fail", Error, "no name server answers";
     ResolverUnknown = "resolver-unknown", Unknown, "the name servers could not be asked";
+    DaneResolver = "dane-resolver", Ok, "the name server of dane_resolver, and that its word on DNSSEC counts; or that DANE is off";
+    DaneResolverUnfit = "dane-resolver-unfit", Warning, "the name server of dane_resolver does not validate, or is not there: MTA-STS alone decides";
+    DaneResolverUnknown = "dane-resolver-unknown", Error, "the test of the name server of dane_resolver found nothing out: mail waits";
     // Time.
     Clock = "clock", Ok, "the clock agrees with the files of the cache and is synchronised";
     ClockWrong = "clock-wrong", Error, "files are newer than the clock: it is wrong now, or was wrong then";
@@ -121,6 +124,7 @@ codes! {
     EximStale = "exim-stale", Error, "Exim's configuration was made of other parts than are there now";
     EximDlfunc = "exim-dlfunc", Error, "this Exim cannot call a library";
     EximInvalid = "exim-invalid", Error, "Exim's configuration is not valid, or cannot be read";
+    EximDane = "exim-dane", Ok, "whether Exim hears from its resolver what the name servers have validated, which its DANE needs";
     EximUnknown = "exim-unknown", Unknown, "this user may not read Exim's configuration, or Exim does not answer";
     Haraka = "haraka", Ok, "Haraka's configuration has the plugin";
     HarakaPlugin = "haraka-plugin", Warning, "Haraka's config/plugins does not list mta-sts";

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::finding::{Code, Finding};
 use mtasts::network::dns::system_servers;
 use mtasts::sender::settings::Settings;
+use mtasts::sender::validator::{Worth, examine};
 
 /// How long an answer is waited for before the question is sent again, and how often.
 const PATIENCE: Duration = Duration::from_millis(1200);
@@ -99,6 +100,29 @@ pub(super) fn look(settings: &Settings, found: &mut Vec<Finding>) {
             }
         });
     }
+}
+
+/// What the word of the name server for DANE is worth.
+pub(super) fn look_for_dane(settings: &Settings, found: &mut Vec<Finding>) {
+    let (server, worth) = (
+        settings.dane_resolver,
+        examine(settings, Instant::now() + settings.timeout),
+    );
+    found.push(match &worth {
+        Worth::Off => Finding::new(Code::DaneResolver, "DANE is off (the setting dane)"),
+        Worth::Trusted | Worth::Validates => Finding::new(Code::DaneResolver, format!("{server}: {worth}")),
+        Worth::Absent(_) | Worth::Unfit(_) => Finding::new(
+            Code::DaneResolverUnfit,
+            format!(
+                "{server}: {worth}. DANE is not used, and MTA-STS alone decides. Run a name server on this host that \
+                 validates, or set dane to off"
+            ),
+        ),
+        Worth::Unknown(_) => Finding::new(
+            Code::DaneResolverUnknown,
+            format!("{server}: {worth}. No host can be looked up for DANE, and mail waits. Repair that name server"),
+        ),
+    });
 }
 
 /// No error and "no such name" are answers.

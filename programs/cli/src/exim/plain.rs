@@ -25,8 +25,9 @@ const HARMLESS: [&str; 9] = [
     "cannot_route_message",
 ];
 /// Options of a transport that ours does not take over, because it has its own.
-const OURS: [&str; 13] = [
+const OURS: [&str; 14] = [
     "driver",
+    "event_action",
     "debug_print",
     "multi_domain",
     "connection_max_messages",
@@ -89,7 +90,10 @@ pub(super) fn parts(text: &str) -> Result<[(String, usize); 3], String> {
                 router.name
             )
         })?;
-    if transport.value("event_action").is_some() {
+    if transport
+        .value("event_action")
+        .is_some_and(|action| action != "MTASTS_EVENT")
+    {
         return Err(format!("the transport {name} has an event_action"));
     }
     let routers_text = shipped(NAMES[0])
@@ -273,7 +277,7 @@ impl Driver<'_> {
     fn options(&self, text: &str, enforced: bool) -> String {
         let ours = |option: &str| match enforced {
             true => OURS.contains(&option) || OURS_TOO.contains(&option),
-            false => ["driver", "multi_domain"].contains(&option),
+            false => ["driver", "event_action", "multi_domain"].contains(&option),
         };
         // Until the .ifdef ends in which the transport is, and no further than the last option and the .endif of that.
         let base = self.lines.first().map_or(0, |line| line.depth);

@@ -394,6 +394,7 @@ fn as_one_object() {
             json!([
                 {
                     "host": mx[0], "preference": 10, "listed": true, "action": "skip-host", "error": null, "advice": [],
+                    "dane": null,
                     "addresses": [{
                         "address": address(0), "starttls": false, "tls": null, "certificate": null, "error": null,
                         "injected": 0, "action": "skip-host", "result": "starttls-not-supported", "sentence": sentence,
@@ -401,6 +402,7 @@ fn as_one_object() {
                 },
                 {
                     "host": mx[1], "preference": 20, "listed": true, "action": "deliver", "error": null, "advice": [],
+                    "dane": null,
                     "addresses": [{
                         "address": address(1), "starttls": true, "tls": "TLSv1.3", "certificate": { "result": "ok" },
                         "error": null, "injected": 0, "action": "deliver", "result": null,

@@ -385,6 +385,14 @@ pub(super) fn dane() -> Vec<Entry> {
                 "certificate-host-mismatch",
                 "the CA matches the TLSA record, the name of the host does not match",
             ),
+        new("dane-ta-wrongname-nopolicy.test")
+            .tlsa(Tlsa::Ta)
+            .certificate(Certificate::WrongName)
+            .twin(Policy::Absent)
+            .dane(Expect::Defer {
+                why: "the CA matches the TLSA record, and anybody can have a certificate of it for a name of his own",
+            })
+            .wrong("no MTA-STS; the CA matches the TLSA record, the name of the host does not match"),
         new("dane-nostarttls.test")
             .tlsa(Tlsa::Ee)
             .mx(Mx::NoStarttls)

@@ -81,10 +81,20 @@ const OTHER: &str = "mx.example.org";
 
 /// The whole session with a host; the last verdict, and what a report counts.
 fn session(answer: &Arc<Answer>, mx: &str, hosts: &Hosts, chain: &[&[u8]]) -> (Verdict, Vec<ReportEvent>) {
+    session_of(&resolver(), answer, mx, hosts, chain)
+}
+
+fn session_of(
+    resolver: &Resolver,
+    answer: &Arc<Answer>,
+    mx: &str,
+    hosts: &Hosts,
+    chain: &[&[u8]],
+) -> (Verdict, Vec<ReportEvent>) {
     let mut attempt = Attempt::with_hosts(answer, MxName::from_mx(mx), hosts);
     let mut verdict = attempt.saw(Seen::Name);
     if verdict.action.delivers() {
-        verdict = attempt.saw_chain(&resolver(), chain, UnixTime::now()).unwrap();
+        verdict = attempt.saw_chain(resolver, chain, UnixTime::now()).unwrap();
     }
     (verdict, ended(&mut attempt))
 }
@@ -222,6 +232,37 @@ fn strict_both_asks_both() {
 }
 
 /// Without DANE an attempt is what it was.
+/// The part of the policy in `strict-both` goes by the roots of the setting `ca_file`, and by no others.
+#[test]
+fn strict_both_goes_by_the_roots_of_ca_file() {
+    let authority = |name: &str| {
+        let mut params = rcgen::CertificateParams::default();
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
+        params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        rcgen::CertifiedIssuer::self_signed(params, rcgen::KeyPair::generate().unwrap()).unwrap()
+    };
+    let (own, other) = (authority("Own"), authority("Other"));
+    let key = rcgen::KeyPair::generate().unwrap();
+    let params = rcgen::CertificateParams::new([LISTED.to_owned()]).unwrap();
+    let leaf = params.signed_by(&key, &own).unwrap().der().to_vec();
+    let both = hosts(LISTED, true, with(LISTED, &[record_of(&leaf)]), true);
+    let enforced = answer(&in_mode("enforce"));
+    for (root, delivers) in [(&own, true), (&other, false)] {
+        let file = std::env::temp_dir().join(format!("mtasts-strict-both-{}-{delivers}.pem", std::process::id()));
+        std::fs::write(&file, root.pem()).unwrap();
+        let resolver = Resolver::new(Settings {
+            cache_dir: None,
+            ca_file: Some(file.clone()),
+            ..Settings::default()
+        });
+        let (verdict, _) = session_of(&resolver, &enforced, LISTED, &both, &[&leaf, own.der()]);
+        std::fs::remove_file(file).unwrap();
+        assert_eq!(verdict.action.delivers(), delivers, "{verdict:?}");
+        let result = (!delivers).then_some(ResultType::CertificateNotTrusted);
+        assert_eq!(verdict.result, result, "{verdict:?}");
+    }
+}
+
 #[test]
 fn without_records_the_policy_decides() {
     for worth in [
