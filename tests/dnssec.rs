@@ -371,6 +371,7 @@ fn what_a_validator_says(validator: SocketAddr, authority: SocketAddr) {
                 Ok(Some(base.as_str()))
             }
             HostRecords::Insecure | HostRecords::Absent => Ok(None),
+            HostRecords::NoAddress => Err(DnsError::NxDomain.to_string()),
             HostRecords::Unknown(why) => Err(why.clone()),
         };
         assert_eq!(base, expected.map_err(|error: DnsError| error.to_string()), "{host}");

@@ -261,6 +261,13 @@ fn without_dlfunc_and_without_the_server_mail_waits() {
 }
 
 #[test]
+fn without_dlfunc_a_spoofed_mx_host_gets_nothing() {
+    let program = host::fetch_light();
+    mtasts_kit::mtasts();
+    light::spoofed(&World::new("light5"), &program);
+}
+
+#[test]
 fn half_an_answer_of_the_server_is_none() {
     let program = host::fetch_light();
     mtasts_kit::mtasts();

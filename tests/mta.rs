@@ -22,7 +22,13 @@ type Differs<'a> = &'a [(&'a str, End, &'a str)];
 
 /// What became of a mail to each domain is what the table says.
 fn judge(lab: &Lab, cases: &[Entry], fates: &[Fate], differs: Differs<'_>) {
+    judge_with(lab, cases, fates, differs, false);
+}
+
+/// The same, of an MTA that does DANE.
+fn judge_with(lab: &Lab, cases: &[Entry], fates: &[Fate], differs: Differs<'_>, dane: bool) {
     let rules = Rules {
+        dane,
         differs: differs
             .iter()
             .map(|(name, end, _)| ((*name).to_owned(), *end))

@@ -1,5 +1,7 @@
 //! `mtasts serve` on the test Internet: what it answers, what it bears, how it lives.
 
+#[path = "serve/dane.rs"]
+mod dane;
 #[path = "serve/life.rs"]
 mod life;
 #[path = "serve/limits.rs"]

@@ -1,8 +1,8 @@
 /* Asks a socketmap server as fast as it answers: one query outstanding on each connection.
  *
- *   load PORT MAP CONNECTIONS MILLISECONDS DOMAINS PID
+ *   load PORT MAP CONNECTIONS MILLISECONDS DOMAINS PID [FIRST]
  *
- * The keys are many0.test to manyN.test, at random. Prints the queries per second, the median and the 99th percentile of the
+ * The keys are manyFIRST.test (0) and as many as DOMAINS says, at random. Prints the queries per second, the median and the 99th percentile of the
  * time to a reply in microseconds, the processor time of process PID for each query in microseconds, and how many replies
  * were not OK. MILLISECONDS 0: each domain once, and the seconds that this took. */
 #define _GNU_SOURCE
@@ -19,7 +19,7 @@ enum { MOST = 1024, SLOTS = 1000000 };
 static struct { int fd; double since; char reply[1024]; int have; } client[MOST];
 static unsigned slots[SLOTS];
 static const char *map;
-static int domains, once, asked;
+static int domains, first, once, asked;
 
 static double now(void) {
     struct timespec t;
@@ -44,7 +44,7 @@ static double used(int pid) {
 static int ask(int n) {
     char key[128], query[160];
     if (once && asked >= domains) return 0;
-    int length = snprintf(key, sizeof key, "%s many%d.test", map, once ? asked : rand() % domains);
+    int length = snprintf(key, sizeof key, "%s many%d.test", map, first + (once ? asked : rand() % domains));
     length = snprintf(query, sizeof query, "%d:%s,", length, key);
     asked++;
     client[n].have = 0;
@@ -54,13 +54,14 @@ static int ask(int n) {
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) return 2;
+    if (argc != 7 && argc != 8) return 2;
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(atoi(argv[1]))};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     map = argv[2];
     int connections = atoi(argv[3]), pid = atoi(argv[6]), one = 1, under_way = 0;
     double seconds = atoi(argv[4]) / 1e3;
     domains = atoi(argv[5]);
+    first = argc == 8 ? atoi(argv[7]) : 0;
     once = seconds == 0;
     int queue = epoll_create1(0);
     for (int n = 0; n < connections; n++) {

@@ -54,6 +54,8 @@ pub enum HostRecords {
         /// Usable or not.
         records: TlsaSet,
     },
+    /// It has no address, so that no mail can go there.
+    NoAddress,
     /// That is not known, for this reason.
     Unknown(String),
 }
@@ -195,6 +197,9 @@ async fn hosts(servers: &Servers, names: &[Domain]) -> Result<Vec<(Domain, Learn
                 until = until.min(Instant::now() + PATIENCE);
             }
             Ok(Some(Ok((_, Err(error @ DnsError::Own(_)))))) => return Err(error),
+            Ok(Some(Ok((at, Err(error))))) if error.is_absence() => {
+                found[at].1 = learnt(HostRecords::NoAddress, FAILURE_LIFE);
+            }
             Ok(Some(Ok((at, Err(error))))) => found[at].1 = unknown(&error),
             Ok(Some(Err(_))) => return Err(defect()),
             Ok(None) | Err(_) => return Ok(found),

@@ -67,6 +67,7 @@ pub fn way(facts: &Facts, host: &Domain, policy: Enforced, strict_both: bool) ->
     };
     match facts.host(host) {
         None => Way::SkipHost(format!("the TLSA records of {host} were not looked up")),
+        Some(HostRecords::NoAddress) => Way::SkipHost(format!("{host} has no address")),
         Some(HostRecords::Unknown(why)) => Way::SkipHost(format!(
             "the addresses or the TLSA records of {host} cannot be looked up: {why}"
         )),

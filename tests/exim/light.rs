@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use super::host::{self, Config, Fate, Host, Outcome, Tls};
 use super::{World, evidence, table};
+use mtasts_kit::dns_server::DnsServer;
 use mtasts_kit::{mtasts, repository, signal, until};
+use mtasts_lab::DNS_ADDRESS;
 
 /// Where the example asks.
 const SOCKET: &str = "/run/mtasts/socketmap";
@@ -75,6 +77,32 @@ pub(crate) fn every_domain(world: &World, exim: &Path) {
     let host = host_with(world, exim, example());
     let _server = Server::start(&host, world.folder());
     table::every_domain_from(world, &host, Tls::Gnu, &[]);
+}
+
+/// An MX host that only Exim sees, with a certificate that is valid for its own name: the attacker has spoofed the answer that
+/// Exim got, and not the one that the server got.
+pub(crate) fn spoofed(world: &World, exim: &Path) {
+    let host = host_with(world, exim, example());
+    let settings = host.etc("mtasts/mtasts.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    fs::write(settings, format!("{text}nameservers = \"{DNS_ADDRESS}\"\n")).unwrap();
+    let _server = Server::start(&host, world.folder());
+    let liar = DnsServer::spoofs("127.0.0.99", "mx.hub.test");
+    let file = host.etc("resolv.conf");
+    fs::write(&file, "nameserver 127.0.0.99\n").unwrap();
+    host::run(host.command("mount").arg("--bind").arg(&file).arg("/etc/resolv.conf"));
+    let outcome = host.send(&["a@good.test", "a@wild.test", "a@hub.test"]);
+    for (to, fate) in [
+        ("a@good.test", Fate::Deferred),
+        ("a@wild.test", Fate::Deferred),
+        ("a@hub.test", Fate::Delivered),
+    ] {
+        let (is, line) = outcome.of(to);
+        assert_eq!(is, fate, "{line}");
+        evidence("light, spoofed", line);
+    }
+    assert_eq!(world.lab.mail().len(), 1, "{:?}", world.lab.mail());
+    assert!(liar.asked().iter().any(|asked| asked.name == "good.test"));
 }
 
 /// Without the server mail waits, whether its domain has a policy or not; with it again, the same mail goes out.

@@ -1,7 +1,7 @@
 //! A name server on real sockets that says whatever a test wants it to say.
 
 use std::io::{Read, Write};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -167,6 +167,20 @@ impl DnsServer {
     pub fn start_at(ip: &str, zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
         let udp = UdpSocket::bind((ip, 53)).expect("UDP port 53");
         Self::serve(udp, TcpListener::bind((ip, 53)).expect("TCP port 53"), zone)
+    }
+
+    /// The name server of an attacker: this honest host is the MX host of each domain.
+    pub fn spoofs(ip: &str, host: &'static str) -> Self {
+        let honest = (host, 25).to_socket_addrs().expect("the honest host");
+        let v4 = honest
+            .map(|at| at.ip().to_string())
+            .find(|ip| ip.contains('.'))
+            .expect("IPv4");
+        Self::start_at(ip, move |asked| match asked.kind {
+            RecordType::MX => Reply::answers(vec![mx(&asked.name, 10, host)]),
+            RecordType::A if asked.name == host => Reply::answers(vec![address(&asked.name, &v4)]),
+            _ => Reply::nodata(),
+        })
     }
 
     fn serve(udp: UdpSocket, tcp: TcpListener, zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {

@@ -13,6 +13,8 @@ pub mod pki;
 #[allow(missing_docs, reason = "the names say it")]
 pub mod policy_server;
 pub mod process;
+#[allow(missing_docs, reason = "the names say it")]
+pub mod signed;
 mod user;
 pub mod walk;
 

@@ -1,5 +1,6 @@
 //! Policies and MX hosts that change while mail flows, with connections that Postfix uses again, and with a server that is
-//! reloaded and killed: no mail goes where no policy of the last seconds lets it go. `make changes` has a thousand changes.
+//! reloaded and killed: no mail goes where no policy of the last seconds lets it go. `make changes` has a thousand changes, and with
+//! SESSIONS=1 a cache of TLS sessions in place of such connections.
 
 use std::collections::HashMap;
 use std::fs;
@@ -31,6 +32,12 @@ const HOSTS: [&str; 4] = ["mx.good.test", "mx.hub.test", "mx1.twomx.test", "mx2.
 const SETTLED: Duration = Duration::from_secs(9);
 const REUSE: &str = "\nsmtp_tls_connection_reuse = yes\nsmtp_connection_reuse_time_limit = 2s\n\
     smtp_connection_cache_time_limit = 2s\nsmtp_connection_cache_destinations = static:all\n";
+
+/// With a cache of TLS sessions, which Postfix keeps for two minutes or longer, and no connection that is used again. A session
+/// that is resumed is not checked for the names before 3.10.5, so that a change may be unknown for as long.
+const SESSIONS: &str = "\nsmtp_tls_session_cache_database = btree:${data_directory}/smtp_scache\n\
+    smtp_tls_session_cache_timeout = 120s\n";
+const RESUMED: Duration = Duration::from_secs(120);
 
 /// Numbers that are the same in each run.
 struct Numbers(u64);
@@ -73,12 +80,18 @@ fn send(host: &Host, local_part: &str) {
 fn changes_while_mail_flows() {
     let mta = host::fetch("postfix", &["postfix"]);
     mtasts();
+    let sessions = std::env::var_os("CHANGES_SESSIONS").is_some_and(|value| !value.is_empty());
     let rounds = std::env::var("CHANGES").map_or(2, |number| number.parse::<usize>().unwrap().div_ceil(20));
     let settings = [("timeout", "3s"), ("txt_life_min", "1s"), ("txt_life_max", "1s")];
     on_the_internet_with("postfix-changes", &settings, move |internet| {
         let (lines, _) = example(&mta);
         let mut server = Server::start(internet);
-        let host = Host::start("postfix.sh", internet.lab.directory(), &mta, &(lines + REUSE));
+        let host = Host::start(
+            "postfix.sh",
+            internet.lab.directory(),
+            &mta,
+            &(lines + if sessions { SESSIONS } else { REUSE }),
+        );
         // Debian has it commented out, and no connection is used again without it.
         for arguments in [
             &["postconf", "-M", "tlsproxy/unix=tlsproxy unix - - y - 0 tlsproxy"][..],
@@ -90,7 +103,9 @@ fn changes_while_mail_flows() {
         let mut numbers = Numbers(15);
         // What each domain listed, round by round.
         let mut listed: HashMap<&str, Vec<Vec<&str>>> = HashMap::new();
+        let mut begun = Vec::new();
         for round in 0..rounds {
+            begun.push(Instant::now());
             for domain in DOMAINS {
                 let count = 1 + numbers.below(2);
                 let (list, dns) = (numbers.some(count), numbers.some(3));
@@ -125,11 +140,15 @@ fn changes_while_mail_flows() {
             let (local_part, domain) = mail.recipients[0].split_once('@').unwrap();
             let digits = local_part.trim_start_matches(|c: char| c.is_ascii_alphabetic());
             let round: usize = digits.parse().unwrap();
-            let oldest = if local_part.starts_with("now") {
+            let mut oldest = if local_part.starts_with("now") {
                 round - 1
             } else {
                 round
             };
+            // The policy before was in force until this one came.
+            while sessions && oldest > 0 && begun[round] - begun[oldest] < RESUMED {
+                oldest -= 1;
+            }
             let allowed = listed[domain][oldest..=round].concat();
             assert!(
                 allowed.contains(&mail.host.as_str()) && mail.tls.is_some(),

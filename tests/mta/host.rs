@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
-use std::net::ToSocketAddrs as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
-use mtasts_kit::dns_server::{DnsServer, Reply, address, mx};
+use mtasts_kit::dns_server::DnsServer;
 use mtasts_kit::repository;
 
 /// An MTA that is unpacked.
@@ -112,14 +111,7 @@ impl Host {
 
     /// From now on a name server of an attacker answers this host, and no other: mx.hub.test is the MX host of each domain.
     pub(crate) fn is_lied_to(&self) -> DnsServer {
-        let honest = "mx.hub.test:25".to_socket_addrs().unwrap();
-        let addresses: Vec<String> = honest.map(|address| address.ip().to_string()).collect();
-        let v4 = addresses.into_iter().find(|ip| ip.contains('.')).unwrap();
-        let liar = DnsServer::start_at("127.0.0.99", move |asked| match asked.kind.to_string().as_str() {
-            "MX" => Reply::answers(vec![mx(&asked.name, 10, "mx.hub.test")]),
-            "A" if asked.name == "mx.hub.test" => Reply::answers(vec![address(&asked.name, &v4)]),
-            _ => Reply::nodata(),
-        });
+        let liar = DnsServer::spoofs("127.0.0.99", "mx.hub.test");
         let file = self.base.join("resolv.conf");
         fs::write(&file, "nameserver 127.0.0.99\n").unwrap();
         let mut mount = self.command("mount");

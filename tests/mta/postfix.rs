@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::host::{self, Host, Unpacked};
 use super::server::Server;
-use super::{Differs, judge};
+use super::{Differs, judge, judge_with};
 use mtasts_kit::{mtasts, on_the_internet_with, repository};
 use mtasts_lab::judge::{End, Fate};
 use mtasts_lab::{Entry, table};
@@ -141,6 +141,70 @@ fn every_domain_of_the_lab() {
         };
         judge(&internet.lab, &cases, &fates, &differs);
         drop(server);
+    });
+}
+
+/// With the setting `dane` the TLSA records decide before the policy does, and Postfix checks them.
+#[test]
+fn dane_decides_before_the_policy() {
+    let mta = host::fetch("postfix", &["postfix"]);
+    mtasts();
+    let settings = [("timeout", "3s"), ("dane", "trust"), ("dane_resolver", "198.18.0.53")];
+    on_the_internet_with("postfix-dane", &settings, move |internet| {
+        let server = Server::start(internet);
+        // As the example has it, without the comment signs.
+        let (lines, map) = example(&mta);
+        let [dnssec, insecure] = [
+            "smtp_dns_support_level = dnssec",
+            "smtp_tls_dane_insecure_mx_policy = dane",
+        ];
+        assert!(lines.contains(&format!("\n#{dnssec}\n#{insecure}\n")), "{lines}");
+        let lines = lines
+            .replace(&format!("#{dnssec}"), dnssec)
+            .replace(&format!("#{insecure}"), insecure);
+        let host = Host::start("postfix.sh", internet.lab.directory(), &mta, &lines);
+        let checked = host.command(mtasts()).args(["check-mta", "postfix"]).output().unwrap();
+        assert!(checked.status.success(), "{checked:?}");
+        let more = [
+            "signed.test",
+            "good.test",
+            "wild.test",
+            "twomx.test",
+            "nopolicy.test",
+            "untrusted.test",
+        ];
+        let is_one = |entry: &Entry| entry.name.starts_with("dane") || more.contains(&entry.name.as_str());
+        let cases: Vec<Entry> = table().into_iter().filter(is_one).collect();
+        let fates = send(&host, &cases);
+        const BY_RECORDS: &str =
+            "usable TLSA records alone decide, and Postfix takes no list of hosts with them (D-15)";
+        judge_with(
+            &internet.lab,
+            &cases,
+            &fates,
+            &[("dane-nomatch.test", End::Verified, BY_RECORDS)],
+            true,
+        );
+        for (domain, reply) in [
+            ("dane.test", "OK dane-only"),
+            ("dane-nopolicy.test", "OK dane-only"),
+            ("signed.test", "OK secure match=mx.signed.test servername=hostname"),
+            (
+                "dane-unusable.test",
+                "OK secure match=mx.dane-unusable.test servername=hostname",
+            ),
+        ] {
+            assert!(
+                server.ask(map, domain).starts_with(reply),
+                "{domain}: {}",
+                server.ask(map, domain)
+            );
+        }
+        assert!(
+            server
+                .ask(map, "dane-bogus.test")
+                .starts_with("TEMP the MX hosts of dane-bogus.test")
+        );
     });
 }
 

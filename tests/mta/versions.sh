@@ -3,12 +3,12 @@
 # both are unpacked beside it, and the tests lay them over the machine's /usr. Nothing is installed on the machine, and
 # nothing runs on it but apt in a chroot.
 #
-#   versions.sh DIR        Debian 13 (Postfix 3.10, Sendmail 8.18)
+#   versions.sh DIR [TEST]        Debian 13 (Postfix 3.10, Sendmail 8.18)
 #
 # A second call finds the system and only tests. Needs root, debootstrap, and the archive of Debian.
 set -eu
 
-dir=${1:?usage: versions.sh DIR}
+dir=${1:?usage: versions.sh DIR [TEST]} test=${2:-}
 say() { echo "mta: $*" >&2; }
 [ "$(id -u)" = 0 ] || { say "must run as root"; exit 1; }
 command -v debootstrap >/dev/null || { say "debootstrap is missing: apt-get install debootstrap"; exit 1; }
@@ -30,4 +30,4 @@ if [ ! -e "$root/complete" ]; then
     touch "$root/complete"
 fi
 say "Postfix $(cat "$root/mta/postfix/complete"), Sendmail $(cat "$root/mta/sendmail/complete")"
-MTASTS_MTA=$root cargo test --test mta
+MTASTS_MTA=$root cargo test --test mta -- $test --nocapture

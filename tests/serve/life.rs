@@ -45,6 +45,40 @@ fn root_becomes_the_owner_of_the_cache() {
     });
 }
 
+/// `mtasts status` and `mtasts doctor` ask each server of this host, and say so if it is silent.
+#[test]
+fn status_and_doctor_ask_it() {
+    on_the_internet("serve-status", |internet| {
+        let ran = |command: &str| {
+            let ran = Command::new(mtasts()).arg(command).output().unwrap();
+            (ran.status.code(), String::from_utf8(ran.stdout).unwrap())
+        };
+        let (code, line) = ran("status");
+        assert!(code == Some(0) && !line.contains("mtasts serve"), "{line}");
+        let has = |found: &str, code: &str, said: &str| found.contains(&format!("{code}: {said}"));
+        let server = Server::start(internet);
+        let answers = [ADDRESS, server.socket.to_str().unwrap()].map(|at| format!("mtasts serve at {at} answers"));
+        let ((code, line), (_, found)) = (ran("status"), ran("doctor"));
+        assert!(
+            code == Some(0) && answers.iter().all(|said| line.contains(said)),
+            "{line}"
+        );
+        assert!(answers.iter().all(|said| has(&found, "server", said)), "{found}");
+        let mut client = server.client();
+        client.0.write_all(b"7:version,").unwrap();
+        assert_eq!(client.reply(), concat!("OK libmtasts ", env!("CARGO_PKG_VERSION")));
+        signal(server.pid(), libc::SIGSTOP);
+        let ((code, line), (_, found)) = (ran("status"), ran("doctor"));
+        signal(server.pid(), libc::SIGCONT);
+        let silent = format!("mtasts serve at {ADDRESS} does not answer");
+        assert!(
+            code == Some(2) && line.starts_with("MTA-STS CRITICAL: ") && line.contains(&silent),
+            "{line}"
+        );
+        assert!(has(&found, "server-silent", &silent), "{found}");
+    });
+}
+
 #[test]
 fn wrong_usage() {
     on_the_internet("serve-usage", |internet| {

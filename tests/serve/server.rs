@@ -86,6 +86,13 @@ impl Server {
         self.client().ask(map, key)
     }
 
+    /// The answer to a line of Exim.
+    pub(crate) fn exim(&self, line: &str) -> String {
+        let mut client = self.client();
+        client.0.write_all(line.as_bytes()).unwrap();
+        String::from_utf8(client.rest().unwrap()).unwrap()
+    }
+
     /// `GET path` from its counters.
     pub(crate) fn get(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(METRICS).unwrap();

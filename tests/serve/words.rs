@@ -125,11 +125,7 @@ fn each_map_has_its_words_on_every_socket() {
 fn exim_is_told_the_same_as_by_the_library() {
     on_the_internet_with("serve-exim", &[], |internet| {
         let server = Server::start(internet);
-        let ask = |line: &str| {
-            let mut client = server.client();
-            client.0.write_all(line.as_bytes()).unwrap();
-            String::from_utf8(client.rest().unwrap()).unwrap()
-        };
+        let ask = |line: &str| server.exim(line);
         for domain in [
             "good.test",
             "wild.test",
@@ -355,6 +351,46 @@ fn mx_hosts_of_an_attacker_and_none() {
             assert_eq!(server.ask("postfix", domain), reply);
         }
         assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    });
+}
+
+/// A domain whose MX hosts are others at each question: a reply names those of its own moment, and only what the policy lists.
+#[test]
+fn mx_hosts_that_change_at_each_question() {
+    on_the_internet_with("serve-flux", &[("timeout", "3s")], |internet| {
+        let server = Server::start(internet);
+        let turns: [(&[&str], &str); 5] = [
+            (
+                &["mx1.twomx.test"],
+                "OK secure match=mx1.twomx.test servername=hostname",
+            ),
+            (
+                &["mx.hub.test", "mx2.twomx.test"],
+                "OK secure match=mx2.twomx.test servername=hostname",
+            ),
+            (
+                &["mx.hub.test"],
+                "OK secure match=no-mx-host-is-in-the-mta-sts-policy.invalid servername=hostname",
+            ),
+            (
+                &["mx2.twomx.test", "mx1.twomx.test"],
+                "OK secure match=mx1.twomx.test:mx2.twomx.test servername=hostname",
+            ),
+            (
+                &["SERVFAIL"],
+                "TEMP the MX hosts of twomx.test, which has an MTA-STS policy, cannot be looked up now",
+            ),
+        ];
+        for (hosts, reply) in turns {
+            let change = Change {
+                hosts: Some(hosts.iter().map(|host| (*host).to_owned()).collect()),
+                ..Change::default()
+            };
+            internet.lab.set("twomx.test", change).unwrap();
+            // The shortest time for which an answer is kept.
+            thread::sleep(Duration::from_millis(1100));
+            assert_eq!(server.ask("postfix", "twomx.test"), reply);
+        }
     });
 }
 

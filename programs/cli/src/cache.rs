@@ -18,6 +18,8 @@ mod transfer;
 
 use clap::Subcommand;
 
+pub(super) use status::Status;
+
 use super::{Found, Trouble};
 use mtasts::cache::store::Store;
 use mtasts::sender::resolver::leave_root;
@@ -27,7 +29,7 @@ use mtasts::sender::settings::Settings;
 pub(super) enum Cache {
     List(list::List),
     Show(show::Show),
-    Status(status::Status),
+    Status(Status),
     Refresh(refresh::Refresh),
     Purge(purge::Purge),
     Pin(pin::Pin),

@@ -12,6 +12,7 @@ mod policies;
 mod program;
 mod resolver;
 mod roots;
+mod server;
 mod settings;
 mod timer;
 mod users;
@@ -30,7 +31,7 @@ use mtasts::sys::identity::NOBODY;
 /// Look for what on this host makes mail wait, or leaves it unprotected.
 ///
 /// Looks at the settings, the cache and its users, the trust anchors, the name servers, the clock, the refresh, the library,
-/// and the configurations of Exim and Haraka. Each line is a level, a code and a sentence with what to do. Nothing is changed, and only
+/// the configurations of Exim and Haraka, and the server. Each line is a level, a code and a sentence with what to do. Nothing is changed, and only
 /// the name servers are asked. As root it sees everything; another user is told what this user may not read.
 ///
 /// Exit status: 0 all is right (there may be warnings), 1 something is to be repaired, 3 something could not be determined.
@@ -89,6 +90,7 @@ impl Doctor {
         library::look(&mut more);
         exim.look(&mut more);
         haraka::look(self.haraka.as_deref(), &mut users, &mut more);
+        server::look(&mut more);
         users.look(&settings, &mut found);
         // Root never talks to the network, and reads nothing in the cache.
         if let Err(error) = leave_root(&settings, Some(NOBODY)) {

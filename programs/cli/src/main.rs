@@ -8,6 +8,7 @@ mod cache;
 mod certificate;
 mod check;
 mod check_mta;
+mod daemon;
 mod doctor;
 mod exim;
 mod host;
@@ -51,6 +52,7 @@ enum Command {
     /// Look at the cache of policies, and tend it.
     #[command(subcommand)]
     Cache(cache::Cache),
+    Status(cache::Status),
     Doctor(doctor::Doctor),
     /// Put MTA-STS into the configuration of this host's Exim.
     #[command(subcommand)]
@@ -110,6 +112,7 @@ fn main() -> ExitCode {
         Command::Match(arguments) => arguments.run(),
         Command::Certificate(arguments) => arguments.run(),
         Command::Cache(arguments) => arguments.run(),
+        Command::Status(arguments) => arguments.run(),
         Command::Doctor(arguments) => arguments.run(),
         Command::Exim(arguments) => arguments.run(),
         Command::CheckMta(arguments) => arguments.run(),

@@ -143,12 +143,15 @@ const UNTESTED: [Code; 2] = [Code::OwnError, Code::MxCertificateUnsupported];
 
 /// Those of the doctor that unit tests beside the code bring about: they need systemd as process 1, an installed library, or
 /// an Exim without dlfunc.
-const UNITS: [doctor::Code; 5] = [
+const UNITS: [doctor::Code; 8] = [
     doctor::Code::RefreshInactive,
     doctor::Code::RefreshFailed,
     doctor::Code::Library,
     doctor::Code::LibraryVersion,
     doctor::Code::EximDlfunc,
+    doctor::Code::ServerVersion,
+    doctor::Code::ServerMissing,
+    doctor::Code::ServerUnknown,
 ];
 
 #[test]
@@ -160,7 +163,7 @@ fn every_finding_is_tested() {
         .flatten()
         .map(|file| file.unwrap().path())
         .filter(|path| path.is_file())
-        .chain([package.join("../../tests/exim/doctor.rs")])
+        .chain(["exim/doctor.rs", "serve/life.rs"].map(|name| package.join("../../tests").join(name)))
         .map(|path| std::fs::read_to_string(path).unwrap())
         .collect();
     let is_tested = |name: &str| tests.contains(&format!("\"{name}\""));

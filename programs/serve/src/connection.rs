@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 use mtasts::sender::mta::exim_line;
 
+use crate::asked;
 use crate::lookups::Step;
 use crate::netstring;
 use crate::server::Server;
@@ -82,6 +83,11 @@ where
                     return Ok(End::Malformed);
                 }
             };
+            if query == asked::QUESTION.as_bytes() {
+                netstring::put(&asked::reply(), &mut output);
+                begin += frame;
+                continue;
+            }
             let lookups = server.lookups();
             let reply = match lookups.step(query) {
                 Step::Reply(reply) => reply,

@@ -6,15 +6,19 @@
 //! the library's queue, questions for MX hosts on a bounded number of threads.
 #![forbid(unsafe_code)]
 
+mod asked;
 mod connection;
+mod dane;
 mod listener;
 mod log;
 mod lookups;
+mod memory;
 mod metrics;
 mod mx;
 mod netstring;
 mod server;
 
+pub use asked::version;
 pub use listener::{Address, Listener, Socket, Stream, inherited};
 pub use log::{Form, Log};
 pub use server::{Options, run};

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream as StdUnixStream;
@@ -65,6 +65,12 @@ pub enum Socket {
 }
 
 impl Address {
+    /// Where it listens if nothing else is named: where postfix-mta-sts-resolver does.
+    #[must_use]
+    pub const fn usual() -> Self {
+        Self::Tcp(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8461))
+    }
+
     /// Opens the socket. One that a server has left behind is replaced, one that a server listens at is not.
     ///
     /// # Errors

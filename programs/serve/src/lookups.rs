@@ -1,4 +1,5 @@
-//! A query -> a reply: the policy, then the MX hosts if the policy is enforced, then the words of the MTA.
+//! A query -> a reply: the policy and what DANE asks, then the MX hosts if the policy decides and is enforced, then the words
+//! of the MTA.
 
 use std::io;
 use std::sync::Arc;
@@ -6,16 +7,18 @@ use std::time::{Duration, Instant};
 
 use mtasts::network::dns::StubResolver;
 use mtasts::queue::{Completed, Queue};
+use mtasts::sender::mta::dane::Level;
 use mtasts::sender::mta::exim_line::{self, Question};
-use mtasts::sender::mta::hosts::Hosts;
 use mtasts::sender::mta::socketmap::{Dialect, NextHop, Reply};
 use mtasts::sender::notice::{Notice, Token};
+use mtasts::sender::settings::Trust;
 use mtasts::sys::descriptor;
 use mtasts::{Answer, Resolver, Settings};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::sync::oneshot;
 
+use crate::dane::DaneMemory;
 use crate::log::Log;
 use crate::metrics::Metrics;
 use crate::mx::MxMemory;
@@ -30,6 +33,8 @@ const EXIM_PATIENCE: Duration = Duration::from_secs(80);
 pub(crate) struct Lookups {
     queue: Queue<oneshot::Sender<Completed>>,
     mx: MxMemory,
+    /// Nothing with the setting `dane = off`.
+    dane: Option<DaneMemory>,
     metrics: Metrics,
     log: Log,
     timeout: Duration,
@@ -57,9 +62,11 @@ impl Lookups {
         let timeout = settings.timeout;
         let resolver = Resolver::with_log(settings, move |line| log.warning(line));
         let queue = Queue::new(&resolver).map_err(io::Error::other)?;
+        let dane = (resolver.settings().dane.trust != Trust::Nothing).then(|| DaneMemory::new(resolver));
         Ok(Self {
             queue,
             mx: MxMemory::new(dns),
+            dane,
             metrics: metrics.clone(),
             log,
             timeout,
@@ -91,20 +98,31 @@ impl Lookups {
         }
     }
 
+    /// Whether TLSA records may decide.
+    pub(crate) const fn uses_dane(&self) -> bool {
+        self.dane.is_some()
+    }
+
+    /// What answers for DANE, if it is used and the MTA has words for it.
+    fn dane_for(&self, query: &Query) -> Option<&DaneMemory> {
+        self.dane.as_ref().filter(|_| query.dialect.knows_dane())
+    }
+
     fn at_hand(&self, query: &Query) -> Option<Reply> {
-        let domain = &query.next_hop.domain;
-        let answer = self.queue.hit(domain)?;
-        let reply = match Reply::without_hosts(&answer) {
+        let answer = self.queue.hit(&query.next_hop.domain)?;
+        let levels = match self.dane_for(query) {
+            Some(dane) => Some(dane.known(&query.next_hop)?),
+            None => None,
+        };
+        let level = levels
+            .as_ref()
+            .map_or(&Level::Policy, |levels| levels.level(answer.enforces()));
+        let reply = match Reply::without_hosts(&answer, level) {
             Some(reply) => reply,
-            None if query.next_hop.is_host => self.reply(query, &answer, &Hosts::Known(vec![domain.clone()])),
-            None => self.mx.known(domain)?.reply(query.dialect, &answer),
+            None => self.mx.known(&query.next_hop)?.reply(query.dialect, &answer),
         };
         self.metrics.count_mode(&answer);
         Some(reply)
-    }
-
-    fn reply(&self, query: &Query, answer: &Answer, hosts: &Hosts) -> Reply {
-        query.dialect.reply(answer, hosts)
     }
 
     /// The reply to a query that has to wait.
@@ -127,15 +145,25 @@ impl Lookups {
         };
         let end = query.begun + patience;
         let left = || end.saturating_duration_since(Instant::now());
-        let Ok(answer) = self.policy(domain.as_str(), left()).await else {
+        let patience = left().min(self.timeout);
+        let dane = async {
+            match self.dane_for(query) {
+                Some(dane) => Some(dane.ask(&query.next_hop, patience).await),
+                None => None,
+            }
+        };
+        let (answer, levels) = tokio::join!(self.policy(domain.as_str(), left()), dane);
+        let Ok(answer) = answer else {
             return Reply::unavailable(domain.as_str());
         };
         self.metrics.count_mode(&answer);
-        match Reply::without_hosts(&answer) {
+        let level = levels
+            .as_ref()
+            .map_or(&Level::Policy, |levels| levels.level(answer.enforces()));
+        match Reply::without_hosts(&answer, level) {
             Some(reply) => reply,
-            None if query.next_hop.is_host => self.reply(query, &answer, &Hosts::Known(vec![domain.clone()])),
             None => {
-                let known = self.mx.ask(domain, left().min(self.timeout)).await;
+                let known = self.mx.ask(&query.next_hop, left().min(self.timeout)).await;
                 known.reply(query.dialect, &answer)
             }
         }

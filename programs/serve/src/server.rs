@@ -23,8 +23,6 @@ use crate::log::Log;
 use crate::lookups::Lookups;
 use crate::metrics::Metrics;
 
-/// Where it listens if nothing else is named: where postfix-mta-sts-resolver does.
-const PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8461);
 /// How many clients are served at a time. If one more comes, the one that has asked nothing for the longest time goes.
 const MOST: usize = 1024;
 /// How long a client may ask nothing, and how long it may take to send a query or to read a reply.
@@ -77,7 +75,7 @@ impl Failed {
 pub fn run(options: Options, settings: fn() -> Result<Settings, String>) -> Result<(), Failed> {
     let first = settings().map_err(Failed)?;
     let mut sockets = inherited().map_err(Failed::at("the sockets of the service manager"))?;
-    let usual = [Address::Tcp(PORT)];
+    let usual = [Address::usual()];
     let listen = match &*options.listen {
         [] if sockets.is_empty() => &usual,
         named => named,
@@ -175,8 +173,10 @@ impl Server {
             .collect();
         let counters = metrics.map(|listener| spawn_local(self.clone().show_metrics(listener)));
         let ticking = spawn_local(self.clone().tick());
-        self.log
-            .info("ready. DANE is off: for a domain with TLSA records only its MTA-STS policy is enforced.");
+        self.log.info(match self.lookups().uses_dane() {
+            true => "ready. DANE is on: TLSA records decide before MTA-STS.",
+            false => "ready. DANE is off: for a domain with TLSA records only its MTA-STS policy is enforced.",
+        });
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         loop {
             tokio::select! {

@@ -37,6 +37,7 @@ impl Hosts {
             let _ = match records {
                 HostRecords::Insecure => writeln!(text, "host {name} insecure "),
                 HostRecords::Absent => writeln!(text, "host {name} absent "),
+                HostRecords::NoAddress => writeln!(text, "host {name} nowhere "),
                 HostRecords::Unknown(why) => writeln!(text, "host {name} unknown {}", one_line(why, REASON)),
                 HostRecords::Records { base, records } => {
                     let rdata: Vec<String> = records.rdata().iter().map(|rdata| hex(rdata)).collect();
@@ -101,6 +102,7 @@ fn host(line: &str) -> Option<(Domain, HostRecords)> {
     let records = match word {
         "insecure" => HostRecords::Insecure,
         "absent" => HostRecords::Absent,
+        "nowhere" => HostRecords::NoAddress,
         "unknown" => HostRecords::Unknown(one_line(rest, REASON)),
         "records" => {
             let (base, rdata) = rest.split_once(' ')?;
@@ -153,6 +155,7 @@ mod tests {
                     (name("mx.example.com"), records),
                     (name("b.example.com"), HostRecords::Absent),
                     (name("c.example.com"), HostRecords::Insecure),
+                    (name("e.example.com"), HostRecords::NoAddress),
                     (name("d.example.com"), HostRecords::Unknown("no answer\nin time".into())),
                 ],
                 life: Duration::from_secs(300),

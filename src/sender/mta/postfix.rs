@@ -35,7 +35,7 @@ pub(super) fn names(hosts: &[&Domain]) -> String {
 
 /// The same with what Postfix 3.10 wants to know of the policy. At least one `mx_host_pattern` and one `policy_string`
 /// are always there: before October 2025 Postfix crashes without. There is no `policy_ttl`, which Postfix gives up, and
-/// no `policy_failure`, which lets every handshake fail.
+/// no `policy_failure`, which lets every handshake fail and blames the domain: where mail waits, it waits by `TEMP`.
 pub(super) fn with_attributes(domain: &str, cached: &CachedPolicy, hosts: &[Domain]) -> String {
     let (listed, used) = listed(&cached.policy, hosts);
     let mut reply = words(&listed);

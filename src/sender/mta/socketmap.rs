@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use super::dane::Level;
 use super::hosts::Hosts;
 use super::{postfix, sendmail};
 use crate::protocol::names::Domain;
@@ -56,10 +57,18 @@ impl Dialect {
             .map_or("", |(name, _)| name)
     }
 
-    /// The reply for a policy that is enforced at these hosts. If it is not, they do not matter.
+    /// Whether the MTA has words for DANE. Sendmail has none: if it is built with DANE it looks at TLSA records itself, and
+    /// what the policy asks comes on top.
+    #[must_use]
+    pub fn knows_dane(self) -> bool {
+        self != Self::Sendmail
+    }
+
+    /// The reply for a policy that is enforced at these hosts, if DANE has nothing to say. If it is not enforced, they do not
+    /// matter.
     #[must_use]
     pub fn reply(self, answer: &Answer, hosts: &Hosts) -> Reply {
-        if let Some(reply) = Reply::without_hosts(answer) {
+        if let Some(reply) = Reply::without_hosts(answer, &Level::Policy) {
             return reply;
         }
         let Some(cached) = answer.cached() else {
@@ -95,7 +104,7 @@ impl Dialect {
 }
 
 /// Whose policy a key means.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct NextHop {
     /// The policy domain.
     pub domain: Domain,
@@ -138,13 +147,22 @@ pub enum Reply {
 }
 
 impl Reply {
-    /// The reply for which the MX hosts do not matter; nothing if the policy is enforced.
+    /// The reply for which the MX hosts do not matter; nothing if the policy is enforced and DANE has nothing to say. Where
+    /// TLSA records decide, nothing of the policy is said: Postfix takes no `match=` and no attribute of a policy there.
     #[must_use]
-    pub fn without_hosts(answer: &Answer) -> Option<Self> {
+    pub fn without_hosts(answer: &Answer, dane: &Level) -> Option<Self> {
         if answer.defer_until().is_some() {
             return Some(Self::unavailable(answer.domain_name()));
         }
-        (!answer.enforces()).then_some(Self::NotFound)
+        match dane {
+            Level::Dane => Some(Self::Ok("dane".into())),
+            Level::DaneOnly => Some(Self::Ok("dane-only".into())),
+            Level::Wait(why) => Some(Self::temp(&format!(
+                "the MX hosts of {} cannot be looked up for DANE now: {why}",
+                answer.domain_name()
+            ))),
+            Level::Policy => (!answer.enforces()).then_some(Self::NotFound),
+        }
     }
 
     /// This host could not find out whether the domain has a policy.

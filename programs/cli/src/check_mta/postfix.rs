@@ -3,11 +3,14 @@
 use std::collections::HashMap;
 use std::process::Command;
 
+use mtasts::Settings;
+use mtasts::sender::settings::Trust;
+
 use super::super::Trouble;
 use super::Problem;
 
 /// What is asked for.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 10] = [
     "mail_version",
     "smtp_tls_policy_maps",
     "smtp_tls_CAfile",
@@ -15,7 +18,13 @@ const NAMES: [&str; 7] = [
     "smtp_tls_session_cache_database",
     "smtp_dns_support_level",
     "smtp_delivery_status_filter",
+    "smtp_tls_dane_insecure_mx_policy",
+    "smtp_tls_connection_reuse",
+    "smtp_connection_reuse_time_limit",
 ];
+
+/// How long a connection may be used again: it was checked when it was opened, and a policy may have changed since.
+const REUSE: u64 = 300;
 
 /// The maps of the server, and whether they have the attributes that only Postfix 3.10 and newer understands.
 const MAPS: [(&str, bool); 4] = [
@@ -41,11 +50,13 @@ pub(super) fn check() -> Result<Vec<Problem>, Trouble> {
     let settings = ask(&[&["-x"], &NAMES[..]].concat())?;
     // `smtp/unix/chroot = y`
     let chroot = ask(&["-F", "smtp/unix/chroot"])?;
-    Ok(judge(&settings, chroot.trim().ends_with("= y")))
+    let server = Settings::of_process().map_err(|error| Trouble(error.to_string()))?;
+    let uses_dane = server.dane.trust != Trust::Nothing;
+    Ok(judge(&settings, chroot.trim().ends_with("= y"), uses_dane))
 }
 
-/// What is wrong with the settings, as postconf(1) prints them.
-fn judge(settings: &str, chroot: bool) -> Vec<Problem> {
+/// What is wrong with the settings, as postconf(1) prints them. `uses_dane`: the server does.
+fn judge(settings: &str, chroot: bool, uses_dane: bool) -> Vec<Problem> {
     let settings: HashMap<&str, &str> = settings
         .lines()
         .filter_map(|line| line.split_once('='))
@@ -141,6 +152,35 @@ fn judge(settings: &str, chroot: bool) -> Vec<Problem> {
             "smtp_dns_support_level is disabled: Postfix does not look up the MX hosts that a policy lists.".into(),
         );
     }
+    if uses_dane && value("smtp_dns_support_level") != "dnssec" {
+        problem(
+            "no-dnssec",
+            "the setting dane is on, and smtp_dns_support_level is not dnssec: Postfix looks up no TLSA records, takes dane for \
+             may, and lets mail wait at dane-only. Set it to dnssec, or dane to off."
+                .into(),
+        );
+    }
+    // Before 3.6.17, 3.7.13, 3.8.8 and 3.9.2 the default follows smtp_tls_security_level, and not the level of the policy.
+    if uses_dane && value("smtp_tls_dane_insecure_mx_policy") != "dane" {
+        problem(
+            "insecure-mx-policy",
+            "the setting dane is on, and smtp_tls_dane_insecure_mx_policy is not dane: TLSA records are ignored where nothing \
+             vouches for the MX records. Set it to dane."
+                .into(),
+        );
+    }
+    if value("smtp_tls_connection_reuse") == "yes"
+        && seconds(value("smtp_connection_reuse_time_limit")).is_none_or(|limit| limit > REUSE)
+    {
+        problem(
+            "reuse-limit",
+            format!(
+                "smtp_tls_connection_reuse is on, and smtp_connection_reuse_time_limit is {}: a changed policy applies so much \
+                 later. Set it to {REUSE}s or less.",
+                value("smtp_connection_reuse_time_limit")
+            ),
+        );
+    }
     if value("smtp_delivery_status_filter").is_empty() {
         problem(
             "starttls-bounces",
@@ -150,6 +190,22 @@ fn judge(settings: &str, chroot: bool) -> Vec<Problem> {
         );
     }
     problems
+}
+
+/// A time of Postfix: a number, and a unit or none.
+fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = match text.strip_suffix(['s', 'm', 'h', 'd', 'w']) {
+        Some(number) => (number, text.as_bytes()[number.len()]),
+        None => (text, b's'),
+    };
+    let factor = match unit {
+        b'm' => 60,
+        b'h' => 3600,
+        b'd' => 86_400,
+        b'w' => 604_800,
+        _ => 1,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// The numbers of a version such as `3.7.11` or `3.11-20261101`.
@@ -168,11 +224,12 @@ mod tests {
     const GOOD: &str = "mail_version = 3.7.11\nsmtp_tls_policy_maps = hash:/etc/postfix/own, \
         socketmap:inet:127.0.0.1:8461:postfix\nsmtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt\nsmtp_tls_CApath =\n\
         smtp_tls_session_cache_database =\nsmtp_dns_support_level =\n\
-        smtp_delivery_status_filter = regexp:/etc/postfix/delivery_status\n";
+        smtp_delivery_status_filter = regexp:/etc/postfix/delivery_status\nsmtp_tls_dane_insecure_mx_policy = may\n\
+        smtp_tls_connection_reuse = no\nsmtp_connection_reuse_time_limit = 3600s\n";
 
     #[test]
     fn each_problem_and_no_other() {
-        assert_eq!(judge(GOOD, true), []);
+        assert_eq!(judge(GOOD, true, false), []);
         for (from, to, code) in [
             (
                 "smtp_tls_CAfile = /etc/ssl/certs/ca-certificates.crt",
@@ -204,20 +261,53 @@ mod tests {
                 "no-dns",
             ),
             ("regexp:/etc/postfix/delivery_status", "", "starttls-bounces"),
+            ("connection_reuse = no", "connection_reuse = yes", "reuse-limit"),
         ] {
             let changed = GOOD.replace(from, to);
             assert_ne!(changed, GOOD, "{from}");
-            let found: Vec<&str> = judge(&changed, true).iter().map(|problem| problem.code).collect();
+            let found: Vec<&str> = judge(&changed, true, false)
+                .iter()
+                .map(|problem| problem.code)
+                .collect();
             assert_eq!(found, [code], "{from} -> {to}");
         }
         let unix = GOOD.replace("inet:127.0.0.1:8461", "unix:mtasts/socketmap");
-        assert_eq!(judge(&unix, true), []);
+        assert_eq!(judge(&unix, true, false), []);
         let outside = GOOD.replace("inet:127.0.0.1:8461", "unix:/run/mtasts");
-        assert_eq!(judge(&outside, false), []);
+        assert_eq!(judge(&outside, false, false), []);
         let new = GOOD
             .replace("3.7.11", "3.11-20261101")
             .replace("8461:postfix", "8461:postfix-3.10");
         let cached = new.replace("cache_database =", "cache_database = btree:/x");
-        assert_eq!((judge(&new, true), judge(&cached, true)), (vec![], vec![]));
+        assert_eq!(
+            (judge(&new, true, false), judge(&cached, true, false)),
+            (vec![], vec![])
+        );
+    }
+
+    /// With DANE, what Postfix 3.7.11 has by default, and what it must have.
+    #[test]
+    fn what_dane_needs() {
+        let codes =
+            |settings: &str| -> Vec<&str> { judge(settings, true, true).iter().map(|problem| problem.code).collect() };
+        assert_eq!(codes(GOOD), ["no-dnssec", "insecure-mx-policy"]);
+        let dnssec = GOOD.replace("support_level =", "support_level = dnssec");
+        assert_eq!(codes(&dnssec), ["insecure-mx-policy"]);
+        assert_eq!(codes(&dnssec.replace("mx_policy = may", "mx_policy = dane")), [""; 0]);
+    }
+
+    #[test]
+    fn times_of_connections() {
+        let reuse = GOOD.replace("reuse = no", "reuse = yes");
+        for (limit, code) in [
+            ("300s", None),
+            ("300", None),
+            ("5m", None),
+            ("301s", Some("reuse-limit")),
+            ("1h", Some("reuse-limit")),
+        ] {
+            let found = judge(&reuse.replace("3600s", limit), true, false);
+            assert_eq!(found.first().map(|problem| problem.code), code, "{limit}");
+        }
     }
 }

@@ -130,6 +130,11 @@ codes! {
     HarakaPlugin = "haraka-plugin", Warning, "Haraka's config/plugins does not list mta-sts";
     HarakaSettings = "haraka-settings", Error, "Haraka's mta-sts.ini has an unknown key or section, which the plugin refuses";
     HarakaUnreadable = "haraka-unreadable", Unknown, "this user may not read Haraka's configuration";
+    Server = "server", Ok, "the server (mtasts serve) answers at one of its addresses";
+    ServerVersion = "server-version", Warning, "the server has another version than the command";
+    ServerSilent = "server-silent", Error, "the server runs and does not answer";
+    ServerMissing = "server-missing", Error, "the unit of the server is enabled, and no server runs";
+    ServerUnknown = "server-unknown", Unknown, "the server has the sockets of systemd, which are not asked";
 }
 
 /// One thing that was found.

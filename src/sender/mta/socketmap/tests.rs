@@ -123,6 +123,36 @@ fn what_waits_and_what_is_not_enforced() {
     );
 }
 
+/// Where TLSA records decide, no word of the policy is said, and only an MTA that has words for it is asked to do so.
+#[test]
+fn words_for_dane() {
+    let text = |level: &Level, answer: &Answer| Reply::without_hosts(answer, level).map(|reply| reply.to_string());
+    let wait = Level::Wait("no answer".into());
+    for (name, answer) in verdict::tests::answers() {
+        let unknown = "TEMP the MTA-STS policy of example.com cannot be looked up now";
+        for (level, words) in [
+            (&Level::Dane, "OK dane"),
+            (&Level::DaneOnly, "OK dane-only"),
+            (
+                &wait,
+                "TEMP the MX hosts of example.com cannot be looked up for DANE now: no answer",
+            ),
+        ] {
+            let words = if name == "first-contact" { unknown } else { words };
+            assert_eq!(text(level, &answer).as_deref(), Some(words), "{name}");
+        }
+        let words = match name {
+            "first-contact" => Some(unknown),
+            "enforce/fresh" | "enforce/cached" | "enforce/stale" => None,
+            _ => Some("NOTFOUND "),
+        };
+        assert_eq!(text(&Level::Policy, &answer).as_deref(), words, "{name}");
+    }
+    assert_eq!(ALL.map(Dialect::knows_dane), [true, true, false]);
+    let long = Reply::without_hosts(&enforced("mx: a.ok.test\n"), &Level::Wait("a".repeat(900))).unwrap();
+    assert!(long.to_string().len() <= "TEMP ".len() + SENTENCE, "{long}");
+}
+
 #[test]
 fn names_of_maps() {
     for (name, dialect) in [
