@@ -1,7 +1,7 @@
 #!/bin/bash
 # `make packages-test`: installs the packages of `make deb` on fresh Debian 12, Debian 13 and Ubuntu 24.04, sends mail through
 # the running Exim to the test Internet, upgrades under load, removes, installs again and purges (inside.sh). The same with
-# Postfix and `mtasts serve`, where systemd runs (postfix.sh). Prints a table.
+# Postfix and `mtasts serve`, where systemd runs (postfix.sh). Prints a table. lintian looks at them first, if it is there.
 # Root; a machine with network and debootstrap; some minutes for each row.
 #
 #   fresh.sh [DISTRIBUTION...]     bookworm trixie noble
@@ -105,6 +105,10 @@ if [ "${1:-}" = in-a-namespace ]; then
 fi
 [ -e "$target/debug/mtasts" ] || die "needs the test Internet: cargo build --package mtasts-cli --features lab"
 compgen -G "$debs/exim4-mtasts_*.deb" >/dev/null || die "needs the packages: make deb"
+# Debian's own check of packages, where it is installed.
+if command -v lintian >/dev/null; then
+    lintian --allow-root --fail-on error --suppress-tags initial-upload-closes-no-bugs "$debs"/*.deb >&2 || die "lintian"
+fi
 [ $# -gt 0 ] || set -- bookworm trixie noble
 echo '| system | mail server | configuration | result | mail during upgrades | time |'
 echo '|---|---|---|---|---|---|'

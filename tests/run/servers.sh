@@ -117,9 +117,9 @@ counters=$(timeout 10 cat <&3 || :)
 as_user 'sudo systemctl reload mtasts-serve'
 
 echo "== Sendmail"
-# In place of an editor.
+# In place of an editor: at the place that systemd's template has for it.
 block docs/sendmail.md 'Set up' 1 '' >/tmp/dropin
-printf '#!/bin/sh\ncat /tmp/dropin >"$1"\n' >/tmp/editor
+printf '#!/bin/sh\nfor file; do :; done\nsed -i "/^### Anything between here/r /tmp/dropin" "$file"\n' >/tmp/editor
 chmod 755 /tmp/editor /tmp/dropin
 edit=$(block docs/sendmail.md 'Set up' | sed 's|systemctl edit|SYSTEMD_EDITOR=/tmp/editor &|')
 # It edits on a terminal alone.
