@@ -2,7 +2,9 @@
 
     EMAIL_BACKEND = "mtasts.django.EmailBackend"
 
-No other setting is needed; `EMAIL_HOST` and its like do not count. `EMAIL_TIMEOUT` does.
+No other setting is needed; `EMAIL_HOST` and its like do not count. `EMAIL_TIMEOUT` does. Since Django 6.1 it is
+
+    MAILERS = {"default": {"BACKEND": "mtasts.django.EmailBackend", "OPTIONS": {"timeout": 60}}}
 
 A mail that did not reach all its recipients raises `mtasts.smtp.TemporaryError` or `PermanentError`, an
 `smtplib.SMTPException` as Django's own backend raises. Let the queue that calls it (Celery, Huey) try again later with
@@ -48,11 +50,23 @@ class EmailBackend(BaseEmailBackend):
     Args:
         fail_silently: Raise nothing; what fails is logged.
         client: The client to send with.
+        timeout: How long that of this module waits for each reply, in seconds; `EMAIL_TIMEOUT` by default.
+        alias: The name of this backend in `MAILERS`.
     """
 
-    def __init__(self, fail_silently: bool = False, client: Client | None = None, **_unused: Any) -> None:
-        super().__init__(fail_silently=fail_silently)
-        timeout = getattr(settings, "EMAIL_TIMEOUT", None)
+    def __init__(
+        self,
+        fail_silently: bool = False,
+        client: Client | None = None,
+        timeout: float | None = None,
+        alias: str | None = None,
+        **_unused: Any,
+    ) -> None:
+        super().__init__()
+        # Django 6.1 leaves the first to each backend and knows the second.
+        self.fail_silently, self.alias = fail_silently, alias
+        if timeout is None:
+            timeout = getattr(settings, "EMAIL_TIMEOUT", None)
         self.client = client or _client(60.0 if timeout is None else timeout)
         self._open = False
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import resource
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -219,6 +221,16 @@ def test_a_slow_host_holds_nobody(lab: Lab, cache: str, send: Any, how: str) -> 
             with pytest.raises(smtp.TemporaryError):
                 send(cache, BODY, "ok@nopolicy.test", patience, sender=SENDER, **more)
             assert time.monotonic() - before < 2.5, (how, patience)
+
+
+@BOTH
+def test_a_reply_without_end_fills_no_memory(lab: Lab, cache: str, send: Any) -> None:
+    if send is waiting and sys.version_info < (3, 10):
+        pytest.skip("the last aiosmtplib for this Python keeps all of it")
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with serving("flood"), pytest.raises(smtp.TemporaryError):
+        send(cache, BODY, "ok@nopolicy.test", 4, sender=SENDER)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 16 * 1024
 
 
 @BOTH

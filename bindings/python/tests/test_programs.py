@@ -136,6 +136,33 @@ def test_django(lab: Lab, mail: Any, caplog: pytest.LogCaptureFixture) -> None:
     assert [session["host"] for session in lab.seen()["sessions"]] == ["mx.good.test"] * 2
 
 
+MAILERS = """
+import mtasts.smtp
+import warnings
+from django.conf import settings
+settings.configure(MAILERS={"default": {"BACKEND": "mtasts.django.EmailBackend", "OPTIONS": {"timeout": 7}}})
+import django
+django.setup()
+from django.core import mail
+warnings.simplefilter("error")
+assert mail.send_mail("x", "x", "ann@sender.test", ["mailers@good.test"]) == 1
+assert (mail.mailers.default.alias, mail.mailers.default.client.timeout) == ("default", 7)
+try:
+    mail.send_mail("x", "x", "ann@sender.test", ["mailers@expired.test"])
+except mtasts.smtp.PolicyError:
+    pass
+"""
+
+
+def test_mailers_of_django(lab: Lab) -> None:
+    """The settings of Django 6.1 and newer; nothing of them is deprecated."""
+    if importlib.import_module("django").VERSION < (6, 1):
+        pytest.skip("Django has no MAILERS yet")
+    done = subprocess.run([sys.executable, "-c", MAILERS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert len(lab.mail_to("mailers@good.test")) == 1
+
+
 def flask_mail(port: int, to: str) -> None:
     """Sends as a program with Flask-Mail does, to any number of recipients."""
     flask, extension = importlib.import_module("flask"), importlib.import_module("flask_mail")
