@@ -1,5 +1,6 @@
 #!/bin/sh
-# promtool, of Debian's (or Ubuntu's) package prometheus: unpacked into DIR, because the package would start a server.
+# promtool, of Debian's (or Ubuntu's) package prometheus, or of its own from Debian 13 on: unpacked into DIR, because the first
+# one would start a server.
 #
 #   fetch.sh DIR            DIR/usr/bin/promtool
 set -eu
@@ -11,9 +12,15 @@ cd "$dir"
 exec 9>lock
 flock 9
 [ ! -e complete ] || exit 0
-set -- -q -o APT::Sandbox::User=root download prometheus
-apt-get "$@" >fetch.log 2>&1 || { apt-get update -q >>fetch.log 2>&1 && apt-get "$@" >>fetch.log 2>&1; } ||
+rm -f ./*.deb
+download() {
+    for package in promtool prometheus; do
+        ! apt-get -q -o APT::Sandbox::User=root download $package >>fetch.log 2>&1 || return 0
+    done
+    return 1
+}
+download || { apt-get update -q >>fetch.log 2>&1 && download; } ||
     { cat fetch.log >&2; echo "prometheus: apt could not download it" >&2; exit 1; }
-dpkg-deb --fsys-tarfile prometheus_*.deb | tar -x ./usr/bin/promtool
-rm prometheus_*.deb
+dpkg-deb --fsys-tarfile ./*.deb | tar -x ./usr/bin/promtool
+rm ./*.deb
 touch complete
