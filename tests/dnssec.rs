@@ -2,11 +2,7 @@
 //! (RFC 4035 3.2.3, RFC 7672 2.1).
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
-use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::op::ResponseCode;
@@ -17,7 +13,7 @@ use mtasts::sender::dane::{Facts, HostRecords, Routing, learn};
 use mtasts::sender::validator::{Worth, examine};
 use mtasts::{MxName, Resolver, Settings};
 use mtasts_kit::dns_server::{DnsServer, Reply, address, cname, mx};
-use mtasts_kit::pki::{Directory, command};
+use mtasts_kit::signed::{Signed, answers};
 
 /// What each zone has.
 const HOST: &str = "mx A 192.0.2.1\n_25._tcp.mx TLSA 3 1 1 \
@@ -33,194 +29,20 @@ const ALIASES: &str = "bare A 192.0.2.2\nboth CNAME mx\n_25._tcp.both TLSA 3 1 1
 /// More than a UDP answer takes.
 const MANY: usize = 60;
 
-/// A server that is ended with the test.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// Zones, the server that has them, and the one that validates.
-struct Signed {
-    directory: Directory,
-    /// The DS records and the delegations of the zone above.
-    above: String,
-    zones: Vec<String>,
-}
-
-impl Signed {
-    fn zone(&mut self, name: &str, records: &str, signing: Option<&[&str]>) {
-        let origin = if name.is_empty() {
-            ".".to_owned()
-        } else {
-            format!("{name}.")
-        };
-        let text =
-            format!("$ORIGIN {origin}\n$TTL 300\n@ SOA ns.test. h.test. 1 3600 600 86400 60\n@ NS ns.test.\n{records}");
-        self.directory.write(&format!("{name}.zone"), text);
-        self.zones.push(name.to_owned());
-        let _ = writeln!(self.above, "{origin} NS ns.test.");
-        let Some([algorithm, options @ ..]) = signing else {
-            return;
-        };
-        let key = |kind: &[&str]| {
-            let output = command("ldns-keygen", "ldnsutils", self.directory.root())
-                .args(kind)
-                .args([
-                    "-a",
-                    algorithm,
-                    "-b",
-                    if algorithm.starts_with("RSA") { "2048" } else { "256" },
-                    &origin,
-                ])
-                .output()
-                .expect("ldns-keygen");
-            String::from_utf8(output.stdout)
-                .expect("a name of a file")
-                .trim()
-                .to_owned()
-        };
-        let (ksk, zsk) = (key(&["-k"]), key(&[]));
-        let file = format!("{name}.zone");
-        let signed = command("ldns-signzone", "ldnsutils", self.directory.root())
-            .args(options)
-            .args(["-f", "signed", &file, &ksk, &zsk])
-            .status()
-            .expect("ldns-signzone");
-        assert!(signed.success(), "{name}");
-        fs::rename(self.directory.path("signed"), self.directory.path(&file)).expect("a signed zone");
-        self.above += &self.directory.read(&format!("{ksk}.ds"));
-        fs::copy(
-            self.directory.path(&format!("{ksk}.key")),
-            self.directory.path("anchor"),
-        )
-        .expect("an anchor");
-    }
-
-    /// BIND as a validator that asks the server of the zones. Its packages are unpacked below target/, and nothing is
-    /// installed.
-    fn start_bind(&self, authority: SocketAddr) -> (Running, SocketAddr) {
-        let folder = mtasts_kit::repository().join("target/mta");
-        let fetched = Command::new(mtasts_kit::repository().join("tests/mta/fetch.sh"))
-            .arg(&folder)
-            .args(["bind9", "bind9"])
-            .status()
-            .expect("fetch.sh");
-        assert!(fetched.success());
-        let tree = folder.join("bind9");
-        let address = free_port();
-        let anchor = self.directory.read("anchor");
-        let key = anchor
-            .split("DNSKEY")
-            .nth(1)
-            .expect("a key")
-            .split(';')
-            .next()
-            .expect("a key");
-        let words: Vec<&str> = key.split_whitespace().collect();
-        let [flags, protocol, algorithm, octets @ ..] = &words[..] else {
-            panic!("{anchor}")
-        };
-        let (port, at, root) = (address.port(), authority.port(), self.directory.root().display());
-        let text = format!(
-            "options {{\n directory \"{root}\";\n listen-on port {port} {{ 127.0.0.1; }};\n listen-on-v6 {{ none; }};\n \
-             pid-file none;\n session-keyfile none;\n recursion yes;\n dnssec-validation yes;\n forward only;\n \
-             forwarders {{ 127.0.0.1 port {at}; }};\n empty-zones-enable no;\n}};\ncontrols {{ }};\ntrust-anchors {{ \
-             \".\" static-key {flags} {protocol} {algorithm} \"{}\"; }};\n",
-            octets.concat()
-        );
-        let file = format!("{port}.named");
-        self.directory.write(&file, text);
-        let mut named = Command::new(tree.join("usr/sbin/named"));
-        // Nothing to say where this machine has the libraries itself.
-        if let Some(libraries) = find_folder(&tree.join("usr/lib"), "libisc") {
-            named.env("LD_LIBRARY_PATH", libraries);
-        }
-        let child = named
-            .args(["-f", "-c", &file])
-            .current_dir(self.directory.root())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("named");
-        (Running(child), address)
-    }
-
-    fn start(&self, configuration: &str) -> (Running, SocketAddr) {
-        let address = free_port();
-        let file = format!("{}.conf", address.port());
-        let text = format!(
-            "server:\n chroot: \"\"\n username: \"\"\n do-daemonize: no\n use-syslog: no\n interface: 127.0.0.1\n \
-             port: {}\n pidfile: \"\"\n directory: \"{}\"\n local-zone: test nodefault\n{configuration}\
-             remote-control:\n control-enable: no\n",
-            address.port(),
-            self.directory.root().display()
-        );
-        self.directory.write(&file, text);
-        let child = command("unbound", "unbound", self.directory.root())
-            .args(["-c", &file])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("unbound");
-        (Running(child), address)
-    }
-}
-
-fn free_port() -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    socket.local_addr().expect("an address")
-}
-
-/// The folder at or directly below this one that has a file whose name begins so.
-fn find_folder(folder: &Path, name: &str) -> Option<PathBuf> {
-    let has = |folder: &PathBuf| {
-        let files = fs::read_dir(folder).into_iter().flatten().flatten();
-        files
-            .into_iter()
-            .any(|file| file.file_name().to_string_lossy().starts_with(name))
-    };
-    let below = fs::read_dir(folder)
-        .expect("a folder")
-        .flatten()
-        .map(|entry| entry.path());
-    let mut all = [folder.to_owned()]
-        .into_iter()
-        .chain(below.filter(|path| path.is_dir()));
-    all.find(has)
-}
-
-/// Waits until a server is up.
-fn answers(server: &StubResolver) {
-    let begun = Instant::now();
-    while server
-        .addresses("mx.ec.test", Instant::now() + Duration::from_secs(2))
-        .is_err()
-    {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the server does not answer");
-        std::thread::sleep(Duration::from_millis(50));
-    }
-}
-
 /// The same rows with unbound and with BIND.
 #[test]
 fn a_validator_and_what_it_says_of_each_zone() {
     let signed = zones();
-    let (_authority, authority) = signed.start_authority();
-    let (_unbound, unbound) = signed.start_unbound(authority);
+    let (_authority, authority) = signed.authority();
+    let (_unbound, unbound) = signed.unbound(authority, "");
     what_a_validator_says(unbound, authority);
-    let (_bind, bind) = signed.start_bind(authority);
+    let (_bind, bind) = signed.bind(authority);
     what_a_validator_says(bind, authority);
 }
 
 /// Zones that are signed, unsigned, broken and expired.
 fn zones() -> Signed {
-    let mut signed = Signed {
-        directory: Directory::new("dnssec"),
-        above: String::new(),
-        zones: Vec::new(),
-    };
+    let mut signed = Signed::new("dnssec");
     let aliases = format!("{HOST}alias CNAME mx\nout CNAME mx.plain.test.\n{ALIASES}");
     let many: String = (0..MANY)
         .map(|n| format!("_25._tcp.many TLSA 3 1 2 {n:0128x}\n"))
@@ -254,47 +76,8 @@ fn zones() -> Signed {
     let past = ["ECDSAP256SHA256", "-i", "20200101000000", "-e", "20200201000000"];
     signed.zone("expired.test", HOST, Some(&past));
     signed.zone("plain.test", &format!("{HOST}in CNAME mx.ec.test.\n"), None);
-    let below = std::mem::take(&mut signed.above);
-    signed.zone("test", &format!("ns A 127.0.0.1\n{below}"), Some(&["ECDSAP256SHA256"]));
-    let below = std::mem::take(&mut signed.above);
-    signed.zone(
-        "",
-        &format!("ns.test. A 127.0.0.1\n{below}"),
-        Some(&["ECDSAP256SHA256"]),
-    );
+    signed.put_above();
     signed
-}
-
-impl Signed {
-    /// The server that has the zones.
-    fn start_authority(&self) -> (Running, SocketAddr) {
-        let zones: String = self
-            .zones
-            .iter()
-            .map(|zone| format!("auth-zone:\n name: \"{zone}.\"\n zonefile: {zone}.zone\n for-upstream: no\n"))
-            .collect();
-        let (running, authority) = self.start(&format!(" module-config: \"iterator\"\n{zones}"));
-        // A validator that finds nobody there does not ask again for a while.
-        answers(&StubResolver::with_servers(&[authority]));
-        (running, authority)
-    }
-
-    /// A validator that asks it.
-    fn start_unbound(&self, authority: SocketAddr) -> (Running, SocketAddr) {
-        self.start_unbound_with(authority, "")
-    }
-
-    fn start_unbound_with(&self, authority: SocketAddr, option: &str) -> (Running, SocketAddr) {
-        let stubs: String = [".", "test"]
-            .map(|zone| {
-                let (ip, port) = (authority.ip(), authority.port());
-                format!("stub-zone:\n name: \"{zone}\"\n stub-addr: {ip}@{port}\n")
-            })
-            .concat();
-        self.start(&format!(
-            " do-not-query-localhost: no\n {option}\n trust-anchor-file: anchor\n{stubs}"
-        ))
-    }
 }
 
 fn what_a_validator_says(validator: SocketAddr, authority: SocketAddr) {
@@ -772,11 +555,11 @@ fn the_self_test_is_made_once() {
 fn a_cold_domain_costs_one_more_round_trip_at_50_ms() {
     const AWAY: Duration = Duration::from_millis(50);
     let signed = zones();
-    let (_authority, authority) = signed.start_authority();
+    let (_authority, authority) = signed.authority();
     let far = far_away(authority, AWAY);
     // The best of some runs: the machine may be busy.
     let runs = (0..3).map(|_| {
-        let (_unbound, unbound) = signed.start_unbound_with(far, "qname-minimisation: no");
+        let (_unbound, unbound) = signed.unbound(far, "qname-minimisation: no");
         let (dns, soon) = (StubResolver::validating(unbound), || {
             Instant::now() + Duration::from_secs(10)
         });

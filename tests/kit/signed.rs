@@ -1,9 +1,11 @@
-//! Zones below `test` that are signed or not, the server that has them, and one that validates: both are unbound.
+//! Zones below `test` that are signed or not, the server that has them, which is unbound, and one that validates: unbound or
+//! BIND.
 
 use std::fmt::Write as _;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use mtasts::network::dns::{Dns as _, StubResolver};
@@ -11,9 +13,9 @@ use mtasts::network::dns::{Dns as _, StubResolver};
 use crate::pki::{Directory, command};
 
 /// A server that is ended with the test.
-struct Unbound(Child);
+pub struct Server(Child);
 
-impl Drop for Unbound {
+impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
@@ -34,7 +36,7 @@ pub struct Running {
     pub authority: SocketAddr,
     /// It asks that one, and validates.
     pub validator: SocketAddr,
-    _servers: [Unbound; 2],
+    _servers: [Server; 2],
     _directory: Directory,
 }
 
@@ -96,8 +98,8 @@ impl Signed {
         .expect("an anchor");
     }
 
-    /// Puts `test` and the root above, and starts both servers.
-    pub fn start(mut self) -> Running {
+    /// Puts `test` and the root above. After the last zone.
+    pub fn put_above(&mut self) {
         let below = std::mem::take(&mut self.above);
         self.zone("test", &format!("ns A 127.0.0.1\n{below}"), Some(&["ECDSAP256SHA256"]));
         let below = std::mem::take(&mut self.above);
@@ -106,23 +108,13 @@ impl Signed {
             &format!("ns.test. A 127.0.0.1\n{below}"),
             Some(&["ECDSAP256SHA256"]),
         );
-        let zones: String = self
-            .zones
-            .iter()
-            .map(|zone| format!("auth-zone:\n name: \"{zone}.\"\n zonefile: {zone}.zone\n for-upstream: no\n"))
-            .collect();
-        let (first, authority) = self.unbound(&format!(" module-config: \"iterator\"\n{zones}"));
-        // A validator that finds nobody there does not ask again for a while.
-        answers(&StubResolver::with_servers(&[authority]));
-        let stubs: String = [".", "test"]
-            .map(|zone| {
-                let (ip, port) = (authority.ip(), authority.port());
-                format!("stub-zone:\n name: \"{zone}\"\n stub-addr: {ip}@{port}\n")
-            })
-            .concat();
-        let (second, validator) = self.unbound(&format!(
-            " do-not-query-localhost: no\n trust-anchor-file: anchor\n{stubs}"
-        ));
+    }
+
+    /// Puts `test` and the root above, and starts both servers.
+    pub fn start(mut self) -> Running {
+        self.put_above();
+        let (first, authority) = self.authority();
+        let (second, validator) = self.unbound(authority, "");
         answers(&StubResolver::validating(validator));
         Running {
             authority,
@@ -132,10 +124,82 @@ impl Signed {
         }
     }
 
-    fn unbound(&self, configuration: &str) -> (Unbound, SocketAddr) {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-        let address = socket.local_addr().expect("an address");
-        drop(socket);
+    /// The server that has the zones.
+    pub fn authority(&self) -> (Server, SocketAddr) {
+        let zones: String = self
+            .zones
+            .iter()
+            .map(|zone| format!("auth-zone:\n name: \"{zone}.\"\n zonefile: {zone}.zone\n for-upstream: no\n"))
+            .collect();
+        let (server, authority) = self.start_unbound(&format!(" module-config: \"iterator\"\n{zones}"));
+        // A validator that finds nobody there does not ask again for a while.
+        answers(&StubResolver::with_servers(&[authority]));
+        (server, authority)
+    }
+
+    /// unbound as a validator that asks that server, with an option of unbound.conf(5).
+    pub fn unbound(&self, authority: SocketAddr, option: &str) -> (Server, SocketAddr) {
+        let stubs: String = [".", "test"]
+            .map(|zone| {
+                let (ip, port) = (authority.ip(), authority.port());
+                format!("stub-zone:\n name: \"{zone}\"\n stub-addr: {ip}@{port}\n")
+            })
+            .concat();
+        self.start_unbound(&format!(
+            " do-not-query-localhost: no\n {option}\n trust-anchor-file: anchor\n{stubs}"
+        ))
+    }
+
+    /// BIND as a validator that asks that server. Its packages are unpacked below target/, and nothing is
+    /// installed.
+    pub fn bind(&self, authority: SocketAddr) -> (Server, SocketAddr) {
+        let folder = crate::repository().join("target/mta");
+        let fetched = Command::new(crate::repository().join("tests/mta/fetch.sh"))
+            .arg(&folder)
+            .args(["bind9", "bind9"])
+            .status()
+            .expect("fetch.sh");
+        assert!(fetched.success());
+        let tree = folder.join("bind9");
+        let address = free_port();
+        let anchor = self.directory.read("anchor");
+        let key = anchor
+            .split("DNSKEY")
+            .nth(1)
+            .expect("a key")
+            .split(';')
+            .next()
+            .expect("a key");
+        let words: Vec<&str> = key.split_whitespace().collect();
+        let [flags, protocol, algorithm, octets @ ..] = &words[..] else {
+            panic!("{anchor}")
+        };
+        let (port, at, root) = (address.port(), authority.port(), self.directory.root().display());
+        let text = format!(
+            "options {{\n directory \"{root}\";\n listen-on port {port} {{ 127.0.0.1; }};\n listen-on-v6 {{ none; }};\n \
+             pid-file none;\n session-keyfile none;\n recursion yes;\n dnssec-validation yes;\n forward only;\n \
+             forwarders {{ 127.0.0.1 port {at}; }};\n empty-zones-enable no;\n}};\ncontrols {{ }};\ntrust-anchors {{ \
+             \".\" static-key {flags} {protocol} {algorithm} \"{}\"; }};\n",
+            octets.concat()
+        );
+        let file = format!("{port}.named");
+        self.directory.write(&file, text);
+        let mut named = Command::new(tree.join("usr/sbin/named"));
+        // Nothing to say where this machine has the libraries itself.
+        if let Some(libraries) = find_folder(&tree.join("usr/lib"), "libisc") {
+            named.env("LD_LIBRARY_PATH", libraries);
+        }
+        let child = named
+            .args(["-f", "-c", &file])
+            .current_dir(self.directory.root())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("named");
+        (Server(child), address)
+    }
+
+    fn start_unbound(&self, configuration: &str) -> (Server, SocketAddr) {
+        let address = free_port();
         let file = format!("{}.conf", address.port());
         let text = format!(
             "server:\n chroot: \"\"\n username: \"\"\n do-daemonize: no\n use-syslog: no\n interface: 127.0.0.1\n \
@@ -150,18 +214,41 @@ impl Signed {
             .stderr(Stdio::null())
             .spawn()
             .expect("unbound");
-        (Unbound(child), address)
+        (Server(child), address)
     }
 }
 
+fn free_port() -> SocketAddr {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    socket.local_addr().expect("an address")
+}
+
+/// The folder at or directly below this one that has a file whose name begins so.
+fn find_folder(folder: &Path, name: &str) -> Option<PathBuf> {
+    let has = |folder: &PathBuf| {
+        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+        files
+            .into_iter()
+            .any(|file| file.file_name().to_string_lossy().starts_with(name))
+    };
+    let below = fs::read_dir(folder)
+        .expect("a folder")
+        .flatten()
+        .map(|entry| entry.path());
+    let mut all = [folder.to_owned()]
+        .into_iter()
+        .chain(below.filter(|path| path.is_dir()));
+    all.find(has)
+}
+
 /// Waits until a server is up.
-fn answers(server: &StubResolver) {
+pub fn answers(server: &StubResolver) {
     let begun = Instant::now();
     while server
         .addresses("ns.test", Instant::now() + Duration::from_secs(2))
         .is_err()
     {
-        assert!(begun.elapsed() < Duration::from_secs(20), "unbound does not answer");
+        assert!(begun.elapsed() < Duration::from_secs(20), "the server does not answer");
         std::thread::sleep(Duration::from_millis(50));
     }
 }
