@@ -103,7 +103,7 @@ static int try_host(mtasts_context *context, const mtasts_answer *answer, const 
     mtasts_error error = {sizeof error, 0, ""};
     mtasts_seen by_name = {sizeof by_name, MTASTS_SEEN_NAME, 0, NULL};
     mtasts_peer peer = {sizeof peer, count > 0 ? MTASTS_CHANNEL_TLS : MTASTS_CHANNEL_NONE, NULL, NULL};
-    mtasts_event event = {sizeof event, 0, 0, "", "", "", ""};
+    mtasts_event event = {.size = sizeof event};
     mtasts_attempt *attempt = NULL;
     int may;
 

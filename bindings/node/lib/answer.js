@@ -26,6 +26,14 @@ const FIELDS = {
 // The answer of the addon behind one of ours.
 let inner
 
+// The method of a resolver that is for attempts alone.
+const withAddon = Symbol('withAddon')
+
+function ask(resolver, body, chain) {
+  if (typeof resolver?.[withAddon] !== 'function') throw wrongType('resolver', 'a Resolver', resolver)
+  return resolver[withAddon](body, chain)
+}
+
 // The answer of a lookup. It never changes.
 class Answer {
   #answer
@@ -113,7 +121,7 @@ class Attempt {
   }
 
   sawChain(resolver, chain) {
-    return resolver.judge((judge) => call(() => this.#attempt.sawChain(judge, chain)), chain)
+    return ask(resolver, (own) => call(() => this.#attempt.sawChain(own, chain)), chain)
   }
 
   saw(seen) {
@@ -129,7 +137,7 @@ class Attempt {
   }
 
   report(resolver) {
-    return resolver.judge((judge) => call(() => this.#attempt.report(judge)), [])
+    return ask(resolver, (own) => call(() => this.#attempt.report(own)))
   }
 }
 
@@ -139,4 +147,4 @@ function whatWasSeen(seen) {
   return [seen.kind, seen.result ?? null, String(seen.reason ?? '')]
 }
 
-module.exports = { Answer, Attempt }
+module.exports = { Answer, Attempt, withAddon }

@@ -1,7 +1,7 @@
 'use strict'
 
 const addon = require('./addon')
-const { Answer } = require('./answer')
+const { Answer, withAddon } = require('./answer')
 const { MtaStsError, call, mustBeString, wrongType } = require('./error')
 const poller = require('./poller')
 const turn = require('./turn')
@@ -124,8 +124,8 @@ class Resolver {
     })
   }
 
-  // For an attempt: it checks a chain with the addon behind this.
-  judge(body, chain) {
+  // For an attempt, which needs the addon behind this.
+  [withAddon](body, chain = []) {
     mustBeChain(chain)
     this.#mustBeOpen()
     const verdict = body(this.#addon)
