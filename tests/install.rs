@@ -25,8 +25,9 @@ use mtasts_kit::command::builder;
 use mtasts_kit::pki::command;
 use run::{Bench, Who};
 
-/// The largest stripped library, in octets: it is mapped into every process of a mail server.
-const LARGEST: u64 = 3_500_000;
+/// The largest stripped library, in octets: it is mapped into every process of a mail server. Without DANE and TLS reports it
+/// was 3.33 MB.
+const LARGEST: u64 = 3_700_000;
 
 /// What is installed, below /usr. A link tells where it leads, a file its mode.
 const INSTALLED: &str = "\

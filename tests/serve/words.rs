@@ -158,7 +158,7 @@ fn exim_is_told_the_same_as_by_the_library() {
         let refused = ask("exim certificate good.test mx.good.test tlsa=0 transport=a_mtasts cert=AAAA\n");
         assert!(refused.contains("has no DNS name in its subjectAltName"), "{refused}");
         assert_eq!(
-            ask("exim certificate good.test mx.good.test tlsa=2 transport=a_mtasts cert=AAAA\n"),
+            ask("exim certificate good.test mx.good.test tlsa=8 transport=a_mtasts cert=AAAA\n"),
             "OK \n"
         );
         for line in [

@@ -167,6 +167,7 @@ def test_a_session_is_kept_under_the_same_verdict_alone(
     # Other records are another session.
     lab.reset()
     records = mtasts.Attempt.records.fget  # type: ignore[attr-defined]
+    assert records is not None
 
     def change() -> None:
         monkeypatch.setattr(mtasts.Attempt, "records", property(lambda self: [*records(self), b"\3\1\1" + bytes(32)]))

@@ -20,6 +20,9 @@ use tokio::time::timeout;
 const REQUEST: usize = 4096;
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Why clients are cut off. Each has its counter from the start: Prometheus does not see an increase to the first value.
+const REASONS: [&str; 5] = ["crowd", "idle", "malformed", "slow query", "slow reader"];
+
 type Labels = [(&'static str, &'static str); 1];
 type TwoLabels = [(&'static str, &'static str); 2];
 
@@ -42,7 +45,10 @@ impl Metrics {
         let mut registry = Registry::with_prefix("mtasts_serve");
         let replies: Family<TwoLabels, Counter> = Family::default();
         let answers: Family<Labels, Counter> = Family::default();
-        let (closed, connections) = (Family::default(), Gauge::default());
+        let (closed, connections) = (Family::<Labels, Counter<u64, AtomicU64>>::default(), Gauge::default());
+        for reason in REASONS {
+            let _ = closed.get_or_create(&[("reason", reason)]);
+        }
         // From 10 microseconds, a cached policy, to 80 seconds.
         let time = Histogram::new((0..12).map(|n| 1e-5 * 4_f64.powi(n)));
         registry.register("replies", "Replies, by map and word", replies.clone());
@@ -102,6 +108,7 @@ impl Metrics {
     }
 
     pub(crate) fn cut(&self, reason: &'static str) {
+        debug_assert!(REASONS.contains(&reason), "{reason}");
         self.closed.get_or_create(&[("reason", reason)]).inc();
     }
 
