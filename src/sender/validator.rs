@@ -108,14 +108,15 @@ pub fn examine(settings: &Settings, deadline: Instant) -> Worth {
 
 /// Tests the name server. `bogus` is a name whose signatures are broken on purpose.
 pub async fn tested(servers: &Servers, bogus: &Domain) -> Worth {
+    // A question to nobody would take all its time.
+    if servers.nobody_listens() {
+        return Worth::Absent("no name server listens at the address of dane_resolver".into());
+    }
     let (there, name) = (servers.clone(), bogus.clone());
     let refuses = spawn(async move { there.answers_for(&name).await });
     match servers.validates_the_root().await {
         Ok(true) => {}
         Ok(false) => return Worth::Unfit("it says of no answer about the root that it has validated it".into()),
-        Err(_) if servers.nobody_listens() => {
-            return Worth::Absent("no name server listens at the address of dane_resolver".into());
-        }
         Err(error @ (DnsError::ServFail | DnsError::Timeout | DnsError::Own(_))) => {
             return Worth::Unknown(format!("the name servers of the root cannot be looked up: {error}"));
         }

@@ -215,6 +215,10 @@ struct Zone {
 
 impl Zone {
     fn reply(&self, query: &[u8], tcp: bool, from: SocketAddr) -> Option<Vec<u8>> {
+        // Shorter than a header: no message, but a look whether somebody listens.
+        if query.len() < 12 {
+            return None;
+        }
         let query = Message::from_vec(query).expect("a well-formed query");
         let question: &Query = query.queries.first().expect("one question");
         let asked = Asked {

@@ -10,7 +10,7 @@ use super::{Answered, DnsError, Mx, Servers, absolute, mx_of, printed};
 use crate::protocol::names::Domain;
 
 /// How long the refusal of a port of this host may take.
-const REFUSAL_TIME: Duration = Duration::from_millis(100);
+const REFUSAL_TIME: Duration = Duration::from_millis(20);
 
 impl Servers {
     /// When all questions are over.

@@ -251,7 +251,7 @@ fn completions_and_colours() {
         .args(["-c", script, &bash.out])
         .output()
         .expect("bash");
-    assert_eq!(String::from_utf8_lossy(&shell.stdout), "check\n", "{shell:?}");
+    assert_eq!(String::from_utf8_lossy(&shell.stdout), "check check-mta\n", "{shell:?}");
     for shell in ["zsh", "fish"] {
         assert!(mtasts(&["completions", shell]).out.contains("no-smtp"), "{shell}");
     }
