@@ -1,5 +1,6 @@
 //! `mtasts host`: the policies that this host publishes for others.
 
+mod import;
 mod rollout;
 
 use std::path::PathBuf;
@@ -21,7 +22,7 @@ use mtasts_host::records::{self, Record};
 use mtasts_host::server::{self, Options};
 use mtasts_host::settings::{Hosted, Settings, Tenant};
 use mtasts_host::sqlite::Sqlite;
-use mtasts_host::state::put_at_their_steps;
+use mtasts_host::state::put_in_force;
 
 /// Where the settings are if nothing else is said.
 const SETTINGS: &str = "/etc/mtasts/host.toml";
@@ -33,6 +34,7 @@ pub(super) enum Host {
     Add(Add),
     Records(Records),
     Zone(Zone),
+    Import(import::Import),
     Move(Move),
     Remove(Remove),
     SetMode(rollout::SetMode),
@@ -131,15 +133,15 @@ pub(super) struct Move {
     files: Files,
 }
 
-/// Forget a domain that is in no file any more, with its token and its history.
+/// Let a domain leave that is in no file any more.
 ///
-/// It is refused as long as senders may hold a policy of the domain that asks for TLS: without the server they cannot learn that it
-/// is over. Set mode = "none" with max_age = 86400 for that time, then take the domain out of the file.
+/// As long as senders may hold a policy of the domain that asks for TLS, mode none is served for it, under a new id: without that they
+/// cannot learn that it is over. Then it is forgotten, with its token and its history. If a file names it again before, it stays.
 #[derive(Args)]
 pub(super) struct Remove {
     /// The domain.
     domain: Domain,
-    /// Forget it at once.
+    /// Forget it at once. Mail from senders that hold its policy may be lost.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -195,6 +197,7 @@ impl Host {
             Self::Add(arguments) => arguments.shown.run(true),
             Self::Records(arguments) => arguments.shown.run(false),
             Self::Zone(arguments) => arguments.run(),
+            Self::Import(arguments) => arguments.run(),
             Self::Move(arguments) => arguments.run(),
             Self::Remove(arguments) => arguments.run(),
             Self::SetMode(arguments) => arguments.run(),
@@ -241,7 +244,7 @@ impl Files {
         let mut settings = settings
             .with_tenants(&owners.collect())
             .map_err(|problem| Trouble(problem.to_string()))?;
-        put_at_their_steps(&mut settings, &ledger).map_err(Trouble)?;
+        put_in_force(&mut settings, &ledger).map_err(Trouble)?;
         tell_refused(&settings);
         Ok((settings, ledger))
     }
@@ -264,6 +267,7 @@ impl Check {
                     tenant,
                     published,
                     rollout,
+                    ..
                 } = hosted;
                 let policy = published.policy();
                 let mx: Vec<&str> = policy.mx().map(|pattern| pattern.as_str()).collect();
@@ -321,15 +325,16 @@ impl Policy {
         let Some(settings) = self.files.alone() else {
             return Ok(Found::Bad);
         };
-        tell_refused(&settings);
         let Some(mut hosted) = settings.domains.get(&self.domain) else {
             return Ok(in_no_file(&self.domain));
         };
-        // The ledger knows the step; without one there is nothing to know there.
+        // The ledger knows the step, and what was taken over. Without one the files say all.
         let known;
-        if hosted.rollout.is_some() {
+        if hosted.rollout.is_some() || settings.service.ledger.exists() {
             known = self.files.all()?.0;
             hosted = known.domains.get(&self.domain).unwrap_or(hosted);
+        } else {
+            tell_refused(&settings);
         }
         output::print(hosted.published.text())?;
         Ok(Found::Good)
@@ -393,7 +398,8 @@ impl Shown {
             output::tell("A and AAAA records need the setting addresses");
             return Ok(None);
         }
-        let served = ledger.served()?.remove(&self.domain);
+        // The record of the other provider has that id already.
+        let served = ledger.served()?.remove(&self.domain).filter(|_| !hosted.is_imported);
         let published = served.unwrap_or_else(|| hosted.published.clone());
         let records = records::direct(&self.domain, &published, &service.addresses, &service.reports);
         Ok(Some(records))
@@ -449,18 +455,22 @@ impl Remove {
             return Ok(Found::Bad);
         }
         let held = held_until(&ledger.history(domain)?, unix_now()).filter(|_| !self.force);
-        if let Some(end) = held {
-            output::tell(&format!(
-                "{domain} is not forgotten: senders may hold its policy until {}. Until then serve mode \"none\" with max_age \
-                 86400",
-                calendar::date_time(end)
-            ));
-            return Ok(Found::Bad);
+        let is_known = match held {
+            Some(_) => ledger.leave(domain, unix_now())?,
+            None => ledger.release(domain)?,
+        };
+        let end = held.map(calendar::date_time);
+        match (is_known, end) {
+            (true, Some(end)) => output::print_line(&format!(
+                "{domain}: mode none is served from now on, because senders may hold its policy until {end}; then it is forgotten. \
+                 Publish its records once more"
+            ))?,
+            (true, None) => output::print_line(&format!("{domain}: forgotten; delete its records"))?,
+            (false, _) => {
+                output::tell(&format!("{domain} is not known here"));
+                return Ok(Found::Bad);
+            }
         }
-        if ledger.release(domain)? {
-            return Ok(Found::Good);
-        }
-        output::tell(&format!("{domain} is not known here"));
-        Ok(Found::Bad)
+        Ok(Found::Good)
     }
 }

@@ -6,6 +6,8 @@
 mod abuse;
 #[path = "host/hosting.rs"]
 mod hosting;
+#[path = "host/moving.rs"]
+mod moving;
 #[path = "host/mx_server.rs"]
 mod mx_server;
 #[path = "host/rollout.rs"]

@@ -164,19 +164,59 @@ impl Eyes {
         }
     }
 
+    /// The policy of a domain and its id, as they are published now.
+    ///
+    /// # Errors
+    /// Why senders get none, in a sentence.
+    pub fn published(&self, domain: &Domain) -> Result<Published, String> {
+        let deadline = Instant::now() + TIME;
+        let id = || match self.dns().txt(&format!("_mta-sts.{domain}"), deadline) {
+            Ok(records) => Record::find(&records.data).map_err(|error| error.to_string()),
+            Err(error) => Err(format!("the record at _mta-sts.{domain} cannot be looked up: {error}")),
+        };
+        let before = id()?;
+        let text = self.fetch(domain, deadline)?;
+        // An id that announces another text would hide it from senders, for as long as they keep theirs.
+        if id()? != before {
+            return Err("the id has changed while the policy was fetched; try again".into());
+        }
+        Published::taken_over(&text, before.id.as_str()).map_err(|refused| one_line(&refused.to_string(), SENTENCE))
+    }
+
+    /// Whether the name of the policy host leads to these addresses and no others.
+    ///
+    /// # Errors
+    /// Where else it leads, in a sentence.
+    pub fn leads_to(&self, domain: &Domain, ours: &[IpAddr]) -> Result<(), String> {
+        let host = format!("mta-sts.{domain}");
+        let found = self.dns().addresses(&host, Instant::now() + TIME);
+        let found = found.map_err(|error| format!("the addresses of {host} cannot be looked up: {error}"))?;
+        match found.data.iter().find(|address| !ours.contains(address)) {
+            Some(other) => Err(format!(
+                "{host} leads to {other}, which is not in the setting addresses"
+            )),
+            None => Ok(()),
+        }
+    }
+
     fn dns(&self) -> &StubResolver {
         &self.resolvers[0].1
     }
 
     fn fetched(&self, domain: &Domain, served: &Published, deadline: Instant) -> Fetched {
+        match self.fetch(domain, deadline) {
+            Ok(text) if text == served.text().as_bytes() => Fetched::Same,
+            Ok(_) => Fetched::Other,
+            Err(why) => Fetched::Failed(why),
+        }
+    }
+
+    fn fetch(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, String> {
         let roots = Arc::clone(&self.roots);
         let dns = Arc::new(self.dns().clone());
         let host = PolicyHost::new(dns, Arc::new(move || Ok(Arc::clone(&roots))), self.rule.clone());
-        match host.get(domain, deadline) {
-            Ok(text) if text == served.text().as_bytes() => Fetched::Same,
-            Ok(_) => Fetched::Other,
-            Err(error) => Fetched::Failed(one_line(error.detail(), SENTENCE)),
-        }
+        let text = host.get(domain, deadline);
+        text.map_err(|error| one_line(error.detail(), SENTENCE))
     }
 
     /// The MX hosts, and the patterns of the policy that none of them has.

@@ -21,6 +21,8 @@ pub struct Claim {
     pub token: Token,
     /// Since when, in Unix seconds.
     pub since: u64,
+    /// Since when it is on its way out, in Unix seconds.
+    pub leaving: Option<u64>,
 }
 
 /// A text that was served.
@@ -89,7 +91,7 @@ impl std::error::Error for LedgerError {}
 /// All that is asked of a ledger. Each verb is done as a whole or not at all, and is on the disk when it returns.
 pub trait Ledger {
     /// Claims domains for tenants, and gives each a token. A domain that its tenant has claimed keeps its token, and so does one
-    /// that the operator takes over from a tenant.
+    /// that the operator takes over from a tenant. None of them is leaving any more.
     ///
     /// # Errors
     /// [`LedgerError::Taken`] if a domain is another tenant's; then nothing is claimed.
@@ -100,6 +102,12 @@ pub trait Ledger {
     /// # Errors
     /// If the ledger cannot be written.
     fn reclaim(&mut self, domain: &Domain, tenant: &Tenant, now: u64) -> Result<(), LedgerError>;
+
+    /// Notes that a domain is on its way out. Says whether it was known. One that is leaving already goes on so.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn leave(&mut self, domain: &Domain, now: u64) -> Result<bool, LedgerError>;
 
     /// Forgets a domain, its token and its history. Says whether it was known.
     ///
@@ -155,6 +163,24 @@ pub trait Ledger {
     /// # Errors
     /// If the ledger cannot be read.
     fn judged(&self) -> Result<BTreeMap<Domain, Judged>, LedgerError>;
+
+    /// Notes that a domain, which is claimed, has this policy of another host until [`end_import`](Self::end_import).
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or the domain is not claimed.
+    fn import(&mut self, domain: &Domain, published: &Published, now: u64) -> Result<(), LedgerError>;
+
+    /// Notes that a domain has the policy of its file again. Says whether it had another one.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn end_import(&mut self, domain: &Domain) -> Result<bool, LedgerError>;
+
+    /// The policies that were taken over from other hosts.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn imported(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError>;
 
     /// A number that changes when another process has written.
     ///

@@ -1,13 +1,14 @@
 //! The life of the server: sockets, signals, the service manager.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use mtasts::Domain;
 use mtasts::protocol::text::one_line;
 use mtasts::sender::resolver::unix_now;
 use mtasts_serve::{Address, Listener, Log, Socket, inherited};
@@ -106,6 +107,7 @@ pub fn run(options: &Options) -> Result<(), String> {
             stop: watch::Sender::new(false),
             log: options.log,
             said: RefCell::default(),
+            leaving: RefCell::default(),
             service,
         });
         server.live(listeners, state, ledger, options).await
@@ -162,6 +164,8 @@ pub(crate) struct Server {
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
     said: RefCell<HashMap<String, Instant>>,
+    /// The domains that are on their way out, and until when senders hold a policy of them, in Unix seconds.
+    leaving: RefCell<BTreeMap<Domain, u64>>,
     service: Service,
 }
 
@@ -217,6 +221,9 @@ impl Server {
                         self.reload(&mut ledger, &mut stepper, options, Cause::Ledger);
                     }
                     stepper.look(unix_now());
+                    if self.forget(&mut ledger) {
+                        self.reload(&mut ledger, &mut stepper, options, Cause::Ledger);
+                    }
                 }
                 looked = stepper.looked() => self.step(looked, &mut ledger, &mut stepper, options),
             }
@@ -231,6 +238,28 @@ impl Server {
         watching.abort();
         self.log.info("stopped.");
         Ok(())
+    }
+
+    /// Forgets the domains of which no sender holds a policy any more that asks for TLS. Says whether there were any.
+    fn forget(&self, ledger: &mut Sqlite) -> bool {
+        let now = unix_now();
+        let gone: Vec<Domain> = self
+            .leaving
+            .borrow()
+            .iter()
+            .filter(|(_, end)| **end <= now)
+            .map(|(domain, _)| domain.clone())
+            .collect();
+        for domain in &gone {
+            match ledger.release(domain) {
+                Ok(_) => self
+                    .log
+                    .info(&format!("{domain} has left: no sender holds its policy any more.")),
+                Err(error) => self.warn(domain.as_str(), &format!("{domain} cannot be forgotten: {error}")),
+            }
+            self.leaving.borrow_mut().remove(domain);
+        }
+        !gone.is_empty()
     }
 
     /// Says what came of a look at a domain, and serves the next step.
@@ -289,6 +318,7 @@ impl Server {
             let tenant = state.claims.get(domain).map(|claim| &claim.tenant);
             state.settings.refused.iter().any(|(other, _)| Some(other) == tenant)
         };
+        self.leaving.replace(state.leaving.clone());
         for domain in state.kept.iter().filter(|domain| !refused(*domain)) {
             self.log.warning(&format!(
                 "{domain} is in no file any more. Its last policy is still served, because senders hold it; name it again, or use mtasts host remove."

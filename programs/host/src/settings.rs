@@ -63,6 +63,8 @@ pub struct Hosted {
     pub published: Arc<Published>,
     /// How the policy gets to its full length, if its mode is `auto`.
     pub rollout: Option<Arc<Rollout>>,
+    /// Whether the policy is one that was taken over from another host, in place of what the file says.
+    pub is_imported: bool,
 }
 
 /// A policy that goes by steps.
@@ -282,6 +284,7 @@ impl Contents {
                 tenant: tenant.clone(),
                 published: published.clone(),
                 rollout: rollout.map(Arc::new),
+                is_imported: false,
             };
             let stranger = value.problem("the domain is another tenant's, or the operator's; the operator can give it to this one with mtasts host move");
             let before = contents.domains.insert(domain, (hosted, stranger));

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use mtasts::Domain;
+use mtasts::{Domain, Mode};
 
-use crate::ledger::{Claim, Ledger, Stepped};
-use crate::published::Published;
+use crate::leaving::held_until;
+use crate::ledger::{Claim, Ledger, LedgerError, Stepped};
+use crate::published::{MIN_MAX_AGE, Published};
 use crate::rollout::Step;
 use crate::settings::{Settings, Tenant};
 
@@ -24,6 +25,9 @@ pub struct State {
     /// The domains that no file in force names. They keep the policy that was served last: a policy that is gone before its time
     /// protects no mail, and a text that is gone under a record that is there looks like an attack.
     pub kept: Vec<Domain>,
+    /// The domains that are on their way out, with the time (in Unix seconds) from which on no sender holds a policy of them that
+    /// asks for TLS.
+    pub leaving: BTreeMap<Domain, u64>,
 }
 
 impl State {
@@ -46,15 +50,24 @@ impl State {
             .collect();
         ledger.claim(&wanted, now).map_err(|error| error.to_string())?;
         let claims = ledger.claims().map_err(|error| error.to_string())?;
-        let begun = put_at_their_steps(&mut settings, ledger)?;
+        let begun = put_in_force(&mut settings, ledger)?;
         let begun: Vec<(&Domain, Step)> = begun.iter().map(|(domain, step)| (domain, *step)).collect();
         if !begun.is_empty() {
             ledger.step(&begun, None, now).map_err(|error| error.to_string())?;
         }
         let steps = ledger.steps().map_err(|error| error.to_string())?;
         let mut policies = ledger.served().map_err(|error| error.to_string())?;
-        let kept = policies.keys().filter(|domain| !settings.domains.contains_key(*domain));
-        let kept = kept.cloned().collect();
+        let gone = policies.keys().filter(|domain| !settings.domains.contains_key(*domain));
+        let is_leaving = |domain: &Domain| claims.get(domain).is_some_and(|claim| claim.leaving.is_some());
+        let (gone, kept): (Vec<Domain>, Vec<Domain>) = gone.cloned().partition(is_leaving);
+        let last = Published::new(Mode::None, MIN_MAX_AGE, &[]).map_err(|refused| refused.to_string())?;
+        let last = Arc::new(last);
+        let mut leaving = BTreeMap::new();
+        for domain in gone {
+            let history = ledger.history(&domain).map_err(|error| error.to_string())?;
+            leaving.insert(domain.clone(), held_until(&history, now).unwrap_or(now));
+            policies.insert(domain, Arc::clone(&last));
+        }
         let named = settings.domains.iter();
         policies.extend(named.map(|(domain, hosted)| (domain.clone(), hosted.published.clone())));
         Ok(Self {
@@ -63,6 +76,7 @@ impl State {
             policies,
             steps,
             kept,
+            leaving,
         })
     }
 
@@ -77,17 +91,30 @@ impl State {
     }
 }
 
-/// Gives each domain of a rollout the policy of its step. What it returns is not in the ledger yet: where a domain begins that has
-/// no step, and which mode the files have given to one that had.
+/// Gives each domain of the files the policy that is in force: one that was taken over, or that of its step. What it returns is not
+/// in the ledger yet: where a domain begins that has no step, and which mode the files have given to one that had.
 ///
 /// # Errors
 /// A sentence, if the ledger cannot be read.
-pub fn put_at_their_steps(settings: &mut Settings, ledger: &dyn Ledger) -> Result<Vec<(Domain, Step)>, String> {
-    let said = |error: crate::ledger::LedgerError| error.to_string();
+pub fn put_in_force(settings: &mut Settings, ledger: &dyn Ledger) -> Result<Vec<(Domain, Step)>, String> {
+    let said = |error: LedgerError| error.to_string();
+    let mut imported = ledger.imported().map_err(said)?;
     let (known, served) = (ledger.steps().map_err(said)?, ledger.served().map_err(said)?);
     let (mut begun, mut same) = (Vec::new(), BTreeMap::new());
     for (domain, hosted) in &mut settings.domains {
         let before = known.get(domain).map(|stepped| stepped.step);
+        if let Some(other) = imported.remove(domain) {
+            // When it is over the steps go on from there.
+            if let Some(rollout) = hosted.rollout.take() {
+                let first = rollout.plan.first(Some(other.policy()));
+                if before != Some(first) {
+                    begun.push((domain.clone(), first));
+                }
+            }
+            hosted.published = other;
+            hosted.is_imported = true;
+            continue;
+        }
         let Some(rollout) = &hosted.rollout else {
             let policy = hosted.published.policy();
             let fixed = Step {
@@ -99,7 +126,7 @@ pub fn put_at_their_steps(settings: &mut Settings, ledger: &dyn Ledger) -> Resul
             }
             continue;
         };
-        let step = before.unwrap_or_else(|| {
+        let step = before.filter(|before| before.mode != Mode::None).unwrap_or_else(|| {
             let first = rollout
                 .plan
                 .first(served.get(domain).map(|published| published.policy()));

@@ -70,6 +70,12 @@ impl SetMode {
         let Some(hosted) = settings.domains.get(domain) else {
             return Ok(super::in_no_file(domain));
         };
+        if hosted.is_imported {
+            output::tell(&format!(
+                "{domain} has the policy of another host; use mtasts host import {domain} --finish first"
+            ));
+            return Ok(Found::Bad);
+        }
         let Some(rollout) = &hosted.rollout else {
             let tenant = &hosted.tenant;
             output::tell(&format!(
@@ -143,7 +149,7 @@ impl Place<'_> {
             "domain": self.domain.as_str(), "tenant": self.hosted.tenant.name(), "rollout": self.hosted.rollout.is_some(),
             "mode": policy.mode().name(), "max_age": policy.max_age(), "id": self.hosted.published.id(),
             "since": self.stepped.map(|stepped| stepped.at), "forced": self.stepped.and_then(|stepped| stepped.forced.as_deref()),
-            "next": next, "refused": refused,
+            "next": next, "refused": refused, "imported": self.hosted.is_imported,
         })
     }
 
@@ -156,6 +162,7 @@ impl Place<'_> {
         match self.next() {
             Some((next, at)) => text += &format!("; then {next}, not before {}", calendar::date_time(at)),
             None if self.hosted.rollout.is_some() => text += "; the last step",
+            None if self.hosted.is_imported => text += "; taken over from another host",
             None => text += &format!("; set in a file ({})", self.hosted.tenant),
         }
         match self.refusals() {
@@ -198,12 +205,17 @@ impl Status {
             .iter()
             .filter(|(domain, _)| !settings.domains.contains_key(*domain) && is_wanted(domain))
             .collect();
+        let leaves = |domain: &Domain| claims.get(domain).and_then(|claim| claim.leaving);
         if self.json {
             let kept = kept.iter().map(|(domain, published)| {
-                let (policy, tenant) = (published.policy(), claims.get(*domain).map(|claim| claim.tenant.name()));
+                let (policy, claim) = (published.policy(), claims.get(*domain));
+                let (tenant, leaving) = (
+                    claim.map(|claim| claim.tenant.name()),
+                    claim.and_then(|claim| claim.leaving),
+                );
                 json!({
                     "domain": domain.as_str(), "tenant": tenant, "rollout": false, "mode": policy.mode().name(),
-                    "max_age": policy.max_age(), "id": published.id(), "kept": true,
+                    "max_age": policy.max_age(), "id": published.id(), "kept": true, "leaving": leaving,
                 })
             });
             let domains: Vec<Value> = places.iter().map(Place::json).chain(kept).collect();
@@ -213,19 +225,23 @@ impl Status {
             places.iter().for_each(|place| place.show(&mut page));
             for (domain, published) in &kept {
                 let policy = published.policy();
-                page.row(
-                    Mark::Bad,
-                    "bad",
-                    &format!(
-                        "{domain}: {}, max_age {}; in no file in force, and still served",
-                        policy.mode(),
-                        policy.max_age()
+                let what = format!("{domain}: {}, max_age {}", policy.mode(), policy.max_age());
+                match leaves(domain) {
+                    Some(since) => {
+                        let since = calendar::date_time(since);
+                        page.row(Mark::Good, "ok", &format!("{what}; leaving since {since}"));
+                    }
+                    None => page.row(
+                        Mark::Bad,
+                        "bad",
+                        &format!("{what}; in no file in force, and still served"),
                     ),
-                );
+                }
             }
             page.print()?;
         }
-        let is_good = kept.is_empty() && places.iter().all(|place| place.refusals().is_empty());
+        let is_good = kept.iter().all(|(domain, _)| leaves(domain).is_some());
+        let is_good = is_good && places.iter().all(|place| place.refusals().is_empty());
         Ok(if is_good { Found::Good } else { Found::Bad })
     }
 }

@@ -159,6 +159,40 @@ fn the_steps_and_what_the_gates_said() {
     assert_eq!(ledger.steps().unwrap().len(), 1);
 }
 
+#[test]
+fn what_leaves_and_what_comes() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let (a, operator) = (name("a.example"), Tenant::operator());
+    assert!(!ledger.leave(&a, 1).unwrap());
+    assert!(
+        ledger.import(&a, &policy(86_400), 1).is_err(),
+        "a domain that is not claimed"
+    );
+    ledger.claim(&[(&a, &operator)], 2).unwrap();
+    let before = ledger.claims().unwrap();
+    assert!(ledger.leave(&a, 3).unwrap() && ledger.leave(&a, 4).unwrap());
+    assert_eq!(place.open().claims().unwrap()[&a].leaving, Some(3));
+    // A file names it again.
+    ledger.claim(&[(&a, &operator)], 5).unwrap();
+    assert_eq!(place.open().claims().unwrap(), before);
+
+    let strange = Published::taken_over(b"version: STSv1\nmode: none\nmax_age: 1\n", "x1").unwrap();
+    for published in [&policy(86_400), &strange] {
+        ledger.import(&a, published, 6).unwrap();
+        assert_eq!(*place.open().imported().unwrap()[&a], *published);
+    }
+    // The same text under another id is another policy.
+    let again = Published::taken_over(strange.text().as_bytes(), "x2").unwrap();
+    for (published, at) in [(&strange, 10), (&strange, 11), (&again, 12)] {
+        ledger.serve(&[(&a, published)], at).unwrap();
+        assert_eq!(*place.open().served().unwrap()[&a], *published);
+    }
+    assert_eq!(ledger.history(&a).unwrap().len(), 2);
+    assert!(ledger.end_import(&a).unwrap() && !ledger.end_import(&a).unwrap());
+    assert_eq!(ledger.imported().unwrap().len(), 0);
+}
+
 /// What an older version has written is read, and its schema is brought up.
 #[test]
 fn a_ledger_of_the_first_schema_is_taken_over() {
@@ -232,6 +266,7 @@ fn what_it_holds_is_validated_again() {
         "UPDATE domain SET token = 'aaaaaaaaaaaaaaa1'",
         "UPDATE domain SET tenant = '../x'",
         "UPDATE served SET text = 'version: STSv1'",
+        "UPDATE served SET id = 'a b'",
         "UPDATE step SET mode = 'Enforce'",
         "UPDATE step SET max_age = 86399",
         "UPDATE served SET text = replace(text, 'testing', 'enforce' || char(10) || 'x: y')",
