@@ -1,5 +1,7 @@
 //! `mtasts host`: the policies that this host publishes for others.
 
+mod rollout;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -19,6 +21,7 @@ use mtasts_host::records::{self, Record};
 use mtasts_host::server::{self, Options};
 use mtasts_host::settings::{Hosted, Settings, Tenant};
 use mtasts_host::sqlite::Sqlite;
+use mtasts_host::state::put_at_their_steps;
 
 /// Where the settings are if nothing else is said.
 const SETTINGS: &str = "/etc/mtasts/host.toml";
@@ -32,6 +35,8 @@ pub(super) enum Host {
     Zone(Zone),
     Move(Move),
     Remove(Remove),
+    SetMode(rollout::SetMode),
+    Status(rollout::Status),
     Run(Run),
 }
 
@@ -192,6 +197,8 @@ impl Host {
             Self::Zone(arguments) => arguments.run(),
             Self::Move(arguments) => arguments.run(),
             Self::Remove(arguments) => arguments.run(),
+            Self::SetMode(arguments) => arguments.run(),
+            Self::Status(arguments) => arguments.run(),
             Self::Run(arguments) => {
                 let options = Options {
                     settings: arguments.files.settings,
@@ -224,16 +231,17 @@ impl Files {
         Ok((settings, ledger))
     }
 
-    /// The same with the tenants' files.
+    /// The same with the tenants' files, and each domain at its step.
     fn all(&self) -> Result<(Settings, Sqlite), Trouble> {
         let (settings, ledger) = self.ledger()?;
         let owners = ledger
             .claims()?
             .into_iter()
             .map(|(domain, claim)| (domain, claim.tenant));
-        let settings = settings
+        let mut settings = settings
             .with_tenants(&owners.collect())
             .map_err(|problem| Trouble(problem.to_string()))?;
+        put_at_their_steps(&mut settings, &ledger).map_err(Trouble)?;
         tell_refused(&settings);
         Ok((settings, ledger))
     }
@@ -252,13 +260,23 @@ impl Check {
         };
         if self.json {
             let domains = settings.domains.iter().map(|(domain, hosted)| {
-                let Hosted { tenant, published } = hosted;
+                let Hosted {
+                    tenant,
+                    published,
+                    rollout,
+                } = hosted;
                 let policy = published.policy();
                 let mx: Vec<&str> = policy.mx().map(|pattern| pattern.as_str()).collect();
-                json!({
-                    "domain": domain.as_str(), "tenant": tenant.name(), "mode": policy.mode().name(),
-                    "max_age": policy.max_age(), "mx": mx, "id": published.id(),
-                })
+                match rollout {
+                    Some(rollout) => json!({
+                        "domain": domain.as_str(), "tenant": tenant.name(), "mode": "auto",
+                        "max_age": rollout.plan.longest, "mx": mx, "id": null,
+                    }),
+                    None => json!({
+                        "domain": domain.as_str(), "tenant": tenant.name(), "mode": policy.mode().name(),
+                        "max_age": policy.max_age(), "mx": mx, "id": published.id(),
+                    }),
+                }
             });
             let refused = settings.refused.iter().map(|(tenant, problem)| {
                 json!({
@@ -271,14 +289,16 @@ impl Check {
             }))?;
         } else {
             let mut page = Page::new();
-            for (domain, Hosted { tenant, published }) in &settings.domains {
-                let policy = published.policy();
-                let (mode, max_age, id) = (policy.mode(), policy.max_age(), published.id());
-                page.row(
-                    Mark::Good,
-                    "ok",
-                    &format!("{domain}: {mode}, max_age {max_age}, id {id} ({tenant})"),
-                );
+            for (domain, hosted) in &settings.domains {
+                let (policy, tenant) = (hosted.published.policy(), &hosted.tenant);
+                let what = match &hosted.rollout {
+                    Some(rollout) => format!("auto, up to max_age {}", rollout.plan.longest),
+                    None => {
+                        let (mode, max_age, id) = (policy.mode(), policy.max_age(), hosted.published.id());
+                        format!("{mode}, max_age {max_age}, id {id}")
+                    }
+                };
+                page.row(Mark::Good, "ok", &format!("{domain}: {what} ({tenant})"));
             }
             for (_, problem) in &settings.refused {
                 page.row(
@@ -302,9 +322,15 @@ impl Policy {
             return Ok(Found::Bad);
         };
         tell_refused(&settings);
-        let Some(hosted) = settings.domains.get(&self.domain) else {
+        let Some(mut hosted) = settings.domains.get(&self.domain) else {
             return Ok(in_no_file(&self.domain));
         };
+        // The ledger knows the step; without one there is nothing to know there.
+        let known;
+        if hosted.rollout.is_some() {
+            known = self.files.all()?.0;
+            hosted = known.domains.get(&self.domain).unwrap_or(hosted);
+        }
         output::print(hosted.published.text())?;
         Ok(Found::Good)
     }

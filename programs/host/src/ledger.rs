@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mtasts::Domain;
 
 use crate::published::Published;
+use crate::rollout::Step;
 use crate::settings::Tenant;
 use crate::token::Token;
 
@@ -31,6 +32,26 @@ pub struct Served {
     pub from: u64,
     /// Until when; `None` for what is served now.
     pub until: Option<u64>,
+}
+
+/// A step of a domain's rollout.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stepped {
+    /// What is published since then.
+    pub step: Step,
+    /// Since when, in Unix seconds.
+    pub at: u64,
+    /// Why the operator went on although the gates were closed.
+    pub forced: Option<String>,
+}
+
+/// What the gates said last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judged {
+    /// When, in Unix seconds.
+    pub at: u64,
+    /// Why there was no next step, in sentences of one line each.
+    pub refusals: Vec<String>,
 }
 
 /// Why the ledger does not do what it is asked.
@@ -109,4 +130,35 @@ pub trait Ledger {
     /// # Errors
     /// If the ledger cannot be read.
     fn history(&self, domain: &Domain) -> Result<Vec<Served>, LedgerError>;
+
+    /// Notes that these domains, which are claimed, are at these steps from now on. What the gates said before is forgotten. All steps
+    /// are kept.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or a domain is not claimed.
+    fn step(&mut self, steps: &[(&Domain, Step)], forced: Option<&str>, now: u64) -> Result<(), LedgerError>;
+
+    /// The step of each domain that has one.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn steps(&self) -> Result<BTreeMap<Domain, Stepped>, LedgerError>;
+
+    /// Notes why a domain, which is claimed, gets no next step.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or the domain is not claimed.
+    fn judge(&mut self, domain: &Domain, refusals: &[String], now: u64) -> Result<(), LedgerError>;
+
+    /// What the gates said last of each domain since its step.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn judged(&self) -> Result<BTreeMap<Domain, Judged>, LedgerError>;
+
+    /// A number that changes when another process has written.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn version(&self) -> Result<u64, LedgerError>;
 }

@@ -7,23 +7,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtasts::Domain;
+use mtasts::{Domain, Mode};
 use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior, params};
 
-use crate::ledger::{Claim, Ledger, LedgerError, Served};
-use crate::published::Published;
+use crate::ledger::{Claim, Judged, Ledger, LedgerError, Served, Stepped};
+use crate::published::{Published, check_max_age};
+use crate::rollout::Step;
 use crate::settings::Tenant;
 use crate::token::Token;
 
 /// Marks the file as ours: "MTST".
 const APPLICATION: u32 = 0x4d54_5354;
 /// The number of the schema that this version writes.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 /// How long a writer waits for another process: the command beside the server.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// From each number to the next. A step that was released is never changed.
-const STEPS: [&str; SCHEMA as usize] = ["
+const STEPS: [&str; SCHEMA as usize] = [
+    "
     CREATE TABLE domain (
         name TEXT PRIMARY KEY,
         tenant TEXT NOT NULL,
@@ -38,7 +40,23 @@ const STEPS: [&str; SCHEMA as usize] = ["
     ) STRICT;
     CREATE INDEX served_domain ON served (domain, begun);
     CREATE UNIQUE INDEX served_now ON served (domain) WHERE ended IS NULL;
-"];
+",
+    "
+    CREATE TABLE step (
+        domain TEXT NOT NULL REFERENCES domain (name) ON DELETE CASCADE,
+        mode TEXT NOT NULL,
+        max_age INTEGER NOT NULL,
+        begun INTEGER NOT NULL,
+        forced TEXT
+    ) STRICT;
+    CREATE INDEX step_domain ON step (domain);
+    CREATE TABLE judged (
+        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
+        time INTEGER NOT NULL,
+        refusals TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// A ledger that is open.
 pub struct Sqlite(Connection);
@@ -113,6 +131,11 @@ fn seconds(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
 
+/// Seconds as SQLite had them.
+fn time(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or_default()
+}
+
 fn damaged(what: &str, value: &str) -> LedgerError {
     LedgerError::Damaged(format!("{value:?} is not {what}"))
 }
@@ -150,7 +173,7 @@ fn claim((tenant, token, since): (String, String, i64)) -> Result<Claim, LedgerE
     Ok(Claim {
         tenant: Tenant::new(&tenant).ok_or_else(|| damaged("a tenant", &tenant))?,
         token: Token::parse(&token).ok_or_else(|| damaged("a token", &token))?,
-        since: u64::try_from(since).unwrap_or_default(),
+        since: time(since),
     })
 }
 
@@ -247,7 +270,6 @@ impl Ledger for Sqlite {
         let mut history = Vec::new();
         while let Some(row) = rows.next()? {
             let (text, from, until): (String, i64, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let time = |time: i64| u64::try_from(time).unwrap_or_default();
             history.push(Served {
                 published: Arc::new(published(&text)?),
                 from: time(from),
@@ -255,6 +277,73 @@ impl Ledger for Sqlite {
             });
         }
         Ok(history)
+    }
+
+    fn step(&mut self, steps: &[(&Domain, Step)], forced: Option<&str>, now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        {
+            let mut into = transaction
+                .prepare("INSERT INTO step (domain, mode, max_age, begun, forced) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut forget = transaction.prepare("DELETE FROM judged WHERE domain = ?1")?;
+            for (domain, step) in steps {
+                let (mode, max_age) = (step.mode.name(), step.max_age);
+                into.execute(params![domain.as_str(), mode, max_age, seconds(now), forced])?;
+                forget.execute([domain.as_str()])?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn steps(&self) -> Result<BTreeMap<Domain, Stepped>, LedgerError> {
+        let mut all = self
+            .0
+            .prepare("SELECT domain, mode, max_age, begun, forced FROM step ORDER BY rowid")?;
+        let mut rows = all.query(())?;
+        let mut steps = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (name, mode): (String, String) = (row.get(0)?, row.get(1)?);
+            let mode = Mode::from_name(&mode).ok_or_else(|| damaged("a mode", &mode))?;
+            let max_age: u32 = row.get(2)?;
+            check_max_age(max_age).map_err(|_| damaged("a max_age", &max_age.to_string()))?;
+            let stepped = Stepped {
+                step: Step { mode, max_age },
+                at: time(row.get(3)?),
+                forced: row.get(4)?,
+            };
+            // The last one of a domain.
+            steps.insert(domain(&name)?, stepped);
+        }
+        Ok(steps)
+    }
+
+    fn judge(&mut self, domain: &Domain, refusals: &[String], now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        transaction.execute(
+            "INSERT INTO judged (domain, time, refusals) VALUES (?1, ?2, ?3)
+             ON CONFLICT (domain) DO UPDATE SET time = ?2, refusals = ?3",
+            params![domain.as_str(), seconds(now), refusals.join("\n")],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    fn judged(&self) -> Result<BTreeMap<Domain, Judged>, LedgerError> {
+        let mut all = self.0.prepare("SELECT domain, time, refusals FROM judged")?;
+        let mut rows = all.query(())?;
+        let mut judged = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (name, refusals): (String, String) = (row.get(0)?, row.get(2)?);
+            let said = Judged {
+                at: time(row.get(1)?),
+                refusals: refusals.lines().map(str::to_owned).collect(),
+            };
+            judged.insert(domain(&name)?, said);
+        }
+        Ok(judged)
+    }
+
+    fn version(&self) -> Result<u64, LedgerError> {
+        let version: i64 = self.0.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        Ok(time(version))
     }
 }
 

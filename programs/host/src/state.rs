@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use mtasts::Domain;
 
-use crate::ledger::{Claim, Ledger};
+use crate::ledger::{Claim, Ledger, Stepped};
 use crate::published::Published;
+use crate::rollout::Step;
 use crate::settings::{Settings, Tenant};
 
 /// What is to be served, and why it is not what the files say alone.
@@ -18,6 +19,8 @@ pub struct State {
     pub claims: BTreeMap<Domain, Claim>,
     /// The policy of each domain.
     pub policies: BTreeMap<Domain, Arc<Published>>,
+    /// The steps of those that go by steps.
+    pub steps: BTreeMap<Domain, Stepped>,
     /// The domains that no file in force names. They keep the policy that was served last: a policy that is gone before its time
     /// protects no mail, and a text that is gone under a record that is there looks like an attack.
     pub kept: Vec<Domain>,
@@ -35,7 +38,7 @@ impl State {
             .into_iter()
             .map(|(domain, claim)| (domain, claim.tenant))
             .collect();
-        let settings = settings.with_tenants(&owners).map_err(|problem| problem.to_string())?;
+        let mut settings = settings.with_tenants(&owners).map_err(|problem| problem.to_string())?;
         let wanted: Vec<(&Domain, &Tenant)> = settings
             .domains
             .iter()
@@ -43,6 +46,12 @@ impl State {
             .collect();
         ledger.claim(&wanted, now).map_err(|error| error.to_string())?;
         let claims = ledger.claims().map_err(|error| error.to_string())?;
+        let begun = put_at_their_steps(&mut settings, ledger)?;
+        let begun: Vec<(&Domain, Step)> = begun.iter().map(|(domain, step)| (domain, *step)).collect();
+        if !begun.is_empty() {
+            ledger.step(&begun, None, now).map_err(|error| error.to_string())?;
+        }
+        let steps = ledger.steps().map_err(|error| error.to_string())?;
         let mut policies = ledger.served().map_err(|error| error.to_string())?;
         let kept = policies.keys().filter(|domain| !settings.domains.contains_key(*domain));
         let kept = kept.cloned().collect();
@@ -52,6 +61,7 @@ impl State {
             settings,
             claims,
             policies,
+            steps,
             kept,
         })
     }
@@ -65,4 +75,43 @@ impl State {
         let texts: Vec<(&Domain, &Published)> = self.policies.iter().map(|(domain, text)| (domain, &**text)).collect();
         ledger.serve(&texts, now).map_err(|error| error.to_string())
     }
+}
+
+/// Gives each domain of a rollout the policy of its step. What it returns is not in the ledger yet: where a domain begins that has
+/// no step, and which mode the files have given to one that had.
+///
+/// # Errors
+/// A sentence, if the ledger cannot be read.
+pub fn put_at_their_steps(settings: &mut Settings, ledger: &dyn Ledger) -> Result<Vec<(Domain, Step)>, String> {
+    let said = |error: crate::ledger::LedgerError| error.to_string();
+    let (known, served) = (ledger.steps().map_err(said)?, ledger.served().map_err(said)?);
+    let (mut begun, mut same) = (Vec::new(), BTreeMap::new());
+    for (domain, hosted) in &mut settings.domains {
+        let before = known.get(domain).map(|stepped| stepped.step);
+        let Some(rollout) = &hosted.rollout else {
+            let policy = hosted.published.policy();
+            let fixed = Step {
+                mode: policy.mode(),
+                max_age: policy.max_age(),
+            };
+            if before.is_some_and(|before| before != fixed) {
+                begun.push((domain.clone(), fixed));
+            }
+            continue;
+        };
+        let step = before.unwrap_or_else(|| {
+            let first = rollout
+                .plan
+                .first(served.get(domain).map(|published| published.policy()));
+            begun.push((domain.clone(), first));
+            first
+        });
+        let published = rollout.at(rollout.plan.within(step));
+        let published = published.map_err(|refused| format!("{domain}: {refused}"))?;
+        let shared = same
+            .entry(published.id().to_owned())
+            .or_insert_with(|| published.into());
+        hosted.published = Arc::clone(shared);
+    }
+    Ok(begun)
 }
