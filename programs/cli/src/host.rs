@@ -150,9 +150,9 @@ pub(super) struct Remove {
 
 /// Serve the policies until the process is told to stop.
 ///
-/// To senders over TLS (settings https and certificates), or to a web server of this host (setting proxy). SIGHUP reads the
-/// settings again, SIGTERM ends the process after the answers that are under way. Started by root, it opens its sockets and then
-/// becomes the owner of the ledger's directory for good.
+/// To senders over TLS (setting https, and the table acme or the setting certificates), or to a web server of this host (setting
+/// proxy). SIGHUP reads the settings again, SIGTERM ends the process after the answers that are under way. Started by root, it opens
+/// its sockets and then becomes the owner of the ledger's directory for good.
 #[derive(Args)]
 pub(super) struct Run {
     #[command(flatten)]

@@ -4,6 +4,10 @@
 
 #[path = "host/abuse.rs"]
 mod abuse;
+#[path = "host/acme.rs"]
+mod acme;
+#[path = "host/authority.rs"]
+mod authority;
 #[path = "host/hosting.rs"]
 mod hosting;
 #[path = "host/moving.rs"]

@@ -5,6 +5,7 @@
 //! read. What DNS says ([`records`]) comes from the same row as what is served ([`server`]). Everything runs on one thread.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 mod answer;
 mod certificates;
 mod challenge;

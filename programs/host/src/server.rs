@@ -18,6 +18,9 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::acme::challenges::Challenges;
+use crate::acme::manager::Manager;
+use crate::acme::{Acme, Challenge};
 use crate::certificates::Certificates;
 use crate::connection;
 use crate::crowd::Crowd;
@@ -35,7 +38,7 @@ const MOST: usize = 2048;
 /// How long answers may go on after the server was told to stop.
 pub(crate) const LAST: Duration = Duration::from_secs(5);
 /// How often the ledger is looked at, and whether a domain's next step is due.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(500);
 /// How often the same is said.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -80,16 +83,32 @@ pub fn run(options: &Options) -> Result<(), String> {
     let sockets = sockets(&service)?;
     leave_root(&service.ledger)?;
     let has = |door| sockets.iter().any(|(at, _)| *at == door);
-    let certificates = match (&service.certificates, has(Door::Https)) {
-        (Some(directory), true) => Some(Certificates::new(directory).map_err(|why| format!("certificates: {why}"))?),
-        (None, true) => return Err("https is served, and the setting certificates is missing".into()),
-        (_, false) => None,
-    };
-    if has(Door::Http) && service.webroot.is_none() {
+    let by_http = |acme: &Acme| acme.challenge == Challenge::Http;
+    if has(Door::Https) && service.certificates.is_none() && service.acme.is_none() {
+        return Err("https is served, and there are neither a table acme nor the setting certificates".into());
+    }
+    if has(Door::Http) && service.webroot.is_none() && !service.acme.as_ref().is_some_and(by_http) {
         return Err("http is served, and the setting webroot is missing".into());
     }
-    let mut ledger = Sqlite::open(&service.ledger).map_err(|error| error.to_string())?;
-    let state = State::load(&options.settings, &mut ledger, unix_now())?;
+    if let Some(acme) = &service.acme {
+        let (door, name) = match by_http(acme) {
+            true => (Door::Http, "http"),
+            false => (Door::Https, "https"),
+        };
+        if !has(door) {
+            return Err(format!("the challenge of the table acme needs the setting {name}"));
+        }
+    }
+    let ledger = Sqlite::open(&service.ledger).map_err(|error| error.to_string())?;
+    let ledger = Rc::new(RefCell::new(ledger));
+    let state = State::load(&options.settings, &mut *ledger.borrow_mut(), unix_now())?;
+    let own = service.acme.as_ref().map(|_| &ledger);
+    let certificates = Certificates::new(service.certificates.as_deref(), own);
+    let certificates = Rc::new(certificates.map_err(|why| format!("certificates: {why}"))?);
+    let challenges = Rc::default();
+    let acme = service.acme.as_ref();
+    let manager = acme.map(|acme| Manager::new(acme, &service, &ledger, &certificates, &challenges, options.log));
+    let manager = manager.transpose()?.map(Rc::new);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -102,7 +121,9 @@ pub fn run(options: &Options) -> Result<(), String> {
         let server = Rc::new(Server {
             site: RefCell::default(),
             certificates,
-            webroot: service.webroot.clone().unwrap_or_default(),
+            challenges,
+            manager,
+            webroot: service.webroot.clone(),
             crowd: Crowd::new(MOST),
             stop: watch::Sender::new(false),
             log: options.log,
@@ -156,8 +177,10 @@ fn sockets(service: &Service) -> Result<Vec<(Door, Socket)>, String> {
 /// What connections share.
 pub(crate) struct Server {
     site: RefCell<Rc<Site>>,
-    pub(crate) certificates: Option<Certificates>,
-    pub(crate) webroot: PathBuf,
+    pub(crate) certificates: Rc<Certificates>,
+    pub(crate) challenges: Rc<Challenges>,
+    manager: Option<Rc<Manager>>,
+    pub(crate) webroot: Option<PathBuf>,
     pub(crate) crowd: Crowd,
     /// Whether answers are the last ones of their connections.
     pub(crate) stop: watch::Sender<bool>,
@@ -188,13 +211,13 @@ impl Server {
         self: Rc<Self>,
         listeners: Vec<(Door, Listener)>,
         state: State,
-        mut ledger: Sqlite,
+        ledger: Rc<RefCell<Sqlite>>,
         options: &Options,
     ) -> io::Result<()> {
         let (mut end, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut stepper = Stepper::new(&self.service);
-        self.take(&state, &mut ledger);
+        self.take(&state, &mut ledger.borrow_mut());
         stepper.take(&state, true);
         let doors = listeners.into_iter();
         let accepting: Vec<_> = doors
@@ -203,29 +226,35 @@ impl Server {
         let watching = spawn_local(watchdog());
         self.log
             .info(&format!("ready. {} policies are served.", state.policies.len()));
+        if let Some(manager) = &self.manager {
+            manager.take(state.policies.keys(), true);
+        }
         drop(state);
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut version = ledger.version().ok();
+        let mut version = ledger.borrow().version().ok();
         loop {
             tokio::select! {
                 _ = end.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => self.reload(&mut ledger, &mut stepper, options, Cause::Operator),
+                _ = reload.recv() => self.reload(&mut ledger.borrow_mut(), &mut stepper, options, Cause::Operator),
                 _ = ticks.tick() => {
                     // Another command has changed what happened: a step by hand, a claim that moved.
-                    let now = ledger.version().ok();
+                    let now = ledger.borrow().version().ok();
                     if now != version {
                         version = now;
-                        self.reload(&mut ledger, &mut stepper, options, Cause::Ledger);
+                        self.reload(&mut ledger.borrow_mut(), &mut stepper, options, Cause::Ledger);
                     }
                     stepper.look(unix_now());
-                    if self.forget(&mut ledger) {
-                        self.reload(&mut ledger, &mut stepper, options, Cause::Ledger);
+                    if self.forget(&mut ledger.borrow_mut()) {
+                        self.reload(&mut ledger.borrow_mut(), &mut stepper, options, Cause::Ledger);
+                    }
+                    if let Some(manager) = &self.manager {
+                        manager.look(unix_now());
                     }
                 }
-                looked = stepper.looked() => self.step(looked, &mut ledger, &mut stepper, options),
+                looked = stepper.looked() => self.step(looked, &mut ledger.borrow_mut(), &mut stepper, options),
             }
         }
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -288,6 +317,9 @@ impl Server {
             Ok(state) => {
                 self.take(&state, ledger);
                 stepper.take(&state, cause == Cause::Operator);
+                if let Some(manager) = &self.manager {
+                    manager.take(state.policies.keys(), cause == Cause::Operator);
+                }
                 let what = match cause {
                     Cause::Operator => "settings reloaded",
                     Cause::Ledger => "the ledger has changed",

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mtasts::Domain;
 use mtasts_serve::Address;
 
+use crate::acme::Acme;
 use crate::records::check_report_uri;
 use crate::source::{Problem, Value};
 
@@ -31,6 +32,8 @@ pub struct Service {
     pub https: Vec<SocketAddr>,
     /// `certificates`: the directory that has `mta-sts.DOMAIN/fullchain.pem` and `mta-sts.DOMAIN/privkey.pem`.
     pub certificates: Option<PathBuf>,
+    /// `acme`: the authority whose certificates are in the ledger.
+    pub acme: Option<Acme>,
     /// `proxy`: where policies are served to a web server of this host, without TLS.
     pub proxy: Vec<Address>,
     /// `http`: where the challenges of ACME clients are served.
@@ -50,6 +53,7 @@ impl Default for Service {
             ca_file: None,
             https: Vec::new(),
             certificates: None,
+            acme: None,
             proxy: Vec::new(),
             http: Vec::new(),
             webroot: None,
@@ -60,13 +64,6 @@ impl Default for Service {
 impl Service {
     /// Sets what one key of the file says. Says whether it is a key of these.
     pub(crate) fn set(&mut self, key: &str, value: &Value<'_, '_>) -> Result<bool, Problem> {
-        let path = || {
-            let text = value.text()?;
-            let is_good = text.starts_with('/') && !text.contains('\0');
-            is_good
-                .then(|| PathBuf::from(text))
-                .ok_or_else(|| value.problem("must be an absolute path"))
-        };
         let sockets = || {
             value.list(|text| {
                 text.parse::<SocketAddr>()
@@ -74,7 +71,7 @@ impl Service {
             })
         };
         match key {
-            "ledger" => self.ledger = path()?,
+            "ledger" => self.ledger = value.path()?,
             "zone" => {
                 let zone = Domain::parse(value.text()?).map_err(|error| value.problem(error.to_string()))?;
                 self.zone = Some(zone);
@@ -93,12 +90,13 @@ impl Service {
                     address.map_err(|_| format!("{text:?} is not the IP address of a name server"))
                 })?;
             }
-            "ca_file" => self.ca_file = Some(path()?),
+            "ca_file" => self.ca_file = Some(value.path()?),
             "https" => self.https = sockets()?,
-            "certificates" => self.certificates = Some(path()?),
+            "acme" => self.acme = Some(Acme::read(value)?),
+            "certificates" => self.certificates = Some(value.path()?),
             "proxy" => self.proxy = value.list(str::parse)?,
             "http" => self.http = sockets()?,
-            "webroot" => self.webroot = Some(path()?),
+            "webroot" => self.webroot = Some(value.path()?),
             _ => return Ok(false),
         }
         Ok(true)
