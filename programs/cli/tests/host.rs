@@ -8,6 +8,8 @@ mod abuse;
 mod acme;
 #[path = "host/authority.rs"]
 mod authority;
+#[path = "host/claims.rs"]
+mod claims;
 #[path = "host/hosting.rs"]
 mod hosting;
 #[path = "host/moving.rs"]

@@ -29,5 +29,6 @@ pub mod sqlite;
 pub mod state;
 mod stepper;
 pub mod token;
+mod watch;
 
 pub use source::Problem;

@@ -32,6 +32,7 @@ use crate::site::Site;
 use crate::sqlite::Sqlite;
 use crate::state::State;
 use crate::stepper::{Looked, Outcome, Stepper};
+use crate::watch::Watch;
 
 /// How many clients are served at a time.
 const MOST: usize = 2048;
@@ -59,6 +60,12 @@ pub(crate) enum Door {
     Proxy,
     /// The challenges of an ACME client.
     Http,
+}
+
+/// What goes on beside the connections.
+struct Tasks {
+    stepper: Stepper,
+    watch: Watch,
 }
 
 /// Why the files are read again.
@@ -216,9 +223,13 @@ impl Server {
     ) -> io::Result<()> {
         let (mut end, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut stepper = Stepper::new(&self.service);
+        let mut tasks = Tasks {
+            stepper: Stepper::new(&self.service),
+            watch: Watch::new(&self.service),
+        };
         self.take(&state, &mut ledger.borrow_mut());
-        stepper.take(&state, true);
+        tasks.stepper.take(&state, true);
+        tasks.watch.take(&state, true);
         let doors = listeners.into_iter();
         let accepting: Vec<_> = doors
             .map(|(door, listener)| spawn_local(self.clone().accept(door, listener)))
@@ -238,23 +249,29 @@ impl Server {
             tokio::select! {
                 _ = end.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => self.reload(&mut ledger.borrow_mut(), &mut stepper, options, Cause::Operator),
+                _ = reload.recv() => self.reload(&mut ledger.borrow_mut(), &mut tasks, options, Cause::Operator),
                 _ = ticks.tick() => {
                     // Another command has changed what happened: a step by hand, a claim that moved.
                     let now = ledger.borrow().version().ok();
                     if now != version {
                         version = now;
-                        self.reload(&mut ledger.borrow_mut(), &mut stepper, options, Cause::Ledger);
+                        self.reload(&mut ledger.borrow_mut(), &mut tasks, options, Cause::Ledger);
                     }
-                    stepper.look(unix_now());
+                    tasks.stepper.look(unix_now());
+                    tasks.watch.look(unix_now());
                     if self.forget(&mut ledger.borrow_mut()) {
-                        self.reload(&mut ledger.borrow_mut(), &mut stepper, options, Cause::Ledger);
+                        self.reload(&mut ledger.borrow_mut(), &mut tasks, options, Cause::Ledger);
                     }
                     if let Some(manager) = &self.manager {
                         manager.look(unix_now());
                     }
                 }
-                looked = stepper.looked() => self.step(looked, &mut ledger.borrow_mut(), &mut stepper, options),
+                seen = tasks.watch.seen() => match tasks.watch.news(seen) {
+                    Some((true, bad)) => self.log.warning(&one_line(&bad, 1000)),
+                    Some((false, good)) => self.log.info(&good),
+                    None => {}
+                },
+                looked = tasks.stepper.looked() => self.step(looked, &mut ledger.borrow_mut(), &mut tasks, options),
             }
         }
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -292,13 +309,13 @@ impl Server {
     }
 
     /// Says what came of a look at a domain, and serves the next step.
-    fn step(&self, looked: Looked, ledger: &mut Sqlite, stepper: &mut Stepper, options: &Options) {
-        let (domain, outcome) = stepper.decide(looked, ledger, unix_now());
+    fn step(&self, looked: Looked, ledger: &mut Sqlite, tasks: &mut Tasks, options: &Options) {
+        let (domain, outcome) = tasks.stepper.decide(looked, ledger, unix_now());
         match outcome {
             Outcome::Stays => {}
             Outcome::Stepped(what) => {
                 self.log.info(&what);
-                self.reload(ledger, stepper, options, Cause::Ledger);
+                self.reload(ledger, tasks, options, Cause::Ledger);
             }
             Outcome::Refused(reasons) => reasons.iter().for_each(|reason| {
                 let sentence = format!("{domain} gets no next step: {reason}");
@@ -309,14 +326,15 @@ impl Server {
     }
 
     /// Reads the files again. If the operator's is wrong, all stays as it is.
-    fn reload(&self, ledger: &mut Sqlite, stepper: &mut Stepper, options: &Options, cause: Cause) {
+    fn reload(&self, ledger: &mut Sqlite, tasks: &mut Tasks, options: &Options, cause: Cause) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
         }
         match State::load(&options.settings, ledger, unix_now()) {
             Ok(state) => {
                 self.take(&state, ledger);
-                stepper.take(&state, cause == Cause::Operator);
+                tasks.stepper.take(&state, cause == Cause::Operator);
+                tasks.watch.take(&state, cause == Cause::Operator);
                 if let Some(manager) = &self.manager {
                     manager.take(state.policies.keys(), cause == Cause::Operator);
                 }
