@@ -1,6 +1,6 @@
 //! `mtasts host run` on a network of its own: what senders, proxies and attackers get.
 //!
-//! Debian packages: curl nginx-light bind9-utils.
+//! Debian packages: curl nginx-light bind9-utils ldnsutils.
 
 #[path = "host/abuse.rs"]
 mod abuse;
@@ -16,6 +16,8 @@ mod hosting;
 mod moving;
 #[path = "host/mx_server.rs"]
 mod mx_server;
+#[path = "host/name_server.rs"]
+mod name_server;
 #[path = "host/rollout.rs"]
 mod rollout;
 #[path = "host/senders.rs"]

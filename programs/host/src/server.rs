@@ -25,6 +25,7 @@ use crate::certificates::Certificates;
 use crate::connection;
 use crate::crowd::Crowd;
 use crate::ledger::Ledger as _;
+use crate::name_server::{self, Zone};
 use crate::owner::leave_root;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -88,6 +89,11 @@ pub fn run(options: &Options) -> Result<(), String> {
         .map_err(|problem| problem.to_string())?
         .service;
     let sockets = sockets(&service)?;
+    let is_whole = service.zone.is_some() && !service.addresses.is_empty() && !service.name_servers.is_empty();
+    if !service.dns.is_empty() && !is_whole {
+        return Err("the name server needs the settings zone, addresses and name_servers".into());
+    }
+    let dns = name_server::open(&service.dns)?;
     leave_root(&service.ledger)?;
     let has = |door| sockets.iter().any(|(at, _)| *at == door);
     let by_http = |acme: &Acme| acme.challenge == Challenge::Http;
@@ -133,11 +139,13 @@ pub fn run(options: &Options) -> Result<(), String> {
             webroot: service.webroot.clone(),
             crowd: Crowd::new(MOST),
             stop: watch::Sender::new(false),
+            zone: Zone::default(),
             log: options.log,
             said: RefCell::default(),
             leaving: RefCell::default(),
             service,
         });
+        let _name_server = name_server::serve(dns, server.zone.clone())?;
         server.live(listeners, state, ledger, options).await
     });
     // A look at the network may still be under way.
@@ -191,6 +199,8 @@ pub(crate) struct Server {
     pub(crate) crowd: Crowd,
     /// Whether answers are the last ones of their connections.
     pub(crate) stop: watch::Sender<bool>,
+    /// What the name server says.
+    zone: Zone,
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
     said: RefCell<HashMap<String, Instant>>,
@@ -375,6 +385,7 @@ impl Server {
             ));
         }
         self.site.replace(Rc::new(Site::new(state.policies.iter())));
+        self.zone.take(state, &self.service, unix_now());
         if let Err(why) = state.is_served(ledger, unix_now()) {
             self.log.warning(&format!(
                 "{why}. The new policies are served, but the records do not announce them yet."

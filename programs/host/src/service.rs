@@ -34,6 +34,12 @@ pub struct Service {
     pub certificates: Option<PathBuf>,
     /// `acme`: the authority whose certificates are in the ledger.
     pub acme: Option<Acme>,
+    /// `dns`: where the name server of the zone answers.
+    pub dns: Vec<SocketAddr>,
+    /// `name_servers`: the names of the zone's name servers, the first one first in its SOA.
+    pub name_servers: Vec<Domain>,
+    /// `secondaries`: the addresses of those that may transfer the zone.
+    pub secondaries: Vec<IpAddr>,
     /// `proxy`: where policies are served to a web server of this host, without TLS.
     pub proxy: Vec<Address>,
     /// `http`: where the challenges of ACME clients are served.
@@ -54,6 +60,9 @@ impl Default for Service {
             https: Vec::new(),
             certificates: None,
             acme: None,
+            dns: Vec::new(),
+            name_servers: Vec::new(),
+            secondaries: Vec::new(),
             proxy: Vec::new(),
             http: Vec::new(),
             webroot: None,
@@ -70,16 +79,20 @@ impl Service {
                     .map_err(|_| format!("{text:?} is not an address and a port, such as 192.0.2.1:443 or [::]:443"))
             })
         };
+        let address = |text: &str| text.parse().map_err(|_| format!("{text:?} is not an IP address"));
         match key {
             "ledger" => self.ledger = value.path()?,
             "zone" => {
                 let zone = Domain::parse(value.text()?).map_err(|error| value.problem(error.to_string()))?;
                 self.zone = Some(zone);
             }
-            "addresses" => {
-                let address = |text: &str| text.parse().map_err(|_| format!("{text:?} is not an IP address"));
-                self.addresses = value.list(address)?;
+            "addresses" => self.addresses = value.list(address)?,
+            "dns" => self.dns = sockets()?,
+            "name_servers" => {
+                self.name_servers =
+                    value.list(|text| Domain::parse(text).map_err(|error| format!("{text:?}: {error}")))?;
             }
+            "secondaries" => self.secondaries = value.list(address)?,
             "reports" => {
                 self.reports = value.list(|text| check_report_uri(text).map(|()| text.to_owned()))?;
             }

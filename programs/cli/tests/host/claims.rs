@@ -21,7 +21,7 @@ fn hosting() -> (Hosting, Says) {
         let (target, id) = said.lock().unwrap().clone();
         match (asked.name.as_str(), asked.kind) {
             ("mta-sts.example.com", RecordType::A | RecordType::AAAA) => Some(match target {
-                Some(target) if asked.kind == RecordType::A && target.starts_with(char::is_numeric) => {
+                Some(target) if asked.kind == RecordType::A && target.parse::<std::net::IpAddr>().is_ok() => {
                     Reply::answers(vec![address(&asked.name, &target)])
                 }
                 Some(target) if asked.kind == RecordType::A => {

@@ -404,6 +404,9 @@ fn the_settings_of_the_service() {
         ca_file = "/etc/ca.pem"
         https = ["[::]:443"]
         certificates = "/etc/certificates"
+        dns = ["0.0.0.0:53"]
+        name_servers = ["ns.example.net"]
+        secondaries = ["192.0.2.54"]
         proxy = ["/run/x/socket", "127.0.0.1:8080"]
         http = ["0.0.0.0:80"]
         webroot = "/var/lib/x/webroot"
@@ -415,7 +418,7 @@ fn the_settings_of_the_service() {
     let acme = service.acme.take().unwrap();
     let shown = format!("{service:?}");
     let keys = shown.matches(": ").count();
-    assert_eq!(keys, 12, "a new key needs a line above: {shown}");
+    assert_eq!(keys, 15, "a new key needs a line above: {shown}");
     assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
     assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
     assert_eq!(acme.challenge, Challenge::TlsAlpn);
