@@ -450,7 +450,11 @@ fn nat64_prefix(text: &str) -> Result<Nat64Prefix, String> {
         .map_err(|e: Nat64PrefixError| format!("{:?}: {e}", one_line(text, 80)))
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
+/// A length of time as settings have it: a number and `s`, `m`, `h` or `d`; without a unit in seconds.
+///
+/// # Errors
+/// What is wrong, in a sentence.
+pub fn duration(text: &str) -> Result<Duration, String> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = match &text[digits.len()..] {
         "" | "s" => 1,

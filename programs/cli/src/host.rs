@@ -1,5 +1,8 @@
 //! `mtasts host`: the policies that this host publishes for others.
 
+mod import;
+mod rollout;
+
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -19,6 +22,7 @@ use mtasts_host::records::{self, Record};
 use mtasts_host::server::{self, Options};
 use mtasts_host::settings::{Hosted, Settings, Tenant};
 use mtasts_host::sqlite::Sqlite;
+use mtasts_host::state::put_in_force;
 
 /// Where the settings are if nothing else is said.
 const SETTINGS: &str = "/etc/mtasts/host.toml";
@@ -30,8 +34,11 @@ pub(super) enum Host {
     Add(Add),
     Records(Records),
     Zone(Zone),
+    Import(import::Import),
     Move(Move),
     Remove(Remove),
+    SetMode(rollout::SetMode),
+    Status(rollout::Status),
     Run(Run),
 }
 
@@ -126,15 +133,15 @@ pub(super) struct Move {
     files: Files,
 }
 
-/// Forget a domain that is in no file any more, with its token and its history.
+/// Let a domain leave that is in no file any more.
 ///
-/// It is refused as long as senders may hold a policy of the domain that asks for TLS: without the server they cannot learn that it
-/// is over. Set mode = "none" with max_age = 86400 for that time, then take the domain out of the file.
+/// As long as senders may hold a policy of the domain that asks for TLS, mode none is served for it, under a new id: without that they
+/// cannot learn that it is over. Then it is forgotten, with its token and its history. If a file names it again before, it stays.
 #[derive(Args)]
 pub(super) struct Remove {
     /// The domain.
     domain: Domain,
-    /// Forget it at once.
+    /// Forget it at once. Mail from senders that hold its policy may be lost.
     #[arg(long)]
     force: bool,
     #[command(flatten)]
@@ -190,8 +197,11 @@ impl Host {
             Self::Add(arguments) => arguments.shown.run(true),
             Self::Records(arguments) => arguments.shown.run(false),
             Self::Zone(arguments) => arguments.run(),
+            Self::Import(arguments) => arguments.run(),
             Self::Move(arguments) => arguments.run(),
             Self::Remove(arguments) => arguments.run(),
+            Self::SetMode(arguments) => arguments.run(),
+            Self::Status(arguments) => arguments.run(),
             Self::Run(arguments) => {
                 let options = Options {
                     settings: arguments.files.settings,
@@ -224,16 +234,17 @@ impl Files {
         Ok((settings, ledger))
     }
 
-    /// The same with the tenants' files.
+    /// The same with the tenants' files, and each domain at its step.
     fn all(&self) -> Result<(Settings, Sqlite), Trouble> {
         let (settings, ledger) = self.ledger()?;
         let owners = ledger
             .claims()?
             .into_iter()
             .map(|(domain, claim)| (domain, claim.tenant));
-        let settings = settings
+        let mut settings = settings
             .with_tenants(&owners.collect())
             .map_err(|problem| Trouble(problem.to_string()))?;
+        put_in_force(&mut settings, &ledger).map_err(Trouble)?;
         tell_refused(&settings);
         Ok((settings, ledger))
     }
@@ -252,13 +263,24 @@ impl Check {
         };
         if self.json {
             let domains = settings.domains.iter().map(|(domain, hosted)| {
-                let Hosted { tenant, published } = hosted;
+                let Hosted {
+                    tenant,
+                    published,
+                    rollout,
+                    ..
+                } = hosted;
                 let policy = published.policy();
                 let mx: Vec<&str> = policy.mx().map(|pattern| pattern.as_str()).collect();
-                json!({
-                    "domain": domain.as_str(), "tenant": tenant.name(), "mode": policy.mode().name(),
-                    "max_age": policy.max_age(), "mx": mx, "id": published.id(),
-                })
+                match rollout {
+                    Some(rollout) => json!({
+                        "domain": domain.as_str(), "tenant": tenant.name(), "mode": "auto",
+                        "max_age": rollout.plan.longest, "mx": mx, "id": null,
+                    }),
+                    None => json!({
+                        "domain": domain.as_str(), "tenant": tenant.name(), "mode": policy.mode().name(),
+                        "max_age": policy.max_age(), "mx": mx, "id": published.id(),
+                    }),
+                }
             });
             let refused = settings.refused.iter().map(|(tenant, problem)| {
                 json!({
@@ -271,14 +293,16 @@ impl Check {
             }))?;
         } else {
             let mut page = Page::new();
-            for (domain, Hosted { tenant, published }) in &settings.domains {
-                let policy = published.policy();
-                let (mode, max_age, id) = (policy.mode(), policy.max_age(), published.id());
-                page.row(
-                    Mark::Good,
-                    "ok",
-                    &format!("{domain}: {mode}, max_age {max_age}, id {id} ({tenant})"),
-                );
+            for (domain, hosted) in &settings.domains {
+                let (policy, tenant) = (hosted.published.policy(), &hosted.tenant);
+                let what = match &hosted.rollout {
+                    Some(rollout) => format!("auto, up to max_age {}", rollout.plan.longest),
+                    None => {
+                        let (mode, max_age, id) = (policy.mode(), policy.max_age(), hosted.published.id());
+                        format!("{mode}, max_age {max_age}, id {id}")
+                    }
+                };
+                page.row(Mark::Good, "ok", &format!("{domain}: {what} ({tenant})"));
             }
             for (_, problem) in &settings.refused {
                 page.row(
@@ -301,10 +325,17 @@ impl Policy {
         let Some(settings) = self.files.alone() else {
             return Ok(Found::Bad);
         };
-        tell_refused(&settings);
-        let Some(hosted) = settings.domains.get(&self.domain) else {
+        let Some(mut hosted) = settings.domains.get(&self.domain) else {
             return Ok(in_no_file(&self.domain));
         };
+        // The ledger knows the step, and what was taken over. Without one the files say all.
+        let known;
+        if hosted.rollout.is_some() || settings.service.ledger.exists() {
+            known = self.files.all()?.0;
+            hosted = known.domains.get(&self.domain).unwrap_or(hosted);
+        } else {
+            tell_refused(&settings);
+        }
         output::print(hosted.published.text())?;
         Ok(Found::Good)
     }
@@ -367,7 +398,8 @@ impl Shown {
             output::tell("A and AAAA records need the setting addresses");
             return Ok(None);
         }
-        let served = ledger.served()?.remove(&self.domain);
+        // The record of the other provider has that id already.
+        let served = ledger.served()?.remove(&self.domain).filter(|_| !hosted.is_imported);
         let published = served.unwrap_or_else(|| hosted.published.clone());
         let records = records::direct(&self.domain, &published, &service.addresses, &service.reports);
         Ok(Some(records))
@@ -423,18 +455,22 @@ impl Remove {
             return Ok(Found::Bad);
         }
         let held = held_until(&ledger.history(domain)?, unix_now()).filter(|_| !self.force);
-        if let Some(end) = held {
-            output::tell(&format!(
-                "{domain} is not forgotten: senders may hold its policy until {}. Until then serve mode \"none\" with max_age \
-                 86400",
-                calendar::date_time(end)
-            ));
-            return Ok(Found::Bad);
+        let is_known = match held {
+            Some(_) => ledger.leave(domain, unix_now())?,
+            None => ledger.release(domain)?,
+        };
+        let end = held.map(calendar::date_time);
+        match (is_known, end) {
+            (true, Some(end)) => output::print_line(&format!(
+                "{domain}: mode none is served from now on, because senders may hold its policy until {end}; then it is forgotten. \
+                 Publish its records once more"
+            ))?,
+            (true, None) => output::print_line(&format!("{domain}: forgotten; delete its records"))?,
+            (false, _) => {
+                output::tell(&format!("{domain} is not known here"));
+                return Ok(Found::Bad);
+            }
         }
-        if ledger.release(domain)? {
-            return Ok(Found::Good);
-        }
-        output::tell(&format!("{domain} is not known here"));
-        Ok(Found::Bad)
+        Ok(Found::Good)
     }
 }

@@ -6,5 +6,11 @@
 mod abuse;
 #[path = "host/hosting.rs"]
 mod hosting;
+#[path = "host/moving.rs"]
+mod moving;
+#[path = "host/mx_server.rs"]
+mod mx_server;
+#[path = "host/rollout.rs"]
+mod rollout;
 #[path = "host/senders.rs"]
 mod senders;

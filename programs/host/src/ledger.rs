@@ -8,6 +8,7 @@ use std::sync::Arc;
 use mtasts::Domain;
 
 use crate::published::Published;
+use crate::rollout::Step;
 use crate::settings::Tenant;
 use crate::token::Token;
 
@@ -20,6 +21,8 @@ pub struct Claim {
     pub token: Token,
     /// Since when, in Unix seconds.
     pub since: u64,
+    /// Since when it is on its way out, in Unix seconds.
+    pub leaving: Option<u64>,
 }
 
 /// A text that was served.
@@ -31,6 +34,26 @@ pub struct Served {
     pub from: u64,
     /// Until when; `None` for what is served now.
     pub until: Option<u64>,
+}
+
+/// A step of a domain's rollout.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Stepped {
+    /// What is published since then.
+    pub step: Step,
+    /// Since when, in Unix seconds.
+    pub at: u64,
+    /// Why the operator went on although the gates were closed.
+    pub forced: Option<String>,
+}
+
+/// What the gates said last.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Judged {
+    /// When, in Unix seconds.
+    pub at: u64,
+    /// Why there was no next step, in sentences of one line each.
+    pub refusals: Vec<String>,
 }
 
 /// Why the ledger does not do what it is asked.
@@ -68,7 +91,7 @@ impl std::error::Error for LedgerError {}
 /// All that is asked of a ledger. Each verb is done as a whole or not at all, and is on the disk when it returns.
 pub trait Ledger {
     /// Claims domains for tenants, and gives each a token. A domain that its tenant has claimed keeps its token, and so does one
-    /// that the operator takes over from a tenant.
+    /// that the operator takes over from a tenant. None of them is leaving any more.
     ///
     /// # Errors
     /// [`LedgerError::Taken`] if a domain is another tenant's; then nothing is claimed.
@@ -79,6 +102,12 @@ pub trait Ledger {
     /// # Errors
     /// If the ledger cannot be written.
     fn reclaim(&mut self, domain: &Domain, tenant: &Tenant, now: u64) -> Result<(), LedgerError>;
+
+    /// Notes that a domain is on its way out. Says whether it was known. One that is leaving already goes on so.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn leave(&mut self, domain: &Domain, now: u64) -> Result<bool, LedgerError>;
 
     /// Forgets a domain, its token and its history. Says whether it was known.
     ///
@@ -109,4 +138,53 @@ pub trait Ledger {
     /// # Errors
     /// If the ledger cannot be read.
     fn history(&self, domain: &Domain) -> Result<Vec<Served>, LedgerError>;
+
+    /// Notes that these domains, which are claimed, are at these steps from now on. What the gates said before is forgotten. All steps
+    /// are kept.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or a domain is not claimed.
+    fn step(&mut self, steps: &[(&Domain, Step)], forced: Option<&str>, now: u64) -> Result<(), LedgerError>;
+
+    /// The step of each domain that has one.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn steps(&self) -> Result<BTreeMap<Domain, Stepped>, LedgerError>;
+
+    /// Notes why a domain, which is claimed, gets no next step.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or the domain is not claimed.
+    fn judge(&mut self, domain: &Domain, refusals: &[String], now: u64) -> Result<(), LedgerError>;
+
+    /// What the gates said last of each domain since its step.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn judged(&self) -> Result<BTreeMap<Domain, Judged>, LedgerError>;
+
+    /// Notes that a domain, which is claimed, has this policy of another host until [`end_import`](Self::end_import).
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or the domain is not claimed.
+    fn import(&mut self, domain: &Domain, published: &Published, now: u64) -> Result<(), LedgerError>;
+
+    /// Notes that a domain has the policy of its file again. Says whether it had another one.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn end_import(&mut self, domain: &Domain) -> Result<bool, LedgerError>;
+
+    /// The policies that were taken over from other hosts.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn imported(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError>;
+
+    /// A number that changes when another process has written.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn version(&self) -> Result<u64, LedgerError>;
 }

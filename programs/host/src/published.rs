@@ -7,6 +7,7 @@ use std::fmt;
 
 use data_encoding::BASE32_NOPAD;
 use mtasts::protocol::policy::MAX_MAX_AGE;
+use mtasts::protocol::record::PolicyId;
 use mtasts::{Mode, Policy};
 use ring::digest::{SHA256, digest};
 
@@ -28,7 +29,7 @@ pub struct Published {
 /// Which value of a policy is wrong, and why.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Refused {
-    /// The field: `mode`, `mx` or `max_age`.
+    /// The field: `mode`, `mx` or `max_age`; `text` or `id` of another host's policy.
     pub field: &'static str,
     /// A sentence.
     pub reason: String,
@@ -79,20 +80,39 @@ impl Published {
         if made.text == text { Ok(made) } else { Err(other()) }
     }
 
+    /// A policy that another host has published, with the id that its record announces. Nothing of it is changed, so that no sender
+    /// notices when it is served from here.
+    ///
+    /// # Errors
+    /// [`Refused`], if senders do not read it: the text is not a policy, or the id is not one.
+    pub fn taken_over(text: &[u8], id: &str) -> Result<Self, Refused> {
+        PolicyId::parse(id.as_bytes()).map_err(|error| refused("id", error.to_string()))?;
+        let (policy, _) = Policy::parse(text).map_err(|error| refused("text", error.to_string()))?;
+        let text = String::from_utf8(text.to_vec()).map_err(|error| refused("text", error.to_string()))?;
+        let id = id.to_owned();
+        Ok(Self { policy, text, id })
+    }
+
+    /// Whether the id is the hash of the text, as it is of all that this host makes.
+    #[must_use]
+    pub fn has_own_id(&self) -> bool {
+        self.id == id_of(&self.text)
+    }
+
     /// The policy.
     #[must_use]
     pub const fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// The text: ASCII, with CRLF at the end of each line.
+    /// The text: ASCII, with CRLF at the end of each line, unless another host has made it.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
     /// The id: the first 20 characters of the SHA-256 of the text, in base32 (RFC 4648) of lower case. The same policy has
-    /// the same id on every host, and whoever has the text can compute it.
+    /// the same id on every host, and whoever has the text can compute it. Of a text that was taken over it is the id that came with it.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
@@ -208,6 +228,33 @@ mod tests {
         let many: Vec<String> = (0..200).map(|n| format!("mx{n}.mail.example.com")).collect();
         let error = Published::new(Mode::Enforce, 86_400, &many).unwrap_err();
         assert!(error.reason.contains("more than 4096"), "{error}");
+    }
+
+    #[test]
+    fn a_policy_is_taken_over_as_it_is() {
+        let text = "version: STSv1\nmode: enforce\nmx: MX.example.com\nx: y\nmax_age: 60\n";
+        let other = Published::taken_over(text.as_bytes(), "20200101T000000").unwrap();
+        assert_eq!(
+            (other.text(), other.id(), other.has_own_id()),
+            (text, "20200101T000000", false)
+        );
+        assert_eq!((other.policy().mode(), other.policy().max_age()), (Mode::Enforce, 60));
+        let ours = of(Mode::Testing, 86_400, &["mx.example.com"]).unwrap();
+        assert_eq!(Published::taken_over(ours.text().as_bytes(), ours.id()).unwrap(), ours);
+        assert!(ours.has_own_id());
+        let field = |text: &[u8], id: &str| Published::taken_over(text, id).unwrap_err().field;
+        for id in ["", "a b", "a;b", &"a".repeat(33), "a\"\nx"] {
+            assert_eq!(field(text.as_bytes(), id), "id", "{id:?}");
+        }
+        let long = format!("{text}{}", "x: y\n".repeat(20_000));
+        for text in [&b""[..], b"<html>", b"version: STSv1\nmode: \xff\n", long.as_bytes()] {
+            assert_eq!(
+                field(text, "1"),
+                "text",
+                "{}",
+                String::from_utf8_lossy(&text[..text.len().min(40)])
+            );
+        }
     }
 
     #[test]

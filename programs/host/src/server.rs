@@ -1,13 +1,14 @@
 //! The life of the server: sockets, signals, the service manager.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use mtasts::Domain;
 use mtasts::protocol::text::one_line;
 use mtasts::sender::resolver::unix_now;
 use mtasts_serve::{Address, Listener, Log, Socket, inherited};
@@ -20,17 +21,21 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use crate::certificates::Certificates;
 use crate::connection;
 use crate::crowd::Crowd;
+use crate::ledger::Ledger as _;
 use crate::owner::leave_root;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::site::Site;
 use crate::sqlite::Sqlite;
 use crate::state::State;
+use crate::stepper::{Looked, Outcome, Stepper};
 
 /// How many clients are served at a time.
 const MOST: usize = 2048;
 /// How long answers may go on after the server was told to stop.
 pub(crate) const LAST: Duration = Duration::from_secs(5);
+/// How often the ledger is looked at, and whether a domain's next step is due.
+const TICK: Duration = Duration::from_secs(1);
 /// How often the same is said.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -51,6 +56,15 @@ pub(crate) enum Door {
     Proxy,
     /// The challenges of an ACME client.
     Http,
+}
+
+/// Why the files are read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// The operator wants it.
+    Operator,
+    /// What happened has changed.
+    Ledger,
 }
 
 /// Runs until the process is told to stop.
@@ -93,10 +107,13 @@ pub fn run(options: &Options) -> Result<(), String> {
             stop: watch::Sender::new(false),
             log: options.log,
             said: RefCell::default(),
+            leaving: RefCell::default(),
             service,
         });
         server.live(listeners, state, ledger, options).await
     });
+    // A look at the network may still be under way.
+    runtime.shutdown_background();
     served.map_err(|error| format!("cannot serve: {error}"))
 }
 
@@ -147,6 +164,8 @@ pub(crate) struct Server {
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
     said: RefCell<HashMap<String, Instant>>,
+    /// The domains that are on their way out, and until when senders hold a policy of them, in Unix seconds.
+    leaving: RefCell<BTreeMap<Domain, u64>>,
     service: Service,
 }
 
@@ -174,7 +193,9 @@ impl Server {
     ) -> io::Result<()> {
         let (mut end, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut stepper = Stepper::new(&self.service);
         self.take(&state, &mut ledger);
+        stepper.take(&state, true);
         let doors = listeners.into_iter();
         let accepting: Vec<_> = doors
             .map(|(door, listener)| spawn_local(self.clone().accept(door, listener)))
@@ -184,11 +205,27 @@ impl Server {
             .info(&format!("ready. {} policies are served.", state.policies.len()));
         drop(state);
         let _ = sd_notify::notify(&[NotifyState::Ready]);
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut version = ledger.version().ok();
         loop {
             tokio::select! {
                 _ = end.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => self.reload(&mut ledger, options),
+                _ = reload.recv() => self.reload(&mut ledger, &mut stepper, options, Cause::Operator),
+                _ = ticks.tick() => {
+                    // Another command has changed what happened: a step by hand, a claim that moved.
+                    let now = ledger.version().ok();
+                    if now != version {
+                        version = now;
+                        self.reload(&mut ledger, &mut stepper, options, Cause::Ledger);
+                    }
+                    stepper.look(unix_now());
+                    if self.forget(&mut ledger) {
+                        self.reload(&mut ledger, &mut stepper, options, Cause::Ledger);
+                    }
+                }
+                looked = stepper.looked() => self.step(looked, &mut ledger, &mut stepper, options),
             }
         }
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -203,18 +240,60 @@ impl Server {
         Ok(())
     }
 
+    /// Forgets the domains of which no sender holds a policy any more that asks for TLS. Says whether there were any.
+    fn forget(&self, ledger: &mut Sqlite) -> bool {
+        let now = unix_now();
+        let gone: Vec<Domain> = self
+            .leaving
+            .borrow()
+            .iter()
+            .filter(|(_, end)| **end <= now)
+            .map(|(domain, _)| domain.clone())
+            .collect();
+        for domain in &gone {
+            match ledger.release(domain) {
+                Ok(_) => self
+                    .log
+                    .info(&format!("{domain} has left: no sender holds its policy any more.")),
+                Err(error) => self.warn(domain.as_str(), &format!("{domain} cannot be forgotten: {error}")),
+            }
+            self.leaving.borrow_mut().remove(domain);
+        }
+        !gone.is_empty()
+    }
+
+    /// Says what came of a look at a domain, and serves the next step.
+    fn step(&self, looked: Looked, ledger: &mut Sqlite, stepper: &mut Stepper, options: &Options) {
+        let (domain, outcome) = stepper.decide(looked, ledger, unix_now());
+        match outcome {
+            Outcome::Stays => {}
+            Outcome::Stepped(what) => {
+                self.log.info(&what);
+                self.reload(ledger, stepper, options, Cause::Ledger);
+            }
+            Outcome::Refused(reasons) => reasons.iter().for_each(|reason| {
+                let sentence = format!("{domain} gets no next step: {reason}");
+                self.log.warning(&one_line(&sentence, 1000));
+            }),
+            Outcome::Failed(why) => self.warn(domain.as_str(), &format!("{domain} gets no next step: {why}")),
+        }
+    }
+
     /// Reads the files again. If the operator's is wrong, all stays as it is.
-    fn reload(&self, ledger: &mut Sqlite, options: &Options) {
+    fn reload(&self, ledger: &mut Sqlite, stepper: &mut Stepper, options: &Options, cause: Cause) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
         }
         match State::load(&options.settings, ledger, unix_now()) {
             Ok(state) => {
                 self.take(&state, ledger);
-                self.log.info(&format!(
-                    "settings reloaded. {} policies are served.",
-                    state.policies.len()
-                ));
+                stepper.take(&state, cause == Cause::Operator);
+                let what = match cause {
+                    Cause::Operator => "settings reloaded",
+                    Cause::Ledger => "the ledger has changed",
+                };
+                self.log
+                    .info(&format!("{what}. {} policies are served.", state.policies.len()));
                 if state.settings.service != self.service {
                     self.log.warning(
                         "another setting than groups and domains has changed; it takes effect when the server is started again",
@@ -239,6 +318,7 @@ impl Server {
             let tenant = state.claims.get(domain).map(|claim| &claim.tenant);
             state.settings.refused.iter().any(|(other, _)| Some(other) == tenant)
         };
+        self.leaving.replace(state.leaving.clone());
         for domain in state.kept.iter().filter(|domain| !refused(*domain)) {
             self.log.warning(&format!(
                 "{domain} is in no file any more. Its last policy is still served, because senders hold it; name it again, or use mtasts host remove."

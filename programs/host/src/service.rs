@@ -23,6 +23,10 @@ pub struct Service {
     pub addresses: Vec<IpAddr>,
     /// `reports`: where senders send their TLS reports (RFC 8460), as URIs.
     pub reports: Vec<String>,
+    /// `resolvers`: the name servers that are asked before a step; without any, those of the system.
+    pub resolvers: Vec<SocketAddr>,
+    /// `ca_file`: the trust anchors for the certificates of MX hosts and policy hosts, in place of the system's.
+    pub ca_file: Option<PathBuf>,
     /// `https`: where policies are served to senders.
     pub https: Vec<SocketAddr>,
     /// `certificates`: the directory that has `mta-sts.DOMAIN/fullchain.pem` and `mta-sts.DOMAIN/privkey.pem`.
@@ -42,6 +46,8 @@ impl Default for Service {
             zone: None,
             addresses: Vec::new(),
             reports: Vec::new(),
+            resolvers: Vec::new(),
+            ca_file: None,
             https: Vec::new(),
             certificates: None,
             proxy: Vec::new(),
@@ -80,6 +86,14 @@ impl Service {
             "reports" => {
                 self.reports = value.list(|text| check_report_uri(text).map(|()| text.to_owned()))?;
             }
+            "resolvers" => {
+                self.resolvers = value.list(|text| {
+                    let with_port = text.parse::<SocketAddr>();
+                    let address = with_port.or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+                    address.map_err(|_| format!("{text:?} is not the IP address of a name server"))
+                })?;
+            }
+            "ca_file" => self.ca_file = Some(path()?),
             "https" => self.https = sockets()?,
             "certificates" => self.certificates = Some(path()?),
             "proxy" => self.proxy = value.list(str::parse)?,

@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use mtasts::protocol::names::MAX_NAME;
+use mtasts::protocol::policy::MAX_MAX_AGE;
+use mtasts::sender::settings::duration;
 use mtasts::{Domain, Mode};
 
-use crate::published::{Published, check_max_age, check_pattern};
+use crate::published::{Published, Refused, check_max_age, check_pattern};
+use crate::rollout::{DEFAULT_LONGEST, DEFAULT_WAITS, Plan, Step};
 use crate::service::Service;
 use crate::source::{Key, Problem, Source, Value};
 
@@ -56,8 +59,33 @@ impl fmt::Display for Tenant {
 pub struct Hosted {
     /// The file that names it.
     pub tenant: Tenant,
-    /// Domains with the same policy share it.
+    /// Domains with the same policy share it. With a rollout it is that of the first step, until the ledger says which step it is.
     pub published: Arc<Published>,
+    /// How the policy gets to its full length, if its mode is `auto`.
+    pub rollout: Option<Arc<Rollout>>,
+    /// Whether the policy is one that was taken over from another host, in place of what the file says.
+    pub is_imported: bool,
+}
+
+/// A policy that goes by steps.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rollout {
+    /// The steps.
+    pub plan: Plan,
+    /// All MX patterns of the policy.
+    pub mx: Vec<String>,
+    /// Those of them that need not be in DNS.
+    pub reserve: Vec<String>,
+}
+
+impl Rollout {
+    /// The policy of a step.
+    ///
+    /// # Errors
+    /// A sentence, as for [`Published::new`].
+    pub fn at(&self, step: Step) -> Result<Published, Refused> {
+        Published::new(step.mode, step.max_age, &self.mx)
+    }
 }
 
 /// All files, read.
@@ -84,14 +112,25 @@ struct Contents {
 }
 
 /// The domains of a file, each with the complaint if it is another tenant's.
-type Named = BTreeMap<Domain, (Arc<Published>, Problem)>;
+type Named = BTreeMap<Domain, (Hosted, Problem)>;
 
 /// The values of a policy, as far as a table has them.
 #[derive(Clone, Default, Debug)]
 struct Values {
-    mode: Option<Mode>,
+    mode: Option<Wanted>,
     max_age: Option<u32>,
     mx: Option<Vec<String>>,
+    reserve: Option<Vec<String>>,
+    waits: Option<[u32; 4]>,
+}
+
+/// What `mode` says.
+#[derive(Clone, Copy, Debug)]
+enum Wanted {
+    /// That of the step.
+    Auto,
+    /// This one.
+    Mode(Mode),
 }
 
 impl Settings {
@@ -108,7 +147,7 @@ impl Settings {
             groups: own.groups,
             ..Self::default()
         };
-        settings.add(operator, own.domains);
+        settings.add(own.domains);
         Ok(settings)
     }
 
@@ -144,18 +183,16 @@ impl Settings {
             };
             match domains.iter().find(|(domain, _)| is_strange(domain)) {
                 Some((_, (_, problem))) => self.refused.push((tenant, problem.clone())),
-                None => self.add(tenant, domains),
+                None => self.add(domains),
             }
         }
         self.refused.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(self)
     }
 
-    fn add(&mut self, tenant: Tenant, domains: Named) {
-        for (domain, (published, _)) in domains {
-            let tenant = tenant.clone();
-            self.domains.insert(domain, Hosted { tenant, published });
-        }
+    fn add(&mut self, domains: Named) {
+        let hosted = domains.into_iter().map(|(domain, (hosted, _))| (domain, hosted));
+        self.domains.extend(hosted);
     }
 }
 
@@ -239,12 +276,18 @@ impl Contents {
                 let group = group.ok_or_else(|| value.problem(format!("there is no group {name:?}")))?;
                 values = values.or(group);
             }
-            let published = values.publish().map_err(|reason| value.problem(reason))?;
+            let (published, rollout) = values.publish().map_err(|reason| value.problem(reason))?;
             let published: &Arc<Published> = same
                 .entry(published.id().to_owned())
                 .or_insert_with(|| published.into());
+            let hosted = Hosted {
+                tenant: tenant.clone(),
+                published: published.clone(),
+                rollout: rollout.map(Arc::new),
+                is_imported: false,
+            };
             let stranger = value.problem("the domain is another tenant's, or the operator's; the operator can give it to this one with mtasts host move");
-            let before = contents.domains.insert(domain, (published.clone(), stranger));
+            let before = contents.domains.insert(domain, (hosted, stranger));
             if before.is_some() {
                 return Err(value.problem("the domain appears twice, in two spellings"));
             }
@@ -276,8 +319,12 @@ impl Values {
         for (key, value) in table.entries()? {
             match key.get_ref().as_ref() {
                 "mode" => {
-                    let mode = Mode::from_name(value.text()?);
-                    let wrong = || value.problem("must be \"testing\", \"enforce\" or \"none\"");
+                    let text = value.text()?;
+                    let mode = match text {
+                        "auto" => Some(Wanted::Auto),
+                        _ => Mode::from_name(text).map(Wanted::Mode),
+                    };
+                    let wrong = || value.problem("must be \"auto\", \"testing\", \"enforce\" or \"none\"");
                     values.mode = Some(mode.ok_or_else(wrong)?);
                 }
                 "max_age" => {
@@ -285,13 +332,16 @@ impl Values {
                     check_max_age(max_age).map_err(|refused| value.problem(refused.reason))?;
                     values.max_age = Some(max_age);
                 }
-                "mx" => {
-                    let pattern = |text: &str| {
-                        check_pattern(text)
-                            .map(|()| text.to_owned())
-                            .map_err(|error| error.reason)
-                    };
-                    values.mx = Some(value.list(pattern)?);
+                "mx" => values.mx = Some(value.list(pattern)?),
+                "reserve" => values.reserve = Some(value.list(pattern)?),
+                "waits" => {
+                    let given = value.list(wait)?;
+                    let mut waits = DEFAULT_WAITS;
+                    if given.len() > waits.len() {
+                        return Err(value.problem("must be four lengths of time at most, one for each step"));
+                    }
+                    waits[..given.len()].copy_from_slice(&given);
+                    values.waits = Some(waits);
                 }
                 "group" => group = Some(value.text()?),
                 _ => return Err(value.problem(unknown(table.key()))),
@@ -306,19 +356,53 @@ impl Values {
             mode: self.mode.or(group.mode),
             max_age: self.max_age.or(group.max_age),
             mx: self.mx.or_else(|| group.mx.clone()),
+            reserve: self.reserve.or_else(|| group.reserve.clone()),
+            waits: self.waits.or(group.waits),
         }
     }
 
-    fn publish(self) -> Result<Published, String> {
+    fn publish(self) -> Result<(Published, Option<Rollout>), String> {
         let missing = |name| format!("{name} is missing, here and in a group");
         let mode = self.mode.ok_or_else(|| missing("mode"))?;
-        let max_age = self.max_age.ok_or_else(|| missing("max_age"))?;
-        let mx = self.mx.unwrap_or_default();
-        if mx.is_empty() && mode != Mode::None {
+        let mut mx = self.mx.unwrap_or_default();
+        if mx.is_empty() && !matches!(mode, Wanted::Mode(Mode::None)) {
             return Err(missing("mx"));
         }
-        Published::new(mode, max_age, &mx).map_err(|refused| refused.to_string())
+        let reserve = self.reserve.unwrap_or_default();
+        mx.extend(reserve.iter().cloned());
+        let said = |refused: Refused| refused.to_string();
+        match mode {
+            Wanted::Mode(mode) => {
+                let max_age = self.max_age.ok_or_else(|| missing("max_age"))?;
+                Ok((Published::new(mode, max_age, &mx).map_err(said)?, None))
+            }
+            Wanted::Auto => {
+                let longest = self.max_age.unwrap_or(DEFAULT_LONGEST);
+                let waits = self.waits.unwrap_or(DEFAULT_WAITS);
+                let plan = Plan { longest, waits };
+                let rollout = Rollout { plan, mx, reserve };
+                // The longest text is that of the last step.
+                let last = Step {
+                    mode: Mode::Enforce,
+                    max_age: longest,
+                };
+                rollout.at(last).map_err(said)?;
+                Ok((rollout.at(Step::FIRST).map_err(said)?, Some(rollout)))
+            }
+        }
     }
+}
+
+fn pattern(text: &str) -> Result<String, String> {
+    let checked = check_pattern(text).map_err(|error| error.reason);
+    checked.map(|()| text.to_owned())
+}
+
+/// How long a step lasts, in seconds.
+fn wait(text: &str) -> Result<u32, String> {
+    let seconds = duration(text)?.as_secs();
+    let seconds = u32::try_from(seconds).ok().filter(|seconds| *seconds <= MAX_MAX_AGE);
+    seconds.ok_or_else(|| format!("{text:?} is longer than a year"))
 }
 
 /// `[domain.example.com]` is a table `com` in a table `example`.
@@ -328,7 +412,7 @@ fn unknown(table: &str) -> String {
         Some(name) => {
             format!("unknown key; a domain is written in quotation marks, such as [domain.\"{name}.example\"]")
         }
-        None => "unknown key; there are mode, max_age, mx and group".into(),
+        None => "unknown key; there are mode, max_age, mx, reserve, waits and group".into(),
     }
 }
 

@@ -7,23 +7,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mtasts::Domain;
+use mtasts::{Domain, Mode};
 use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior, params};
 
-use crate::ledger::{Claim, Ledger, LedgerError, Served};
-use crate::published::Published;
+use crate::ledger::{Claim, Judged, Ledger, LedgerError, Served, Stepped};
+use crate::published::{Published, check_max_age};
+use crate::rollout::Step;
 use crate::settings::Tenant;
 use crate::token::Token;
 
 /// Marks the file as ours: "MTST".
 const APPLICATION: u32 = 0x4d54_5354;
 /// The number of the schema that this version writes.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 3;
 /// How long a writer waits for another process: the command beside the server.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// From each number to the next. A step that was released is never changed.
-const STEPS: [&str; SCHEMA as usize] = ["
+const STEPS: [&str; SCHEMA as usize] = [
+    "
     CREATE TABLE domain (
         name TEXT PRIMARY KEY,
         tenant TEXT NOT NULL,
@@ -38,7 +40,33 @@ const STEPS: [&str; SCHEMA as usize] = ["
     ) STRICT;
     CREATE INDEX served_domain ON served (domain, begun);
     CREATE UNIQUE INDEX served_now ON served (domain) WHERE ended IS NULL;
-"];
+",
+    "
+    CREATE TABLE step (
+        domain TEXT NOT NULL REFERENCES domain (name) ON DELETE CASCADE,
+        mode TEXT NOT NULL,
+        max_age INTEGER NOT NULL,
+        begun INTEGER NOT NULL,
+        forced TEXT
+    ) STRICT;
+    CREATE INDEX step_domain ON step (domain);
+    CREATE TABLE judged (
+        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
+        time INTEGER NOT NULL,
+        refusals TEXT NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+    "
+    ALTER TABLE domain ADD COLUMN leaving INTEGER;
+    ALTER TABLE served ADD COLUMN id TEXT;
+    CREATE TABLE imported (
+        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
+        text TEXT NOT NULL,
+        id TEXT,
+        since INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 /// A ledger that is open.
 pub struct Sqlite(Connection);
@@ -85,6 +113,23 @@ impl Sqlite {
         // The lock is taken first: what is read then is what is changed.
         Ok(self.0.transaction_with_behavior(TransactionBehavior::Immediate)?)
     }
+
+    /// The policies that a query finds. Domains with the same one share it.
+    fn policies(&self, query: &str) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError> {
+        let mut all = self.0.prepare(query)?;
+        let mut rows = all.query(())?;
+        let (mut policies, mut same) = (BTreeMap::new(), HashMap::new());
+        while let Some(row) = rows.next()? {
+            let (name, key): (String, (String, Option<String>)) = (row.get(0)?, (row.get(1)?, row.get(2)?));
+            let published = match same.get(&key) {
+                Some(published) => Arc::clone(published),
+                None => Arc::new(published(&key.0, key.1.clone())?),
+            };
+            same.insert(key, Arc::clone(&published));
+            policies.insert(domain(&name)?, published);
+        }
+        Ok(policies)
+    }
 }
 
 fn migrate(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
@@ -113,6 +158,11 @@ fn seconds(time: u64) -> i64 {
     i64::try_from(time).unwrap_or(i64::MAX)
 }
 
+/// Seconds as SQLite had them.
+fn time(seconds: i64) -> u64 {
+    u64::try_from(seconds).unwrap_or_default()
+}
+
 fn damaged(what: &str, value: &str) -> LedgerError {
     LedgerError::Damaged(format!("{value:?} is not {what}"))
 }
@@ -126,31 +176,36 @@ fn new_token() -> Result<Token, LedgerError> {
     Token::random().ok_or_else(|| LedgerError::Engine("the system gives no random octets".into()))
 }
 
-const FIND: &str = "SELECT tenant, token, since FROM domain WHERE name = ?1";
+const FIND: &str = "SELECT tenant, token, since, leaving FROM domain WHERE name = ?1";
 const PUT: &str = "INSERT INTO domain (name, tenant, token, since) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (name) DO UPDATE SET tenant = ?2, token = ?3, since = ?4";
+    ON CONFLICT (name) DO UPDATE SET tenant = ?2, token = ?3, since = ?4, leaving = NULL";
 
 /// The claim of a domain, by [`FIND`].
 fn find(look: &mut Statement<'_>, domain: &Domain) -> Result<Option<Claim>, LedgerError> {
-    look.query_row([domain.as_str()], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?
-        .map(claim)
-        .transpose()
+    look.query_row([domain.as_str()], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    })
+    .optional()?
+    .map(claim)
+    .transpose()
 }
 
-/// Puts a claim in the place of whatever there is, by [`PUT`].
+/// Puts a claim that is not leaving in the place of whatever there is, by [`PUT`].
 fn put(into: &mut Statement<'_>, domain: &Domain, claim: &Claim) -> Result<(), LedgerError> {
-    let Claim { tenant, token, since } = claim;
+    let Claim {
+        tenant, token, since, ..
+    } = claim;
     into.execute(params![domain.as_str(), tenant.name(), token.as_str(), seconds(*since)])?;
     Ok(())
 }
 
 /// A claim as it was validated when it was made.
-fn claim((tenant, token, since): (String, String, i64)) -> Result<Claim, LedgerError> {
+fn claim((tenant, token, since, leaving): (String, String, i64, Option<i64>)) -> Result<Claim, LedgerError> {
     Ok(Claim {
         tenant: Tenant::new(&tenant).ok_or_else(|| damaged("a tenant", &tenant))?,
         token: Token::parse(&token).ok_or_else(|| damaged("a token", &token))?,
-        since: u64::try_from(since).unwrap_or_default(),
+        since: time(since),
+        leaving: leaving.map(time),
     })
 }
 
@@ -161,13 +216,21 @@ impl Ledger for Sqlite {
             let (mut look, mut into) = (transaction.prepare(FIND)?, transaction.prepare(PUT)?);
             for (domain, tenant) in domains {
                 let (token, since) = match find(&mut look, domain)? {
-                    Some(before) if before.tenant == **tenant => continue,
+                    Some(before) if before.tenant == **tenant && before.leaving.is_none() => continue,
+                    Some(before) if before.tenant == **tenant => (before.token, before.since),
                     Some(before) if **tenant == Tenant::operator() => (before.token, before.since),
                     Some(before) => return Err(LedgerError::Taken((*domain).clone(), before.tenant)),
                     None => (new_token()?, now),
                 };
                 let tenant = (*tenant).clone();
-                put(&mut into, domain, &Claim { tenant, token, since })?;
+                let leaving = None;
+                let claim = Claim {
+                    tenant,
+                    token,
+                    since,
+                    leaving,
+                };
+                put(&mut into, domain, &claim)?;
             }
         }
         Ok(transaction.commit()?)
@@ -181,10 +244,21 @@ impl Ledger for Sqlite {
                 tenant: tenant.clone(),
                 token: new_token()?,
                 since: now,
+                leaving: None,
             };
             put(&mut transaction.prepare(PUT)?, domain, &claim)?;
         }
         Ok(transaction.commit()?)
+    }
+
+    fn leave(&mut self, domain: &Domain, now: u64) -> Result<bool, LedgerError> {
+        let transaction = self.write()?;
+        let rows = transaction.execute(
+            "UPDATE domain SET leaving = coalesce(leaving, ?2) WHERE name = ?1",
+            params![domain.as_str(), seconds(now)],
+        )?;
+        transaction.commit()?;
+        Ok(rows > 0)
     }
 
     fn release(&mut self, domain: &Domain) -> Result<bool, LedgerError> {
@@ -195,12 +269,17 @@ impl Ledger for Sqlite {
     }
 
     fn claims(&self) -> Result<BTreeMap<Domain, Claim>, LedgerError> {
-        let mut all = self.0.prepare("SELECT name, tenant, token, since FROM domain")?;
+        let mut all = self
+            .0
+            .prepare("SELECT name, tenant, token, since, leaving FROM domain")?;
         let mut rows = all.query(())?;
         let mut claims = BTreeMap::new();
         while let Some(row) = rows.next()? {
             let name: String = row.get(0)?;
-            claims.insert(domain(&name)?, claim((row.get(1)?, row.get(2)?, row.get(3)?))?);
+            claims.insert(
+                domain(&name)?,
+                claim((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))?,
+            );
         }
         Ok(claims)
     }
@@ -208,58 +287,147 @@ impl Ledger for Sqlite {
     fn serve(&mut self, texts: &[(&Domain, &Published)], now: u64) -> Result<(), LedgerError> {
         let transaction = self.write()?;
         {
-            let mut current = transaction.prepare("SELECT text FROM served WHERE domain = ?1 AND ended IS NULL")?;
+            let mut current = transaction.prepare("SELECT text, id FROM served WHERE domain = ?1 AND ended IS NULL")?;
             let mut end = transaction.prepare("UPDATE served SET ended = ?2 WHERE domain = ?1 AND ended IS NULL")?;
-            let mut begin = transaction.prepare("INSERT INTO served (domain, text, begun) VALUES (?1, ?2, ?3)")?;
+            let mut begin =
+                transaction.prepare("INSERT INTO served (domain, text, begun, id) VALUES (?1, ?2, ?3, ?4)")?;
             for (domain, published) in texts {
-                let before: Option<String> = current.query_row([domain.as_str()], |row| row.get(0)).optional()?;
-                if before.as_deref() == Some(published.text()) {
+                let before: Option<(String, Option<String>)> = current
+                    .query_row([domain.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
+                    .optional()?;
+                let now_served = (published.text(), strange_id(published));
+                if before.as_ref().map(|(text, id)| (text.as_str(), id.as_deref())) == Some(now_served) {
                     continue;
                 }
                 end.execute(params![domain.as_str(), seconds(now)])?;
-                begin.execute(params![domain.as_str(), published.text(), seconds(now)])?;
+                let (text, id) = now_served;
+                begin.execute(params![domain.as_str(), text, seconds(now), id])?;
             }
         }
         Ok(transaction.commit()?)
     }
 
     fn served(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError> {
-        let mut all = self.0.prepare("SELECT domain, text FROM served WHERE ended IS NULL")?;
-        let mut rows = all.query(())?;
-        let (mut served, mut same) = (BTreeMap::new(), HashMap::new());
-        while let Some(row) = rows.next()? {
-            let (name, text): (String, String) = (row.get(0)?, row.get(1)?);
-            let published = match same.get(&text) {
-                Some(published) => Arc::clone(published),
-                None => Arc::new(published(&text)?),
-            };
-            same.insert(text, Arc::clone(&published));
-            served.insert(domain(&name)?, published);
-        }
-        Ok(served)
+        self.policies("SELECT domain, text, id FROM served WHERE ended IS NULL")
     }
 
     fn history(&self, domain: &Domain) -> Result<Vec<Served>, LedgerError> {
         let mut all = self
             .0
-            .prepare("SELECT text, begun, ended FROM served WHERE domain = ?1 ORDER BY rowid")?;
+            .prepare("SELECT text, begun, ended, id FROM served WHERE domain = ?1 ORDER BY rowid")?;
         let mut rows = all.query([domain.as_str()])?;
         let mut history = Vec::new();
         while let Some(row) = rows.next()? {
             let (text, from, until): (String, i64, Option<i64>) = (row.get(0)?, row.get(1)?, row.get(2)?);
-            let time = |time: i64| u64::try_from(time).unwrap_or_default();
             history.push(Served {
-                published: Arc::new(published(&text)?),
+                published: Arc::new(published(&text, row.get(3)?)?),
                 from: time(from),
                 until: until.map(time),
             });
         }
         Ok(history)
     }
+
+    fn step(&mut self, steps: &[(&Domain, Step)], forced: Option<&str>, now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        {
+            let mut into = transaction
+                .prepare("INSERT INTO step (domain, mode, max_age, begun, forced) VALUES (?1, ?2, ?3, ?4, ?5)")?;
+            let mut forget = transaction.prepare("DELETE FROM judged WHERE domain = ?1")?;
+            for (domain, step) in steps {
+                let (mode, max_age) = (step.mode.name(), step.max_age);
+                into.execute(params![domain.as_str(), mode, max_age, seconds(now), forced])?;
+                forget.execute([domain.as_str()])?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn steps(&self) -> Result<BTreeMap<Domain, Stepped>, LedgerError> {
+        let mut all = self
+            .0
+            .prepare("SELECT domain, mode, max_age, begun, forced FROM step ORDER BY rowid")?;
+        let mut rows = all.query(())?;
+        let mut steps = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (name, mode): (String, String) = (row.get(0)?, row.get(1)?);
+            let mode = Mode::from_name(&mode).ok_or_else(|| damaged("a mode", &mode))?;
+            let max_age: u32 = row.get(2)?;
+            check_max_age(max_age).map_err(|_| damaged("a max_age", &max_age.to_string()))?;
+            let stepped = Stepped {
+                step: Step { mode, max_age },
+                at: time(row.get(3)?),
+                forced: row.get(4)?,
+            };
+            // The last one of a domain.
+            steps.insert(domain(&name)?, stepped);
+        }
+        Ok(steps)
+    }
+
+    fn judge(&mut self, domain: &Domain, refusals: &[String], now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        transaction.execute(
+            "INSERT INTO judged (domain, time, refusals) VALUES (?1, ?2, ?3)
+             ON CONFLICT (domain) DO UPDATE SET time = ?2, refusals = ?3",
+            params![domain.as_str(), seconds(now), refusals.join("\n")],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    fn judged(&self) -> Result<BTreeMap<Domain, Judged>, LedgerError> {
+        let mut all = self.0.prepare("SELECT domain, time, refusals FROM judged")?;
+        let mut rows = all.query(())?;
+        let mut judged = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (name, refusals): (String, String) = (row.get(0)?, row.get(2)?);
+            let said = Judged {
+                at: time(row.get(1)?),
+                refusals: refusals.lines().map(str::to_owned).collect(),
+            };
+            judged.insert(domain(&name)?, said);
+        }
+        Ok(judged)
+    }
+
+    fn import(&mut self, domain: &Domain, published: &Published, now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        transaction.execute(
+            "INSERT INTO imported (domain, text, id, since) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT (domain) DO UPDATE SET text = ?2, id = ?3, since = ?4",
+            params![domain.as_str(), published.text(), strange_id(published), seconds(now)],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    fn end_import(&mut self, domain: &Domain) -> Result<bool, LedgerError> {
+        let transaction = self.write()?;
+        let rows = transaction.execute("DELETE FROM imported WHERE domain = ?1", [domain.as_str()])?;
+        transaction.commit()?;
+        Ok(rows > 0)
+    }
+
+    fn imported(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError> {
+        self.policies("SELECT domain, text, id FROM imported")
+    }
+
+    fn version(&self) -> Result<u64, LedgerError> {
+        let version: i64 = self.0.pragma_query_value(None, "data_version", |row| row.get(0))?;
+        Ok(time(version))
+    }
 }
 
-fn published(text: &str) -> Result<Published, LedgerError> {
-    Published::of_text(text).map_err(|_| damaged("the text of a policy", text))
+/// A policy, whose id is in the ledger if it is not the hash of the text.
+fn published(text: &str, id: Option<String>) -> Result<Published, LedgerError> {
+    let published = match id {
+        Some(id) => Published::taken_over(text.as_bytes(), &id),
+        None => Published::of_text(text),
+    };
+    published.map_err(|_| damaged("the text of a policy", text))
+}
+
+fn strange_id(published: &Published) -> Option<&str> {
+    (!published.has_own_id()).then(|| published.id())
 }
 
 #[cfg(test)]

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use mtasts::Domain;
+use mtasts::{Domain, Mode};
 
-use crate::ledger::{Claim, Ledger};
-use crate::published::Published;
+use crate::leaving::held_until;
+use crate::ledger::{Claim, Ledger, LedgerError, Stepped};
+use crate::published::{MIN_MAX_AGE, Published};
+use crate::rollout::Step;
 use crate::settings::{Settings, Tenant};
 
 /// What is to be served, and why it is not what the files say alone.
@@ -18,9 +20,14 @@ pub struct State {
     pub claims: BTreeMap<Domain, Claim>,
     /// The policy of each domain.
     pub policies: BTreeMap<Domain, Arc<Published>>,
+    /// The steps of those that go by steps.
+    pub steps: BTreeMap<Domain, Stepped>,
     /// The domains that no file in force names. They keep the policy that was served last: a policy that is gone before its time
     /// protects no mail, and a text that is gone under a record that is there looks like an attack.
     pub kept: Vec<Domain>,
+    /// The domains that are on their way out, with the time (in Unix seconds) from which on no sender holds a policy of them that
+    /// asks for TLS.
+    pub leaving: BTreeMap<Domain, u64>,
 }
 
 impl State {
@@ -35,7 +42,7 @@ impl State {
             .into_iter()
             .map(|(domain, claim)| (domain, claim.tenant))
             .collect();
-        let settings = settings.with_tenants(&owners).map_err(|problem| problem.to_string())?;
+        let mut settings = settings.with_tenants(&owners).map_err(|problem| problem.to_string())?;
         let wanted: Vec<(&Domain, &Tenant)> = settings
             .domains
             .iter()
@@ -43,16 +50,33 @@ impl State {
             .collect();
         ledger.claim(&wanted, now).map_err(|error| error.to_string())?;
         let claims = ledger.claims().map_err(|error| error.to_string())?;
+        let begun = put_in_force(&mut settings, ledger)?;
+        let begun: Vec<(&Domain, Step)> = begun.iter().map(|(domain, step)| (domain, *step)).collect();
+        if !begun.is_empty() {
+            ledger.step(&begun, None, now).map_err(|error| error.to_string())?;
+        }
+        let steps = ledger.steps().map_err(|error| error.to_string())?;
         let mut policies = ledger.served().map_err(|error| error.to_string())?;
-        let kept = policies.keys().filter(|domain| !settings.domains.contains_key(*domain));
-        let kept = kept.cloned().collect();
+        let gone = policies.keys().filter(|domain| !settings.domains.contains_key(*domain));
+        let is_leaving = |domain: &Domain| claims.get(domain).is_some_and(|claim| claim.leaving.is_some());
+        let (gone, kept): (Vec<Domain>, Vec<Domain>) = gone.cloned().partition(is_leaving);
+        let last = Published::new(Mode::None, MIN_MAX_AGE, &[]).map_err(|refused| refused.to_string())?;
+        let last = Arc::new(last);
+        let mut leaving = BTreeMap::new();
+        for domain in gone {
+            let history = ledger.history(&domain).map_err(|error| error.to_string())?;
+            leaving.insert(domain.clone(), held_until(&history, now).unwrap_or(now));
+            policies.insert(domain, Arc::clone(&last));
+        }
         let named = settings.domains.iter();
         policies.extend(named.map(|(domain, hosted)| (domain.clone(), hosted.published.clone())));
         Ok(Self {
             settings,
             claims,
             policies,
+            steps,
             kept,
+            leaving,
         })
     }
 
@@ -65,4 +89,56 @@ impl State {
         let texts: Vec<(&Domain, &Published)> = self.policies.iter().map(|(domain, text)| (domain, &**text)).collect();
         ledger.serve(&texts, now).map_err(|error| error.to_string())
     }
+}
+
+/// Gives each domain of the files the policy that is in force: one that was taken over, or that of its step. What it returns is not
+/// in the ledger yet: where a domain begins that has no step, and which mode the files have given to one that had.
+///
+/// # Errors
+/// A sentence, if the ledger cannot be read.
+pub fn put_in_force(settings: &mut Settings, ledger: &dyn Ledger) -> Result<Vec<(Domain, Step)>, String> {
+    let said = |error: LedgerError| error.to_string();
+    let mut imported = ledger.imported().map_err(said)?;
+    let (known, served) = (ledger.steps().map_err(said)?, ledger.served().map_err(said)?);
+    let (mut begun, mut same) = (Vec::new(), BTreeMap::new());
+    for (domain, hosted) in &mut settings.domains {
+        let before = known.get(domain).map(|stepped| stepped.step);
+        if let Some(other) = imported.remove(domain) {
+            // When it is over the steps go on from there.
+            if let Some(rollout) = hosted.rollout.take() {
+                let first = rollout.plan.first(Some(other.policy()));
+                if before != Some(first) {
+                    begun.push((domain.clone(), first));
+                }
+            }
+            hosted.published = other;
+            hosted.is_imported = true;
+            continue;
+        }
+        let Some(rollout) = &hosted.rollout else {
+            let policy = hosted.published.policy();
+            let fixed = Step {
+                mode: policy.mode(),
+                max_age: policy.max_age(),
+            };
+            if before.is_some_and(|before| before != fixed) {
+                begun.push((domain.clone(), fixed));
+            }
+            continue;
+        };
+        let step = before.filter(|before| before.mode != Mode::None).unwrap_or_else(|| {
+            let first = rollout
+                .plan
+                .first(served.get(domain).map(|published| published.policy()));
+            begun.push((domain.clone(), first));
+            first
+        });
+        let published = rollout.at(rollout.plan.within(step));
+        let published = published.map_err(|refused| format!("{domain}: {refused}"))?;
+        let shared = same
+            .entry(published.id().to_owned())
+            .or_insert_with(|| published.into());
+        hosted.published = Arc::clone(shared);
+    }
+    Ok(begun)
 }

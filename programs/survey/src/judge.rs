@@ -211,8 +211,9 @@ fn judge_host(survey: &Survey, host: &Host, addresses: &Rule, roots: &Roots, at:
     }
 }
 
-/// When a certificate that is good now ends, if that is within two weeks.
-fn ends_soon(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) -> Option<String> {
+/// When a certificate that is good now ends, if that is within two weeks: a sentence.
+#[must_use]
+pub fn ends_soon(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) -> Option<String> {
     const SOON: u64 = 14 * 86_400;
     let End::Tls { chain, .. } = &session.end else {
         return None;

@@ -9,6 +9,7 @@ use crate::dane::{self, Dane};
 use crate::smtp::{self, Session};
 use crate::surroundings::{self, Surroundings};
 use mtasts::cache::entry::Entry;
+use mtasts::network::addresses::Rule;
 use mtasts::network::dns::{Answered, Dns, DnsError, StubResolver};
 use mtasts::network::https::{FetchError, PolicyHost};
 use mtasts::network::roots::Roots;
@@ -21,10 +22,18 @@ use mtasts::sender::outcome::{Failure, Observed, Outcome};
 use mtasts::sender::resolver::unix_now;
 use mtasts::sender::settings::Settings;
 
-/// How many MX hosts are asked. A domain can have any number; senders try a handful.
-const MAX_HOSTS: usize = 16;
-/// How many addresses of an MX host are asked.
-const MAX_ADDRESSES: usize = 4;
+/// How far MX hosts are asked. A domain can have any number of them; senders try a handful.
+pub struct Reach<'a> {
+    /// Whether they are connected to.
+    pub smtp: bool,
+    /// Which addresses are not: a domain's owner chooses them, and could lead a service into its own network (SSRF). An
+    /// operator who asks by hand may ask any.
+    pub refused: Option<&'a Rule>,
+    /// How many hosts are asked.
+    pub hosts: usize,
+    /// How many addresses of each are connected to.
+    pub addresses: usize,
+}
 
 /// What was found.
 pub struct Survey {
@@ -69,6 +78,8 @@ pub struct Host {
     pub preference: Option<u16>,
     /// The sessions with it, one for each address.
     pub sessions: Result<Vec<(IpAddr, Session)>, DnsError>,
+    /// How many more addresses it has, which were not asked.
+    pub unasked: usize,
 }
 
 impl Host {
@@ -99,7 +110,13 @@ pub fn survey(domain: Domain, settings: &Settings, roots: &Arc<Roots>, smtp: boo
     let deadline = Instant::now() + settings.timeout;
     let (mut outcome, (route, hosts, unasked)) = thread::scope(|scope| {
         let policy = scope.spawn(|| waiting(watch, "the policy", || policy(&domain, &dns, settings, roots, deadline)));
-        let hosts = hosts(&domain, &dns, smtp, deadline, watch);
+        let reach = Reach {
+            smtp,
+            refused: None,
+            hosts: 16,
+            addresses: 4,
+        };
+        let hosts = mx_hosts(&domain, &dns, &reach, deadline, watch);
         (
             policy.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
             hosts,
@@ -158,10 +175,11 @@ fn policy(domain: &Domain, dns: &StubResolver, settings: &Settings, roots: &Arc<
     })
 }
 
-fn hosts(
+/// The MX hosts of a domain in order of preference, the sessions with them, and how many more there are.
+pub fn mx_hosts(
     domain: &Domain,
     dns: &StubResolver,
-    smtp: bool,
+    reach: &Reach<'_>,
     deadline: Instant,
     watch: &Watch<'_>,
 ) -> (Route, Vec<Host>, usize) {
@@ -182,13 +200,13 @@ fn hosts(
     };
     let mut names = std::collections::HashSet::new();
     records.retain(|(name, _)| names.insert(name.clone()));
-    let unasked = records.len().saturating_sub(MAX_HOSTS);
-    records.truncate(MAX_HOSTS);
+    let unasked = records.len().saturating_sub(reach.hosts);
+    records.truncate(reach.hosts);
     let hosts = thread::scope(|scope| {
         let asked: Vec<_> = records
             .into_iter()
             .map(|(name, preference)| {
-                scope.spawn(move || waiting(watch, &name, || host(&name, preference, dns, smtp, deadline)))
+                scope.spawn(move || waiting(watch, &name, || host(&name, preference, dns, reach, deadline)))
             })
             .collect();
         asked.into_iter().map(joined).collect()
@@ -196,16 +214,15 @@ fn hosts(
     (route, hosts, unasked)
 }
 
-fn host(name: &str, preference: Option<u16>, dns: &StubResolver, smtp: bool, deadline: Instant) -> Host {
+fn host(name: &str, preference: Option<u16>, dns: &StubResolver, reach: &Reach<'_>, deadline: Instant) -> Host {
     let name = MxName::from_mx(name);
+    let mut unasked = 0;
     let sessions = match name.host() {
-        Ok(host) => dns.addresses(host.as_str(), deadline).map(|addresses| match smtp {
-            true => sessions(host, &addresses.data, deadline),
-            false => addresses
-                .data
-                .iter()
-                .map(|address| (*address, Session::not_asked()))
-                .collect(),
+        Ok(host) => dns.addresses(host.as_str(), deadline).map(|addresses| {
+            if reach.smtp {
+                unasked = addresses.data.len().saturating_sub(reach.addresses);
+            }
+            sessions(host, &addresses.data, reach, deadline)
         }),
         Err(_) => Ok(Vec::new()),
     };
@@ -213,16 +230,20 @@ fn host(name: &str, preference: Option<u16>, dns: &StubResolver, smtp: bool, dea
         name,
         preference,
         sessions,
+        unasked,
     }
 }
 
-fn sessions(host: &Domain, addresses: &[IpAddr], deadline: Instant) -> Vec<(IpAddr, Session)> {
+fn sessions(host: &Domain, addresses: &[IpAddr], reach: &Reach<'_>, deadline: Instant) -> Vec<(IpAddr, Session)> {
+    let most = if reach.smtp { reach.addresses } else { addresses.len() };
+    let is_asked = |ip: IpAddr| reach.smtp && reach.refused.is_none_or(|rule| rule.refusal(ip).is_none());
+    let session = |ip: IpAddr| match is_asked(ip) {
+        true => smtp::session(ip, host, deadline),
+        false => Session::not_asked(),
+    };
     thread::scope(|scope| {
-        let asked: Vec<_> = addresses
-            .iter()
-            .take(MAX_ADDRESSES)
-            .map(|address| scope.spawn(move || (*address, smtp::session(*address, host, deadline))))
-            .collect();
+        let asked = addresses.iter().take(most);
+        let asked: Vec<_> = asked.map(|ip| scope.spawn(move || (*ip, session(*ip)))).collect();
         asked.into_iter().map(joined).collect()
     })
 }

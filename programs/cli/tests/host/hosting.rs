@@ -6,14 +6,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use mtasts::Domain;
 use mtasts::network::addresses::Rule;
 use mtasts::network::dns::StubResolver;
 use mtasts::network::https::{FetchError, Https as _, PolicyHost};
-use mtasts_kit::dns_server::{DnsServer, Reply, address};
+use mtasts_kit::dns_server::{Asked, DnsServer, Reply, address};
 use mtasts_kit::pki::{self, Authority};
 use mtasts_kit::policy_server::isolate;
 use mtasts_kit::{USER, signal, until};
@@ -30,8 +30,13 @@ pub(crate) struct Hosting {
     directory: TempDir,
     authority: Authority,
     dns: DnsServer,
+    zone: Zone,
     server: Option<Child>,
 }
+
+/// What the name server says besides the addresses of policy hosts: the first that has an answer.
+pub(crate) type Zone = Arc<Mutex<Vec<Answer>>>;
+pub(crate) type Answer = Box<dyn Fn(&Asked) -> Option<Reply> + Send>;
 
 /// A policy of some life, by which texts are told apart.
 pub(crate) fn policy(domain: &str, max_age: u32) -> String {
@@ -44,21 +49,13 @@ impl Hosting {
         isolate(&[HOST, "8.8.8.2"]);
         let directory = TempDir::new().unwrap();
         fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o755)).unwrap();
-        let dns = DnsServer::start(|asked| match asked.name.starts_with("mta-sts.") {
-            true => {
-                let record = address(&asked.name, HOST);
-                if record.record_type() == asked.kind {
-                    Reply::answers(vec![record])
-                } else {
-                    Reply::nodata()
-                }
-            }
-            false => Reply::nxdomain(),
-        });
+        let zone = Zone::default();
+        let dns = Self::name_server(&zone);
         let hosting = Self {
             directory,
             authority: pki::root("Test Root"),
             dns,
+            zone,
             server: None,
         };
         for name in ["host.d", "certificates", "ledger", "webroot", "run"] {
@@ -68,6 +65,40 @@ impl Hosting {
         hosting.write("roots.pem", &hosting.authority.pem());
         domains.iter().for_each(|domain| hosting.certify(domain));
         hosting
+    }
+
+    /// A name server that says what this zone says.
+    pub(crate) fn name_server(zone: &Zone) -> DnsServer {
+        let zone = Arc::clone(zone);
+        DnsServer::start(move |asked| {
+            let answers = zone.lock().unwrap();
+            let answer = answers.iter().find_map(|answer| answer(asked));
+            answer.unwrap_or_else(|| match asked.name.starts_with("mta-sts.") {
+                true => {
+                    let record = address(&asked.name, HOST);
+                    if record.record_type() == asked.kind {
+                        Reply::answers(vec![record])
+                    } else {
+                        Reply::nodata()
+                    }
+                }
+                false => Reply::nxdomain(),
+            })
+        })
+    }
+
+    /// Has the name server say this too, before all else.
+    pub(crate) fn says(&self, answer: impl Fn(&Asked) -> Option<Reply> + Send + 'static) {
+        self.zone.lock().unwrap().insert(0, Box::new(answer));
+    }
+
+    /// The name server of this network, as the settings have it.
+    pub(crate) fn resolver(&self) -> String {
+        self.dns.address.to_string()
+    }
+
+    pub(crate) fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {

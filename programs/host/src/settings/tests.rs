@@ -113,7 +113,7 @@ fn a_complaint_names_line_key_and_reason() {
         ("[domain.\"a.example\"\n", "line 1: is not TOML: "),
         (
             "\n\n[domain.\"a.example\"]\nmode = \"Enforce\"",
-            "line 4: domain.\"a.example\".mode: must be \"testing\"",
+            "line 4: domain.\"a.example\".mode: must be \"auto\"",
         ),
         (
             "[domain.\"a.example\"]\nmodus = \"none\"",
@@ -187,6 +187,67 @@ fn a_complaint_names_line_key_and_reason() {
     let long = format!("[domain.\"{}example\"]\n", "a23456789.".repeat(24));
     let found = complaint(&long);
     assert!(found.contains("the name is longer than 253 octets"), "{found}");
+}
+
+#[test]
+fn a_policy_that_goes_by_steps() {
+    let files = Files::new(
+        r#"
+        [group.slow]
+        mode = "auto"
+        waits = ["14d", "1h"]
+        [domain."example.com"]
+        mode = "auto"
+        mx = ["mx.example.com"]
+        [domain."example.org"]
+        group = "slow"
+        max_age = 604800
+        mx = ["mx.example.org"]
+        reserve = ["*.reserve.example.org"]
+        [domain."example.net"]
+        group = "slow"
+        mode = "testing"
+        max_age = 604800
+        mx = ["mx.example.net"]
+        "#,
+    );
+    let domains = files.read().unwrap().domains;
+    let of = |name: &str| &domains[&Domain::parse(name).unwrap()];
+    let plan = |name: &str| of(name).rollout.as_ref().unwrap().plan.clone();
+    let (longest, waits) = (DEFAULT_LONGEST, DEFAULT_WAITS);
+    assert_eq!(plan("example.com"), Plan { longest, waits });
+    let waits = [1_209_600, 3600, waits[2], waits[3]];
+    let longest = 604_800;
+    assert_eq!(plan("example.org"), Plan { longest, waits });
+    assert_eq!(
+        of("example.org").rollout.as_ref().unwrap().reserve,
+        ["*.reserve.example.org"]
+    );
+    assert_eq!(
+        of("example.org").published.text(),
+        "version: STSv1\r\nmode: testing\r\nmx: mx.example.org\r\nmx: *.reserve.example.org\r\nmax_age: 86400\r\n"
+    );
+    assert_eq!(of("example.net").rollout, None);
+    for (waits, expected) in [
+        (
+            "[\"1w\"]",
+            "line 3: domain.\"a.example\".waits: \"1w\" is not a duration",
+        ),
+        (
+            "[\"366d\"]",
+            "line 3: domain.\"a.example\".waits: \"366d\" is longer than a year",
+        ),
+        ("[604800]", "line 3: domain.\"a.example\".waits: must be a string"),
+        (
+            "[\"1d\", \"1d\", \"1d\", \"1d\", \"1d\"]",
+            "line 3: domain.\"a.example\".waits: must be four lengths of time at most",
+        ),
+    ] {
+        let found = complaint(&format!("[domain.\"a.example\"]\nmode = \"auto\"\nwaits = {waits}"));
+        assert!(found.starts_with(expected), "{waits}: {found}");
+    }
+    let found = complaint("[domain.\"a.example\"]\nmode = \"auto\"");
+    assert!(found.ends_with("mx is missing, here and in a group"), "{found}");
 }
 
 #[test]
@@ -280,6 +341,8 @@ fn the_settings_of_the_service() {
         zone = "STS.example.net"
         addresses = ["192.0.2.1", "2001:db8::1"]
         reports = ["mailto:tlsrpt@example.net"]
+        resolvers = ["192.0.2.53", "[2001:db8::53]:5353"]
+        ca_file = "/etc/ca.pem"
         https = ["[::]:443"]
         certificates = "/etc/certificates"
         proxy = ["/run/x/socket", "127.0.0.1:8080"]
@@ -290,9 +353,11 @@ fn the_settings_of_the_service() {
     let service = files.read().unwrap().service;
     let shown = format!("{service:?}");
     let keys = shown.matches(": ").count();
-    assert_eq!(keys, 9, "a new key needs a line above: {shown}");
+    assert_eq!(keys, 11, "a new key needs a line above: {shown}");
     assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
     assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
+    let resolvers: Vec<String> = service.resolvers.iter().map(ToString::to_string).collect();
+    assert_eq!(resolvers, ["192.0.2.53:53", "[2001:db8::53]:5353"]);
     assert_eq!(Files::new("").read().unwrap().service, Service::default());
     for (text, expected) in [
         ("ledger = \"x\"", "line 1: ledger: must be an absolute path"),
@@ -317,6 +382,10 @@ fn the_settings_of_the_service() {
         (
             "proxy = [\"0.0.0.0:80\"]",
             "line 1: proxy: 0.0.0.0:80 is not on loopback",
+        ),
+        (
+            "resolvers = [\"ns.example\"]",
+            "line 1: resolvers: \"ns.example\" is not the IP address of a name server",
         ),
         ("proxy = [\"x\"]", "line 1: proxy: \"x\" is neither an absolute path"),
         ("webroot = \"\"", "line 1: webroot: must be an absolute path"),

@@ -118,6 +118,103 @@ fn what_was_served_is_remembered_until_the_domain_is_released() {
 }
 
 #[test]
+fn the_steps_and_what_the_gates_said() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let (a, b) = (name("a.example"), name("b.example"));
+    let step = |mode, max_age| Step { mode, max_age };
+    assert!(
+        ledger.step(&[(&a, Step::FIRST)], None, 1).is_err(),
+        "a domain that is not claimed"
+    );
+    assert!(ledger.judge(&a, &[], 1).is_err(), "a domain that is not claimed");
+    ledger.claim(&[(&a, &tenant("t")), (&b, &tenant("t"))], 1).unwrap();
+    ledger.step(&[(&a, Step::FIRST), (&b, Step::FIRST)], None, 10).unwrap();
+    let said = ["mx: one".to_owned(), "mx: two".to_owned()];
+    ledger.judge(&a, &said, 15).unwrap();
+    ledger.judge(&a, &said[..1], 16).unwrap();
+    let judged = place.open().judged().unwrap();
+    assert_eq!(
+        (judged.len(), judged[&a].at, &judged[&a].refusals[..]),
+        (1, 16, &said[..1])
+    );
+    let next = step(Mode::Enforce, 86_400);
+    ledger.step(&[(&a, next)], Some("why not"), 20).unwrap();
+    let steps = place.open().steps().unwrap();
+    let stepped = |step, at, forced: Option<&str>| Stepped {
+        step,
+        at,
+        forced: forced.map(str::to_owned),
+    };
+    assert_eq!(steps[&a], stepped(next, 20, Some("why not")));
+    assert_eq!(steps[&b], stepped(Step::FIRST, 10, None));
+    assert_eq!(ledger.judged().unwrap().len(), 0, "it was said of the step before");
+
+    // Another process has written, or this one alone.
+    let before = ledger.version().unwrap();
+    ledger.judge(&b, &said, 30).unwrap();
+    assert_eq!(ledger.version().unwrap(), before);
+    place.open().release(&a).unwrap();
+    assert_ne!(ledger.version().unwrap(), before);
+    assert_eq!(ledger.steps().unwrap().len(), 1);
+}
+
+#[test]
+fn what_leaves_and_what_comes() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let (a, operator) = (name("a.example"), Tenant::operator());
+    assert!(!ledger.leave(&a, 1).unwrap());
+    assert!(
+        ledger.import(&a, &policy(86_400), 1).is_err(),
+        "a domain that is not claimed"
+    );
+    ledger.claim(&[(&a, &operator)], 2).unwrap();
+    let before = ledger.claims().unwrap();
+    assert!(ledger.leave(&a, 3).unwrap() && ledger.leave(&a, 4).unwrap());
+    assert_eq!(place.open().claims().unwrap()[&a].leaving, Some(3));
+    // A file names it again.
+    ledger.claim(&[(&a, &operator)], 5).unwrap();
+    assert_eq!(place.open().claims().unwrap(), before);
+
+    let strange = Published::taken_over(b"version: STSv1\nmode: none\nmax_age: 1\n", "x1").unwrap();
+    for published in [&policy(86_400), &strange] {
+        ledger.import(&a, published, 6).unwrap();
+        assert_eq!(*place.open().imported().unwrap()[&a], *published);
+    }
+    // The same text under another id is another policy.
+    let again = Published::taken_over(strange.text().as_bytes(), "x2").unwrap();
+    for (published, at) in [(&strange, 10), (&strange, 11), (&again, 12)] {
+        ledger.serve(&[(&a, published)], at).unwrap();
+        assert_eq!(*place.open().served().unwrap()[&a], *published);
+    }
+    assert_eq!(ledger.history(&a).unwrap().len(), 2);
+    assert!(ledger.end_import(&a).unwrap() && !ledger.end_import(&a).unwrap());
+    assert_eq!(ledger.imported().unwrap().len(), 0);
+}
+
+/// What an older version has written is read, and its schema is brought up.
+#[test]
+fn a_ledger_of_the_first_schema_is_taken_over() {
+    let place = Place::new();
+    let old = Connection::open(place.file()).unwrap();
+    old.execute_batch(STEPS[0]).unwrap();
+    old.execute_batch(
+        "INSERT INTO domain VALUES ('a.example', 't', 'aaaaaaaaaaaaaaaa', 7);
+         INSERT INTO served VALUES ('a.example', 'version: STSv1' || char(13, 10) || 'mode: none' || char(13, 10) ||
+             'max_age: 86400' || char(13, 10), 8, NULL);",
+    )
+    .unwrap();
+    old.pragma_update(None, "application_id", APPLICATION).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    drop(old);
+    let mut ledger = place.open();
+    assert_eq!(ledger.claims().unwrap()[&name("a.example")].since, 7);
+    assert_eq!(ledger.served().unwrap()[&name("a.example")].policy().mode(), Mode::None);
+    ledger.step(&[(&name("a.example"), Step::FIRST)], None, 9).unwrap();
+}
+
+#[test]
 fn its_files_are_the_owners_alone() {
     let place = Place::new();
     let mut ledger = place.open();
@@ -169,6 +266,9 @@ fn what_it_holds_is_validated_again() {
         "UPDATE domain SET token = 'aaaaaaaaaaaaaaa1'",
         "UPDATE domain SET tenant = '../x'",
         "UPDATE served SET text = 'version: STSv1'",
+        "UPDATE served SET id = 'a b'",
+        "UPDATE step SET mode = 'Enforce'",
+        "UPDATE step SET max_age = 86399",
         "UPDATE served SET text = replace(text, 'testing', 'enforce' || char(10) || 'x: y')",
     ] {
         let place = Place::new();
@@ -176,11 +276,13 @@ fn what_it_holds_is_validated_again() {
         let a = name("a.example");
         ledger.claim(&[(&a, &tenant("t"))], 1).unwrap();
         ledger.serve(&[(&a, &policy(86_400))], 1).unwrap();
+        ledger.step(&[(&a, Step::FIRST)], None, 1).unwrap();
         ledger
             .0
             .execute_batch(&format!("PRAGMA foreign_keys = off; {sql}"))
             .unwrap();
         let read = ledger.claims().map(|_| ()).and_then(|()| ledger.served().map(|_| ()));
+        let read = read.and_then(|()| ledger.steps().map(|_| ()));
         assert!(matches!(read, Err(LedgerError::Damaged(_))), "{sql}");
     }
 }

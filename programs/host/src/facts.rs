@@ -1,0 +1,344 @@
+//! What the network says of a hosted domain: its MX hosts as a sender meets them, its policy as a sender fetches it, its record as
+//! resolvers have it. Nothing is judged here.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mtasts::Domain;
+use mtasts::network::addresses::Rule;
+use mtasts::network::dns::{Dns as _, DnsError, StubResolver};
+use mtasts::network::https::{Https as _, PolicyHost};
+use mtasts::network::roots::Roots;
+use mtasts::protocol::certificate::check_chain;
+use mtasts::protocol::record::Record;
+use mtasts::protocol::text::one_line;
+use mtasts::protocol::words::ResultType;
+use mtasts_survey::judge::ends_soon;
+use mtasts_survey::smtp::{End, Session};
+use mtasts_survey::survey::{Host, Reach, Route, mx_hosts};
+use rustls_pki_types::UnixTime;
+
+use crate::published::Published;
+use crate::service::Service;
+
+/// How long it may take, all together.
+const TIME: Duration = Duration::from_secs(30);
+/// How many MX hosts are asked, and at how many addresses: each is a connection.
+const HOSTS: usize = 16;
+const ADDRESSES: usize = 8;
+/// The longest sentence about a stranger's host.
+const SENTENCE: usize = 300;
+
+/// All that the gates go by.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The name of the policy host.
+    pub policy_host: String,
+    /// The MX hosts in DNS, or why they are not known.
+    pub hosts: Result<Vec<MxHost>, String>,
+    /// The patterns of the policy that no MX host in DNS has, but for those in reserve.
+    pub unused: Vec<String>,
+    /// What a sender fetches.
+    pub fetched: Fetched,
+    /// What each resolver has at `_mta-sts`.
+    pub records: Vec<(String, Announced)>,
+    /// How many sessions of the last days failed because of the policy, if there are reports (RFC 8460) to say so.
+    pub failures: Option<u64>,
+}
+
+/// An MX host.
+#[derive(Clone, Debug)]
+pub struct MxHost {
+    /// Its name, as in the MX record.
+    pub name: String,
+    /// Whether the policy lists it.
+    pub listed: bool,
+    /// Why it has no address to ask, or some were not asked.
+    pub trouble: Option<String>,
+    /// What was seen at each address.
+    pub sights: Vec<(IpAddr, Sight)>,
+}
+
+/// What was seen at an address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Sight {
+    /// STARTTLS with a certificate that senders accept, for two weeks at least.
+    Good,
+    /// This host has no way to such addresses.
+    NoRoute,
+    /// No connection, or no SMTP in it.
+    Unreached(String),
+    /// STARTTLS is not offered, or refused.
+    NoStarttls,
+    /// The handshake fails.
+    NoTls(String),
+    /// No path leads from the certificate to a trust anchor at this time.
+    Untrusted(String),
+    /// The certificate is for another name.
+    Misnamed(String),
+    /// The certificate is good now, and ends within two weeks.
+    EndsSoon(String),
+    /// Our TLS cannot say, or the address is not one to connect to.
+    Unknown(String),
+}
+
+/// What a fetch of the policy gets.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Fetched {
+    /// The text that is served.
+    Same,
+    /// Another one.
+    Other,
+    /// Nothing.
+    Failed(String),
+}
+
+/// What a resolver has at `_mta-sts`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Announced {
+    /// The id of the text that is served.
+    Same,
+    /// Another id.
+    Other(String),
+    /// No record, or none that senders read.
+    Absent(String),
+    /// It does not say.
+    Unknown(String),
+}
+
+/// How a host looks at the network.
+pub struct Eyes {
+    resolvers: Vec<(String, StubResolver)>,
+    roots: Arc<Roots>,
+    rule: Rule,
+}
+
+impl Eyes {
+    /// As the settings say.
+    ///
+    /// # Errors
+    /// A sentence, if the trust anchors cannot be read.
+    pub fn new(service: &Service) -> Result<Self, String> {
+        let roots = match &service.ca_file {
+            Some(file) => Roots::from_file(file),
+            None => Roots::system(),
+        };
+        let mut resolvers: Vec<_> = service
+            .resolvers
+            .iter()
+            .map(|address| (address.to_string(), StubResolver::with_servers(&[*address])))
+            .collect();
+        if resolvers.is_empty() {
+            resolvers.push(("of the system".into(), StubResolver::system()));
+        }
+        Ok(Self {
+            resolvers,
+            roots: Arc::new(roots.map_err(|error| error.to_string())?),
+            rule: Rule::default(),
+        })
+    }
+
+    /// The facts about a domain and the policy that is served for it. It takes half a minute at most.
+    #[must_use]
+    pub fn look(&self, domain: &Domain, served: &Published, reserve: &[String]) -> Facts {
+        let deadline = Instant::now() + TIME;
+        let ((hosts, unused), fetched, records) = std::thread::scope(|scope| {
+            let hosts = scope.spawn(|| self.hosts(domain, served, reserve, deadline));
+            let fetched = scope.spawn(|| self.fetched(domain, served, deadline));
+            let records = self.resolvers.iter();
+            let records: Vec<_> = records
+                .map(|(name, resolver)| (name.clone(), announced(resolver, domain, served, deadline)))
+                .collect();
+            let joined = "no thread of these panics";
+            (hosts.join().expect(joined), fetched.join().expect(joined), records)
+        });
+        Facts {
+            policy_host: format!("mta-sts.{domain}"),
+            hosts,
+            unused,
+            fetched,
+            records,
+            // Reports are not read yet.
+            failures: None,
+        }
+    }
+
+    /// The policy of a domain and its id, as they are published now.
+    ///
+    /// # Errors
+    /// Why senders get none, in a sentence.
+    pub fn published(&self, domain: &Domain) -> Result<Published, String> {
+        let deadline = Instant::now() + TIME;
+        let id = || match self.dns().txt(&format!("_mta-sts.{domain}"), deadline) {
+            Ok(records) => Record::find(&records.data).map_err(|error| error.to_string()),
+            Err(error) => Err(format!("the record at _mta-sts.{domain} cannot be looked up: {error}")),
+        };
+        let before = id()?;
+        let text = self.fetch(domain, deadline)?;
+        // An id that announces another text would hide it from senders, for as long as they keep theirs.
+        if id()? != before {
+            return Err("the id has changed while the policy was fetched; try again".into());
+        }
+        Published::taken_over(&text, before.id.as_str()).map_err(|refused| one_line(&refused.to_string(), SENTENCE))
+    }
+
+    /// Whether the name of the policy host leads to these addresses and no others.
+    ///
+    /// # Errors
+    /// Where else it leads, in a sentence.
+    pub fn leads_to(&self, domain: &Domain, ours: &[IpAddr]) -> Result<(), String> {
+        let host = format!("mta-sts.{domain}");
+        let found = self.dns().addresses(&host, Instant::now() + TIME);
+        let found = found.map_err(|error| format!("the addresses of {host} cannot be looked up: {error}"))?;
+        match found.data.iter().find(|address| !ours.contains(address)) {
+            Some(other) => Err(format!(
+                "{host} leads to {other}, which is not in the setting addresses"
+            )),
+            None => Ok(()),
+        }
+    }
+
+    fn dns(&self) -> &StubResolver {
+        &self.resolvers[0].1
+    }
+
+    fn fetched(&self, domain: &Domain, served: &Published, deadline: Instant) -> Fetched {
+        match self.fetch(domain, deadline) {
+            Ok(text) if text == served.text().as_bytes() => Fetched::Same,
+            Ok(_) => Fetched::Other,
+            Err(why) => Fetched::Failed(why),
+        }
+    }
+
+    fn fetch(&self, domain: &Domain, deadline: Instant) -> Result<Vec<u8>, String> {
+        let roots = Arc::clone(&self.roots);
+        let dns = Arc::new(self.dns().clone());
+        let host = PolicyHost::new(dns, Arc::new(move || Ok(Arc::clone(&roots))), self.rule.clone());
+        let text = host.get(domain, deadline);
+        text.map_err(|error| one_line(error.detail(), SENTENCE))
+    }
+
+    /// The MX hosts, and the patterns of the policy that none of them has.
+    fn hosts(
+        &self,
+        domain: &Domain,
+        served: &Published,
+        reserve: &[String],
+        deadline: Instant,
+    ) -> (Result<Vec<MxHost>, String>, Vec<String>) {
+        let reach = Reach {
+            smtp: true,
+            refused: Some(&self.rule),
+            hosts: HOSTS,
+            addresses: ADDRESSES,
+        };
+        let (route, hosts, unasked) = mx_hosts(domain, self.dns(), &reach, deadline, &|_, _| ());
+        let why = match route {
+            Route::Records | Route::Implicit if unasked > 0 => {
+                format!("DNS has more than {HOSTS} MX hosts, and no more are asked")
+            }
+            Route::Records | Route::Implicit => {
+                let named: Vec<&Domain> = hosts.iter().filter_map(|host| host.name.host().ok()).collect();
+                let patterns = served.policy().mx();
+                let unused = patterns
+                    .filter(|pattern| !named.iter().any(|name| pattern.matches(name)))
+                    .map(|pattern| pattern.as_str().to_owned())
+                    .filter(|pattern| !reserve.contains(pattern));
+                let unused = unused.collect();
+                return (Ok(hosts.iter().map(|host| self.host(host, served)).collect()), unused);
+            }
+            Route::NullMx => "the domain takes no mail (null MX, RFC 7505)".to_owned(),
+            Route::Unknown(error) => format!("the MX records cannot be looked up: {error}"),
+        };
+        (Err(why), Vec::new())
+    }
+
+    fn host(&self, host: &Host, served: &Published) -> MxHost {
+        let name = one_line(host.name.as_str(), SENTENCE);
+        let (listed, trouble) = match host.name.host() {
+            Ok(domain) => (served.policy().allows_mx(domain), trouble(host)),
+            Err(error) => (false, Some(format!("is not the name of a host: {error}"))),
+        };
+        let asked = host.sessions.iter().flatten();
+        MxHost {
+            name,
+            listed,
+            trouble,
+            sights: asked
+                .map(|(address, session)| (*address, self.sight(host, *address, session)))
+                .collect(),
+        }
+    }
+
+    fn sight(&self, host: &Host, address: IpAddr, session: &Session) -> Sight {
+        let why = |why: &str| one_line(why, SENTENCE);
+        if let Some(what) = self.rule.refusal(address) {
+            return Sight::Unknown(format!("it is {what}, which senders outside cannot reach"));
+        }
+        let chain = match &session.end {
+            End::NoRoute => return Sight::NoRoute,
+            End::NotAsked => return Sight::Unknown("it was not asked".into()),
+            End::Unreached(error) | End::NoService(error) => return Sight::Unreached(why(error)),
+            End::StarttlsNotOffered | End::StarttlsRefused(_) => return Sight::NoStarttls,
+            End::HandshakeFailed(error) => return Sight::NoTls(why(error)),
+            End::Unsupported(error) => return Sight::Unknown(why(error)),
+            End::Tls { after: Err(error), .. } => return Sight::NoTls(why(error)),
+            End::Tls { chain, .. } => chain,
+        };
+        let Ok(name) = host.name.host() else {
+            return Sight::Unknown("it has no host name".into());
+        };
+        let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
+        match check_chain(name, &chain, self.roots.anchors(), UnixTime::now()) {
+            Err(failure) if failure.result == ResultType::CertificateHostMismatch => Sight::Misnamed(failure.reason),
+            Err(failure) => Sight::Untrusted(failure.reason),
+            Ok(()) => match ends_soon(&host.name, session, &self.roots, UnixTime::now()) {
+                Some(when) => Sight::EndsSoon(when),
+                None => Sight::Good,
+            },
+        }
+    }
+}
+
+/// Why a host has no address to ask, or not all were asked.
+fn trouble(host: &Host) -> Option<String> {
+    match &host.sessions {
+        Err(error) => Some(format!("its addresses cannot be looked up: {error}")),
+        Ok(sessions) if sessions.is_empty() => Some("has no address".into()),
+        Ok(_) if host.unasked > 0 => Some(format!("has more than {ADDRESSES} addresses, and no more are asked")),
+        Ok(_) => None,
+    }
+}
+
+fn announced(resolver: &StubResolver, domain: &Domain, served: &Published, deadline: Instant) -> Announced {
+    match resolver.txt(&format!("_mta-sts.{domain}"), deadline) {
+        Ok(records) => match Record::find(&records.data) {
+            Ok(record) if record.id.as_str() == served.id() => Announced::Same,
+            Ok(record) => Announced::Other(record.id.as_str().to_owned()),
+            Err(error) => Announced::Absent(one_line(&error.to_string(), SENTENCE)),
+        },
+        Err(error @ (DnsError::NxDomain | DnsError::NoData)) => Announced::Absent(error.to_string()),
+        Err(error) => Announced::Unknown(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+impl Facts {
+    /// Nothing is against a next step.
+    pub(crate) fn good() -> Self {
+        Self {
+            policy_host: "mta-sts.example.com".into(),
+            hosts: Ok(vec![MxHost {
+                name: "mx.example.com".into(),
+                listed: true,
+                trouble: None,
+                sights: vec![("192.0.2.1".parse().unwrap(), Sight::Good)],
+            }]),
+            unused: Vec::new(),
+            fetched: Fetched::Same,
+            records: vec![("192.0.2.53".into(), Announced::Same)],
+            failures: None,
+        }
+    }
+}
