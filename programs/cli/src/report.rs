@@ -17,7 +17,7 @@ use mtasts_report::journals::{Rest, sessions};
 use mtasts_report::report::Sessions;
 use mtasts_report::settings::{FILE, Settings, sender};
 use mtasts_report::totals::Totals;
-use mtasts_report::{check, run};
+use mtasts_report::{check, collect, run};
 
 #[derive(Subcommand)]
 pub(super) enum Report {
@@ -25,6 +25,7 @@ pub(super) enum Report {
     Show(Show),
     Run(Run),
     Check(Check),
+    Collect(Collect),
 }
 
 impl Report {
@@ -34,6 +35,7 @@ impl Report {
             Self::Show(arguments) => arguments.run(),
             Self::Run(arguments) => arguments.run(),
             Self::Check(arguments) => arguments.run(),
+            Self::Collect(arguments) => arguments.run(),
         }
     }
 }
@@ -183,6 +185,33 @@ impl Check {
             return Ok(Found::Bad);
         }
         check::note(&store, &reporter).map(|()| Found::Good).map_err(Trouble)
+    }
+}
+
+/// Collect the results that Postfix 3.10 and newer send (libtlsrpt) into the journal, until the process is told to stop.
+///
+/// It is for the place of tlsrpt-collectd: smtp_tlsrpt_socket_name of Postfix names its socket. "mtasts report run" then reports for
+/// that Postfix, too. With socket activation it reads the socket of the service manager. Started by root, it opens its socket and then
+/// becomes the owner of the cache directory for good.
+#[derive(Args)]
+pub(super) struct Collect {
+    /// The path of the socket. Every user of the host may send to it.
+    #[arg(long, value_name = "PATH", required_unless_present = "inherited")]
+    socket: Option<PathBuf>,
+    /// Read the socket that the service manager has opened.
+    #[arg(long, conflicts_with = "socket")]
+    inherited: bool,
+}
+
+impl Collect {
+    fn run(self) -> Result<Found, Trouble> {
+        let (socket, name) = match &self.socket {
+            Some(path) => (collect::open(path), path.display().to_string()),
+            None => (collect::inherited(), "the socket of the service manager".to_owned()),
+        };
+        let socket = socket.map_err(|error| Trouble(format!("{name}: {error}")))?;
+        let (_, store) = open()?;
+        Err(Trouble(format!("{name}: {}", collect::collect(&socket, &store, tell))))
     }
 }
 

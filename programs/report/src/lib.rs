@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod collect;
 pub mod dkim;
 pub mod journals;
 pub mod ledger;
