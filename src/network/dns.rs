@@ -80,6 +80,17 @@ pub struct Mx {
     pub exchange: String,
 }
 
+/// A CAA record (RFC 8659 4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Caa {
+    /// 128 if it is critical.
+    pub flags: u8,
+    /// Which property it is, in lower case.
+    pub tag: String,
+    /// What it says.
+    pub value: Vec<u8>,
+}
+
 /// Why DNS gave no records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -4,6 +4,7 @@ mod import;
 mod rollout;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
@@ -14,6 +15,7 @@ use super::{Found, Trouble};
 use mtasts::Domain;
 use mtasts::protocol::calendar;
 use mtasts::sender::resolver::unix_now;
+use mtasts_host::facts::Eyes;
 use mtasts_host::leaving::held_until;
 use mtasts_host::ledger::{Claim, Ledger, LedgerError};
 use mtasts_host::notation::Notation;
@@ -24,6 +26,8 @@ use mtasts_host::settings::{Hosted, Settings, Tenant};
 use mtasts_host::sqlite::Sqlite;
 use mtasts_host::state::put_in_force;
 
+/// How long `add --wait` waits between two questions. Answers of DNS are kept for minutes anyway.
+const PAUSE: Duration = Duration::from_secs(2);
 /// Where the settings are if nothing else is said.
 const SETTINGS: &str = "/etc/mtasts/host.toml";
 
@@ -80,6 +84,9 @@ pub(super) struct Policy {
 pub(super) struct Add {
     #[command(flatten)]
     shown: Shown,
+    /// Wait until the records lead here, and say what is missing. A server that runs goes on by itself then.
+    #[arg(long)]
+    wait: bool,
 }
 
 /// Print the DNS records of a domain that was claimed.
@@ -150,9 +157,9 @@ pub(super) struct Remove {
 
 /// Serve the policies until the process is told to stop.
 ///
-/// To senders over TLS (settings https and certificates), or to a web server of this host (setting proxy). SIGHUP reads the
-/// settings again, SIGTERM ends the process after the answers that are under way. Started by root, it opens its sockets and then
-/// becomes the owner of the ledger's directory for good.
+/// To senders over TLS (setting https, and the table acme or the setting certificates), or to a web server of this host (setting
+/// proxy). SIGHUP reads the settings again, SIGTERM ends the process after the answers that are under way. Started by root, it opens
+/// its sockets and then becomes the owner of the ledger's directory for good.
 #[derive(Args)]
 pub(super) struct Run {
     #[command(flatten)]
@@ -194,7 +201,7 @@ impl Host {
         match self {
             Self::Check(arguments) => arguments.run(),
             Self::Policy(arguments) => arguments.run(),
-            Self::Add(arguments) => arguments.shown.run(true),
+            Self::Add(arguments) => arguments.run(),
             Self::Records(arguments) => arguments.shown.run(false),
             Self::Zone(arguments) => arguments.run(),
             Self::Import(arguments) => arguments.run(),
@@ -346,8 +353,40 @@ fn in_no_file(domain: &Domain) -> Found {
     Found::Bad
 }
 
+impl Add {
+    fn run(self) -> Result<Found, Trouble> {
+        let found = self.shown.run(true)?;
+        if !self.wait || found != Found::Good {
+            return Ok(found);
+        }
+        let (domain, mut said) = (&self.shown.domain, String::new());
+        loop {
+            let (settings, ledger) = self.shown.files.all()?;
+            let (Some(hosted), Some(claim)) = (settings.domains.get(domain), ledger.claims()?.remove(domain)) else {
+                return Ok(in_no_file(domain));
+            };
+            let service = &settings.service;
+            let target = service.zone.as_ref().map(|zone| format!("{}.{zone}", claim.token));
+            let served = ledger
+                .served()?
+                .remove(domain)
+                .unwrap_or_else(|| hosted.published.clone());
+            let eyes = Eyes::new(service).map_err(Trouble)?;
+            match eyes.leads_here(domain, &service.addresses, target.as_deref(), &served) {
+                Ok(()) => return Ok(Found::Good),
+                Err(why) if why != said => {
+                    output::tell(&why);
+                    said = why;
+                }
+                Err(_) => {}
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
 impl Shown {
-    fn run(self, claims: bool) -> Result<Found, Trouble> {
+    fn run(&self, claims: bool) -> Result<Found, Trouble> {
         let (settings, mut ledger) = self.files.all()?;
         let domain = &self.domain;
         let Some(hosted) = settings.domains.get(domain) else {

@@ -1,13 +1,15 @@
-//! The certificates of the policy hosts, from files: one for each host, in the layout of certbot and dehydrated.
+//! The certificates of the policy hosts, one for each: from the ledger, or from files in the layout of certbot and dehydrated.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mtasts::Domain;
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
 use rustls::crypto::ring::{Ticketer, default_provider, sign::any_supported_type};
@@ -17,22 +19,37 @@ use rustls::version::{TLS12, TLS13};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
+use crate::ledger::{Certificate, Ledger as _};
+use crate::sqlite::Sqlite;
+
 /// How often the files of a host are looked at, if somebody asks for it.
 const LOOK: Duration = Duration::from_secs(60);
 /// The longest file, in octets.
 const MAX_FILE: u64 = 64 << 10;
+/// The longest chain.
+const MAX_CHAIN: usize = 16;
 
 /// The certificates that were asked for. There are never more than hosts.
 pub(crate) struct Certificates {
-    directory: PathBuf,
+    directory: Option<PathBuf>,
+    ledger: Option<Rc<RefCell<Sqlite>>>,
     tickets: Arc<dyn ProducesTickets>,
     known: RefCell<HashMap<String, Known>>,
 }
 
 struct Known {
     config: Arc<ServerConfig>,
-    files: Files,
+    version: Version,
     looked: Instant,
+}
+
+/// Which certificate it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    /// That of the ledger, which came at this time, in Unix seconds.
+    Issued(u64),
+    /// That of the files.
+    Files(Files),
 }
 
 /// How both files looked: a certificate that was renewed is another file, or has another time.
@@ -50,13 +67,17 @@ pub(crate) enum Found {
 }
 
 impl Certificates {
-    pub(crate) fn new(directory: &Path) -> Result<Self, String> {
-        let about = fs::metadata(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
-        if !about.is_dir() {
-            return Err(format!("{} is not a directory", directory.display()));
+    /// Those of a directory, and before them those of a ledger.
+    pub(crate) fn new(directory: Option<&Path>, ledger: Option<&Rc<RefCell<Sqlite>>>) -> Result<Self, String> {
+        if let Some(directory) = directory {
+            let about = fs::metadata(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
+            if !about.is_dir() {
+                return Err(format!("{} is not a directory", directory.display()));
+            }
         }
         Ok(Self {
-            directory: directory.to_owned(),
+            directory: directory.map(Path::to_owned),
+            ledger: ledger.cloned(),
             tickets: Ticketer::new().map_err(|error| error.to_string())?,
             known: RefCell::default(),
         })
@@ -69,15 +90,18 @@ impl Certificates {
         if let Some(before) = before.as_ref().filter(|before| before.looked.elapsed() < LOOK) {
             return Found::Good(before.config.clone());
         }
-        let read = self.look(host).and_then(|files| match &before {
-            Some(before) if before.files == files => Ok((before.config.clone(), files)),
-            _ => Ok((self.read(host)?, files)),
+        let read = self.look(host).and_then(|(version, own)| match &before {
+            Some(before) if before.version == version => Ok((before.config.clone(), version)),
+            _ => match own {
+                Some(own) => Ok((self.own(host, &own)?, version)),
+                None => Ok((self.read(host)?, version)),
+            },
         });
         match (read, before) {
-            (Ok((config, files)), _) => {
+            (Ok((config, version)), _) => {
                 let now = Known {
                     config: config.clone(),
-                    files,
+                    version,
                     looked: Instant::now(),
                 };
                 known.insert(host.to_owned(), now);
@@ -91,12 +115,34 @@ impl Certificates {
         }
     }
 
+    /// Has the certificate of a host looked at again: there is another one.
+    pub(crate) fn forget(&self, host: &str) {
+        self.known.borrow_mut().remove(host);
+    }
+
     fn paths(&self, host: &str) -> [PathBuf; 2] {
-        let directory = self.directory.join(host);
+        let directory = self.directory.clone().unwrap_or_default().join(host);
         [directory.join("fullchain.pem"), directory.join("privkey.pem")]
     }
 
-    fn look(&self, host: &str) -> Result<Files, String> {
+    /// Which certificate there is now, and itself if it is in the ledger.
+    fn look(&self, host: &str) -> Result<(Version, Option<Certificate>), String> {
+        let domain = host.strip_prefix("mta-sts.").and_then(|name| Domain::parse(name).ok());
+        if let Some((ledger, domain)) = self.ledger.as_ref().zip(domain) {
+            let own = ledger
+                .borrow()
+                .certificate(&domain)
+                .map_err(|error| error.to_string())?;
+            match own {
+                Some(own) => return Ok((Version::Issued(own.life.issued), Some(own))),
+                None if self.directory.is_none() => return Err("it was not issued yet".into()),
+                None => {}
+            }
+        }
+        self.look_at_files(host).map(|files| (Version::Files(files), None))
+    }
+
+    fn look_at_files(&self, host: &str) -> Result<Files, String> {
         let mut files = [(0, 0, 0, 0); 2];
         for (path, file) in self.paths(host).iter().zip(&mut files) {
             let wrong = |why: &dyn std::fmt::Display| format!("{}: {why}", path.display());
@@ -116,21 +162,16 @@ impl Certificates {
             move |error: &dyn std::fmt::Display| format!("{path}: {error}")
         };
         let (in_chain, in_key) = (at(&chain_file), at(&key_file));
-        let chain: Vec<_> = CertificateDer::pem_file_iter(&chain_file)
-            .and_then(Iterator::collect)
-            .map_err(|error| in_chain(&error))?;
-        let leaf = chain.first().ok_or_else(|| in_chain(&"has no certificate"))?;
-        let name = ServerName::try_from(host).map_err(|error| in_chain(&error))?;
-        ParsedCertificate::try_from(leaf)
-            .and_then(|leaf| verify_server_name(&leaf, &name))
-            .map_err(|error| in_chain(&format!("is not for {host}: {error}")))?;
+        let chain = CertificateDer::pem_file_iter(&chain_file).map_err(|error| in_chain(&error))?;
         let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|error| in_key(&error))?;
-        let key = any_supported_type(&key).map_err(|error| in_key(&error))?;
-        let certified = CertifiedKey::new(chain, key);
-        certified
-            .keys_match()
-            .map_err(|_| in_key(&"is not the key of the certificate beside it"))?;
+        let certified = certified(chain, &key, host).map_err(|why| in_chain(&why))?;
         Ok(Arc::new(self.tls(certified)))
+    }
+
+    fn own(&self, host: &str, own: &Certificate) -> Result<Arc<ServerConfig>, String> {
+        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(|error| error.to_string())?;
+        let chain = CertificateDer::pem_slice_iter(own.chain.as_bytes());
+        Ok(Arc::new(self.tls(certified(chain, &key, host)?)))
     }
 
     fn tls(&self, certified: CertifiedKey) -> ServerConfig {
@@ -146,6 +187,32 @@ impl Certificates {
         config.send_tls13_tickets = 1;
         config
     }
+}
+
+/// A chain with its key, if the first certificate of it is one for this host.
+///
+/// # Errors
+/// What is wrong with the chain, in a sentence.
+pub(crate) fn certified(
+    chain: impl Iterator<Item = Result<CertificateDer<'static>, rustls_pki_types::pem::Error>>,
+    key: &PrivateKeyDer<'_>,
+    host: &str,
+) -> Result<CertifiedKey, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let chain: Vec<_> = chain
+        .take(MAX_CHAIN)
+        .collect::<Result<_, _>>()
+        .map_err(|error| said(&error))?;
+    let leaf = chain.first().ok_or("has no certificate")?;
+    let name = ServerName::try_from(host).map_err(|error| said(&error))?;
+    ParsedCertificate::try_from(leaf)
+        .and_then(|leaf| verify_server_name(&leaf, &name))
+        .map_err(|error| format!("is not for {host}: {error}"))?;
+    let key = any_supported_type(key).map_err(|error| said(&error))?;
+    let certified = CertifiedKey::new(chain, key);
+    let matches = certified.keys_match();
+    matches.map_err(|_| "the key beside it is not the key of the certificate")?;
+    Ok(certified)
 }
 
 #[cfg(test)]
@@ -185,7 +252,7 @@ mod tests {
     #[test]
     fn a_certificate_for_another_name_or_key_is_refused() {
         let directory = TempDir::new().unwrap();
-        let certificates = Certificates::new(directory.path()).unwrap();
+        let certificates = Certificates::new(Some(directory.path()), None).unwrap();
         let authority = root("Test Root");
         let (ours, other) = (
             host(&[NAME], &authority, |_| {}),
@@ -217,7 +284,7 @@ mod tests {
     #[test]
     fn a_renewed_certificate_is_used_and_a_bad_one_is_not() {
         let directory = TempDir::new().unwrap();
-        let certificates = Certificates::new(directory.path()).unwrap();
+        let certificates = Certificates::new(Some(directory.path()), None).unwrap();
         let authority = root("Test Root");
         let (first, second) = (host(&[NAME], &authority, |_| {}), host(&[NAME], &authority, |_| {}));
         let pass_a_minute = || {

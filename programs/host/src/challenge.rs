@@ -1,4 +1,4 @@
-//! Port 80: the files that an ACME client puts into its webroot, and nothing else (RFC 8555 8.3).
+//! Port 80: what an authority looks for (RFC 8555 8.3), by our own ACME client or by another one's webroot, and nothing else.
 
 use std::fs::OpenOptions;
 use std::io::Read as _;
@@ -11,6 +11,7 @@ use hyper::body::Body;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
 
+use crate::acme::challenges::Challenges;
 use crate::answer::{Answer, nothing};
 
 const PATH: &str = "/.well-known/acme-challenge/";
@@ -20,8 +21,8 @@ const FILE: u64 = 1024;
 /// A FIFO would hold up the server.
 const FLAGS: i32 = libc::O_NOFOLLOW | libc::O_NONBLOCK;
 
-/// Answers a request with a file of the webroot.
-pub(crate) fn answer<B: Body>(request: &Request<B>, webroot: &Path) -> Answer {
+/// Answers a request with the file of a challenge.
+pub(crate) fn answer<B: Body>(request: &Request<B>, challenges: &Challenges, webroot: Option<&Path>) -> Answer {
     let version = request.version();
     if !request.body().is_end_stream() {
         return nothing(StatusCode::BAD_REQUEST, version);
@@ -29,14 +30,18 @@ pub(crate) fn answer<B: Body>(request: &Request<B>, webroot: &Path) -> Answer {
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let path = request.uri().path_and_query().map(|path| path.as_str());
     let token = path.and_then(|path| path.strip_prefix(PATH)).filter(|_| is_read);
-    let Some(content) = token.and_then(|token| read(webroot, token)) else {
+    let content = token.and_then(|token| {
+        let own = challenges.file(token);
+        own.or_else(|| read(webroot?, token).map(Bytes::from))
+    });
+    let Some(content) = content else {
         return nothing(StatusCode::NOT_FOUND, version);
     };
     let length = content.len();
     let body = if request.method() == Method::HEAD {
         Bytes::new()
     } else {
-        content.into()
+        content
     };
     let mut answer = Response::new(Full::new(body));
     let headers = answer.headers_mut();
@@ -80,9 +85,12 @@ mod tests {
         fs::write(root.path().join("secret"), "secret").unwrap();
         fs::write(directory.join("long"), "a".repeat(1025)).unwrap();
         symlink(root.path().join("secret"), directory.join("link")).unwrap();
+        let challenges = std::rc::Rc::new(Challenges::default());
+        let own = challenges.put("ours", "ours.thumbprint");
         let ask = |method: &str, uri: &str| {
             let request = Request::builder().method(method).uri(uri);
-            answer(&request.body(Full::<Bytes>::default()).unwrap(), root.path())
+            let request = request.body(Full::<Bytes>::default()).unwrap();
+            answer(&request, &challenges, Some(root.path()))
         };
         let found = ask("GET", "/.well-known/acme-challenge/to-ken_1");
         assert_eq!(found.status(), 200);
@@ -110,5 +118,8 @@ mod tests {
             assert_eq!(ask("GET", uri).status(), 404, "{uri}");
         }
         assert_eq!(ask("POST", "/.well-known/acme-challenge/to-ken_1").status(), 404);
+        assert_eq!(ask("GET", "/.well-known/acme-challenge/ours").status(), 200);
+        drop(own);
+        assert_eq!(ask("GET", "/.well-known/acme-challenge/ours").status(), 404);
     }
 }

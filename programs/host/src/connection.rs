@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::acme::challenges::ALPN;
 use crate::answer::answer;
 use crate::certificates::Found;
 use crate::challenge;
@@ -60,12 +61,21 @@ pub(crate) async fn serve(server: Rc<Server>, door: Door, stream: Box<dyn Stream
 async fn handshake(server: &Server, stream: Box<dyn Stream>) -> Option<(TlsStream<Box<dyn Stream>>, String)> {
     // If the ClientHello is bad, its alert is sent there.
     let mut start = LazyConfigAcceptor::new(Acceptor::default(), stream).await.ok()?;
-    let name = start.client_hello().server_name().map(str::to_ascii_lowercase);
+    let hello = start.client_hello();
+    let name = hello.server_name().map(str::to_ascii_lowercase);
     let name = name.filter(|name| server.site().page(name).is_some());
-    let found = name
+    // RFC 8737 3: an authority looks, which asks for nothing more.
+    let looks = hello.alpn().is_some_and(|mut names| names.any(|name| name == ALPN));
+    if let Some(config) = name
         .as_deref()
-        .zip(server.certificates.as_ref())
-        .map(|(name, all)| all.of(name));
+        .filter(|_| looks)
+        .and_then(|name| server.challenges.handshake(name))
+    {
+        let mut stream = start.into_stream(config).await.ok()?;
+        let _ = stream.shutdown().await;
+        return None;
+    }
+    let found = name.as_deref().map(|name| server.certificates.of(name));
     let name = name.unwrap_or_default();
     let config = match found {
         Some(Found::Good(config)) => config,
@@ -112,7 +122,12 @@ async fn http1<S: AsyncRead + AsyncWrite + Unpin + 'static>(server: Rc<Server>, 
 async fn challenges<S: AsyncRead + AsyncWrite + Unpin + 'static>(server: Rc<Server>, stream: S) {
     let asked = server.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        ready(Ok::<_, Infallible>(challenge::answer(&request, &asked.webroot)))
+        let webroot = asked.webroot.as_deref();
+        ready(Ok::<_, Infallible>(challenge::answer(
+            &request,
+            &asked.challenges,
+            webroot,
+        )))
     });
     live(&server, of_http1().serve_connection(TokioIo::new(stream), service)).await;
 }

@@ -199,6 +199,45 @@ impl Eyes {
         }
     }
 
+    /// Whether the records of a domain lead here: the policy host to these addresses, over no other token than its own, and `_mta-sts`
+    /// to the id of what is served.
+    ///
+    /// # Errors
+    /// What is wrong and what to do, in a sentence.
+    pub fn leads_here(
+        &self,
+        domain: &Domain,
+        ours: &[IpAddr],
+        target: Option<&str>,
+        served: &Published,
+    ) -> Result<(), String> {
+        self.leads_to(domain, ours)?;
+        let host = format!("mta-sts.{domain}");
+        if let (Some(target), Ok(name)) = (target, Domain::parse(&host)) {
+            let question = async |servers: mtasts::network::dns::Servers| servers.locate(&name).await;
+            let end = self.dns().together(Instant::now() + TIME, question);
+            let zone = target.split_once('.').map_or("", |(_, zone)| zone);
+            // An alias of another token proves that somebody else was meant.
+            if let Some(end) = end.ok().and_then(|found| found.data)
+                && end != target
+                && end.ends_with(&format!(".{zone}"))
+            {
+                return Err(format!(
+                    "{host} leads to the token of another claim, {end}; it must lead to {target}"
+                ));
+            }
+        }
+        match announced(self.dns(), domain, served, Instant::now() + TIME) {
+            Announced::Same => Ok(()),
+            Announced::Other(id) => Err(format!(
+                "the record at _mta-sts.{domain} has the id {id}, and {} is served; publish the records",
+                served.id()
+            )),
+            Announced::Absent(why) => Err(format!("there is no record at _mta-sts.{domain}: {why}; publish it")),
+            Announced::Unknown(why) => Err(format!("the record at _mta-sts.{domain} cannot be looked up: {why}")),
+        }
+    }
+
     fn dns(&self) -> &StubResolver {
         &self.resolvers[0].1
     }

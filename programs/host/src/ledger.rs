@@ -56,6 +56,54 @@ pub struct Judged {
     pub refusals: Vec<String>,
 }
 
+/// The life of a certificate, in Unix seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Life {
+    /// When it came.
+    pub issued: u64,
+    /// Until when it is valid.
+    pub until: u64,
+    /// When it is renewed.
+    pub renew: u64,
+    /// When its authority is asked for advice on that.
+    pub ask: u64,
+    /// Whether the authority gives advice (RFC 9773).
+    pub is_advised: bool,
+}
+
+/// A certificate of a policy host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Certificate {
+    /// It and its issuers, as PEM.
+    pub chain: String,
+    /// Its private key, as PEM.
+    pub key: String,
+    /// Its life.
+    pub life: Life,
+}
+
+/// What was done for the next certificate of a policy host.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Attempt {
+    /// How many orders have failed since the last certificate.
+    pub failures: u32,
+    /// When it goes on, in Unix seconds.
+    pub next: u64,
+    /// Why there is none, in a sentence of one line.
+    pub why: String,
+    /// The order that is under way: its URL, and the private key as PEM.
+    pub order: Option<(String, String)>,
+}
+
+/// What is known of the certificate of a policy host.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Tls {
+    /// The life of the present one.
+    pub life: Option<Life>,
+    /// What was done for the next one.
+    pub attempt: Option<Attempt>,
+}
+
 /// Why the ledger does not do what it is asked.
 #[derive(Debug)]
 pub enum LedgerError {
@@ -181,6 +229,54 @@ pub trait Ledger {
     /// # Errors
     /// If the ledger cannot be read.
     fn imported(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError>;
+
+    /// The private key of our account at an authority, as PKCS #8.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn account(&self, authority: &str) -> Result<Option<Vec<u8>>, LedgerError>;
+
+    /// Keeps the private key of an account at an authority, for good.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or there is one already.
+    fn keep_account(&mut self, authority: &str, key: &[u8], now: u64) -> Result<(), LedgerError>;
+
+    /// Counts a new order, unless there were `most` of them since then already. Says whether there may be one.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn order(&mut self, since: u64, now: u64, most: u32) -> Result<bool, LedgerError>;
+
+    /// Keeps what was done for the next certificate of a domain, which is claimed.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or the domain is not claimed.
+    fn attempt(&mut self, domain: &Domain, attempt: &Attempt) -> Result<(), LedgerError>;
+
+    /// Keeps the certificate of a domain, which is claimed, in place of the one before. What was done for it is forgotten.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or the domain is not claimed.
+    fn certify(&mut self, domain: &Domain, certificate: &Certificate) -> Result<(), LedgerError>;
+
+    /// Keeps when the certificate of a domain is renewed.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written.
+    fn plan(&mut self, domain: &Domain, life: &Life) -> Result<(), LedgerError>;
+
+    /// The certificate of a domain.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn certificate(&self, domain: &Domain) -> Result<Option<Certificate>, LedgerError>;
+
+    /// What is known of the certificates of all domains.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn tls(&self) -> Result<BTreeMap<Domain, Tls>, LedgerError>;
 
     /// A number that changes when another process has written.
     ///

@@ -5,6 +5,7 @@
 //! read. What DNS says ([`records`]) comes from the same row as what is served ([`server`]). Everything runs on one thread.
 #![forbid(unsafe_code)]
 
+pub mod acme;
 mod answer;
 mod certificates;
 mod challenge;
@@ -14,6 +15,7 @@ pub mod facts;
 pub mod gates;
 pub mod leaving;
 pub mod ledger;
+mod name_server;
 pub mod notation;
 pub mod owner;
 pub mod published;
@@ -28,5 +30,6 @@ pub mod sqlite;
 pub mod state;
 mod stepper;
 pub mod token;
+mod watch;
 
 pub use source::Problem;

@@ -18,10 +18,14 @@ use tokio::sync::watch;
 use tokio::task::{LocalSet, spawn_local};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
+use crate::acme::challenges::Challenges;
+use crate::acme::manager::Manager;
+use crate::acme::{Acme, Challenge};
 use crate::certificates::Certificates;
 use crate::connection;
 use crate::crowd::Crowd;
 use crate::ledger::Ledger as _;
+use crate::name_server::{self, Zone};
 use crate::owner::leave_root;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -29,13 +33,14 @@ use crate::site::Site;
 use crate::sqlite::Sqlite;
 use crate::state::State;
 use crate::stepper::{Looked, Outcome, Stepper};
+use crate::watch::Watch;
 
 /// How many clients are served at a time.
 const MOST: usize = 2048;
 /// How long answers may go on after the server was told to stop.
 pub(crate) const LAST: Duration = Duration::from_secs(5);
 /// How often the ledger is looked at, and whether a domain's next step is due.
-const TICK: Duration = Duration::from_secs(1);
+const TICK: Duration = Duration::from_millis(500);
 /// How often the same is said.
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -58,6 +63,12 @@ pub(crate) enum Door {
     Http,
 }
 
+/// What goes on beside the connections.
+struct Tasks {
+    stepper: Stepper,
+    watch: Watch,
+}
+
 /// Why the files are read again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Cause {
@@ -78,18 +89,39 @@ pub fn run(options: &Options) -> Result<(), String> {
         .map_err(|problem| problem.to_string())?
         .service;
     let sockets = sockets(&service)?;
+    let is_whole = service.zone.is_some() && !service.addresses.is_empty() && !service.name_servers.is_empty();
+    if !service.dns.is_empty() && !is_whole {
+        return Err("the name server needs the settings zone, addresses and name_servers".into());
+    }
+    let dns = name_server::open(&service.dns)?;
     leave_root(&service.ledger)?;
     let has = |door| sockets.iter().any(|(at, _)| *at == door);
-    let certificates = match (&service.certificates, has(Door::Https)) {
-        (Some(directory), true) => Some(Certificates::new(directory).map_err(|why| format!("certificates: {why}"))?),
-        (None, true) => return Err("https is served, and the setting certificates is missing".into()),
-        (_, false) => None,
-    };
-    if has(Door::Http) && service.webroot.is_none() {
+    let by_http = |acme: &Acme| acme.challenge == Challenge::Http;
+    if has(Door::Https) && service.certificates.is_none() && service.acme.is_none() {
+        return Err("https is served, and there are neither a table acme nor the setting certificates".into());
+    }
+    if has(Door::Http) && service.webroot.is_none() && !service.acme.as_ref().is_some_and(by_http) {
         return Err("http is served, and the setting webroot is missing".into());
     }
-    let mut ledger = Sqlite::open(&service.ledger).map_err(|error| error.to_string())?;
-    let state = State::load(&options.settings, &mut ledger, unix_now())?;
+    if let Some(acme) = &service.acme {
+        let (door, name) = match by_http(acme) {
+            true => (Door::Http, "http"),
+            false => (Door::Https, "https"),
+        };
+        if !has(door) {
+            return Err(format!("the challenge of the table acme needs the setting {name}"));
+        }
+    }
+    let ledger = Sqlite::open(&service.ledger).map_err(|error| error.to_string())?;
+    let ledger = Rc::new(RefCell::new(ledger));
+    let state = State::load(&options.settings, &mut *ledger.borrow_mut(), unix_now())?;
+    let own = service.acme.as_ref().map(|_| &ledger);
+    let certificates = Certificates::new(service.certificates.as_deref(), own);
+    let certificates = Rc::new(certificates.map_err(|why| format!("certificates: {why}"))?);
+    let challenges = Rc::default();
+    let acme = service.acme.as_ref();
+    let manager = acme.map(|acme| Manager::new(acme, &service, &ledger, &certificates, &challenges, options.log));
+    let manager = manager.transpose()?.map(Rc::new);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -102,14 +134,18 @@ pub fn run(options: &Options) -> Result<(), String> {
         let server = Rc::new(Server {
             site: RefCell::default(),
             certificates,
-            webroot: service.webroot.clone().unwrap_or_default(),
+            challenges,
+            manager,
+            webroot: service.webroot.clone(),
             crowd: Crowd::new(MOST),
             stop: watch::Sender::new(false),
+            zone: Zone::default(),
             log: options.log,
             said: RefCell::default(),
             leaving: RefCell::default(),
             service,
         });
+        let _name_server = name_server::serve(dns, server.zone.clone())?;
         server.live(listeners, state, ledger, options).await
     });
     // A look at the network may still be under way.
@@ -156,11 +192,15 @@ fn sockets(service: &Service) -> Result<Vec<(Door, Socket)>, String> {
 /// What connections share.
 pub(crate) struct Server {
     site: RefCell<Rc<Site>>,
-    pub(crate) certificates: Option<Certificates>,
-    pub(crate) webroot: PathBuf,
+    pub(crate) certificates: Rc<Certificates>,
+    pub(crate) challenges: Rc<Challenges>,
+    manager: Option<Rc<Manager>>,
+    pub(crate) webroot: Option<PathBuf>,
     pub(crate) crowd: Crowd,
     /// Whether answers are the last ones of their connections.
     pub(crate) stop: watch::Sender<bool>,
+    /// What the name server says.
+    zone: Zone,
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
     said: RefCell<HashMap<String, Instant>>,
@@ -188,14 +228,18 @@ impl Server {
         self: Rc<Self>,
         listeners: Vec<(Door, Listener)>,
         state: State,
-        mut ledger: Sqlite,
+        ledger: Rc<RefCell<Sqlite>>,
         options: &Options,
     ) -> io::Result<()> {
         let (mut end, mut reload) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut stepper = Stepper::new(&self.service);
-        self.take(&state, &mut ledger);
-        stepper.take(&state, true);
+        let mut tasks = Tasks {
+            stepper: Stepper::new(&self.service),
+            watch: Watch::new(&self.service),
+        };
+        self.take(&state, &mut ledger.borrow_mut());
+        tasks.stepper.take(&state, true);
+        tasks.watch.take(&state, true);
         let doors = listeners.into_iter();
         let accepting: Vec<_> = doors
             .map(|(door, listener)| spawn_local(self.clone().accept(door, listener)))
@@ -203,29 +247,41 @@ impl Server {
         let watching = spawn_local(watchdog());
         self.log
             .info(&format!("ready. {} policies are served.", state.policies.len()));
+        if let Some(manager) = &self.manager {
+            manager.take(state.policies.keys(), true);
+        }
         drop(state);
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut version = ledger.version().ok();
+        let mut version = ledger.borrow().version().ok();
         loop {
             tokio::select! {
                 _ = end.recv() => break,
                 _ = interrupt.recv() => break,
-                _ = reload.recv() => self.reload(&mut ledger, &mut stepper, options, Cause::Operator),
+                _ = reload.recv() => self.reload(&mut ledger.borrow_mut(), &mut tasks, options, Cause::Operator),
                 _ = ticks.tick() => {
                     // Another command has changed what happened: a step by hand, a claim that moved.
-                    let now = ledger.version().ok();
+                    let now = ledger.borrow().version().ok();
                     if now != version {
                         version = now;
-                        self.reload(&mut ledger, &mut stepper, options, Cause::Ledger);
+                        self.reload(&mut ledger.borrow_mut(), &mut tasks, options, Cause::Ledger);
                     }
-                    stepper.look(unix_now());
-                    if self.forget(&mut ledger) {
-                        self.reload(&mut ledger, &mut stepper, options, Cause::Ledger);
+                    tasks.stepper.look(unix_now());
+                    tasks.watch.look(unix_now());
+                    if self.forget(&mut ledger.borrow_mut()) {
+                        self.reload(&mut ledger.borrow_mut(), &mut tasks, options, Cause::Ledger);
+                    }
+                    if let Some(manager) = &self.manager {
+                        manager.look(unix_now());
                     }
                 }
-                looked = stepper.looked() => self.step(looked, &mut ledger, &mut stepper, options),
+                seen = tasks.watch.seen() => match tasks.watch.news(seen) {
+                    Some((true, bad)) => self.log.warning(&one_line(&bad, 1000)),
+                    Some((false, good)) => self.log.info(&good),
+                    None => {}
+                },
+                looked = tasks.stepper.looked() => self.step(looked, &mut ledger.borrow_mut(), &mut tasks, options),
             }
         }
         let _ = sd_notify::notify(&[NotifyState::Stopping]);
@@ -263,13 +319,13 @@ impl Server {
     }
 
     /// Says what came of a look at a domain, and serves the next step.
-    fn step(&self, looked: Looked, ledger: &mut Sqlite, stepper: &mut Stepper, options: &Options) {
-        let (domain, outcome) = stepper.decide(looked, ledger, unix_now());
+    fn step(&self, looked: Looked, ledger: &mut Sqlite, tasks: &mut Tasks, options: &Options) {
+        let (domain, outcome) = tasks.stepper.decide(looked, ledger, unix_now());
         match outcome {
             Outcome::Stays => {}
             Outcome::Stepped(what) => {
                 self.log.info(&what);
-                self.reload(ledger, stepper, options, Cause::Ledger);
+                self.reload(ledger, tasks, options, Cause::Ledger);
             }
             Outcome::Refused(reasons) => reasons.iter().for_each(|reason| {
                 let sentence = format!("{domain} gets no next step: {reason}");
@@ -280,14 +336,18 @@ impl Server {
     }
 
     /// Reads the files again. If the operator's is wrong, all stays as it is.
-    fn reload(&self, ledger: &mut Sqlite, stepper: &mut Stepper, options: &Options, cause: Cause) {
+    fn reload(&self, ledger: &mut Sqlite, tasks: &mut Tasks, options: &Options, cause: Cause) {
         if let Ok(now) = NotifyState::monotonic_usec_now() {
             let _ = sd_notify::notify(&[NotifyState::Reloading, now]);
         }
         match State::load(&options.settings, ledger, unix_now()) {
             Ok(state) => {
                 self.take(&state, ledger);
-                stepper.take(&state, cause == Cause::Operator);
+                tasks.stepper.take(&state, cause == Cause::Operator);
+                tasks.watch.take(&state, cause == Cause::Operator);
+                if let Some(manager) = &self.manager {
+                    manager.take(state.policies.keys(), cause == Cause::Operator);
+                }
                 let what = match cause {
                     Cause::Operator => "settings reloaded",
                     Cause::Ledger => "the ledger has changed",
@@ -325,6 +385,7 @@ impl Server {
             ));
         }
         self.site.replace(Rc::new(Site::new(state.policies.iter())));
+        self.zone.take(state, &self.service, unix_now());
         if let Err(why) = state.is_served(ledger, unix_now()) {
             self.log.warning(&format!(
                 "{why}. The new policies are served, but the records do not announce them yet."

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use mtasts::Domain;
 use mtasts_serve::Address;
 
+use crate::acme::Acme;
 use crate::records::check_report_uri;
 use crate::source::{Problem, Value};
 
@@ -31,6 +32,14 @@ pub struct Service {
     pub https: Vec<SocketAddr>,
     /// `certificates`: the directory that has `mta-sts.DOMAIN/fullchain.pem` and `mta-sts.DOMAIN/privkey.pem`.
     pub certificates: Option<PathBuf>,
+    /// `acme`: the authority whose certificates are in the ledger.
+    pub acme: Option<Acme>,
+    /// `dns`: where the name server of the zone answers.
+    pub dns: Vec<SocketAddr>,
+    /// `name_servers`: the names of the zone's name servers, the first one first in its SOA.
+    pub name_servers: Vec<Domain>,
+    /// `secondaries`: the addresses of those that may transfer the zone.
+    pub secondaries: Vec<IpAddr>,
     /// `proxy`: where policies are served to a web server of this host, without TLS.
     pub proxy: Vec<Address>,
     /// `http`: where the challenges of ACME clients are served.
@@ -50,6 +59,10 @@ impl Default for Service {
             ca_file: None,
             https: Vec::new(),
             certificates: None,
+            acme: None,
+            dns: Vec::new(),
+            name_servers: Vec::new(),
+            secondaries: Vec::new(),
             proxy: Vec::new(),
             http: Vec::new(),
             webroot: None,
@@ -60,29 +73,26 @@ impl Default for Service {
 impl Service {
     /// Sets what one key of the file says. Says whether it is a key of these.
     pub(crate) fn set(&mut self, key: &str, value: &Value<'_, '_>) -> Result<bool, Problem> {
-        let path = || {
-            let text = value.text()?;
-            let is_good = text.starts_with('/') && !text.contains('\0');
-            is_good
-                .then(|| PathBuf::from(text))
-                .ok_or_else(|| value.problem("must be an absolute path"))
-        };
         let sockets = || {
             value.list(|text| {
                 text.parse::<SocketAddr>()
                     .map_err(|_| format!("{text:?} is not an address and a port, such as 192.0.2.1:443 or [::]:443"))
             })
         };
+        let address = |text: &str| text.parse().map_err(|_| format!("{text:?} is not an IP address"));
         match key {
-            "ledger" => self.ledger = path()?,
+            "ledger" => self.ledger = value.path()?,
             "zone" => {
                 let zone = Domain::parse(value.text()?).map_err(|error| value.problem(error.to_string()))?;
                 self.zone = Some(zone);
             }
-            "addresses" => {
-                let address = |text: &str| text.parse().map_err(|_| format!("{text:?} is not an IP address"));
-                self.addresses = value.list(address)?;
+            "addresses" => self.addresses = value.list(address)?,
+            "dns" => self.dns = sockets()?,
+            "name_servers" => {
+                self.name_servers =
+                    value.list(|text| Domain::parse(text).map_err(|error| format!("{text:?}: {error}")))?;
             }
+            "secondaries" => self.secondaries = value.list(address)?,
             "reports" => {
                 self.reports = value.list(|text| check_report_uri(text).map(|()| text.to_owned()))?;
             }
@@ -93,12 +103,13 @@ impl Service {
                     address.map_err(|_| format!("{text:?} is not the IP address of a name server"))
                 })?;
             }
-            "ca_file" => self.ca_file = Some(path()?),
+            "ca_file" => self.ca_file = Some(value.path()?),
             "https" => self.https = sockets()?,
-            "certificates" => self.certificates = Some(path()?),
+            "acme" => self.acme = Some(Acme::read(value)?),
+            "certificates" => self.certificates = Some(value.path()?),
             "proxy" => self.proxy = value.list(str::parse)?,
             "http" => self.http = sockets()?,
-            "webroot" => self.webroot = Some(path()?),
+            "webroot" => self.webroot = Some(value.path()?),
             _ => return Ok(false),
         }
         Ok(true)

@@ -149,6 +149,19 @@ impl<'s, 'a> Value<'s, 'a> {
         text.ok_or_else(|| self.problem("must be a string"))
     }
 
+    pub(crate) fn truth(&self) -> Result<bool, Problem> {
+        let truth = self.value.get_ref().as_bool();
+        truth.ok_or_else(|| self.problem("must be true or false"))
+    }
+
+    pub(crate) fn path(&self) -> Result<PathBuf, Problem> {
+        let text = self.text()?;
+        let is_good = text.starts_with('/') && !text.contains('\0');
+        is_good
+            .then(|| PathBuf::from(text))
+            .ok_or_else(|| self.problem("must be an absolute path"))
+    }
+
     pub(crate) fn number(&self) -> Result<u32, Problem> {
         let number = self.value.get_ref().as_integer();
         number

@@ -10,7 +10,7 @@ use std::time::Duration;
 use mtasts::{Domain, Mode};
 use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior, params};
 
-use crate::ledger::{Claim, Judged, Ledger, LedgerError, Served, Stepped};
+use crate::ledger::{Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Served, Stepped, Tls};
 use crate::published::{Published, check_max_age};
 use crate::rollout::Step;
 use crate::settings::Tenant;
@@ -19,7 +19,7 @@ use crate::token::Token;
 /// Marks the file as ours: "MTST".
 const APPLICATION: u32 = 0x4d54_5354;
 /// The number of the schema that this version writes.
-const SCHEMA: u32 = 3;
+const SCHEMA: u32 = 4;
 /// How long a writer waits for another process: the command beside the server.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -65,6 +65,34 @@ const STEPS: [&str; SCHEMA as usize] = [
         id TEXT,
         since INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;
+",
+    "
+    CREATE TABLE account (
+        authority TEXT PRIMARY KEY,
+        key BLOB NOT NULL,
+        since INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE certificate (
+        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
+        chain TEXT NOT NULL,
+        key TEXT NOT NULL,
+        issued INTEGER NOT NULL,
+        ends INTEGER NOT NULL,
+        renew INTEGER NOT NULL,
+        ask INTEGER NOT NULL,
+        advised INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE attempt (
+        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
+        failures INTEGER NOT NULL,
+        next INTEGER NOT NULL,
+        why TEXT NOT NULL,
+        url TEXT,
+        key TEXT
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE ordered (
+        time INTEGER NOT NULL
+    ) STRICT;
 ",
 ];
 
@@ -411,10 +439,136 @@ impl Ledger for Sqlite {
         self.policies("SELECT domain, text, id FROM imported")
     }
 
+    fn account(&self, authority: &str) -> Result<Option<Vec<u8>>, LedgerError> {
+        let mut look = self.0.prepare("SELECT key FROM account WHERE authority = ?1")?;
+        Ok(look.query_row([authority], |row| row.get(0)).optional()?)
+    }
+
+    fn keep_account(&mut self, authority: &str, key: &[u8], now: u64) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        transaction.execute(
+            "INSERT INTO account (authority, key, since) VALUES (?1, ?2, ?3)",
+            params![authority, key, seconds(now)],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    fn order(&mut self, since: u64, now: u64, most: u32) -> Result<bool, LedgerError> {
+        let transaction = self.write()?;
+        transaction.execute("DELETE FROM ordered WHERE time <= ?1", [seconds(since)])?;
+        let count: u32 = transaction.query_row("SELECT count(*) FROM ordered", (), |row| row.get(0))?;
+        if count < most {
+            transaction.execute("INSERT INTO ordered (time) VALUES (?1)", [seconds(now)])?;
+        }
+        transaction.commit()?;
+        Ok(count < most)
+    }
+
+    fn attempt(&mut self, domain: &Domain, attempt: &Attempt) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        let (url, key) = attempt.order.as_ref().map(|(url, key)| (url, key)).unzip();
+        transaction.execute(
+            "INSERT INTO attempt (domain, failures, next, why, url, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+             ON CONFLICT (domain) DO UPDATE SET failures = ?2, next = ?3, why = ?4, url = ?5, key = ?6",
+            params![
+                domain.as_str(),
+                attempt.failures,
+                seconds(attempt.next),
+                attempt.why,
+                url,
+                key
+            ],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    fn certify(&mut self, domain: &Domain, certificate: &Certificate) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        let Certificate { chain, key, life } = certificate;
+        transaction.execute(
+            "INSERT INTO certificate (domain, chain, key, issued, ends, renew, ask, advised)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (domain) DO UPDATE SET
+                 chain = ?2, key = ?3, issued = ?4, ends = ?5, renew = ?6, ask = ?7, advised = ?8",
+            params![
+                domain.as_str(),
+                chain,
+                key,
+                seconds(life.issued),
+                seconds(life.until),
+                seconds(life.renew),
+                seconds(life.ask),
+                life.is_advised
+            ],
+        )?;
+        transaction.execute("DELETE FROM attempt WHERE domain = ?1", [domain.as_str()])?;
+        Ok(transaction.commit()?)
+    }
+
+    fn plan(&mut self, domain: &Domain, life: &Life) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        transaction.execute(
+            "UPDATE certificate SET renew = ?2, ask = ?3, advised = ?4 WHERE domain = ?1",
+            params![domain.as_str(), seconds(life.renew), seconds(life.ask), life.is_advised],
+        )?;
+        Ok(transaction.commit()?)
+    }
+
+    fn certificate(&self, domain: &Domain) -> Result<Option<Certificate>, LedgerError> {
+        let mut look = self
+            .0
+            .prepare("SELECT issued, ends, renew, ask, advised, chain, key FROM certificate WHERE domain = ?1")?;
+        let found = look.query_row([domain.as_str()], |row| {
+            Ok(Certificate {
+                chain: row.get(5)?,
+                key: row.get(6)?,
+                life: life(row)?,
+            })
+        });
+        Ok(found.optional()?)
+    }
+
+    fn tls(&self) -> Result<BTreeMap<Domain, Tls>, LedgerError> {
+        let mut known: BTreeMap<Domain, Tls> = BTreeMap::new();
+        let mut all = self
+            .0
+            .prepare("SELECT issued, ends, renew, ask, advised, domain FROM certificate")?;
+        let mut rows = all.query(())?;
+        while let Some(row) = rows.next()? {
+            let name: String = row.get(5)?;
+            known.entry(domain(&name)?).or_default().life = Some(life(row)?);
+        }
+        let mut all = self
+            .0
+            .prepare("SELECT domain, failures, next, why, url, key FROM attempt")?;
+        let mut rows = all.query(())?;
+        while let Some(row) = rows.next()? {
+            let (name, url, key): (String, Option<String>, Option<String>) = (row.get(0)?, row.get(4)?, row.get(5)?);
+            known.entry(domain(&name)?).or_default().attempt = Some(Attempt {
+                failures: row.get(1)?,
+                next: time(row.get(2)?),
+                why: row.get(3)?,
+                order: url.zip(key),
+            });
+        }
+        Ok(known)
+    }
+
     fn version(&self) -> Result<u64, LedgerError> {
         let version: i64 = self.0.pragma_query_value(None, "data_version", |row| row.get(0))?;
         Ok(time(version))
     }
+}
+
+/// The first five columns of a certificate.
+fn life(row: &rusqlite::Row<'_>) -> rusqlite::Result<Life> {
+    Ok(Life {
+        issued: time(row.get(0)?),
+        until: time(row.get(1)?),
+        renew: time(row.get(2)?),
+        ask: time(row.get(3)?),
+        is_advised: row.get(4)?,
+    })
 }
 
 /// A policy, whose id is in the ledger if it is not the hash of the text.

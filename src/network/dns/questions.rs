@@ -1,4 +1,4 @@
-//! What DANE asks (RFC 7672 2), any number of questions at the same time. Who calls decides what they mean.
+//! What DANE asks (RFC 7672 2) and who wants a certificate (RFC 8659), any number of questions at the same time. Who calls decides what they mean.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
-use super::{Answered, DnsError, Mx, Servers, absolute, mx_of, printed};
+use super::{Answered, Caa, DnsError, Mx, Servers, absolute, mx_of, printed};
 use crate::protocol::names::Domain;
 
 /// How long the refusal of a port of this host may take.
@@ -96,6 +96,22 @@ impl Servers {
                 ];
                 Some([&head, &tlsa.cert_data[..]].concat())
             }
+            _ => None,
+        }))
+    }
+
+    /// The CAA records of a name itself, aliases followed; its parents are for the caller (RFC 8659 3).
+    ///
+    /// # Errors
+    /// A [`DnsError`]; `Ok` has at least one record.
+    pub async fn caa(&self, name: &Domain) -> Result<Answered<Vec<Caa>>, DnsError> {
+        let found = self.resolve(absolute(name.as_str())?, RecordType::CAA).await?;
+        Ok(found.map(|data| match data {
+            RData::CAA(caa) => Some(Caa {
+                flags: caa.flags(),
+                tag: caa.tag.to_ascii_lowercase(),
+                value: caa.value.clone(),
+            }),
             _ => None,
         }))
     }

@@ -11,7 +11,7 @@ use mtasts::protocol::calendar;
 use mtasts::protocol::text::one_line;
 use mtasts::sender::resolver::unix_now;
 use mtasts_host::facts::Eyes;
-use mtasts_host::ledger::{Judged, Ledger, Stepped};
+use mtasts_host::ledger::{Judged, Ledger, Stepped, Tls};
 use mtasts_host::rollout::{Step, Verdict};
 use mtasts_host::settings::Hosted;
 
@@ -123,6 +123,7 @@ struct Place<'a> {
     hosted: &'a Hosted,
     stepped: Option<&'a Stepped>,
     judged: Option<&'a Judged>,
+    tls: Option<&'a Tls>,
 }
 
 impl Place<'_> {
@@ -137,6 +138,22 @@ impl Place<'_> {
         self.judged.map_or(&[], |judged| &judged.refusals)
     }
 
+    /// Why there is no certificate, or no new one.
+    fn failure(&self) -> Option<String> {
+        let why = &self.tls?.attempt.as_ref()?.why;
+        (!why.is_empty()).then(|| match self.tls.and_then(|tls| tls.life) {
+            Some(life) => format!(
+                "no new certificate: {why}; the present one ends on {}",
+                calendar::date_time(life.until)
+            ),
+            None => format!("no certificate: {why}"),
+        })
+    }
+
+    fn is_good(&self) -> bool {
+        self.refusals().is_empty() && self.failure().is_none()
+    }
+
     fn json(&self) -> Value {
         let policy = self.hosted.published.policy();
         let next = self.next().map(
@@ -149,6 +166,7 @@ impl Place<'_> {
             "domain": self.domain.as_str(), "tenant": self.hosted.tenant.name(), "rollout": self.hosted.rollout.is_some(),
             "mode": policy.mode().name(), "max_age": policy.max_age(), "id": self.hosted.published.id(),
             "since": self.stepped.map(|stepped| stepped.at), "forced": self.stepped.and_then(|stepped| stepped.forced.as_deref()),
+            "certificate": self.tls.and_then(|tls| tls.life).map(|life| life.until), "failure": self.failure(),
             "next": next, "refused": refused, "imported": self.hosted.is_imported,
         })
     }
@@ -165,21 +183,22 @@ impl Place<'_> {
             None if self.hosted.is_imported => text += "; taken over from another host",
             None => text += &format!("; set in a file ({})", self.hosted.tenant),
         }
-        match self.refusals() {
-            [] => page.row(Mark::Good, "ok", &text),
-            _ => page.row(Mark::Bad, "bad", &text),
+        match self.is_good() {
+            true => page.row(Mark::Good, "ok", &text),
+            false => page.row(Mark::Bad, "bad", &text),
         }
         if let Some(reason) = self.stepped.and_then(|stepped| stepped.forced.as_ref()) {
             page.more(&format!("forced: {reason}"));
         }
         self.refusals().iter().for_each(|reason| page.more(reason));
+        self.failure().iter().for_each(|why| page.more(why));
     }
 }
 
 impl Status {
     pub(crate) fn run(self) -> Result<Found, Trouble> {
         let (settings, ledger) = self.files.all()?;
-        let (steps, judged) = (ledger.steps()?, ledger.judged()?);
+        let (steps, judged, tls) = (ledger.steps()?, ledger.judged()?, ledger.tls()?);
         let (claims, served) = (ledger.claims()?, ledger.served()?);
         let is_wanted = |domain: &Domain| self.domain.is_empty() || self.domain.contains(domain);
         if let Some(domain) = self
@@ -199,6 +218,7 @@ impl Status {
                 hosted,
                 stepped: steps.get(domain),
                 judged: judged.get(domain),
+                tls: tls.get(domain),
             })
             .collect();
         let kept: Vec<_> = served
@@ -241,7 +261,7 @@ impl Status {
             page.print()?;
         }
         let is_good = kept.iter().all(|(domain, _)| leaves(domain).is_some());
-        let is_good = is_good && places.iter().all(|place| place.refusals().is_empty());
+        let is_good = is_good && places.iter().all(Place::is_good);
         Ok(if is_good { Found::Good } else { Found::Bad })
     }
 }

@@ -5,6 +5,7 @@ use serde_json::Value as Json;
 use tempfile::TempDir;
 
 use super::*;
+use crate::acme::Challenge;
 
 const GOOD: &str = "[domain.\"example.com\"]\nmode = \"testing\"\nmax_age = 86400\nmx = [\"mx.example.com\"]\n";
 
@@ -334,6 +335,64 @@ fn a_domain_stays_its_tenants() {
 }
 
 #[test]
+fn the_settings_of_the_authority() {
+    let acme = |text: &str| {
+        let files = Files::new(&format!("[acme]\nagree_to_terms = true\n{text}"));
+        files.read().unwrap().service.acme.unwrap()
+    };
+    let all = acme(
+        "directory = \"https://ca.example/dir\"\ncontact = [\"mailto:a@b.example\"]\nchallenge = \"http-01\"\nprofile = \
+         \"shortlived\"\norders = 10\nca_file = \"/etc/ca.pem\"\nflight_test = false",
+    );
+    assert_eq!(all.directory, "https://ca.example/dir");
+    assert_eq!(all.contact, ["mailto:a@b.example"]);
+    assert_eq!(
+        (all.challenge, all.orders, all.flight_test),
+        (Challenge::Http, 10, false)
+    );
+    assert_eq!(
+        (all.profile.as_deref(), all.ca_file),
+        (Some("shortlived"), Some("/etc/ca.pem".into()))
+    );
+    let none = acme("");
+    assert_eq!(none.directory, "https://acme-v02.api.letsencrypt.org/directory");
+    assert_eq!(
+        (none.challenge, none.orders, none.flight_test),
+        (Challenge::TlsAlpn, 250, true)
+    );
+    for (text, expected) in [
+        ("", "line 1: acme: read the terms of service"),
+        ("agree_to_terms = false", "line 1: acme: read the terms of service"),
+        (
+            "agree_to_terms = \"yes\"",
+            "line 2: acme.agree_to_terms: must be true or false",
+        ),
+        (
+            "directory = \"http://ca.example\"",
+            "line 2: acme.directory: must be a URL",
+        ),
+        (
+            "directory = \"https://ca.example/\\u0007\"",
+            "line 2: acme.directory: must be a URL",
+        ),
+        (
+            "contact = [\"a@b.example\"]",
+            "line 2: acme.contact: must begin with \"mailto:\"",
+        ),
+        (
+            "challenge = \"dns-01\"",
+            "line 2: acme.challenge: must be \"tls-alpn-01\"",
+        ),
+        ("profile = \"a b\"", "line 2: acme.profile: is not the name"),
+        ("orders = 0", "line 2: acme.orders: must be 1 at least"),
+        ("key = 1", "line 2: acme.key: unknown key"),
+    ] {
+        let found = complaint(&format!("[acme]\n{text}"));
+        assert!(found.starts_with(expected), "{text}: {found}");
+    }
+}
+
+#[test]
 fn the_settings_of_the_service() {
     let files = Files::new(
         r#"
@@ -345,17 +404,24 @@ fn the_settings_of_the_service() {
         ca_file = "/etc/ca.pem"
         https = ["[::]:443"]
         certificates = "/etc/certificates"
+        dns = ["0.0.0.0:53"]
+        name_servers = ["ns.example.net"]
+        secondaries = ["192.0.2.54"]
         proxy = ["/run/x/socket", "127.0.0.1:8080"]
         http = ["0.0.0.0:80"]
         webroot = "/var/lib/x/webroot"
+        [acme]
+        agree_to_terms = true
         "#,
     );
-    let service = files.read().unwrap().service;
+    let mut service = files.read().unwrap().service;
+    let acme = service.acme.take().unwrap();
     let shown = format!("{service:?}");
     let keys = shown.matches(": ").count();
-    assert_eq!(keys, 11, "a new key needs a line above: {shown}");
+    assert_eq!(keys, 15, "a new key needs a line above: {shown}");
     assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
     assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
+    assert_eq!(acme.challenge, Challenge::TlsAlpn);
     let resolvers: Vec<String> = service.resolvers.iter().map(ToString::to_string).collect();
     assert_eq!(resolvers, ["192.0.2.53:53", "[2001:db8::53]:5353"]);
     assert_eq!(Files::new("").read().unwrap().service, Service::default());

@@ -193,6 +193,88 @@ fn what_leaves_and_what_comes() {
     assert_eq!(ledger.imported().unwrap().len(), 0);
 }
 
+#[test]
+fn the_certificates_and_what_was_done_for_them() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let (a, b) = (name("a.example"), name("b.example"));
+    let attempt = |failures, order: Option<(&str, &str)>| Attempt {
+        failures,
+        next: 77,
+        why: "because".into(),
+        order: order.map(|(url, key)| (url.to_owned(), key.to_owned())),
+    };
+    let mut certificate = Certificate {
+        chain: "CHAIN".into(),
+        key: "KEY".into(),
+        life: Life {
+            issued: 1,
+            until: 2,
+            renew: 3,
+            ask: 4,
+            is_advised: false,
+        },
+    };
+    assert!(
+        ledger.attempt(&a, &attempt(1, None)).is_err(),
+        "a domain that is not claimed"
+    );
+    assert!(
+        ledger.certify(&a, &certificate).is_err(),
+        "a domain that is not claimed"
+    );
+    ledger.claim(&[(&a, &tenant("t")), (&b, &tenant("t"))], 1).unwrap();
+    let begun = attempt(2, Some(("https://ca.example/1", "KEY")));
+    ledger.attempt(&a, &attempt(1, None)).unwrap();
+    ledger.attempt(&a, &begun).unwrap();
+    let tls = place.open().tls().unwrap();
+    assert_eq!((tls.len(), &tls[&a].attempt, tls[&a].life), (1, &Some(begun), None));
+    ledger.certify(&a, &certificate).unwrap();
+    assert_eq!(place.open().certificate(&a).unwrap(), Some(certificate.clone()));
+    assert_eq!(place.open().certificate(&b).unwrap(), None);
+    assert_eq!(ledger.tls().unwrap()[&a].attempt, None, "it was done");
+    certificate.life.is_advised = true;
+    certificate.life.renew = 9;
+    ledger.plan(&a, &certificate.life).unwrap();
+    certificate.key = "OTHER".into();
+    ledger.certify(&a, &certificate).unwrap();
+    assert_eq!(place.open().certificate(&a).unwrap(), Some(certificate));
+    ledger.release(&a).unwrap();
+    assert_eq!(
+        (ledger.certificate(&a).unwrap(), ledger.tls().unwrap().len()),
+        (None, 0)
+    );
+
+    // One account at each authority, for good.
+    assert_eq!(ledger.account("https://ca.example/").unwrap(), None);
+    ledger.keep_account("https://ca.example/", b"\0key", 5).unwrap();
+    assert!(ledger.keep_account("https://ca.example/", b"other", 6).is_err());
+    assert_eq!(
+        place.open().account("https://ca.example/").unwrap(),
+        Some(b"\0key".to_vec())
+    );
+}
+
+/// In no window are there more orders than the settings say, also after a restart.
+#[test]
+fn orders_are_counted_in_every_window() {
+    let place = Place::new();
+    let (window, most) = (100, 7);
+    let mut made = Vec::new();
+    for now in (0..1000).step_by(3) {
+        if place.open().order(now - window.min(now), now, most).unwrap() {
+            made.push(now);
+        }
+    }
+    assert!(made.len() > 60, "{made:?}");
+    for last in &made {
+        let recent = made
+            .iter()
+            .filter(|time| (last.saturating_sub(window) + 1..=*last).contains(*time));
+        assert!(recent.count() <= most as usize, "{made:?}");
+    }
+}
+
 /// What an older version has written is read, and its schema is brought up.
 #[test]
 fn a_ledger_of_the_first_schema_is_taken_over() {

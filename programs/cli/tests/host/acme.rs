@@ -1,0 +1,407 @@
+//! Certificates from a real authority, and from one that lies.
+
+use std::time::Duration;
+use std::{fs, thread};
+
+use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
+use mtasts_kit::{pki, signal, until};
+use serde_json::{Value, json};
+
+use super::authority::{Answer, Door, Pebble};
+use super::hosting::{Hosting, exchange, mode, policy};
+
+const HTTPS: &str = "https = [\"8.8.8.1:443\"]\n";
+
+fn settings(hosting: &Hosting, before: &str, is_door: bool, acme: &str, domains: &[&str]) {
+    let domains: String = domains.iter().map(|domain| policy(domain, 86_400)).collect();
+    let acme = Pebble::settings(hosting, is_door, acme);
+    hosting.settings(&format!("{HTTPS}{before}{acme}{domains}"));
+    // The files of another client come second.
+    let text = fs::read_to_string(hosting.path("host.toml")).unwrap();
+    let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("certificates")).collect();
+    hosting.write("host.toml", &text.join("\n"));
+}
+
+/// Whether the authority's certificate is served for a domain.
+fn is_served(hosting: &Hosting, domain: &str) -> bool {
+    let name = format!("mta-sts.{domain}");
+    let fetched = hosting
+        .connect(&name)
+        .and_then(|mut stream| exchange(&mut stream, &name));
+    fetched.is_ok_and(|(_, text)| text == hosting.ask(&["policy", domain]))
+}
+
+/// What the ledger has.
+fn ledger(hosting: &Hosting, query: &str) -> i64 {
+    let ledger = rusqlite::Connection::open(hosting.path("ledger/ledger.db")).unwrap();
+    ledger.busy_timeout(Duration::from_secs(5)).unwrap();
+    ledger.query_row(query, (), |row| row.get(0)).unwrap()
+}
+
+fn change(hosting: &Hosting, statement: &str) {
+    let ledger = rusqlite::Connection::open(hosting.path("ledger/ledger.db")).unwrap();
+    ledger.busy_timeout(Duration::from_secs(5)).unwrap();
+    ledger.execute_batch(statement).unwrap();
+}
+
+#[test]
+fn every_host_gets_a_certificate_and_a_restart_orders_none() {
+    let names: Vec<String> = (0..12).map(|n| format!("d{n}.example")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let mut hosting = Pebble::hosting();
+    let pebble = Pebble::start(&hosting, 0);
+    settings(
+        &hosting,
+        "",
+        false,
+        "contact = [\"mailto:hostmaster@example.net\"]\n",
+        &names,
+    );
+    hosting.start();
+    pebble.is_trusted(&hosting);
+    for name in &names {
+        until(name, || is_served(&hosting, name));
+    }
+    // One order each although the authority rejects nonces, and one account.
+    assert_eq!(
+        (pebble.accounts(), pebble.orders()),
+        (1, names.len()),
+        "{}",
+        hosting.log()
+    );
+    assert_eq!(hosting.log().matches("has a certificate until 20").count(), names.len());
+    for file in fs::read_dir(hosting.path("ledger")).unwrap() {
+        assert_eq!(mode(&file.unwrap().path()), 0o600);
+    }
+    // Each has a key of its own.
+    assert_eq!(ledger(&hosting, "SELECT count(DISTINCT key) FROM certificate"), 12);
+    hosting.stop();
+    hosting.start();
+    for name in &names {
+        assert!(is_served(&hosting, name), "at once: {name}");
+    }
+    thread::sleep(Duration::from_millis(1500));
+    assert_eq!((pebble.accounts(), pebble.orders()), (1, names.len()));
+
+    // At two thirds of its life there is a new one with a new key, for the same account.
+    change(&hosting, "UPDATE certificate SET renew = 0 WHERE domain = 'd3.example'");
+    hosting.stop();
+    hosting.start();
+    until("a renewal", || {
+        hosting.log().contains("mta-sts.d3.example has a certificate")
+    });
+    assert_eq!((pebble.accounts(), pebble.orders()), (1, names.len() + 1));
+    assert_eq!(ledger(&hosting, "SELECT count(DISTINCT key) FROM certificate"), 12);
+    hosting.stop();
+}
+
+#[test]
+fn by_http_and_what_fails_before_costs_no_order() {
+    let mut hosting = Pebble::hosting();
+    let pebble = Pebble::start(&hosting, 0);
+    let elsewhere = json!({ "host": "mta-sts.away.example.", "addresses": ["8.8.8.2"] });
+    pebble.names("add-a", &elsewhere);
+    pebble.names("set-servfail", &json!({ "host": "mta-sts.broken.example." }));
+    let http = "http = [\"8.8.8.1:80\"]\n";
+    let all = ["good.example", "away.example", "broken.example"];
+    settings(&hosting, http, false, "challenge = \"http-01\"\n", &all);
+    hosting.start();
+    pebble.is_trusted(&hosting);
+    until("a certificate", || is_served(&hosting, "good.example"));
+    for why in [
+        "mta-sts.away.example leads to 8.8.8.2, which is not in the setting addresses",
+        "the addresses of mta-sts.broken.example cannot be looked up",
+    ] {
+        until(why, || hosting.log().contains(why));
+    }
+    assert_eq!(pebble.orders(), 1);
+    // It is said once, and tried again when the operator wants it.
+    pebble.names("clear-a", &json!({ "host": "mta-sts.away.example." }));
+    hosting.reload("settings reloaded");
+    until("a certificate", || is_served(&hosting, "away.example"));
+    assert_eq!(pebble.orders(), 2);
+    assert_eq!(
+        hosting
+            .log()
+            .matches("mta-sts.broken.example gets no certificate")
+            .count(),
+        1
+    );
+    let page = hosting.command(&["status", "broken.example"]).output().unwrap();
+    let text = String::from_utf8(page.stdout).unwrap();
+    assert!(
+        text.contains("no certificate: ") && page.status.code() == Some(1),
+        "{text}"
+    );
+    hosting.stop();
+}
+
+#[test]
+fn a_process_that_is_killed_loses_no_order() {
+    let mut hosting = Pebble::hosting();
+    // The authority takes its time to look.
+    let pebble = Pebble::start(&hosting, 3);
+    settings(&hosting, "", false, "", &["example.com"]);
+    hosting.start();
+    pebble.is_trusted(&hosting);
+    until("an order", || {
+        hosting.path("ledger/ledger.db").exists()
+            && ledger(&hosting, "SELECT count(*) FROM attempt WHERE url IS NOT NULL") == 1
+    });
+    for _ in 0..2 {
+        signal(hosting.pid(), libc::SIGKILL);
+        hosting.start();
+    }
+    until("its certificate", || is_served(&hosting, "example.com"));
+    assert_eq!((pebble.accounts(), pebble.orders()), (1, 1), "{}", hosting.log());
+    assert_eq!(ledger(&hosting, "SELECT count(*) FROM attempt"), 0);
+    hosting.stop();
+}
+
+/// An authority, or somebody before it, that answers otherwise than it should.
+#[test]
+fn a_hostile_authority_harms_no_host() {
+    let mut hosting = Pebble::hosting();
+    let pebble = Pebble::start(&hosting, 0);
+    let door = Door::start(&hosting);
+    let other = |names: &[&str]| {
+        let host = pki::host(names, hosting.authority(), |_| {});
+        pem::encode(&pem::Pem::new("CERTIFICATE", host.der))
+    };
+    let (for_other, of_other_key) = (other(&["mta-sts.other.example"]), other(&["mta-sts.d1.example"]));
+    type Lie = Box<dyn Fn(&str, &[u8], &mut Answer) + Send>;
+    let at = |begin: &'static str, lie: Box<dyn Fn(&mut Answer) + Send>| -> Lie {
+        Box::new(move |path, _, answer| {
+            if path.starts_with(begin) {
+                lie(answer);
+            }
+        })
+    };
+    let body =
+        |text: Vec<u8>| -> Box<dyn Fn(&mut Answer) + Send> { Box::new(move |answer| answer.body = text.clone()) };
+    let lies: Vec<(&str, Lie)> = vec![
+        (
+            "refused: is not for mta-sts.d0.example",
+            at("/certZ", body(for_other.into())),
+        ),
+        (
+            "the key beside it is not the key of the certificate",
+            at("/certZ", body(of_other_key.into())),
+        ),
+        (
+            "what the authority has sent is refused",
+            at("/certZ", body(b"\x1b[2J garbage".to_vec())),
+        ),
+        ("length limit exceeded", at("/certZ", body(vec![b'a'; 10 << 20]))),
+        ("(de)serialize JSON", at("/order-plz", body(b"<html>".to_vec()))),
+        (
+            "(de)serialize JSON",
+            at(
+                "/order-plz",
+                Box::new(|answer| {
+                    answer.status = 302;
+                    answer.fields.push("Location: https://127.0.0.1:14001/order-plz".into());
+                    answer.body.clear();
+                }),
+            ),
+        ),
+        (
+            "wants a proof for another name",
+            at(
+                "/authZ",
+                Box::new(|answer| {
+                    let mut authorization = answer.json();
+                    authorization["identifier"]["value"] = "mta-sts.other.example".into();
+                    answer.body = authorization.to_string().into();
+                }),
+            ),
+        ),
+        (
+            "names a URL that is not one of https",
+            at(
+                "/order-plz",
+                Box::new(|answer| {
+                    let text = String::from_utf8_lossy(&answer.body).replace("https://", "http://");
+                    answer.body = text.into();
+                }),
+            ),
+        ),
+    ];
+    let mut names: Vec<String> = Vec::new();
+    settings(&hosting, "", true, "", &[]);
+    hosting.start();
+    pebble.is_trusted(&hosting);
+    for (n, (expected, lie)) in lies.into_iter().enumerate() {
+        door.does(lie);
+        names.push(format!("d{n}.example"));
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        settings(&hosting, "", true, "", &all);
+        hosting.reload("settings reloaded");
+        let name = format!("mta-sts.d{n}.example gets no certificate: ");
+        until(expected, || {
+            let log = hosting.log();
+            let line = log.lines().find(|line| line.contains(&name)).map(str::to_owned);
+            line.is_some_and(|line| {
+                assert!(
+                    line.contains(expected) && !line.contains('\u{1b}'),
+                    "{expected}: {line}"
+                );
+                true
+            })
+        });
+        assert!(hosting.connect(&format!("mta-sts.d{n}.example")).is_err());
+    }
+    assert_eq!(ledger(&hosting, "SELECT count(*) FROM certificate"), 0);
+    // Each has failed once, and waits for ten minutes at least.
+    assert_eq!(
+        ledger(
+            &hosting,
+            "SELECT count(*) FROM attempt WHERE failures = 1 AND next > unixepoch() + 550"
+        ),
+        8
+    );
+
+    // What is new in an answer is stepped over. A name that DNS allows to no authority is not ordered.
+    door.does(|path, _, answer| {
+        if path.starts_with("/authZ") {
+            let mut authorization = answer.json();
+            authorization["new"] = json!({ "x": [1] });
+            let strange = json!({ "type": "future-01", "url": "https://x.example", "status": "pending", "token": "x" });
+            authorization["challenges"].as_array_mut().unwrap().insert(0, strange);
+            answer.body = authorization.to_string().into();
+        }
+        if path == "/dir" {
+            let mut directory = answer.json();
+            directory["meta"]["caaIdentities"] = json!(["pebble.example"]);
+            answer.body = directory.to_string().into();
+        }
+    });
+    let forbids = json!({ "host": "closed.example.", "policies": [{ "tag": "issue", "value": "other.example" }] });
+    pebble.names("add-caa", &forbids);
+    let orders = pebble.orders();
+    settings(&hosting, "", true, "", &["new.example", "closed.example"]);
+    hosting.stop();
+    hosting.start();
+    until("a certificate", || is_served(&hosting, "new.example"));
+    let closed = "closed.example: the CAA records allow other authorities alone; add one: issue \"pebble.example\"";
+    until(closed, || hosting.log().contains(closed));
+    assert_eq!(pebble.orders(), orders + 1);
+
+    // It wants to be left alone, for 30 years: for a day it is.
+    door.does(|path, _, answer| {
+        if path == "/order-plz" {
+            answer.status = 503;
+            answer.fields.push("Retry-After: 1000000000".into());
+            answer.body = br#"{"type":"urn:ietf:params:acme:error:rateLimited","detail":"go away"}"#.to_vec();
+        }
+    });
+    settings(&hosting, "", true, "", &["new.example", "late.example"]);
+    hosting.reload("settings reloaded");
+    until("its answer", || {
+        hosting
+            .log()
+            .contains("mta-sts.late.example gets no certificate: API error: go away")
+    });
+    let day = "SELECT count(*) FROM attempt WHERE domain = 'late.example' AND next BETWEEN unixepoch() + 86000 AND unixepoch() + 86400";
+    assert_eq!(ledger(&hosting, day), 1);
+    let before = door.requests().len();
+    settings(
+        &hosting,
+        "",
+        true,
+        "",
+        &["new.example", "late.example", "later.example"],
+    );
+    hosting.reload("settings reloaded");
+    thread::sleep(Duration::from_millis(2500));
+    assert_eq!(door.requests().len(), before);
+    hosting.stop();
+}
+
+/// What is in the payload of a request.
+fn payload(request: &[u8]) -> Option<Value> {
+    let request: Value = serde_json::from_slice(request).ok()?;
+    let payload = BASE64_URL_SAFE_NO_PAD.decode(request["payload"].as_str()?).ok()?;
+    serde_json::from_slice(&payload).ok()
+}
+
+/// An authority that says when to renew (RFC 9773), and does or does not take it that an order replaces a certificate.
+#[test]
+fn a_renewal_follows_the_advice_of_the_authority() {
+    let mut hosting = Pebble::hosting();
+    let pebble = Pebble::start(&hosting, 0);
+    let door = Door::start(&hosting);
+    let advises = |repeats: fn(&Value, &mut Answer)| {
+        door.does(move |path, request, answer| {
+            if path == "/dir" {
+                let mut directory = answer.json();
+                directory["renewalInfo"] = "https://127.0.0.1:14001/ari".into();
+                answer.body = directory.to_string().into();
+            } else if path.starts_with("/ari/") {
+                answer.status = 200;
+                answer.fields = vec!["Retry-After: 21600".into()];
+                let window = json!({ "start": "2026-01-01T00:00:00Z", "end": "2026-01-02T00:00:00Z" });
+                answer.body = json!({ "suggestedWindow": window, "new": 1 }).to_string().into();
+            } else if path == "/order-plz"
+                && let Some(replaces) = payload(request).and_then(|payload| payload.get("replaces").cloned())
+            {
+                repeats(&replaces, answer);
+            }
+        });
+    };
+    settings(&hosting, "", true, "", &["example.com"]);
+    advises(|_, _| panic!("the first certificate replaces none"));
+    hosting.start();
+    pebble.is_trusted(&hosting);
+    until("a certificate", || is_served(&hosting, "example.com"));
+    // The advice is asked for at once; a certificate of this day stays.
+    until("the advice", || {
+        ledger(&hosting, "SELECT advised FROM certificate") == 1
+    });
+    let info = door.requests().iter().filter(|path| path.starts_with("/ari/")).count();
+    assert_eq!((info, pebble.orders()), (1, 1));
+
+    // It is two days old. The order says what it replaces; the authority repeats that, or omits or refuses it.
+    let two_days_later = "UPDATE certificate SET issued = issued - 172800, ask = 0, renew = unixepoch() + 1000000";
+    type Case = (fn(&Value, &mut Answer), usize);
+    let cases: [Case; 3] = [
+        (
+            |replaces, answer| {
+                let mut order = answer.json();
+                order["replaces"] = replaces.clone();
+                answer.body = order.to_string().into();
+            },
+            1,
+        ),
+        // The order that it has made is lost, and another one is asked for.
+        (|_, _| (), 2),
+        (
+            |_, answer| {
+                answer.status = 409;
+                answer.body = br#"{"type":"urn:ietf:params:acme:error:alreadyReplaced","detail":"no"}"#.to_vec();
+            },
+            2,
+        ),
+    ];
+    for (repeats, orders) in cases {
+        advises(repeats);
+        change(&hosting, two_days_later);
+        let before = pebble.orders();
+        hosting.stop();
+        hosting.start();
+        until("a renewal", || {
+            hosting.log().contains("mta-sts.example.com has a certificate")
+        });
+        assert_eq!(pebble.orders() - before, orders, "{}", hosting.log());
+        until("the advice", || {
+            ledger(&hosting, "SELECT advised FROM certificate") == 1
+        });
+    }
+    // The identifier is that of the certificate: the serial number of the one that is served.
+    assert!(
+        door.requests()
+            .iter()
+            .any(|path| path.starts_with("/ari/") && path.matches('.').count() == 1)
+    );
+    hosting.stop();
+}

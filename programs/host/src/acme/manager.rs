@@ -1,0 +1,466 @@
+//! The certificates of a running host: which are due, and what comes of their orders.
+//!
+//! What has happened is in the ledger before the next request: a restart loses no order, and registers no second account.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashSet};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use instant_acme::{Account, CertificateIdentifier, Key};
+use mtasts::Domain;
+use mtasts::network::dns::StubResolver;
+use mtasts::network::roots::Roots;
+use mtasts::protocol::calendar::date_time;
+use mtasts::protocol::text::one_line;
+use mtasts::sender::resolver::unix_now;
+use mtasts_serve::Log;
+use rcgen::KeyPair;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, Der, PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio::sync::Mutex;
+use tokio::task::spawn_local;
+
+use super::Acme;
+use super::challenges::Challenges;
+use super::flight;
+use super::leaf::Leaf;
+use super::order::{Failure, begin, finish, refuses_replacement, said};
+use super::schedule::{LONGEST_WAIT, WINDOW, ask_again, pause, renewal, suggested};
+use super::wire::Wire;
+use crate::certificates::{Certificates, certified};
+use crate::ledger::{Attempt, Certificate, Ledger, LedgerError, Tls};
+use crate::service::Service;
+use crate::sqlite::Sqlite;
+
+/// How many orders are under way at a time.
+const TOGETHER: usize = 8;
+/// How long after a test that failed it is done again, in seconds. It costs no order.
+const TEST_AGAIN: u64 = 600;
+/// How long the clock of an authority may be ahead, in seconds.
+const AHEAD: u64 = 3600;
+
+/// The certificates that come from an authority.
+pub(crate) struct Manager {
+    acme: Acme,
+    dns: StubResolver,
+    addresses: Vec<IpAddr>,
+    wire: Wire,
+    authority: Mutex<Option<Authority>>,
+    ledger: Rc<RefCell<Sqlite>>,
+    certificates: Rc<Certificates>,
+    challenges: Rc<Challenges>,
+    log: Log,
+    domains: RefCell<Vec<Domain>>,
+    known: RefCell<BTreeMap<Domain, Tls>>,
+    busy: RefCell<HashSet<Domain>>,
+    /// Until when the authority is not told that an order replaces a certificate: it does not take that.
+    plain: Cell<u64>,
+}
+
+/// What is known of the authority.
+#[derive(Clone)]
+struct Authority {
+    account: Account,
+    /// By which names it is in CAA records.
+    names: Vec<String>,
+}
+
+impl Manager {
+    /// The manager of these settings.
+    ///
+    /// # Errors
+    /// A sentence, if the trust anchors or the ledger cannot be read.
+    pub(crate) fn new(
+        acme: &Acme,
+        service: &Service,
+        ledger: &Rc<RefCell<Sqlite>>,
+        certificates: &Rc<Certificates>,
+        challenges: &Rc<Challenges>,
+        log: Log,
+    ) -> Result<Self, String> {
+        let roots = match &acme.ca_file {
+            Some(file) => Roots::from_file(file),
+            None => Roots::system(),
+        };
+        let roots = roots.map_err(|error| error.to_string())?;
+        let mut store = RootCertStore::empty();
+        store.add_parsable_certificates(roots.certificates().iter().cloned());
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(store)
+            .with_no_client_auth();
+        let known = ledger.borrow().tls().map_err(|error| error.to_string())?;
+        Ok(Self {
+            acme: acme.clone(),
+            dns: match &*service.resolvers {
+                [] => StubResolver::system(),
+                servers => StubResolver::with_servers(servers),
+            },
+            addresses: service.addresses.clone(),
+            wire: Wire::new(Arc::new(tls)),
+            authority: Mutex::default(),
+            ledger: Rc::clone(ledger),
+            certificates: Rc::clone(certificates),
+            challenges: Rc::clone(challenges),
+            log,
+            domains: RefCell::default(),
+            known: RefCell::new(known),
+            busy: RefCell::default(),
+            plain: Cell::new(0),
+        })
+    }
+
+    /// The domains that need a certificate. If the operator has the files read again, what costs no order is tried at once.
+    pub(crate) fn take<'a>(&self, domains: impl Iterator<Item = &'a Domain>, at_once: bool) {
+        self.domains.replace(domains.cloned().collect());
+        let mut known = self.known.borrow_mut();
+        let domains = self.domains.borrow();
+        known.retain(|domain, _| domains.binary_search(domain).is_ok());
+        for tls in known.values_mut().filter(|_| at_once) {
+            if let Some(attempt) = &mut tls.attempt
+                && attempt.failures == 0
+            {
+                attempt.next = 0;
+            }
+        }
+    }
+
+    /// Begins what is due.
+    pub(crate) fn look(self: &Rc<Self>, now: u64) {
+        if now < self.wire.closed() {
+            return;
+        }
+        for domain in self.domains.borrow().iter() {
+            if self.busy.borrow().len() >= TOGETHER {
+                return;
+            }
+            let tls = self.known.borrow().get(domain).cloned().unwrap_or_default();
+            if !is_due(&tls, now) || !self.busy.borrow_mut().insert(domain.clone()) {
+                continue;
+            }
+            let (manager, domain) = (Rc::clone(self), domain.clone());
+            spawn_local(async move {
+                manager.work(&domain, tls).await;
+                manager.busy.borrow_mut().remove(&domain);
+            });
+        }
+    }
+
+    async fn work(&self, domain: &Domain, mut tls: Tls) {
+        let now = unix_now();
+        let is_left = tls.attempt.as_ref().is_some_and(|attempt| attempt.order.is_some());
+        if !is_left && tls.life.is_some_and(|life| now < life.renew) {
+            return self.advise(domain, &mut tls).await;
+        }
+        let mut attempt = tls.attempt.clone().unwrap_or_default();
+        match self.obtain(domain, &tls, &mut attempt).await {
+            Ok(certificate) => {
+                let until = date_time(certificate.life.until);
+                let stored = self.ledger.borrow_mut().certify(domain, &certificate);
+                if let Err(error) = stored {
+                    return self.say(&format!(
+                        "the certificate of mta-sts.{domain} cannot be stored: {error}"
+                    ));
+                }
+                self.certificates.forget(&format!("mta-sts.{domain}"));
+                self.known.borrow_mut().insert(
+                    domain.clone(),
+                    Tls {
+                        life: Some(certificate.life),
+                        attempt: None,
+                    },
+                );
+                self.log
+                    .info(&format!("mta-sts.{domain} has a certificate until {until}."));
+            }
+            Err(Stop::Later) => {}
+            Err(Stop::Tested(why)) => {
+                attempt.next = unix_now() + TEST_AGAIN;
+                self.note(domain, tls, attempt, why);
+            }
+            Err(Stop::Failed(failure)) => {
+                attempt.failures = attempt.failures.saturating_add(1);
+                attempt.next = (unix_now() + pause(attempt.failures, chance())).max(self.wire.closed());
+                if !failure.lives {
+                    attempt.order = None;
+                }
+                self.note(domain, tls, attempt, failure.why);
+            }
+        }
+    }
+
+    /// Notes a failure, and says it if it is another one than before.
+    fn note(&self, domain: &Domain, mut tls: Tls, mut attempt: Attempt, why: String) {
+        let is_new = attempt.why != why;
+        attempt.why = why;
+        self.keep(domain, &attempt);
+        if is_new {
+            let left = tls.life.map_or_else(
+                || "senders get no policy".into(),
+                |life| format!("the present one ends on {}", date_time(life.until)),
+            );
+            self.say(&format!(
+                "mta-sts.{domain} gets no certificate: {}. {left}; it is tried again on {}",
+                attempt.why,
+                date_time(attempt.next)
+            ));
+        }
+        tls.attempt = Some(attempt);
+        self.known.borrow_mut().insert(domain.clone(), tls);
+    }
+
+    fn say(&self, sentence: &str) {
+        self.log.warning(&one_line(sentence, 1000));
+    }
+
+    /// An attempt as it is now, on the disk.
+    fn keep(&self, domain: &Domain, attempt: &Attempt) {
+        if let Err(error) = self.ledger.borrow_mut().attempt(domain, attempt) {
+            self.say(&format!("the order of mta-sts.{domain} cannot be noted: {error}"));
+        }
+    }
+
+    /// Gets a certificate, by an order that was left or by a new one.
+    async fn obtain(&self, domain: &Domain, tls: &Tls, attempt: &mut Attempt) -> Result<Certificate, Stop> {
+        let host = format!("mta-sts.{domain}");
+        let Authority { account, names } = self.authority().await?;
+        let left = match &attempt.order {
+            Some((url, key)) => match account.order(url.clone()).await {
+                Ok(order) => Some((order, key.clone())),
+                Err(error) if Failure::of(&error).lives => return Err(Failure::from(error).into()),
+                // It is too old: the authority has forgotten it.
+                Err(_) => None,
+            },
+            None => None,
+        };
+        let (mut order, key) = match left {
+            Some(left) => left,
+            None => {
+                if self.acme.flight_test {
+                    let (challenge, challenges) = (self.acme.challenge, &self.challenges);
+                    flight::test(&host, &self.dns, &self.addresses, &names, challenge, challenges)
+                        .await
+                        .map_err(Stop::Tested)?;
+                }
+                self.new_order(domain, &host, &account, tls, attempt).await?
+            }
+        };
+        let pair = KeyPair::from_pem(&key).map_err(|error| Failure {
+            why: error.to_string(),
+            lives: false,
+        })?;
+        let chain = finish(&mut order, &host, &pair, self.acme.challenge, &self.challenges).await?;
+        issued(&host, chain, key, unix_now()).map_err(|why| Stop::Failed(Failure { why, lives: false }))
+    }
+
+    /// A new order, which is in the ledger with its key.
+    async fn new_order(
+        &self,
+        domain: &Domain,
+        host: &str,
+        account: &Account,
+        tls: &Tls,
+        attempt: &mut Attempt,
+    ) -> Result<(instant_acme::Order, String), Stop> {
+        let now = unix_now();
+        let replaces = match tls.life.filter(|life| life.is_advised && now >= self.plain.get()) {
+            Some(_) => self.identifier(domain),
+            None => None,
+        };
+        let profile = self.acme.profile.as_deref();
+        let mut order = None;
+        if let Some(replaces) = replaces {
+            // RFC 9773 5: such an order counts towards no limit.
+            match begin(account, host, profile, Some(replaces)).await {
+                Ok(made) => order = Some(made),
+                Err(error) if refuses_replacement(&error) => self.plain.set(now + LONGEST_WAIT),
+                Err(error) => return Err(Failure::from(error).into()),
+            }
+        }
+        let order = match order {
+            Some(order) => order,
+            None => {
+                // It is counted before it is asked for: a request that fails may have made one.
+                let counted = self
+                    .ledger
+                    .borrow_mut()
+                    .order(now - WINDOW.min(now), now, self.acme.orders);
+                if !counted.map_err(Stop::ledger)? {
+                    return Err(Stop::Later);
+                }
+                begin(account, host, profile, None).await.map_err(Failure::from)?
+            }
+        };
+        let key = KeyPair::generate().map_err(|error| Failure {
+            why: error.to_string(),
+            lives: false,
+        })?;
+        let key = key.serialize_pem();
+        attempt.order = Some((order.url().to_owned(), key.clone()));
+        self.ledger
+            .borrow_mut()
+            .attempt(domain, attempt)
+            .map_err(Stop::ledger)?;
+        Ok((order, key))
+    }
+
+    /// By what the authority knows the present certificate.
+    fn identifier(&self, domain: &Domain) -> Option<CertificateIdentifier<'static>> {
+        let certificate = self.ledger.borrow().certificate(domain).ok()??;
+        let der = CertificateDer::from_pem_slice(certificate.chain.as_bytes()).ok()?;
+        let leaf = Leaf::read(&der)?;
+        let key = leaf.authority_key?;
+        Some(CertificateIdentifier::new(
+            Der::from_slice(&key),
+            Der::from_slice(&leaf.serial),
+        ))
+    }
+
+    /// Asks the authority when to renew.
+    async fn advise(&self, domain: &Domain, tls: &mut Tls) {
+        let Some(life) = &mut tls.life else { return };
+        let advice = match (self.authority().await, self.identifier(domain)) {
+            (Ok(authority), Some(identifier)) => authority.account.renewal_info(&identifier).await.ok(),
+            _ => None,
+        };
+        let now = unix_now();
+        life.ask = now + LONGEST_WAIT;
+        life.is_advised = advice.is_some();
+        if let Some((info, again)) = advice {
+            let unix = |time: time::OffsetDateTime| u64::try_from(time.unix_timestamp()).unwrap_or_default();
+            let window = (unix(info.suggested_window.start), unix(info.suggested_window.end));
+            // One that is hardly a day old stays: an authority that always wants another one would get orders without end.
+            life.renew = suggested(window, life.renew, life.until, chance()).max(life.issued + LONGEST_WAIT);
+            life.ask = now + ask_again(again.as_secs());
+        }
+        if let Err(error) = self.ledger.borrow_mut().plan(domain, life) {
+            self.say(&format!("the renewal of mta-sts.{domain} cannot be noted: {error}"));
+        }
+        self.known.borrow_mut().insert(domain.clone(), tls.clone());
+    }
+
+    /// The authority, and our account there: the one of the ledger, or a new one.
+    async fn authority(&self) -> Result<Authority, Stop> {
+        let mut known = self.authority.lock().await;
+        if let Some(known) = &*known {
+            return Ok(known.clone());
+        }
+        let directory = &self.acme.directory;
+        let names = names(&self.wire.get(directory).await.map_err(Stop::unreached)?);
+        let stored = self.ledger.borrow().account(directory).map_err(Stop::ledger)?;
+        let is_new = stored.is_none();
+        let key = match stored {
+            Some(key) => PrivatePkcs8KeyDer::from(key),
+            None => {
+                let (_, key) = Key::generate_pkcs8().map_err(|error| Stop::unreached(said(&error)))?;
+                // Before the authority knows it: the same key registers no second account (RFC 8555 7.3.1).
+                let mut ledger = self.ledger.borrow_mut();
+                ledger
+                    .keep_account(directory, key.secret_pkcs8_der(), unix_now())
+                    .map_err(Stop::ledger)?;
+                key
+            }
+        };
+        let signer = Key::from_pkcs8_der(key.clone_key()).map_err(|error| Stop::unreached(said(&error)))?;
+        let builder = Account::builder_with_http(Box::new(self.wire.clone()));
+        let registered = builder
+            .create_from_key((signer, PrivateKeyDer::Pkcs8(key)), directory.clone())
+            .await;
+        let (account, _) = registered.map_err(|error| Stop::unreached(said(&error)))?;
+        if !self.acme.contact.is_empty() {
+            let contact: Vec<&str> = self.acme.contact.iter().map(String::as_str).collect();
+            if let Err(error) = account.update_contacts(&contact).await {
+                self.say(&format!("the authority does not take the contact: {}", said(&error)));
+            }
+        }
+        if is_new {
+            self.log.info(&format!("registered at {directory}."));
+        }
+        let authority = Authority { account, names };
+        *known = Some(authority.clone());
+        Ok(authority)
+    }
+}
+
+/// Why an attempt ends.
+enum Stop {
+    /// There were enough orders for now.
+    Later,
+    /// The test before an order failed, or the authority was not reached: no order was made.
+    Tested(String),
+    /// An order failed.
+    Failed(Failure),
+}
+
+impl Stop {
+    fn ledger(error: LedgerError) -> Self {
+        Self::Tested(error.to_string())
+    }
+
+    fn unreached(why: String) -> Self {
+        Self::Tested(why)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+fn is_due(tls: &Tls, now: u64) -> bool {
+    if let Some(attempt) = &tls.attempt {
+        return now >= attempt.next;
+    }
+    tls.life.is_none_or(|life| now >= life.renew || now >= life.ask)
+}
+
+fn chance() -> u32 {
+    let mut octets = [0; 4];
+    // Without chance all hosts come at once: that is a burden, and no error.
+    let _ = SystemRandom::new().fill(&mut octets);
+    u32::from_ne_bytes(octets)
+}
+
+/// The names of the authority in CAA records (RFC 8555 7.1.1), as far as it says them.
+fn names(directory: &[u8]) -> Vec<String> {
+    let directory: serde_json::Value = serde_json::from_slice(directory).unwrap_or_default();
+    let names = directory["meta"]["caaIdentities"].as_array();
+    let names = names.into_iter().flatten().filter_map(|name| name.as_str());
+    names
+        .take(16)
+        .map(|name| one_line(name, 255).to_ascii_lowercase())
+        .collect()
+}
+
+/// A certificate that the authority has sent, if it is what was ordered.
+fn issued(host: &str, chain: String, key: String, now: u64) -> Result<Certificate, String> {
+    let wrong = |why: &str| format!("what the authority has sent is refused: {why}");
+    let private = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| wrong(&error.to_string()))?;
+    let certified =
+        certified(CertificateDer::pem_slice_iter(chain.as_bytes()), &private, host).map_err(|why| wrong(&why))?;
+    let leaf = Leaf::read(&certified.cert[0]).ok_or_else(|| wrong("it is not a certificate"))?;
+    if leaf.until <= now || leaf.from > now + AHEAD {
+        return Err(wrong(&format!(
+            "it is valid from {} until {}",
+            date_time(leaf.from),
+            date_time(leaf.until)
+        )));
+    }
+    Ok(Certificate {
+        chain,
+        key,
+        life: crate::ledger::Life {
+            issued: now,
+            until: leaf.until,
+            renew: renewal(leaf.from, leaf.until),
+            ask: now,
+            is_advised: false,
+        },
+    })
+}

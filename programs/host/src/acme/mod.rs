@@ -1,0 +1,115 @@
+//! Certificates from a certification authority by ACME (RFC 8555), one for each policy host.
+
+pub(crate) mod caa;
+pub(crate) mod challenges;
+mod flight;
+mod leaf;
+pub(crate) mod manager;
+mod order;
+pub mod schedule;
+mod wire;
+
+use std::path::PathBuf;
+
+use crate::source::{Problem, Value};
+
+/// Let's Encrypt.
+const DIRECTORY: &str = "https://acme-v02.api.letsencrypt.org/directory";
+/// The most new orders in three hours: below the 300 of Let's Encrypt, so that an operator can still try something by hand.
+const ORDERS: u32 = 250;
+
+/// How a policy host proves to the authority that a name is its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Challenge {
+    /// In a TLS handshake on port 443 (RFC 8737).
+    TlsAlpn,
+    /// By a file on port 80 (RFC 8555 8.3).
+    Http,
+}
+
+/// The table `acme` of the operator's file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Acme {
+    /// `directory`: the URL of the authority.
+    pub directory: String,
+    /// `contact`: where it sends warnings, as URIs of `mailto`.
+    pub contact: Vec<String>,
+    /// `challenge`: `tls-alpn-01` or `http-01`.
+    pub challenge: Challenge,
+    /// `profile`: which kind of certificate, if the authority has several.
+    pub profile: Option<String>,
+    /// `orders`: the most new orders in three hours.
+    pub orders: u32,
+    /// `ca_file`: the trust anchors for the authority's own certificate, in place of the system's.
+    pub ca_file: Option<PathBuf>,
+    /// `flight_test`: whether this host tries the challenge itself before it orders.
+    pub flight_test: bool,
+}
+
+impl Acme {
+    /// Reads the table.
+    pub(crate) fn read(table: &Value<'_, '_>) -> Result<Self, Problem> {
+        let mut acme = Self {
+            directory: DIRECTORY.into(),
+            contact: Vec::new(),
+            challenge: Challenge::TlsAlpn,
+            profile: None,
+            orders: ORDERS,
+            ca_file: None,
+            flight_test: true,
+        };
+        let mut agreed = false;
+        for (key, value) in table.entries()? {
+            match key.get_ref().as_ref() {
+                "directory" => {
+                    let url = value.text()?;
+                    if !url.starts_with("https://") || url.len() > 255 || !url.bytes().all(|c| c.is_ascii_graphic()) {
+                        return Err(value.problem("must be a URL that begins with \"https://\""));
+                    }
+                    acme.directory = url.to_owned();
+                }
+                "agree_to_terms" => agreed = value.truth()?,
+                "contact" => {
+                    acme.contact = value.list(|text| match text.starts_with("mailto:") {
+                        true => crate::records::check_report_uri(text).map(|()| text.to_owned()),
+                        false => Err("must begin with \"mailto:\"".into()),
+                    })?;
+                }
+                "challenge" => {
+                    acme.challenge = match value.text()? {
+                        "tls-alpn-01" => Challenge::TlsAlpn,
+                        "http-01" => Challenge::Http,
+                        _ => return Err(value.problem("must be \"tls-alpn-01\" or \"http-01\"")),
+                    }
+                }
+                "profile" => {
+                    let name = value.text()?;
+                    let known = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'-' | b'_' | b'.');
+                    if name.is_empty() || name.len() > 64 || !name.bytes().all(known) {
+                        return Err(value.problem("is not the name of a profile"));
+                    }
+                    acme.profile = Some(name.to_owned());
+                }
+                "orders" => {
+                    acme.orders = value.number()?;
+                    if acme.orders == 0 {
+                        return Err(value.problem("must be 1 at least"));
+                    }
+                }
+                "ca_file" => acme.ca_file = Some(value.path()?),
+                "flight_test" => acme.flight_test = value.truth()?,
+                _ => {
+                    return Err(value.problem(
+                        "unknown key; there are directory, agree_to_terms, contact, challenge, profile, orders, ca_file and flight_test",
+                    ));
+                }
+            }
+        }
+        match agreed {
+            true => Ok(acme),
+            false => Err(table.problem(
+                "read the terms of service of the authority, and set agree_to_terms = true if you agree to them",
+            )),
+        }
+    }
+}
