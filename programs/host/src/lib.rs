@@ -30,6 +30,8 @@ pub mod sqlite;
 pub mod state;
 mod stepper;
 pub mod token;
+mod tsig;
+pub mod update;
 mod watch;
 
 pub use source::Problem;

@@ -33,6 +33,7 @@ use crate::site::Site;
 use crate::sqlite::Sqlite;
 use crate::state::State;
 use crate::stepper::{Looked, Outcome, Stepper};
+use crate::update::Updater;
 use crate::watch::Watch;
 
 /// How many clients are served at a time.
@@ -93,6 +94,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     if !service.dns.is_empty() && !is_whole {
         return Err("the name server needs the settings zone, addresses and name_servers".into());
     }
+    if service.update.is_some() && (service.zone.is_none() || service.addresses.is_empty()) {
+        return Err("updates need the settings zone and addresses".into());
+    }
     let dns = name_server::open(&service.dns)?;
     leave_root(&service.ledger)?;
     let has = |door| sockets.iter().any(|(at, _)| *at == door);
@@ -122,6 +126,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     let acme = service.acme.as_ref();
     let manager = acme.map(|acme| Manager::new(acme, &service, &ledger, &certificates, &challenges, options.log));
     let manager = manager.transpose()?.map(Rc::new);
+    let updater = service.update.as_ref().zip(service.zone.as_ref());
+    let updater = updater.map(|(settings, zone)| Updater::new(settings, zone, options.log));
+    let updater = updater.transpose()?.map(Rc::new);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -140,6 +147,7 @@ pub fn run(options: &Options) -> Result<(), String> {
             crowd: Crowd::new(MOST),
             stop: watch::Sender::new(false),
             zone: Zone::default(),
+            updater,
             log: options.log,
             said: RefCell::default(),
             leaving: RefCell::default(),
@@ -201,6 +209,7 @@ pub(crate) struct Server {
     pub(crate) stop: watch::Sender<bool>,
     /// What the name server says.
     zone: Zone,
+    updater: Option<Rc<Updater>>,
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
     said: RefCell<HashMap<String, Instant>>,
@@ -274,6 +283,9 @@ impl Server {
                     }
                     if let Some(manager) = &self.manager {
                         manager.look(unix_now());
+                    }
+                    if let Some(updater) = &self.updater {
+                        updater.look(unix_now());
                     }
                 }
                 seen = tasks.watch.seen() => match tasks.watch.news(seen) {
@@ -386,6 +398,9 @@ impl Server {
         }
         self.site.replace(Rc::new(Site::new(state.policies.iter())));
         self.zone.take(state, &self.service, unix_now());
+        if let Some(updater) = &self.updater {
+            updater.take(state, &self.service.addresses, &self.service.reports);
+        }
         if let Err(why) = state.is_served(ledger, unix_now()) {
             self.log.warning(&format!(
                 "{why}. The new policies are served, but the records do not announce them yet."

@@ -9,6 +9,7 @@ use mtasts_serve::Address;
 use crate::acme::Acme;
 use crate::records::check_report_uri;
 use crate::source::{Problem, Value};
+use crate::update;
 
 /// Where the ledger is if nothing else is said.
 const LEDGER: &str = "/var/lib/mtasts-host/ledger.db";
@@ -40,6 +41,8 @@ pub struct Service {
     pub name_servers: Vec<Domain>,
     /// `secondaries`: the addresses of those that may transfer the zone.
     pub secondaries: Vec<IpAddr>,
+    /// `update`: the name server that gets dynamic updates of the zone.
+    pub update: Option<update::Settings>,
     /// `proxy`: where policies are served to a web server of this host, without TLS.
     pub proxy: Vec<Address>,
     /// `http`: where the challenges of ACME clients are served.
@@ -63,6 +66,7 @@ impl Default for Service {
             dns: Vec::new(),
             name_servers: Vec::new(),
             secondaries: Vec::new(),
+            update: None,
             proxy: Vec::new(),
             http: Vec::new(),
             webroot: None,
@@ -92,6 +96,7 @@ impl Service {
                 self.name_servers =
                     value.list(|text| Domain::parse(text).map_err(|error| format!("{text:?}: {error}")))?;
             }
+            "update" => self.update = Some(update::Settings::read(value)?),
             "secondaries" => self.secondaries = value.list(address)?,
             "reports" => {
                 self.reports = value.list(|text| check_report_uri(text).map(|()| text.to_owned()))?;

@@ -410,15 +410,24 @@ fn the_settings_of_the_service() {
         proxy = ["/run/x/socket", "127.0.0.1:8080"]
         http = ["0.0.0.0:80"]
         webroot = "/var/lib/x/webroot"
+        [update]
+        server = "192.0.2.53"
+        key = "update.example"
+        secret_file = "/etc/mtasts/update.key"
         [acme]
         agree_to_terms = true
         "#,
     );
     let mut service = files.read().unwrap().service;
     let acme = service.acme.take().unwrap();
+    let update = service.update.take().unwrap();
+    assert_eq!(
+        (update.server.to_string().as_str(), update.key.as_str()),
+        ("192.0.2.53:53", "update.example")
+    );
     let shown = format!("{service:?}");
     let keys = shown.matches(": ").count();
-    assert_eq!(keys, 15, "a new key needs a line above: {shown}");
+    assert_eq!(keys, 16, "a new key needs a line above: {shown}");
     assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
     assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
     assert_eq!(acme.challenge, Challenge::TlsAlpn);
@@ -454,6 +463,12 @@ fn the_settings_of_the_service() {
             "line 1: resolvers: \"ns.example\" is not the IP address of a name server",
         ),
         ("proxy = [\"x\"]", "line 1: proxy: \"x\" is neither an absolute path"),
+        (
+            "[update]\nserver = \"ns.example\"",
+            "line 2: update.server: is not the IP address",
+        ),
+        ("[update]\nserver = \"192.0.2.53\"", "line 1: update: key is missing"),
+        ("[update]\nkeys = 1", "line 2: update.keys: unknown key"),
         ("webroot = \"\"", "line 1: webroot: must be an absolute path"),
     ] {
         let found = complaint(text);
