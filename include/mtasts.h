@@ -258,6 +258,7 @@ int32_t mtasts_settings_read_file(mtasts_settings *settings, const char *path, m
 // `dane_bogus_name`          a name whose signatures are broken on purpose, by which `auto` tests that name server
 // `tlsrpt_journal`           `on` or `off`: whether results for TLS reports are kept in `cache_dir` (RFC 8460)
 // `tlsrpt_socket`            absolute path of the datagram socket of a collector for TLS reports; empty: none
+// `tlsrpt_sender`            mail address from which TLS reports are sent; empty: none
 // `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
 //                            times such as `30s`, `5m`, `1h`, `1d`
 //
@@ -964,6 +965,22 @@ int32_t mtasts_tlsrpt_record(const mtasts_context *context,
                              size_t size,
                              mtasts_error *error);
 
+// Says which mail a session carries, before `mtasts_attempt_finish`. A session in which a TLS report is sent (from the
+// setting `tlsrpt_sender`), or a mail with `TLS-Required: No` (RFC 8689), then has no events: a report about a
+// report would cause the next one. Call it once for each mail of the session.
+//
+// `sender` is the envelope sender, `tls_required` the value of the header field `TLS-Required`. Either may be empty,
+// and neither has to be UTF-8. Nothing of them is kept.
+//
+// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
+int32_t mtasts_tlsrpt_mail(const mtasts_context *context,
+                           mtasts_attempt *attempt,
+                           const char *sender,
+                           size_t sender_length,
+                           const char *tls_required,
+                           size_t tls_required_length,
+                           mtasts_error *error);
+
 // Hands the events that `mtasts_attempt_finish` has given of this attempt over to what makes TLS reports, as the
 // settings `tlsrpt_journal` and `tlsrpt_socket` say. By default neither is set, and the call does nothing. The
 // events of one session are handed over in one piece: call this once, after `mtasts_attempt_finish` has returned 0.
@@ -973,7 +990,7 @@ int32_t mtasts_tlsrpt_record(const mtasts_context *context,
 // Otherwise the call waits for nothing. It leaves no thread, no descriptor and no memory behind, and may be made in
 // a child that the program has forked. In a process of root a child that has become another user does the work.
 //
-// Do not call it for a session in which a TLS report was sent, nor for one whose mails have `TLS-Required: No`.
+// A session in which a TLS report was sent, or a mail with `TLS-Required: No`, is not for it: `mtasts_tlsrpt_mail`.
 //
 // Returns `MTASTS_OK`; 1 if events were lost, which was counted in `cache_dir` and means nothing for the mail; or
 // `MTASTS_E_ARGUMENT`.
@@ -1168,9 +1185,10 @@ int mtasts_exim_recheck(unsigned char **result, int argc, unsigned char **argv);
 // With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would
 // have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS
 // failed, or its certificate is not accepted. What a TLS report counts of the session is handed over as the settings
-// `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. The other facts are `cv=`,
-// `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX hosts as `${lookup dnsdb{>; mxh=$domain}}`
-// gives them: Exim's `$host` is the target of a CNAME.
+// `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. A session with a report, or with a
+// mail that needs no TLS, has no such result: `from=` is the envelope sender in base64, and `tlsreq=` the header
+// field `TLS-Required`. The other facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the
+// MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
 int mtasts_exim_event(unsigned char **result, int argc, unsigned char **argv);
 
 // The version of the library. No arguments. Yields `0.1.0`.

@@ -52,7 +52,11 @@ share/doc/libmtasts/examples/exim/light/exim.conf 644
 share/doc/libmtasts/examples/host/host.toml 644
 share/doc/libmtasts/examples/postfix/main-3.10.cf 644
 share/doc/libmtasts/examples/sendmail/sendmail.mc 644
+share/doc/libmtasts/examples/systemd/mtasts-collect.service 644
+share/doc/libmtasts/examples/systemd/mtasts-collect.socket 644
 share/doc/libmtasts/examples/systemd/mtasts-host.service 644
+share/doc/libmtasts/examples/systemd/mtasts-report.service 644
+share/doc/libmtasts/examples/systemd/mtasts-report.timer 644
 share/doc/libmtasts/examples/systemd/mtasts-serve.service 644
 share/doc/libmtasts/examples/systemd/sysusers.d/mtasts.conf 644
 share/doc/libmtasts/examples/systemd/tmpfiles.d/mtasts.conf 644

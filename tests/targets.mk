@@ -114,5 +114,11 @@ dane:
 	tests/run/run.sh cargo test --test dane -- --ignored --nocapture
 	DANE_ROUNDS=10000 tests/run/run.sh cargo test --test dane_attack -- --nocapture
 
+.PHONY: reports
+# The reporter killed at 300 points, of which `make test` has thirty, and its mail read by parsedmarc: a minute. Root.
+reports:
+	KILL_POINTS=300 tests/run/run.sh cargo test --package mtasts-cli --features lab --test cli killed -- --nocapture
+	tests/run/run.sh cargo test --package mtasts-cli --features lab --test cli parsedmarc -- --ignored
+
 bench:
 	benches/run.sh

@@ -1,13 +1,14 @@
 //! Results for TLS reports (RFC 8460) on their way out: the record of a domain, the collector of sys4's tlsrpt-reporter that
 //! Postfix feeds too, and the journal.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Permissions};
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -328,6 +329,7 @@ impl Collector {
             ])
             .args(["--logfilename", &at("collectd.log"), "--log_level", "warning"])
             .args(["--dump_path_for_invalid_datagram", &at("invalid")])
+            .stdout(Stdio::null())
             .spawn()
             .expect("python3");
         until("the collector", || directory.join("socket").exists());
@@ -379,6 +381,215 @@ impl Collector {
         let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+/// What the reporter of sys4 makes of a collector's day, by domain: its own report, from its own three programs.
+fn reports_of_sys4(mut collector: Collector, sessions: u64) -> BTreeMap<String, Value> {
+    until("the sessions in the data base", || {
+        let counts = collector.read().0.into_iter().map(|policy| policy[3].as_u64().unwrap());
+        counts.sum::<u64>() == sessions
+    });
+    let directory = collector.directory.clone();
+    let at = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    // Its signal for the end of the day.
+    collector.signal(libc::SIGUSR2);
+    let is_old = |file: std::io::Result<fs::DirEntry>| {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        name.contains("yesterday") && name.contains("results")
+    };
+    until("the end of the day", || fs::read_dir(&directory).unwrap().any(is_old));
+    collector.signal(libc::SIGTERM);
+    collector.process.wait().unwrap();
+    let main = |which: &str| format!("from tlsrpt_reporter.tlsrpt import {which} as main; main()");
+    let fetcher = format!(
+        "#!/bin/sh\nexec env PYTHONPATH='{}' python3 -c '{}' --storage 'sqlite://{}' \"$@\"\n",
+        repository().join("target/tlsrpt-reporter").display(),
+        main("tlsrpt_fetcher_main"),
+        at("results.sqlite")
+    );
+    fs::write(at("fetcher"), fetcher).unwrap();
+    fs::set_permissions(at("fetcher"), Permissions::from_mode(0o755)).unwrap();
+    fs::create_dir(at("reports")).unwrap();
+    let mut reportd = python()
+        .args([
+            "-c",
+            &main("tlsrpt_reportd_main"),
+            "--fetchers",
+            &at("fetcher"),
+            "--dbname",
+            &at("reportd.sqlite"),
+        ])
+        .args([
+            "--debug_send_file_dest",
+            &at("reports"),
+            "--sendmail_script",
+            "cat",
+            "--http_script",
+            "cat",
+        ])
+        .args(["--organization_name", "Sender", "--contact_info", "tlsrpt@sender.test"])
+        .args([
+            "--sender_address",
+            "tlsrpt@sender.test",
+            "--spread_out_delivery",
+            "1",
+            "--interval_main_loop",
+            "1",
+        ])
+        .args([
+            "--logfilename",
+            &at("reportd.log"),
+            "--log_level",
+            "info",
+            "--pidfilename",
+            &at("reportd.pid"),
+        ])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("python3");
+    let log = || fs::read_to_string(at("reportd.log")).unwrap_or_default();
+    // Beside the report of a mail there is the whole mail.
+    let reports = || {
+        let files = fs::read_dir(at("reports")).unwrap().map(|file| file.unwrap());
+        let is_report = |file: &fs::DirEntry| !file.file_name().to_str().unwrap().contains("THE_EMAIL");
+        files.filter(is_report).collect::<Vec<_>>()
+    };
+    let count = || reports().len();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while count() < 2 && reportd.try_wait().unwrap().is_none() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    signal(i32::try_from(reportd.id()).unwrap(), libc::SIGTERM);
+    reportd.wait().unwrap();
+    assert_eq!(count(), 2, "{}", log());
+    let report = |file: fs::DirEntry| {
+        let name = file.file_name().into_string().unwrap();
+        let domain = name
+            .strip_prefix("testreport-")
+            .unwrap()
+            .split('-')
+            .next()
+            .unwrap()
+            .to_owned();
+        let text = fs::read_to_string(file.path()).unwrap();
+        (
+            domain,
+            serde_json::from_str(&text).unwrap_or_else(|e| panic!("{e}: {text}")),
+        )
+    };
+    reports().into_iter().map(report).collect()
+}
+
+/// The entries of a report in one order, each with its failures in one order.
+fn entries(report: &Value) -> Vec<Value> {
+    let sorted = |list: &Value| {
+        let mut list = list.as_array().cloned().unwrap_or_default();
+        list.sort_by_key(Value::to_string);
+        list
+    };
+    let mut report = report.clone();
+    for entry in report["policies"].as_array_mut().unwrap() {
+        // RFC 8460 4.4 has no failure-details without a failure; an empty list says the same.
+        entry["failure-details"] = sorted(&entry["failure-details"]).into();
+    }
+    sorted(&report["policies"])
+}
+
+/// The same results to the collector and to the journal: the reporter of sys4 and ours make the same report of them.
+#[test]
+fn the_reporter_of_postfix_reports_the_same() {
+    let (place, dns) = (Place::new("same"), dns());
+    let collector = Collector::start(&place.0);
+    let socket = place.path("socket");
+    let to_collector = place.resolver(&dns, &[("tlsrpt_socket", socket.to_str().unwrap())]);
+    let to_journal = place.resolver(&dns, &[("tlsrpt_journal", "on")]);
+    let mut sessions = 0;
+    let mut report = |domain: &str, events: &[ReportEvent]| {
+        sessions += events.len() as u64;
+        as_user(|| to_journal.report(&name(domain), events, PATIENCE)).unwrap();
+        // The queue of the collector holds ten.
+        while as_user(|| to_collector.report(&name(domain), events, PATIENCE)) == Err(Loss::QueueFull) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let results: Vec<ResultType> = (0..400).filter_map(ResultType::from_number).collect();
+    assert_eq!(results.len(), 11);
+    for (n, result) in results.into_iter().enumerate() {
+        for domain in ["example.test", "alias.test"] {
+            report(domain, &[passed(domain)]);
+            for _ in 0..=n % 3 {
+                report(
+                    domain,
+                    &[failed(
+                        domain,
+                        result,
+                        &format!("{result}: \"{n}\" \u{2028}\u{e9}\u{1f4a9}\\"),
+                    )],
+                );
+            }
+        }
+    }
+    let dane = |result, why: &str| ReportEvent {
+        policy_type: PolicyType::Tlsa,
+        domain: name("mx.example.test"),
+        policy_lines: vec!["3 1 1 00ff".into(), "2 0 1 ff00".into()],
+        patterns: Vec::new(),
+        result,
+        reason_code: why.into(),
+        ..passed("example.test")
+    };
+    let none = ReportEvent {
+        policy_type: PolicyType::NoPolicyFound,
+        policy_lines: Vec::new(),
+        patterns: Vec::new(),
+        ..passed("example.test")
+    };
+    let by_name = ReportEvent {
+        address: None,
+        local_address: None,
+        host: MxName::from_mx("bad_name.test"),
+        ..failed("example.test", ResultType::ValidationFailure, "mx-not-a-host-name")
+    };
+    report("example.test", &[dane(None, ""), passed("example.test")]);
+    report("example.test", &[dane(Some(ResultType::TlsaInvalid), "tlsa-unusable")]);
+    report("example.test", &[none]);
+    report("example.test", &[by_name]);
+    let theirs = reports_of_sys4(collector, sessions);
+    for (domain, theirs) in &theirs {
+        let show = [
+            "report",
+            "show",
+            "--organization",
+            "Sender",
+            "--contact",
+            "tlsrpt@sender.test",
+            "--day",
+        ];
+        let ran = Command::new(mtasts_kit::mtasts())
+            .args(show)
+            .args([
+                &mtasts::protocol::calendar::date(mtasts::sender::resolver::unix_now()),
+                domain,
+            ])
+            .env("MTASTS_CACHE_DIR", place.path("cache"))
+            .uid(USER)
+            .gid(USER)
+            .output()
+            .unwrap();
+        assert!(ran.status.success(), "{ran:?}");
+        let ours: Value = serde_json::from_slice(&ran.stdout).unwrap();
+        assert_eq!(entries(&ours), entries(theirs), "{domain}");
+        for key in ["organization-name", "contact-info"] {
+            assert_eq!(ours[key], theirs[key]);
+        }
+        for key in ["start-datetime", "end-datetime"] {
+            let time = |report: &Value| report["date-range"][key].as_str().unwrap()[10..].to_owned();
+            assert_eq!(time(&ours), time(theirs));
+        }
+        let keys = |report: &Value| report.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+        assert_eq!(keys(&ours), keys(theirs));
     }
 }
 

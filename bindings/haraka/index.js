@@ -7,7 +7,7 @@ const { setMaxListeners } = require('node:events')
 
 const { Resolver, version } = require('mtasts')
 
-const { arm, disarm, methods } = require('./lib/item')
+const { TLS_REQUIRED, arm, disarm, methods } = require('./lib/item')
 const settings_of = require('./lib/settings')
 
 // Before every other plugin: what follows must find the item armed.
@@ -27,6 +27,7 @@ exports.register = function () {
   this.warn_about_outbound_ini()
   this.register_hook('init_master', 'report_of_master')
   this.register_hook('init_child', 'report')
+  this.register_hook('pre_send_trans_email', 'note_tls_required')
   this.register_hook('send_email', 'arm_item', FIRST)
   this.register_hook('get_mx', 'learn_policy', FIRST)
 }
@@ -66,6 +67,13 @@ exports.load_mta_sts_ini = function () {
   // The one before is not closed: items on their way still ask it.
   this.resolver = resolver
   this.cfg = cfg
+}
+
+// The header of a mail is at hand here, and not when it is sent.
+exports.note_tls_required = function (next, { transaction }) {
+  const said = transaction?.header?.get('TLS-Required').trim()
+  if (said) transaction.notes[TLS_REQUIRED] = said
+  next()
 }
 
 // What is wrong on this host is so for each mail.

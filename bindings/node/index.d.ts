@@ -193,9 +193,14 @@ export class Attempt {
    */
   finish(peer?: Peer): ReportEvent | null
   /**
+   * Says which mail the session carries, before `finish`: its envelope sender, and the value of its header field
+   * `TLS-Required`. A session with a TLS report (from the setting `tlsrptSender`), or with a mail that needs no TLS, then gives
+   * no event, and is not reported.
+   */
+  carries(resolver: Resolver, sender: string, tlsRequired?: string): void
+  /**
    * Hands what `finish` has given over to a program that makes TLS reports, as the settings `tlsrptJournal` and `tlsrptSocket`
-   * say; by default to none. Call it once, after `finish` has given null, and not for a session that carries a report. It waits
-   * for nothing. False if an event is lost, which was counted and means nothing for the mail.
+   * say; by default to none. Call it once, after `finish` has given null. It waits for nothing. False if an event is lost, which was counted and means nothing for the mail.
    */
   report(resolver: Resolver): boolean
 }
@@ -244,6 +249,8 @@ export interface Settings {
   tlsrptJournal?: string
   /** The datagram socket of a collector for TLS reports, such as tlsrpt-collectd. Null: none. */
   tlsrptSocket?: string | null
+  /** The mail address from which TLS reports are sent. Null: none. */
+  tlsrptSender?: string | null
   /** Is called with what the administrator should know, one line at a time. */
   log?: (line: string) => void
 }

@@ -156,9 +156,10 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 /// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would
 /// have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS
 /// failed, or its certificate is not accepted. What a TLS report counts of the session is handed over as the settings
-/// `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. The other facts are `cv=`,
-/// `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the MX hosts as `${lookup dnsdb{>; mxh=$domain}}`
-/// gives them: Exim's `$host` is the target of a CNAME.
+/// `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. A session with a report, or with a
+/// mail that needs no TLS, has no such result: `from=` is the envelope sender in base64, and `tlsreq=` the header
+/// field `TLS-Required`. The other facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the
+/// MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {

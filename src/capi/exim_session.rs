@@ -113,6 +113,7 @@ fn would_have_failed(
         address: address.parse().ok(),
         local_address: facts.get("local").and_then(|local| local.parse().ok()),
     };
+    attempt.carries(resolver, &facts.text("from"), &facts.text("tlsreq"));
     while attempt.finish(peer).is_some() {}
     // What is lost is counted, and means nothing for the mail.
     let _ = attempt.report(resolver, Duration::MAX);

@@ -132,6 +132,7 @@ pub unsafe extern "C" fn mtasts_settings_read_file(
 /// `dane_bogus_name`          a name whose signatures are broken on purpose, by which `auto` tests that name server
 /// `tlsrpt_journal`           `on` or `off`: whether results for TLS reports are kept in `cache_dir` (RFC 8460)
 /// `tlsrpt_socket`            absolute path of the datagram socket of a collector for TLS reports; empty: none
+/// `tlsrpt_sender`            mail address from which TLS reports are sent; empty: none
 /// `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
 ///                            times such as `30s`, `5m`, `1h`, `1d`
 ///

@@ -5,7 +5,7 @@ use std::ffi::c_char;
 use super::attempt::{alive, mtasts_attempt};
 use super::context::{mtasts_context, patience};
 use super::error::{Fault, guard, mtasts_error};
-use super::{OK, copy_text, handle, name};
+use super::{OK, any_name, copy_text, handle, name};
 use crate::protocol::words::Status;
 
 /// A buffer of this size has room for every record that `mtasts_tlsrpt_record` gives, in octets. The closing NUL is
@@ -54,6 +54,41 @@ pub unsafe extern "C" fn mtasts_tlsrpt_record(
     unsafe { guard(error, body) }
 }
 
+/// Says which mail a session carries, before `mtasts_attempt_finish`. A session in which a TLS report is sent (from the
+/// setting `tlsrpt_sender`), or a mail with `TLS-Required: No` (RFC 8689), then has no events: a report about a
+/// report would cause the next one. Call it once for each mail of the session.
+///
+/// `sender` is the envelope sender, `tls_required` the value of the header field `TLS-Required`. Either may be empty,
+/// and neither has to be UTF-8. Nothing of them is kept.
+///
+/// Returns `MTASTS_OK` or `MTASTS_E_ARGUMENT`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn mtasts_tlsrpt_mail(
+    context: *const mtasts_context,
+    attempt: *mut mtasts_attempt,
+    sender: *const c_char,
+    sender_length: usize,
+    tls_required: *const c_char,
+    tls_required_length: usize,
+    error: *mut mtasts_error,
+) -> i32 {
+    let body = || {
+        // SAFETY: the caller's promises.
+        let (context, attempt) = unsafe { (handle(context)?, alive(attempt)?) };
+        // SAFETY: the caller's promises.
+        let (sender, tls_required) = unsafe {
+            (
+                any_name(sender, sender_length)?,
+                any_name(tls_required, tls_required_length)?,
+            )
+        };
+        attempt.attempt.carries(&context.context, &sender, &tls_required);
+        Ok(OK)
+    };
+    // SAFETY: `error` is the caller's.
+    unsafe { guard(error, body) }
+}
+
 /// Hands the events that `mtasts_attempt_finish` has given of this attempt over to what makes TLS reports, as the
 /// settings `tlsrpt_journal` and `tlsrpt_socket` say. By default neither is set, and the call does nothing. The
 /// events of one session are handed over in one piece: call this once, after `mtasts_attempt_finish` has returned 0.
@@ -63,7 +98,7 @@ pub unsafe extern "C" fn mtasts_tlsrpt_record(
 /// Otherwise the call waits for nothing. It leaves no thread, no descriptor and no memory behind, and may be made in
 /// a child that the program has forked. In a process of root a child that has become another user does the work.
 ///
-/// Do not call it for a session in which a TLS report was sent, nor for one whose mails have `TLS-Required: No`.
+/// A session in which a TLS report was sent, or a mail with `TLS-Required: No`, is not for it: `mtasts_tlsrpt_mail`.
 ///
 /// Returns `MTASTS_OK`; 1 if events were lost, which was counted in `cache_dir` and means nothing for the mail; or
 /// `MTASTS_E_ARGUMENT`.

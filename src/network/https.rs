@@ -7,6 +7,8 @@
 
 #[cfg(feature = "inside")]
 mod canned;
+#[cfg(feature = "inside")]
+pub mod post;
 mod transport;
 
 use std::fmt;
@@ -171,7 +173,7 @@ impl PolicyHost {
         let identity = host.clone();
         let judge = move |chain: &[&[u8]], now| check_chain(&identity, chain, roots.anchors(), now);
         let tls = tls::config(judge).map_err(|error| FetchError::Own(error.to_string()))?;
-        let addresses = self.addresses(&host, deadline)?;
+        let addresses = allowed(&*self.dns, &self.addresses, &host, deadline)?;
         let tls = Arc::new(tls);
         let limits = self.limits.clone().unwrap_or(Limits {
             heard: deadline,
@@ -217,29 +219,6 @@ impl PolicyHost {
         }
         Err(FetchError::Host { result, detail })
     }
-
-    /// The addresses at which the host may be contacted, in the order to try.
-    fn addresses(&self, host: &Domain, deadline: Instant) -> Result<Vec<IpAddr>, FetchError> {
-        let found = self
-            .dns
-            .addresses(host.as_str(), deadline)
-            .map_err(|error| match error {
-                DnsError::Own(why) => FetchError::Own(why),
-                error => FetchError::fetch(quote(&format!("{host}: {error}"))),
-            })?;
-        let Answered { data: found, .. } = found;
-        let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) =
-            found.into_iter().partition(|ip| self.addresses.refusal(*ip).is_none());
-        if let (true, Some(ip)) = (good.is_empty(), bad.first()) {
-            let words = self.addresses.refusal(*ip).unwrap_or_default();
-            let prefix = if ip.is_ipv4() { 32 } else { 128 };
-            return Err(FetchError::fetch(format!(
-                "{host} has the address {ip}, {words}, and is not contacted; \
-                 if this is your own policy host, add {ip}/{prefix} to allow_addresses"
-            )));
-        }
-        Ok(in_turns(good))
-    }
 }
 
 impl Https for PolicyHost {
@@ -247,6 +226,25 @@ impl Https for PolicyHost {
         let deadline = deadline.min(Instant::now() + MAX_TIME);
         self.fetch(domain, deadline)
     }
+}
+
+/// The addresses at which a host may be contacted, in the order to try.
+fn allowed(dns: &dyn Dns, rule: &Rule, host: &Domain, deadline: Instant) -> Result<Vec<IpAddr>, FetchError> {
+    let found = dns.addresses(host.as_str(), deadline).map_err(|error| match error {
+        DnsError::Own(why) => FetchError::Own(why),
+        error => FetchError::fetch(quote(&format!("{host}: {error}"))),
+    })?;
+    let Answered { data: found, .. } = found;
+    let (good, bad): (Vec<IpAddr>, Vec<IpAddr>) = found.into_iter().partition(|ip| rule.refusal(*ip).is_none());
+    if let (true, Some(ip)) = (good.is_empty(), bad.first()) {
+        let words = rule.refusal(*ip).unwrap_or_default();
+        let prefix = if ip.is_ipv4() { 32 } else { 128 };
+        return Err(FetchError::fetch(format!(
+            "{host} has the address {ip}, {words}, and is not contacted; \
+             if this is your own host, add {ip}/{prefix} to allow_addresses"
+        )));
+    }
+    Ok(in_turns(good))
 }
 
 /// One address of each family in turn. IPv4 begins: without IPv4 the system says so at once, while an IPv6

@@ -64,7 +64,7 @@ impl Destination {
         let uri = uri.to_owned();
         // RFC 3986 3.1: the letter case of a scheme does not matter.
         if scheme.eq_ignore_ascii_case("mailto") {
-            let address = mail_address(rest)?;
+            let address = address_of(rest)?;
             Some(Self::Mail { uri, address })
         } else if scheme.eq_ignore_ascii_case("https") {
             is_url_at_a_domain(rest).then_some(Self::Https { uri })
@@ -246,13 +246,18 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// The one address of a `mailto`. Its local part is a dot-atom (RFC 5322 3.2.3) without what some mail servers take for a
-/// file or a command: nothing but one plain address.
-fn mail_address(rest: &str) -> Option<String> {
+/// The one address of a `mailto`.
+fn address_of(rest: &str) -> Option<String> {
     if rest.contains('?') {
         return None;
     }
-    let address = String::from_utf8(unescaped(rest)?).ok()?;
+    mail_address(&String::from_utf8(unescaped(rest)?).ok()?)
+}
+
+/// A mail address, its domain in our one spelling. Its local part is a dot-atom (RFC 5322 3.2.3) without what some mail servers
+/// take for a file or a command: nothing but one plain address.
+#[must_use]
+pub fn mail_address(address: &str) -> Option<String> {
     let (local, domain) = address.rsplit_once('@')?;
     let is_atom = |c: u8| c.is_ascii_alphanumeric() || b"!#$%&'*+-=?^_{}~".contains(&c);
     let atoms = local

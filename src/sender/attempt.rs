@@ -89,6 +89,8 @@ pub struct Attempt {
     /// What DANE says, if it has anything to say.
     dane: Option<Side>,
     finished: Finished,
+    /// The session carries a mail that no report counts.
+    uncounted: bool,
     /// What was counted and not yet reported.
     counted: Vec<ReportEvent>,
 }
@@ -114,6 +116,7 @@ impl Attempt {
             certificate: None,
             dane: None,
             finished: Finished::Nothing,
+            uncounted: false,
             counted: Vec::new(),
         }
     }
@@ -286,6 +289,14 @@ impl Attempt {
         self.failed.as_ref()
     }
 
+    /// Says which mail the session carries: its envelope sender, and what its header field `TLS-Required` says, or nothing. If a
+    /// report must not count the session, [`Attempt::finish`] gives no event: a report on the delivery of a report would cause
+    /// the next one (RFC 8460 5.3), and who asks for no TLS is not reported on (RFC 8689). In a session with several mails one
+    /// of these is enough.
+    pub fn carries(&mut self, resolver: &Resolver, sender: &str, tls_required: &str) {
+        self.uncounted |= !resolver.settings().is_reported_on(sender, tls_required);
+    }
+
     /// Ends the attempt: what a report counts of it, or `None`. The next call gives the event of another policy that was
     /// looked at, if there was one, and then `None`.
     pub fn finish(&mut self, peer: Peer) -> Option<ReportEvent> {
@@ -302,7 +313,7 @@ impl Attempt {
                 }
                 Finished::All => return None,
             };
-            if event.is_some() {
+            if event.is_some() && !self.uncounted {
                 self.counted.extend(event.clone());
                 return event;
             }

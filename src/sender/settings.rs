@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::cache::crowd::Bounds;
 use crate::network::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
 use crate::protocol::names::Domain;
+use crate::protocol::report_record::mail_address;
 use crate::protocol::text::one_line;
 use crate::sender::exceptions::{self, Exceptions};
 use crate::sender::settings_file;
@@ -72,6 +73,8 @@ pub struct Settings {
     pub tlsrpt_journal: bool,
     /// `tlsrpt_socket`: the datagram socket of a collector for TLS reports, such as tlsrpt-collectd. An absolute path.
     pub tlsrpt_socket: Option<PathBuf>,
+    /// `tlsrpt_sender`: the address from which TLS reports are sent. No report counts its mails.
+    pub tlsrpt_sender: Option<String>,
 }
 
 /// Whether DANE is used.
@@ -119,6 +122,7 @@ impl Default for Settings {
             dane_bogus_name: bogus_name(BOGUS_NAME).expect("a name"),
             tlsrpt_journal: false,
             tlsrpt_socket: None,
+            tlsrpt_sender: None,
         }
     }
 }
@@ -217,9 +221,23 @@ impl Settings {
             "tlsrpt_journal" => self.tlsrpt_journal = switch(value).map_err(fail)?,
             "tlsrpt_socket" if value.is_empty() => self.tlsrpt_socket = None,
             "tlsrpt_socket" => self.tlsrpt_socket = Some(socket(value).map_err(fail)?),
+            "tlsrpt_sender" if value.is_empty() => self.tlsrpt_sender = None,
+            "tlsrpt_sender" => {
+                let address =
+                    mail_address(value).ok_or_else(|| fail(format!("{value:?} is not a plain mail address")))?;
+                self.tlsrpt_sender = Some(address);
+            }
             _ => return Err(fail("unknown setting".into())),
         }
         Ok(())
+    }
+
+    /// Whether reports count a session with a mail from this envelope sender, whose header field `TLS-Required` says this
+    /// (D-39).
+    pub(crate) fn is_reported_on(&self, sender: &str, tls_required: &str) -> bool {
+        let sender = sender.trim().trim_start_matches('<').trim_end_matches('>');
+        let own = self.tlsrpt_sender.as_ref();
+        !own.is_some_and(|own| own.eq_ignore_ascii_case(sender)) && !tls_required.trim().eq_ignore_ascii_case("no")
     }
 
     /// Which addresses policy hosts and MX hosts may have.
@@ -482,7 +500,7 @@ mod tests {
                  cache_max = 50000\ncache_max_per_parent = '500'\n\
                  dane = ['trust', 'strict-both']\ndane_resolver = '[::1]:5353'\n\
                  dane_bogus_name = 'Bogus.example'\ntlsrpt_journal = 'on'\n\
-                 tlsrpt_socket = '/run/tlsrpt.sock'\n",
+                 tlsrpt_socket = '/run/tlsrpt.sock'\ntlsrpt_sender = 'TLS%rpt@Example.test'\n",
             )
             .unwrap();
         assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
@@ -500,6 +518,17 @@ mod tests {
         assert_eq!(settings.dane_bogus_name.as_str(), "bogus.example");
         assert!(settings.tlsrpt_journal);
         assert_eq!(settings.tlsrpt_socket, Some("/run/tlsrpt.sock".into()));
+        assert_eq!(settings.tlsrpt_sender, Some("TLS%rpt@example.test".into()));
+    }
+
+    #[test]
+    fn reports_and_mail_that_needs_no_tls_are_not_reported_on() {
+        let mut settings = Settings::default();
+        assert!(settings.is_reported_on("", "") && settings.is_reported_on("tlsrpt@a.example", "Yes"));
+        assert!(!settings.is_reported_on("user@b.example", " NO\r\n"));
+        settings.set("tlsrpt_sender", "tlsrpt@a.example").unwrap();
+        assert!(!settings.is_reported_on("TLSRPT@A.example", "") && !settings.is_reported_on("<tlsrpt@a.example>", ""));
+        assert!(settings.is_reported_on("tlsrpt@b.example", "") && settings.is_reported_on("", ""));
     }
 
     #[test]
@@ -565,6 +594,10 @@ mod tests {
             (
                 "tlsrpt_socket = 'run/x'",
                 "tlsrpt_socket: \"run/x\" is not an absolute path",
+            ),
+            (
+                "tlsrpt_sender = 'a@b.example, c@d.example'",
+                "tlsrpt_sender: \"a@b.example, c@d.example\" is not a plain mail address",
             ),
             (
                 "dane_resolver = 'localhost'",

@@ -137,6 +137,26 @@ static mtasts_attempt *counted(const mtasts_context *context) {
     return attempt;
 }
 
+/* The same, and the session carries a mail that no report counts. */
+static void uncounted(const mtasts_context *context) {
+    mtasts_error error = {.size = sizeof error};
+    mtasts_seen seen = {.size = sizeof seen, .kind = MTASTS_SEEN_NAME};
+    mtasts_decision decision = {.size = sizeof decision};
+    mtasts_event event = {.size = sizeof event};
+    mtasts_answer *answer = NULL;
+    mtasts_attempt *attempt = NULL;
+    const size_t nul = MTASTS_NUL_TERMINATED;
+    WORKS(mtasts_lookup_cached(context, "enforced.example", nul, &answer, &error));
+    WORKS(mtasts_attempt_new(answer, "evil.example", nul, &attempt, &error));
+    WORKS(mtasts_attempt_saw(attempt, &seen, &decision, &error));
+    WORKS(mtasts_tlsrpt_mail(context, attempt, "user@a.example", nul, "", 0, &error));
+    WORKS(mtasts_tlsrpt_mail(context, attempt, "TLSRPT@a.example", nul, "", 0, &error));
+    GIVES(0, mtasts_attempt_finish(attempt, NULL, &event, &error));
+    WORKS(mtasts_tlsrpt_report(context, attempt, 0, &error));
+    mtasts_attempt_free(attempt);
+    mtasts_answer_free(answer);
+}
+
 /* How often the journal has that. */
 static int journal(const char *cache_dir) {
     const char *detail = "\"failure-details\":[{\"c\":205,\"n\":\"evil.example\",\"f\":\"mx-host-not-in-policy\"}]";
@@ -153,7 +173,7 @@ static int journal(const char *cache_dir) {
 
 /* What a report counts goes to the journal, once, also in a child. */
 static void reports(const char *cache_dir) {
-    const char *const on[] = {"tlsrpt_journal", "on", NULL};
+    const char *const on[] = {"tlsrpt_journal", "on", "tlsrpt_sender", "tlsrpt@a.example", NULL};
     const char *const memory[] = {"tlsrpt_journal", "on", "cache_dir", "", NULL};
     mtasts_error error = {.size = sizeof error};
     mtasts_context *context = new_context(cache_dir, on), *off = new_context(cache_dir, NULL);
@@ -174,6 +194,8 @@ static void reports(const char *cache_dir) {
     int status = -1;
     CHECK(waitpid(child, &status, 0) == child && status == 0);
     mtasts_attempt_free(attempt);
+    CHECK(journal(cache_dir) == before + 2);
+    uncounted(context);
     CHECK(journal(cache_dir) == before + 2);
     mtasts_context_free(off);
 

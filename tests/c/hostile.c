@@ -1122,6 +1122,18 @@ static void tlsrpt_report(void) {
     mtasts_attempt_free(attempt);
 }
 
+static void tlsrpt_mail(void) {
+    mtasts_attempt *attempt = an_attempt();
+    const size_t nul = MTASTS_NUL_TERMINATED;
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_mail(NULL, attempt, "", 0, "", 0, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_mail(context, NULL, "", 0, "", 0, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_mail(context, attempt, NULL, 0, "", 0, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_mail(context, attempt, "", 0, NULL, nul, error));
+    FAILS(MTASTS_E_ARGUMENT, mtasts_tlsrpt_mail(context, attempt, "", SIZE_MAX - 1, "", 0, error));
+    GIVES(MTASTS_OK, mtasts_tlsrpt_mail(context, attempt, "\xff\xfe@x", nul, "\0no", 3, NULL));
+    mtasts_attempt_free(attempt);
+}
+
 /* ---- all of them ---- */
 
 static const struct {
@@ -1165,6 +1177,7 @@ static const struct {
     {"mtasts_attempt_saw", attempt_saw},
     {"mtasts_check_address", check_address},
     {"mtasts_verify_certificate", verify_certificate},
+    {"mtasts_tlsrpt_mail", tlsrpt_mail},
     {"mtasts_tlsrpt_record", tlsrpt_record},
     {"mtasts_tlsrpt_report", tlsrpt_report},
     {"mtasts_from_gnutls", from_gnutls},

@@ -266,16 +266,26 @@ impl Host {
         self.settle();
     }
 
+    /// Sends a message from this envelope sender, with another line in its header, and waits until Exim has tried it.
+    pub(crate) fn send_from(&self, sender: &str, line: &str, recipient: &str) {
+        self.exim_from(sender, line, "-odf", &[recipient]);
+        self.settle();
+    }
+
     fn exim(&self, how: &str, recipients: &[&str]) {
+        self.exim_from("alice@sender.test", "", how, recipients);
+    }
+
+    fn exim_from(&self, sender: &str, line: &str, how: &str, recipients: &[&str]) {
         let mut exim = self.command("exim4");
         let mut child = exim
-            .args([how, "-i", "-f", "alice@sender.test"])
+            .args([how, "-i", "-f", sender])
             .args(recipients)
             .stdin(Stdio::piped())
             .spawn()
             .expect("exim4");
-        let message = b"From: alice@sender.test\nSubject: hello\n\nhello\n";
-        child.stdin.take().unwrap().write_all(message).unwrap();
+        let message = format!("From: alice@sender.test\nSubject: hello\n{line}\nhello\n");
+        child.stdin.take().unwrap().write_all(message.as_bytes()).unwrap();
         assert!(child.wait().unwrap().success(), "exim4 refused the message");
     }
 

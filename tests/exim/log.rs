@@ -154,7 +154,8 @@ pub(crate) fn testing(world: &World) {
         if matches!(config, Config::Debian) {
             host.macros("MTASTS_REPORTS = yes\n");
         }
-        let settings = format!("{}tlsrpt_journal = \"on\"\n", host::SETTINGS);
+        let reports = "tlsrpt_journal = \"on\"\ntlsrpt_sender = \"reports@sender.test\"\n";
+        let settings = format!("{}{reports}", host::SETTINGS);
         fs::write(host.etc("mtasts/mtasts.toml"), settings).unwrap();
         for rows in rows.chunks(8) {
             let to: Vec<String> = rows.iter().map(|(domain, _)| format!("t@{domain}")).collect();
@@ -165,8 +166,26 @@ pub(crate) fn testing(world: &World) {
         }
         assert_eq!(host.panic_log(), "");
         reported(tls, &host, &rows);
+        not_reported(tls, &host);
         quiet_elsewhere(&host);
     }
+}
+
+/// A report, and a mail that needs no TLS, is not in the journal (D-39).
+fn not_reported(tls: Tls, host: &Host) {
+    let sessions = || {
+        let journal = |file: &fs::DirEntry| file.file_name().to_str().unwrap().starts_with(".report-");
+        let files = fs::read_dir(host.var("lib/mtasts")).unwrap().map(Result::unwrap);
+        let lines = |file: fs::DirEntry| fs::read_to_string(file.path()).unwrap().lines().count();
+        files.filter(journal).map(lines).sum::<usize>()
+    };
+    let before = sessions();
+    let to = "u@cname-mx.test";
+    host.send_from("Reports@sender.test", "", to);
+    host.send_from("alice@sender.test", "TLS-Required: No\n", to);
+    assert_eq!(sessions(), before, "{tls:?}");
+    host.send_from("alice@sender.test", "TLS-Required: Yes\n", to);
+    assert!(sessions() > before, "{tls:?}: nothing was written");
 }
 
 /// The journal for TLS reports has a session with each of these domains, and what the table says of it.

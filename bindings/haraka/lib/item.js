@@ -18,6 +18,9 @@ const HOST = Symbol('MX host name')
 // On an MX: it gets no mail without TLS.
 const NEEDS_TLS = Symbol('needs TLS')
 
+// In the notes of a mail: what its header says of TLS (RFC 8689).
+const TLS_REQUIRED = 'mta-sts: TLS-Required'
+
 // What of HMailItem is overridden or called, with the number of arguments.
 const methods = {
   bounce: 2,
@@ -271,6 +274,9 @@ class Item {
 
   // What a report counts of an attempt, if anything.
   count(attempt, peer) {
+    const { mail_from, notes } = this.#hmail.todo
+    const sender = mail_from?.user ? `${mail_from.user}@${mail_from.host}` : ''
+    attempt.carries(this.resolver, sender, notes?.[TLS_REQUIRED])
     for (let event = attempt.finish(peer); event; event = attempt.finish(peer)) {
       this.results.push({ time: new Date(), ...event })
     }
@@ -308,4 +314,4 @@ function disarm(hmail) {
   delete hmail[ITEM]
 }
 
-module.exports = { arm, disarm, methods }
+module.exports = { TLS_REQUIRED, arm, disarm, methods }

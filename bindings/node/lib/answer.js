@@ -136,6 +136,12 @@ class Attempt {
     return call(() => this.#attempt.finish(channel, address ?? null, localAddress ?? null))
   }
 
+  carries(resolver, sender, tlsRequired = '') {
+    mustBeString('sender', sender)
+    mustBeString('tlsRequired', tlsRequired)
+    return ask(resolver, (own) => call(() => this.#attempt.carries(own, sender, tlsRequired)))
+  }
+
   report(resolver) {
     return ask(resolver, (own) => call(() => this.#attempt.report(own)))
   }

@@ -129,6 +129,15 @@ impl Attempt {
         guarded(|| Ok(self.attempt.saw(seen(&kind, result.as_deref(), reason)?).into()))
     }
 
+    /// Says which mail the session carries.
+    #[napi]
+    pub fn carries(&mut self, resolver: &Resolver, sender: String, tls_required: String) -> Result<()> {
+        guarded(|| {
+            self.attempt.carries(resolver.context()?, &sender, &tls_required);
+            Ok(())
+        })
+    }
+
     /// Ends the attempt.
     #[napi]
     pub fn finish(

@@ -166,10 +166,26 @@ class Attempt:
             text(event.reason_code),
         )
 
+    def carries(self, resolver: Resolver, sender: str, tls_required: str = "") -> None:
+        """Says which mail the session carries, before `finish`. A session with a TLS report (from the setting
+        `tlsrpt_sender`), or with a mail that needs no TLS (RFC 8689), then gives no event and is not reported: a report
+        about a report would cause the next one.
+
+        Args:
+            resolver: Its settings have the address of the reporter.
+            sender: The envelope sender.
+            tls_required: The value of the header field `TLS-Required`.
+        """
+        error, mail, required = new_error(), octets_of(sender), octets_of(tls_required)
+        mark = lib.mtasts_tlsrpt_mail(
+            resolver._context, self._handle, mail, len(mail), required, len(required), error
+        )
+        check(mark, error)
+
     def report(self, resolver: Resolver, *, timeout: Time | None = None) -> bool:
         """Hands what `finish` has given over to a program that makes TLS reports, as the settings `tlsrpt_journal` and
         `tlsrpt_socket` say; by default to none. With `tlsrpt_socket` DNS is asked for the record of the domain, for
-        five seconds at most. Not for a session in which a report was sent, nor for mail with `TLS-Required: No`.
+        five seconds at most.
 
         Args:
             resolver: Its settings say where to.

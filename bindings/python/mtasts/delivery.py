@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, replace
+from email.parser import BytesHeaderParser
 from enum import Enum
 from typing import Any, Protocol, Union
 
@@ -320,7 +321,7 @@ async def _offer(
     """Offers the mail to one host, in a session that was kept or in a new one."""
     async with door.place(host):
         for reuse in (True, False):
-            session = await _connect(door, answer, dane, host, reuse)
+            session = await _connect(door, answer, dane, host, (sender, _tls_required(data)), reuse)
             try:
                 fates = await _send(session, host, sender, recipients, data)
             except _Stale:
@@ -372,10 +373,19 @@ async def _send(session: Session, host: str, sender: str, recipients: Sequence[s
     return {to: refused.get(to, got) for to in recipients}
 
 
-async def _connect(door: Door, answer: Answer, dane: Hosts | None, host: str, reuse: bool) -> Session:
+def _tls_required(data: bytes) -> str:
+    """What the header of a mail says of TLS (RFC 8689)."""
+    header, _, _ = data.partition(b"\r\n\r\n")
+    return str(BytesHeaderParser().parsebytes(header).get("TLS-Required", ""))
+
+
+async def _connect(
+    door: Door, answer: Answer, dane: Hosts | None, host: str, mail: tuple[str, str], reuse: bool
+) -> Session:
     """A session with a host, if the verdicts on it allow one. What a report counts of it is noted, once for all its
-    mails."""
+    mails. The first mail, its sender and what it says of TLS, decides whether a report counts it."""
     attempt = Attempt(answer, host, dane)
+    attempt.carries(door.resolver, *mail)
     peer: dict[str, Any] = {}
 
     def judge(at: TlsFailed | Session | None) -> None:

@@ -59,6 +59,7 @@ class Resolver:
         cache_max_per_parent: How many domains the cache may hold below one registered domain.
         tlsrpt_journal: Whether results for TLS reports are kept in `cache_dir`: `on` or `off`.
         tlsrpt_socket: The datagram socket of a collector for TLS reports.
+        tlsrpt_sender: The mail address from which TLS reports are sent.
         exceptions: A file of domains for which nothing is enforced.
         dane: Whether TLSA records decide about MX hosts (DANE, RFC 7672): `off`, `auto` or `trust`, the last two also
             with ` strict-both`.
@@ -91,6 +92,7 @@ class Resolver:
         cache_max_per_parent: int | None = None,
         tlsrpt_journal: str | None = None,
         tlsrpt_socket: StrPath | None = None,
+        tlsrpt_sender: str | None = None,
         exceptions: StrPath | None = None,
         dane: str | None = None,
         dane_resolver: str | None = None,
@@ -114,6 +116,7 @@ class Resolver:
             "cache_max_per_parent": _count("cache_max_per_parent", cache_max_per_parent),
             "tlsrpt_journal": _text("tlsrpt_journal", tlsrpt_journal),
             "tlsrpt_socket": _path("tlsrpt_socket", tlsrpt_socket),
+            "tlsrpt_sender": _text("tlsrpt_sender", tlsrpt_sender),
             "exceptions": _path("exceptions", exceptions),
             "dane": _text("dane", dane),
             "dane_resolver": _text("dane_resolver", dane_resolver),

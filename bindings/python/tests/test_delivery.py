@@ -94,6 +94,20 @@ def test_every_domain_with_smtplib(lab: Lab, cache: str) -> None:
     reported(cache, results)
 
 
+def test_reports_and_mail_that_needs_no_tls_are_not_reported(lab: Lab, cache: str) -> None:
+    lab.reset()
+    results = Results()
+    resolver = mtasts.Resolver(cache_dir=cache, tlsrpt_journal="on", tlsrpt_sender="reports@sender.test")
+    client = smtp.Client(resolver, timeout=PATIENCE, results=results)
+    needs_none = letter()
+    needs_none["TLS-Required"] = "No"
+    client.deliver(letter(), "a@good.test", sender="Reports@sender.test")
+    client.deliver(needs_none, "b@good.test")
+    assert not list(results) and not list(Path(cache).glob(".report-*"))
+    client.deliver(letter(), "c@good.test")
+    assert len(list(results)) == 1 and len(list(Path(cache).glob(".report-*"))) == 1
+
+
 def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
     lab.reset()
     results = Results()

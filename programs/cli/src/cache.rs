@@ -71,7 +71,7 @@ pub(super) fn open() -> Result<(Settings, Store), Trouble> {
     Ok((settings, Store::new(dir)))
 }
 
-fn settings() -> Result<Settings, Trouble> {
+pub(super) fn settings() -> Result<Settings, Trouble> {
     Settings::of_process().map_err(|error| Trouble(error.to_string()))
 }
 

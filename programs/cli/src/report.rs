@@ -1,23 +1,31 @@
-//! `mtasts report`: the results for TLS reports (RFC 8460) that the mail servers of this host have left.
+//! `mtasts report`: the results for TLS reports (RFC 8460) that the mail servers of this host have left, and the reports.
+
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
-use super::cache::open;
-use super::output::{json_line, json_text, print, tell};
+use super::cache::{open, settings};
+use super::output::{Mark, Page, json_line, json_text, print, tell};
 use super::{Found, Trouble};
 use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::text::for_terminal;
 use mtasts::sender::resolver::unix_now;
 use mtasts_report::journals::{Rest, sessions};
-use mtasts_report::report::{Sender, Sessions};
+use mtasts_report::report::Sessions;
+use mtasts_report::settings::{FILE, Settings, sender};
 use mtasts_report::totals::Totals;
+use mtasts_report::{check, collect, run};
 
 #[derive(Subcommand)]
 pub(super) enum Report {
     Status(Status),
     Show(Show),
+    Run(Run),
+    Check(Check),
+    Collect(Collect),
 }
 
 impl Report {
@@ -25,6 +33,9 @@ impl Report {
         match self {
             Self::Status(arguments) => arguments.run(),
             Self::Show(arguments) => arguments.run(),
+            Self::Run(arguments) => arguments.run(),
+            Self::Check(arguments) => arguments.run(),
+            Self::Collect(arguments) => arguments.run(),
         }
     }
 }
@@ -48,7 +59,7 @@ impl Status {
         let day = day(self.day, 0)?;
         let (_, store) = open()?;
         let mut totals = Totals::default();
-        let rest = sessions(&store, &day, |session| totals.add(session));
+        let rest = sessions(&store, &day, |_| true, |session| totals.add(session));
         let rest = rest.map_err(|error| Trouble(error.to_string()))?;
         rest.ignored.iter().for_each(|why| tell(why));
         print(&if self.json {
@@ -81,18 +92,17 @@ pub(super) struct Show {
 impl Show {
     fn run(self) -> Result<Found, Trouble> {
         let day = day(self.day, 1)?;
-        let name =
-            |text: &str| Domain::parse(text).map_err(|error| Trouble(format!("{:?}: {error}", for_terminal(text))));
-        let domain = name(&self.domain)?;
-        let submitter = self.contact.rsplit_once('@').map_or("", |(_, domain)| domain);
-        let sender = Sender {
-            domain: name(submitter)?,
-            organization: self.organization.unwrap_or_else(|| submitter.to_owned()),
-            contact: self.contact,
-        };
+        let named = Domain::parse(&self.domain);
+        let domain = named.map_err(|error| Trouble(format!("{:?}: {error}", for_terminal(&self.domain))))?;
+        let sender = sender(&self.contact, self.organization.as_deref()).map_err(Trouble)?;
         let (_, store) = open()?;
-        let mut found = Sessions::of(domain);
-        let rest = sessions(&store, &day, |session| found.add(session));
+        let mut found = Sessions::of(domain.clone());
+        let rest = sessions(
+            &store,
+            &day,
+            |name| name == domain.as_str(),
+            |session| found.add(session),
+        );
         rest.map_err(|error| Trouble(error.to_string()))?
             .ignored
             .iter()
@@ -104,6 +114,104 @@ impl Show {
         let report = serde_json::to_string_pretty(&found.report(&day, &sender));
         let report = report.map_err(|error| Trouble(error.to_string()))?;
         print(&(json_text(&report) + "\n")).map(|()| Found::Good)
+    }
+}
+
+/// Send the reports of yesterday (UTC) that are due, and try again what has failed.
+///
+/// For a timer, every quarter of an hour: reports are spread over the first four hours of the day by the name of the domain, and
+/// are tried until it ends. Each is sent once; after a crash, or without an answer, at most twice. Where reports go is what DNS
+/// says; who sends them are the setting tlsrpt_sender of mtasts.toml and the file below.
+///
+/// Exit status: 0, or 1 if a report was not sent.
+#[derive(Args)]
+pub(super) struct Run {
+    /// The settings of the reporter.
+    #[arg(long, value_name = "FILE", default_value = FILE)]
+    settings: PathBuf,
+    /// Send what is due later in the day, too.
+    #[arg(long)]
+    at_once: bool,
+}
+
+impl Run {
+    fn run(self) -> Result<Found, Trouble> {
+        // What only root may read is read before root is given up.
+        let reporter = Settings::read(&self.settings, &settings()?).map_err(Trouble)?;
+        let (host, store) = open()?;
+        let done = run::Run::new(&store, &reporter, &host, self.at_once, &tell).run(unix_now());
+        let Some(done) = done.map_err(Trouble)? else {
+            tell("another process is sending the reports");
+            return Ok(Found::Good);
+        };
+        print(&format!("reports: {done}\n"))?;
+        let failed = done.failed.load(Ordering::Relaxed);
+        Ok(if failed == 0 { Found::Good } else { Found::Bad })
+    }
+}
+
+/// Check whether receivers will take the reports of this host. Nothing is sent.
+///
+/// The domain of tlsrpt_sender has to take mail and to have an SPF record and a DKIM key that allows reports, and this host a name.
+/// "mtasts report run" sends nothing until a check with the same settings was good.
+///
+/// Exit status: 0, or 1 if something has to be repaired.
+#[derive(Args)]
+pub(super) struct Check {
+    /// The settings of the reporter.
+    #[arg(long, value_name = "FILE", default_value = FILE)]
+    settings: PathBuf,
+    /// Write the mail of a report to this file.
+    #[arg(long, value_name = "FILE")]
+    mail: Option<PathBuf>,
+}
+
+impl Check {
+    fn run(self) -> Result<Found, Trouble> {
+        let reporter = Settings::read(&self.settings, &settings()?).map_err(Trouble)?;
+        let (host, store) = open()?;
+        let found = check::Check::new(&reporter, &host).run(self.mail.as_deref(), unix_now());
+        let mut page = Page::new();
+        for finding in &found {
+            let (mark, word) = match finding.good {
+                Some(true) => (Mark::Good, "ok"),
+                Some(false) => (Mark::Bad, "bad"),
+                None => (Mark::Unknown, "unknown"),
+            };
+            page.row(mark, word, &format!("{}: {}", finding.what, finding.sentence));
+        }
+        page.print()?;
+        if found.iter().any(|finding| finding.good == Some(false)) {
+            return Ok(Found::Bad);
+        }
+        check::note(&store, &reporter).map(|()| Found::Good).map_err(Trouble)
+    }
+}
+
+/// Collect the results that Postfix 3.10 and newer send (libtlsrpt) into the journal, until the process is told to stop.
+///
+/// It is for the place of tlsrpt-collectd: smtp_tlsrpt_socket_name of Postfix names its socket. "mtasts report run" then reports for
+/// that Postfix, too. With socket activation it reads the socket of the service manager. Started by root, it opens its socket and then
+/// becomes the owner of the cache directory for good.
+#[derive(Args)]
+pub(super) struct Collect {
+    /// The path of the socket. Every user of the host may send to it.
+    #[arg(long, value_name = "PATH", required_unless_present = "inherited")]
+    socket: Option<PathBuf>,
+    /// Read the socket that the service manager has opened.
+    #[arg(long, conflicts_with = "socket")]
+    inherited: bool,
+}
+
+impl Collect {
+    fn run(self) -> Result<Found, Trouble> {
+        let (socket, name) = match &self.socket {
+            Some(path) => (collect::open(path), path.display().to_string()),
+            None => (collect::inherited(), "the socket of the service manager".to_owned()),
+        };
+        let socket = socket.map_err(|error| Trouble(format!("{name}: {error}")))?;
+        let (_, store) = open()?;
+        Err(Trouble(format!("{name}: {}", collect::collect(&socket, &store, tell))))
     }
 }
 

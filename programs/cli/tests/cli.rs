@@ -30,6 +30,8 @@ mod policy_host;
 mod receiver;
 #[path = "cli/report.rs"]
 mod report;
+#[path = "cli/reporter.rs"]
+mod reporter;
 #[cfg(feature = "lab")]
 #[path = "cli/surroundings.rs"]
 mod surroundings;

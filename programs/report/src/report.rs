@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use mtasts::protocol::names::Domain;
 use serde::Serialize;
 
@@ -11,6 +13,8 @@ use crate::session::{Counted, Failure, Policy, Session};
 /// How many kinds of failures are told apart under one policy. Strangers make them: a host with many names or addresses has
 /// as many kinds.
 const MOST: usize = 1000;
+/// How many policies of a domain are told apart. Whoever has many MX hosts has as many policies of TLSA records.
+const MOST_POLICIES: usize = 100;
 
 /// What is counted under one policy.
 #[derive(Debug, Default)]
@@ -34,8 +38,12 @@ pub struct Sender {
     pub organization: String,
     /// `contact-info`: a mail address.
     pub contact: String,
+    /// The address from which reports are sent.
+    pub address: String,
     /// The domain of that address, the submitter.
     pub domain: Domain,
+    /// What is different on each host of the submitter, so that no two reports have one id.
+    pub host: String,
 }
 
 impl Sessions {
@@ -65,7 +73,7 @@ impl Sessions {
             failed,
         } in session.policies
         {
-            let entry = self.policies.entry(policy).or_default();
+            let entry = self.policies.entry(self.told_apart(policy)).or_default();
             if failed {
                 entry.failed += 1;
             } else {
@@ -74,6 +82,19 @@ impl Sessions {
             for failure in failures {
                 entry.count(failure);
             }
+        }
+    }
+
+    /// Beyond the most policies only the kind is told.
+    fn told_apart(&self, policy: Policy) -> Policy {
+        if self.policies.len() < MOST_POLICIES || self.policies.contains_key(&policy) {
+            return policy;
+        }
+        Policy {
+            kind: policy.kind,
+            domain: self.domain.clone(),
+            lines: Vec::new(),
+            patterns: Vec::new(),
         }
     }
 
@@ -87,9 +108,50 @@ impl Sessions {
                 end_datetime: format!("{day}T23:59:59Z"),
             },
             contact_info: sender.contact.clone(),
-            report_id: format!("{day}_{}@{}", self.domain, sender.domain),
+            report_id: format!("{day}_{}_{}@{}", self.domain, sender.host, sender.domain),
             policies: self.policies.iter().map(entry).collect(),
         }
+    }
+}
+
+/// The sessions of a day with the MX hosts of some domains.
+#[derive(Debug, Default)]
+pub struct Day(BTreeMap<Domain, Sessions>);
+
+impl Day {
+    /// Counts a session.
+    pub fn add(&mut self, session: Session) {
+        match self.0.get_mut(&session.domain) {
+            Some(sessions) => sessions.add(session),
+            None => {
+                let mut sessions = Sessions::of(session.domain.clone());
+                let domain = session.domain.clone();
+                sessions.add(session);
+                self.0.insert(domain, sessions);
+            }
+        }
+    }
+
+    /// The sessions of each domain.
+    pub fn into_domains(self) -> impl Iterator<Item = (Domain, Sessions)> {
+        self.0.into_iter()
+    }
+}
+
+impl Report<'_> {
+    /// The `report-id`.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.report_id
+    }
+
+    /// The report as it is sent: JSON, compressed by gzip (RFC 8460 5.2).
+    #[must_use]
+    pub fn compressed(&self) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+        // Neither can fail: the strings are JSON's, and the place is memory.
+        let _ = serde_json::to_writer(&mut gzip, self);
+        gzip.finish().unwrap_or_default()
     }
 }
 
@@ -209,7 +271,9 @@ mod tests {
         Sender {
             organization: "Sender".into(),
             contact: "tlsrpt@sender.test".into(),
+            address: "tlsrpt@sender.test".into(),
             domain: Domain::parse("sender.test").unwrap(),
+            host: "0a".into(),
         }
     }
 
@@ -254,7 +318,7 @@ mod tests {
                 "organization-name": "Sender",
                 "date-range": {"start-datetime": "2026-11-27T00:00:00Z", "end-datetime": "2026-11-27T23:59:59Z"},
                 "contact-info": "tlsrpt@sender.test",
-                "report-id": "2026-11-27_example.test@sender.test",
+                "report-id": "2026-11-27_example.test_0a@sender.test",
                 "policies": [
                     {
                         "policy": {"policy-type": "sts", "policy-string": ["version: STSv1"],
@@ -290,5 +354,23 @@ mod tests {
         assert_eq!(counts.sum::<u64>(), 5000);
         assert_eq!(details[0]["failed-session-count"], 5000 - MOST);
         assert_eq!(report["policies"][0]["summary"]["total-failure-session-count"], 5000);
+    }
+    #[test]
+    fn policies_are_bounded_and_no_session_is_lost() {
+        let mut sessions = Sessions::of(Domain::parse("example.test").unwrap());
+        for n in 0..500 {
+            let text = format!("{{\"policy-type\":1,\"policy-domain\":\"mx{n}.test\",\"t\":0,\"f\":0}}");
+            sessions.add(session("example.test", &text));
+        }
+        let sender = sender();
+        let report = sessions.report("2026-11-27", &sender);
+        let mut text = String::new();
+        let compressed = report.compressed();
+        std::io::Read::read_to_string(&mut flate2::read::GzDecoder::new(&compressed[..]), &mut text).unwrap();
+        let report: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let policies = report["policies"].as_array().unwrap();
+        assert_eq!(policies.len(), MOST_POLICIES + 1);
+        let count = |policy: &serde_json::Value| policy["summary"]["total-successful-session-count"].as_u64().unwrap();
+        assert_eq!(policies.iter().map(count).sum::<u64>(), 500);
     }
 }

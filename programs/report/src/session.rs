@@ -4,8 +4,16 @@
 use std::net::IpAddr;
 
 use mtasts::protocol::names::Domain;
+use mtasts::protocol::text::one_line;
 use mtasts::protocol::words::{PolicyType, ResultType};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+
+/// How many octets of a policy are kept of a datagram: of its lines, and of its patterns. That depends on the policy alone, so that
+/// it stays one policy.
+const LONGEST_LINES: usize = 1500;
+const LONGEST_PATTERNS: usize = 700;
+/// How many octets of each text about a failure are kept.
+const LONGEST_TEXT: usize = 300;
 
 /// One session with an MX host.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -59,35 +67,43 @@ pub struct Failure {
     pub reason: Option<String>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Datagram {
     dpv: String,
     d: String,
     policies: Vec<PolicyLine>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 struct PolicyLine {
     policy_type: i32,
     policy_domain: Option<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     policy_string: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     mx_host: Vec<String>,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     failure_details: Vec<Detail>,
+    #[serde(default)]
+    t: usize,
     f: u8,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Serialize)]
 struct Detail {
     c: i32,
+    #[serde(skip_serializing_if = "Option::is_none")]
     s: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     n: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     h: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     r: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     a: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     f: Option<String>,
 }
 
@@ -108,7 +124,55 @@ impl Session {
     }
 }
 
+impl Session {
+    /// The lines of the journal for it: one for each policy, with the keys in the order of libtlsrpt. What is long is cut.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        let line = |counted| {
+            let datagram = Datagram {
+                dpv: "1".to_owned(),
+                d: self.domain.to_string(),
+                policies: vec![PolicyLine::of(counted)],
+            };
+            // No text of JSON but the strings, which are escaped.
+            let text = serde_json::to_string(&datagram).unwrap_or_default();
+            text.replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029")
+        };
+        self.policies.iter().map(line).collect()
+    }
+}
+
+/// The texts from the first on that take so many octets as JSON.
+fn within(texts: &[String], longest: usize) -> Vec<String> {
+    let mut room = longest;
+    let fits = |text: &&String| {
+        let octets = serde_json::to_string(text).map_or(usize::MAX, |json| json.len() + 1);
+        room = room.saturating_sub(octets);
+        room > 0
+    };
+    texts.iter().take_while(fits).cloned().collect()
+}
+
 impl PolicyLine {
+    fn of(counted: &Counted) -> Self {
+        let Counted {
+            policy,
+            failures,
+            failed,
+        } = counted;
+        let kinds = [PolicyType::Tlsa, PolicyType::Sts, PolicyType::NoPolicyFound];
+        let kind = kinds.into_iter().find(|kind| kind.name() == policy.kind);
+        Self {
+            policy_type: kind.map_or(0, PolicyType::number),
+            policy_domain: Some(policy.domain.to_string()),
+            policy_string: within(&policy.lines, LONGEST_LINES),
+            mx_host: within(&policy.patterns, LONGEST_PATTERNS),
+            failure_details: failures.iter().map(Detail::of).collect(),
+            t: failures.len(),
+            f: u8::from(*failed),
+        }
+    }
+
     fn counted(self, domain: &Domain) -> Option<Counted> {
         let policy_domain = self
             .policy_domain
@@ -128,6 +192,19 @@ impl PolicyLine {
 }
 
 impl Detail {
+    fn of(failure: &Failure) -> Self {
+        let cut = |text: &Option<String>| text.as_deref().map(|text| one_line(text, LONGEST_TEXT));
+        Self {
+            c: ResultType::from_name(failure.result).map_or(0, ResultType::number),
+            s: failure.sending_ip.map(|ip| ip.to_string()),
+            n: cut(&failure.host),
+            h: cut(&failure.helo),
+            r: failure.receiving_ip.map(|ip| ip.to_string()),
+            a: cut(&failure.additional),
+            f: cut(&failure.reason),
+        }
+    }
+
     fn failure(self) -> Option<Failure> {
         // An empty text is not an address (RFC 8460 4.4).
         let ip = |text: Option<String>| text.and_then(|text| text.parse().ok());
@@ -193,5 +270,41 @@ mod tests {
         for line in [&b""[..], b"null", b"[]", b"\xff", b"{\"dpv\":\"1\"}"] {
             assert_eq!(Session::read(line), None);
         }
+    }
+
+    /// What a collector writes is what it has read, and what a mail server beside it would have written.
+    #[test]
+    fn a_datagram_becomes_lines_of_the_journal() {
+        let good = "{\"dpv\":\"1\",\"d\":\"example.com\",\"policies\":[{\"policy-type\":2,\"policy-domain\":\"example.com\",\
+                    \"policy-string\":[\"version: STSv1\"],\"mx-host\":[\"*.example.com\"],\"failure-details\":[{\"c\":204,\
+                    \"s\":\"2001:db8::1\",\"n\":\"mx\",\"r\":\"192.0.2.1\",\"f\":\"x\"}],\"t\":1,\"f\":1}]}";
+        let session = Session::read(good.as_bytes()).unwrap();
+        assert_eq!(session.lines(), [good]);
+        // Postfix leaves the domain out where there is no policy, and has a record.
+        let none = br#"{"dpv": "1", "d": "A.example", "pr": "x", "policies": [{"policy-type": 9, "t": 0, "f": 0}, {"policy-type": 1, "f": 0}]}"#;
+        let lines = Session::read(none).unwrap().lines();
+        assert_eq!(
+            lines[0],
+            "{\"dpv\":\"1\",\"d\":\"a.example\",\"policies\":[{\"policy-type\":9,\"policy-domain\":\"a.example\",\"t\":0,\"f\":0}]}"
+        );
+        assert_eq!(lines.len(), 2);
+        // Whatever is in it: one line, never too long for what the journal takes.
+        let text = serde_json::to_string(&"\u{2028}\"\n\u{1}\u{1f4a9}".repeat(2000)).unwrap();
+        let hostile = format!(
+            "{{\"dpv\":\"1\",\"d\":\"{}a\",\"policies\":[{{\"policy-type\":2,\"policy-string\":[\"v\",{text}],\"mx-host\":[{text}],\
+             \"failure-details\":[{{\"c\":205,\"n\":{text},\"h\":{text},\"a\":{text},\"f\":{text}}}],\"f\":1}}]}}",
+            "a.".repeat(120)
+        );
+        let lines = Session::read(hostile.as_bytes()).unwrap().lines();
+        assert!(
+            lines[0].len() <= mtasts::protocol::datagram::LONGEST_LINE,
+            "{}",
+            lines[0].len()
+        );
+        assert!(!lines[0].contains(['\n', '\u{2028}']), "{}", lines[0]);
+        assert_eq!(
+            Session::read(lines[0].as_bytes()).unwrap().policies[0].policy.lines,
+            ["v"]
+        );
     }
 }

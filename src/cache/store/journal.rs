@@ -22,6 +22,8 @@ use crate::sys::host;
 const BEGINS: &str = ".report-";
 /// What the name of a file of losses ends with.
 const LOST: &str = ".lost";
+/// What the name of the file of a day ends with in which the reporter notes what it has sent.
+const SENT: &str = ".sent";
 /// The most that a file may have, in octets.
 const MOST_A_DAY: u64 = 64 << 20;
 /// How many days of a host are kept. A report is made of yesterday, and tried for a day.
@@ -210,17 +212,73 @@ impl Store {
             other => other.map_err(unread)?,
         };
         let about = file.metadata().map_err(unread)?;
-        let why = if !about.is_file() || about.nlink() != 1 {
-            "it is not a regular file with one name"
-        } else if about.mode() & 0o777 & !file_mode(&directory) != 0 {
-            "more users may use it than the mode of the directory allows"
-        } else if directory.mode() & 0o020 == 0 && about.uid() != directory.uid() {
-            "its owner is not that of the directory"
-        } else {
-            return Ok(Some(file.take(MOST_A_DAY)));
-        };
-        Err(CacheError::Broken(format!("{} is ignored: {why}", path.display())))
+        match distrust(&about, &directory) {
+            Some(why) => Err(ignored(path, why)),
+            None => Ok(Some(file.take(MOST_A_DAY))),
+        }
     }
+
+    /// The file in which the reporter notes what it has sent of a day, to be read from its beginning and appended to. Those of
+    /// other days are removed but for the last ones.
+    ///
+    /// # Errors
+    /// A [`CacheError`] if the file cannot be used, or if another user than those of the directory may have written it.
+    pub fn sent(&self, day: &str) -> Result<File, CacheError> {
+        let directory = self.existing()?;
+        let path = self.dir.join(format!("{BEGINS}{day}{SENT}"));
+        let unusable = |e| CacheError::Unwritten(super::on_file(&path, &e));
+        let mut options = OpenOptions::new();
+        options.read(true).append(true).mode(0o600);
+        options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        let file = match options.open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let file = options.create(true).open(&path).map_err(unusable)?;
+                file.set_permissions(Permissions::from_mode(file_mode(&directory)))
+                    .map_err(unusable)?;
+                self.forget_sent(&path);
+                file
+            }
+            other => other.map_err(unusable)?,
+        };
+        match distrust(&file.metadata().map_err(unusable)?, &directory) {
+            Some(why) => Err(ignored(&path, why)),
+            None => Ok(file),
+        }
+    }
+
+    fn forget_sent(&self, begun: &Path) {
+        let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let is_one = |name: &str| {
+            let day = name.strip_prefix(BEGINS).and_then(|rest| rest.strip_suffix(SENT));
+            day.is_some_and(|day| calendar::day(day).is_some())
+        };
+        let names = files.filter_map(|file| file.file_name().into_string().ok());
+        let mut names: Vec<String> = names.filter(|name| is_one(name)).collect();
+        names.sort();
+        for old in names.iter().take(names.len().saturating_sub(DAYS)) {
+            let path = self.dir.join(old);
+            if path != begun {
+                let _ = fs::remove_file(path);
+            }
+        }
+    }
+}
+
+/// Why a file is not one that only the users of the directory can have written.
+fn distrust(about: &Metadata, directory: &Metadata) -> Option<&'static str> {
+    if !about.is_file() || about.nlink() != 1 {
+        Some("it is not a regular file with one name")
+    } else if about.mode() & 0o777 & !file_mode(directory) != 0 {
+        Some("more users may use it than the mode of the directory allows")
+    } else if directory.mode() & 0o020 == 0 && about.uid() != directory.uid() {
+        Some("its owner is not that of the directory")
+    } else {
+        None
+    }
+}
+
+fn ignored(path: &Path, why: &str) -> CacheError {
+    CacheError::Broken(format!("{} is ignored: {why}", path.display()))
 }
 
 #[cfg(test)]

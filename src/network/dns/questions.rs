@@ -135,4 +135,17 @@ impl Servers {
     pub async fn answers_for(&self, name: &Domain) -> Result<(), DnsError> {
         self.resolve(absolute(name.as_str())?, RecordType::A).await.map(|_| ())
     }
+
+    /// The names of an address (PTR), in ASCII and lower case without the root dot.
+    ///
+    /// # Errors
+    /// A [`DnsError`]; `Ok` has at least one name.
+    #[cfg(feature = "inside")]
+    pub async fn names_of(&self, address: IpAddr) -> Result<Answered<Vec<String>>, DnsError> {
+        let found = self.resolve(Name::from(address), RecordType::PTR).await?;
+        Ok(found.map(|data| match data {
+            RData::PTR(name) => Some(printed(&name.0)),
+            _ => None,
+        }))
+    }
 }

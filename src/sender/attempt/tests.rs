@@ -238,3 +238,31 @@ fn an_event_is_of_the_policy_that_was_applied() {
     );
     assert!(unfetched.policy_lines.is_empty());
 }
+
+/// A report about a report would cause the next one (D-39).
+#[test]
+fn a_session_with_a_report_has_no_event() {
+    let mut settings = crate::sender::settings::Settings::default();
+    settings.set("tlsrpt_sender", "tlsrpt@sender.test").unwrap();
+    let resolver = Resolver::new(settings);
+    let mut counted = 0;
+    for (_, answer) in answers() {
+        let answer = Arc::new(answer);
+        for (sender, tls_required, is_reported) in [
+            ("user@sender.test", "", true),
+            ("TLSRPT@sender.test", "", false),
+            ("", "no", false),
+        ] {
+            let mut attempt = Attempt::new(&answer, MxName::from_mx("mx.example.com"));
+            attempt.carries(&resolver, sender, tls_required);
+            attempt.saw(Seen::Certificate(Ok(())));
+            let event = attempt.finish(ended(Channel::Tls));
+            counted += usize::from(event.is_some());
+            assert!(
+                is_reported || (event.is_none() && attempt.finish(ANYWHERE).is_none()),
+                "{event:?}"
+            );
+        }
+    }
+    assert!(counted > 3, "{counted}");
+}

@@ -96,6 +96,12 @@ impl<'a> Facts<'a> {
         self.0.split(' ').find_map(value).filter(|value| !value.is_empty())
     }
 
+    /// The text of the first pair with this name, which is in base64 because a stranger wrote it; empty if there is none.
+    pub(crate) fn text(&self, name: &str) -> String {
+        let octets = self.get(name).and_then(|text| STANDARD.decode(text).ok());
+        String::from_utf8_lossy(&octets.unwrap_or_default()).into_owned()
+    }
+
     /// The certificate, if there is one.
     pub(crate) fn certificate(&self) -> Option<Vec<u8>> {
         let text = self.get("cert").filter(|text| *text != NO_CERTIFICATE)?;

@@ -115,7 +115,8 @@ impl Resolver {
     /// record ([`Resolver::report_record`], within `patience`), and a domain that asks for no reports gets none. Nothing else
     /// is waited for. In a process of root a child that has become another user does the work.
     ///
-    /// Do not call it for a session that carries a report, nor for a mail with `TLS-Required: No` (RFC 8460 3, RFC 8689).
+    /// Do not call it for a session that carries a report, nor for a mail with `TLS-Required: No` (RFC 8460 3, RFC 8689): an
+    /// attempt that was told of its mail ([`Attempt::carries`](crate::Attempt::carries)) has no events then.
     ///
     /// # Errors
     /// The first [`Loss`]. Each loss is counted in the cache directory, and means nothing for the mail.

@@ -2,14 +2,16 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use mtasts::cache::store::Store;
 use mtasts::protocol::calendar;
 use mtasts::report::Loss;
 use mtasts::sender::resolver::unix_now;
-use mtasts_kit::{Ran, USER};
+use mtasts_kit::{Ran, USER, until};
 use serde_json::{Value, json};
 
 fn status(cache: &Path, arguments: &[&str]) -> Ran {
@@ -113,4 +115,70 @@ fn status_counts_what_the_journals_of_a_day_have() {
         (2, "mtasts: \"yesterday\" is not a day such as 2026-12-31\n")
     );
     fs::remove_dir_all(&cache).unwrap();
+}
+
+/// The socket that Postfix is told of: what comes there is in the journal, whatever else comes.
+#[test]
+fn a_collector_takes_what_postfix_sends() {
+    let directory = std::env::temp_dir().join(format!("mtasts-collect-{}", std::process::id()));
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir(&directory).unwrap();
+    fs::create_dir(directory.join("cache")).unwrap();
+    for part in [&directory, &directory.join("cache")] {
+        chown(part, Some(USER), Some(USER)).expect("this test needs root");
+        fs::set_permissions(part, fs::Permissions::from_mode(0o2770)).unwrap();
+    }
+    let (cache, path) = (directory.join("cache"), directory.join("socket"));
+    let start = || {
+        let mut command = super::command(&["report", "collect", "--socket", path.to_str().unwrap()]);
+        let command = command.env("MTASTS_CACHE_DIR", &cache).uid(USER).gid(USER);
+        command.stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let reads = || UnixDatagram::unbound().unwrap().connect(&path).is_ok();
+    let today = calendar::date(unix_now());
+    let counted = || status(&cache, &["--json", "--day", &today]).json();
+    let mut first = start();
+    until("the socket", reads);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
+    let mut second = start();
+    assert_eq!(second.wait().unwrap().code(), Some(2), "one collector at a socket");
+    let socket = UnixDatagram::unbound().unwrap();
+    let send = |datagram: &[u8]| socket.send_to(datagram, &path).unwrap();
+    // As libtlsrpt writes it, with a policy of each kind.
+    let session = r#"{"dpv": "1","d": "Example.test","pr": "v=TLSRPTv1;rua=mailto:a@example.test","policies": [{"policy-type": 2,
+        "policy-domain": "example.test","policy-string": ["version: STSv1"],"mx-host": ["mx.example.test"],"failure-details":
+        [{"c": 202,"s": "192.0.2.1","n": "mx.example.test","h": "mx","r": "2001:db8::1","f": "x"}],"t": 1,"f": 1},
+        {"policy-type": 9,"t": 0,"f": 0}]}"#;
+    for datagram in [
+        b"".as_slice(),
+        b"{",
+        b"\xff\xfe",
+        session.as_bytes(),
+        b"[]",
+        session.as_bytes(),
+    ] {
+        send(datagram);
+    }
+    until("the sessions", || counted()["sessions"] == 4);
+    let expected = json!([
+        {"policy-type": "no-policy-found", "total-successful-session-count": 2, "total-failure-session-count": 0, "failures": {}},
+        {"policy-type": "sts", "total-successful-session-count": 0, "total-failure-session-count": 2,
+         "failures": {"certificate-host-mismatch": 2}},
+    ]);
+    assert_eq!(counted()["domains"][0]["policies"], expected);
+    assert_eq!(counted()["unreadable"], 0);
+    first.kill().unwrap();
+    let said = first.wait_with_output().unwrap().stderr;
+    assert_eq!(
+        String::from_utf8(said).unwrap(),
+        "mtasts: a datagram is not one of libtlsrpt, and is dropped\n"
+    );
+    // It has left its socket, and the next one takes its place.
+    let mut third = start();
+    until("the socket", reads);
+    send(session.as_bytes());
+    until("the sessions", || counted()["sessions"] == 6);
+    third.kill().unwrap();
+    third.wait().unwrap();
+    fs::remove_dir_all(&directory).unwrap();
 }
