@@ -55,34 +55,31 @@ mod tests {
         let now = 1_000_000;
         let week = served(Mode::Enforce, 604_800, &[old], Some(900_000));
         let both = served(Mode::Enforce, 86_400, &[old, new], None);
-        let too_early = |history: &[&Served]| {
+        let of = |history: &[&Served]| {
             let history: Vec<Served> = history.iter().map(|served| (*served).clone()).collect();
-            super::too_early(&history, now)
+            too_early(&history, now)
         };
-        assert_eq!(too_early(&[&week, &both]), BTreeMap::from([(new.into(), 1_504_800)]));
+        assert_eq!(of(&[&week, &both]), BTreeMap::from([(new.into(), 1_504_800)]));
         // Another text in between changes nothing: the longest life decides.
         let day = served(Mode::Enforce, 86_400, &[old], Some(950_000));
-        assert_eq!(
-            too_early(&[&week, &day, &both]),
-            BTreeMap::from([(new.into(), 1_504_800)])
-        );
+        assert_eq!(of(&[&week, &day, &both]), BTreeMap::from([(new.into(), 1_504_800)]));
         // In testing nobody refuses it, nor under a wildcard, nor when all of it is over.
         let testing = served(Mode::Testing, 604_800, &[old], Some(900_000));
         let below = served(Mode::Enforce, 604_800, &[old, "*.example.com"], Some(900_000));
         let over = served(Mode::Enforce, 86_400, &[old], Some(900_000));
         for before in [&testing, &below, &over] {
-            assert_eq!(too_early(&[before, &both]), BTreeMap::new());
+            assert_eq!(of(&[before, &both]), BTreeMap::new());
         }
         // A wildcard is as new as it is.
         let wider = served(Mode::Enforce, 86_400, &[old, wild], None);
-        assert_eq!(too_early(&[&week, &wider]), BTreeMap::from([(wild.into(), 1_504_800)]));
+        assert_eq!(of(&[&week, &wider]), BTreeMap::from([(wild.into(), 1_504_800)]));
         // One that was away for a while.
         let again = served(Mode::Enforce, 86_400, &[old], None);
         let without = served(Mode::Enforce, 604_800, &[new], Some(950_000));
         assert_eq!(
-            too_early(&[&week, &without, &again]),
+            of(&[&week, &without, &again]),
             BTreeMap::from([(old.into(), 1_554_800)])
         );
-        assert_eq!(too_early(&[&week]), BTreeMap::new());
+        assert_eq!(of(&[&week]), BTreeMap::new());
     }
 }
