@@ -137,6 +137,47 @@ fn by_http_and_what_fails_before_costs_no_order() {
     hosting.stop();
 }
 
+/// An authority that wants to know its customer, with profiles of its own.
+#[test]
+fn an_account_is_bound_to_a_customer() {
+    const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let mut hosting = Pebble::hosting();
+    let customers = json!({ "externalAccountBindingRequired": true, "externalAccountMACKeys": { "kid-1": KEY } });
+    let pebble = Pebble::start_with(&hosting, 0, customers);
+    let file = hosting.path("eab");
+    let eab = format!("eab_kid = \"kid-1\"\neab_key_file = \"{}\"\n", file.display());
+    for (key, more, why) in [
+        ("", "", "externalAccountRequired"),
+        ("", eab.as_str(), "gets no certificate: "),
+        ("c3RyYW5nZXI=", &eab, "gets no certificate: "),
+    ] {
+        hosting.write("eab", key);
+        settings(&hosting, "", false, more, &["example.com"]);
+        hosting.start();
+        until(why, || hosting.log().contains("gets no certificate: "));
+        assert!(hosting.log().contains(why), "{}", hosting.log());
+        hosting.stop();
+        change(&hosting, "DELETE FROM attempt");
+    }
+    assert_eq!(pebble.accounts(), 0);
+    change(&hosting, "DELETE FROM account");
+    hosting.write("eab", KEY);
+    settings(&hosting, "", false, &eab, &["example.com"]);
+    hosting.start();
+    pebble.is_trusted(&hosting);
+    until("a certificate", || is_served(&hosting, "example.com"));
+    // The account stays, without the key of the customer.
+    hosting.stop();
+    hosting.write("eab", "");
+    change(&hosting, "UPDATE certificate SET renew = 0");
+    hosting.start();
+    until("a renewal", || {
+        hosting.log().contains("mta-sts.example.com has a certificate")
+    });
+    assert_eq!((pebble.accounts(), pebble.orders()), (1, 2));
+    hosting.stop();
+}
+
 #[test]
 fn a_process_that_is_killed_loses_no_order() {
     let mut hosting = Pebble::hosting();

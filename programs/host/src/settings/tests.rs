@@ -342,8 +342,9 @@ fn the_settings_of_the_authority() {
     };
     let all = acme(
         "directory = \"https://ca.example/dir\"\ncontact = [\"mailto:a@b.example\"]\nchallenge = \"http-01\"\nprofile = \
-         \"shortlived\"\norders = 10\nca_file = \"/etc/ca.pem\"\nflight_test = false",
+         \"shortlived\"\norders = 10\nca_file = \"/etc/ca.pem\"\nflight_test = false\neab_kid = \"k1\"\neab_key_file = \"/etc/eab\"",
     );
+    assert_eq!(all.eab, Some(("k1".into(), "/etc/eab".into())));
     assert_eq!(all.directory, "https://ca.example/dir");
     assert_eq!(all.contact, ["mailto:a@b.example"]);
     assert_eq!(
@@ -386,6 +387,11 @@ fn the_settings_of_the_authority() {
         ("profile = \"a b\"", "line 2: acme.profile: is not the name"),
         ("orders = 0", "line 2: acme.orders: must be 1 at least"),
         ("key = 1", "line 2: acme.key: unknown key"),
+        ("eab_kid = \"\"", "line 2: acme.eab_kid: is not the identifier"),
+        (
+            "eab_kid = \"k1\"",
+            "line 1: acme: eab_kid and eab_key_file belong together",
+        ),
     ] {
         let found = complaint(&format!("[acme]\n{text}"));
         assert!(found.starts_with(expected), "{text}: {found}");
