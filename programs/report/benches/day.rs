@@ -26,7 +26,11 @@ fn main() {
         let mut text = String::new();
         for n in (host..RESULTS).step_by(HOSTS) {
             // Some domains get much more mail than others.
-            let domain = if n % 4 == 0 { n / 4 % 100 } else { (n / 4 * 3 + n % 4 - 1) % DOMAINS };
+            let domain = if n % 4 == 0 {
+                n / 4 % 100
+            } else {
+                (n / 4 * 3 + n % 4 - 1) % DOMAINS
+            };
             write_result(&mut text, domain, n);
         }
         let journal = directory.join(format!(".report-{DAY}-host{host}"));
