@@ -15,6 +15,7 @@ pub mod facts;
 pub mod gates;
 pub mod leaving;
 pub mod ledger;
+mod metrics;
 pub mod moving;
 mod name_server;
 pub mod notation;

@@ -25,6 +25,7 @@ use crate::certificates::Certificates;
 use crate::connection;
 use crate::crowd::Crowd;
 use crate::ledger::Ledger as _;
+use crate::metrics::Numbers;
 use crate::name_server::{self, Zone};
 use crate::owner::leave_root;
 use crate::service::Service;
@@ -62,6 +63,8 @@ pub(crate) enum Door {
     Proxy,
     /// The challenges of an ACME client.
     Http,
+    /// Numbers for a monitoring system.
+    Metrics,
 }
 
 /// What goes on beside the connections.
@@ -147,6 +150,8 @@ pub fn run(options: &Options) -> Result<(), String> {
             crowd: Crowd::new(MOST),
             stop: watch::Sender::new(false),
             zone: Zone::default(),
+            numbers: RefCell::default(),
+            ledger: Rc::clone(&ledger),
             updater,
             log: options.log,
             said: RefCell::default(),
@@ -175,6 +180,7 @@ fn sockets(service: &Service) -> Result<Vec<(Door, Socket)>, String> {
     };
     let mut sockets = tcp(Door::Https, &service.https)?;
     sockets.extend(tcp(Door::Http, &service.http)?);
+    let metrics = tcp(Door::Metrics, &service.metrics)?;
     for address in &service.proxy {
         let socket = Address::open(address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
         sockets.push((Door::Proxy, socket));
@@ -191,7 +197,9 @@ fn sockets(service: &Service) -> Result<Vec<(Door, Socket)>, String> {
         };
         sockets.push((door, socket));
     }
-    match sockets.is_empty() {
+    let is_served = !sockets.is_empty();
+    sockets.extend(metrics);
+    match !is_served {
         true => Err("there is nowhere to listen: set https with certificates, or proxy".into()),
         false => Ok(sockets),
     }
@@ -209,6 +217,9 @@ pub(crate) struct Server {
     pub(crate) stop: watch::Sender<bool>,
     /// What the name server says.
     zone: Zone,
+    /// What a monitoring system is told of the present state.
+    numbers: RefCell<Numbers>,
+    ledger: Rc<RefCell<Sqlite>>,
     updater: Option<Rc<Updater>>,
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
@@ -222,6 +233,17 @@ impl Server {
     /// What is served now.
     pub(crate) fn site(&self) -> Rc<Site> {
         self.site.borrow().clone()
+    }
+
+    /// What a monitoring system is told now.
+    pub(crate) fn numbers(&self) -> Numbers {
+        let mut numbers = self.numbers.borrow().clone();
+        numbers.refused = self.ledger.borrow().judged().map_or(0, |judged| judged.len());
+        numbers.connections = self.crowd.open();
+        if let Some(manager) = &self.manager {
+            manager.count(&mut numbers);
+        }
+        numbers
     }
 
     /// Says something about a host, at most once a minute.
@@ -288,11 +310,14 @@ impl Server {
                         updater.look(unix_now());
                     }
                 }
-                seen = tasks.watch.seen() => match tasks.watch.news(seen) {
-                    Some((true, bad)) => self.log.warning(&one_line(&bad, 1000)),
-                    Some((false, good)) => self.log.info(&good),
-                    None => {}
-                },
+                seen = tasks.watch.seen() => {
+                    match tasks.watch.news(seen) {
+                        Some((true, bad)) => self.log.warning(&one_line(&bad, 1000)),
+                        Some((false, good)) => self.log.info(&good),
+                        None => {}
+                    }
+                    self.numbers.borrow_mut().elsewhere = tasks.watch.elsewhere();
+                }
                 looked = tasks.stepper.looked() => self.step(looked, &mut ledger.borrow_mut(), &mut tasks, options),
             }
         }
@@ -391,6 +416,15 @@ impl Server {
             state.settings.refused.iter().any(|(other, _)| Some(other) == tenant)
         };
         self.leaving.replace(state.leaving.clone());
+        let mut numbers = Numbers {
+            kept: state.kept.len(),
+            leaving: state.leaving.len(),
+            elsewhere: self.numbers.borrow().elsewhere,
+            ..Numbers::default()
+        };
+        let modes = state.policies.values().map(|published| published.policy().mode());
+        modes.for_each(|mode| numbers.count(mode));
+        self.numbers.replace(numbers);
         for domain in state.kept.iter().filter(|domain| !refused(*domain)) {
             self.log.warning(&format!(
                 "{domain} is in no file any more. Its last policy is still served, because senders hold it; name it again, or use mtasts host remove."

@@ -47,6 +47,8 @@ pub struct Service {
     pub proxy: Vec<Address>,
     /// `http`: where the challenges of ACME clients are served.
     pub http: Vec<SocketAddr>,
+    /// `metrics`: where a monitoring system asks, on loopback as a rule.
+    pub metrics: Vec<SocketAddr>,
     /// `webroot`: the directory in which an ACME client puts `.well-known/acme-challenge/`.
     pub webroot: Option<PathBuf>,
 }
@@ -69,6 +71,7 @@ impl Default for Service {
             update: None,
             proxy: Vec::new(),
             http: Vec::new(),
+            metrics: Vec::new(),
             webroot: None,
         }
     }
@@ -114,6 +117,7 @@ impl Service {
             "certificates" => self.certificates = Some(value.path()?),
             "proxy" => self.proxy = value.list(str::parse)?,
             "http" => self.http = sockets()?,
+            "metrics" => self.metrics = sockets()?,
             "webroot" => self.webroot = Some(value.path()?),
             _ => return Ok(false),
         }

@@ -105,7 +105,8 @@ fn by_http_and_what_fails_before_costs_no_order() {
     pebble.names("set-servfail", &json!({ "host": "mta-sts.broken.example." }));
     let http = "http = [\"8.8.8.1:80\"]\n";
     let all = ["good.example", "away.example", "broken.example"];
-    settings(&hosting, http, false, "challenge = \"http-01\"\n", &all);
+    let http = format!("{http}metrics = [\"127.0.0.1:9106\"]\n");
+    settings(&hosting, &http, false, "challenge = \"http-01\"\n", &all);
     hosting.start();
     pebble.is_trusted(&hosting);
     until("a certificate", || is_served(&hosting, "good.example"));
@@ -116,6 +117,28 @@ fn by_http_and_what_fails_before_costs_no_order() {
         until(why, || hosting.log().contains(why));
     }
     assert_eq!(pebble.orders(), 1);
+    // Numbers alone, and only there.
+    let metrics = |path: &str| {
+        let mut stream = std::net::TcpStream::connect("127.0.0.1:9106").unwrap();
+        std::io::Write::write_all(&mut stream, format!("GET {path} HTTP/1.0\r\n\r\n").as_bytes()).unwrap();
+        std::io::read_to_string(stream).unwrap()
+    };
+    let text = metrics("/metrics");
+    for line in [
+        "mtasts_host_policies{mode=\"enforce\"} 3",
+        "mtasts_host_policies{mode=\"testing\"} 0",
+        "mtasts_host_certificates 1",
+        "mtasts_host_certificate_failures 2",
+        "mtasts_host_steps_refused 0",
+        "mtasts_host_connections 1",
+    ] {
+        assert!(text.contains(&format!("{line}\n")), "{line}: {text}");
+    }
+    let end = text.split("mtasts_host_certificate_first_end_seconds ").last().unwrap();
+    let end: i64 = end.lines().next().unwrap().parse().unwrap();
+    assert_eq!(end, ledger(&hosting, "SELECT min(ends) FROM certificate"));
+    assert!(text.ends_with("\n# EOF\n") && !text.contains(".example"), "{text}");
+    assert!(metrics("/").starts_with("HTTP/1.0 404"));
     // It is said once, and tried again when the operator wants it.
     pebble.names("clear-a", &json!({ "host": "mta-sts.away.example." }));
     hosting.reload("settings reloaded");

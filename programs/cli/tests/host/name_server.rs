@@ -168,6 +168,24 @@ fn it_says_what_is_served_and_bind_copies_it() {
     let (_, stolen) = drill(&hosting, HOST, &["-t", "sts.example.net", "AXFR"]);
     assert!(stolen.len() <= 1, "{stolen:?}");
 
+    // What is not DNS harms nothing, nor does who says nothing.
+    let socket = std::net::UdpSocket::bind((HOST, 0)).unwrap();
+    let question = [b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x03sts", &[0xc0; 3][..]].concat();
+    let silent: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect((HOST, 53)).unwrap()).collect();
+    for n in 0..2000_usize {
+        let noise: Vec<u8> = (0..n % 600).map(|at| (at * 31 + n * 17) as u8).collect();
+        let datagram = if n % 2 == 0 { &noise } else { &question };
+        socket.send_to(datagram, (HOST, 53)).unwrap();
+    }
+    for mut stream in silent.iter().take(100) {
+        stream.write_all(b"\xff\xff half").unwrap();
+    }
+    until("an answer", || {
+        drill(&hosting, HOST, &["sts.example.net", "NS"]).1.len() >= 2
+    });
+    assert!(hosting.connect("mta-sts.example.com").is_ok());
+    drop(silent);
+
     let zone_of_bind = format!("type secondary; primaries {{ {HOST}; }}; allow-notify {{ {HOST}; {SECONDARY}; }};");
     let _bind = Bind::start(&hosting, "", &zone_of_bind);
     let copied = |hosting: &Hosting| drill(hosting, SECONDARY, &["-t", "sts.example.net", "AXFR"]).1;

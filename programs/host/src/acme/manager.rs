@@ -36,6 +36,7 @@ use super::schedule::{LONGEST_WAIT, WINDOW, ask_again, pause, renewal, suggested
 use super::wire::Wire;
 use crate::certificates::{Certificates, certified};
 use crate::ledger::{Attempt, Certificate, Ledger, LedgerError, Tls};
+use crate::metrics::Numbers;
 use crate::service::Service;
 use crate::sqlite::Sqlite;
 
@@ -129,6 +130,19 @@ impl Manager {
                 && attempt.failures == 0
             {
                 attempt.next = 0;
+            }
+        }
+    }
+
+    /// Counts the certificates, and what failed.
+    pub(crate) fn count(&self, numbers: &mut Numbers) {
+        for tls in self.known.borrow().values() {
+            let failed = tls.attempt.as_ref().is_some_and(|attempt| !attempt.why.is_empty());
+            numbers.failures += usize::from(failed);
+            if let Some(life) = &tls.life {
+                numbers.certificates += 1;
+                let first = numbers.first_end.map_or(life.until, |first| first.min(life.until));
+                numbers.first_end = Some(first);
             }
         }
     }

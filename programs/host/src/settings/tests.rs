@@ -415,6 +415,7 @@ fn the_settings_of_the_service() {
         secondaries = ["192.0.2.54"]
         proxy = ["/run/x/socket", "127.0.0.1:8080"]
         http = ["0.0.0.0:80"]
+        metrics = ["127.0.0.1:9106"]
         webroot = "/var/lib/x/webroot"
         [update]
         server = "192.0.2.53"
@@ -433,7 +434,7 @@ fn the_settings_of_the_service() {
     );
     let shown = format!("{service:?}");
     let keys = shown.matches(": ").count();
-    assert_eq!(keys, 16, "a new key needs a line above: {shown}");
+    assert_eq!(keys, 17, "a new key needs a line above: {shown}");
     assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
     assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
     assert_eq!(acme.challenge, Challenge::TlsAlpn);
