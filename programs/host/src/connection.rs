@@ -25,6 +25,7 @@ use crate::acme::challenges::ALPN;
 use crate::answer::answer;
 use crate::certificates::Found;
 use crate::challenge;
+use crate::metrics;
 use crate::server::{Door, LAST, Server};
 
 /// How long a handshake may take, and how long a client may ask nothing or send a request.
@@ -44,6 +45,7 @@ pub(crate) async fn serve(server: Rc<Server>, door: Door, stream: Box<dyn Stream
     match door {
         Door::Proxy => http1(server, stream, None).await,
         Door::Http => challenges(server, stream).await,
+        Door::Metrics => metrics(server, stream).await,
         Door::Https => {
             let Ok(Some((stream, name))) = timeout(SLOW, handshake(&server, stream)).await else {
                 return;
@@ -128,6 +130,14 @@ async fn challenges<S: AsyncRead + AsyncWrite + Unpin + 'static>(server: Rc<Serv
             &asked.challenges,
             webroot,
         )))
+    });
+    live(&server, of_http1().serve_connection(TokioIo::new(stream), service)).await;
+}
+
+async fn metrics<S: AsyncRead + AsyncWrite + Unpin + 'static>(server: Rc<Server>, stream: S) {
+    let asked = server.clone();
+    let service = service_fn(move |request: Request<Incoming>| {
+        ready(Ok::<_, Infallible>(metrics::answer(&request, || asked.numbers())))
     });
     live(&server, of_http1().serve_connection(TokioIo::new(stream), service)).await;
 }

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mtasts::Domain;
 use mtasts::network::addresses::Rule;
 use mtasts::network::dns::{Dns as _, DnsError, StubResolver};
 use mtasts::network::https::{Https as _, PolicyHost};
@@ -14,6 +13,7 @@ use mtasts::protocol::certificate::check_chain;
 use mtasts::protocol::record::Record;
 use mtasts::protocol::text::one_line;
 use mtasts::protocol::words::ResultType;
+use mtasts::{Domain, Mode};
 use mtasts_survey::judge::ends_soon;
 use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Reach, Route, mx_hosts};
@@ -200,7 +200,7 @@ impl Eyes {
     }
 
     /// Whether the records of a domain lead here: the policy host to these addresses, over no other token than its own, and `_mta-sts`
-    /// to the id of what is served.
+    /// to the id of what is served; and whether its MX hosts are in the policy.
     ///
     /// # Errors
     /// What is wrong and what to do, in a sentence.
@@ -228,13 +228,34 @@ impl Eyes {
             }
         }
         match announced(self.dns(), domain, served, Instant::now() + TIME) {
-            Announced::Same => Ok(()),
+            Announced::Same => self.mx_are_listed(domain, served),
             Announced::Other(id) => Err(format!(
                 "the record at _mta-sts.{domain} has the id {id}, and {} is served; publish the records",
                 served.id()
             )),
             Announced::Absent(why) => Err(format!("there is no record at _mta-sts.{domain}: {why}; publish it")),
             Announced::Unknown(why) => Err(format!("the record at _mta-sts.{domain} cannot be looked up: {why}")),
+        }
+    }
+
+    /// Whether the policy lists all MX hosts in DNS. What DNS does not say is not held against them.
+    fn mx_are_listed(&self, domain: &Domain, served: &Published) -> Result<(), String> {
+        let policy = served.policy();
+        let Ok(found) = self.dns().mx(domain, Instant::now() + TIME) else {
+            return Ok(());
+        };
+        let hosts = found.data.iter().filter(|_| policy.mode() != Mode::None);
+        let is_listed = |name: &str| Domain::parse(name).is_ok_and(|host| policy.allows_mx(&host));
+        match hosts
+            .map(|mx| mx.exchange.as_str())
+            .find(|name| *name != "." && !is_listed(name))
+        {
+            Some(name) => Err(format!(
+                "{} is an MX host of {domain} in DNS, and not in the policy: in mode enforce senders send it no mail; add it to mx, or \
+                 remove its MX record",
+                one_line(name, SENTENCE)
+            )),
+            None => Ok(()),
         }
     }
 

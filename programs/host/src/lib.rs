@@ -15,6 +15,8 @@ pub mod facts;
 pub mod gates;
 pub mod leaving;
 pub mod ledger;
+mod metrics;
+pub mod moving;
 mod name_server;
 pub mod notation;
 pub mod owner;
@@ -30,6 +32,8 @@ pub mod sqlite;
 pub mod state;
 mod stepper;
 pub mod token;
+mod tsig;
+pub mod update;
 mod watch;
 
 pub use source::Problem;

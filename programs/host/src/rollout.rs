@@ -12,7 +12,7 @@ use crate::published::MIN_MAX_AGE;
 const LENGTHS: [u32; 3] = [MIN_MAX_AGE, 604_800, DEFAULT_LONGEST];
 /// How long a policy gets if the settings say nothing, in seconds.
 pub const DEFAULT_LONGEST: u32 = 1_209_600;
-/// How long each step but the last lasts, in seconds: testing, then those of [`LENGTHS`].
+/// How long each step but the last lasts, in seconds: testing, then a day, a week and two weeks in mode `enforce`.
 pub const DEFAULT_WAITS: [u32; 4] = [604_800, 172_800, 604_800, 1_209_600];
 
 /// A step: what a policy says besides its MX hosts.

@@ -25,6 +25,7 @@ use crate::certificates::Certificates;
 use crate::connection;
 use crate::crowd::Crowd;
 use crate::ledger::Ledger as _;
+use crate::metrics::Numbers;
 use crate::name_server::{self, Zone};
 use crate::owner::leave_root;
 use crate::service::Service;
@@ -33,6 +34,7 @@ use crate::site::Site;
 use crate::sqlite::Sqlite;
 use crate::state::State;
 use crate::stepper::{Looked, Outcome, Stepper};
+use crate::update::Updater;
 use crate::watch::Watch;
 
 /// How many clients are served at a time.
@@ -61,6 +63,8 @@ pub(crate) enum Door {
     Proxy,
     /// The challenges of an ACME client.
     Http,
+    /// Numbers for a monitoring system.
+    Metrics,
 }
 
 /// What goes on beside the connections.
@@ -93,6 +97,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     if !service.dns.is_empty() && !is_whole {
         return Err("the name server needs the settings zone, addresses and name_servers".into());
     }
+    if service.update.is_some() && (service.zone.is_none() || service.addresses.is_empty()) {
+        return Err("updates need the settings zone and addresses".into());
+    }
     let dns = name_server::open(&service.dns)?;
     leave_root(&service.ledger)?;
     let has = |door| sockets.iter().any(|(at, _)| *at == door);
@@ -122,6 +129,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     let acme = service.acme.as_ref();
     let manager = acme.map(|acme| Manager::new(acme, &service, &ledger, &certificates, &challenges, options.log));
     let manager = manager.transpose()?.map(Rc::new);
+    let updater = service.update.as_ref().zip(service.zone.as_ref());
+    let updater = updater.map(|(settings, zone)| Updater::new(settings, zone, options.log));
+    let updater = updater.transpose()?.map(Rc::new);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -140,6 +150,9 @@ pub fn run(options: &Options) -> Result<(), String> {
             crowd: Crowd::new(MOST),
             stop: watch::Sender::new(false),
             zone: Zone::default(),
+            numbers: RefCell::default(),
+            ledger: Rc::clone(&ledger),
+            updater,
             log: options.log,
             said: RefCell::default(),
             leaving: RefCell::default(),
@@ -167,6 +180,7 @@ fn sockets(service: &Service) -> Result<Vec<(Door, Socket)>, String> {
     };
     let mut sockets = tcp(Door::Https, &service.https)?;
     sockets.extend(tcp(Door::Http, &service.http)?);
+    let metrics = tcp(Door::Metrics, &service.metrics)?;
     for address in &service.proxy {
         let socket = Address::open(address).map_err(|error| format!("cannot listen at {address}: {error}"))?;
         sockets.push((Door::Proxy, socket));
@@ -183,7 +197,9 @@ fn sockets(service: &Service) -> Result<Vec<(Door, Socket)>, String> {
         };
         sockets.push((door, socket));
     }
-    match sockets.is_empty() {
+    let is_served = !sockets.is_empty();
+    sockets.extend(metrics);
+    match !is_served {
         true => Err("there is nowhere to listen: set https with certificates, or proxy".into()),
         false => Ok(sockets),
     }
@@ -201,6 +217,10 @@ pub(crate) struct Server {
     pub(crate) stop: watch::Sender<bool>,
     /// What the name server says.
     zone: Zone,
+    /// What a monitoring system is told of the present state.
+    numbers: RefCell<Numbers>,
+    ledger: Rc<RefCell<Sqlite>>,
+    updater: Option<Rc<Updater>>,
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
     said: RefCell<HashMap<String, Instant>>,
@@ -213,6 +233,17 @@ impl Server {
     /// What is served now.
     pub(crate) fn site(&self) -> Rc<Site> {
         self.site.borrow().clone()
+    }
+
+    /// What a monitoring system is told now.
+    pub(crate) fn numbers(&self) -> Numbers {
+        let mut numbers = self.numbers.borrow().clone();
+        numbers.refused = self.ledger.borrow().judged().map_or(0, |judged| judged.len());
+        numbers.connections = self.crowd.open();
+        if let Some(manager) = &self.manager {
+            manager.count(&mut numbers);
+        }
+        numbers
     }
 
     /// Says something about a host, at most once a minute.
@@ -275,12 +306,18 @@ impl Server {
                     if let Some(manager) = &self.manager {
                         manager.look(unix_now());
                     }
+                    if let Some(updater) = &self.updater {
+                        updater.look(unix_now());
+                    }
                 }
-                seen = tasks.watch.seen() => match tasks.watch.news(seen) {
-                    Some((true, bad)) => self.log.warning(&one_line(&bad, 1000)),
-                    Some((false, good)) => self.log.info(&good),
-                    None => {}
-                },
+                seen = tasks.watch.seen() => {
+                    match tasks.watch.news(seen) {
+                        Some((true, bad)) => self.log.warning(&one_line(&bad, 1000)),
+                        Some((false, good)) => self.log.info(&good),
+                        None => {}
+                    }
+                    self.numbers.borrow_mut().elsewhere = tasks.watch.elsewhere();
+                }
                 looked = tasks.stepper.looked() => self.step(looked, &mut ledger.borrow_mut(), &mut tasks, options),
             }
         }
@@ -379,6 +416,15 @@ impl Server {
             state.settings.refused.iter().any(|(other, _)| Some(other) == tenant)
         };
         self.leaving.replace(state.leaving.clone());
+        let mut numbers = Numbers {
+            kept: state.kept.len(),
+            leaving: state.leaving.len(),
+            elsewhere: self.numbers.borrow().elsewhere,
+            ..Numbers::default()
+        };
+        let modes = state.policies.values().map(|published| published.policy().mode());
+        modes.for_each(|mode| numbers.count(mode));
+        self.numbers.replace(numbers);
         for domain in state.kept.iter().filter(|domain| !refused(*domain)) {
             self.log.warning(&format!(
                 "{domain} is in no file any more. Its last policy is still served, because senders hold it; name it again, or use mtasts host remove."
@@ -386,6 +432,9 @@ impl Server {
         }
         self.site.replace(Rc::new(Site::new(state.policies.iter())));
         self.zone.take(state, &self.service, unix_now());
+        if let Some(updater) = &self.updater {
+            updater.take(state, &self.service.addresses, &self.service.reports);
+        }
         if let Err(why) = state.is_served(ledger, unix_now()) {
             self.log.warning(&format!(
                 "{why}. The new policies are served, but the records do not announce them yet."

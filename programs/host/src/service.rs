@@ -9,6 +9,7 @@ use mtasts_serve::Address;
 use crate::acme::Acme;
 use crate::records::check_report_uri;
 use crate::source::{Problem, Value};
+use crate::update;
 
 /// Where the ledger is if nothing else is said.
 const LEDGER: &str = "/var/lib/mtasts-host/ledger.db";
@@ -40,10 +41,14 @@ pub struct Service {
     pub name_servers: Vec<Domain>,
     /// `secondaries`: the addresses of those that may transfer the zone.
     pub secondaries: Vec<IpAddr>,
+    /// `update`: the name server that gets dynamic updates of the zone.
+    pub update: Option<update::Settings>,
     /// `proxy`: where policies are served to a web server of this host, without TLS.
     pub proxy: Vec<Address>,
     /// `http`: where the challenges of ACME clients are served.
     pub http: Vec<SocketAddr>,
+    /// `metrics`: where a monitoring system asks, on loopback as a rule.
+    pub metrics: Vec<SocketAddr>,
     /// `webroot`: the directory in which an ACME client puts `.well-known/acme-challenge/`.
     pub webroot: Option<PathBuf>,
 }
@@ -63,8 +68,10 @@ impl Default for Service {
             dns: Vec::new(),
             name_servers: Vec::new(),
             secondaries: Vec::new(),
+            update: None,
             proxy: Vec::new(),
             http: Vec::new(),
+            metrics: Vec::new(),
             webroot: None,
         }
     }
@@ -92,6 +99,7 @@ impl Service {
                 self.name_servers =
                     value.list(|text| Domain::parse(text).map_err(|error| format!("{text:?}: {error}")))?;
             }
+            "update" => self.update = Some(update::Settings::read(value)?),
             "secondaries" => self.secondaries = value.list(address)?,
             "reports" => {
                 self.reports = value.list(|text| check_report_uri(text).map(|()| text.to_owned()))?;
@@ -109,6 +117,7 @@ impl Service {
             "certificates" => self.certificates = Some(value.path()?),
             "proxy" => self.proxy = value.list(str::parse)?,
             "http" => self.http = sockets()?,
+            "metrics" => self.metrics = sockets()?,
             "webroot" => self.webroot = Some(value.path()?),
             _ => return Ok(false),
         }

@@ -103,6 +103,11 @@ impl Watch {
         }
     }
 
+    /// How many do not lead here.
+    pub(crate) fn elsewhere(&self) -> usize {
+        self.said.len()
+    }
+
     /// What there is to say that was not said before: whether it is bad, and a sentence.
     pub(crate) fn news(&mut self, seen: Seen) -> Option<(bool, String)> {
         let Seen { domain, found } = seen;

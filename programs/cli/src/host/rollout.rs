@@ -1,5 +1,7 @@
 //! `mtasts host set-mode` and `mtasts host status`: how far the policies are.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
@@ -12,6 +14,7 @@ use mtasts::protocol::text::one_line;
 use mtasts::sender::resolver::unix_now;
 use mtasts_host::facts::Eyes;
 use mtasts_host::ledger::{Judged, Ledger, Stepped, Tls};
+use mtasts_host::moving::too_early;
 use mtasts_host::rollout::{Step, Verdict};
 use mtasts_host::settings::Hosted;
 
@@ -124,6 +127,8 @@ struct Place<'a> {
     stepped: Option<&'a Stepped>,
     judged: Option<&'a Judged>,
     tls: Option<&'a Tls>,
+    /// The MX hosts that senders with an older policy refuse, and until when.
+    too_early: BTreeMap<String, u64>,
 }
 
 impl Place<'_> {
@@ -167,7 +172,7 @@ impl Place<'_> {
             "mode": policy.mode().name(), "max_age": policy.max_age(), "id": self.hosted.published.id(),
             "since": self.stepped.map(|stepped| stepped.at), "forced": self.stepped.and_then(|stepped| stepped.forced.as_deref()),
             "certificate": self.tls.and_then(|tls| tls.life).map(|life| life.until), "failure": self.failure(),
-            "next": next, "refused": refused, "imported": self.hosted.is_imported,
+            "too_early": self.too_early, "next": next, "refused": refused, "imported": self.hosted.is_imported,
         })
     }
 
@@ -192,6 +197,12 @@ impl Place<'_> {
         }
         self.refusals().iter().for_each(|reason| page.more(reason));
         self.failure().iter().for_each(|why| page.more(why));
+        for (pattern, until) in &self.too_early {
+            let until = calendar::date_time(*until);
+            page.more(&format!(
+                "{pattern}: senders with an older policy refuse it until {until}; no MX record before"
+            ));
+        }
     }
 }
 
@@ -209,7 +220,7 @@ impl Status {
             output::tell(&format!("{domain} is not known here"));
             return Ok(Found::Bad);
         }
-        let places: Vec<Place<'_>> = settings
+        let mut places: Vec<Place<'_>> = settings
             .domains
             .iter()
             .filter(|(domain, _)| is_wanted(domain))
@@ -219,8 +230,12 @@ impl Status {
                 stepped: steps.get(domain),
                 judged: judged.get(domain),
                 tls: tls.get(domain),
+                too_early: BTreeMap::new(),
             })
             .collect();
+        for place in &mut places {
+            place.too_early = too_early(&ledger.history(place.domain)?, unix_now());
+        }
         let kept: Vec<_> = served
             .iter()
             .filter(|(domain, _)| !settings.domains.contains_key(*domain) && is_wanted(domain))

@@ -13,6 +13,8 @@ use mtasts_kit::{pki, repository, until};
 use rustls::{ClientConnection, ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
+use serde_json::{Value, json};
+
 use super::hosting::{HOST, Hosting};
 
 const PEBBLE: &str = "127.0.0.1:14000";
@@ -52,17 +54,26 @@ impl Pebble {
 
     /// In the network of this host. Every name leads to it. `sleeps` is how long a look at a name takes, in seconds.
     pub(crate) fn start(hosting: &Hosting, sleeps: u32) -> Self {
+        Self::start_with(hosting, sleeps, json!({ "externalAccountBindingRequired": false }))
+    }
+
+    /// With settings of its own besides.
+    pub(crate) fn start_with(hosting: &Hosting, sleeps: u32, more: Value) -> Self {
         let program = |name: &str| folder().join("pebble/usr/bin").join(name);
         let certificate = pki::host(&["127.0.0.1"], hosting.authority(), |_| {});
         hosting.write("pebble.key", &certificate.key_pem);
         let chain = pem::encode(&pem::Pem::new("CERTIFICATE", certificate.der));
         hosting.write("pebble.pem", &chain);
         let path = |name: &str| hosting.path(name).display().to_string();
-        let settings = serde_json::json!({ "pebble": {
+        let mut settings = json!({
             "listenAddress": PEBBLE, "managementListenAddress": "127.0.0.1:15000",
             "certificate": path("pebble.pem"), "privateKey": path("pebble.key"),
-            "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "", "externalAccountBindingRequired": false,
-        }});
+            "httpPort": 80, "tlsPort": 443, "ocspResponderURL": "",
+        });
+        for (key, value) in more.as_object().unwrap() {
+            settings[key] = value.clone();
+        }
+        let settings = json!({ "pebble": settings });
         hosting.write("pebble.json", &settings.to_string());
         let names = Command::new(program("pebble-challtestsrv"))
             .args([
@@ -132,7 +143,7 @@ impl Pebble {
     }
 
     /// Has its name server say something else, by its management interface.
-    pub(crate) fn names(&self, path: &str, what: &serde_json::Value) {
+    pub(crate) fn names(&self, path: &str, what: &Value) {
         let mut stream = TcpStream::connect("127.0.0.1:8055").unwrap();
         let body = what.to_string();
         let length = body.len();
@@ -164,7 +175,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    pub(crate) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
 }

@@ -1,11 +1,13 @@
 //! Whether the names of domains lead here, seen by a server that runs and by the one who has to change them.
 
+use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hickory_resolver::proto::rr::RecordType;
-use mtasts_kit::dns_server::{Reply, address, cname, txt};
+use mtasts_kit::dns_server::{Reply, address, cname, mx, txt};
 use mtasts_kit::until;
 
 use super::hosting::{HOST, Hosting, policy};
@@ -96,6 +98,38 @@ fn a_name_that_leads_elsewhere_is_told() {
         // The policy is served on.
         assert!(hosting.connect("mta-sts.example.com").is_ok());
     }
+    // An MX host that the policy does not list.
+    *says.lock().unwrap() = (Some(target.clone()), id.clone());
+    let has_moved = Arc::new(AtomicBool::new(true));
+    let moved = Arc::clone(&has_moved);
+    hosting.says(move |asked| {
+        let is_asked = (asked.name.as_str(), asked.kind) == ("example.com", RecordType::MX);
+        let exchange = if moved.load(Ordering::SeqCst) {
+            "new.example.com"
+        } else {
+            "mx.example.com"
+        };
+        is_asked.then(|| Reply::answers(vec![mx("example.com", 10, exchange)]))
+    });
+    hosting.reload("settings reloaded");
+    until("the MX host", || {
+        hosting
+            .log()
+            .contains("new.example.com is an MX host of example.com in DNS, and not in the policy")
+    });
+    // First the policy, for as long as senders may hold the one without it.
+    let both = policy("example.com", 86_400).replace("\"mx.example.com\"", "\"mx.example.com\", \"new.example.com\"");
+    let old = fs::read_to_string(hosting.path("host.toml")).unwrap();
+    hosting.write("host.toml", &old.replace(&policy("example.com", 86_400), &both));
+    hosting.reload("settings reloaded");
+    let page = hosting.ask(&["status"]);
+    let expected = "new.example.com: senders with an older policy refuse it until 20";
+    assert!(
+        page.contains(expected) && !page.contains("mx.example.com: senders"),
+        "{page}"
+    );
+    hosting.write("host.toml", &old);
+    has_moved.store(false, Ordering::SeqCst);
     // It is said once.
     hosting.reload("settings reloaded");
     *says.lock().unwrap() = (Some(target), id);

@@ -4,11 +4,14 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashSet};
+use std::fs;
 use std::net::IpAddr;
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use instant_acme::{Account, CertificateIdentifier, Key};
+use data_encoding::BASE64URL_NOPAD;
+use instant_acme::{Account, CertificateIdentifier, ExternalAccountKey, Key, NewAccount};
 use mtasts::Domain;
 use mtasts::network::dns::StubResolver;
 use mtasts::network::roots::Roots;
@@ -33,6 +36,7 @@ use super::schedule::{LONGEST_WAIT, WINDOW, ask_again, pause, renewal, suggested
 use super::wire::Wire;
 use crate::certificates::{Certificates, certified};
 use crate::ledger::{Attempt, Certificate, Ledger, LedgerError, Tls};
+use crate::metrics::Numbers;
 use crate::service::Service;
 use crate::sqlite::Sqlite;
 
@@ -126,6 +130,19 @@ impl Manager {
                 && attempt.failures == 0
             {
                 attempt.next = 0;
+            }
+        }
+    }
+
+    /// Counts the certificates, and what failed.
+    pub(crate) fn count(&self, numbers: &mut Numbers) {
+        for tls in self.known.borrow().values() {
+            let failed = tls.attempt.as_ref().is_some_and(|attempt| !attempt.why.is_empty());
+            numbers.failures += usize::from(failed);
+            if let Some(life) = &tls.life {
+                numbers.certificates += 1;
+                let first = numbers.first_end.map_or(life.until, |first| first.min(life.until));
+                numbers.first_end = Some(first);
             }
         }
     }
@@ -354,21 +371,32 @@ impl Manager {
         let names = names(&self.wire.get(directory).await.map_err(Stop::unreached)?);
         let stored = self.ledger.borrow().account(directory).map_err(Stop::ledger)?;
         let is_new = stored.is_none();
+        let account = match (stored, &self.acme.eab) {
+            (None, Some((kid, file))) => self.bound_account(kid, file).await?,
+            (stored, _) => self.account_of(stored).await?,
+        };
+        if is_new {
+            self.log.info(&format!("registered at {directory}."));
+        }
+        let authority = Authority { account, names };
+        *known = Some(authority.clone());
+        Ok(authority)
+    }
+
+    /// The account of a key, which is a new one if there is none.
+    async fn account_of(&self, stored: Option<Vec<u8>>) -> Result<Account, Stop> {
+        let directory = &self.acme.directory;
         let key = match stored {
             Some(key) => PrivatePkcs8KeyDer::from(key),
             None => {
                 let (_, key) = Key::generate_pkcs8().map_err(|error| Stop::unreached(said(&error)))?;
                 // Before the authority knows it: the same key registers no second account (RFC 8555 7.3.1).
-                let mut ledger = self.ledger.borrow_mut();
-                ledger
-                    .keep_account(directory, key.secret_pkcs8_der(), unix_now())
-                    .map_err(Stop::ledger)?;
+                self.keep_key(key.secret_pkcs8_der())?;
                 key
             }
         };
         let signer = Key::from_pkcs8_der(key.clone_key()).map_err(|error| Stop::unreached(said(&error)))?;
-        let builder = Account::builder_with_http(Box::new(self.wire.clone()));
-        let registered = builder
+        let registered = Account::builder_with_http(Box::new(self.wire.clone()))
             .create_from_key((signer, PrivateKeyDer::Pkcs8(key)), directory.clone())
             .await;
         let (account, _) = registered.map_err(|error| Stop::unreached(said(&error)))?;
@@ -378,12 +406,34 @@ impl Manager {
                 self.say(&format!("the authority does not take the contact: {}", said(&error)));
             }
         }
-        if is_new {
-            self.log.info(&format!("registered at {directory}."));
-        }
-        let authority = Authority { account, names };
-        *known = Some(authority.clone());
-        Ok(authority)
+        Ok(account)
+    }
+
+    /// A new account that is bound to a customer of the authority.
+    async fn bound_account(&self, kid: &str, file: &Path) -> Result<Account, Stop> {
+        let wrong = |why: &dyn std::fmt::Display| Stop::unreached(format!("eab_key_file: {}: {why}", file.display()));
+        let text = fs::read_to_string(file).map_err(|error| wrong(&error))?;
+        let secret = BASE64URL_NOPAD.decode(text.trim().trim_end_matches('=').as_bytes());
+        let secret = secret.map_err(|_| wrong(&"is not a key in base64url"))?;
+        let contact: Vec<&str> = self.acme.contact.iter().map(String::as_str).collect();
+        let wanted = NewAccount {
+            contact: &contact,
+            terms_of_service_agreed: true,
+            only_return_existing: false,
+        };
+        let key = ExternalAccountKey::new(kid.to_owned(), &secret);
+        let registered = Account::builder_with_http(Box::new(self.wire.clone()))
+            .create(&wanted, self.acme.directory.clone(), Some(&key))
+            .await;
+        let (account, credentials) = registered.map_err(|error| Stop::unreached(said(&error)))?;
+        self.keep_key(credentials.private_key().secret_pkcs8_der())?;
+        Ok(account)
+    }
+
+    fn keep_key(&self, key: &[u8]) -> Result<(), Stop> {
+        let mut ledger = self.ledger.borrow_mut();
+        let kept = ledger.keep_account(&self.acme.directory, key, unix_now());
+        kept.map_err(Stop::ledger)
     }
 }
 

@@ -42,6 +42,9 @@ pub struct Acme {
     pub orders: u32,
     /// `ca_file`: the trust anchors for the authority's own certificate, in place of the system's.
     pub ca_file: Option<PathBuf>,
+    /// `eab_kid`, `eab_key_file`: the identifier and the file with the key (in base64url) by which the authority knows its customer
+    /// (external account binding, RFC 8555 7.3.4).
+    pub eab: Option<(String, PathBuf)>,
     /// `flight_test`: whether this host tries the challenge itself before it orders.
     pub flight_test: bool,
 }
@@ -56,9 +59,10 @@ impl Acme {
             profile: None,
             orders: ORDERS,
             ca_file: None,
+            eab: None,
             flight_test: true,
         };
-        let mut agreed = false;
+        let (mut agreed, mut kid, mut key_file) = (false, None, None);
         for (key, value) in table.entries()? {
             match key.get_ref().as_ref() {
                 "directory" => {
@@ -97,14 +101,28 @@ impl Acme {
                     }
                 }
                 "ca_file" => acme.ca_file = Some(value.path()?),
+                "eab_kid" => {
+                    let text = value.text()?;
+                    if text.is_empty() || text.len() > 255 || !text.bytes().all(|c| c.is_ascii_graphic()) {
+                        return Err(value.problem("is not the identifier of a key"));
+                    }
+                    kid = Some(text.to_owned());
+                }
+                "eab_key_file" => key_file = Some(value.path()?),
                 "flight_test" => acme.flight_test = value.truth()?,
                 _ => {
                     return Err(value.problem(
-                        "unknown key; there are directory, agree_to_terms, contact, challenge, profile, orders, ca_file and flight_test",
+                        "unknown key; there are directory, agree_to_terms, contact, challenge, profile, orders, ca_file, eab_kid, eab_key_file and \
+                         flight_test",
                     ));
                 }
             }
         }
+        acme.eab = match (kid, key_file) {
+            (Some(kid), Some(file)) => Some((kid, file)),
+            (None, None) => None,
+            _ => return Err(table.problem("eab_kid and eab_key_file belong together")),
+        };
         match agreed {
             true => Ok(acme),
             false => Err(table.problem(

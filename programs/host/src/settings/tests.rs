@@ -342,8 +342,9 @@ fn the_settings_of_the_authority() {
     };
     let all = acme(
         "directory = \"https://ca.example/dir\"\ncontact = [\"mailto:a@b.example\"]\nchallenge = \"http-01\"\nprofile = \
-         \"shortlived\"\norders = 10\nca_file = \"/etc/ca.pem\"\nflight_test = false",
+         \"shortlived\"\norders = 10\nca_file = \"/etc/ca.pem\"\nflight_test = false\neab_kid = \"k1\"\neab_key_file = \"/etc/eab\"",
     );
+    assert_eq!(all.eab, Some(("k1".into(), "/etc/eab".into())));
     assert_eq!(all.directory, "https://ca.example/dir");
     assert_eq!(all.contact, ["mailto:a@b.example"]);
     assert_eq!(
@@ -386,6 +387,11 @@ fn the_settings_of_the_authority() {
         ("profile = \"a b\"", "line 2: acme.profile: is not the name"),
         ("orders = 0", "line 2: acme.orders: must be 1 at least"),
         ("key = 1", "line 2: acme.key: unknown key"),
+        ("eab_kid = \"\"", "line 2: acme.eab_kid: is not the identifier"),
+        (
+            "eab_kid = \"k1\"",
+            "line 1: acme: eab_kid and eab_key_file belong together",
+        ),
     ] {
         let found = complaint(&format!("[acme]\n{text}"));
         assert!(found.starts_with(expected), "{text}: {found}");
@@ -409,16 +415,26 @@ fn the_settings_of_the_service() {
         secondaries = ["192.0.2.54"]
         proxy = ["/run/x/socket", "127.0.0.1:8080"]
         http = ["0.0.0.0:80"]
+        metrics = ["127.0.0.1:9106"]
         webroot = "/var/lib/x/webroot"
+        [update]
+        server = "192.0.2.53"
+        key = "update.example"
+        secret_file = "/etc/mtasts/update.key"
         [acme]
         agree_to_terms = true
         "#,
     );
     let mut service = files.read().unwrap().service;
     let acme = service.acme.take().unwrap();
+    let update = service.update.take().unwrap();
+    assert_eq!(
+        (update.server.to_string().as_str(), update.key.as_str()),
+        ("192.0.2.53:53", "update.example")
+    );
     let shown = format!("{service:?}");
     let keys = shown.matches(": ").count();
-    assert_eq!(keys, 15, "a new key needs a line above: {shown}");
+    assert_eq!(keys, 17, "a new key needs a line above: {shown}");
     assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
     assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
     assert_eq!(acme.challenge, Challenge::TlsAlpn);
@@ -454,6 +470,12 @@ fn the_settings_of_the_service() {
             "line 1: resolvers: \"ns.example\" is not the IP address of a name server",
         ),
         ("proxy = [\"x\"]", "line 1: proxy: \"x\" is neither an absolute path"),
+        (
+            "[update]\nserver = \"ns.example\"",
+            "line 2: update.server: is not the IP address",
+        ),
+        ("[update]\nserver = \"192.0.2.53\"", "line 1: update: key is missing"),
+        ("[update]\nkeys = 1", "line 2: update.keys: unknown key"),
         ("webroot = \"\"", "line 1: webroot: must be an absolute path"),
     ] {
         let found = complaint(text);

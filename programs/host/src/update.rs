@@ -1,0 +1,272 @@
+//! The records in a zone of another name server, by dynamic updates (RFC 2136): what has changed, and a look whether it is there.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Duration;
+
+use data_encoding::BASE64;
+use hickory_server::proto::op::{Message, ResponseCode};
+use hickory_server::proto::rr::RData;
+use mtasts::Domain;
+use mtasts::sender::resolver::unix_now;
+use mtasts_serve::Log;
+use ring::rand::{SecureRandom as _, SystemRandom};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::task::spawn_local;
+use tokio::time::timeout;
+
+use crate::records::{Data, TTL, targets};
+use crate::source::{Problem, Value};
+use crate::state::State;
+use crate::tsig::{Key, wire};
+
+/// How long a message and its answer may take.
+const TIME: Duration = Duration::from_secs(10);
+/// How long after a failure it is tried again, in seconds.
+const AGAIN: u64 = 60;
+/// How many names are in one update: it is far below the 64 KiB of a message.
+const TOGETHER: usize = 50;
+
+/// The table `update` of the operator's file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Settings {
+    /// `server`: the primary name server of the zone.
+    pub server: SocketAddr,
+    /// `key`: the name of the key, as the name server has it.
+    pub key: Domain,
+    /// `secret_file`: the file with its secret in base64, for HMAC-SHA256.
+    pub secret_file: PathBuf,
+}
+
+impl Settings {
+    /// Reads the table.
+    pub(crate) fn read(table: &Value<'_, '_>) -> Result<Self, Problem> {
+        let (mut server, mut key, mut secret_file) = (None, None, None);
+        for (name, value) in table.entries()? {
+            match name.get_ref().as_ref() {
+                "server" => {
+                    let text = value.text()?;
+                    let with_port = text.parse::<SocketAddr>();
+                    let address = with_port.or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+                    server = Some(address.map_err(|_| value.problem("is not the IP address of a name server"))?);
+                }
+                "key" => key = Some(Domain::parse(value.text()?).map_err(|error| value.problem(error.to_string()))?),
+                "secret_file" => secret_file = Some(value.path()?),
+                _ => return Err(value.problem("unknown key; there are server, key and secret_file")),
+            }
+        }
+        let missing = |name| move || table.problem(format!("{name} is missing"));
+        Ok(Self {
+            server: server.ok_or_else(missing("server"))?,
+            key: key.ok_or_else(missing("key"))?,
+            secret_file: secret_file.ok_or_else(missing("secret_file"))?,
+        })
+    }
+}
+
+type Records = BTreeMap<String, Vec<Data>>;
+
+/// What is to be in the zone, and what is known to be.
+pub(crate) struct Updater {
+    server: SocketAddr,
+    key: Key,
+    zone: Domain,
+    wanted: RefCell<Records>,
+    done: RefCell<Records>,
+    is_busy: Cell<bool>,
+    next: Cell<u64>,
+    log: Log,
+}
+
+impl Updater {
+    /// For this zone.
+    ///
+    /// # Errors
+    /// A sentence: the secret cannot be read.
+    pub(crate) fn new(settings: &Settings, zone: &Domain, log: Log) -> Result<Self, String> {
+        let at =
+            |why: &dyn std::fmt::Display| format!("update: secret_file: {}: {why}", settings.secret_file.display());
+        let text = fs::read_to_string(&settings.secret_file).map_err(|error| at(&error))?;
+        let secret = BASE64.decode(text.trim().as_bytes());
+        let secret = secret.map_err(|_| at(&"is not a secret in base64"))?;
+        if secret.len() < 16 {
+            return Err(at(&"the secret is shorter than 16 octets; make one with tsig-keygen"));
+        }
+        Ok(Self {
+            server: settings.server,
+            key: Key::new(settings.key.as_str(), &secret),
+            zone: zone.clone(),
+            wanted: RefCell::default(),
+            done: RefCell::default(),
+            is_busy: Cell::new(false),
+            next: Cell::new(0),
+            log,
+        })
+    }
+
+    /// Takes the records of a state. What they announce is served already.
+    pub(crate) fn take(&self, state: &State, addresses: &[IpAddr], reports: &[String]) {
+        let mut wanted = Records::new();
+        for (domain, published) in &state.policies {
+            if let Some(claim) = state.claims.get(domain) {
+                for record in targets(&claim.token, &self.zone, published, addresses, reports) {
+                    wanted.entry(record.name).or_default().push(record.data);
+                }
+            }
+        }
+        self.wanted.replace(wanted);
+    }
+
+    /// Begins what is to be done.
+    pub(crate) fn look(self: &Rc<Self>, now: u64) {
+        if self.is_busy.get() || now < self.next.get() || *self.wanted.borrow() == *self.done.borrow() {
+            return;
+        }
+        self.is_busy.set(true);
+        let updater = Rc::clone(self);
+        spawn_local(async move {
+            if let Err(why) = updater.update().await {
+                updater.next.set(unix_now() + AGAIN);
+                let sentence = format!(
+                    "the zone {} is not updated at {}: {why}; it is tried again",
+                    updater.zone, updater.server
+                );
+                updater.log.warning(&sentence);
+            }
+            updater.is_busy.set(false);
+        });
+    }
+
+    async fn update(&self) -> Result<(), String> {
+        loop {
+            // Some names at a time: what was done stays done.
+            let changes: Records = {
+                let (wanted, done) = (self.wanted.borrow(), self.done.borrow());
+                let changed = wanted.iter().filter(|(name, data)| done.get(*name) != Some(data));
+                let gone = done.keys().filter(|name| !wanted.contains_key(*name));
+                let changed = changed.map(|(name, data)| (name.clone(), data.clone()));
+                changed
+                    .chain(gone.map(|name| (name.clone(), Vec::new())))
+                    .take(TOGETHER)
+                    .collect()
+            };
+            if changes.is_empty() {
+                return Ok(());
+            }
+            let done = timeout(TIME, self.send(&changes)).await;
+            done.unwrap_or_else(|_| Err("the name server does not answer in time".into()))?;
+            let mut done = self.done.borrow_mut();
+            for (name, data) in changes {
+                match data.is_empty() {
+                    true => done.remove(&name),
+                    false => done.insert(name, data),
+                };
+            }
+        }
+    }
+
+    async fn send(&self, changes: &Records) -> Result<(), String> {
+        let said = |error: io::Error| error.to_string();
+        let mut stream = TcpStream::connect(self.server).await.map_err(said)?;
+        let (message, mac) = self.key.sign(&update(&self.zone, changes)?, unix_now());
+        let answer = exchange(&mut stream, &message).await.map_err(said)?;
+        if answer.len() < 12 || answer[..2] != message[..2] {
+            return Err("the name server answers something else".into());
+        }
+        let code = ResponseCode::from(0, answer[3] & 0x0f);
+        let checked = self.key.check(&answer, &mac, unix_now());
+        if code != ResponseCode::NoError {
+            let why = checked.err().map_or_else(String::new, |why| format!("; {why}"));
+            return Err(format!("the name server refuses: {code}{why}"));
+        }
+        checked?;
+        // One may say so and do nothing.
+        for (name, data) in changes {
+            let texts: Vec<&str> = data.iter().filter_map(text).collect();
+            let found = self.texts(&mut stream, name).await?;
+            if found != texts {
+                return Err(format!(
+                    "the name server has taken the update, and {name} has not changed there"
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// The TXT records that the server has at a name.
+    async fn texts(&self, stream: &mut TcpStream, name: &str) -> Result<Vec<String>, String> {
+        let question = [&id()?[..], &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0], &wire(name), &[0, 16, 0, 1]].concat();
+        let answer = exchange(stream, &question).await.map_err(|error| error.to_string())?;
+        let answer = Message::from_vec(&answer).map_err(|error| error.to_string())?;
+        let texts = answer.answers.iter().filter_map(|record| match &record.data {
+            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+            _ => None,
+        });
+        Ok(texts.collect())
+    }
+}
+
+fn text(data: &Data) -> Option<&str> {
+    match data {
+        Data::Txt(text) => Some(text),
+        Data::Address(_) | Data::Cname(_) => None,
+    }
+}
+
+fn id() -> Result<[u8; 2], String> {
+    let mut id = [0; 2];
+    SystemRandom::new()
+        .fill(&mut id)
+        .map_err(|_| "the system gives no random octets")?;
+    Ok(id)
+}
+
+/// A message over TCP and its answer (RFC 1035 4.2.2).
+async fn exchange(stream: &mut TcpStream, message: &[u8]) -> io::Result<Vec<u8>> {
+    let length = u16::try_from(message.len()).map_err(io::Error::other)?;
+    stream.write_all(&[&length.to_be_bytes(), message].concat()).await?;
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).await?;
+    let mut answer = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut answer).await?;
+    Ok(answer)
+}
+
+/// What is at each name is replaced (RFC 2136 2.5).
+fn update(zone: &Domain, changes: &Records) -> Result<Vec<u8>, String> {
+    let mut records = Vec::new();
+    let mut count = 0_u16;
+    let mut add = |name: &str, kind: u16, class: u16, ttl: u32, data: &[u8]| {
+        records.extend(wire(name));
+        records.extend(kind.to_be_bytes());
+        records.extend(class.to_be_bytes());
+        records.extend(ttl.to_be_bytes());
+        records.extend(u16::try_from(data.len()).unwrap_or_default().to_be_bytes());
+        records.extend(data);
+        count += 1;
+    };
+    for (name, all) in changes {
+        // RFC 2136 2.5.3: all records of the name.
+        add(name, 255, 255, 0, &[]);
+        for data in all {
+            match data {
+                Data::Address(IpAddr::V4(address)) => add(name, 1, 1, TTL, &address.octets()),
+                Data::Address(IpAddr::V6(address)) => add(name, 28, 1, TTL, &address.octets()),
+                Data::Cname(target) => add(name, 5, 1, TTL, &wire(target)),
+                Data::Txt(text) => {
+                    let strings = text.as_bytes().chunks(255);
+                    let strings = strings.flat_map(|string| [&[string.len() as u8], string].concat());
+                    add(name, 16, 1, TTL, &strings.collect::<Vec<u8>>());
+                }
+            }
+        }
+    }
+    let head = [&id()?[..], &[0x28, 0, 0, 1, 0, 0], &count.to_be_bytes(), &[0, 0]].concat();
+    Ok([&head[..], &wire(zone.as_str()), &[0, 6, 0, 1], &records].concat())
+}
