@@ -32,6 +32,8 @@ mod places;
 mod privileges;
 #[path = "exim/readme.rs"]
 mod readme;
+#[path = "exim/reports.rs"]
+mod reports;
 #[path = "exim/sessions.rs"]
 mod sessions;
 #[path = "exim/silent.rs"]
@@ -117,6 +119,17 @@ impl Drop for World {
         let _ = Command::new("umount").arg("--lazy").arg(&self.folder).status();
         let _ = fs::remove_dir_all(&self.folder);
     }
+}
+
+#[test]
+fn a_report_goes_out_signed_and_is_in_no_report() {
+    // Before there is nothing but the test Internet.
+    let fetched = Command::new("tests/tlsrpt/opendkim.sh")
+        .arg(mtasts_kit::repository().join("target/opendkim"))
+        .status();
+    assert!(fetched.unwrap().success(), "tests/tlsrpt/opendkim.sh");
+    mtasts_kit::mtasts();
+    reports::go_out(&World::new("reports"));
 }
 
 #[test]

@@ -71,7 +71,7 @@ exports.load_mta_sts_ini = function () {
 
 // The header of a mail is at hand here, and not when it is sent.
 exports.note_tls_required = function (next, { transaction }) {
-  const said = transaction?.header?.get('TLS-Required').trim()
+  const said = transaction?.header?.get('TLS-Required')?.trim()
   if (said) transaction.notes[TLS_REQUIRED] = said
   next()
 }

@@ -276,7 +276,7 @@ class Item {
   count(attempt, peer) {
     const { mail_from, notes } = this.#hmail.todo
     const sender = mail_from?.user ? `${mail_from.user}@${mail_from.host}` : ''
-    attempt.carries(this.resolver, sender, notes?.[TLS_REQUIRED])
+    if (!this.#stops) attempt.carries(this.resolver, sender, notes?.[TLS_REQUIRED])
     for (let event = attempt.finish(peer); event; event = attempt.finish(peer)) {
       this.results.push({ time: new Date(), ...event })
     }

@@ -65,6 +65,20 @@ function error(code, message = 'for a reason') {
   return Object.assign(new Error(message), { code })
 }
 
+describe('note_tls_required', () => {
+  it('keeps what the header of a mail says, for its sessions', () => {
+    const noted = (said) => {
+      const transaction = { notes: {}, header: { get: (name) => (name === 'TLS-Required' ? said : '') } }
+      let went_on = false
+      plugin.note_tls_required(() => (went_on = true), { transaction })
+      assert.ok(went_on)
+      return transaction.notes
+    }
+    assert.deepStrictEqual(noted(' No\n'), { 'mta-sts: TLS-Required': 'No' })
+    assert.deepStrictEqual(noted(''), {})
+  })
+})
+
 describe('register', () => {
   it('comes before every other plugin, and arms the item before any plugin is asked for its route', () => {
     const hooks = register().filter(([, , priority]) => priority !== undefined)

@@ -1,6 +1,8 @@
 //! `mtasts report`: the results for TLS reports (RFC 8460) that the mail servers of this host have left, and the reports.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::Ordering;
 
 use clap::{Args, Subcommand};
@@ -13,6 +15,8 @@ use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::text::for_terminal;
 use mtasts::sender::resolver::unix_now;
+use mtasts::sender::user::whom_root_becomes;
+use mtasts::sys::process::is_root;
 use mtasts_report::journals::{Rest, sessions};
 use mtasts_report::report::Sessions;
 use mtasts_report::settings::{FILE, Settings, sender};
@@ -136,9 +140,11 @@ pub(super) struct Run {
 
 impl Run {
     fn run(self) -> Result<Found, Trouble> {
-        // What only root may read is read before root is given up.
-        let reporter = Settings::read(&self.settings, &settings()?).map_err(Trouble)?;
+        if let Some(found) = as_owner()? {
+            return Ok(found);
+        }
         let (host, store) = open()?;
+        let reporter = Settings::read(&self.settings, &host).map_err(Trouble)?;
         let done = run::Run::new(&store, &reporter, &host, self.at_once, &tell).run(unix_now());
         let Some(done) = done.map_err(Trouble)? else {
             tell("another process is sending the reports");
@@ -168,8 +174,11 @@ pub(super) struct Check {
 
 impl Check {
     fn run(self) -> Result<Found, Trouble> {
-        let reporter = Settings::read(&self.settings, &settings()?).map_err(Trouble)?;
+        if let Some(found) = as_owner()? {
+            return Ok(found);
+        }
         let (host, store) = open()?;
+        let reporter = Settings::read(&self.settings, &host).map_err(Trouble)?;
         let found = check::Check::new(&reporter, &host).run(self.mail.as_deref(), unix_now());
         let mut page = Page::new();
         for finding in &found {
@@ -212,6 +221,33 @@ impl Collect {
         let socket = socket.map_err(|error| Trouble(format!("{name}: {error}")))?;
         let (_, store) = open()?;
         Err(Trouble(format!("{name}: {}", collect::collect(&socket, &store, tell))))
+    }
+}
+
+/// What a process of root does of this: it has the owner of the cache directory do it, in a process that can still start a
+/// set-user-ID program. The sendmail of Exim is one, that of Postfix starts one, and what root gives up for good includes that.
+fn as_owner() -> Result<Option<Found>, Trouble> {
+    if !is_root() {
+        return Ok(None);
+    }
+    let settings = settings()?;
+    let owner = whom_root_becomes(settings.cache_dir.as_deref(), settings.user.as_ref());
+    let owner = owner.map_err(|error| Trouble(error.to_string()))?;
+    let status = Command::new("/proc/self/exe")
+        .args(std::env::args_os().skip(1))
+        .uid(owner.uid)
+        .gid(owner.gid)
+        .status();
+    let status = status.map_err(|error| Trouble(format!("cannot become user {}: {error}", owner.uid)))?;
+    match status.code() {
+        Some(0) => Ok(Some(Found::Good)),
+        Some(1) => Ok(Some(Found::Bad)),
+        // It has said why.
+        Some(2) => Ok(Some(Found::Critical)),
+        _ => Err(Trouble(format!(
+            "the process of user {} has ended: {status}",
+            owner.uid
+        ))),
     }
 }
 

@@ -1,7 +1,7 @@
 //! A report as a mail (RFC 8460 5.3), and the program that takes it.
 
 use std::fs::File;
-use std::io::{Seek, Write};
+use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -20,6 +20,8 @@ use crate::settings::Settings;
 
 /// How long the program may take with one mail.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How much of what it says is quoted, in octets.
+const QUOTE: u64 = 150;
 /// How often it is looked whether it has ended.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -155,26 +157,45 @@ impl Ready {
     /// Starts the program, and waits until it ends.
     #[must_use]
     pub fn submit(self, sendmail: &Path, sender: &Sender) -> End {
-        let program = Command::new(sendmail)
-            .args(["-i", "-t", "-f", &sender.address])
-            .stdin(self.0)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn();
+        let said = match tempfile::tempfile() {
+            Ok(file) => file,
+            Err(error) => return End::Failed(format!("a temporary file: {error}")),
+        };
+        let program = said.try_clone().and_then(|stderr| {
+            Command::new(sendmail)
+                .args(["-i", "-t", "-f", &sender.address])
+                .stdin(self.0)
+                .stdout(Stdio::null())
+                .stderr(stderr)
+                .spawn()
+        });
         match program {
-            Ok(program) => wait(program, sendmail),
+            Ok(program) => wait(program, sendmail, said),
             Err(error) => End::Failed(format!("{}: {error}", sendmail.display())),
         }
     }
 }
 
-fn wait(mut program: Child, name: &Path) -> End {
+/// The beginning of what a program has said.
+fn beginning(mut said: File) -> String {
+    let mut octets = Vec::new();
+    let read = said.rewind().and_then(|()| said.take(QUOTE).read_to_end(&mut octets));
+    match (read, octets.trim_ascii()) {
+        (Ok(_), said) if !said.is_empty() => format!(" ({})", String::from_utf8_lossy(said)),
+        _ => String::new(),
+    }
+}
+
+fn wait(mut program: Child, name: &Path, said: File) -> End {
     let deadline = Instant::now() + PATIENCE;
     let name = name.display();
     loop {
         match program.try_wait() {
             Ok(Some(status)) if status.success() => return End::Sent,
-            Ok(Some(status)) => return End::Failed(format!("{name} has refused the mail: {status}")),
+            Ok(Some(status)) => {
+                let said = beginning(said);
+                return End::Failed(format!("{name} has refused the mail: {status}{said}"));
+            }
             Ok(None) if Instant::now() < deadline => thread::sleep(LOOK),
             Ok(None) => {
                 let _ = program.kill();

@@ -384,7 +384,7 @@ fn what_is_not_taken_is_tried_again_and_not_elsewhere() {
         ],
     );
     world.sessions(&["a.test", "b.test"]);
-    world.mailer("exit 75");
+    world.mailer("echo no room >&2; exit 75");
     let ran = world.run();
     let day = yesterday();
     let mut said: Vec<&str> = ran.err.lines().collect();
@@ -413,7 +413,7 @@ fn what_is_not_taken_is_tried_again_and_not_elsewhere() {
         line(
             "a.test",
             "mailto:r@a.test",
-            &format!("{sendmail} has refused the mail: exit status: 75"),
+            &format!("{sendmail} has refused the mail: exit status: 75 (no room)"),
         ),
         line(
             "b.test",
