@@ -185,6 +185,7 @@ describe('settings', () => {
       daneBogusName: 'bogus.example',
       tlsrptJournal: 'on',
       tlsrptSocket: '/nowhere/socket',
+      tlsrptSender: 'tlsrpt@example.com',
       log: undefined,
     })
     nowhere({ timeout: '1m' }).close()
@@ -327,7 +328,7 @@ test('what was counted goes to the journal, once', (t) => {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'mtasts-'))
   t.after(() => fs.rmSync(directory, { recursive: true }))
   if (process.getuid() === 0) fs.chownSync(directory, 65_534, 65_534)
-  const resolver = nowhere({ cacheDir: directory, tlsrptJournal: 'on' })
+  const resolver = nowhere({ cacheDir: directory, tlsrptJournal: 'on', tlsrptSender: 'tlsrpt@example.com' })
   const journal = () => {
     const files = fs.readdirSync(directory).filter((name) => name.startsWith('.report-'))
     const lines = files.flatMap((name) => fs.readFileSync(path.join(directory, name), 'utf8').split('\n'))
@@ -345,6 +346,16 @@ test('what was counted goes to the journal, once', (t) => {
   assert.deepEqual(more, [])
   const [{ c: code, n: host, r: address }] = policies[0]['failure-details']
   assert.deepEqual({ code, host, address }, { code: 201, host: 'mx.example.com', address: '192.0.2.1' })
+  // A report about a report would cause the next one.
+  for (const mail of [['TLSRPT@example.com'], ['', ' no']]) {
+    const uncounted = new Attempt(resolver.lookupCached('example.com'), 'mx.example.com')
+    uncounted.carries(resolver, ...mail)
+    uncounted.saw({ kind: 'starttls-not-offered' })
+    assert.equal(uncounted.finish({ channel: 'clear' }), null)
+    assert.equal(uncounted.report(resolver), true)
+  }
+  assert.equal(journal().length, 1)
+  assert.throws(() => attempt.carries(resolver, 1), { name: 'TypeError' })
   resolver.close()
   assert.throws(() => attempt.report(resolver), { code: 'ERR_MTASTS_CLOSED' })
 })
