@@ -216,9 +216,9 @@ class Host {
   }
 
   // Sends one mail to each of the domains and waits until each has been tried.
-  async send(domains, seconds = 90) {
+  async send(domains, seconds = 90, mail = {}) {
     const seen = this.journal().length
-    await submit(domains)
+    await submit(domains, mail)
     const told = () =>
       new Set(
         this.journal()
@@ -283,8 +283,8 @@ async function can_connect() {
   })
 }
 
-// One connection, one mail after the other.
-async function submit(domains) {
+// One connection, one mail after the other. A bounce of a mail without a sender goes nowhere.
+async function submit(domains, { sender = '', header = '' } = {}) {
   const socket = net.connect(PORT, '127.0.0.1')
   socket.setTimeout(30_000, () => socket.destroy(new Error('Haraka does not answer')))
   const replies = replies_of(socket)
@@ -296,11 +296,10 @@ async function submit(domains) {
   await command(undefined, '220')
   await command('EHLO client.test', '250')
   for (const domain of domains) {
-    // A bounce of such a mail goes nowhere.
-    await command('MAIL FROM:<>', '250')
+    await command(`MAIL FROM:<${sender}>`, '250')
     await command(`RCPT TO:<user@${domain}>`, '250')
     await command('DATA', '354')
-    await command(`From: a@sender.test\r\nSubject: hello\r\n\r\nhello ${domain}\r\n.`, '250')
+    await command(`From: a@sender.test\r\nSubject: hello\r\n${header}\r\nhello ${domain}\r\n.`, '250')
   }
   socket.end('QUIT\r\n')
 }

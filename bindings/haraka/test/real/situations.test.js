@@ -8,7 +8,7 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { after, before, beforeEach, describe, it } = require('node:test')
 
-const { CONFIG, Host, fresh_library, fresh_redis, submit } = require('./host')
+const { CONFIG, Host, fresh_library, fresh_redis, journal, submit } = require('./host')
 const lab = require('./lab')
 const { domains_of, run } = require('./load')
 
@@ -188,6 +188,19 @@ describe('DNS that does not say whether there is a policy', { timeout: 120_000 }
       for (let n = 0; n < 3; n++) await host.send(['good.test'])
       const [first, ...later] = host.journal().map(({ delay }) => delay)
       assert.ok(first > 9 && later.every((delay) => delay < 4), `${first} ${later}`)
+    })
+  })
+})
+
+describe('the reports', { timeout: 120_000 }, () => {
+  it('count neither a report nor a mail that needs no TLS', async () => {
+    fresh_library('tlsrpt_journal = "on"\ntlsrpt_sender = "tlsrpt@sender.test"\n')
+    await on({}, async (host) => {
+      await host.send(['testing.test'], 90, { sender: 'TLSRPT@sender.test' })
+      await host.send(['testing.test'], 90, { header: 'TLS-Required: No\r\n' })
+      await host.send(['testing.test'], 90, { sender: 'alice@sender.test', header: 'TLS-Required: Yes\r\n' })
+      await host.until('counted', () => journal().length > 0)
+      assert.deepStrictEqual(journal(), [['testing.test', 2, 0]])
     })
   })
 })
