@@ -1180,7 +1180,8 @@ int mtasts_exim_recheck(unsigned char **result, int argc, unsigned char **argv);
 // allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. On every transport it yields a
 // refusal if there are TLSA records of usage DANE-TA and the certificate has the name neither of the host nor of the
 // domain, which Exim with GnuTLS does not ask for. At every other event it yields nothing. The facts are `transport=`,
-// `tlsa=` and `cert=`.
+// `tlsa=` and `cert=`. With the fact `report=yes` what a TLS report counts of the session is handed over at
+// `tcp:close`, as with `mode=testing`: then each event of the session has to come here, with the facts of that.
 //
 // With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would
 // have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS

@@ -4,6 +4,8 @@
 
 #[path = "exim/changes.rs"]
 mod changes;
+#[path = "exim/counted.rs"]
+mod counted;
 #[path = "exim/debian.rs"]
 mod debian;
 #[path = "exim/doctor.rs"]
@@ -130,6 +132,11 @@ fn a_report_goes_out_signed_and_is_in_no_report() {
     assert!(fetched.unwrap().success(), "tests/tlsrpt/opendkim.sh");
     mtasts_kit::mtasts();
     reports::go_out(&World::new("reports"));
+}
+
+#[test]
+fn a_session_is_counted_whatever_the_policy() {
+    counted::every_session(&World::new("counted"));
 }
 
 #[test]

@@ -151,7 +151,8 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 /// allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. On every transport it yields a
 /// refusal if there are TLSA records of usage DANE-TA and the certificate has the name neither of the host nor of the
 /// domain, which Exim with GnuTLS does not ask for. At every other event it yields nothing. The facts are `transport=`,
-/// `tlsa=` and `cert=`.
+/// `tlsa=` and `cert=`. With the fact `report=yes` what a TLS report counts of the session is handed over at
+/// `tcp:close`, as with `mode=testing`: then each event of the session has to come here, with the facts of that.
 ///
 /// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would
 /// have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS
@@ -172,6 +173,11 @@ pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_in
             // Exim's user may not be allowed to write what a report counts: that is for the log.
             let line = line.or_else(|| TOLD.take().into_iter().next());
             return Ok(line.map_or_else(String::new, |line| readable(&line)));
+        }
+        // What is counted must keep no refusal from Exim, whatever goes wrong.
+        if facts.get("report") == Some("yes") {
+            let saw = || exim_session::saw(context()?, event, [domain, host, address, data], facts);
+            let _ = quietly(saw);
         }
         // Depth 0 is the host's own certificate.
         if *event != "tls:cert" || *data != "0" {

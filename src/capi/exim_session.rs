@@ -1,5 +1,5 @@
-//! A session of Exim with an MX host under a policy that is not enforced: what its events show, and at the end the verdict
-//! on a host that would have failed, and what a TLS report counts.
+//! A session of Exim with an MX host: what its events show, and at the end the verdict on a host that failed a policy that
+//! is not enforced, and what a TLS report counts.
 //!
 //! Exim raises the events of a session in one process, one after the other, from `tcp:connect` to `tcp:close`.
 
@@ -48,7 +48,9 @@ pub(super) fn saw(
         "tcp:connect" => session = Session::default(),
         // The host answers EHLO a second time when TLS is up, and then offers no STARTTLS.
         "smtp:ehlo" => {
-            let offered = || data.to_ascii_uppercase().contains("STARTTLS");
+            // Each line is a code and a keyword. The first one has the name of the host.
+            let keywords = || data.lines().skip(1).filter_map(|line| line.get(4..));
+            let offered = || keywords().any(|keyword| keyword.trim().eq_ignore_ascii_case("STARTTLS"));
             session.starttls.get_or_insert_with(offered);
         }
         // From the last certificate of the chain to the host's own.
@@ -56,14 +58,19 @@ pub(super) fn saw(
             session.chain.splice(0..0, facts.certificate());
             session.chain.truncate(CERTIFICATES);
         }
-        "tcp:close" => return would_have_failed(resolver, domain, (host, address), &session, facts),
+        "tcp:close" => {
+            // With OpenSSL a certificate that Exim has refused was in no event of its own.
+            let own = facts.certificate().filter(|own| !session.chain.contains(own));
+            session.chain.splice(0..0, own);
+            return ended(resolver, domain, (host, address), &session, facts);
+        }
         _ => {}
     }
     SESSION.set(session);
     Ok(None)
 }
 
-fn would_have_failed(
+fn ended(
     resolver: &Resolver,
     domain: &str,
     (host, address): (&str, &str),
@@ -71,8 +78,8 @@ fn would_have_failed(
     facts: &Facts<'_>,
 ) -> Result<Option<String>, Notice> {
     let answer = resolver.lookup_cached(domain).map_err(|e| e.notice())?;
-    // The policy has changed since Exim routed the mail.
-    if answer.enforces() {
+    // What TLSA records say is not known here, and where they decide there is a policy.
+    if facts.has_dane() && !answer.applies() {
         return Ok(None);
     }
     // Exim's name of a host is the target of its CNAME. Then it may be each of the domain's MX hosts, and the best is
@@ -117,7 +124,9 @@ fn would_have_failed(
     while attempt.finish(peer).is_some() {}
     // What is lost is counted, and means nothing for the mail.
     let _ = attempt.report(resolver, Duration::MAX);
-    Ok(attempt.failure().map(Verdict::log_line))
+    // Under an enforced policy Exim says itself why the mail waits.
+    let failure = attempt.failure().filter(|_| !answer.enforces());
+    Ok(failure.map(Verdict::log_line))
 }
 
 /// What the session showed of the host's TLS, or nothing if it did not come so far or DANE decided about it.
@@ -127,9 +136,19 @@ fn seen(resolver: &Resolver, host: &Domain, session: &Session, facts: &Facts<'_>
     }
     let encrypted = facts.get("cipher").is_some();
     let chain: Vec<&[u8]> = session.chain.iter().map(Vec::as_slice).collect();
+    let failure = || {
+        resolver
+            .verify_certificate(host, &chain, UnixTime::now())
+            .ok()
+            .and_then(Result::err)
+    };
     Some(match (encrypted, session.starttls?) {
         (false, false) => Seen::StarttlsNotOffered,
-        (false, true) => Seen::HandshakeFailed("STARTTLS was refused, or no TLS session came about".into()),
+        // Where Exim verifies, a certificate that is not accepted is the end of the handshake.
+        (false, true) => match failure().filter(|_| !chain.is_empty()) {
+            Some(failure) => Seen::Certificate(Err(failure)),
+            None => Seen::HandshakeFailed("STARTTLS was refused, or no TLS session came about".into()),
+        },
         // Exim's own check is for the MX name, and accepts a common name.
         (true, _) if facts.get("cv") == Some("1") => {
             let leaf = chain.first().copied();
@@ -137,11 +156,9 @@ fn seen(resolver: &Resolver, host: &Domain, session: &Session, facts: &Facts<'_>
             Seen::Certificate(named)
         }
         (true, _) => {
-            let checked = resolver.verify_certificate(host, &chain, UnixTime::now());
-            let failure = checked.ok().and_then(Result::err);
             let other =
                 || CertificateFailure::new(ResultType::ValidationFailure, "Exim did not accept the certificate");
-            Seen::Certificate(Err(failure.unwrap_or_else(other)))
+            Seen::Certificate(Err(failure().unwrap_or_else(other)))
         }
     })
 }

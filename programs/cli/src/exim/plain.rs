@@ -275,9 +275,12 @@ impl Driver<'_> {
     /// The lines of this transport that ours has too. One under a policy in force has options of its own; one in testing
     /// differs in two alone.
     fn options(&self, text: &str, enforced: bool) -> String {
-        let ours = |option: &str| match enforced {
-            true => OURS.contains(&option) || OURS_TOO.contains(&option),
-            false => ["driver", "event_action", "multi_domain"].contains(&option),
+        // With MTASTS_REPORTS ours runs as Exim's user, too.
+        let as_exim = self.value("user") == Some("$exim_uid");
+        let ours = |option: &str| match option {
+            "user" | "group" | "initgroups" if as_exim => true,
+            _ if enforced => OURS.contains(&option) || OURS_TOO.contains(&option),
+            _ => ["driver", "event_action", "multi_domain"].contains(&option),
         };
         // Until the .ifdef ends in which the transport is, and no further than the last option and the .endif of that.
         let base = self.lines.first().map_or(0, |line| line.depth);
