@@ -81,7 +81,7 @@ install: all
 # The examples start the command from where it is.
 	sed -i 's|/usr/bin/mtasts|$(BINDIR)/mtasts|' $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-refresh.service \
 	    $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-serve.service $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-report.service \
-	    $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-collect.service \
+	    $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-collect.service $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-visit.service \
 	    $(DESTDIR)$(DOCDIR)/examples/systemd/mtasts-host.service $(DESTDIR)$(DOCDIR)/examples/cron/mtasts
 	$(INSTALL) -d $(dir $(COMPLETIONS:%=$(DESTDIR)$(PREFIX)/share/%))
 	for shell in $(SHELLS); do $(DIST)/mtasts completions $$shell > $(DIST)/completion.$$shell || exit 1; done

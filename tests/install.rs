@@ -58,6 +58,8 @@ share/doc/libmtasts/examples/systemd/mtasts-host.service 644
 share/doc/libmtasts/examples/systemd/mtasts-report.service 644
 share/doc/libmtasts/examples/systemd/mtasts-report.timer 644
 share/doc/libmtasts/examples/systemd/mtasts-serve.service 644
+share/doc/libmtasts/examples/systemd/mtasts-visit.service 644
+share/doc/libmtasts/examples/systemd/mtasts-visit.timer 644
 share/doc/libmtasts/examples/systemd/sysusers.d/mtasts.conf 644
 share/doc/libmtasts/examples/systemd/tmpfiles.d/mtasts.conf 644
 share/fish/vendor_completions.d/mtasts.fish 644

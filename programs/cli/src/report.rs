@@ -1,5 +1,7 @@
 //! `mtasts report`: the results for TLS reports (RFC 8460) that the mail servers of this host have left, and the reports.
 
+mod visit;
+
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -21,7 +23,7 @@ use mtasts_report::journals::{Rest, sessions};
 use mtasts_report::report::Sessions;
 use mtasts_report::settings::{FILE, Settings, sender};
 use mtasts_report::totals::Totals;
-use mtasts_report::{check, collect, run};
+use mtasts_report::{bounces, check, collect, run};
 
 #[derive(Subcommand)]
 pub(super) enum Report {
@@ -30,6 +32,8 @@ pub(super) enum Report {
     Run(Run),
     Check(Check),
     Collect(Collect),
+    Visit(visit::Visit),
+    Bounced(Bounced),
 }
 
 impl Report {
@@ -40,6 +44,8 @@ impl Report {
             Self::Run(arguments) => arguments.run(),
             Self::Check(arguments) => arguments.run(),
             Self::Collect(arguments) => arguments.run(),
+            Self::Visit(arguments) => arguments.run(),
+            Self::Bounced(arguments) => arguments.run(),
         }
     }
 }
@@ -221,6 +227,28 @@ impl Collect {
         let socket = socket.map_err(|error| Trouble(format!("{name}: {error}")))?;
         let (_, store) = open()?;
         Err(Trouble(format!("{name}: {}", collect::collect(&socket, &store, tell))))
+    }
+}
+
+/// Send no report to these mail addresses for a week, because mail to them came back.
+///
+/// For whoever reads the mail of tlsrpt_sender. The next reports after the week are sent again. https URLs are not concerned.
+///
+/// Exit status: 0.
+#[derive(Args)]
+pub(super) struct Bounced {
+    /// A mail address to which a report could not be delivered.
+    #[arg(required = true, value_name = "ADDRESS")]
+    address: Vec<String>,
+}
+
+impl Bounced {
+    fn run(self) -> Result<Found, Trouble> {
+        let (_, store) = open()?;
+        for address in &self.address {
+            bounces::note(&store, address, unix_now()).map_err(Trouble)?;
+        }
+        Ok(Found::Good)
     }
 }
 

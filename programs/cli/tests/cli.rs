@@ -39,6 +39,9 @@ mod surroundings;
 mod terminal;
 #[path = "cli/usage.rs"]
 mod usage;
+#[cfg(feature = "lab")]
+#[path = "cli/visit.rs"]
+mod visit;
 
 /// The command, without whatever the environment of the tests says about colours and settings.
 fn command(arguments: &[&str]) -> Command {

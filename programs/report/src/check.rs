@@ -15,6 +15,7 @@ use mtasts::protocol::text::ascii_line;
 use crate::dkim;
 use crate::mail;
 use crate::settings::Settings;
+use crate::spf;
 
 /// How long DNS may take with one question.
 const TIME: Duration = Duration::from_secs(10);
@@ -64,12 +65,24 @@ impl<'a> Check<'a> {
             ("mail", self.dry_run(file, now)),
         ];
         let mut found: Vec<Finding> = judged.into_iter().map(|(what, judged)| finding(what, judged)).collect();
-        found.extend(
-            ELSEWHERE
-                .iter()
-                .filter_map(|there| self.name_of_this_host(there.parse().ok()?)),
-        );
+        found.extend(self.dmarc());
+        for address in ELSEWHERE.iter().filter_map(|there| own_address(there.parse().ok()?)) {
+            found.extend(self.of_this_host(address));
+        }
         found
+    }
+
+    /// Who sends much mail to Google or Microsoft needs a DMARC record. Reports are seldom so many.
+    fn dmarc(&self) -> Option<Finding> {
+        let domain = &self.settings.sender.domain;
+        let records = self.texts(&format!("_dmarc.{domain}")).ok()?;
+        let has_one = records.iter().any(|text| text.starts_with("v=DMARC1"));
+        let sentence = format!("{domain} has no DMARC record of its own, which large receivers ask for");
+        (!has_one).then_some(Finding {
+            what: "dmarc",
+            good: None,
+            sentence,
+        })
     }
 
     /// Bounces, and questions of receivers, must find somebody.
@@ -93,12 +106,7 @@ impl<'a> Check<'a> {
     fn spf(&self) -> Result<String, String> {
         let domain = &self.settings.sender.domain;
         let records = self.texts(domain.as_str())?;
-        let is_spf = |text: &&String| {
-            text.split(' ')
-                .next()
-                .is_some_and(|word| word.eq_ignore_ascii_case("v=spf1"))
-        };
-        let found: Vec<&String> = records.iter().filter(is_spf).collect();
+        let found = spf::records(&records);
         match found[..] {
             [] => Err(format!(
                 "{domain} has no SPF record: publish one that lists what this host sends from"
@@ -106,10 +114,7 @@ impl<'a> Check<'a> {
             [one] if one.eq_ignore_ascii_case("v=spf1 -all") => Err(format!(
                 "the SPF record of {domain} says that it sends no mail: add what this host sends from"
             )),
-            [one] => Ok(format!(
-                "{domain} has the SPF record {:?}; whether it lists this host is for you to see",
-                quoted(one)
-            )),
+            [one] => Ok(format!("{domain} has the SPF record {:?}", quoted(one))),
             _ => Err(format!(
                 "{domain} has {} SPF records; there must be one (RFC 7208 3.2)",
                 found.len()
@@ -156,26 +161,39 @@ impl<'a> Check<'a> {
         written.map(|()| format!("the mail of a report is in {}", file.display()))
     }
 
-    /// Many receivers take no mail from an address without a name (PTR) that leads back to it.
-    fn name_of_this_host(&self, there: SocketAddr) -> Option<Finding> {
-        let own: IpAddr = if there.is_ipv4() {
-            [0, 0, 0, 0].into()
-        } else {
-            [0u16; 8].into()
+    /// Many receivers take no mail from an address without a name (PTR) that leads back to it, or that SPF does not list.
+    fn of_this_host(&self, address: IpAddr) -> Vec<Finding> {
+        let unknown = |what, sentence| Finding {
+            what,
+            good: None,
+            sentence,
         };
-        let socket = UdpSocket::bind((own, 0)).ok()?;
-        socket.connect(there).ok()?;
-        let address = socket.local_addr().ok()?.ip();
         if let Some(why) = Rule::default().refusal(address) {
-            return Some(Finding {
-                what: "ptr",
-                good: None,
-                sentence: format!(
-                    "this host sends from {address}, {why}: what others see in its place needs a name (PTR)"
+            let sentence =
+                format!("this host sends from {address}, {why}: what others see in its place needs a name (PTR)");
+            return vec![unknown("ptr", sentence)];
+        }
+        let mut found = vec![finding("ptr", self.name(address))];
+        let domain = &self.settings.sender.domain;
+        let texts = self.texts(domain.as_str()).unwrap_or_default();
+        if let [record] = spf::records(&texts)[..] {
+            let mut evaluation = spf::Evaluation::new(&self.dns, address, Instant::now() + TIME);
+            found.push(match evaluation.allows(record, domain.as_str()) {
+                Ok(true) => finding("spf", Ok(format!("the SPF record of {domain} lists {address}"))),
+                // Mail may leave by another host.
+                Ok(false) => unknown(
+                    "spf",
+                    format!(
+                        "the SPF record of {domain} does not list {address}: add it, unless another host sends your mail on"
+                    ),
+                ),
+                Err(why) => unknown(
+                    "spf",
+                    format!("whether the SPF record of {domain} lists {address} is for you to see: {}", quoted(&why)),
                 ),
             });
         }
-        Some(finding("ptr", self.name(address)))
+        found
     }
 
     fn name(&self, address: IpAddr) -> Result<String, String> {
@@ -210,6 +228,18 @@ impl<'a> Check<'a> {
             Err(error) => Err(format!("DNS does not say what {name} has: {error}")),
         }
     }
+}
+
+/// From which address this host sends to that one.
+fn own_address(there: SocketAddr) -> Option<IpAddr> {
+    let own: IpAddr = if there.is_ipv4() {
+        [0, 0, 0, 0].into()
+    } else {
+        [0u16; 8].into()
+    };
+    let socket = UdpSocket::bind((own, 0)).ok()?;
+    socket.connect(there).ok()?;
+    Some(socket.local_addr().ok()?.ip())
 }
 
 fn finding(what: &'static str, judged: Result<String, String>) -> Finding {

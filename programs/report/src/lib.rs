@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod bounces;
 pub mod check;
 pub mod collect;
 pub mod dkim;
@@ -13,5 +14,6 @@ pub mod report;
 pub mod run;
 pub mod session;
 pub mod settings;
+pub mod spf;
 pub mod spread;
 pub mod totals;

@@ -2,6 +2,7 @@
 //! on where it was.
 
 use std::cell::OnceCell;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,6 +21,7 @@ use mtasts::protocol::report_record::PREFIX;
 use mtasts::report::{Destination, ReportRecord};
 use mtasts::sender::resolver::unix_now;
 
+use crate::bounces;
 use crate::check;
 use crate::journals::{octets, sessions};
 use crate::ledger::{End, Ledger};
@@ -127,6 +129,7 @@ impl<'a> Run<'a> {
             day: &day,
             now,
             ledger: Mutex::new(ledger),
+            bounced: bounces::recent(self.store, now)?,
             broken: Mutex::new(None),
             done: Done::default(),
         };
@@ -242,13 +245,26 @@ impl<'a> Run<'a> {
             }
         };
         let all = record.as_ref().map_or(&[][..], ReportRecord::destinations);
-        let to: Vec<Destination> = all.iter().filter(|to| !self.is_own(to)).cloned().collect();
+        let mut to: Vec<Destination> = all.iter().filter(|to| !self.is_own(to)).cloned().collect();
         let left_out = record.as_ref().map_or(0, ReportRecord::left_out) + all.len() - to.len();
         if left_out > 0 {
             (self.tell)(&format!(
                 "{left_out} of the places where {domain} wants reports are not used (D-36, D-38)"
             ));
         }
+        to.retain(|to| match to {
+            Destination::Mail { address, .. } => match about.bounced.get(&address.to_ascii_lowercase()) {
+                None => true,
+                Some(since) => {
+                    (self.tell)(&format!(
+                        "{domain} gets no report at {}: mail to it came back ({since})",
+                        to.uri()
+                    ));
+                    false
+                }
+            },
+            _ => true,
+        });
         if to.is_empty() {
             about.done.unwanted.fetch_add(1, Relaxed);
         }
@@ -332,6 +348,8 @@ struct Yesterday<'a> {
     begin: u64,
     now: u64,
     ledger: Mutex<Ledger>,
+    /// Addresses from which a mail came back, and when.
+    bounced: BTreeMap<String, String>,
     /// Why the ledger cannot be written any more.
     broken: Mutex<Option<String>>,
     done: Done,

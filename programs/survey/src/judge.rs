@@ -228,6 +228,30 @@ pub fn ends_soon(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) 
     (failure.result == ResultType::CertificateExpired).then(|| failure.reason.replace(" expired on ", " expires on "))
 }
 
+/// Whether the certificate of a session is good, if there was one.
+fn checked(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) -> Option<Result<(), CertificateFailure>> {
+    let End::Tls { chain, .. } = &session.end else {
+        return None;
+    };
+    let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
+    Some(check_chain(host.host().ok()?, &chain, roots.anchors(), at))
+}
+
+/// What a session shows of a host, for a verdict. What our TLS library cannot do says nothing.
+#[must_use]
+pub fn seen(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) -> Option<Seen> {
+    match &session.end {
+        End::NoRoute | End::NotAsked | End::Unreached(_) | End::NoService(_) | End::Unsupported(_) => None,
+        End::StarttlsNotOffered => Some(Seen::StarttlsNotOffered),
+        End::StarttlsRefused(_) => Some(Seen::StarttlsRefused),
+        End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
+        End::Tls { .. } => match checked(host, session, roots, at)? {
+            Err(failure) if policy_host::is_unsupported_certificate(&failure.reason) => None,
+            checked => Some(Seen::Certificate(checked)),
+        },
+    }
+}
+
 fn judge_session(
     survey: &Survey,
     host: &MxName,
@@ -236,22 +260,8 @@ fn judge_session(
     roots: &Roots,
     at: UnixTime,
 ) -> SessionJudgement {
-    let mut certificate = None;
-    let seen = match &session.end {
-        // What our TLS library cannot do says nothing of the host.
-        End::NoRoute | End::NotAsked | End::Unreached(_) | End::NoService(_) | End::Unsupported(_) => None,
-        End::StarttlsNotOffered => Some(Seen::StarttlsNotOffered),
-        End::StarttlsRefused(_) => Some(Seen::StarttlsRefused),
-        End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
-        End::Tls { chain, .. } => host.host().ok().map(|host| {
-            let chain: Vec<&[u8]> = chain.iter().map(AsRef::as_ref).collect();
-            let checked = check_chain(host, &chain, roots.anchors(), at);
-            certificate = Some(checked.clone());
-            Seen::Certificate(checked)
-        }),
-    };
-    let unsupported = |failure: &CertificateFailure| policy_host::is_unsupported_certificate(&failure.reason);
-    let seen = seen.filter(|_| !matches!(&certificate, Some(Err(failure)) if unsupported(failure)));
+    let seen = seen(host, session, roots, at);
+    let certificate = checked(host, session, roots, at);
     let mut attempt = Attempt::new(&survey.answer, host.clone());
     attempt.saw(Seen::Name);
     SessionJudgement {

@@ -473,6 +473,47 @@ fn what_is_not_taken_is_tried_again_and_not_elsewhere() {
     assert_eq!((after.status, world.run().err.as_str()), (0, ""));
 }
 
+#[test]
+fn an_address_from_which_mail_came_back_gets_none_for_a_week() {
+    let record = "v=TLSRPTv1; rua=mailto:Reports@mail.test,mailto:other@mail.test";
+    let world = World::new("bounced", &[("mail.test", record)]);
+    world.sessions(&["mail.test"]);
+    let bounced = |address: &str| -> Ran {
+        let mut command = super::command(&["report", "bounced", address]);
+        command.env("MTASTS_CONFIG", world.path("mtasts.toml"));
+        command.uid(USER).gid(USER).output().unwrap().into()
+    };
+    for no_address in ["x", "a@b.test\nc@d.test", "a b@c.test"] {
+        let ran = bounced(no_address);
+        assert!(
+            ran.status == 2 && ran.err.contains("is not a plain mail address"),
+            "{ran:?}"
+        );
+    }
+    assert_eq!(bounced("else@mail.test").status, 0);
+    assert_eq!(bounced("reports@MAIL.test").status, 0);
+    let ran = world.run();
+    let today = calendar::date(unix_now());
+    assert_eq!(
+        ran.err,
+        format!("mtasts: mail.test gets no report at mailto:Reports@mail.test: mail to it came back ({today})\n")
+    );
+    let mails = world.mails();
+    assert_eq!(
+        (mails.len(), &mails[0]["headers"]["to"]),
+        (1, &json!("other@mail.test"))
+    );
+    // After a week it gets the next one.
+    let file = world.directory.join("cache/.report-bounced");
+    let noted = fs::read_to_string(&file).unwrap();
+    assert_eq!(noted, format!("{today} else@mail.test\n{today} reports@mail.test\n"));
+    let before = calendar::date(unix_now() - 8 * DAY);
+    fs::write(&file, noted.replace(&today, &before)).unwrap();
+    fs::remove_file(world.ledger()).unwrap();
+    let ran = world.run();
+    assert_eq!((&*ran.err, world.mails().len()), ("", 3), "{ran:?}");
+}
+
 /// What the journals of this host have in their names.
 fn label() -> String {
     let known = |c: char| {
@@ -558,6 +599,7 @@ fn a_check_says_what_receivers_would_miss() {
         assert_eq!(ran.out.matches("bad").count(), 1, "{ran:?}");
         world.publish(name, before.as_deref());
     }
+    spf_of_this_host(&world);
     let settings = fs::read_to_string(world.path("report.toml")).unwrap();
     for (from, to, said) in [
         ("dkim_selector", "#", "set dkim_selector in report.toml"),
@@ -570,6 +612,45 @@ fn a_check_says_what_receivers_would_miss() {
     }
     fs::write(world.path("report.toml"), settings).unwrap();
     assert_eq!(world.run().status, 0);
+}
+
+/// What the SPF record says of the address from which this host sends.
+fn spf_of_this_host(world: &World) {
+    let route = ["route", "add", "198.41.0.4", "dev", "lo", "src", "8.8.8.1"];
+    assert!(Command::new("ip").args(route).status().unwrap().success());
+    world.publish("mx.sender.test", Some("8.8.8.1"));
+    world.publish("txt:_other.test", Some("v=spf1 ip4:8.8.8.0/24 -all"));
+    world.publish("txt:loop.test", Some("v=spf1 include:loop.test -all"));
+    let (lists, not) = ("lists 8.8.8.1", "does not list 8.8.8.1: add it");
+    for (record, said) in [
+        ("v=spf1 mx -all", lists),
+        ("v=spf1 ip6:2001:db8::/32 a:mx.sender.test/24//64 -all", lists),
+        ("v=spf1 include:_other.test -all", lists),
+        ("v=spf1 redirect=_other.test", lists),
+        ("v=spf1 ip4:8.8.9.0/24 ~all", not),
+        ("v=spf1 -ip4:8.8.8.1 +all", not),
+        ("v=spf1 a mx:none.test/8 -all", not),
+        ("v=spf1 exists:%{i}.x.test -all", "for you to see: it has a macro"),
+        ("v=spf1 include:loop.test -all", "it asks DNS more than 10 times"),
+        ("v=spf1 ptr -all", "it has the mechanism ptr"),
+    ] {
+        world.publish("txt:sender.test", Some(record));
+        let ran = world.check();
+        assert!(ran.out.contains(said), "{record}: {ran:?}");
+    }
+    let ran = world.check();
+    assert!(ran.out.contains("sender.test has no DMARC record"), "{ran:?}");
+    world.publish("txt:_dmarc.sender.test", Some("v=DMARC1; p=none"));
+    let ran = world.check();
+    assert!(!ran.out.contains("DMARC"), "{ran:?}");
+    world.publish("txt:sender.test", Some("v=spf1 mx -all"));
+    assert!(
+        Command::new("ip")
+            .args(["route", "del", "198.41.0.4"])
+            .status()
+            .unwrap()
+            .success()
+    );
 }
 
 /// Where OpenDKIM is, which the archive of this machine has.
