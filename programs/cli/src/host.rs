@@ -1,5 +1,6 @@
 //! `mtasts host`: the policies that this host publishes for others.
 
+mod exchange;
 mod import;
 mod rollout;
 
@@ -40,6 +41,7 @@ pub(super) enum Host {
     Zone(Zone),
     Import(import::Import),
     Move(Move),
+    Mx(exchange::Mx),
     Remove(Remove),
     SetMode(rollout::SetMode),
     Status(rollout::Status),
@@ -206,6 +208,7 @@ impl Host {
             Self::Zone(arguments) => arguments.run(),
             Self::Import(arguments) => arguments.run(),
             Self::Move(arguments) => arguments.run(),
+            Self::Mx(arguments) => arguments.run(),
             Self::Remove(arguments) => arguments.run(),
             Self::SetMode(arguments) => arguments.run(),
             Self::Status(arguments) => arguments.run(),

@@ -10,6 +10,8 @@ mod acme;
 mod authority;
 #[path = "host/claims.rs"]
 mod claims;
+#[path = "host/exchange.rs"]
+mod exchange;
 #[path = "host/hosting.rs"]
 mod hosting;
 #[path = "host/moving.rs"]

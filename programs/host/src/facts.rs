@@ -259,6 +259,21 @@ impl Eyes {
         }
     }
 
+    /// The MX hosts that any of the resolvers has for a domain; the domain itself, if there is no MX record (RFC 5321 5.1). Nothing, if
+    /// one of them does not say.
+    #[must_use]
+    pub fn mx(&self, domain: &Domain) -> Option<Vec<Domain>> {
+        let mut hosts = Vec::new();
+        for (_, resolver) in &self.resolvers {
+            match resolver.mx(domain, Instant::now() + TIME) {
+                Ok(found) => hosts.extend(found.data.iter().filter_map(|mx| Domain::parse(&mx.exchange).ok())),
+                Err(DnsError::NoData) => hosts.push(domain.clone()),
+                Err(_) => return None,
+            }
+        }
+        Some(hosts)
+    }
+
     fn dns(&self) -> &StubResolver {
         &self.resolvers[0].1
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use mtasts::Domain;
 
+use crate::exchanges::Exchange;
 use crate::published::Published;
 use crate::rollout::Step;
 use crate::settings::Tenant;
@@ -212,23 +213,30 @@ pub trait Ledger {
     /// If the ledger cannot be read.
     fn judged(&self) -> Result<BTreeMap<Domain, Judged>, LedgerError>;
 
-    /// Notes that a domain, which is claimed, has this policy of another host until [`end_import`](Self::end_import).
+    /// Notes that a domain, which is claimed, has this policy of another host, or that of its file again. Says whether it had another
+    /// one.
     ///
     /// # Errors
     /// If the ledger cannot be written, or the domain is not claimed.
-    fn import(&mut self, domain: &Domain, published: &Published, now: u64) -> Result<(), LedgerError>;
-
-    /// Notes that a domain has the policy of its file again. Says whether it had another one.
-    ///
-    /// # Errors
-    /// If the ledger cannot be written.
-    fn end_import(&mut self, domain: &Domain) -> Result<bool, LedgerError>;
+    fn import(&mut self, domain: &Domain, published: Option<&Published>, now: u64) -> Result<bool, LedgerError>;
 
     /// The policies that were taken over from other hosts.
     ///
     /// # Errors
     /// If the ledger cannot be read.
     fn imported(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError>;
+
+    /// Notes the moves of a domain, which is claimed, in place of those before.
+    ///
+    /// # Errors
+    /// If the ledger cannot be written, or the domain is not claimed.
+    fn exchange(&mut self, domain: &Domain, moves: &[Exchange]) -> Result<(), LedgerError>;
+
+    /// The moves of each domain that has any.
+    ///
+    /// # Errors
+    /// If the ledger cannot be read.
+    fn exchanges(&self) -> Result<BTreeMap<Domain, Vec<Exchange>>, LedgerError>;
 
     /// The private key of our account at an authority, as PKCS #8.
     ///

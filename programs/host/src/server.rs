@@ -26,6 +26,7 @@ use crate::connection;
 use crate::crowd::Crowd;
 use crate::ledger::Ledger as _;
 use crate::metrics::Numbers;
+use crate::mover::Mover;
 use crate::name_server::{self, Zone};
 use crate::owner::leave_root;
 use crate::service::Service;
@@ -71,6 +72,7 @@ pub(crate) enum Door {
 struct Tasks {
     stepper: Stepper,
     watch: Watch,
+    mover: Mover,
 }
 
 /// Why the files are read again.
@@ -267,10 +269,12 @@ impl Server {
         let mut tasks = Tasks {
             stepper: Stepper::new(&self.service),
             watch: Watch::new(&self.service),
+            mover: Mover::default(),
         };
         self.take(&state, &mut ledger.borrow_mut());
         tasks.stepper.take(&state, true);
         tasks.watch.take(&state, true);
+        tasks.mover.take(&state);
         let doors = listeners.into_iter();
         let accepting: Vec<_> = doors
             .map(|(door, listener)| spawn_local(self.clone().accept(door, listener)))
@@ -311,6 +315,17 @@ impl Server {
                     }
                 }
                 seen = tasks.watch.seen() => {
+                    if let Some(hosts) = &seen.hosts {
+                        let moved = tasks.mover.go_on(&seen.domain, hosts, &mut *ledger.borrow_mut(), unix_now());
+                        match moved {
+                            Ok(None) => {}
+                            Ok(Some(news)) => {
+                                news.iter().for_each(|sentence| self.log.info(sentence));
+                                self.reload(&mut ledger.borrow_mut(), &mut tasks, options, Cause::Ledger);
+                            }
+                            Err(error) => self.warn("", &format!("the MX hosts of {} stay: {error}", seen.domain)),
+                        }
+                    }
                     match tasks.watch.news(seen) {
                         Some((true, bad)) => self.log.warning(&one_line(&bad, 1000)),
                         Some((false, good)) => self.log.info(&good),
@@ -382,6 +397,7 @@ impl Server {
                 self.take(&state, ledger);
                 tasks.stepper.take(&state, cause == Cause::Operator);
                 tasks.watch.take(&state, cause == Cause::Operator);
+                tasks.mover.take(&state);
                 if let Some(manager) = &self.manager {
                     manager.take(state.policies.keys(), cause == Cause::Operator);
                 }

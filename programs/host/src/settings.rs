@@ -14,6 +14,7 @@ use mtasts::protocol::policy::MAX_MAX_AGE;
 use mtasts::sender::settings::duration;
 use mtasts::{Domain, Mode};
 
+pub use crate::hosted::{Hosted, Moving, Rollout};
 use crate::published::{Published, Refused, check_max_age, check_pattern};
 use crate::rollout::{DEFAULT_LONGEST, DEFAULT_WAITS, Plan, Step};
 use crate::service::Service;
@@ -51,40 +52,6 @@ impl Tenant {
 impl fmt::Display for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(if self.0.is_empty() { "host.toml" } else { &self.0 })
-    }
-}
-
-/// A domain with its policy, and whose it is.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Hosted {
-    /// The file that names it.
-    pub tenant: Tenant,
-    /// Domains with the same policy share it. With a rollout it is that of the first step, until the ledger says which step it is.
-    pub published: Arc<Published>,
-    /// How the policy gets to its full length, if its mode is `auto`.
-    pub rollout: Option<Arc<Rollout>>,
-    /// Whether the policy is one that was taken over from another host, in place of what the file says.
-    pub is_imported: bool,
-}
-
-/// A policy that goes by steps.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Rollout {
-    /// The steps.
-    pub plan: Plan,
-    /// All MX patterns of the policy.
-    pub mx: Vec<String>,
-    /// Those of them that need not be in DNS.
-    pub reserve: Vec<String>,
-}
-
-impl Rollout {
-    /// The policy of a step.
-    ///
-    /// # Errors
-    /// A sentence, as for [`Published::new`].
-    pub fn at(&self, step: Step) -> Result<Published, Refused> {
-        Published::new(step.mode, step.max_age, &self.mx)
     }
 }
 
@@ -285,6 +252,7 @@ impl Contents {
                 published: published.clone(),
                 rollout: rollout.map(Arc::new),
                 is_imported: false,
+                moving: None,
             };
             let stranger = value.problem("the domain is another tenant's, or the operator's; the operator can give it to this one with mtasts host move");
             let before = contents.domains.insert(domain, (hosted, stranger));

@@ -1,5 +1,7 @@
 //! The ledger in a file of SQLite: write-ahead log, one writer at a time, a schema with a number.
 
+mod schema;
+
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -10,91 +12,15 @@ use std::time::Duration;
 use mtasts::{Domain, Mode};
 use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior, params};
 
+use crate::exchanges::{Exchange, Stage};
 use crate::ledger::{Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Served, Stepped, Tls};
-use crate::published::{Published, check_max_age};
+use crate::published::{Published, check_max_age, check_pattern};
 use crate::rollout::Step;
 use crate::settings::Tenant;
 use crate::token::Token;
 
-/// Marks the file as ours: "MTST".
-const APPLICATION: u32 = 0x4d54_5354;
-/// The number of the schema that this version writes.
-const SCHEMA: u32 = 4;
 /// How long a writer waits for another process: the command beside the server.
 const PATIENCE: Duration = Duration::from_secs(5);
-
-/// From each number to the next. A step that was released is never changed.
-const STEPS: [&str; SCHEMA as usize] = [
-    "
-    CREATE TABLE domain (
-        name TEXT PRIMARY KEY,
-        tenant TEXT NOT NULL,
-        token TEXT NOT NULL UNIQUE,
-        since INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE served (
-        domain TEXT NOT NULL REFERENCES domain (name) ON DELETE CASCADE,
-        text TEXT NOT NULL,
-        begun INTEGER NOT NULL,
-        ended INTEGER
-    ) STRICT;
-    CREATE INDEX served_domain ON served (domain, begun);
-    CREATE UNIQUE INDEX served_now ON served (domain) WHERE ended IS NULL;
-",
-    "
-    CREATE TABLE step (
-        domain TEXT NOT NULL REFERENCES domain (name) ON DELETE CASCADE,
-        mode TEXT NOT NULL,
-        max_age INTEGER NOT NULL,
-        begun INTEGER NOT NULL,
-        forced TEXT
-    ) STRICT;
-    CREATE INDEX step_domain ON step (domain);
-    CREATE TABLE judged (
-        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
-        time INTEGER NOT NULL,
-        refusals TEXT NOT NULL
-    ) STRICT, WITHOUT ROWID;
-",
-    "
-    ALTER TABLE domain ADD COLUMN leaving INTEGER;
-    ALTER TABLE served ADD COLUMN id TEXT;
-    CREATE TABLE imported (
-        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
-        text TEXT NOT NULL,
-        id TEXT,
-        since INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-",
-    "
-    CREATE TABLE account (
-        authority TEXT PRIMARY KEY,
-        key BLOB NOT NULL,
-        since INTEGER NOT NULL
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE certificate (
-        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
-        chain TEXT NOT NULL,
-        key TEXT NOT NULL,
-        issued INTEGER NOT NULL,
-        ends INTEGER NOT NULL,
-        renew INTEGER NOT NULL,
-        ask INTEGER NOT NULL,
-        advised INTEGER NOT NULL
-    ) STRICT;
-    CREATE TABLE attempt (
-        domain TEXT PRIMARY KEY REFERENCES domain (name) ON DELETE CASCADE,
-        failures INTEGER NOT NULL,
-        next INTEGER NOT NULL,
-        why TEXT NOT NULL,
-        url TEXT,
-        key TEXT
-    ) STRICT, WITHOUT ROWID;
-    CREATE TABLE ordered (
-        time INTEGER NOT NULL
-    ) STRICT;
-",
-];
 
 /// A ledger that is open.
 pub struct Sqlite(Connection);
@@ -132,7 +58,7 @@ impl Sqlite {
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        migrate(&transaction)?;
+        schema::migrate(&transaction)?;
         transaction.commit()?;
         Ok(Self(connection))
     }
@@ -158,27 +84,6 @@ impl Sqlite {
         }
         Ok(policies)
     }
-}
-
-fn migrate(transaction: &Transaction<'_>) -> Result<(), LedgerError> {
-    let number = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
-    let (application, schema) = (number("application_id")?, number("user_version")?);
-    let tables: u32 = transaction.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
-    if application != APPLICATION && (application, schema, tables) != (0, 0, 0) {
-        return Err(LedgerError::Damaged("it is a file of another program".into()));
-    }
-    if schema > SCHEMA {
-        return Err(LedgerError::Newer(schema));
-    }
-    if schema == SCHEMA {
-        return Ok(());
-    }
-    for step in &STEPS[schema as usize..] {
-        transaction.execute_batch(step)?;
-    }
-    transaction.pragma_update(None, "application_id", APPLICATION)?;
-    transaction.pragma_update(None, "user_version", SCHEMA)?;
-    Ok(())
 }
 
 /// Seconds as SQLite has them. They are positive until long after year 9999.
@@ -418,25 +323,52 @@ impl Ledger for Sqlite {
         Ok(judged)
     }
 
-    fn import(&mut self, domain: &Domain, published: &Published, now: u64) -> Result<(), LedgerError> {
-        let transaction = self.write()?;
-        transaction.execute(
-            "INSERT INTO imported (domain, text, id, since) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT (domain) DO UPDATE SET text = ?2, id = ?3, since = ?4",
-            params![domain.as_str(), published.text(), strange_id(published), seconds(now)],
-        )?;
-        Ok(transaction.commit()?)
-    }
-
-    fn end_import(&mut self, domain: &Domain) -> Result<bool, LedgerError> {
+    fn import(&mut self, domain: &Domain, published: Option<&Published>, now: u64) -> Result<bool, LedgerError> {
         let transaction = self.write()?;
         let rows = transaction.execute("DELETE FROM imported WHERE domain = ?1", [domain.as_str()])?;
+        if let Some(published) = published {
+            transaction.execute(
+                "INSERT INTO imported (domain, text, id, since) VALUES (?1, ?2, ?3, ?4)",
+                params![domain.as_str(), published.text(), strange_id(published), seconds(now)],
+            )?;
+        }
         transaction.commit()?;
         Ok(rows > 0)
     }
 
     fn imported(&self) -> Result<BTreeMap<Domain, Arc<Published>>, LedgerError> {
         self.policies("SELECT domain, text, id FROM imported")
+    }
+
+    fn exchange(&mut self, domain: &Domain, moves: &[Exchange]) -> Result<(), LedgerError> {
+        let transaction = self.write()?;
+        transaction.execute("DELETE FROM exchange WHERE domain = ?1", [domain.as_str()])?;
+        for Exchange { pattern, stage, since } in moves {
+            transaction.execute(
+                "INSERT INTO exchange (domain, pattern, stage, since) VALUES (?1, ?2, ?3, ?4)",
+                params![domain.as_str(), pattern, stage.name(), since.map(seconds)],
+            )?;
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn exchanges(&self) -> Result<BTreeMap<Domain, Vec<Exchange>>, LedgerError> {
+        let mut all = self
+            .0
+            .prepare("SELECT domain, pattern, stage, since FROM exchange ORDER BY rowid")?;
+        let mut rows = all.query(())?;
+        let mut exchanges: BTreeMap<Domain, Vec<Exchange>> = BTreeMap::new();
+        while let Some(row) = rows.next()? {
+            let (name, pattern, stage): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+            check_pattern(&pattern).map_err(|_| damaged("an MX pattern", &pattern))?;
+            let stage = Stage::from_name(&stage).ok_or_else(|| damaged("the stage of a move", &stage))?;
+            let since = row.get::<_, Option<i64>>(3)?.map(time);
+            exchanges
+                .entry(domain(&name)?)
+                .or_default()
+                .push(Exchange { pattern, stage, since });
+        }
+        Ok(exchanges)
     }
 
     fn account(&self, authority: &str) -> Result<Option<Vec<u8>>, LedgerError> {

@@ -100,6 +100,7 @@ pub fn put_in_force(settings: &mut Settings, ledger: &dyn Ledger) -> Result<Vec<
     let said = |error: LedgerError| error.to_string();
     let mut imported = ledger.imported().map_err(said)?;
     let (known, served) = (ledger.steps().map_err(said)?, ledger.served().map_err(said)?);
+    let exchanges = ledger.exchanges().map_err(said)?;
     let (mut begun, mut same) = (Vec::new(), BTreeMap::new());
     for (domain, hosted) in &mut settings.domains {
         let before = known.get(domain).map(|stepped| stepped.step);
@@ -114,6 +115,9 @@ pub fn put_in_force(settings: &mut Settings, ledger: &dyn Ledger) -> Result<Vec<
             hosted.published = other;
             hosted.is_imported = true;
             continue;
+        }
+        if let Some(moves) = exchanges.get(domain) {
+            hosted.follow(moves);
         }
         let Some(rollout) = &hosted.rollout else {
             let policy = hosted.published.policy();

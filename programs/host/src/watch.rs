@@ -20,15 +20,26 @@ const TOGETHER: usize = 8;
 
 /// What was found: nothing if all is as it must be.
 pub(crate) struct Seen {
-    domain: Domain,
+    pub(crate) domain: Domain,
     found: Option<String>,
+    /// The MX hosts in DNS of a domain that is on its way to others.
+    pub(crate) hosts: Option<Vec<Domain>>,
+}
+
+/// What is looked at.
+#[derive(Clone)]
+struct Watched {
+    published: Arc<Published>,
+    /// The name to which the CNAME of the policy host has to lead, if it is one.
+    target: Option<String>,
+    /// Whether the domain is on its way to other MX hosts.
+    moves: bool,
 }
 
 /// The domains that are watched.
 pub(crate) struct Watch {
     service: Service,
-    /// The policy of each, and the name to which its CNAME has to lead, if it has one.
-    domains: BTreeMap<Domain, (Arc<Published>, Option<String>)>,
+    domains: BTreeMap<Domain, Watched>,
     due: HashMap<Domain, u64>,
     looking: BTreeSet<Domain>,
     /// What was said last of those that do not lead here.
@@ -57,10 +68,17 @@ impl Watch {
         let domains = state.policies.iter().map(|(domain, published)| {
             let target = state.claims.get(domain).zip(zone);
             let target = target.map(|(claim, zone)| format!("{}.{zone}", claim.token));
-            (domain.clone(), (published.clone(), target))
+            let hosted = state.settings.domains.get(domain);
+            let watched = Watched {
+                published: published.clone(),
+                target,
+                moves: hosted.is_some_and(|hosted| hosted.moving.is_some()),
+            };
+            (domain.clone(), watched)
         });
         // Without addresses it is not known where they are to lead.
-        self.domains = domains.filter(|_| !self.service.addresses.is_empty()).collect();
+        let has_addresses = !self.service.addresses.is_empty();
+        self.domains = domains.filter(|(_, watched)| has_addresses || watched.moves).collect();
         self.due
             .retain(|domain, _| !at_once && self.domains.contains_key(domain));
         self.said.retain(|domain, _| self.domains.contains_key(domain));
@@ -68,7 +86,7 @@ impl Watch {
 
     /// Looks at the domains whose time has come.
     pub(crate) fn look(&mut self, now: u64) {
-        for (domain, (published, target)) in &self.domains {
+        for (domain, watched) in &self.domains {
             if self.looking.len() >= TOGETHER {
                 return;
             }
@@ -77,20 +95,14 @@ impl Watch {
             }
             self.looking.insert(domain.clone());
             self.due.insert(domain.clone(), now + EVERY);
-            let (domain, published, target) = (domain.clone(), published.clone(), target.clone());
+            let (domain, watched) = (domain.clone(), watched.clone());
             let (sender, service) = (self.sender.clone(), self.service.clone());
             spawn_local(async move {
                 let name = domain.clone();
-                let look = move || {
-                    let eyes = Eyes::new(&service)?;
-                    eyes.leads_here(&name, &service.addresses, target.as_deref(), &published)
-                };
-                let found = spawn_blocking(look).await;
-                let found = found.unwrap_or_else(|error| Err(format!("the look failed: {error}")));
-                let _ = sender.send(Seen {
-                    domain,
-                    found: found.err(),
-                });
+                let seen = spawn_blocking(move || seen(&name, &watched, &service)).await;
+                let (found, hosts) = seen.unwrap_or_else(|error| (Err(format!("the look failed: {error}")), None));
+                let found = found.err();
+                let _ = sender.send(Seen { domain, found, hosts });
             });
         }
     }
@@ -110,7 +122,7 @@ impl Watch {
 
     /// What there is to say that was not said before: whether it is bad, and a sentence.
     pub(crate) fn news(&mut self, seen: Seen) -> Option<(bool, String)> {
-        let Seen { domain, found } = seen;
+        let Seen { domain, found, .. } = seen;
         self.looking.remove(&domain);
         let before = match &found {
             Some(why) => self.said.insert(domain.clone(), why.clone()),
@@ -124,4 +136,19 @@ impl Watch {
             _ => None,
         }
     }
+}
+
+/// Whether a domain leads here, and its MX hosts if it is on its way to others.
+fn seen(domain: &Domain, watched: &Watched, service: &Service) -> (Result<(), String>, Option<Vec<Domain>>) {
+    let eyes = match Eyes::new(service) {
+        Ok(eyes) => eyes,
+        Err(why) => return (Err(why), None),
+    };
+    let target = watched.target.as_deref();
+    let found = match service.addresses.is_empty() {
+        true => Ok(()),
+        false => eyes.leads_here(domain, &service.addresses, target, &watched.published),
+    };
+    let hosts = if watched.moves { eyes.mx(domain) } else { None };
+    (found, hosts)
 }

@@ -39,7 +39,7 @@ impl Import {
                 output::tell(&format!("{why}; senders would not find the new text there"));
                 return Ok(Found::Bad);
             }
-            let is_done = ledger.end_import(domain)?;
+            let is_done = ledger.import(domain, None, unix_now())?;
             if !is_done {
                 output::tell(&format!("{domain} has no policy of another host"));
             }
@@ -53,7 +53,7 @@ impl Import {
             }
         };
         ledger.claim(&[(domain, &hosted.tenant)], unix_now())?;
-        ledger.import(domain, &published, unix_now())?;
+        ledger.import(domain, Some(&published), unix_now())?;
         drop(ledger);
         let (policy, id) = (published.policy(), published.id());
         output::tell(&format!(

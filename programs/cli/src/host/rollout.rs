@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use serde_json::{Value, json};
 
 use super::Files;
+use super::exchange::sentences;
 use crate::output::{self, Mark, Page};
 use crate::{Found, Trouble};
 use mtasts::Domain;
@@ -129,6 +130,8 @@ struct Place<'a> {
     tls: Option<&'a Tls>,
     /// The MX hosts that senders with an older policy refuse, and until when.
     too_early: BTreeMap<String, u64>,
+    /// How far the moves to other MX hosts are.
+    moves: Vec<String>,
 }
 
 impl Place<'_> {
@@ -167,12 +170,16 @@ impl Place<'_> {
         let refused = self
             .judged
             .map(|judged| json!({ "time": judged.at, "reasons": judged.refusals }));
+        let moves = self.hosted.moving.iter().flat_map(|moving| &moving.moves);
+        let moves =
+            moves.map(|known| json!({ "mx": known.pattern, "stage": known.stage.name(), "since": known.since }));
+        let moves: Vec<Value> = moves.collect();
         json!({
             "domain": self.domain.as_str(), "tenant": self.hosted.tenant.name(), "rollout": self.hosted.rollout.is_some(),
             "mode": policy.mode().name(), "max_age": policy.max_age(), "id": self.hosted.published.id(),
             "since": self.stepped.map(|stepped| stepped.at), "forced": self.stepped.and_then(|stepped| stepped.forced.as_deref()),
             "certificate": self.tls.and_then(|tls| tls.life).map(|life| life.until), "failure": self.failure(),
-            "too_early": self.too_early, "next": next, "refused": refused, "imported": self.hosted.is_imported,
+            "too_early": self.too_early, "moves": moves, "next": next, "refused": refused, "imported": self.hosted.is_imported,
         })
     }
 
@@ -197,6 +204,7 @@ impl Place<'_> {
         }
         self.refusals().iter().for_each(|reason| page.more(reason));
         self.failure().iter().for_each(|why| page.more(why));
+        self.moves.iter().for_each(|sentence| page.more(sentence));
         for (pattern, until) in &self.too_early {
             let until = calendar::date_time(*until);
             page.more(&format!(
@@ -231,10 +239,15 @@ impl Status {
                 judged: judged.get(domain),
                 tls: tls.get(domain),
                 too_early: BTreeMap::new(),
+                moves: Vec::new(),
             })
             .collect();
         for place in &mut places {
-            place.too_early = too_early(&ledger.history(place.domain)?, unix_now());
+            let history = ledger.history(place.domain)?;
+            place.too_early = too_early(&history, unix_now());
+            if let Some(moving) = &place.hosted.moving {
+                place.moves = sentences(moving, &history);
+            }
         }
         let kept: Vec<_> = served
             .iter()

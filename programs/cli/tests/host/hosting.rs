@@ -145,11 +145,9 @@ impl Hosting {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mtasts"));
-        command
-            .arg("host")
-            .args(arguments)
-            .arg("--settings")
-            .arg(self.path("host.toml"));
+        let (verb, more) = arguments.split_at(1);
+        command.arg("host").args(verb);
+        command.arg("--settings").arg(self.path("host.toml")).args(more);
         command
     }
 

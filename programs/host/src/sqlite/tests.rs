@@ -6,7 +6,9 @@ use mtasts::Mode;
 use mtasts_kit::Child;
 use tempfile::TempDir;
 
+use super::schema::{APPLICATION, STEPS};
 use super::*;
+use crate::exchanges;
 
 struct Place(TempDir);
 
@@ -166,7 +168,7 @@ fn what_leaves_and_what_comes() {
     let (a, operator) = (name("a.example"), Tenant::operator());
     assert!(!ledger.leave(&a, 1).unwrap());
     assert!(
-        ledger.import(&a, &policy(86_400), 1).is_err(),
+        ledger.import(&a, Some(&policy(86_400)), 1).is_err(),
         "a domain that is not claimed"
     );
     ledger.claim(&[(&a, &operator)], 2).unwrap();
@@ -179,7 +181,7 @@ fn what_leaves_and_what_comes() {
 
     let strange = Published::taken_over(b"version: STSv1\nmode: none\nmax_age: 1\n", "x1").unwrap();
     for published in [&policy(86_400), &strange] {
-        ledger.import(&a, published, 6).unwrap();
+        ledger.import(&a, Some(published), 6).unwrap();
         assert_eq!(*place.open().imported().unwrap()[&a], *published);
     }
     // The same text under another id is another policy.
@@ -189,7 +191,7 @@ fn what_leaves_and_what_comes() {
         assert_eq!(*place.open().served().unwrap()[&a], *published);
     }
     assert_eq!(ledger.history(&a).unwrap().len(), 2);
-    assert!(ledger.end_import(&a).unwrap() && !ledger.end_import(&a).unwrap());
+    assert!(ledger.import(&a, None, 7).unwrap() && !ledger.import(&a, None, 7).unwrap());
     assert_eq!(ledger.imported().unwrap().len(), 0);
 }
 
@@ -351,6 +353,8 @@ fn what_it_holds_is_validated_again() {
         "UPDATE served SET id = 'a b'",
         "UPDATE step SET mode = 'Enforce'",
         "UPDATE step SET max_age = 86399",
+        "UPDATE exchange SET pattern = 'a' || char(10) || 'b.example'",
+        "UPDATE exchange SET stage = 'gone'",
         "UPDATE served SET text = replace(text, 'testing', 'enforce' || char(10) || 'x: y')",
     ] {
         let place = Place::new();
@@ -360,13 +364,35 @@ fn what_it_holds_is_validated_again() {
         ledger.serve(&[(&a, &policy(86_400))], 1).unwrap();
         ledger.step(&[(&a, Step::FIRST)], None, 1).unwrap();
         ledger
+            .exchange(&a, &exchanges::with(&[], &["mx.a.example".into()], &[], 1))
+            .unwrap();
+        ledger
             .0
             .execute_batch(&format!("PRAGMA foreign_keys = off; {sql}"))
             .unwrap();
         let read = ledger.claims().map(|_| ()).and_then(|()| ledger.served().map(|_| ()));
         let read = read.and_then(|()| ledger.steps().map(|_| ()));
+        let read = read.and_then(|()| ledger.exchanges().map(|_| ()));
         assert!(matches!(read, Err(LedgerError::Damaged(_))), "{sql}");
     }
+}
+
+#[test]
+fn the_moves_of_a_domain() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let (a, b) = (name("a.example"), name("b.example"));
+    let moves = exchanges::with(&[], &["new.example".into()], &["*.old.example".into()], 5);
+    assert!(ledger.exchange(&a, &moves).is_err(), "it is not claimed");
+    ledger.claim(&[(&a, &tenant("t")), (&b, &tenant("t"))], 1).unwrap();
+    ledger.exchange(&a, &moves).unwrap();
+    ledger.exchange(&b, &[]).unwrap();
+    let known = place.open().exchanges().unwrap();
+    assert_eq!((known.len(), &known[&a]), (1, &moves));
+    ledger.exchange(&a, &moves[1..]).unwrap();
+    assert_eq!(ledger.exchanges().unwrap()[&a], moves[1..]);
+    ledger.release(&a).unwrap();
+    assert!(ledger.exchanges().unwrap().is_empty());
 }
 
 /// A writer is killed at any moment. What it had done is there, what it had begun is not.
