@@ -177,9 +177,7 @@ class Attempt:
             tls_required: The value of the header field `TLS-Required`.
         """
         error, mail, required = new_error(), octets_of(sender), octets_of(tls_required)
-        mark = lib.mtasts_tlsrpt_mail(
-            resolver._context, self._handle, mail, len(mail), required, len(required), error
-        )
+        mark = lib.mtasts_tlsrpt_mail(resolver._context, self._handle, mail, len(mail), required, len(required), error)
         check(mark, error)
 
     def report(self, resolver: Resolver, *, timeout: Time | None = None) -> bool:

@@ -84,8 +84,8 @@ def is_flat(send: Callable[[int], None]) -> None:
     send(DELIVERIES)
     grown, kept = resident() - before, held() - held_before
     print(f"memory: {before} KiB, and after {DELIVERIES} more deliveries {grown:+} KiB; in use {kept:+} octets")
-    # The process has what its busiest moment needed as well, which malloc keeps. A leak of 4 KiB in each delivery is seen
-    # in the short run.
+    # The process has what its busiest moment needed as well, which malloc keeps. A leak of 4 KiB in each delivery is
+    # seen in the short run.
     assert grown < 1024 + 0.02 * DELIVERIES, f"{DELIVERIES} deliveries: {grown:+} KiB to {before} KiB"
     # What is in use says it to the octet: one of 4 octets is seen in the long run.
     assert kept < 128 * 1024 + DELIVERIES, f"{DELIVERIES} deliveries: {kept:+} octets are in use"

@@ -2,16 +2,21 @@
 //! is on the disk before a report is sent and one after, so that a reporter that died in between can be told from one that
 //! did not get there.
 //!
+//! A mail is in a file whose name changes when the program for mails begins with it, and when it has taken it
+//! ([`Ready`](crate::mail::Ready)). After a crash of the reporter alone that says what the ledger does not.
+//!
 //! A line that a crash has cut is not a line: each ends with a full stop of its own.
 
 use std::collections::HashMap;
-use std::fs::{File, TryLockError};
+use std::fs::{self, File, TryLockError};
 use std::io::{BufRead, BufReader, Write};
 
 use mtasts::cache::store::Store;
 use mtasts::protocol::names::Domain;
 use mtasts::protocol::text::ascii_line;
 use mtasts::report::Destination;
+
+use crate::mail;
 
 /// How often a report may be sent if it is not known whether it has arrived: after a crash, or without an answer.
 const MOST_UNCLEAR: u32 = 2;
@@ -21,6 +26,8 @@ const FIRST_PAUSE: u64 = 600;
 const LONGEST_PAUSE: u64 = 4 * 3600;
 /// How much of a reason is kept.
 const LONGEST_REASON: usize = 200;
+/// What is put behind the name of the file of a mail that is taken back.
+const BACK: &str = ".back";
 
 /// What became of a report to one destination.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +35,8 @@ pub struct Fate {
     sent: bool,
     /// How often it was sent without a known end.
     unclear: u32,
+    /// The file of the mail that was sent last, if its end is not known.
+    file: String,
     /// How often it has failed, when the last time, and why.
     failures: u32,
     last: u64,
@@ -130,7 +139,47 @@ impl Ledger {
             }
             line.clear();
         }
+        ledger.take_back(store, day)?;
         Ok(Some(ledger))
+    }
+
+    /// Goes through the mails that a reporter left when it died. Either this or the program renames the file of a mail that was
+    /// ready, so that one which is taken back is not sent any more. After a crash of the whole host that is not certain: the
+    /// program may have renamed it, and the disk does not know.
+    fn take_back(&mut self, store: &Store, day: &str) -> Result<(), String> {
+        let files = fs::read_dir(store.dir()).map_err(|error| unusable(&error))?.flatten();
+        let names = files.filter_map(|file| file.file_name().into_string().ok());
+        for found in names.filter(|name| name.starts_with(&mail::name(day, ""))) {
+            let states = [BACK, mail::BEGUN, mail::TAKEN];
+            let state = states
+                .into_iter()
+                .find(|state| found.ends_with(state))
+                .unwrap_or_default();
+            let name = found.strip_suffix(state).unwrap_or(&found);
+            let mut path = store.dir().join(&found);
+            if state.is_empty() {
+                let back = store.dir().join(format!("{name}{BACK}"));
+                if fs::rename(&path, &back).is_err() {
+                    continue;
+                }
+                path = back;
+            }
+            let same_boot = mail::boot().is_some_and(|boot| name.starts_with(&mail::name(day, boot)));
+            let verb = match state {
+                mail::TAKEN => Some("sent"),
+                mail::BEGUN => None,
+                _ => same_boot.then_some("unbegun"),
+            };
+            let report = self.unsent().find(|(_, _, fate)| fate.file == name);
+            let line = report
+                .zip(verb)
+                .map(|((domain, to, _), verb)| format!("{verb} {domain} {}", to.uri()));
+            if let Some(line) = line {
+                self.write(&line, true)?;
+            }
+            let _ = fs::remove_file(path);
+        }
+        Ok(())
     }
 
     fn read(&mut self, words: &str) -> Option<()> {
@@ -152,16 +201,21 @@ impl Ledger {
             }
             _ => {
                 let uri = rest.next()?;
-                let at = rest.next().and_then(|at| at.parse().ok());
+                let at = rest.next();
                 let why = rest.next().unwrap_or_default().to_owned();
                 let fate = self.fate_mut(&domain, uri)?;
+                fate.file.clear();
                 match verb {
-                    "begun" => fate.unclear += 1,
+                    "begun" => {
+                        fate.unclear += 1;
+                        fate.file.push_str(at.unwrap_or_default());
+                    }
+                    "unbegun" => fate.unclear = fate.unclear.saturating_sub(1),
                     "sent" => fate.sent = true,
                     "failed" | "unclear" => {
                         fate.unclear -= u32::from(verb == "failed" && fate.unclear > 0);
                         fate.failures += 1;
-                        fate.last = at?;
+                        fate.last = at?.parse().ok()?;
                         fate.why = why;
                     }
                     _ => {}
@@ -227,12 +281,13 @@ impl Ledger {
         self.write(&format!("wants {domain} {}", uris.join(" ")), false)
     }
 
-    /// Notes that a report is now sent.
+    /// Notes that a report is now sent, as a mail in the file of this name, or without one.
     ///
     /// # Errors
     /// As [`Ledger::note_wants`].
-    pub fn note_begun(&mut self, domain: &Domain, to: &Destination) -> Result<(), String> {
-        self.write(&format!("begun {domain} {}", to.uri()), true)
+    pub fn note_begun(&mut self, domain: &Domain, to: &Destination, file: Option<&str>) -> Result<(), String> {
+        let file = file.map_or_else(String::new, |name| format!(" {name}"));
+        self.write(&format!("begun {domain} {}{file}", to.uri()), true)
     }
 
     /// Notes how that has ended.
@@ -299,7 +354,7 @@ mod tests {
         assert!(!ledger.is_idle("example.test", 0));
         ledger.note_wants(&Domain::parse("none.test").unwrap(), &[]).unwrap();
         ledger.note_wants(&domain, std::slice::from_ref(&to)).unwrap();
-        ledger.note_begun(&domain, &to).unwrap();
+        ledger.note_begun(&domain, &to, None).unwrap();
         ledger
             .note_end(&domain, &to, &End::Failed("no\r\n way .".into()), 1000)
             .unwrap();
@@ -309,10 +364,10 @@ mod tests {
         assert!(!failed.is_due(1000 + FIRST_PAUSE - 1) && failed.is_due(1000 + FIRST_PAUSE) && failed.is_due(0));
         assert!(open().is_idle("none.test", 0));
         // A crash between the two notes: once more, and never a third time.
-        open().note_begun(&domain, &to).unwrap();
+        open().note_begun(&domain, &to, None).unwrap();
         assert!(fate().is_due(u64::MAX / 2) && fate().is_unclear());
         let whole = fs::read(store.dir().join(".report-2026-11-27.sent")).unwrap();
-        open().note_begun(&domain, &to).unwrap();
+        open().note_begun(&domain, &to, None).unwrap();
         assert!(!fate().is_due(u64::MAX / 2) && !fate().is_sent());
         // Cut anywhere, the last line is not there, and the next one is.
         let full = fs::read(store.dir().join(".report-2026-11-27.sent")).unwrap();
@@ -321,6 +376,41 @@ mod tests {
             assert_eq!(fate().unclear, 1, "{length}");
             open().note_end(&domain, &to, &End::Sent, 0).unwrap();
             assert!(fate().is_sent() && !fate().is_due(u64::MAX / 2), "{length}");
+        }
+        fs::remove_dir_all(store.dir()).unwrap();
+    }
+
+    #[test]
+    fn a_mail_that_no_program_has_taken_was_not_sent() {
+        let store = store("back");
+        let domain = Domain::parse("example.test").unwrap();
+        let to = Destination::parse(URI).unwrap();
+        let open = || Ledger::open(&store, "2026-11-27").unwrap().unwrap();
+        open().note_wants(&domain, std::slice::from_ref(&to)).unwrap();
+        let files = || fs::read_dir(store.dir()).unwrap().count();
+        let boot = mail::boot().expect("the kernel has one");
+        let mut unclear = 0;
+        // The file that is there, if any; after which start of the host it was made; whether it was surely not sent.
+        for (there, boot, certain) in [
+            (Some("a"), boot, true),
+            (Some("a.back"), boot, true),
+            (Some("a"), "12345678", false),
+            (Some("a.begun"), boot, false),
+            (Some("other"), boot, false),
+            (Some("other.taken"), boot, false),
+            (None, boot, false),
+            (Some("a.taken"), "12345678", false),
+        ] {
+            let file = |name: &str| mail::name("2026-11-27", &format!("{boot}-{name}"));
+            open().note_begun(&domain, &to, Some(&file("a"))).unwrap();
+            if let Some(name) = there {
+                fs::write(store.dir().join(file(name)), "").unwrap();
+            }
+            unclear += u32::from(!certain);
+            let fate = &open().wants(&domain).unwrap()[0].1;
+            let is_sent = there == Some("a.taken");
+            assert_eq!((fate.unclear, fate.sent), (unclear, is_sent), "{there:?} {boot}");
+            assert_eq!(files(), 1, "nothing is left: {there:?}");
         }
         fs::remove_dir_all(store.dir()).unwrap();
     }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use mail_builder::headers::raw::Raw;
 use mail_builder::mime::{BodyPart, MimePart};
 use mtasts::protocol::calendar;
 use mtasts::protocol::text::ascii_line;
+use tempfile::NamedTempFile;
 
 use crate::ledger::End;
 use crate::report::{Sender, Sessions};
@@ -135,36 +137,73 @@ pub fn example(settings: &Settings, now: u64) -> Result<Vec<u8>, String> {
     )
 }
 
-/// A mail that is ready for a program that is called like sendmail(8). It is in a file without a name, not in a pipe: if this
-/// process ends while the program runs, the program has the whole mail.
+/// What is put behind the name of the file of a mail when the program begins with it, and when it has taken it.
+pub const BEGUN: &str = ".begun";
+/// See [`BEGUN`].
+pub const TAKEN: &str = ".taken";
+/// Runs the program. If the name of the file is gone, the mail was taken back. What the last name says is worth nothing against
+/// what the program says.
+const SUBMIT: &str = "mv -- \"$0\" \"$0.begun\" && \"$@\" && { mv -- \"$0.begun\" \"$0.taken\" || :; }";
+
+/// How the names of the files begin in which the mails of a day are until a program begins with them.
+#[must_use]
+pub fn name(day: &str, rest: &str) -> String {
+    format!(".report-{day}.mail-{rest}")
+}
+
+/// Which start of this host it is, in a few letters.
+#[must_use]
+pub fn boot() -> Option<&'static str> {
+    static BOOT: LazyLock<Option<String>> = LazyLock::new(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        id.get(..8).map(str::to_owned)
+    });
+    BOOT.as_deref()
+}
+
+/// A mail that is ready for a program that is called like sendmail(8). It is in a file, not in a pipe: if this process ends
+/// while the program runs, the program has the whole mail. The name of the file says how far it came: a shell changes it, which
+/// goes on whatever becomes of this process.
 #[derive(Debug)]
-pub struct Ready(File);
+pub struct Ready(NamedTempFile);
 
 impl Ready {
-    /// Writes the file.
+    /// Writes the file, for a report of this day, into a directory.
     ///
     /// # Errors
     /// In words: it cannot be written.
-    pub fn new(mail: &[u8]) -> Result<Self, String> {
-        let input = tempfile::tempfile().and_then(|mut file| {
+    pub fn new(directory: &Path, day: &str, mail: &[u8]) -> Result<Self, String> {
+        let begins = name(day, &format!("{}-", boot().unwrap_or("unknown")));
+        let input = tempfile::Builder::new().prefix(&begins).tempfile_in(directory);
+        let input = input.and_then(|mut file| {
             file.write_all(mail)?;
             file.rewind()?;
             Ok(file)
         });
-        input.map(Self).map_err(|error| format!("a temporary file: {error}"))
+        input.map(Self).map_err(|error| format!("the file of a mail: {error}"))
+    }
+
+    /// The name of the file.
+    #[must_use]
+    pub fn file(&self) -> Option<&str> {
+        self.0.path().file_name()?.to_str()
     }
 
     /// Starts the program, and waits until it ends.
     #[must_use]
-    pub fn submit(self, sendmail: &Path, sender: &Sender) -> End {
+    pub fn submit(&self, sendmail: &Path, sender: &Sender) -> End {
         let said = match tempfile::tempfile() {
             Ok(file) => file,
             Err(error) => return End::Failed(format!("a temporary file: {error}")),
         };
-        let program = said.try_clone().and_then(|stderr| {
-            Command::new(sendmail)
+        let files = said.try_clone().and_then(|stderr| Ok((self.0.reopen()?, stderr)));
+        let program = files.and_then(|(stdin, stderr)| {
+            Command::new("/bin/sh")
+                .args(["-c", SUBMIT])
+                .arg(self.0.path())
+                .arg(sendmail)
                 .args(["-i", "-t", "-f", &sender.address])
-                .stdin(self.0)
+                .stdin(stdin)
                 .stdout(Stdio::null())
                 .stderr(stderr)
                 .spawn()
@@ -172,6 +211,16 @@ impl Ready {
         match program {
             Ok(program) => wait(program, sendmail, said),
             Err(error) => End::Failed(format!("{}: {error}", sendmail.display())),
+        }
+    }
+}
+
+impl Drop for Ready {
+    fn drop(&mut self) {
+        for state in [BEGUN, TAKEN] {
+            let mut path = self.0.path().as_os_str().to_owned();
+            path.push(state);
+            let _ = std::fs::remove_file(path);
         }
     }
 }

@@ -209,8 +209,12 @@ impl<'a> Run<'a> {
             }
             // What takes time comes before the note: a crash between the two says that the report may have been sent.
             let ready = self.prepare(domain, to, report.id(), compressed, about);
-            about.ledger().note_begun(domain, to)?;
-            let end = ready.map_or_else(End::Failed, |ready| self.send(ready, compressed));
+            let file = ready.as_ref().ok().and_then(Prepared::file);
+            about.ledger().note_begun(domain, to, file)?;
+            let end = match &ready {
+                Ok(ready) => self.send(ready, compressed),
+                Err(why) => End::Failed(why.clone()),
+            };
             about.ledger().note_end(domain, to, &end, unix_now())?;
             match end {
                 End::Sent => about.done.sent.fetch_add(1, Relaxed),
@@ -269,25 +273,23 @@ impl<'a> Run<'a> {
     ) -> Result<Prepared<'d>, String> {
         match to {
             Destination::Mail { address, .. } => {
-                let (about, now) = (
-                    About {
-                        domain: domain.as_str(),
-                        day: about.day,
-                        begin: about.begin,
-                        id,
-                    },
-                    unix_now(),
-                );
-                let mail = mail::message(&about, &self.settings.sender, address, report, now);
+                let now = unix_now();
+                let of = About {
+                    domain: domain.as_str(),
+                    day: about.day,
+                    begin: about.begin,
+                    id,
+                };
+                let mail = mail::message(&of, &self.settings.sender, address, report, now);
                 let mail = mail::signed(mail, self.settings, now)?;
-                Ready::new(&mail).map(Prepared::Mail)
+                Ready::new(self.store.dir(), about.day, &mail).map(Prepared::Mail)
             }
             Destination::Https { uri } => Ok(Prepared::Https(uri)),
             other => Err(format!("{} cannot be sent to", other.uri())),
         }
     }
 
-    fn send(&self, ready: Prepared<'_>, report: &[u8]) -> End {
+    fn send(&self, ready: &Prepared<'_>, report: &[u8]) -> End {
         match ready {
             Prepared::Mail(ready) => ready.submit(&self.settings.sendmail, &self.settings.sender),
             Prepared::Https(url) => match self.https.post(url, MEDIA_TYPE, report, Instant::now() + POST_TIME) {
@@ -303,6 +305,16 @@ impl<'a> Run<'a> {
 enum Prepared<'a> {
     Mail(Ready),
     Https(&'a str),
+}
+
+impl Prepared<'_> {
+    /// The file of a mail.
+    fn file(&self) -> Option<&str> {
+        match self {
+            Self::Mail(ready) => ready.file(),
+            Self::Https(_) => None,
+        }
+    }
 }
 
 /// In how many parts the journals of a day are counted, so that the memory is bounded.
