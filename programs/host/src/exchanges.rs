@@ -23,6 +23,10 @@ pub enum Stage {
     Going,
     /// It is not listed, although the file still names it.
     Dropped,
+    /// DNS has it. It is not listed until it is known that this is no mistake and no attack.
+    Proposed,
+    /// It is listed because DNS has it.
+    Adopted,
 }
 
 impl Stage {
@@ -33,13 +37,15 @@ impl Stage {
             Self::Added => "added",
             Self::Going => "going",
             Self::Dropped => "dropped",
+            Self::Proposed => "proposed",
+            Self::Adopted => "adopted",
         }
     }
 
     /// The stage of a word.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Added, Self::Going, Self::Dropped]
+        [Self::Added, Self::Going, Self::Dropped, Self::Proposed, Self::Adopted]
             .into_iter()
             .find(|stage| stage.name() == name)
     }
@@ -52,7 +58,8 @@ pub struct Exchange {
     pub pattern: String,
     /// How far it is.
     pub stage: Stage,
-    /// Since when, in Unix seconds. For one that is going: since when no MX record has it.
+    /// Since when, in Unix seconds. For one that is going: since when no MX record has it. For one that is proposed: since when all
+    /// name servers have it and senders could use it.
     pub since: Option<u64>,
 }
 
@@ -61,7 +68,8 @@ pub struct Exchange {
 pub fn patterns(file: &[String], moves: &[Exchange]) -> Vec<String> {
     let is_dropped = |pattern: &String| find(moves, pattern).is_some_and(|known| known.stage == Stage::Dropped);
     let mut all: Vec<String> = file.iter().filter(|pattern| !is_dropped(pattern)).cloned().collect();
-    let listed = moves.iter().filter(|known| known.stage != Stage::Dropped);
+    let is_listed = |known: &&Exchange| !matches!(known.stage, Stage::Dropped | Stage::Proposed);
+    let listed = moves.iter().filter(is_listed);
     for Exchange { pattern, .. } in listed {
         if !contains(&all, pattern) {
             all.push(pattern.clone());
@@ -109,7 +117,7 @@ pub fn after(file: &[String], moves: &[Exchange], hosts: &[Domain], history: &[S
             // The file has followed.
             Stage::Added if is_in_file => return None,
             Stage::Dropped if !is_in_file => return None,
-            Stage::Added | Stage::Dropped => {}
+            Stage::Added | Stage::Dropped | Stage::Proposed | Stage::Adopted => {}
             Stage::Going if hosts.iter().any(|host| matches(pattern, host)) => known.since = None,
             Stage::Going => {
                 let since = known.since.unwrap_or(now);
@@ -123,6 +131,67 @@ pub fn after(file: &[String], moves: &[Exchange], hosts: &[Domain], history: &[S
         Some(known)
     });
     moved.collect()
+}
+
+/// How long all name servers have had a new MX host before it is adopted, in seconds.
+pub const AGREED: u64 = 3600;
+
+/// A new MX host in DNS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Newcomer {
+    /// The pattern that lists it.
+    pub pattern: String,
+    /// Whether DNS says so with a signature (DNSSEC).
+    pub is_signed: bool,
+    /// Whether two name servers or more were asked, and all have it.
+    pub is_agreed: bool,
+    /// Whether senders could use it: it was reached, and its certificate is good.
+    pub is_good: bool,
+}
+
+/// The moves of a domain whose MX hosts are those of DNS, after a look at it: as [`after`] says, and what is new there is proposed, and
+/// adopted in time.
+#[must_use]
+pub fn follow(
+    file: &[String],
+    moves: &[Exchange],
+    hosts: &[Domain],
+    newcomers: &[Newcomer],
+    history: &[Served],
+    now: u64,
+) -> Vec<Exchange> {
+    let is_used = |pattern: &str| hosts.iter().any(|host| matches(pattern, host));
+    let staged = |known: &Exchange, stage, since| Exchange {
+        pattern: known.pattern.clone(),
+        stage,
+        since,
+    };
+    let turned: Vec<Exchange> = moves
+        .iter()
+        .filter_map(|known| match (known.stage, is_used(&known.pattern)) {
+            (Stage::Added | Stage::Going, true) => Some(staged(known, Stage::Adopted, Some(now))),
+            (Stage::Adopted, false) => Some(staged(known, Stage::Going, Some(now))),
+            // It was never listed, or DNS has it again.
+            (Stage::Proposed, _) => None,
+            _ => Some(known.clone()),
+        })
+        .collect();
+    let mut moved = after(file, &turned, hosts, history, now);
+    for newcomer in newcomers.iter().take(MOST) {
+        if find(&moved, &newcomer.pattern).is_some() || contains(file, &newcomer.pattern) {
+            continue;
+        }
+        let before = find(moves, &newcomer.pattern).filter(|known| known.stage == Stage::Proposed);
+        let is_sure = newcomer.is_good && (newcomer.is_signed || newcomer.is_agreed);
+        let since = is_sure.then(|| before.and_then(|known| known.since).unwrap_or(now));
+        let is_due = since.is_some_and(|since| newcomer.is_signed || since.saturating_add(AGREED) <= now);
+        moved.push(Exchange {
+            pattern: newcomer.pattern.clone(),
+            stage: if is_due { Stage::Adopted } else { Stage::Proposed },
+            since: if is_due { Some(now) } else { since },
+        });
+    }
+    moved
 }
 
 /// The move of a pattern.
@@ -242,8 +311,86 @@ mod tests {
         let history = [served(&["old.example", "*.example.net"], None)];
         let look = |host| after(&file, &wild, &hosts(&[host]), &history, 5)[0].since;
         assert_eq!((look("a.example.net"), look("a.b.example.net")), (None, Some(5)));
-        for stage in [Stage::Added, Stage::Going, Stage::Dropped] {
+        for stage in [
+            Stage::Added,
+            Stage::Going,
+            Stage::Dropped,
+            Stage::Proposed,
+            Stage::Adopted,
+        ] {
             assert_eq!(Stage::from_name(stage.name()), Some(stage));
         }
+    }
+
+    /// All that can be known of a new MX host, and what comes of it at once, before the hour is over, and after it.
+    #[test]
+    fn a_new_mx_host_in_dns_is_proposed_and_adopted_in_time() {
+        let hosts = hosts(&["a.example"]);
+        for bits in 0..8 {
+            let (is_signed, is_agreed, is_good) = (bits & 1 > 0, bits & 2 > 0, bits & 4 > 0);
+            let newcomer = Newcomer {
+                pattern: "a.example".into(),
+                is_signed,
+                is_agreed,
+                is_good,
+            };
+            let look = |moves: &[Exchange], now| follow(&[], moves, &hosts, std::slice::from_ref(&newcomer), &[], now);
+            let at_once = look(&[], 1000);
+            let before = look(&at_once, 1000 + AGREED - 1);
+            let later = look(&before, 1000 + AGREED);
+            let stage = |moves: &[Exchange]| moves[0].stage;
+            let expected = match (is_signed, is_agreed, is_good) {
+                (true, _, true) => [Stage::Adopted; 3],
+                (false, true, true) => [Stage::Proposed, Stage::Proposed, Stage::Adopted],
+                _ => [Stage::Proposed; 3],
+            };
+            assert_eq!(
+                [stage(&at_once), stage(&before), stage(&later)],
+                expected,
+                "{newcomer:?}"
+            );
+            let is_listed = expected[2] == Stage::Adopted;
+            assert_eq!(patterns(&[], &later).len(), usize::from(is_listed));
+            // One moment at which it is not so, and the hour begins anew.
+            let doubt = Newcomer {
+                is_good: false,
+                ..newcomer.clone()
+            };
+            let doubted = follow(&[], &at_once, &hosts, &[doubt], &[], 2000);
+            if expected[0] == Stage::Proposed {
+                assert_eq!((stage(&doubted), doubted[0].since), (Stage::Proposed, None));
+                assert_eq!(stage(&look(&doubted, 1000 + AGREED)), Stage::Proposed);
+            }
+            // It is gone before it was adopted: nothing is left of it.
+            if expected[0] == Stage::Proposed {
+                assert_eq!(follow(&[], &at_once, &[], &[], &[], 2000), []);
+            }
+        }
+    }
+
+    #[test]
+    fn an_mx_host_that_leaves_dns_is_listed_for_a_day() {
+        let (a, none) = (hosts(&["a.example"]), hosts(&["b.example"]));
+        let adopted = vec![Exchange {
+            pattern: "a.example".into(),
+            stage: Stage::Adopted,
+            since: Some(1),
+        }];
+        let history = [served(&["a.example"], None)];
+        let look = |moves: &[Exchange], hosts: &[Domain], now| follow(&[], moves, hosts, &[], &history, now);
+        assert_eq!(look(&adopted, &a, 1000), adopted);
+        let going = look(&adopted, &none, 1000);
+        assert_eq!(stages(&going), [("a.example", Stage::Going, Some(1000))]);
+        assert_eq!(patterns(&[], &going), ["a.example"]);
+        assert_eq!(look(&going, &none, 1000 + UNUSED - 1), going);
+        assert_eq!(
+            stages(&look(&going, &a, 2000)),
+            [("a.example", Stage::Adopted, Some(2000))]
+        );
+        assert_eq!(look(&going, &none, 1000 + UNUSED), []);
+        // One that was announced by hand waits for its MX record.
+        let announced = with(&adopted, &names(&["new.example"]), &[], 5);
+        let waits = look(&announced, &a, 900_000);
+        assert_eq!(waits[1].stage, Stage::Added);
     }
 }

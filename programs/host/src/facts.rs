@@ -19,6 +19,9 @@ use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Reach, Route, mx_hosts};
 use rustls_pki_types::UnixTime;
 
+use crate::exchanges::Newcomer;
+use crate::families;
+use crate::gates::is_usable;
 use crate::published::Published;
 use crate::service::Service;
 
@@ -110,6 +113,8 @@ pub enum Announced {
 /// How a host looks at the network.
 pub struct Eyes {
     resolvers: Vec<(String, StubResolver)>,
+    /// One on this host, whose word on DNSSEC nobody can change on the way.
+    validating: Option<StubResolver>,
     roots: Arc<Roots>,
     rule: Rule,
 }
@@ -132,8 +137,10 @@ impl Eyes {
         if resolvers.is_empty() {
             resolvers.push(("of the system".into(), StubResolver::system()));
         }
+        let own = service.resolvers.iter().find(|address| address.ip().is_loopback());
         Ok(Self {
             resolvers,
+            validating: own.map(|address| StubResolver::validating(*address)),
             roots: Arc::new(roots.map_err(|error| error.to_string())?),
             rule: Rule::default(),
         })
@@ -259,19 +266,59 @@ impl Eyes {
         }
     }
 
-    /// The MX hosts that any of the resolvers has for a domain; the domain itself, if there is no MX record (RFC 5321 5.1). Nothing, if
-    /// one of them does not say.
+    /// The MX hosts of a domain as each of the resolvers has them; the domain itself, if there is no MX record (RFC 5321 5.1). Nothing,
+    /// if one of them does not say.
     #[must_use]
-    pub fn mx(&self, domain: &Domain) -> Option<Vec<Domain>> {
-        let mut hosts = Vec::new();
-        for (_, resolver) in &self.resolvers {
-            match resolver.mx(domain, Instant::now() + TIME) {
-                Ok(found) => hosts.extend(found.data.iter().filter_map(|mx| Domain::parse(&mx.exchange).ok())),
-                Err(DnsError::NoData) => hosts.push(domain.clone()),
-                Err(_) => return None,
+    pub fn mx(&self, domain: &Domain) -> Option<Vec<Vec<Domain>>> {
+        let resolvers = self.resolvers.iter();
+        resolvers
+            .map(|(_, resolver)| exchangers(resolver, domain).map(|(hosts, _)| hosts))
+            .collect()
+    }
+
+    /// Those of them that a policy with these patterns does not list.
+    #[must_use]
+    pub fn newcomers(&self, domain: &Domain, served: &Published, found: &[Vec<Domain>]) -> Vec<Newcomer> {
+        let mut hosts: Vec<&Domain> = found
+            .iter()
+            .flatten()
+            .filter(|host| !served.policy().allows_mx(host))
+            .collect();
+        hosts.sort();
+        hosts.dedup();
+        if hosts.is_empty() {
+            return Vec::new();
+        }
+        let signed = self
+            .validating
+            .as_ref()
+            .and_then(|resolver| exchangers(resolver, domain));
+        let signed = signed.filter(|(_, is_signed)| *is_signed).map(|(hosts, _)| hosts);
+        let (seen, _) = self.hosts(domain, served, &[], Instant::now() + TIME);
+        let seen = seen.unwrap_or_default();
+        let mut newcomers: Vec<Newcomer> = Vec::new();
+        for host in hosts {
+            let pattern = families::pattern(host);
+            let is_signed = signed.as_ref().is_some_and(|signed| signed.contains(host));
+            let is_agreed = found.len() > 1 && found.iter().all(|hosts| hosts.contains(host));
+            let seen = seen.iter().find(|seen| seen.name.eq_ignore_ascii_case(host.as_str()));
+            let is_good = seen.is_some_and(is_usable);
+            match newcomers.iter_mut().find(|known| known.pattern == pattern) {
+                // One doubtful host of a kind makes the kind doubtful.
+                Some(known) => {
+                    known.is_signed &= is_signed;
+                    known.is_agreed &= is_agreed;
+                    known.is_good &= is_good;
+                }
+                None => newcomers.push(Newcomer {
+                    pattern,
+                    is_signed,
+                    is_agreed,
+                    is_good,
+                }),
             }
         }
-        Some(hosts)
+        newcomers
     }
 
     fn dns(&self) -> &StubResolver {
@@ -383,6 +430,18 @@ fn trouble(host: &Host) -> Option<String> {
         Ok(sessions) if sessions.is_empty() => Some("has no address".into()),
         Ok(_) if host.unasked > 0 => Some(format!("has more than {ADDRESSES} addresses, and no more are asked")),
         Ok(_) => None,
+    }
+}
+
+/// The MX hosts that a resolver has, and whether it has validated that. What is no host name is no host.
+fn exchangers(resolver: &StubResolver, domain: &Domain) -> Option<(Vec<Domain>, bool)> {
+    match resolver.mx(domain, Instant::now() + TIME) {
+        Ok(found) => {
+            let hosts = found.data.iter().filter_map(|mx| Domain::parse(&mx.exchange).ok());
+            Some((hosts.collect(), found.authenticated))
+        }
+        Err(DnsError::NoData) => Some((vec![domain.clone()], false)),
+        Err(_) => None,
     }
 }
 

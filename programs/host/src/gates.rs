@@ -64,6 +64,16 @@ pub fn gates(facts: &Facts) -> Vec<Refusal> {
     refusals
 }
 
+/// Whether senders in mode `enforce` could use an MX host, were it in the policy.
+#[must_use]
+pub(crate) fn is_usable(host: &MxHost) -> bool {
+    let listed = MxHost {
+        listed: true,
+        ..host.clone()
+    };
+    !host.sights.is_empty() && of_host(&listed).is_empty()
+}
+
 fn of_host(host: &MxHost) -> Vec<Refusal> {
     let mut refusals = Vec::new();
     if !host.listed {

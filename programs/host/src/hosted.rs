@@ -31,6 +31,8 @@ pub struct Moving {
     pub file: Vec<String>,
     /// How the policy differs from them.
     pub moves: Vec<Exchange>,
+    /// Whether the MX hosts are those that DNS has.
+    pub from_dns: bool,
 }
 
 impl Hosted {
@@ -45,6 +47,12 @@ impl Hosted {
                 patterns.map(|pattern| pattern.as_str().to_owned()).collect()
             }
         }
+    }
+
+    /// Whether the MX hosts are those that DNS has.
+    #[must_use]
+    pub fn is_from_dns(&self) -> bool {
+        self.rollout.as_ref().is_some_and(|rollout| rollout.from_dns)
     }
 
     /// Whether a policy has room for these patterns, up to the last step.
@@ -62,10 +70,19 @@ impl Hosted {
     pub(crate) fn follow(&mut self, moves: &[Exchange]) {
         let (file, policy) = (self.file_mx(), self.published.policy());
         let mx = exchanges::patterns(&file, moves);
-        if policy.mode() == Mode::None || self.has_room(&mx).is_err() {
+        let moves = moves.to_vec();
+        if self.is_from_dns() {
+            self.moving = Some(Moving {
+                file: file.clone(),
+                moves: moves.clone(),
+                from_dns: true,
+            });
+        } else if policy.mode() == Mode::None {
             return;
         }
-        let moves = moves.to_vec();
+        if self.has_room(&mx).is_err() {
+            return;
+        }
         if let Some(rollout) = &self.rollout {
             let rollout = Rollout {
                 mx,
@@ -75,7 +92,8 @@ impl Hosted {
         } else if let Ok(published) = Published::new(policy.mode(), policy.max_age(), &mx) {
             self.published = Arc::new(published);
         }
-        self.moving = Some(Moving { file, moves });
+        let from_dns = self.is_from_dns();
+        self.moving = Some(Moving { file, moves, from_dns });
     }
 }
 
@@ -88,6 +106,8 @@ pub struct Rollout {
     pub mx: Vec<String>,
     /// Those of them that need not be in DNS.
     pub reserve: Vec<String>,
+    /// Whether the others are those that DNS has.
+    pub from_dns: bool,
 }
 
 impl Rollout {

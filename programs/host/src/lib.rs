@@ -13,6 +13,7 @@ mod connection;
 mod crowd;
 pub mod exchanges;
 pub mod facts;
+pub mod families;
 pub mod gates;
 mod hosted;
 pub mod leaving;

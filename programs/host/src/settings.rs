@@ -15,7 +15,7 @@ use mtasts::sender::settings::duration;
 use mtasts::{Domain, Mode};
 
 pub use crate::hosted::{Hosted, Moving, Rollout};
-use crate::published::{Published, Refused, check_max_age, check_pattern};
+use crate::published::{MIN_MAX_AGE, Published, Refused, check_max_age, check_pattern};
 use crate::rollout::{DEFAULT_LONGEST, DEFAULT_WAITS, Plan, Step};
 use crate::service::Service;
 use crate::source::{Key, Problem, Source, Value};
@@ -86,9 +86,18 @@ type Named = BTreeMap<Domain, (Hosted, Problem)>;
 struct Values {
     mode: Option<Wanted>,
     max_age: Option<u32>,
-    mx: Option<Vec<String>>,
+    mx: Option<Listed>,
     reserve: Option<Vec<String>>,
     waits: Option<[u32; 4]>,
+}
+
+/// What `mx` says.
+#[derive(Clone, Debug)]
+enum Listed {
+    /// What DNS has.
+    Dns,
+    /// These patterns.
+    Here(Vec<String>),
 }
 
 /// What `mode` says.
@@ -300,7 +309,13 @@ impl Values {
                     check_max_age(max_age).map_err(|refused| value.problem(refused.reason))?;
                     values.max_age = Some(max_age);
                 }
-                "mx" => values.mx = Some(value.list(pattern)?),
+                "mx" => {
+                    let is_dns = value.text().is_ok_and(|text| text == "dns");
+                    values.mx = Some(match is_dns {
+                        true => Listed::Dns,
+                        false => Listed::Here(value.list(pattern)?),
+                    });
+                }
                 "reserve" => values.reserve = Some(value.list(pattern)?),
                 "waits" => {
                     let given = value.list(wait)?;
@@ -332,8 +347,15 @@ impl Values {
     fn publish(self) -> Result<(Published, Option<Rollout>), String> {
         let missing = |name| format!("{name} is missing, here and in a group");
         let mode = self.mode.ok_or_else(|| missing("mode"))?;
-        let mut mx = self.mx.unwrap_or_default();
-        if mx.is_empty() && !matches!(mode, Wanted::Mode(Mode::None)) {
+        let (from_dns, mut mx) = match self.mx {
+            Some(Listed::Dns) => (true, Vec::new()),
+            Some(Listed::Here(mx)) => (false, mx),
+            None => (false, Vec::new()),
+        };
+        if from_dns && matches!(mode, Wanted::Mode(_)) {
+            return Err("mx = \"dns\" goes with mode = \"auto\" alone: each step looks at the MX hosts".into());
+        }
+        if mx.is_empty() && !from_dns && !matches!(mode, Wanted::Mode(Mode::None)) {
             return Err(missing("mx"));
         }
         let reserve = self.reserve.unwrap_or_default();
@@ -348,7 +370,17 @@ impl Values {
                 let longest = self.max_age.unwrap_or(DEFAULT_LONGEST);
                 let waits = self.waits.unwrap_or(DEFAULT_WAITS);
                 let plan = Plan { longest, waits };
-                let rollout = Rollout { plan, mx, reserve };
+                let rollout = Rollout {
+                    plan,
+                    mx,
+                    reserve,
+                    from_dns,
+                };
+                if from_dns {
+                    // Until MX hosts are known to be good, the domain has no policy that asks for anything.
+                    let nothing = Published::new(Mode::None, MIN_MAX_AGE, &[]).map_err(said)?;
+                    return Ok((nothing, Some(rollout)));
+                }
                 // The longest text is that of the last step.
                 let last = Step {
                     mode: Mode::Enforce,

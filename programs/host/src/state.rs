@@ -116,8 +116,9 @@ pub fn put_in_force(settings: &mut Settings, ledger: &dyn Ledger) -> Result<Vec<
             hosted.is_imported = true;
             continue;
         }
-        if let Some(moves) = exchanges.get(domain) {
-            hosted.follow(moves);
+        let moves = exchanges.get(domain).map(Vec::as_slice);
+        if moves.is_some() || hosted.is_from_dns() {
+            hosted.follow(moves.unwrap_or_default());
         }
         let Some(rollout) = &hosted.rollout else {
             let policy = hosted.published.policy();
@@ -130,6 +131,13 @@ pub fn put_in_force(settings: &mut Settings, ledger: &dyn Ledger) -> Result<Vec<
             }
             continue;
         };
+        if rollout.from_dns && rollout.mx.len() == rollout.reserve.len() {
+            // No MX host is known yet. A policy that was served stays: senders hold it.
+            if let Some(before) = served.get(domain) {
+                hosted.published = Arc::clone(before);
+            }
+            continue;
+        }
         let step = before.filter(|before| before.mode != Mode::None).unwrap_or_else(|| {
             let first = rollout
                 .plan

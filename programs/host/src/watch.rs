@@ -8,22 +8,29 @@ use mtasts::Domain;
 use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, spawn_local};
 
+use crate::exchanges::Newcomer;
 use crate::facts::Eyes;
 use crate::published::Published;
 use crate::service::Service;
+use crate::settings::Hosted;
 use crate::state::State;
 
 /// How often a domain is looked at, in seconds.
 const EVERY: u64 = 3600;
+/// How often one is that takes its MX hosts from DNS.
+const OFTEN: u64 = 600;
 /// How many are looked at in the same time.
 const TOGETHER: usize = 8;
+
+/// The MX hosts in DNS, and those of them that the policy does not list.
+pub(crate) type Exchangers = (Vec<Domain>, Vec<Newcomer>);
 
 /// What was found: nothing if all is as it must be.
 pub(crate) struct Seen {
     pub(crate) domain: Domain,
     found: Option<String>,
-    /// The MX hosts in DNS of a domain that is on its way to others.
-    pub(crate) hosts: Option<Vec<Domain>>,
+    /// Those of a domain that is on its way to others.
+    pub(crate) hosts: Option<Exchangers>,
 }
 
 /// What is looked at.
@@ -34,6 +41,8 @@ struct Watched {
     target: Option<String>,
     /// Whether the domain is on its way to other MX hosts.
     moves: bool,
+    /// Whether it takes them from DNS.
+    from_dns: bool,
 }
 
 /// The domains that are watched.
@@ -73,6 +82,7 @@ impl Watch {
                 published: published.clone(),
                 target,
                 moves: hosted.is_some_and(|hosted| hosted.moving.is_some()),
+                from_dns: hosted.is_some_and(Hosted::is_from_dns),
             };
             (domain.clone(), watched)
         });
@@ -94,7 +104,8 @@ impl Watch {
                 continue;
             }
             self.looking.insert(domain.clone());
-            self.due.insert(domain.clone(), now + EVERY);
+            let every = if watched.from_dns { OFTEN } else { EVERY };
+            self.due.insert(domain.clone(), now + every);
             let (domain, watched) = (domain.clone(), watched.clone());
             let (sender, service) = (self.sender.clone(), self.service.clone());
             spawn_local(async move {
@@ -139,16 +150,23 @@ impl Watch {
 }
 
 /// Whether a domain leads here, and its MX hosts if it is on its way to others.
-fn seen(domain: &Domain, watched: &Watched, service: &Service) -> (Result<(), String>, Option<Vec<Domain>>) {
+fn seen(domain: &Domain, watched: &Watched, service: &Service) -> (Result<(), String>, Option<Exchangers>) {
     let eyes = match Eyes::new(service) {
         Ok(eyes) => eyes,
         Err(why) => return (Err(why), None),
     };
-    let target = watched.target.as_deref();
+    let (published, target) = (&watched.published, watched.target.as_deref());
     let found = match service.addresses.is_empty() {
         true => Ok(()),
-        false => eyes.leads_here(domain, &service.addresses, target, &watched.published),
+        false => eyes.leads_here(domain, &service.addresses, target, published),
     };
     let hosts = if watched.moves { eyes.mx(domain) } else { None };
+    let hosts = hosts.map(|hosts| {
+        let newcomers = match watched.from_dns {
+            true => eyes.newcomers(domain, published, &hosts),
+            false => Vec::new(),
+        };
+        (hosts.into_iter().flatten().collect(), newcomers)
+    });
     (found, hosts)
 }

@@ -65,6 +65,11 @@ impl Mx {
                 "{domain} has the policy of another host; use mtasts host import {domain} --finish first"
             ));
         }
+        if hosted.is_from_dns() && !go.is_empty() {
+            return refuse(format!(
+                "the MX hosts of {domain} are those of DNS: remove the MX record, and a day later the policy drops the host"
+            ));
+        }
         if hosted.rollout.is_none() && hosted.published.policy().mode() == Mode::None {
             return refuse(format!("{domain} has mode none, which lists no MX host"));
         }
@@ -93,7 +98,8 @@ impl Mx {
         }
         ledger.exchange(domain, &moves)?;
         let history = ledger.history(domain)?;
-        let moving = Moving { file, moves };
+        let from_dns = hosted.is_from_dns();
+        let moving = Moving { file, moves, from_dns };
         for sentence in sentences(&moving, &history) {
             output::print_line(&format!("{domain}: {sentence}"))?;
         }
@@ -111,6 +117,16 @@ pub(crate) fn sentences(moving: &Moving, history: &[Served]) -> Vec<String> {
         Some(until) => format!("no MX record before {}", calendar::date_time(until)),
     };
     let say = |Exchange { pattern, stage, since }: &Exchange| match (stage, since) {
+        (Stage::Added, _) if moving.from_dns => format!("{pattern} is added: {wait}"),
+        (Stage::Adopted, _) => format!("{pattern} is in the policy because DNS has it"),
+        (Stage::Proposed, None) => format!(
+            "{pattern} is in DNS and not in the policy: it is adopted when two resolvers have it for an hour (or DNSSEC says so), and it \
+             answers with a good certificate"
+        ),
+        (Stage::Proposed, Some(since)) => {
+            let at = calendar::date_time(since.saturating_add(exchanges::AGREED));
+            format!("{pattern} is in DNS and not in the policy; it is adopted on {at}")
+        }
         (Stage::Added, _) => format!("{pattern} is added: {wait}. Put it into the file"),
         (Stage::Going, None) => {
             format!("{pattern} is in the policy until no MX record has had it for a day, and no sender an older policy")

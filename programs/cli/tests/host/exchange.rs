@@ -6,12 +6,14 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use hickory_resolver::proto::rr::rdata::MX;
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use mtasts_kit::dns_server::{Reply, record};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
+use mtasts_kit::dns_server::{Reply, address, record};
+use mtasts_kit::pki;
 use mtasts_kit::until;
 use serde_json::Value;
 
-use super::hosting::{Hosting, policy};
+use super::hosting::{Answer, Hosting, Zone, policy};
+use super::mx_server::MxServer;
 
 /// The MX hosts in DNS.
 #[derive(Clone)]
@@ -25,6 +27,31 @@ impl Hosts {
         *self.names.lock().unwrap() = names.to_vec();
     }
 
+    /// The same for another name server, which may come to differ.
+    fn also(&self) -> Self {
+        Self {
+            names: Arc::new(Mutex::new(self.names.lock().unwrap().clone())),
+            asked: Arc::clone(&self.asked),
+        }
+    }
+
+    /// Has a name server say so.
+    fn answer(&self, zone: &mut Vec<Answer>) {
+        let hosts = self.clone();
+        zone.push(Box::new(move |asked| match (asked.name.as_str(), asked.kind) {
+            ("example.com", RecordType::MX) => {
+                hosts.asked.fetch_add(1, Ordering::SeqCst);
+                let names = hosts.names.lock().unwrap();
+                Some(Reply::answers(names.iter().map(|host| exchange(host)).collect()))
+            }
+            ("mx.example.com" | "mx2.example.com", RecordType::A) => {
+                Some(Reply::answers(vec![address(&asked.name, "8.8.8.2")]))
+            }
+            ("loop.example.com", RecordType::A) => Some(Reply::answers(vec![address(&asked.name, "127.0.0.1")])),
+            _ => None,
+        }));
+    }
+
     /// Has the server look at DNS now, and waits until it has done with what it has seen.
     fn are_seen(&self, hosting: &Hosting) {
         let before = self.asked.load(Ordering::SeqCst);
@@ -34,26 +61,21 @@ impl Hosts {
     }
 }
 
+fn exchange(host: &str) -> Record {
+    let mut name = Name::from_labels(host.split('.').map(str::as_bytes)).unwrap();
+    name.set_fqdn(true);
+    record("example.com", 60, RData::MX(MX::new(10, name)))
+}
+
 fn hosting() -> (Hosting, Hosts, String) {
     let hosting = Hosting::new(&["example.com"]);
     let hosts = Hosts {
         names: Arc::new(Mutex::new(vec!["mx.example.com"])),
         asked: Arc::default(),
     };
-    let answers = hosts.clone();
-    hosting.says(move |asked| {
-        (asked.name == "example.com" && asked.kind == RecordType::MX).then(|| {
-            answers.asked.fetch_add(1, Ordering::SeqCst);
-            let hosts = answers.names.lock().unwrap();
-            let exchange = |host: &&str| RData::MX(MX::new(10, Name::from_ascii(format!("{host}.")).unwrap()));
-            Reply::answers(
-                hosts
-                    .iter()
-                    .map(|host| record("example.com", 60, exchange(host)))
-                    .collect(),
-            )
-        })
-    });
+    let mut zone = Vec::new();
+    hosts.answer(&mut zone);
+    zone.into_iter().for_each(|answer| hosting.says(answer));
     let main = format!(
         "https = [\"8.8.8.1:443\"]\nresolvers = [\"{}\"]\nca_file = \"{}\"\n",
         hosting.resolver(),
@@ -137,6 +159,95 @@ fn a_domain_goes_to_other_mx_hosts_and_no_mail_waits() {
     hosting.reload("settings reloaded");
     until("the end of the moves", || moves(&hosting).is_empty());
     serves(&hosting, &["host.example.net"]);
+    hosting.stop();
+}
+
+#[test]
+fn what_dns_says_is_adopted_when_it_is_no_mistake() {
+    let (mut hosting, hosts, main) = hosting();
+    let (zone, second) = (Zone::default(), hosts.also());
+    let other = Hosting::name_server(&zone);
+    second.answer(&mut zone.lock().unwrap());
+    let servers = MxServer::start("8.8.8.2");
+    servers.has(Some(&pki::host(&["mx.example.com"], hosting.authority(), |_| {})));
+    let main = main.replace("resolvers = [", &format!("resolvers = [\"{}\", ", other.address));
+    let domain = "[domain.\"example.com\"]\nmode = \"auto\"\nmx = \"dns\"\nwaits = [\"300d\"]\n";
+    hosting.settings(&format!("{main}{domain}"));
+    hosting.start();
+    let fetch = |hosting: &Hosting| hosting.fetch("example.com").unwrap();
+    // At first nothing is asked of senders.
+    assert_eq!(fetch(&hosting), "version: STSv1\r\nmode: none\r\nmax_age: 86400\r\n");
+    let is = |hosting: &Hosting, expected: &[(&str, &str)]| {
+        let expected: Vec<_> = expected
+            .iter()
+            .map(|(a, b)| ((*a).to_owned(), (*b).to_owned()))
+            .collect();
+        until("its MX hosts", || moves(hosting) == expected);
+    };
+    is(&hosting, &[("mx.example.com", "proposed")]);
+    let status = |hosting: &Hosting| hosting.ask(&["status"]);
+    until("a look", || status(&hosting).contains("it is adopted on 20"));
+    pass(&hosting, 3601);
+    hosts.are_seen(&hosting);
+    is(&hosting, &[("mx.example.com", "adopted")]);
+    let testing = "version: STSv1\r\nmode: testing\r\nmx: mx.example.com\r\nmax_age: 86400\r\n";
+    until("the policy", || fetch(&hosting) == testing);
+
+    // One resolver alone has it; the certificate is not its own; it is at a loopback address; it is no name: never.
+    servers.has(Some(&pki::host(
+        &["mx.example.com", "mx2.example.com"],
+        hosting.authority(),
+        |_| {},
+    )));
+    hosts.are(&["mx.example.com", "mx2.example.com"]);
+    let doubt = |why: &str| {
+        hosts.are_seen(&hosting);
+        pass(&hosting, 9999);
+        hosts.are_seen(&hosting);
+        let said = status(&hosting);
+        assert!(
+            said.contains("is in DNS and not in the policy: it is adopted when"),
+            "{why}: {said}"
+        );
+        assert_eq!(fetch(&hosting), testing, "{why}");
+    };
+    doubt("one resolver");
+    servers.has(Some(&pki::host(&["mx.example.com"], hosting.authority(), |_| {})));
+    second.are(&["mx.example.com", "mx2.example.com"]);
+    doubt("another certificate");
+    let own = MxServer::start("127.0.0.1");
+    hosts.are(&["mx.example.com", "loop.example.com", "a\u{1b}b.example.com"]);
+    second.are(&["mx.example.com", "loop.example.com", "a\u{1b}b.example.com"]);
+    doubt("a loopback address");
+    assert_eq!(own.connections(), 0);
+    is(
+        &hosting,
+        &[("mx.example.com", "adopted"), ("loop.example.com", "proposed")],
+    );
+
+    // It is as it must be. After a restart the hour goes on.
+    hosts.are(&["mx.example.com", "mx2.example.com"]);
+    second.are(&["mx.example.com", "mx2.example.com"]);
+    servers.has(Some(&pki::host(
+        &["mx.example.com", "mx2.example.com"],
+        hosting.authority(),
+        |_| {},
+    )));
+    hosts.are_seen(&hosting);
+    until("a look", || status(&hosting).contains("it is adopted on 20"));
+    hosting.stop();
+    pass(&hosting, 3601);
+    hosting.start();
+    is(
+        &hosting,
+        &[("mx.example.com", "adopted"), ("mx2.example.com", "adopted")],
+    );
+    until("the policy", || fetch(&hosting).contains("mx: mx2.example.com"));
+    let refused = hosting
+        .command(&["mx", "example.com", "-mx2.example.com"])
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(1));
     hosting.stop();
 }
 

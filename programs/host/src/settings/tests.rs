@@ -68,6 +68,17 @@ fn owners(settings: &Settings) -> (Vec<String>, Vec<String>) {
 }
 
 #[test]
+fn mx_hosts_from_dns_go_by_steps_alone() {
+    let main = "[group.g]\nmx = \"dns\"\n[domain.\"a.example\"]\ngroup = \"g\"\nmode = \"auto\"\n";
+    let settings = Files::new(main).read().unwrap();
+    let hosted = settings.domains.values().next().unwrap();
+    assert!(hosted.is_from_dns() && hosted.file_mx().is_empty());
+    assert_eq!(hosted.published.policy().mode(), Mode::None);
+    let found = complaint("[domain.\"a.example\"]\nmode = \"enforce\"\nmax_age = 86400\nmx = \"dns\"\n");
+    assert!(found.contains("goes with mode = \"auto\" alone"), "{found}");
+}
+
+#[test]
 fn groups_are_shared_and_a_domain_has_the_last_word() {
     let files = Files::new(
         r#"
