@@ -194,6 +194,11 @@ fn what_dns_says_is_adopted_when_it_is_no_mistake() {
     until("the policy", || fetch(&hosting) == testing);
 
     // One resolver alone has it; the certificate is not its own; it is at a loopback address; it is no name: never.
+    servers.has(Some(&pki::host(
+        &["mx.example.com", "mx2.example.com"],
+        hosting.authority(),
+        |_| {},
+    )));
     hosts.are(&["mx.example.com", "mx2.example.com"]);
     let doubt = |why: &str| {
         hosts.are_seen(&hosting);
@@ -207,6 +212,7 @@ fn what_dns_says_is_adopted_when_it_is_no_mistake() {
         assert_eq!(fetch(&hosting), testing, "{why}");
     };
     doubt("one resolver");
+    servers.has(Some(&pki::host(&["mx.example.com"], hosting.authority(), |_| {})));
     second.are(&["mx.example.com", "mx2.example.com"]);
     doubt("another certificate");
     let own = MxServer::start("127.0.0.1");
