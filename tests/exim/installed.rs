@@ -299,6 +299,16 @@ pub(crate) fn example(world: &World) {
     let host = world.host(Tls::Gnu, &Config::Complete);
     run(&host, &["status"]).expect(0, "as this version ships it");
     run(&host, &["install"]).expect(0, "nothing to do");
+    // An own transport that counts, as docs/reports.md has it: ours have these options once.
+    let counts = "remote_smtp:\n  driver = smtp\n  user = $exim_uid\n  group = $exim_gid\n  initgroups\n";
+    host.configure(&host::edited(&[
+        ("keep_environment =\n", "keep_environment =\nMTASTS_REPORTS = yes\n"),
+        ("remote_smtp:\n  driver = smtp\n", counts),
+        ("  event_action = MTASTS_EVENT\n\nmailbox:", "\nmailbox:"),
+    ]));
+    run(&host, &["remove"]).expect(0, "");
+    run(&host, &["install"]).expect(0, "");
+    run(&host, &["status"]).expect(0, "");
 }
 
 /// What cannot be done is said, and nothing is changed.
