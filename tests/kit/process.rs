@@ -73,9 +73,9 @@ pub fn signal(pid: i32, signal: i32) {
     assert_eq!(sent, 0, "{}", Error::last_os_error());
 }
 
-/// Waits for something that must come soon.
+/// Waits for something that must come soon; the machine may be busy.
 pub fn until(what: &str, mut comes: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(15);
+    let end = Instant::now() + Duration::from_secs(60);
     while !comes() {
         assert!(Instant::now() < end, "{what}: it does not come");
         thread::sleep(Duration::from_millis(2));

@@ -199,6 +199,7 @@ def test_a_common_name_is_no_name(lab: Lab, cache: str) -> None:
 
 
 def test_several_domains_at_once(lab: Lab, cache: str) -> None:
+    lab.reset()
     client = smtp.Client(mtasts.Resolver(cache_dir=cache), timeout=PATIENCE, results=Results())
     with pytest.raises(smtp.PolicyError) as partly:
         client.deliver(letter(), ["a@good.test", "b@expired.test", "c@GOOD.test", "d@ñaca.test"])

@@ -4,7 +4,7 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine as _};
-use mtasts_kit::{pki, signal, until};
+use mtasts_kit::{pki, until};
 use serde_json::{Value, json};
 
 use super::authority::{Answer, Door, Pebble};
@@ -214,7 +214,7 @@ fn a_process_that_is_killed_loses_no_order() {
             && ledger(&hosting, "SELECT count(*) FROM attempt WHERE url IS NOT NULL") == 1
     });
     for _ in 0..2 {
-        signal(hosting.pid(), libc::SIGKILL);
+        hosting.kill();
         hosting.start();
     }
     until("its certificate", || is_served(&hosting, "example.com"));
@@ -498,7 +498,7 @@ fn a_thousand_hosts_get_their_certificates() {
         // In the middle the process is killed.
         if issued > HOSTS / 2 && !killed {
             killed = true;
-            signal(hosting.pid(), libc::SIGKILL);
+            hosting.kill();
             hosting.start();
         }
     }

@@ -190,6 +190,13 @@ impl Hosting {
         self.server = None;
     }
 
+    /// Kills the server, and waits until it is gone: before that its ports are in use.
+    pub(crate) fn kill(&mut self) {
+        let mut server = self.server.take().unwrap();
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+
     /// The fetch of a sender that uses this library.
     pub(crate) fn fetch(&self, domain: &str) -> Result<String, FetchError> {
         let roots = Arc::new(pki::roots(&[&self.authority]));
