@@ -321,7 +321,7 @@ async def _offer(
     """Offers the mail to one host, in a session that was kept or in a new one."""
     async with door.place(host):
         for reuse in (True, False):
-            session = await _connect(door, answer, dane, host, (sender, _tls_required(data)), reuse)
+            session = await _connect(door, answer, dane, host, (sender, data), reuse)
             try:
                 fates = await _send(session, host, sender, recipients, data)
             except _Stale:
@@ -380,12 +380,11 @@ def _tls_required(data: bytes) -> str:
 
 
 async def _connect(
-    door: Door, answer: Answer, dane: Hosts | None, host: str, mail: tuple[str, str], reuse: bool
+    door: Door, answer: Answer, dane: Hosts | None, host: str, mail: tuple[str, bytes], reuse: bool
 ) -> Session:
     """A session with a host, if the verdicts on it allow one. What a report counts of it is noted, once for all its
     mails. The first mail, its sender and what it says of TLS, decides whether a report counts it."""
     attempt = Attempt(answer, host, dane)
-    attempt.carries(door.resolver, *mail)
     peer: dict[str, Any] = {}
 
     def judge(at: TlsFailed | Session | None) -> None:
@@ -414,6 +413,8 @@ async def _connect(
         judge(None)
         return await _session(door, host, sni or host, tls, judge, key)
     finally:
+        sender, data = mail
+        attempt.carries(door.resolver, sender, _tls_required(data))
         event, verdict = attempt.finish(**peer), attempt.verdict
         if event and verdict:
             while event:
