@@ -371,13 +371,14 @@ impl Collector {
     }
 
     fn read(&self) -> (Vec<Value>, Vec<Value>) {
+        self.read_from(&self.directory.join("results.sqlite"))
+    }
+
+    fn read_from(&self, file: &Path) -> (Vec<Value>, Vec<Value>) {
         let read = "import json, sqlite3, sys; c = sqlite3.connect(sys.argv[1]); print(json.dumps([c.execute(q).fetchall() for q in (\
             'select domain, tlsrptrecord, policy, cntrtotal, cntrfailure from finalresults order by rowid',\
             'select domain, policy, reason, cntr from failures order by rowid')]))";
-        let output = python()
-            .args(["-c", read])
-            .arg(self.directory.join("results.sqlite"))
-            .output();
+        let output = python().args(["-c", read]).arg(file).output();
         let output = output.unwrap();
         assert!(output.status.success(), "{output:?}");
         serde_json::from_slice(&output.stdout).unwrap()
@@ -386,19 +387,20 @@ impl Collector {
 
 /// What the reporter of sys4 makes of a collector's day, by domain: its own report, from its own three programs.
 fn reports_of_sys4(mut collector: Collector, sessions: u64) -> BTreeMap<String, Value> {
-    until("the sessions in the data base", || {
-        let counts = collector.read().0.into_iter().map(|policy| policy[3].as_u64().unwrap());
+    let are_in = |(policies, _): (Vec<Value>, Vec<Value>)| {
+        let counts = policies.into_iter().map(|policy| policy[3].as_u64().unwrap());
         counts.sum::<u64>() == sessions
-    });
+    };
+    until("the sessions in the data base", || are_in(collector.read()));
     let directory = collector.directory.clone();
     let at = |name: &str| directory.join(name).to_str().unwrap().to_owned();
     // Its signal for the end of the day.
     collector.signal(libc::SIGUSR2);
-    let is_old = |file: std::io::Result<fs::DirEntry>| {
-        let name = file.unwrap().file_name().into_string().unwrap();
-        name.contains("yesterday") && name.contains("results")
-    };
-    until("the end of the day", || fs::read_dir(&directory).unwrap().any(is_old));
+    // It has made an empty one when it began.
+    let yesterday = directory.join("results.sqlite.yesterday");
+    until("the end of the day", || {
+        yesterday.exists() && are_in(collector.read_from(&yesterday))
+    });
     collector.signal(libc::SIGTERM);
     collector.process.wait().unwrap();
     let main = |which: &str| format!("from tlsrpt_reporter.tlsrpt import {which} as main; main()");
