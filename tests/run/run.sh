@@ -100,8 +100,8 @@ one() {
     say "== $1"
     # Not in a condition, where `set -e` would have no effect.
     set +e
-    (set -e; "part_$1")
-    [ $? = 0 ] || status=FAILED
+    (set -e; "part_$1") 2>&1 | tee "$logs/$1"
+    [ "${PIPESTATUS[0]}" = 0 ] || status=FAILED
     set -e
     # The second line is what the children of this shell have used of the processors.
     times >"$results/.times"
@@ -111,10 +111,20 @@ one() {
     }' "$results/.times" >"$results/$1"
 }
 
+# failures PART: the lines of a failed part that name a failure, and its last ones: thousands of lines follow them.
+failures() {
+    say "== $1 failed:"
+    {
+        awk '/^(FAILED|ERROR|E  ) |panicked at|\.\.\. FAILED|^ *not ok|✖|: failed$|^error/ && !seen[$0]++' "$logs/$1" | tail -n 30
+        tail -n 15 "$logs/$1"
+    } | cut -c 1-300
+}
+
 # Each part is run, whatever became of the others; with JOBS=2 the first two beside the rest. A part has a shell of its own.
 run_parts() {
     local part lane first=() rest=()
     results=$(mktemp -d)
+    logs=$(mktemp -d)
     for part; do
         declare -F "part_$part" >/dev/null || die "no such part: $part (rust programs arch node haraka python)"
         case $part in rust | programs) first+=("$part") ;; *) rest+=("$part") ;; esac
@@ -130,6 +140,7 @@ run_parts() {
         for part; do (one "$part"); done
     fi
     say ""
+    for part; do ! grep -q FAILED "$results/$part" || failures "$part"; done
     printf '%-10s %-7s %8s %8s\n' part result time cpu
     for part; do cat "$results/$part"; done
     printf '%-10s %-7s %6d s\n' all "$(grep -q FAILED "$results"/* && echo FAILED || echo passed)" $SECONDS
