@@ -113,7 +113,7 @@ one() {
 
 # failures PART: the lines of a failed part that name a failure, and its last ones: thousands of lines follow them.
 failures() {
-    say "== $1 failed:"
+    echo "== $1 failed:"
     {
         awk '/^(FAILED|ERROR|E  ) |panicked at|\.\.\. FAILED|^ *not ok|✖|: failed$|^error/ && !seen[$0]++' "$logs/$1" | tail -n 30
         tail -n 15 "$logs/$1"
