@@ -18,9 +18,10 @@ use mtasts::protocol::calendar;
 use mtasts::sender::resolver::unix_now;
 use mtasts_host::facts::Eyes;
 use mtasts_host::leaving::held_until;
-use mtasts_host::ledger::{Claim, Ledger, LedgerError};
+use mtasts_host::ledger::{Claim, Ledger, LedgerError, Turn};
 use mtasts_host::notation::Notation;
 use mtasts_host::owner::leave_root;
+use mtasts_host::proof::Doubt;
 use mtasts_host::records::{self, Record};
 use mtasts_host::server::{self, Options};
 use mtasts_host::settings::{Hosted, Settings, Tenant};
@@ -364,18 +365,24 @@ impl Add {
         }
         let (domain, mut said) = (&self.shown.domain, String::new());
         loop {
-            let (settings, ledger) = self.shown.files.all()?;
+            let (settings, mut ledger) = self.shown.files.all()?;
             let (Some(hosted), Some(claim)) = (settings.domains.get(domain), ledger.claims()?.remove(domain)) else {
                 return Ok(in_no_file(domain));
             };
             let service = &settings.service;
-            let target = service.zone.as_ref().map(|zone| format!("{}.{zone}", claim.token));
             let served = ledger
                 .served()?
                 .remove(domain)
                 .unwrap_or_else(|| hosted.published.clone());
             let eyes = Eyes::new(service).map_err(Trouble)?;
-            match eyes.leads_here(domain, &service.addresses, target.as_deref(), &served) {
+            let proof = eyes.proof(domain, &claim, service.zone.as_ref());
+            if proof.is_ok() && !claim.is_proven() {
+                // A server that runs serves the policy then.
+                ledger.turn(domain, &Turn::Proven(claim.token.clone()), unix_now())?;
+            }
+            let leads = eyes.leads_to(domain, &service.addresses);
+            let found = leads.and_then(|()| proof.map_err(Doubt::why));
+            match found.and_then(|()| eyes.announces(domain, &served)) {
                 Ok(()) => return Ok(Found::Good),
                 Err(why) if why != said => {
                     output::tell(&why);
@@ -443,7 +450,10 @@ impl Shown {
         // The record of the other provider has that id already.
         let served = ledger.served()?.remove(&self.domain).filter(|_| !hosted.is_imported);
         let published = served.unwrap_or_else(|| hosted.published.clone());
-        let records = records::direct(&self.domain, &published, &service.addresses, &service.reports);
+        let mut records = records::direct(&self.domain, &published, &service.addresses, &service.reports);
+        if !claim.is_operators() {
+            records.insert(0, records::proof(&self.domain, &claim.token));
+        }
         Ok(Some(records))
     }
 }
@@ -456,18 +466,17 @@ impl Zone {
             output::tell("the provider's zone needs the settings zone and addresses");
             return Ok(Found::Bad);
         };
-        let mut policies = ledger.served()?;
-        for (domain, hosted) in &settings.domains {
-            policies
-                .entry(domain.clone())
-                .or_insert_with(|| hosted.published.clone());
-        }
-        let claims = ledger.claims()?;
-        let all = policies
-            .iter()
-            .filter_map(|(domain, published)| Some((claims.get(domain)?, published)));
-        let records: Vec<Record> = all
+        let (served, claims) = (ledger.served()?, ledger.claims()?);
+        let known = claims.iter().filter_map(|(domain, claim)| {
+            let named = settings.domains.get(domain).map(|hosted| &hosted.published);
+            match served.get(domain) {
+                Some(published) => Some((claim, Some(published))),
+                None => named.map(|published| (claim, Some(published).filter(|_| claim.is_proven()))),
+            }
+        });
+        let records: Vec<Record> = known
             .flat_map(|(claim, published)| {
+                let published = published.map(AsRef::as_ref);
                 records::targets(&claim.token, zone, published, &service.addresses, &service.reports)
             })
             .collect();
@@ -498,7 +507,7 @@ impl Remove {
         }
         let held = held_until(&ledger.history(domain)?, unix_now()).filter(|_| !self.force);
         let is_known = match held {
-            Some(_) => ledger.leave(domain, unix_now())?,
+            Some(_) => ledger.turn(domain, &Turn::Leaving, unix_now())?,
             None => ledger.release(domain)?,
         };
         let end = held.map(calendar::date_time);

@@ -20,6 +20,8 @@ mod moving;
 mod mx_server;
 #[path = "host/name_server.rs"]
 mod name_server;
+#[path = "host/proof.rs"]
+mod proof;
 #[path = "host/rollout.rs"]
 mod rollout;
 #[path = "host/senders.rs"]

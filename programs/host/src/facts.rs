@@ -22,6 +22,8 @@ use rustls_pki_types::UnixTime;
 use crate::exchanges::Newcomer;
 use crate::families;
 use crate::gates::is_usable;
+use crate::ledger::Claim;
+use crate::proof::{self, Doubt};
 use crate::published::Published;
 use crate::service::Service;
 
@@ -206,34 +208,19 @@ impl Eyes {
         }
     }
 
-    /// Whether the records of a domain lead here: the policy host to these addresses, over no other token than its own, and `_mta-sts`
-    /// to the id of what is served; and whether its MX hosts are in the policy.
+    /// Whether DNS names the token of the claim of a domain.
+    ///
+    /// # Errors
+    /// A [`Doubt`].
+    pub fn proof(&self, domain: &Domain, claim: &Claim, zone: Option<&Domain>) -> Result<(), Doubt> {
+        proof::look(self.dns(), domain, claim, zone, Instant::now() + TIME)
+    }
+
+    /// Whether the record of a domain has the id of what is served, and the policy lists its MX hosts.
     ///
     /// # Errors
     /// What is wrong and what to do, in a sentence.
-    pub fn leads_here(
-        &self,
-        domain: &Domain,
-        ours: &[IpAddr],
-        target: Option<&str>,
-        served: &Published,
-    ) -> Result<(), String> {
-        self.leads_to(domain, ours)?;
-        let host = format!("mta-sts.{domain}");
-        if let (Some(target), Ok(name)) = (target, Domain::parse(&host)) {
-            let question = async |servers: mtasts::network::dns::Servers| servers.locate(&name).await;
-            let end = self.dns().together(Instant::now() + TIME, question);
-            let zone = target.split_once('.').map_or("", |(_, zone)| zone);
-            // An alias of another token proves that somebody else was meant.
-            if let Some(end) = end.ok().and_then(|found| found.data)
-                && end != target
-                && end.ends_with(&format!(".{zone}"))
-            {
-                return Err(format!(
-                    "{host} leads to the token of another claim, {end}; it must lead to {target}"
-                ));
-            }
-        }
+    pub fn announces(&self, domain: &Domain, served: &Published) -> Result<(), String> {
         match announced(self.dns(), domain, served, Instant::now() + TIME) {
             Announced::Same => self.mx_are_listed(domain, served),
             Announced::Other(id) => Err(format!(

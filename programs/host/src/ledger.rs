@@ -24,6 +24,37 @@ pub struct Claim {
     pub since: u64,
     /// Since when it is on its way out, in Unix seconds.
     pub leaving: Option<u64>,
+    /// Since when DNS was seen to name the token, in Unix seconds.
+    pub proven: Option<u64>,
+    /// Since when DNS names it no more, in Unix seconds.
+    pub lost: Option<u64>,
+}
+
+impl Claim {
+    /// Whether it is the operator's, whose file is proof enough.
+    #[must_use]
+    pub fn is_operators(&self) -> bool {
+        self.tenant == Tenant::operator()
+    }
+
+    /// Whether what its file says may be served.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.is_operators() || self.proven.is_some()
+    }
+}
+
+/// What becomes of a claim. Those that come of a look at DNS are for the token that was looked for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Turn {
+    /// It is on its way out. One that is leaving already goes on so.
+    Leaving,
+    /// DNS names the token.
+    Proven(Token),
+    /// DNS names it no more.
+    Lost(Token),
+    /// It has to be proven anew: nothing is served any more, and no sender holds a policy.
+    Void(Token),
 }
 
 /// A text that was served.
@@ -152,11 +183,11 @@ pub trait Ledger {
     /// If the ledger cannot be written.
     fn reclaim(&mut self, domain: &Domain, tenant: &Tenant, now: u64) -> Result<(), LedgerError>;
 
-    /// Notes that a domain is on its way out. Says whether it was known. One that is leaving already goes on so.
+    /// Notes what becomes of a claim. Says whether it was known, by this token.
     ///
     /// # Errors
     /// If the ledger cannot be written.
-    fn leave(&mut self, domain: &Domain, now: u64) -> Result<bool, LedgerError>;
+    fn turn(&mut self, domain: &Domain, turn: &Turn, now: u64) -> Result<bool, LedgerError>;
 
     /// Forgets a domain, its token and its history. Says whether it was known.
     ///

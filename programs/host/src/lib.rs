@@ -24,6 +24,7 @@ pub mod moving;
 mod name_server;
 pub mod notation;
 pub mod owner;
+pub mod proof;
 pub mod published;
 pub mod records;
 pub mod rollout;

@@ -22,6 +22,8 @@ pub(crate) struct Numbers {
     pub(crate) policies: [usize; 3],
     /// Domains in no file, whose last policy is served.
     pub(crate) kept: usize,
+    /// Domains of tenants whose tokens DNS does not name yet.
+    pub(crate) pending: usize,
     /// Domains that leave.
     pub(crate) leaving: usize,
     /// Domains of which DNS does not say what it should.
@@ -73,6 +75,11 @@ impl Numbers {
                 self.kept,
             ),
             ("domains_leaving", "Domains that leave", self.leaving),
+            (
+                "domains_pending",
+                "Domains of tenants whose tokens DNS does not name yet",
+                self.pending,
+            ),
             (
                 "domains_elsewhere",
                 "Domains of which DNS does not say what it should",

@@ -16,7 +16,7 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 use mtasts::Domain;
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::records::{Data, TTL, targets};
+use crate::records::{Data, TTL};
 use crate::service::Service;
 use crate::state::State;
 
@@ -99,22 +99,17 @@ impl Table {
                 addresses.for_each(|address| add(server.as_str(), of_address(*address)));
             }
         }
-        for (domain, published) in &state.policies {
-            let Some(claim) = state.claims.get(domain) else {
-                continue;
-            };
-            for record in targets(&claim.token, zone, published, &service.addresses, &service.reports) {
-                let data = match record.data {
-                    Data::Address(address) => Some(of_address(address)),
-                    Data::Cname(target) => full_name(&target).map(|name| RData::CNAME(CNAME(name))),
-                    Data::Txt(text) => {
-                        let strings = text.as_bytes().chunks(255).collect();
-                        Some(RData::TXT(TXT::from_bytes(strings)))
-                    }
-                };
-                if let Some(data) = data {
-                    add(&record.name, data);
+        for record in state.targets(zone, service) {
+            let data = match record.data {
+                Data::Address(address) => Some(of_address(address)),
+                Data::Cname(target) => full_name(&target).map(|name| RData::CNAME(CNAME(name))),
+                Data::Txt(text) => {
+                    let strings = text.as_bytes().chunks(255).collect();
+                    Some(RData::TXT(TXT::from_bytes(strings)))
                 }
+            };
+            if let Some(data) = data {
+                add(&record.name, data);
             }
         }
         let mut above = BTreeSet::new();

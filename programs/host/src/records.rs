@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use mtasts::Domain;
 
+use crate::proof;
 use crate::published::Published;
 use crate::token::Token;
 
@@ -70,18 +71,18 @@ impl Names {
         }
     }
 
-    /// What the names say by themselves.
-    fn say(self, published: &Published, addresses: &[IpAddr], reports: &[String]) -> Vec<Record> {
+    /// What the names say by themselves; of a policy, if one is served.
+    fn say(self, published: Option<&Published>, addresses: &[IpAddr], reports: &[String]) -> Vec<Record> {
         let record = |name: &str, data| Record {
             name: name.to_owned(),
             data,
         };
         let addresses = addresses.iter().map(|address| Data::Address(*address));
         let mut records: Vec<Record> = addresses.map(|data| record(&self.policy_host, data)).collect();
-        records.push(record(
-            &self.record,
-            Data::Txt(format!("v=STSv1; id={};", published.id())),
-        ));
+        if let Some(published) = published {
+            let text = format!("v=STSv1; id={};", published.id());
+            records.push(record(&self.record, Data::Txt(text)));
+        }
         if !reports.is_empty() {
             records.push(record(
                 &self.reports,
@@ -113,15 +114,25 @@ pub fn delegation(domain: &Domain, token: &Token, zone: &Domain, reports: &[Stri
 /// The records in a domain's own zone without a CNAME. The id in them changes with the policy.
 #[must_use]
 pub fn direct(domain: &Domain, published: &Published, addresses: &[IpAddr], reports: &[String]) -> Vec<Record> {
-    Names::of(domain.as_str()).say(published, addresses, reports)
+    Names::of(domain.as_str()).say(Some(published), addresses, reports)
 }
 
-/// The records in the provider's zone to which the CNAMEs of a domain lead.
+/// The record in a domain's own zone that stands for the CNAME to its token.
+#[must_use]
+pub fn proof(domain: &Domain, token: &Token) -> Record {
+    Record {
+        name: Names::of(domain.as_str()).policy_host,
+        data: Data::Txt(proof::text(token)),
+    }
+}
+
+/// The records in the provider's zone to which the CNAMEs of a domain lead. As long as no policy is served for it, nothing
+/// announces one.
 #[must_use]
 pub fn targets(
     token: &Token,
     zone: &Domain,
-    published: &Published,
+    published: Option<&Published>,
     addresses: &[IpAddr],
     reports: &[String],
 ) -> Vec<Record> {
@@ -181,7 +192,7 @@ mod tests {
             ]
         );
         // The target of each has what the name itself would have.
-        let at_targets = targets(&token, &zone, &published, &addresses, &reports);
+        let at_targets = targets(&token, &zone, Some(&published), &addresses, &reports);
         let mut followed = Vec::new();
         for record in direct(&domain, &published, &addresses, &reports) {
             let cname = cnames.iter().find(|cname| cname.name == record.name).expect("a CNAME");
@@ -194,6 +205,13 @@ mod tests {
         assert_eq!(at_targets, followed);
         assert_eq!(at_targets.len(), 3);
         assert_eq!(delegation(&domain, &token, &zone, &[]).len(), 2);
+        // Without a policy there is no record of one.
+        let bare = targets(&token, &zone, None, &addresses, &[]);
+        assert_eq!(shown(&bare), ["abcdefghijklmnop.sts.provider.net A Address(192.0.2.1)"]);
+        assert_eq!(
+            shown(&[proof(&domain, &token)]),
+            ["mta-sts.example.com TXT Txt(\"mtasts-host=abcdefghijklmnop\")"]
+        );
         assert_eq!(direct(&domain, &published, &addresses, &[]).len(), 2);
     }
 

@@ -24,11 +24,12 @@ use crate::acme::{Acme, Challenge};
 use crate::certificates::Certificates;
 use crate::connection;
 use crate::crowd::Crowd;
-use crate::ledger::Ledger as _;
+use crate::ledger::{Ledger as _, LedgerError, Turn};
 use crate::metrics::Numbers;
 use crate::mover::Mover;
 use crate::name_server::{self, Zone};
 use crate::owner::leave_root;
+use crate::proof;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::site::Site;
@@ -36,7 +37,7 @@ use crate::sqlite::Sqlite;
 use crate::state::State;
 use crate::stepper::{Looked, Outcome, Stepper};
 use crate::update::Updater;
-use crate::watch::Watch;
+use crate::watch::{Seen, Watch};
 
 /// How many clients are served at a time.
 const MOST: usize = 2048;
@@ -283,13 +284,15 @@ impl Server {
         self.log
             .info(&format!("ready. {} policies are served.", state.policies.len()));
         if let Some(manager) = &self.manager {
-            manager.take(state.policies.keys(), true);
+            manager.take(&state, true);
         }
         drop(state);
         let _ = sd_notify::notify(&[NotifyState::Ready]);
         let mut ticks = interval(TICK);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut version = ledger.borrow().version().ok();
+        // Whether a claim has turned since the last tick: many may in one.
+        let mut has_turned = false;
         loop {
             tokio::select! {
                 _ = end.recv() => break,
@@ -304,7 +307,7 @@ impl Server {
                     }
                     tasks.stepper.look(unix_now());
                     tasks.watch.look(unix_now());
-                    if self.forget(&mut ledger.borrow_mut()) {
+                    if self.forget(&mut ledger.borrow_mut()) || std::mem::take(&mut has_turned) {
                         self.reload(&mut ledger.borrow_mut(), &mut tasks, options, Cause::Ledger);
                     }
                     if let Some(manager) = &self.manager {
@@ -315,6 +318,7 @@ impl Server {
                     }
                 }
                 seen = tasks.watch.seen() => {
+                    has_turned |= self.turn(&seen, &mut ledger.borrow_mut());
                     if let Some(hosts) = &seen.hosts {
                         let moved = tasks.mover.go_on(&seen.domain, hosts, &mut *ledger.borrow_mut(), unix_now());
                         match moved {
@@ -370,6 +374,46 @@ impl Server {
         !gone.is_empty()
     }
 
+    /// Notes whether DNS says whose a domain is. Says whether something else is to be served then.
+    fn turn(&self, seen: &Seen, ledger: &mut Sqlite) -> bool {
+        let (domain, (claim, proof), now) = (&seen.domain, &seen.proof, unix_now());
+        let mut note = || -> Result<_, LedgerError> {
+            let turn = proof::turn(claim, proof, &ledger.history(domain)?, now);
+            match (turn, &seen.found) {
+                (Some(turn), _) => Ok(ledger.turn(domain, &turn, now)?.then_some(turn)),
+                (None, Some(why)) if !claim.is_proven() => {
+                    ledger.judge(domain, std::slice::from_ref(why), now).map(|()| None)
+                }
+                _ => Ok(None),
+            }
+        };
+        let turn = match note() {
+            Ok(Some(turn)) => turn,
+            Ok(None) => return false,
+            Err(error) => {
+                let sentence = format!("what DNS says of {domain} cannot be noted: {error}");
+                self.warn(domain.as_str(), &sentence);
+                return false;
+            }
+        };
+        match turn {
+            Turn::Proven(_) => self
+                .log
+                .info(&format!("DNS says that {domain} is for {}.", claim.tenant)),
+            Turn::Lost(_) => self.log.warning(&format!(
+                "the token of {domain} is not in DNS any more. Its policy is served until no sender holds it."
+            )),
+            Turn::Void(_) => {
+                let sentence = format!(
+                    "{domain} is not served any more: its token is not in DNS, and no sender holds its policy."
+                );
+                self.log.warning(&sentence);
+            }
+            Turn::Leaving => {}
+        }
+        true
+    }
+
     /// Says what came of a look at a domain, and serves the next step.
     fn step(&self, looked: Looked, ledger: &mut Sqlite, tasks: &mut Tasks, options: &Options) {
         let (domain, outcome) = tasks.stepper.decide(looked, ledger, unix_now());
@@ -399,7 +443,7 @@ impl Server {
                 tasks.watch.take(&state, cause == Cause::Operator);
                 tasks.mover.take(&state);
                 if let Some(manager) = &self.manager {
-                    manager.take(state.policies.keys(), cause == Cause::Operator);
+                    manager.take(&state, cause == Cause::Operator);
                 }
                 let what = match cause {
                     Cause::Operator => "settings reloaded",
@@ -435,6 +479,7 @@ impl Server {
         let mut numbers = Numbers {
             kept: state.kept.len(),
             leaving: state.leaving.len(),
+            pending: state.pending.len(),
             elsewhere: self.numbers.borrow().elsewhere,
             ..Numbers::default()
         };
@@ -449,7 +494,7 @@ impl Server {
         self.site.replace(Rc::new(Site::new(state.policies.iter())));
         self.zone.take(state, &self.service, unix_now());
         if let Some(updater) = &self.updater {
-            updater.take(state, &self.service.addresses, &self.service.reports);
+            updater.take(state, &self.service);
         }
         if let Err(why) = state.is_served(ledger, unix_now()) {
             self.log.warning(&format!(

@@ -13,7 +13,7 @@ use mtasts::{Domain, Mode};
 use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior, params};
 
 use crate::exchanges::{Exchange, Stage};
-use crate::ledger::{Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Served, Stepped, Tls};
+use crate::ledger::{Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Served, Stepped, Tls, Turn};
 use crate::published::{Published, check_max_age, check_pattern};
 use crate::rollout::Step;
 use crate::settings::Tenant;
@@ -109,36 +109,42 @@ fn new_token() -> Result<Token, LedgerError> {
     Token::random().ok_or_else(|| LedgerError::Engine("the system gives no random octets".into()))
 }
 
-const FIND: &str = "SELECT tenant, token, since, leaving FROM domain WHERE name = ?1";
+const FIND: &str = "SELECT tenant, token, since, leaving, proven, lost FROM domain WHERE name = ?1";
+// What was proven of another token says nothing of this one.
 const PUT: &str = "INSERT INTO domain (name, tenant, token, since) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (name) DO UPDATE SET tenant = ?2, token = ?3, since = ?4, leaving = NULL";
+    ON CONFLICT (name) DO UPDATE SET tenant = ?2, token = ?3, since = ?4, leaving = NULL,
+        proven = iif(token = ?3, proven, NULL), lost = iif(token = ?3, lost, NULL)";
 
 /// The claim of a domain, by [`FIND`].
 fn find(look: &mut Statement<'_>, domain: &Domain) -> Result<Option<Claim>, LedgerError> {
-    look.query_row([domain.as_str()], |row| {
-        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
-    })
-    .optional()?
-    .map(claim)
-    .transpose()
+    look.query_row([domain.as_str()], |row| Ok(claim(row)))
+        .optional()?
+        .transpose()
 }
 
 /// Puts a claim that is not leaving in the place of whatever there is, by [`PUT`].
-fn put(into: &mut Statement<'_>, domain: &Domain, claim: &Claim) -> Result<(), LedgerError> {
-    let Claim {
-        tenant, token, since, ..
-    } = claim;
-    into.execute(params![domain.as_str(), tenant.name(), token.as_str(), seconds(*since)])?;
+fn put(
+    into: &mut Statement<'_>,
+    domain: &Domain,
+    tenant: &Tenant,
+    token: &Token,
+    since: u64,
+) -> Result<(), LedgerError> {
+    into.execute(params![domain.as_str(), tenant.name(), token.as_str(), seconds(since)])?;
     Ok(())
 }
 
-/// A claim as it was validated when it was made.
-fn claim((tenant, token, since, leaving): (String, String, i64, Option<i64>)) -> Result<Claim, LedgerError> {
+/// A claim as it was validated when it was made: the first six columns.
+fn claim(row: &rusqlite::Row<'_>) -> Result<Claim, LedgerError> {
+    let (tenant, token): (String, String) = (row.get(0)?, row.get(1)?);
+    let when = |at| row.get::<_, Option<i64>>(at).map(|seconds| seconds.map(time));
     Ok(Claim {
         tenant: Tenant::new(&tenant).ok_or_else(|| damaged("a tenant", &tenant))?,
         token: Token::parse(&token).ok_or_else(|| damaged("a token", &token))?,
-        since: time(since),
-        leaving: leaving.map(time),
+        since: time(row.get(2)?),
+        leaving: when(3)?,
+        proven: when(4)?,
+        lost: when(5)?,
     })
 }
 
@@ -155,15 +161,7 @@ impl Ledger for Sqlite {
                     Some(before) => return Err(LedgerError::Taken((*domain).clone(), before.tenant)),
                     None => (new_token()?, now),
                 };
-                let tenant = (*tenant).clone();
-                let leaving = None;
-                let claim = Claim {
-                    tenant,
-                    token,
-                    since,
-                    leaving,
-                };
-                put(&mut into, domain, &claim)?;
+                put(&mut into, domain, tenant, &token, since)?;
             }
         }
         Ok(transaction.commit()?)
@@ -173,23 +171,37 @@ impl Ledger for Sqlite {
         let transaction = self.write()?;
         let before = find(&mut transaction.prepare(FIND)?, domain)?;
         if before.is_none_or(|before| before.tenant != *tenant) {
-            let claim = Claim {
-                tenant: tenant.clone(),
-                token: new_token()?,
-                since: now,
-                leaving: None,
-            };
-            put(&mut transaction.prepare(PUT)?, domain, &claim)?;
+            put(&mut transaction.prepare(PUT)?, domain, tenant, &new_token()?, now)?;
         }
         Ok(transaction.commit()?)
     }
 
-    fn leave(&mut self, domain: &Domain, now: u64) -> Result<bool, LedgerError> {
+    fn turn(&mut self, domain: &Domain, turn: &Turn, now: u64) -> Result<bool, LedgerError> {
+        let (change, token) = match turn {
+            Turn::Leaving => ("leaving = coalesce(leaving, ?2)", None),
+            Turn::Proven(token) => ("proven = coalesce(proven, ?2), lost = NULL", Some(token)),
+            Turn::Lost(token) => ("lost = coalesce(lost, ?2)", Some(token)),
+            Turn::Void(token) => ("proven = NULL, lost = NULL", Some(token)),
+        };
         let transaction = self.write()?;
         let rows = transaction.execute(
-            "UPDATE domain SET leaving = coalesce(leaving, ?2) WHERE name = ?1",
-            params![domain.as_str(), seconds(now)],
+            &format!("UPDATE domain SET {change} WHERE name = ?1 AND token = coalesce(?3, token)"),
+            params![domain.as_str(), seconds(now), token.map(Token::as_str)],
         )?;
+        match turn {
+            _ if rows == 0 => {}
+            // What stood in its way is over.
+            Turn::Proven(_) => {
+                transaction.execute("DELETE FROM judged WHERE domain = ?1", [domain.as_str()])?;
+            }
+            Turn::Void(_) => {
+                transaction.execute(
+                    "UPDATE served SET ended = ?2 WHERE domain = ?1 AND ended IS NULL",
+                    params![domain.as_str(), seconds(now)],
+                )?;
+            }
+            Turn::Leaving | Turn::Lost(_) => {}
+        }
         transaction.commit()?;
         Ok(rows > 0)
     }
@@ -204,15 +216,12 @@ impl Ledger for Sqlite {
     fn claims(&self) -> Result<BTreeMap<Domain, Claim>, LedgerError> {
         let mut all = self
             .0
-            .prepare("SELECT name, tenant, token, since, leaving FROM domain")?;
+            .prepare("SELECT tenant, token, since, leaving, proven, lost, name FROM domain")?;
         let mut rows = all.query(())?;
         let mut claims = BTreeMap::new();
         while let Some(row) = rows.next()? {
-            let name: String = row.get(0)?;
-            claims.insert(
-                domain(&name)?,
-                claim((row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))?,
-            );
+            let name: String = row.get(6)?;
+            claims.insert(domain(&name)?, claim(row)?);
         }
         Ok(claims)
     }

@@ -9,7 +9,9 @@ use mtasts::{Domain, Mode};
 use crate::leaving::held_until;
 use crate::ledger::{Claim, Ledger, LedgerError, Stepped};
 use crate::published::{MIN_MAX_AGE, Published};
+use crate::records::{Record, targets};
 use crate::rollout::Step;
+use crate::service::Service;
 use crate::settings::{Settings, Tenant};
 
 /// What is to be served, and why it is not what the files say alone.
@@ -20,6 +22,8 @@ pub struct State {
     pub claims: BTreeMap<Domain, Claim>,
     /// The policy of each domain.
     pub policies: BTreeMap<Domain, Arc<Published>>,
+    /// The domains for which nothing is served, because their DNS does not name the tokens of their tenants yet.
+    pub pending: Vec<Domain>,
     /// The steps of those that go by steps.
     pub steps: BTreeMap<Domain, Stepped>,
     /// The domains that no file in force names. They keep the policy that was served last: a policy that is gone before its time
@@ -51,7 +55,10 @@ impl State {
         ledger.claim(&wanted, now).map_err(|error| error.to_string())?;
         let claims = ledger.claims().map_err(|error| error.to_string())?;
         let begun = put_in_force(&mut settings, ledger)?;
-        let begun: Vec<(&Domain, Step)> = begun.iter().map(|(domain, step)| (domain, *step)).collect();
+        let is_proven = |domain: &Domain| claims.get(domain).is_some_and(Claim::is_proven);
+        // A step begins when something is served.
+        let begun = begun.iter().filter(|(domain, _)| is_proven(domain));
+        let begun: Vec<(&Domain, Step)> = begun.map(|(domain, step)| (domain, *step)).collect();
         if !begun.is_empty() {
             ledger.step(&begun, None, now).map_err(|error| error.to_string())?;
         }
@@ -68,16 +75,40 @@ impl State {
             leaving.insert(domain.clone(), held_until(&history, now).unwrap_or(now));
             policies.insert(domain, Arc::clone(&last));
         }
-        let named = settings.domains.iter();
-        policies.extend(named.map(|(domain, hosted)| (domain.clone(), hosted.published.clone())));
+        let mut pending = Vec::new();
+        for (domain, hosted) in &settings.domains {
+            if is_proven(domain) {
+                policies.insert(domain.clone(), hosted.published.clone());
+            } else if !policies.contains_key(domain) {
+                pending.push(domain.clone());
+            }
+        }
         Ok(Self {
             settings,
             claims,
             policies,
+            pending,
             steps,
             kept,
             leaving,
         })
+    }
+
+    /// Whether what the files say of a domain may be served.
+    #[must_use]
+    pub fn is_proven(&self, domain: &Domain) -> bool {
+        self.claims.get(domain).is_some_and(Claim::is_proven)
+    }
+
+    /// What the provider's zone has at the targets of all tokens.
+    pub fn targets<'a>(&'a self, zone: &'a Domain, service: &'a Service) -> impl Iterator<Item = Record> + 'a {
+        let served = self
+            .policies
+            .iter()
+            .map(|(domain, published)| (domain, Some(&**published)));
+        let all = served.chain(self.pending.iter().map(|domain| (domain, None)));
+        let all = all.filter_map(|(domain, published)| Some((self.claims.get(domain)?, published)));
+        all.flat_map(|(claim, published)| targets(&claim.token, zone, published, &service.addresses, &service.reports))
     }
 
     /// Notes what is served from now on. It is called when it is served, and not before: DNS says what the ledger says, and no

@@ -75,6 +75,9 @@ impl Stepper {
     pub(crate) fn take(&mut self, state: &State, at_once: bool) {
         let rollouts = state.settings.domains.iter().filter_map(|(domain, hosted)| {
             let (rollout, stepped) = (hosted.rollout.clone()?, state.steps.get(domain)?);
+            if !state.is_proven(domain) {
+                return None;
+            }
             rollout.plan.next(stepped.step)?;
             let waiting = Waiting {
                 rollout,

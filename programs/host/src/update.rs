@@ -21,7 +21,8 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::records::{Data, TTL, targets};
+use crate::records::{Data, TTL};
+use crate::service::Service;
 use crate::source::{Problem, Value};
 use crate::state::State;
 use crate::tsig::{Key, wire};
@@ -111,14 +112,10 @@ impl Updater {
     }
 
     /// Takes the records of a state. What they announce is served already.
-    pub(crate) fn take(&self, state: &State, addresses: &[IpAddr], reports: &[String]) {
+    pub(crate) fn take(&self, state: &State, service: &Service) {
         let mut wanted = Records::new();
-        for (domain, published) in &state.policies {
-            if let Some(claim) = state.claims.get(domain) {
-                for record in targets(&claim.token, &self.zone, published, addresses, reports) {
-                    wanted.entry(record.name).or_default().push(record.data);
-                }
-            }
+        for record in state.targets(&self.zone, service) {
+            wanted.entry(record.name).or_default().push(record.data);
         }
         self.wanted.replace(wanted);
     }

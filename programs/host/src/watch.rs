@@ -1,5 +1,5 @@
-//! Whether the names of the domains still lead here: each is looked at once an hour. One that does not gets no new certificate, and
-//! its policy is served on, because senders hold it.
+//! Whether the names of the domains lead here, to the tokens of their claims: each is looked at once an hour. One that does not any
+//! more gets no new certificate, and its policy is served on as long as senders hold it. For one that never did nothing is served.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use tokio::task::{spawn_blocking, spawn_local};
 
 use crate::exchanges::Newcomer;
 use crate::facts::Eyes;
+use crate::ledger::Claim;
+use crate::proof::Doubt;
 use crate::published::Published;
 use crate::service::Service;
 use crate::settings::Hosted;
@@ -17,7 +19,7 @@ use crate::state::State;
 
 /// How often a domain is looked at, in seconds.
 const EVERY: u64 = 3600;
-/// How often one is that takes its MX hosts from DNS.
+/// How often one that waits for DNS, or takes its MX hosts from there.
 const OFTEN: u64 = 600;
 /// How many are looked at in the same time.
 const TOGETHER: usize = 8;
@@ -25,10 +27,13 @@ const TOGETHER: usize = 8;
 /// The MX hosts in DNS, and those of them that the policy does not list.
 pub(crate) type Exchangers = (Vec<Domain>, Vec<Newcomer>);
 
-/// What was found: nothing if all is as it must be.
+/// What was found.
 pub(crate) struct Seen {
     pub(crate) domain: Domain,
-    found: Option<String>,
+    /// Whether DNS named the token of this claim.
+    pub(crate) proof: (Claim, Result<(), Doubt>),
+    /// What is wrong, if anything is.
+    pub(crate) found: Option<String>,
     /// Those of a domain that is on its way to others.
     pub(crate) hosts: Option<Exchangers>,
 }
@@ -36,9 +41,9 @@ pub(crate) struct Seen {
 /// What is looked at.
 #[derive(Clone)]
 struct Watched {
-    published: Arc<Published>,
-    /// The name to which the CNAME of the policy host has to lead, if it is one.
-    target: Option<String>,
+    claim: Claim,
+    /// What is served.
+    published: Option<Arc<Published>>,
     /// Whether the domain is on its way to other MX hosts.
     moves: bool,
     /// Whether it takes them from DNS.
@@ -73,22 +78,27 @@ impl Watch {
 
     /// The domains of a state. If the operator has the files read again, they are looked at at once.
     pub(crate) fn take(&mut self, state: &State, at_once: bool) {
-        let zone = self.service.zone.as_ref();
-        let domains = state.policies.iter().map(|(domain, published)| {
-            let target = state.claims.get(domain).zip(zone);
-            let target = target.map(|(claim, zone)| format!("{}.{zone}", claim.token));
-            let hosted = state.settings.domains.get(domain);
+        let served = state
+            .policies
+            .iter()
+            .map(|(domain, published)| (domain, Some(published)));
+        let all = served.chain(state.pending.iter().map(|domain| (domain, None)));
+        let domains = all.filter_map(|(domain, published)| {
+            let claim = state.claims.get(domain)?.clone();
+            // The MX hosts of a stranger's domain are left alone.
+            let hosted = state.settings.domains.get(domain).filter(|_| claim.is_proven());
             let watched = Watched {
-                published: published.clone(),
-                target,
+                published: published.cloned(),
                 moves: hosted.is_some_and(|hosted| hosted.moving.is_some()),
                 from_dns: hosted.is_some_and(Hosted::is_from_dns),
+                claim,
             };
-            (domain.clone(), watched)
+            Some((domain.clone(), watched))
         });
         // Without addresses it is not known where they are to lead.
         let has_addresses = !self.service.addresses.is_empty();
-        self.domains = domains.filter(|(_, watched)| has_addresses || watched.moves).collect();
+        let is_watched = |watched: &Watched| has_addresses || watched.moves || !watched.claim.is_operators();
+        self.domains = domains.filter(|(_, watched)| is_watched(watched)).collect();
         self.due
             .retain(|domain, _| !at_once && self.domains.contains_key(domain));
         self.said.retain(|domain, _| self.domains.contains_key(domain));
@@ -104,16 +114,17 @@ impl Watch {
                 continue;
             }
             self.looking.insert(domain.clone());
-            let every = if watched.from_dns { OFTEN } else { EVERY };
+            let often = watched.from_dns || watched.published.is_none();
+            let every = if often { OFTEN } else { EVERY };
             self.due.insert(domain.clone(), now + every);
             let (domain, watched) = (domain.clone(), watched.clone());
             let (sender, service) = (self.sender.clone(), self.service.clone());
             spawn_local(async move {
-                let name = domain.clone();
+                let (name, claim) = (domain.clone(), watched.claim.clone());
                 let seen = spawn_blocking(move || seen(&name, &watched, &service)).await;
-                let (found, hosts) = seen.unwrap_or_else(|error| (Err(format!("the look failed: {error}")), None));
-                let found = found.err();
-                let _ = sender.send(Seen { domain, found, hosts });
+                let seen =
+                    seen.unwrap_or_else(|error| nothing_seen(&domain, claim, format!("the look failed: {error}")));
+                let _ = sender.send(seen);
             });
         }
     }
@@ -141,7 +152,12 @@ impl Watch {
         };
         match found {
             Some(why) if before.as_ref() != Some(&why) => {
-                Some((true, format!("{why}. The policy of {domain} is served on")))
+                let served = self
+                    .domains
+                    .get(&domain)
+                    .is_some_and(|watched| watched.published.is_some());
+                let served = if served { "is served on" } else { "is not served" };
+                Some((true, format!("{why}. The policy of {domain} {served}")))
             }
             None if before.is_some() => Some((false, format!("{domain} leads here again."))),
             _ => None,
@@ -149,24 +165,47 @@ impl Watch {
     }
 }
 
-/// Whether a domain leads here, and its MX hosts if it is on its way to others.
-fn seen(domain: &Domain, watched: &Watched, service: &Service) -> (Result<(), String>, Option<Exchangers>) {
+fn nothing_seen(domain: &Domain, claim: Claim, why: String) -> Seen {
+    Seen {
+        domain: domain.clone(),
+        proof: (claim, Err(Doubt::Unknown(why.clone()))),
+        found: Some(why),
+        hosts: None,
+    }
+}
+
+/// Whether a domain leads here and is whose it is said to be, and its MX hosts if it is on its way to others.
+fn seen(domain: &Domain, watched: &Watched, service: &Service) -> Seen {
+    let (claim, zone) = (watched.claim.clone(), service.zone.as_ref());
     let eyes = match Eyes::new(service) {
         Ok(eyes) => eyes,
-        Err(why) => return (Err(why), None),
+        Err(why) => return nothing_seen(domain, claim, why),
     };
-    let (published, target) = (&watched.published, watched.target.as_deref());
-    let found = match service.addresses.is_empty() {
-        true => Ok(()),
-        false => eyes.leads_here(domain, &service.addresses, target, published),
+    let has_addresses = !service.addresses.is_empty();
+    let leads = match has_addresses {
+        true => eyes.leads_to(domain, &service.addresses),
+        false => Ok(()),
     };
-    let hosts = if watched.moves { eyes.mx(domain) } else { None };
-    let hosts = hosts.map(|hosts| {
-        let newcomers = match watched.from_dns {
-            true => eyes.newcomers(domain, published, &hosts),
-            false => Vec::new(),
-        };
-        (hosts.into_iter().flatten().collect(), newcomers)
-    });
-    (found, hosts)
+    let proof = eyes.proof(domain, &claim, zone);
+    let mut found = leads.and_then(|()| proof.clone().map_err(Doubt::why));
+    let mut hosts = None;
+    if let Some(published) = &watched.published {
+        if has_addresses {
+            found = found.and_then(|()| eyes.announces(domain, published));
+        }
+        let known = if watched.moves { eyes.mx(domain) } else { None };
+        hosts = known.map(|hosts| {
+            let newcomers = match watched.from_dns {
+                true => eyes.newcomers(domain, published, &hosts),
+                false => Vec::new(),
+            };
+            (hosts.into_iter().flatten().collect(), newcomers)
+        });
+    }
+    Seen {
+        domain: domain.clone(),
+        proof: (claim, proof),
+        found: found.err(),
+        hosts,
+    }
 }

@@ -14,7 +14,7 @@ use mtasts::protocol::calendar;
 use mtasts::protocol::text::one_line;
 use mtasts::sender::resolver::unix_now;
 use mtasts_host::facts::Eyes;
-use mtasts_host::ledger::{Judged, Ledger, Stepped, Tls};
+use mtasts_host::ledger::{Claim, Judged, Ledger, Stepped, Tls};
 use mtasts_host::moving::too_early;
 use mtasts_host::rollout::{Step, Verdict};
 use mtasts_host::settings::Hosted;
@@ -125,6 +125,9 @@ impl SetMode {
 struct Place<'a> {
     domain: &'a Domain,
     hosted: &'a Hosted,
+    claim: Option<&'a Claim>,
+    /// Whether anything is served.
+    is_served: bool,
     stepped: Option<&'a Stepped>,
     judged: Option<&'a Judged>,
     tls: Option<&'a Tls>,
@@ -158,8 +161,24 @@ impl Place<'_> {
         })
     }
 
+    /// Why what the file says is not served.
+    fn doubt(&self) -> Option<String> {
+        let claim = self.claim?;
+        match (claim.is_proven(), claim.lost, self.is_served) {
+            (_, Some(since), true) => {
+                let since = calendar::date_time(since);
+                Some(format!(
+                    "DNS does not name its token since {since}: served until no sender holds its policy"
+                ))
+            }
+            (false, _, true) => Some("what was served before is, until DNS names its token".into()),
+            (false, _, false) => Some("not served until DNS names its token".into()),
+            (true, ..) => None,
+        }
+    }
+
     fn is_good(&self) -> bool {
-        self.refusals().is_empty() && self.failure().is_none()
+        self.refusals().is_empty() && self.failure().is_none() && self.doubt().is_none()
     }
 
     fn json(&self) -> Value {
@@ -179,6 +198,7 @@ impl Place<'_> {
             "mode": policy.mode().name(), "max_age": policy.max_age(), "id": self.hosted.published.id(),
             "since": self.stepped.map(|stepped| stepped.at), "forced": self.stepped.and_then(|stepped| stepped.forced.as_deref()),
             "certificate": self.tls.and_then(|tls| tls.life).map(|life| life.until), "failure": self.failure(),
+            "proven": self.claim.is_some_and(Claim::is_proven), "lost": self.claim.and_then(|claim| claim.lost),
             "too_early": self.too_early, "moves": moves, "next": next, "refused": refused, "imported": self.hosted.is_imported,
         })
     }
@@ -202,6 +222,7 @@ impl Place<'_> {
         if let Some(reason) = self.stepped.and_then(|stepped| stepped.forced.as_ref()) {
             page.more(&format!("forced: {reason}"));
         }
+        self.doubt().iter().for_each(|doubt| page.more(doubt));
         self.refusals().iter().for_each(|reason| page.more(reason));
         self.failure().iter().for_each(|why| page.more(why));
         self.moves.iter().for_each(|sentence| page.more(sentence));
@@ -235,6 +256,8 @@ impl Status {
             .map(|(domain, hosted)| Place {
                 domain,
                 hosted,
+                claim: claims.get(domain),
+                is_served: served.contains_key(domain),
                 stepped: steps.get(domain),
                 judged: judged.get(domain),
                 tls: tls.get(domain),

@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use hickory_resolver::proto::rr::RecordType;
 use mtasts::protocol::policy::Policy;
+use mtasts_kit::dns_server::{Reply, txt};
 use mtasts_kit::process::uid;
 use mtasts_kit::{USER, repository, until};
 
@@ -83,10 +85,25 @@ fn senders_fetch_what_the_records_announce() {
 #[test]
 fn a_file_that_is_wrong_changes_nothing() {
     let mut hosting = Hosting::new(&["example.com", "anna.example"]);
-    let main = format!("{HTTPS}{}", policy("example.com", 86_400));
+    let resolvers = format!("resolvers = [\"{}\"]\n", hosting.resolver());
+    let main = format!("{HTTPS}{resolvers}{}", policy("example.com", 86_400));
     hosting.settings(&main);
     hosting.write("host.d/anna.toml", &policy("anna.example", 86_400));
+    let direct = hosting.ask(&["add", "anna.example", "--direct"]);
+    let text = direct
+        .split("\"mtasts-host=")
+        .nth(1)
+        .unwrap()
+        .split('"')
+        .next()
+        .unwrap();
+    let text = format!("mtasts-host={text}");
+    hosting.says(move |asked| {
+        let is_asked = (asked.name.as_str(), asked.kind) == ("mta-sts.anna.example", RecordType::TXT);
+        is_asked.then(|| Reply::answers(vec![txt(&asked.name, 60, &[text.as_bytes()])]))
+    });
     hosting.start();
+    until("the proof", || hosting.fetch("anna.example").is_ok());
     let max_age = |domain: &str| {
         let text = hosting.fetch(domain).unwrap();
         Policy::parse(text.as_bytes()).unwrap().0.max_age()
@@ -98,7 +115,7 @@ fn a_file_that_is_wrong_changes_nothing() {
     assert!(
         hosting
             .log()
-            .contains("line 10: domain.\"example.com\".mx_host: unknown key"),
+            .contains("line 11: domain.\"example.com\".mx_host: unknown key"),
         "{}",
         hosting.log()
     );

@@ -24,7 +24,7 @@ use super::caa::permits;
 use super::challenges::{ALPN, Challenges, proof};
 
 /// How long DNS may take, and each connection.
-const TIME: Duration = Duration::from_secs(10);
+pub(super) const TIME: Duration = Duration::from_secs(10);
 
 /// Looks at a policy host as the authority will, which answers to these names in CAA records.
 ///

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use data_encoding::BASE64URL_NOPAD;
 use instant_acme::{Account, CertificateIdentifier, ExternalAccountKey, Key, NewAccount};
@@ -25,20 +26,22 @@ use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, Der, PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio::sync::Mutex;
-use tokio::task::spawn_local;
+use tokio::task::{spawn_blocking, spawn_local};
 
 use super::Acme;
 use super::challenges::Challenges;
-use super::flight;
+use super::flight::{self, TIME};
 use super::leaf::Leaf;
 use super::order::{Failure, begin, finish, refuses_replacement, said};
 use super::schedule::{LONGEST_WAIT, WINDOW, ask_again, pause, renewal, suggested};
 use super::wire::Wire;
 use crate::certificates::{Certificates, certified};
-use crate::ledger::{Attempt, Certificate, Ledger, LedgerError, Tls};
+use crate::ledger::{Attempt, Certificate, Claim, Ledger, LedgerError, Tls};
 use crate::metrics::Numbers;
+use crate::proof;
 use crate::service::Service;
 use crate::sqlite::Sqlite;
+use crate::state::State;
 
 /// How many orders are under way at a time.
 const TOGETHER: usize = 8;
@@ -58,7 +61,9 @@ pub(crate) struct Manager {
     certificates: Rc<Certificates>,
     challenges: Rc<Challenges>,
     log: Log,
-    domains: RefCell<Vec<Domain>>,
+    /// The domains that need a certificate, and whose they are.
+    claims: RefCell<BTreeMap<Domain, Claim>>,
+    zone: Option<Domain>,
     known: RefCell<BTreeMap<Domain, Tls>>,
     busy: RefCell<HashSet<Domain>>,
     /// Until when the authority is not told that an order replaces a certificate: it does not take that.
@@ -112,19 +117,22 @@ impl Manager {
             certificates: Rc::clone(certificates),
             challenges: Rc::clone(challenges),
             log,
-            domains: RefCell::default(),
+            claims: RefCell::default(),
+            zone: service.zone.clone(),
             known: RefCell::new(known),
             busy: RefCell::default(),
             plain: Cell::new(0),
         })
     }
 
-    /// The domains that need a certificate. If the operator has the files read again, what costs no order is tried at once.
-    pub(crate) fn take<'a>(&self, domains: impl Iterator<Item = &'a Domain>, at_once: bool) {
-        self.domains.replace(domains.cloned().collect());
+    /// The domains of a state. If the operator has the files read again, what costs no order is tried at once.
+    pub(crate) fn take(&self, state: &State, at_once: bool) {
+        let claims = state.policies.keys();
+        let claims = claims.filter_map(|domain| Some((domain.clone(), state.claims.get(domain)?.clone())));
+        self.claims.replace(claims.collect());
         let mut known = self.known.borrow_mut();
-        let domains = self.domains.borrow();
-        known.retain(|domain, _| domains.binary_search(domain).is_ok());
+        let claims = self.claims.borrow();
+        known.retain(|domain, _| claims.contains_key(domain));
         for tls in known.values_mut().filter(|_| at_once) {
             if let Some(attempt) = &mut tls.attempt
                 && attempt.failures == 0
@@ -152,7 +160,7 @@ impl Manager {
         if now < self.wire.closed() {
             return;
         }
-        for domain in self.domains.borrow().iter() {
+        for domain in self.claims.borrow().keys() {
             if self.busy.borrow().len() >= TOGETHER {
                 return;
             }
@@ -245,6 +253,7 @@ impl Manager {
     /// Gets a certificate, by an order that was left or by a new one.
     async fn obtain(&self, domain: &Domain, tls: &Tls, attempt: &mut Attempt) -> Result<Certificate, Stop> {
         let host = format!("mta-sts.{domain}");
+        self.is_claimed(domain).await?;
         let Authority { account, names } = self.authority().await?;
         let left = match &attempt.order {
             Some((url, key)) => match account.order(url.clone()).await {
@@ -273,6 +282,18 @@ impl Manager {
         })?;
         let chain = finish(&mut order, &host, &pair, self.acme.challenge, &self.challenges).await?;
         issued(&host, chain, key, unix_now()).map_err(|why| Stop::Failed(Failure { why, lives: false }))
+    }
+
+    /// Whether DNS says, at this moment, that the domain is for whom it is served.
+    async fn is_claimed(&self, domain: &Domain) -> Result<(), Stop> {
+        let Some(claim) = self.claims.borrow().get(domain).cloned() else {
+            return Err(Stop::Later);
+        };
+        let (domain, dns, zone) = (domain.clone(), self.dns.clone(), self.zone.clone());
+        let look = move || proof::look(&dns, &domain, &claim, zone.as_ref(), Instant::now() + TIME);
+        let found = spawn_blocking(look).await;
+        let found = found.map_err(|error| Stop::Tested(error.to_string()))?;
+        found.map_err(|doubt| Stop::Tested(doubt.why()))
     }
 
     /// A new order, which is in the ledger with its key.

@@ -7,7 +7,7 @@ use crate::ledger::LedgerError;
 /// Marks the file as ours: "MTST".
 pub(super) const APPLICATION: u32 = 0x4d54_5354;
 /// The number of the schema that this version writes.
-pub(super) const SCHEMA: u32 = 5;
+pub(super) const SCHEMA: u32 = 6;
 /// From each number to the next. A step that was released is never changed.
 pub(super) const STEPS: [&str; SCHEMA as usize] = [
     "
@@ -87,6 +87,10 @@ pub(super) const STEPS: [&str; SCHEMA as usize] = [
         since INTEGER,
         PRIMARY KEY (domain, pattern)
     ) STRICT;
+",
+    "
+    ALTER TABLE domain ADD COLUMN proven INTEGER;
+    ALTER TABLE domain ADD COLUMN lost INTEGER;
 ",
 ];
 

@@ -80,6 +80,57 @@ fn a_token_stays_with_its_tenant() {
 }
 
 #[test]
+fn what_dns_said_is_of_one_token() {
+    let place = Place::new();
+    let a = name("a.example");
+    let (anna, bert) = (tenant("anna"), tenant("bert"));
+    let mut ledger = place.open();
+    ledger.claim(&[(&a, &anna)], 1).unwrap();
+    let token = ledger.claims().unwrap()[&a].token.clone();
+    let said = |ledger: &Sqlite| {
+        let claim = ledger.claims().unwrap().remove(&a).unwrap();
+        (claim.proven, claim.lost, claim.is_proven())
+    };
+    let other = Token::random().unwrap();
+    assert!(!ledger.turn(&a, &Turn::Proven(other), 2).unwrap());
+    assert!(
+        !ledger
+            .turn(&name("b.example"), &Turn::Proven(token.clone()), 2)
+            .unwrap()
+    );
+    assert_eq!(said(&ledger), (None, None, false));
+    ledger.serve(&[(&a, &policy(86_400))], 3).unwrap();
+    for (turn, now, expected) in [
+        (Turn::Proven(token.clone()), 4, (Some(4), None, true)),
+        (Turn::Lost(token.clone()), 5, (Some(4), Some(5), true)),
+        (Turn::Lost(token.clone()), 6, (Some(4), Some(5), true)),
+        (Turn::Proven(token.clone()), 7, (Some(4), None, true)),
+        (Turn::Lost(token.clone()), 8, (Some(4), Some(8), true)),
+    ] {
+        assert!(ledger.turn(&a, &turn, now).unwrap());
+        assert_eq!(said(&ledger), expected, "{turn:?}");
+    }
+    // A claim that is renewed keeps it, and so does one that returns.
+    ledger.turn(&a, &Turn::Leaving, 9).unwrap();
+    ledger.claim(&[(&a, &anna)], 10).unwrap();
+    assert_eq!(said(&ledger), (Some(4), Some(8), true));
+    assert_eq!(ledger.served().unwrap().len(), 1);
+    ledger.turn(&a, &Turn::Void(token.clone()), 11).unwrap();
+    assert_eq!(
+        (said(&ledger), ledger.served().unwrap().len()),
+        ((None, None, false), 0)
+    );
+    assert_eq!(ledger.history(&a).unwrap()[0].until, Some(11));
+    // Another tenant begins anew; the operator needs no proof.
+    ledger.turn(&a, &Turn::Proven(token.clone()), 12).unwrap();
+    ledger.reclaim(&a, &bert, 13).unwrap();
+    assert_eq!(said(&ledger), (None, None, false));
+    assert!(!ledger.turn(&a, &Turn::Proven(token), 14).unwrap());
+    ledger.claim(&[(&a, &Tenant::operator())], 15).unwrap();
+    assert_eq!(said(&ledger), (None, None, true));
+}
+
+#[test]
 fn what_was_served_is_remembered_until_the_domain_is_released() {
     let place = Place::new();
     let mut ledger = place.open();
@@ -166,14 +217,14 @@ fn what_leaves_and_what_comes() {
     let place = Place::new();
     let mut ledger = place.open();
     let (a, operator) = (name("a.example"), Tenant::operator());
-    assert!(!ledger.leave(&a, 1).unwrap());
+    assert!(!ledger.turn(&a, &Turn::Leaving, 1).unwrap());
     assert!(
         ledger.import(&a, Some(&policy(86_400)), 1).is_err(),
         "a domain that is not claimed"
     );
     ledger.claim(&[(&a, &operator)], 2).unwrap();
     let before = ledger.claims().unwrap();
-    assert!(ledger.leave(&a, 3).unwrap() && ledger.leave(&a, 4).unwrap());
+    assert!(ledger.turn(&a, &Turn::Leaving, 3).unwrap() && ledger.turn(&a, &Turn::Leaving, 4).unwrap());
     assert_eq!(place.open().claims().unwrap()[&a].leaving, Some(3));
     // A file names it again.
     ledger.claim(&[(&a, &operator)], 5).unwrap();
