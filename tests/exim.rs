@@ -126,10 +126,7 @@ impl Drop for World {
 #[test]
 fn a_report_goes_out_signed_and_is_in_no_report() {
     // Before there is nothing but the test Internet.
-    let fetched = Command::new("tests/tlsrpt/opendkim.sh")
-        .arg(mtasts_kit::repository().join("target/opendkim"))
-        .status();
-    assert!(fetched.unwrap().success(), "tests/tlsrpt/opendkim.sh");
+    mtasts_kit::opendkim::fetch();
     mtasts_kit::mtasts();
     reports::go_out(&World::new("reports"));
 }
@@ -137,6 +134,11 @@ fn a_report_goes_out_signed_and_is_in_no_report() {
 #[test]
 fn a_session_is_counted_whatever_the_policy() {
     counted::every_session(&World::new("counted"));
+}
+
+#[test]
+fn a_lost_result_is_counted_and_told_whatever_the_policy() {
+    counted::losses(&World::new("losses"));
 }
 
 #[test]
@@ -223,6 +225,11 @@ fn a_policy_failure_does_not_delay_other_policies() {
 #[test]
 fn a_connection_is_not_reused_across_enforced_policies() {
     sessions::reused_enforced_connection(&World::new("reuse2"));
+}
+
+#[test]
+fn the_second_mx_host_is_judged_as_the_first() {
+    sessions::second_host(&World::new("second"));
 }
 
 #[test]
