@@ -154,18 +154,23 @@ impl Ledger {
         let names = files.filter_map(|file| file.file_name().into_string().ok());
         for found in names.filter(|name| name.starts_with(&mail::name(day, ""))) {
             let states = [BACK, mail::BEGUN, mail::TAKEN];
-            let state = states
-                .into_iter()
-                .find(|state| found.ends_with(state))
-                .unwrap_or_default();
+            let ends = |state: &&str| found.ends_with(*state);
+            let mut state = states.into_iter().find(ends).unwrap_or_default();
             let name = found.strip_suffix(state).unwrap_or(&found);
-            let mut path = store.dir().join(&found);
+            let in_state = |state: &str| store.dir().join(format!("{name}{state}"));
+            let mut path = in_state(state);
             if state.is_empty() {
-                let back = store.dir().join(format!("{name}{BACK}"));
-                if fs::rename(&path, &back).is_err() {
-                    continue;
+                let back = in_state(BACK);
+                if fs::rename(&path, &back).is_ok() {
+                    path = back;
+                } else {
+                    // The program was faster.
+                    let begun = [mail::BEGUN, mail::TAKEN];
+                    let Some(now) = begun.into_iter().find(|state| in_state(state).exists()) else {
+                        continue;
+                    };
+                    (state, path) = (now, in_state(now));
                 }
-                path = back;
             }
             let same_boot = mail::boot().is_some_and(|boot| name.starts_with(&mail::name(day, boot)));
             let verb = match state {

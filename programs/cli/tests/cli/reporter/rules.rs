@@ -32,7 +32,7 @@ impl Sent {
         self.world.publish(name, text);
         let ran = self.world.check();
         self.world.publish(name, before.as_deref());
-        ran.out
+        plain(&ran.out)
     }
 }
 
@@ -43,13 +43,13 @@ const RULES: [Rule; 10] = [
     ("SPF passes", |sent| {
         let listed = sent.checked_with("txt:sender.test", Some("v=spf1 ip4:8.8.8.1 -all"));
         assert!(
-            listed.contains("ok       spf: the SPF record of sender.test lists 8.8.8.1"),
+            listed.contains("ok spf: the SPF record of sender.test lists 8.8.8.1"),
             "{listed}"
         );
         let other = sent.checked_with("txt:sender.test", Some("v=spf1 ip4:192.0.2.1 -all"));
         assert!(other.contains("does not list 8.8.8.1"), "{other}");
         let none = sent.checked_with("txt:sender.test", None);
-        assert!(none.contains("bad      spf: "), "{none}");
+        assert!(none.contains("bad spf: "), "{none}");
     }),
     ("DKIM passes", |sent| {
         let said = opendkim::verify(&sent.world.directory, "s._domainkey.sender.test", &sent.key, &sent.text);
@@ -58,7 +58,7 @@ const RULES: [Rule; 10] = [
             "{said}"
         );
         let none = sent.checked_with("txt:s._domainkey.sender.test", None);
-        assert!(none.contains("bad      dkim: "), "{none}");
+        assert!(none.contains("bad dkim: "), "{none}");
     }),
     (
         "DMARC, at least `p=none`, and the domain of `From` is that of SPF or DKIM",
@@ -80,12 +80,12 @@ const RULES: [Rule; 10] = [
     ),
     ("the address has a name that leads back to it", |sent| {
         let none = sent.checked_with("ptr:8.8.8.1", None);
-        assert!(none.contains("bad      ptr: 8.8.8.1 has no name (PTR)"), "{none}");
+        assert!(none.contains("bad ptr: 8.8.8.1 has no name (PTR)"), "{none}");
         let other = sent.checked_with("ptr:8.8.8.1", Some("good.test"));
-        assert!(other.contains("ok       ptr: 8.8.8.1 is good.test"), "{other}");
+        assert!(other.contains("ok ptr: 8.8.8.1 is good.test"), "{other}");
         let astray = sent.checked_with("ptr:8.8.8.1", Some("none.test"));
         assert!(
-            astray.contains("bad      ptr: no name of 8.8.8.1 (PTR) leads back to it"),
+            astray.contains("bad ptr: no name of 8.8.8.1 (PTR) leads back to it"),
             "{astray}"
         );
     }),
@@ -120,7 +120,7 @@ const RULES: [Rule; 10] = [
     }),
     ("`From` or `Reply-To` takes mail", |sent| {
         let null = sent.checked_with("mx:sender.test", Some("."));
-        assert!(null.contains("bad      sender: sender.test takes no mail"), "{null}");
+        assert!(null.contains("bad sender: sender.test takes no mail"), "{null}");
     }),
     ("no `From` of gmail.com", |sent| {
         let settings = fs::read_to_string(sent.world.path("mtasts.toml")).unwrap();
@@ -132,7 +132,7 @@ const RULES: [Rule; 10] = [
         let ran = sent.world.check();
         fs::write(sent.world.path("mtasts.toml"), settings).unwrap();
         assert!(
-            ran.status == 1 && ran.out.contains("bad      dkim: s._domainkey.gmail.com "),
+            ran.status == 1 && plain(&ran.out).contains("bad dkim: s._domainkey.gmail.com "),
             "{ran:?}"
         );
     }),
@@ -170,6 +170,11 @@ const RULES: [Rule; 10] = [
         }
     }),
 ];
+
+/// The words of a page, with one space between them.
+fn plain(page: &str) -> String {
+    page.split_whitespace().collect::<Vec<_>>().join(" ")
+}
 
 #[test]
 fn each_rule_of_large_receivers_is_kept() {
