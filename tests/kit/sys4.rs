@@ -52,13 +52,8 @@ impl Sys4 {
     }
 
     /// Ends the day: its reports and those of the journals in this cache directory must be the same. How many there are.
-    pub fn compare(self, cache: &Path) -> usize {
-        self.compare_but(cache, 0)
-    }
-
-    /// The same, if the collector could not read so many datagrams.
-    pub fn compare_but(mut self, cache: &Path, unreadable: usize) -> usize {
-        let ask = format!("compare {} {} {unreadable}\n", mtasts(), cache.display());
+    pub fn compare(mut self, cache: &Path) -> usize {
+        let ask = format!("compare {} {}\n", mtasts(), cache.display());
         self.asks.as_ref().unwrap().write_all(ask.as_bytes()).unwrap();
         let answer = self.answer();
         let count = answer.strip_prefix("ok ").and_then(|count| count.parse().ok());

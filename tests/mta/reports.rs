@@ -24,7 +24,7 @@ tee.bind(at)
 os.chmod(at, 0o666)
 print('ready', flush=True)
 while True:
-    octets = tee.recv(65536)
+    octets = tee.recv(1 << 20)
     for other in others:
         tee.sendto(octets, other)
 ";
