@@ -143,6 +143,10 @@ def in_order(domain, policies):
         policy = entry["policy"]
         if len(json.dumps(policy)) > 3000:
             policy.update({key: policy[key][:5] for key in ["policy-string", "mx-host"]})
+        for detail in entry.get("failure-details", []):
+            # Postfix has the whole reply to EHLO there, of which we make one line.
+            if helo := detail.get("receiving-mx-helo"):
+                detail["receiving-mx-helo"] = " ".join(helo.split())
         entry["failure-details"] = sorted(entry.get("failure-details", []), key=lambda d: json.dumps(d, sort_keys=True))
     return sorted(json.dumps(entry, sort_keys=True) for entry in policies)
 
