@@ -16,7 +16,7 @@ use crate::protocol::names::Domain;
 use crate::protocol::tlsa::Usage;
 use crate::protocol::words::{Channel, ResultType};
 use crate::sender::attempt::{Attempt, Peer};
-use crate::sender::mta::exim::Facts;
+use crate::sender::mta::exim::{Facts, way};
 use crate::sender::notice::Notice;
 use crate::sender::precedence::{Asserted, Way};
 use crate::sender::resolver::Resolver;
@@ -97,7 +97,7 @@ pub(super) fn saw(
             if session.is_second && facts.get("cipher").is_none() && facts.has_no_handshake() {
                 return Ok(None);
             }
-            let way = way(host, domain, &session, facts);
+            let way = way(host, domain, facts, session.has_dane_failed);
             return ended(resolver, domain, (host, address), (&session, &way), facts);
         }
         _ => {}
@@ -216,22 +216,6 @@ fn ended(
 fn has_failed(session: &Session, facts: &Facts<'_>) -> bool {
     let was_begun = !session.chain.is_empty() || !facts.has_no_handshake();
     session.starttls == Some(true) && facts.get("cipher").is_none() && was_begun
-}
-
-/// What decided about the host for Exim.
-fn way(host: &str, domain: &str, session: &Session, facts: &Facts<'_>) -> Way {
-    let (Some(records), Ok(base)) = (facts.records(), Domain::parse(host)) else {
-        return Way::Sts;
-    };
-    if records.used().is_empty() {
-        return Way::TlsWithoutName(base);
-    }
-    if !facts.has_dane() && !session.has_dane_failed {
-        return Way::Sts;
-    }
-    let mut names = vec![base.clone()];
-    names.extend(Domain::parse(domain).ok().filter(|domain| *domain != base));
-    Way::Dane(Asserted { base, names, records })
 }
 
 /// What the session showed of the host's TLS where Exim holds it against TLSA records.

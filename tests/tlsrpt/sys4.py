@@ -139,10 +139,12 @@ def in_order(domain, policies):
         # Postfix leaves it out without a policy, and RFC 8460 4.4 has it.
         entry["policy"].setdefault("policy-domain", domain)
         # RFC 8460 4.4 has no failure-details without a failure; an empty list says the same.
-        # The journal has 4 KiB for a session, and the collector 8: of a policy that is longer, the first lines.
+        # The journal has 4 KiB for a session, and the collector more: of a policy that is longer, the first lines.
         policy = entry["policy"]
-        if len(json.dumps(policy)) > 3000:
-            policy.update({key: policy[key][:5] for key in ["policy-string", "mx-host"]})
+        for key in ["policy-string", "mx-host"]:
+            lines = [line for line in policy.get(key, []) if len(line) < 1000]
+            if key in policy:
+                policy[key] = lines[:4] if len(json.dumps(lines)) > 600 else lines
         for detail in entry.get("failure-details", []):
             # Postfix has the whole reply to EHLO there, of which we make one line.
             if helo := detail.get("receiving-mx-helo"):

@@ -13,6 +13,7 @@ use crate::protocol::names::{Domain, is_ipv4};
 use crate::protocol::policy::Policy;
 use crate::protocol::tlsa::TlsaSet;
 use crate::sender::notice::{Notice, Token};
+use crate::sender::precedence::{Asserted, Way};
 
 /// The longest item, in octets. Compiled by PCRE it is at most two and a half times as large, and PCRE takes at most 64
 /// KiB: Exim would end with a panic.
@@ -158,6 +159,22 @@ fn rdata(text: &str) -> Option<Vec<u8>> {
         rdata.push(u8::from_str_radix(pair, 16).ok()?);
     }
     Some(rdata)
+}
+
+/// What decided about a host for Exim, which may have said that DANE has failed. It reads `records=` and `tlsa=`.
+pub(crate) fn way(host: &str, domain: &str, facts: &Facts<'_>, has_dane_failed: bool) -> Way {
+    let (Some(records), Ok(base)) = (facts.records(), Domain::parse(host)) else {
+        return Way::Sts;
+    };
+    if records.used().is_empty() {
+        return Way::TlsWithoutName(base);
+    }
+    if !facts.has_dane() && !has_dane_failed {
+        return Way::Sts;
+    }
+    let mut names = vec![base.clone()];
+    names.extend(Domain::parse(domain).ok().filter(|domain| *domain != base));
+    Way::Dane(Asserted { base, names, records })
 }
 
 /// Why the certificate of a host is refused, or nothing. It reads `transport=`, `tlsa=` and `cert=`.
