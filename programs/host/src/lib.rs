@@ -28,6 +28,7 @@ pub mod proof;
 pub mod published;
 pub mod records;
 pub mod rollout;
+pub mod seal;
 pub mod server;
 pub mod service;
 pub mod settings;
@@ -37,7 +38,7 @@ pub mod sqlite;
 pub mod state;
 mod stepper;
 pub mod token;
-mod tsig;
+pub mod tsig;
 pub mod update;
 mod watch;
 

@@ -39,6 +39,7 @@ use crate::certificates::{Certificates, certified};
 use crate::ledger::{Attempt, Certificate, Claim, Ledger, LedgerError, Tls};
 use crate::metrics::Numbers;
 use crate::proof;
+use crate::seal::Seal;
 use crate::service::Service;
 use crate::sqlite::Sqlite;
 use crate::state::State;
@@ -58,6 +59,7 @@ pub(crate) struct Manager {
     wire: Wire,
     authority: Mutex<Option<Authority>>,
     ledger: Rc<RefCell<Sqlite>>,
+    seal: Rc<Seal>,
     certificates: Rc<Certificates>,
     challenges: Rc<Challenges>,
     log: Log,
@@ -87,6 +89,7 @@ impl Manager {
         acme: &Acme,
         service: &Service,
         ledger: &Rc<RefCell<Sqlite>>,
+        seal: &Rc<Seal>,
         certificates: &Rc<Certificates>,
         challenges: &Rc<Challenges>,
         log: Log,
@@ -114,6 +117,7 @@ impl Manager {
             wire: Wire::new(Arc::new(tls)),
             authority: Mutex::default(),
             ledger: Rc::clone(ledger),
+            seal: Rc::clone(seal),
             certificates: Rc::clone(certificates),
             challenges: Rc::clone(challenges),
             log,
@@ -186,7 +190,12 @@ impl Manager {
         match self.obtain(domain, &tls, &mut attempt).await {
             Ok(certificate) => {
                 let until = date_time(certificate.life.until);
-                let stored = self.ledger.borrow_mut().certify(domain, &certificate);
+                let sealed = self.sealed(&format!("certificate of {domain}"), &certificate.key);
+                let stored = sealed.and_then(|key| {
+                    let stored = Certificate { key, ..certificate };
+                    let stored = self.ledger.borrow_mut().certify(domain, &stored);
+                    stored.map_err(|error| error.to_string())
+                });
                 if let Err(error) = stored {
                     return self.say(&format!(
                         "the certificate of mta-sts.{domain} cannot be stored: {error}"
@@ -257,7 +266,11 @@ impl Manager {
         let Authority { account, names } = self.authority().await?;
         let left = match &attempt.order {
             Some((url, key)) => match account.order(url.clone()).await {
-                Ok(order) => Some((order, key.clone())),
+                Ok(order) => {
+                    let key = self.seal.open(&format!("order for {domain}"), key.as_bytes());
+                    let key = key.map_err(Stop::Tested)?;
+                    Some((order, String::from_utf8_lossy(&key).into_owned()))
+                }
                 Err(error) if Failure::of(&error).lives => return Err(Failure::from(error).into()),
                 // It is too old: the authority has forgotten it.
                 Err(_) => None,
@@ -339,7 +352,10 @@ impl Manager {
             lives: false,
         })?;
         let key = key.serialize_pem();
-        attempt.order = Some((order.url().to_owned(), key.clone()));
+        let sealed = self
+            .sealed(&format!("order for {domain}"), &key)
+            .map_err(Stop::Tested)?;
+        attempt.order = Some((order.url().to_owned(), sealed));
         self.ledger
             .borrow_mut()
             .attempt(domain, attempt)
@@ -390,7 +406,7 @@ impl Manager {
         }
         let directory = &self.acme.directory;
         let names = names(&self.wire.get(directory).await.map_err(Stop::unreached)?);
-        let stored = self.ledger.borrow().account(directory).map_err(Stop::ledger)?;
+        let stored = self.account(None)?;
         let is_new = stored.is_none();
         let account = match (stored, &self.acme.eab) {
             (None, Some((kid, file))) => self.bound_account(kid, file).await?,
@@ -412,7 +428,7 @@ impl Manager {
             None => {
                 let (_, key) = Key::generate_pkcs8().map_err(|error| Stop::unreached(said(&error)))?;
                 // Before the authority knows it: the same key registers no second account (RFC 8555 7.3.1).
-                self.keep_key(key.secret_pkcs8_der())?;
+                self.account(Some(key.secret_pkcs8_der()))?;
                 key
             }
         };
@@ -447,14 +463,28 @@ impl Manager {
             .create(&wanted, self.acme.directory.clone(), Some(&key))
             .await;
         let (account, credentials) = registered.map_err(|error| Stop::unreached(said(&error)))?;
-        self.keep_key(credentials.private_key().secret_pkcs8_der())?;
+        self.account(Some(credentials.private_key().secret_pkcs8_der()))?;
         Ok(account)
     }
 
-    fn keep_key(&self, key: &[u8]) -> Result<(), Stop> {
-        let mut ledger = self.ledger.borrow_mut();
-        let kept = ledger.keep_account(&self.acme.directory, key, unix_now());
-        kept.map_err(Stop::ledger)
+    /// The private key of our account, or this one from now on if there is none.
+    fn account(&self, new: Option<&[u8]>) -> Result<Option<Vec<u8>>, Stop> {
+        let directory = &self.acme.directory;
+        let place = format!("account at {directory}");
+        let new = new
+            .map(|key| self.seal.seal(&place, key))
+            .transpose()
+            .map_err(Stop::Tested)?;
+        let stored = self.ledger.borrow_mut().account(directory, new.as_deref(), unix_now());
+        let stored = stored.map_err(Stop::ledger)?;
+        let key = stored.map(|stored| self.seal.open(&place, &stored));
+        key.transpose().map_err(Stop::Tested)
+    }
+
+    /// A private key as it is stored.
+    fn sealed(&self, place: &str, key: &str) -> Result<String, String> {
+        let stored = self.seal.seal(place, key.as_bytes())?;
+        String::from_utf8(stored).map_err(|error| error.to_string())
     }
 }
 

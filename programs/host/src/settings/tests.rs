@@ -428,6 +428,10 @@ fn the_settings_of_the_service() {
         http = ["0.0.0.0:80"]
         metrics = ["127.0.0.1:9106"]
         webroot = "/var/lib/x/webroot"
+        seal_keys = ["/etc/mtasts/seal.key", "credential:old"]
+        [transfer]
+        key = "transfer.example"
+        secret_file = "/etc/mtasts/transfer.key"
         [update]
         server = "192.0.2.53"
         key = "update.example"
@@ -439,13 +443,14 @@ fn the_settings_of_the_service() {
     let mut service = files.read().unwrap().service;
     let acme = service.acme.take().unwrap();
     let update = service.update.take().unwrap();
+    assert_eq!(service.transfer.take().unwrap().key.as_str(), "transfer.example");
     assert_eq!(
-        (update.server.to_string().as_str(), update.key.as_str()),
+        (update.server.to_string().as_str(), update.key.key.as_str()),
         ("192.0.2.53:53", "update.example")
     );
     let shown = format!("{service:?}");
     let keys = shown.matches(": ").count();
-    assert_eq!(keys, 17, "a new key needs a line above: {shown}");
+    assert_eq!(keys, 19, "a new key needs a line above: {shown}");
     assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
     assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
     assert_eq!(acme.challenge, Challenge::TlsAlpn);
@@ -487,7 +492,16 @@ fn the_settings_of_the_service() {
         ),
         ("[update]\nserver = \"192.0.2.53\"", "line 1: update: key is missing"),
         ("[update]\nkeys = 1", "line 2: update.keys: unknown key"),
+        (
+            "[transfer]\nserver = \"192.0.2.53\"",
+            "line 2: transfer.server: unknown key",
+        ),
+        ("[transfer]\nkey = \"x\"", "line 1: transfer: secret_file is missing"),
         ("webroot = \"\"", "line 1: webroot: must be an absolute path"),
+        (
+            "seal_keys = [\"x\"]",
+            "line 1: seal_keys: \"x\" is neither an absolute path nor",
+        ),
     ] {
         let found = complaint(text);
         assert!(
