@@ -34,7 +34,7 @@ from .delivery import deliver as _deliver
 from .hosts import configured
 from .kept import KEPT_FOR, Kept
 from .letter import letter, with_dots
-from .outcome import Delivered, HostFailed, Refusals, Results, Unreachable, results
+from .outcome import Delivered, HostFailed, Refusals, Results, Said, Unreachable, results
 from .resolver import Hosts, Resolver, Time
 from .smtp import PATIENCE, WHOLE, check_arguments
 from .tls import Contexts, failed, not_offered
@@ -61,19 +61,21 @@ class _Session:
         }
         self.extensions: Container[str] = connection.esmtp_extensions
 
-    async def command(self, line: str) -> tuple[int, str | bytes]:
+    # aiosmtplib throws away what a host says beyond the reply that it waits for.
+    at_once = 1
+
+    async def commands(self, lines: Sequence[str]) -> list[Said]:
         try:
-            said = await self._connection.execute_command(line.encode())
+            replies = [await self._connection.execute_command(line.encode()) for line in lines]
         except (aiosmtplib.SMTPException, OSError) as error:
             raise _lost(error) from None
-        return said.code, said.message
+        return [(said.code, said.message) for said in replies]
 
-    async def data(self, data: bytes) -> tuple[int, str | bytes]:
+    async def content(self, data: bytes) -> Said:
+        protocol = self._connection.protocol
+        if protocol is None:
+            raise HostFailed(451, "4.4.1 the connection is closed")
         try:
-            said = await self._connection.execute_command(b"DATA")
-            protocol = self._connection.protocol
-            if said.code != 354 or protocol is None:
-                return said.code, said.message
             protocol.write(with_dots(data))
             # As long as the delivery lasts: see mtasts.connection.
             said = await protocol.read_response()

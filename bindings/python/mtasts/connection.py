@@ -6,9 +6,11 @@ import smtplib
 import socket
 import ssl
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from .letter import with_dots
+from .outcome import Said
 
 LONGEST_ANSWER = 65536
 """How many octets a reply may have, with all its lines."""
@@ -45,12 +47,19 @@ class Connection(smtplib.SMTP):
         self._until = min(self._end, time.monotonic() + self._patience + octets / SLOWEST)
         self._heard = 0
 
-    def data(self, msg: Any) -> tuple[int, bytes]:
-        """DATA and the mail; gives the reply that ended it, good or bad."""
-        code, text = self.docmd("DATA")
-        if code != 354:
-            return code, text
-        self.send(with_dots(msg))
+    def commands(self, lines: Sequence[str]) -> list[Said]:
+        """Says these lines at once, and gives their replies; a 421 is the last one."""
+        if any("\r" in line or "\n" in line for line in lines):
+            raise ValueError("a command is one line")
+        self.send("".join(f"{line}\r\n" for line in lines))
+        replies: list[Said] = []
+        while len(replies) < len(lines) and not (replies and replies[-1][0] == 421):
+            replies.append(self.getreply())
+        return replies
+
+    def content(self, data: bytes) -> Said:
+        """The mail, after the 354; gives the reply that ended it, good or bad."""
+        self.send(with_dots(data))
         self._until, self._heard = self._end, 0
         return self._reply()
 

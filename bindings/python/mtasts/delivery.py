@@ -32,6 +32,7 @@ from .outcome import (
     Refusals,
     Result,
     Results,
+    Said,
     TemporaryError,
     Unreachable,
     failure_of,
@@ -53,6 +54,9 @@ ALONE = (
     "%s has a TLSA record about an issuer of its certificate (DANE-TA), and this Python shows only the host's own "
     "certificate: mail waits. CPython 3.10 and newer show all."
 )
+
+TAKES_RECIPIENT = (250, 251)
+"""The replies to a RCPT that is taken (RFC 5321 4.3.2)."""
 
 MOST_DOMAINS = 50
 """How many domains of a mail are delivered to at once, where that is possible."""
@@ -109,13 +113,16 @@ class Session(Protocol):
     reused: bool
     """Whether it had a mail before."""
 
-    async def command(self, line: str) -> tuple[int, str | bytes]:
-        """Says one line, in UTF-8, and gives the reply."""
+    at_once: int
+    """How many lines it says before it waits for their replies (RFC 2920)."""
+
+    async def commands(self, lines: Sequence[str]) -> list[Said]:
+        """Says lines, in UTF-8, and gives their replies. A 421 is the last one: the host hangs up."""
         ...
 
-    async def data(self, data: bytes) -> tuple[int, str | bytes]:
-        """DATA and the mail; gives the reply that ended it, good or bad. The host has time for that reply until the
-        delivery ends (RFC 5321 4.5.3.2.6)."""
+    async def content(self, data: bytes) -> Said:
+        """The mail, after the 354; gives the reply that ended it, good or bad. The host has time for that reply until
+        the delivery ends (RFC 5321 4.5.3.2.6)."""
         ...
 
     def close(self) -> None:
@@ -343,34 +350,48 @@ async def _send(session: Session, host: str, sender: str, recipients: Sequence[s
     options = options_of(sender, recipients, data, session.extensions)
     # A host may have had enough of a session that was kept: it takes so many mails in one, or waits so long.
     ended = _Stale if session.reused else HostFailed
-
-    async def say(line: str) -> tuple[int, str | bytes]:
-        try:
-            said = await session.command(line)
-        except HostFailed as error:
-            raise ended(error.code, error.text) from None
-        if said[0] == 421:
-            raise ended(*said)
-        return said
-
-    said = await say(" ".join([f"MAIL FROM:<{sender}>", *options]))
-    if said[0] != 250:
-        raise ended(*said)
-    refused: Refusals = {}
-    for to in recipients:
-        code, text = await say(f"RCPT TO:<{to}>")
-        if code not in (250, 251):
-            # RFC 821 had 552 for too many recipients (RFC 5321 4.5.3.1.10).
-            refused[to] = reply(452 if code == 552 else code, text)
+    try:
+        replies = await _envelope(session, " ".join([f"MAIL FROM:<{sender}>", *options]), recipients)
+    except HostFailed as error:
+        raise ended(error.code, error.text) from None
+    if replies[0][0] != 250:
+        raise ended(*replies[0])
+    # RFC 821 had 552 for too many recipients (RFC 5321 4.5.3.1.10).
+    refused: Refusals = {
+        to: reply(452 if code == 552 else code, text)
+        for to, (code, text) in zip(recipients, replies[1:])
+        if code not in TAKES_RECIPIENT
+    }
     if len(refused) == len(recipients):
         raise HostFailed(*min(refused.values()), refused)
-    said = await session.data(data)
-    if said[0] != 250:
+    said = replies[-1]
+    is_sent = said[0] == 354
+    if is_sent:
+        said = await session.content(data)
+    if said[0] != 250 or not is_sent:
         # Whom the host refused before, it has refused all the same.
         raise HostFailed(*said, {to: fate for to, fate in refused.items() if fate[0] >= 500})
     text = one_line(said[1]).decode()
     got = Delivered(host, session.peer["address"], f"{said[0]} {text}", session.tls, session.sight.check)
     return {to: refused.get(to, got) for to in recipients}
+
+
+async def _envelope(session: Session, mail: str, recipients: Sequence[str]) -> list[Said]:
+    """Says MAIL, a RCPT for each recipient and DATA, and gives their replies. It ends after a MAIL that is refused, and
+    before DATA if nobody is left. Where all went out at once and the host waits for a mail to nobody, it gets none: the
+    session is closed (RFC 2920 3.1 would end an empty one)."""
+    lines = [mail, *(f"RCPT TO:<{to}>" for to in recipients), "DATA"]
+    replies: list[Said] = []
+    while len(replies) < len(lines):
+        rest = lines[len(replies) :]
+        if len(rest) == 1 and not any(code in TAKES_RECIPIENT for code, _ in replies[1:]):
+            break
+        replies += await session.commands(rest[: session.at_once])
+        if replies[-1][0] == 421:
+            raise HostFailed(*replies[-1])
+        if replies[0][0] != 250:
+            break
+    return replies
 
 
 def _tls_required(data: bytes) -> str:

@@ -15,6 +15,9 @@ from .attempt import ReportEvent
 LONGEST_REPLY = 1000
 """How much of what a host says is kept, in octets."""
 
+Said = tuple[int, Union[str, bytes]]
+"""A reply of a host."""
+
 Refusals = dict[str, tuple[int, bytes]]
 """Recipients that were refused, with the code and the text of the answer, as `smtplib` has them, but in one line."""
 

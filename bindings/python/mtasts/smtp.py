@@ -49,6 +49,7 @@ from .outcome import (
     Refusals,
     Result,
     Results,
+    Said,
     TemporaryError,
     Unreachable,
     results,
@@ -81,6 +82,11 @@ WHOLE = 10
 """How many times as long a whole delivery may take, if it is not told."""
 
 
+MOST_AT_ONCE = 50
+"""How many commands go out before their replies are read, where a host takes several: they have to fit into the buffers
+on the way, or both sides wait for each other (RFC 2920 3.1)."""
+
+
 class _Session:
     def __init__(self, connection: Connection, address: str, sight: Sight) -> None:
         self._connection = connection
@@ -96,16 +102,17 @@ class _Session:
             "local_address": sock.getsockname()[0],  # type: ignore[union-attr]
         }
         self.extensions: Container[str] = connection.esmtp_features
+        self.at_once = MOST_AT_ONCE if "pipelining" in self.extensions else 1
 
-    async def command(self, line: str) -> tuple[int, bytes]:
+    async def commands(self, lines: Sequence[str]) -> list[Said]:
         try:
-            return self._connection.docmd(line)
+            return self._connection.commands(lines)
         except OSError as error:
             raise _host_failed(error) from None
 
-    async def data(self, data: bytes) -> tuple[int, bytes]:
+    async def content(self, data: bytes) -> Said:
         try:
-            return self._connection.data(data)
+            return self._connection.content(data)
         except OSError as error:
             raise _host_failed(error) from None
 

