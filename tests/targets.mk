@@ -120,5 +120,12 @@ reports:
 	KILL_POINTS=300 tests/run/run.sh cargo test --package mtasts-cli --features lab --test cli killed -- --nocapture
 	tests/run/run.sh cargo test --package mtasts-cli --features lab --test cli parsedmarc -- --ignored
 
+# Policies that change under load, a host that is killed at 500 points, and a domain that fails for thirty days of its ledger's clock.
+# Root.
+.PHONY: host-proofs
+host-proofs:
+	ROTATIONS=20 KILL_POINTS=500 VIRTUAL_DAYS=30 tests/run/run.sh cargo test --package mtasts-cli --features lab --test host -- \
+	    --nocapture no_record_is_ahead a_host_that_is_killed a_domain_that_fails_for_days
+
 bench:
 	benches/run.sh

@@ -112,6 +112,8 @@ pub struct Certificate {
     pub chain: String,
     /// Its private key, as PEM; in a ledger as it is stored there.
     pub key: String,
+    /// The directory of the authority that has issued it; empty if that was not asked.
+    pub authority: String,
     /// Its life.
     pub life: Life,
 }
@@ -121,12 +123,16 @@ pub struct Certificate {
 pub struct Attempt {
     /// How many orders have failed since the last certificate.
     pub failures: u32,
+    /// Since when it fails, in Unix seconds.
+    pub since: Option<u64>,
     /// When it goes on, in Unix seconds.
     pub next: u64,
     /// Why there is none, in a sentence of one line.
     pub why: String,
     /// The order that is under way: its URL, and the private key as it is stored.
     pub order: Option<(String, String)>,
+    /// The directory of the authority that was asked last, and of that order.
+    pub authority: String,
 }
 
 /// What is known of the certificate of a policy host.

@@ -25,6 +25,7 @@ mod name_server;
 pub mod notation;
 pub mod owner;
 pub mod proof;
+pub mod publish;
 pub mod published;
 pub mod records;
 pub mod rollout;

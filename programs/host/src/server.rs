@@ -30,6 +30,7 @@ use crate::mover::Mover;
 use crate::name_server::{self, Zone};
 use crate::owner::leave_root;
 use crate::proof;
+use crate::publish::Publisher;
 use crate::seal::Seal;
 use crate::service::Service;
 use crate::settings::Settings;
@@ -101,6 +102,9 @@ pub fn run(options: &Options) -> Result<(), String> {
     if !service.dns.is_empty() && !is_whole {
         return Err("the name server needs the settings zone, addresses and name_servers".into());
     }
+    if service.publish.is_some() && (service.zone.is_none() || service.addresses.is_empty()) {
+        return Err("the table publish needs the settings zone and addresses".into());
+    }
     if service.update.is_some() && (service.zone.is_none() || service.addresses.is_empty()) {
         return Err("updates need the settings zone and addresses".into());
     }
@@ -148,6 +152,8 @@ pub fn run(options: &Options) -> Result<(), String> {
     let updater = service.update.as_ref().zip(service.zone.as_ref());
     let updater = updater.map(|(settings, zone)| Updater::new(settings, zone, &ledger, options.log));
     let updater = updater.transpose()?.map(Rc::new);
+    let publisher = service.publish.as_ref().zip(service.zone.as_ref());
+    let publisher = publisher.map(|(settings, zone)| Rc::new(Publisher::new(settings, zone, options.log)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -169,6 +175,7 @@ pub fn run(options: &Options) -> Result<(), String> {
             numbers: RefCell::default(),
             ledger: Rc::clone(&ledger),
             updater,
+            publisher,
             log: options.log,
             said: RefCell::default(),
             leaving: RefCell::default(),
@@ -237,6 +244,7 @@ pub(crate) struct Server {
     numbers: RefCell<Numbers>,
     ledger: Rc<RefCell<Sqlite>>,
     updater: Option<Rc<Updater>>,
+    publisher: Option<Rc<Publisher>>,
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
     said: RefCell<HashMap<String, Instant>>,
@@ -328,6 +336,9 @@ impl Server {
                     }
                     if let Some(updater) = &self.updater {
                         updater.look(unix_now());
+                    }
+                    if let Some(publisher) = &self.publisher {
+                        publisher.look(unix_now());
                     }
                 }
                 seen = tasks.watch.seen() => {
@@ -506,6 +517,9 @@ impl Server {
         }
         self.site.replace(Rc::new(Site::new(state.policies.iter())));
         self.zone.take(state, &self.service, unix_now());
+        if let Some(publisher) = &self.publisher {
+            publisher.take(state, &self.service);
+        }
         let updater = self.updater.as_ref();
         if let Some(Err(error)) = updater.map(|updater| updater.take(state, &self.service, ledger)) {
             let sentence = format!("records of domains that have left stay in the zone: {error}");

@@ -7,6 +7,7 @@ use mtasts::Domain;
 use mtasts_serve::Address;
 
 use crate::acme::Acme;
+use crate::publish;
 use crate::records::check_report_uri;
 use crate::seal::Place;
 use crate::source::{Problem, Value};
@@ -49,6 +50,8 @@ pub struct Service {
     pub transfer: Option<KeyFile>,
     /// `update`: the name server that gets dynamic updates of the zone.
     pub update: Option<update::Settings>,
+    /// `publish`: the file with the records of the zone, and what is run when it has changed.
+    pub publish: Option<publish::Settings>,
     /// `proxy`: where policies are served to a web server of this host, without TLS.
     pub proxy: Vec<Address>,
     /// `http`: where the challenges of ACME clients are served.
@@ -77,6 +80,7 @@ impl Default for Service {
             secondaries: Vec::new(),
             transfer: None,
             update: None,
+            publish: None,
             proxy: Vec::new(),
             http: Vec::new(),
             metrics: Vec::new(),
@@ -109,6 +113,7 @@ impl Service {
                     value.list(|text| Domain::parse(text).map_err(|error| format!("{text:?}: {error}")))?;
             }
             "update" => self.update = Some(update::Settings::read(value)?),
+            "publish" => self.publish = Some(publish::Settings::read(value)?),
             "secondaries" => self.secondaries = value.list(address)?,
             "transfer" => self.transfer = Some(update::read(value, false)?.1),
             "reports" => {

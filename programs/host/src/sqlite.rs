@@ -470,15 +470,19 @@ impl Ledger for Sqlite {
         let transaction = self.write()?;
         let (url, key) = attempt.order.as_ref().map(|(url, key)| (url, key)).unzip();
         transaction.execute(
-            "INSERT INTO attempt (domain, failures, next, why, url, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (domain) DO UPDATE SET failures = ?2, next = ?3, why = ?4, url = ?5, key = ?6",
+            "INSERT INTO attempt (domain, failures, next, why, url, key, authority, since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (domain) DO UPDATE SET
+                 failures = ?2, next = ?3, why = ?4, url = ?5, key = ?6, authority = ?7, since = ?8",
             params![
                 domain.as_str(),
                 attempt.failures,
                 seconds(attempt.next),
                 attempt.why,
                 url,
-                key
+                key,
+                attempt.authority,
+                attempt.since.map(seconds)
             ],
         )?;
         Ok(transaction.commit()?)
@@ -486,12 +490,17 @@ impl Ledger for Sqlite {
 
     fn certify(&mut self, domain: &Domain, certificate: &Certificate) -> Result<(), LedgerError> {
         let transaction = self.write()?;
-        let Certificate { chain, key, life } = certificate;
+        let Certificate {
+            chain,
+            key,
+            authority,
+            life,
+        } = certificate;
         transaction.execute(
-            "INSERT INTO certificate (domain, chain, key, issued, ends, renew, ask, advised)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (domain) DO UPDATE SET
-                 chain = ?2, key = ?3, issued = ?4, ends = ?5, renew = ?6, ask = ?7, advised = ?8",
+            "INSERT INTO certificate (domain, chain, key, issued, ends, renew, ask, advised, authority)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (domain) DO UPDATE SET chain = ?2, key = ?3, issued = ?4, ends = ?5, renew = ?6, ask = ?7,
+                 advised = ?8, authority = ?9",
             params![
                 domain.as_str(),
                 chain,
@@ -500,7 +509,8 @@ impl Ledger for Sqlite {
                 seconds(life.until),
                 seconds(life.renew),
                 seconds(life.ask),
-                life.is_advised
+                life.is_advised,
+                authority
             ],
         )?;
         transaction.execute("DELETE FROM attempt WHERE domain = ?1", [domain.as_str()])?;
@@ -517,13 +527,14 @@ impl Ledger for Sqlite {
     }
 
     fn certificate(&self, domain: &Domain) -> Result<Option<Certificate>, LedgerError> {
-        let mut look = self
-            .0
-            .prepare("SELECT issued, ends, renew, ask, advised, chain, key FROM certificate WHERE domain = ?1")?;
+        let mut look = self.0.prepare(
+            "SELECT issued, ends, renew, ask, advised, chain, key, authority FROM certificate WHERE domain = ?1",
+        )?;
         let found = look.query_row([domain.as_str()], |row| {
             Ok(Certificate {
                 chain: row.get(5)?,
                 key: row.get(6)?,
+                authority: row.get(7)?,
                 life: life(row)?,
             })
         });
@@ -542,7 +553,7 @@ impl Ledger for Sqlite {
         }
         let mut all = self
             .0
-            .prepare("SELECT domain, failures, next, why, url, key FROM attempt")?;
+            .prepare("SELECT domain, failures, next, why, url, key, authority, since FROM attempt")?;
         let mut rows = all.query(())?;
         while let Some(row) = rows.next()? {
             let (name, url, key): (String, Option<String>, Option<String>) = (row.get(0)?, row.get(4)?, row.get(5)?);
@@ -551,6 +562,8 @@ impl Ledger for Sqlite {
                 next: time(row.get(2)?),
                 why: row.get(3)?,
                 order: url.zip(key),
+                authority: row.get(6)?,
+                since: row.get::<_, Option<i64>>(7)?.map(time),
             });
         }
         Ok(known)

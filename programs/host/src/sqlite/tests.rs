@@ -256,10 +256,13 @@ fn the_certificates_and_what_was_done_for_them() {
         next: 77,
         why: "because".into(),
         order: order.map(|(url, key)| (url.to_owned(), key.to_owned())),
+        authority: "https://ca.example/".into(),
+        since: Some(70),
     };
     let mut certificate = Certificate {
         chain: "CHAIN".into(),
         key: "KEY".into(),
+        authority: "https://ca.example/".into(),
         life: Life {
             issued: 1,
             until: 2,
@@ -517,6 +520,7 @@ fn all_private_keys_are_replaced_or_none() {
     let certificate = Certificate {
         chain: "chain".into(),
         key: "certified".into(),
+        authority: String::new(),
         life,
     };
     ledger.certify(&a, &certificate).unwrap();
