@@ -99,7 +99,8 @@ fn id(socket: &UdpSocket, target: &str) -> Option<String> {
 
 /// One fetch on a connection that is kept.
 fn fetch(stream: &mut TcpStream, domain: &str) -> std::io::Result<String> {
-    write!(stream, "GET {PATH} HTTP/1.1\r\nHost: mta-sts.{domain}\r\n\r\n")?;
+    // As one segment: the parts of a formatted text would wait for each other on the way.
+    stream.write_all(format!("GET {PATH} HTTP/1.1\r\nHost: mta-sts.{domain}\r\n\r\n").as_bytes())?;
     let (mut head, mut octet) = (String::new(), [0]);
     while !head.ends_with("\r\n\r\n") {
         stream.read_exact(&mut octet)?;
