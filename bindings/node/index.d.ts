@@ -251,6 +251,14 @@ export interface Settings {
   tlsrptSocket?: string | null
   /** The mail address from which TLS reports are sent. Null: none. */
   tlsrptSender?: string | null
+  /** The Valkey or Redis server by which several hosts share what they fetch, and a replica to read from. Null: none. */
+  fleet?: string | readonly string[] | null
+  /** How the names of all keys on that server begin. */
+  fleetPrefix?: string
+  /** The file of the secrets that these hosts have in common. Null: none. */
+  fleetKeyFile?: string | null
+  /** Whether that server may be asked without TLS beyond this host: 'on' or 'off'. */
+  fleetInsecure?: string
   /** Is called with what the administrator should know, one line at a time. */
   log?: (line: string) => void
 }

@@ -235,6 +235,22 @@ impl Entry {
         self.idle_since = other.idle_since;
     }
 
+    /// Takes over the policy that another host of the fleet has fetched, if it is in force and was fetched later than ours,
+    /// expired or not; and a fetch that failed later than all that we know. What is this host's own stays: its questions to
+    /// DNS, its uses.
+    pub(crate) fn adopt(&mut self, theirs: &Self, now: u64) {
+        let fetched = |entry: &Self| entry.cached.as_ref().map(|cached| cached.fetched);
+        let failed = |entry: &Self| entry.failed.as_ref().map(|failed| failed.at);
+        if theirs.live(now).is_some() && fetched(self) < fetched(theirs) {
+            self.take_policy_of(theirs);
+            // What failed before that fetch is over.
+            self.failed = self.failed.take().filter(|failed| Some(failed.at) > fetched(theirs));
+        }
+        if failed(theirs) > failed(self).max(fetched(self)) {
+            self.failed.clone_from(&theirs.failed);
+        }
+    }
+
     /// What is to be on disk when a lookup has changed `before` to `after` and another process has meanwhile written
     /// `stored`: each field that the lookup changed as it left it, each other field as it is stored.
     pub(crate) fn merge(before: &Self, after: &Self, stored: &Self) -> Self {

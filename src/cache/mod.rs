@@ -7,6 +7,7 @@ pub mod contract;
 pub mod crowd;
 pub mod entry;
 pub mod memory;
+pub mod sealed;
 pub mod store;
 
 pub use contract::{Cache, CacheError, Condition};

@@ -133,6 +133,11 @@ pub unsafe extern "C" fn mtasts_settings_read_file(
 /// `tlsrpt_journal`           `on` or `off`: whether results for TLS reports are kept in `cache_dir` (RFC 8460)
 /// `tlsrpt_socket`            absolute path of the datagram socket of a collector for TLS reports; empty: none
 /// `tlsrpt_sender`            mail address from which TLS reports are sent; empty: none
+/// `fleet`                    Valkey or Redis server by which several hosts share what they fetch: `rediss://`,
+///                            `redis://` or `unix:`, and a replica to read from, separated by a space; empty: none
+/// `fleet_prefix`             how the names of all keys there begin
+/// `fleet_key_file`           absolute path of the file of the secrets that these hosts have in common
+/// `fleet_insecure`           `on` or `off`: whether that server may be asked without TLS beyond this host
 /// `first_contact_defer`, `silence_budget`, `txt_life_min`, `txt_life_max`
 ///                            times such as `30s`, `5m`, `1h`, `1d`
 ///

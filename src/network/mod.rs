@@ -12,6 +12,7 @@ pub mod dns;
 pub mod https;
 pub mod roots;
 pub mod tls;
+pub mod valkey;
 
 /// Whether the system had nothing left to give us: descriptors, memory, buffers. That is trouble of this host, and says
 /// nothing of the peer.

@@ -11,7 +11,7 @@ use crate::network::dns::{Dns, DnsError};
 use crate::network::https::{FetchError, Https};
 use crate::protocol::calendar;
 use crate::protocol::names::Domain;
-use crate::protocol::policy::Mode;
+use crate::protocol::policy::{Mode, Policy};
 use crate::protocol::record::{PolicyId, Record};
 use crate::protocol::text::Line;
 use crate::protocol::words::{ResultType, Source};
@@ -21,6 +21,8 @@ use crate::sender::settings::Settings;
 
 /// After a failed fetch there is no other for the same id within this time, in seconds (RFC 8461 3.3: "five minutes").
 pub const FETCH_PAUSE: u64 = 300;
+/// In seconds.
+const DAY: u64 = 86_400;
 /// A policy host that had less time than this when the caller's ended is not known to have failed. Otherwise one impatient
 /// caller would keep all others, for five minutes, from a policy that they could have had.
 const FAIR: Duration = Duration::from_secs(5);
@@ -46,6 +48,17 @@ pub trait SingleFlight {
     /// is left to fetch it, and gives what is known then: another one may have fetched it meanwhile. Nothing where there
     /// is nothing to share, or nothing new.
     fn lease(&self, domain: &Domain, deadline: Instant) -> Option<Entry>;
+
+    /// What the other hosts of a fleet know of this domain. It is asked for where DNS would be asked next.
+    fn hint(&self, _domain: &Domain, _now: u64) -> Option<Entry> {
+        None
+    }
+
+    /// Waits until no other host of a fleet fetches the policy of this id, or for so long that most of the time is left to
+    /// fetch it, and gives what another one has learnt of the domain.
+    fn turn(&self, _domain: &Domain, _id: PolicyId, _deadline: Instant) -> Option<Entry> {
+        None
+    }
 
     /// The policy of this id is fetched now. `entry` is what is known by then.
     fn fetch_begins(&self, _entry: &Entry, _id: PolicyId) {}
@@ -193,9 +206,13 @@ impl Lookup<'_> {
         if Instant::now() >= deadline {
             return Self::not_asked(entry, "the time ran out before DNS was asked".to_owned(), now);
         }
-        let txt = entry.txt.clone();
+        let (txt, ours) = (entry.txt.clone(), (entry.cached.clone(), entry.failed.clone()));
+        if let Some(theirs) = self.flight.hint(&entry.domain, now) {
+            entry.adopt(&theirs, now);
+        }
         let mut run = Run {
             now,
+            ours,
             begun: Instant::now(),
             deadline,
             seen: Observed::default(),
@@ -271,6 +288,12 @@ impl Lookup<'_> {
                 return Ok(outcome);
             }
         }
+        if let Some(theirs) = self.flight.turn(&entry.domain, record.id, run.deadline) {
+            entry.adopt(&theirs, run.now);
+            if let Some(outcome) = self.without_fetch(entry, &record, run.now) {
+                return Ok(outcome);
+            }
+        }
         self.fetch(entry, record.id, run)
     }
 
@@ -307,6 +330,15 @@ impl Lookup<'_> {
             (Err(_), Some(cached)) => cached.id,
             (Err(why), None) => return self.unannounced(entry, why, run.now),
         };
+        if let Some(outcome) = refreshed_elsewhere(entry, id, run) {
+            return Ok(outcome);
+        }
+        if let Some(theirs) = self.flight.turn(&entry.domain, id, run.deadline) {
+            entry.adopt(&theirs, run.now);
+            if let Some(outcome) = refreshed_elsewhere(entry, id, run) {
+                return Ok(outcome);
+            }
+        }
         self.fetch(entry, id, run)
     }
 
@@ -380,6 +412,27 @@ impl Lookup<'_> {
     }
 }
 
+/// The outcome of a refresh that another host of the fleet has done: it fetched the policy within the last quarter of the
+/// time between two refreshes, or could not fetch it within the pause.
+fn refreshed_elsewhere(entry: &Entry, id: PolicyId, run: &Run) -> Option<Outcome> {
+    let cached = entry.live(run.now)?;
+    if let Some(failed) = entry.failed.as_ref().filter(|_| entry.failed != run.ours.1)
+        && failed.id == id
+        && failed.at.abs_diff(run.now) < FETCH_PAUSE
+    {
+        return Some(still_failed(entry, cached.clone(), failed));
+    }
+    let age = run.now.saturating_sub(cached.fetched);
+    let is_theirs = entry.cached != run.ours.0 && cached.id == id && age < refresh_period(&cached.policy) / 4;
+    is_theirs.then(|| Outcome::new(&entry.domain, Source::Cached, Some(cached.clone()), None))
+}
+
+/// The time between two refreshes of a policy, in seconds: a day, or half of a shorter life (RFC 8461 10.2).
+#[must_use]
+pub fn refresh_period(policy: &Policy) -> u64 {
+    DAY.min(u64::from(policy.max_age()) / 2)
+}
+
 /// The outcome of a fetch that failed.
 fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>, detail: Line, now: u64) -> Outcome {
     match entry.live(now) {
@@ -397,6 +450,8 @@ fn unfetched(entry: &mut Entry, settings: &Settings, result: Option<ResultType>,
 struct Run {
     /// When it began, in Unix seconds.
     now: u64,
+    /// What this host knew then: its policy, and the fetch that had failed.
+    ours: (Option<Arc<CachedPolicy>>, Option<FailedFetch>),
     /// The same by the clock that nobody sets.
     begun: Instant,
     deadline: Instant,

@@ -6,6 +6,7 @@ pub mod attempt;
 pub mod dane;
 pub mod exception;
 pub mod exceptions;
+pub mod fleet;
 pub mod hosts;
 pub mod lookup;
 pub mod mta;

@@ -67,6 +67,7 @@ tokens! {
     LookupNotLocked = "lookup-not-locked",
     DaneResolver = "dane-resolver",
     ReportLost = "report-lost",
+    FleetNotUsed = "fleet-not-used",
     // What the refresh did.
     EntryRemoved = "entry-removed",
     CacheFull = "cache-full",

@@ -37,6 +37,8 @@ pub struct Outcome {
     pub alert: Option<Notice>,
     /// What is wrong on this host.
     pub warning: Option<Notice>,
+    /// Why the fleet was of no use. The process that asked tells it now and then.
+    pub fleet: Option<Line>,
     /// What the network said. It ends here: no answer keeps it, and no helper of root sends it.
     pub seen: Observed,
 }
@@ -62,6 +64,7 @@ impl Outcome {
             defer_until: None,
             alert: None,
             warning: None,
+            fleet: None,
             seen: Observed::default(),
         }
     }

@@ -13,7 +13,7 @@
 pub mod run;
 
 use crate::cache::entry::Entry;
-use crate::sender::lookup::FETCH_PAUSE;
+use crate::sender::lookup::{FETCH_PAUSE, refresh_period};
 
 const HOUR: u64 = 3600;
 const DAY: u64 = 24 * HOUR;
@@ -100,7 +100,7 @@ pub fn next(entry: &Entry, now: u64) -> Option<u64> {
         // Never fetched here, or fetched under a clock that went back: due at once.
         cached.fetched.min(now)
     } else {
-        let period = DAY.min(u64::from(cached.policy.max_age()) / 2);
+        let period = refresh_period(&cached.policy);
         // Earlier by up to a quarter, so that policies fetched together are not renewed together for ever.
         cached.fetched + period - period / 4 * share(entry.domain.as_str()) / 256
     };

@@ -3,6 +3,7 @@
 //! Making one does nothing: no file is opened, no thread is started. It may be shared by any number of threads and
 //! used in any child of the process, however many forks away: what it shares is only tried and never waited for.
 
+mod fleet;
 mod helper;
 mod hosts;
 mod inventory;
@@ -36,6 +37,7 @@ use crate::sender::silence::{Share, Silence};
 use crate::sender::user::NoUser;
 use crate::sender::validator::Tests;
 use crate::sys::process::{self, HelperError};
+use fleet::Fleet;
 pub use helper::leave_root;
 use hosts::HostMemory;
 use memory::{Answers, Known, Remembered, good_until};
@@ -73,6 +75,7 @@ struct Shared {
     told_of_loss: AtomicBool,
     /// Of the name server of `dane_resolver`.
     tests: Tests,
+    fleet: Fleet,
 }
 
 /// How far a question goes.
@@ -185,6 +188,7 @@ impl Resolver {
     #[must_use]
     pub fn with_log(settings: Settings, log: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let roots = Arc::new(LazyRoots::of(&settings));
+        let fleet = Fleet::of(&settings);
         let shared = Shared {
             exceptions: Watched::new(settings.exceptions.clone()),
             cache: match &settings.cache_dir {
@@ -201,6 +205,7 @@ impl Resolver {
             records: Records::default(),
             told_of_loss: AtomicBool::new(false),
             tests: Tests::default(),
+            fleet,
         };
         Self {
             shared: Arc::new(shared),
@@ -523,7 +528,8 @@ impl Shared {
 
     /// Makes the answer, in the process of the caller: a pin and an exception, which are the operator's, and how long the
     /// answer is repeated are not for a helper to decide. Nothing if the outcome contradicts itself.
-    fn decide(&self, outcome: Outcome, entry: &Entry, now: u64) -> Option<Arc<Answer>> {
+    fn decide(&self, mut outcome: Outcome, entry: &Entry, now: u64) -> Option<Arc<Answer>> {
+        self.fleet.mind(&mut outcome);
         let exception = self.exceptions.now().find(&entry.domain, now).cloned();
         let decision = Decision {
             pinned_until: entry.pinned(now),

@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use crate::cache::crowd::Bounds;
 use crate::network::addresses::{Nat64Prefix, Nat64PrefixError, Network, Rule};
+use crate::network::valkey::address::Address;
 use crate::protocol::names::Domain;
 use crate::protocol::report_record::mail_address;
 use crate::protocol::text::one_line;
 use crate::sender::exceptions::{self, Exceptions};
+use crate::sender::fleet::{self, Setup};
 use crate::sender::settings_file;
 use crate::sender::user::User;
 use crate::sys::process;
@@ -75,6 +77,15 @@ pub struct Settings {
     pub tlsrpt_socket: Option<PathBuf>,
     /// `tlsrpt_sender`: the address from which TLS reports are sent. No report counts its mails.
     pub tlsrpt_sender: Option<String>,
+    /// `fleet`: the Valkey or Redis server by which the hosts of a fleet share what they fetch, and a replica of it to
+    /// read from, if there is one; none by default.
+    pub fleet: Vec<Address>,
+    /// `fleet_prefix`: how the names of all keys there begin.
+    pub fleet_prefix: String,
+    /// `fleet_key_file`: the file of the secrets that the hosts have in common. An absolute path.
+    pub fleet_key_file: Option<PathBuf>,
+    /// `fleet_insecure`: whether that server may be asked without TLS beyond this host.
+    pub fleet_insecure: bool,
 }
 
 /// Whether DANE is used.
@@ -123,6 +134,10 @@ impl Default for Settings {
             tlsrpt_journal: false,
             tlsrpt_socket: None,
             tlsrpt_sender: None,
+            fleet: Vec::new(),
+            fleet_prefix: fleet::PREFIX.to_owned(),
+            fleet_key_file: None,
+            fleet_insecure: false,
         }
     }
 }
@@ -227,6 +242,14 @@ impl Settings {
                     mail_address(value).ok_or_else(|| fail(format!("{value:?} is not a plain mail address")))?;
                 self.tlsrpt_sender = Some(address);
             }
+            "fleet" | "fleet_prefix" | "fleet_key_file" | "fleet_insecure" if !fleet::BUILT => {
+                return Err(fail("this libmtasts was built without its feature fleet".into()));
+            }
+            "fleet" => self.fleet = fleet_servers(value).map_err(fail)?,
+            "fleet_prefix" => self.fleet_prefix = fleet_prefix(value).map_err(fail)?,
+            "fleet_key_file" if value.is_empty() => self.fleet_key_file = None,
+            "fleet_key_file" => self.fleet_key_file = Some(absolute(value).map_err(fail)?),
+            "fleet_insecure" => self.fleet_insecure = switch(value).map_err(fail)?,
             _ => return Err(fail("unknown setting".into())),
         }
         Ok(())
@@ -238,6 +261,20 @@ impl Settings {
         let sender = sender.trim().trim_start_matches('<').trim_end_matches('>');
         let own = self.tlsrpt_sender.as_ref();
         !own.is_some_and(|own| own.eq_ignore_ascii_case(sender)) && !tls_required.trim().eq_ignore_ascii_case("no")
+    }
+
+    /// The fleet to which this host belongs; `None` if it belongs to none.
+    ///
+    /// # Errors
+    /// A [`SettingsError`]: the settings of the fleet do not fit together.
+    pub fn fleet_setup(&self) -> Result<Option<Setup>, SettingsError> {
+        Setup::of(
+            &self.fleet,
+            &self.fleet_prefix,
+            self.fleet_key_file.as_deref(),
+            self.fleet_insecure,
+        )
+        .map_err(|(key, reason)| SettingsError::new(key, reason))
     }
 
     /// Which addresses policy hosts and MX hosts may have.
@@ -279,6 +316,7 @@ impl Settings {
             };
             read.set(&key, &text)?;
         }
+        read.fleet_setup()?;
         *self = read;
         Ok(())
     }
@@ -426,6 +464,27 @@ fn dane(value: &str) -> Result<Dane, String> {
     Ok(Dane { trust, strict_both })
 }
 
+/// A server, or two.
+fn fleet_servers(value: &str) -> Result<Vec<Address>, String> {
+    let servers: Vec<Address> = value.split_whitespace().map(Address::parse).collect::<Result<_, _>>()?;
+    if servers.len() > 2 {
+        return Err("has at most two addresses: the server, and one to read from".to_owned());
+    }
+    Ok(servers)
+}
+
+/// Nothing that is more than itself in an ACL or in a pattern of the server.
+fn fleet_prefix(value: &str) -> Result<String, String> {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || b":._-".contains(&c);
+    if (1..=64).contains(&value.len()) && value.bytes().all(plain) {
+        return Ok(value.to_owned());
+    }
+    Err(format!(
+        "{:?} is not 1 to 64 letters, digits, and the characters : . _ -",
+        one_line(value, 80)
+    ))
+}
+
 fn bogus_name(text: &str) -> Result<Domain, String> {
     Domain::parse(text).map_err(|error| format!("{:?} is not a name: {error}", one_line(text, 80)))
 }
@@ -500,7 +559,9 @@ mod tests {
                  cache_max = 50000\ncache_max_per_parent = '500'\n\
                  dane = ['trust', 'strict-both']\ndane_resolver = '[::1]:5353'\n\
                  dane_bogus_name = 'Bogus.example'\ntlsrpt_journal = 'on'\n\
-                 tlsrpt_socket = '/run/tlsrpt.sock'\ntlsrpt_sender = 'TLS%rpt@Example.test'\n",
+                 tlsrpt_socket = '/run/tlsrpt.sock'\ntlsrpt_sender = 'TLS%rpt@Example.test'\n\
+                 fleet = ['redis://mtasts@192.0.2.1/2', 'unix:/run/replica']\nfleet_prefix = 'mx:'\n\
+                 fleet_key_file = '/srv/fleet.key'\nfleet_insecure = 'on'\n",
             )
             .unwrap();
         assert_eq!(settings.cache_dir, Some("/srv/mtasts".into()));
@@ -519,6 +580,17 @@ mod tests {
         assert!(settings.tlsrpt_journal);
         assert_eq!(settings.tlsrpt_socket, Some("/run/tlsrpt.sock".into()));
         assert_eq!(settings.tlsrpt_sender, Some("TLS%rpt@example.test".into()));
+        let setup = settings.fleet_setup().unwrap().unwrap();
+        assert_eq!(setup.server.to_string(), "redis://192.0.2.1:6379");
+        assert_eq!(
+            (setup.server.database, setup.server.user.as_deref()),
+            (2, Some("mtasts"))
+        );
+        assert_eq!(setup.reader.to_string(), "unix:/run/replica");
+        assert_eq!(
+            (setup.prefix.as_str(), setup.key_file.to_str()),
+            ("mx:", Some("/srv/fleet.key"))
+        );
     }
 
     #[test]
@@ -611,6 +683,31 @@ mod tests {
                 "allow_addresses = '1.2.3.4/40'",
                 "allow_addresses: \"1.2.3.4/40\" is not an address, or a network such as 192.0.2.0/24",
             ),
+            (
+                "fleet = 'redis://a.example'",
+                "fleet: redis://a.example:6379 would be asked without TLS, beyond this host: use rediss://, or set fleet_insecure = \"on\" if the way there is safe by other means",
+            ),
+            (
+                "fleet = 'rediss://a.example'",
+                "fleet_key_file: must be set where fleet is",
+            ),
+            (
+                "fleet = ['unix:/a', 'unix:/b', 'unix:/c']",
+                "fleet: has at most two addresses: the server, and one to read from",
+            ),
+            (
+                "fleet = 'rediss://a:b@c.example'",
+                "fleet: no password belongs here, where others may read it: put it into fleet_key_file",
+            ),
+            (
+                "fleet_prefix = 'mtasts*'",
+                "fleet_prefix: \"mtasts*\" is not 1 to 64 letters, digits, and the characters : . _ -",
+            ),
+            (
+                "fleet_key_file = 'key'",
+                "fleet_key_file: \"key\" is not an absolute path",
+            ),
+            ("fleet_insecure = 'yes'", "fleet_insecure: \"yes\" is not on or off"),
             (
                 "[section]\nx = 1",
                 "section: must be a string, a number or a list of strings",

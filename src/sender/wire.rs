@@ -45,6 +45,9 @@ pub(crate) fn write(known: Result<(&Outcome, &Entry), &String>) -> String {
             line(name, &format!("{} {sentence}", token.name()));
         }
     }
+    if let Some(why) = &outcome.fleet {
+        line("fleet", why);
+    }
     text.push('\n');
     text.push_str(&entry.to_file());
     text
@@ -86,6 +89,7 @@ pub(crate) fn read(
         defer_until: defer_until.map(|until| until.min(now.saturating_add(longest_wait))),
         warning: field("warning").and_then(notice),
         alert: field("alert").and_then(notice),
+        fleet: field("fleet").map(Line::new),
         ..Outcome::new(domain, source, cached, failure)
     };
     Some(Ok(Told { outcome, entry }))
@@ -163,6 +167,7 @@ mod tests {
             ),
             (
                 Outcome {
+                    fleet: Some("it did not answer in time".into()),
                     warning: Some(Notice::new(Token::CacheNotWritten, "disk full")),
                     ..outcome(
                         Source::CachedAfterFailure,

@@ -223,6 +223,8 @@ fn refresh_writes_metrics() {
             "mtasts_refresh_policies{outcome=\"renewed\"} 0",
             "mtasts_dane_resolver{worth=\"off\"} 1",
             "mtasts_dane_resolver{worth=\"unknown\"} 0",
+            "mtasts_fleet{state=\"off\"} 1",
+            "mtasts_fleet{state=\"down\"} 0",
         ] {
             assert!(text.lines().any(|l| l == line), "{line}: {text}");
         }

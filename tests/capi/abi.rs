@@ -84,7 +84,15 @@ const MOST_PACKAGES: usize = 106;
 fn no_package_of_a_program_is_in_the_library() {
     let tree = mtasts_kit::command::cargo()
         .current_dir(env!("CARGO_MANIFEST_DIR"))
-        .args(["tree", "--package", "mtasts", "--edges", "normal", "--features", "capi"])
+        .args([
+            "tree",
+            "--package",
+            "mtasts",
+            "--edges",
+            "normal",
+            "--features",
+            "capi,fleet",
+        ])
         .args(["--prefix", "none", "--format", "{p}"])
         .output()
         .unwrap();

@@ -55,7 +55,7 @@ fn make_library(name: &str, cfgs: &[&str]) -> Library {
     let output = cargo()
         .current_dir(root())
         .args(["rustc", "--quiet", "--lib", "--crate-type", "cdylib,staticlib"])
-        .args(["--message-format=json", "--features", "capi"])
+        .args(["--message-format=json", "--features", "capi,fleet"])
         .args(["--", "--print", "native-static-libs"])
         .args(cfgs.iter().flat_map(|cfg| ["--cfg", cfg]))
         .output()

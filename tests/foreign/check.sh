@@ -108,7 +108,7 @@ export CARGO_TARGET_I686_UNKNOWN_LINUX_GNU_RUSTFLAGS="-Clink-arg=--target=i686-l
 cd "$here"
 for target in i686-unknown-linux-gnu armv7-unknown-linux-gnueabihf; do
     say "checking for $target"
-    cargo check -q --locked --target $target --lib --features capi
+    cargo check -q --locked --target $target --lib --features capi,fleet
     cargo check -q --locked --target $target --package mtasts-cli
 done
 say "building the unit tests for i386"

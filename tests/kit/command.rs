@@ -63,7 +63,15 @@ pub fn library() -> &'static Path {
     LIBRARY.get_or_init(|| {
         let output = cargo()
             .current_dir(crate::repository())
-            .args(["rustc", "--quiet", "--package", "mtasts", "--lib", "--features", "capi"])
+            .args([
+                "rustc",
+                "--quiet",
+                "--package",
+                "mtasts",
+                "--lib",
+                "--features",
+                "capi,fleet",
+            ])
             .args(["--crate-type", "cdylib", "--message-format", "json-render-diagnostics"])
             .stderr(Stdio::inherit())
             .output()

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
@@ -47,13 +48,25 @@ pub fn on_the_internet_with(
     more: &[(&'static str, &'static str)],
     test: impl FnOnce(&Internet) + Send + 'static,
 ) {
+    run(name, 0, more, test);
+}
+
+/// The same, with so many ordinary domains besides the lab's: `many0.test` and so on.
+///
+/// # Panics
+/// As the test does, and without root.
+pub fn on_the_internet_with_crowd(name: &str, crowd: u16, test: impl FnOnce(&Internet) + Send + 'static) {
+    run(name, crowd, &[], test);
+}
+
+fn run(name: &str, crowd: u16, more: &[(&'static str, &'static str)], test: impl FnOnce(&Internet) + Send + 'static) {
     static NUMBER: AtomicUsize = AtomicUsize::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let directory = std::env::temp_dir().join(format!("mtasts-{}-{number}-{name}", std::process::id()));
     let (at, more) = (directory.clone(), more.to_vec());
     // A thread of its own, because its namespaces are for good. Processes that it starts are in them too.
     let run = move || {
-        let mut internet = Internet::at(&at);
+        let mut internet = Internet::with_crowd(&at, crowd);
         for (key, value) in &more {
             internet.set(&format!("{key} = \"{value}\""));
         }
@@ -70,6 +83,17 @@ pub fn settings(cache: &Path, more: &[(&str, &str)]) -> Settings {
     let mut settings = Settings::default();
     settings.set("cache_dir", cache.to_str().unwrap()).unwrap();
     settings.set("allow_addresses", "198.18.0.0/15 2001:2::/48").unwrap();
+    // tests/fleet/again.sh runs tests once more with one. Each cache has keys of its own there.
+    if let (Ok(address), Ok(key)) = (
+        std::env::var("MTASTS_TEST_FLEET"),
+        std::env::var("MTASTS_TEST_FLEET_KEY"),
+    ) {
+        let mut hash = DefaultHasher::new();
+        cache.hash(&mut hash);
+        settings.set("fleet_prefix", &format!("{:x}:", hash.finish())).unwrap();
+        settings.set("fleet_key_file", &key).unwrap();
+        settings.set("fleet", &address).unwrap();
+    }
     for (key, value) in more {
         settings.set(key, value).unwrap();
     }
@@ -92,10 +116,14 @@ pub fn ask(resolver: &Resolver, domain: &str) -> Arc<Answer> {
 impl Internet {
     /// Puts the calling thread on a test Internet for good, with its files in `directory`, which every user may look into.
     pub fn at(directory: &Path) -> Self {
+        Self::with_crowd(directory, 0)
+    }
+
+    fn with_crowd(directory: &Path, crowd: u16) -> Self {
         lab::isolate(directory).expect("a test Internet: root, and ip from iproute2");
         fs::set_permissions(directory, Permissions::from_mode(0o755)).unwrap();
         Self {
-            lab: Lab::start(directory).expect("a test Internet"),
+            lab: Lab::start_with_crowd(directory, crowd).expect("a test Internet"),
             cache: directory.join("cache"),
             more: Vec::new(),
         }

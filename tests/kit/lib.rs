@@ -8,6 +8,7 @@ pub mod command;
 pub mod dns_server;
 pub mod drivers;
 mod internet;
+pub mod opendkim;
 #[allow(missing_docs, reason = "the names say it")]
 pub mod pki;
 #[allow(missing_docs, reason = "the names say it")]
@@ -15,11 +16,14 @@ pub mod policy_server;
 pub mod process;
 #[allow(missing_docs, reason = "the names say it")]
 pub mod signed;
+pub mod sys4;
 mod user;
+#[allow(missing_docs, reason = "the names say it")]
+pub mod valkey;
 pub mod walk;
 
 pub use command::{Ran, mtasts};
-pub use internet::{Internet, ask, name, on_the_internet, on_the_internet_with, settings};
+pub use internet::{Internet, ask, name, on_the_internet, on_the_internet_with, on_the_internet_with_crowd, settings};
 pub use process::{Child, signal, until};
 pub use user::{USER, as_user, become_user, give_up_root};
 

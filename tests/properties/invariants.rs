@@ -9,7 +9,9 @@ use std::str::from_utf8;
 use std::time::{Duration, Instant};
 
 use mtasts::cache::entry::Entry;
+use mtasts::cache::sealed::{Secrets, open, seal};
 use mtasts::network::roots::Roots;
+use mtasts::network::valkey::Reply;
 use mtasts::protocol::certificate::check_chain;
 use mtasts::protocol::certificate::check_name;
 use mtasts::protocol::mx::MxPattern;
@@ -177,6 +179,52 @@ pub(crate) fn reads_back(entry: &Entry) {
     let again = Entry::from_file(&entry.domain, entry.to_file().as_bytes(), u64::MAX).expect("a file of ours");
     assert_eq!(&again, entry);
     assert_eq!(again.to_file(), entry.to_file());
+}
+
+/// What a host of a fleet finds on the server: as it came, and as a time and a file that somebody with the key has sealed.
+pub(crate) fn sealed(data: &[u8]) {
+    let secrets = Secrets::parse(&format!("key {}\n", "ab".repeat(32))).expect("a key");
+    let domain = Domain::parse("example.com").expect("a name");
+    assert!(open(&secrets, &domain, data, NOW).is_err(), "a seal by chance");
+    let Some((time, body)) = data.split_first_chunk::<8>() else {
+        return;
+    };
+    // Near the present, where it matters.
+    let time = (u64::from_le_bytes(*time) % 4096 + NOW).saturating_sub(2048);
+    let file = signed(body);
+    let text = [format!("mtasts-fleet 1 {time}\n").as_bytes(), &file].concat();
+    let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &[0xab; 32]), &text);
+    let tag: String = tag.as_ref().iter().map(|octet| format!("{octet:02x}")).collect();
+    let text = [format!("mtasts-fleet 1 {time} {tag}\n").as_bytes(), &file].concat();
+    match open(&secrets, &domain, &text, NOW) {
+        Ok(entry) => {
+            keeps_its_promises(&entry);
+            assert!(time <= NOW + 300 && !entry.is_empty());
+            assert!(
+                entry.txt.is_none() && entry.pinned_until.is_none() && entry.used.is_none() && entry.imported.is_none()
+            );
+            let again = open(&secrets, &domain, seal(&secrets, &entry).as_bytes(), NOW);
+            assert_eq!(again, Ok(entry));
+        }
+        Err(error) => says_something(&error),
+    }
+}
+
+/// What a Valkey or Redis server answers.
+pub(crate) fn reply(data: &[u8]) {
+    let mut rest = data;
+    while let Ok(reply) = Reply::read(&mut rest) {
+        assert!(size(&reply) <= 128 * 1024);
+    }
+}
+
+/// The octets in a reply.
+fn size(reply: &Reply) -> usize {
+    match reply {
+        Reply::Status(text) | Reply::Error(text) | Reply::Bulk(text) => text.len(),
+        Reply::Number(_) | Reply::Nothing => 1,
+        Reply::List(list) => list.iter().map(size).sum(),
+    }
 }
 
 /// When the files of [`entry`] were written.

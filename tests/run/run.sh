@@ -55,7 +55,7 @@ tests_as_root() {
 }
 
 # The library that the demo's Exim loads; tests/kit/command.rs asks for the same.
-library() { cargo rustc --locked --package mtasts --lib --features capi --crate-type cdylib; }
+library() { cargo rustc --locked --package mtasts --lib --features capi,fleet --crate-type cdylib; }
 
 demo() {
     say "building the library, the test Internet and the demo"
@@ -67,7 +67,7 @@ demo() {
 part_rust() {
     cargo build --locked --package mtasts-fuzz
     cargo build --locked --package mtasts-cli --features lab
-    cargo build --locked --lib --features capi
+    cargo build --locked --lib --features capi,fleet
     cargo test --locked --no-fail-fast
 }
 part_programs() {
@@ -113,7 +113,7 @@ one() {
 
 # failures PART: the lines of a failed part that name a failure, and its last ones: thousands of lines follow them.
 failures() {
-    say "== $1 failed:"
+    echo "== $1 failed:"
     {
         awk '/^(FAILED|ERROR|E  ) |panicked at|\.\.\. FAILED|^ *not ok|✖|: failed$|^error/ && !seen[$0]++' "$logs/$1" | tail -n 30
         tail -n 15 "$logs/$1"

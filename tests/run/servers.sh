@@ -66,6 +66,9 @@ echo "== cache and monitoring"
 systemctl start mtasts-refresh.service || die "the refresh"
 as_user "$(block docs/cache.md 'Set it up')"
 as_user "$(block docs/cache.md 'Set it up' 2)"
+as_user "$(block docs/fleet.md 'Set it up')"
+[ "$(stat -c %a:%U:%G /etc/mtasts/fleet.key)" = 640:root:mtasts ]
+grep -qx 'key [0-9a-f]\{64\}' /etc/mtasts/fleet.key
 useradd --system nagios
 span docs/monitoring.md 'sudo usermod --append --groups mtasts nagios'
 su nagios --shell /bin/sh --command 'mtasts cache status' || die "the status"

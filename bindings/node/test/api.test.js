@@ -186,6 +186,10 @@ describe('settings', () => {
       tlsrptJournal: 'on',
       tlsrptSocket: '/nowhere/socket',
       tlsrptSender: 'tlsrpt@example.com',
+      fleet: 'unix:/nowhere/valkey',
+      fleetPrefix: 'mtasts:2:',
+      fleetKeyFile: '/nowhere/key',
+      fleetInsecure: 'off',
       log: undefined,
     })
     nowhere({ timeout: '1m' }).close()

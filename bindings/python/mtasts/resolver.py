@@ -60,6 +60,11 @@ class Resolver:
         tlsrpt_journal: Whether results for TLS reports are kept in `cache_dir`: `on` or `off`.
         tlsrpt_socket: The datagram socket of a collector for TLS reports.
         tlsrpt_sender: The mail address from which TLS reports are sent.
+        fleet: The Valkey or Redis server by which several hosts share what they fetch, such as
+            `rediss://mtasts@cache.example:6380`, and a replica to read from.
+        fleet_prefix: How the names of all keys there begin.
+        fleet_key_file: The file of the secrets that these hosts have in common.
+        fleet_insecure: Whether that server may be asked without TLS beyond this host: `on` or `off`.
         exceptions: A file of domains for which nothing is enforced.
         dane: Whether TLSA records decide about MX hosts (DANE, RFC 7672): `off`, `auto` or `trust`, the last two also
             with ` strict-both`.
@@ -93,6 +98,10 @@ class Resolver:
         tlsrpt_journal: str | None = None,
         tlsrpt_socket: StrPath | None = None,
         tlsrpt_sender: str | None = None,
+        fleet: str | Iterable[str] | None = None,
+        fleet_prefix: str | None = None,
+        fleet_key_file: StrPath | None = None,
+        fleet_insecure: str | None = None,
         exceptions: StrPath | None = None,
         dane: str | None = None,
         dane_resolver: str | None = None,
@@ -117,6 +126,10 @@ class Resolver:
             "tlsrpt_journal": _text("tlsrpt_journal", tlsrpt_journal),
             "tlsrpt_socket": _path("tlsrpt_socket", tlsrpt_socket),
             "tlsrpt_sender": _text("tlsrpt_sender", tlsrpt_sender),
+            "fleet": _list("fleet", fleet),
+            "fleet_prefix": _text("fleet_prefix", fleet_prefix),
+            "fleet_key_file": _path("fleet_key_file", fleet_key_file),
+            "fleet_insecure": _text("fleet_insecure", fleet_insecure),
             "exceptions": _path("exceptions", exceptions),
             "dane": _text("dane", dane),
             "dane_resolver": _text("dane_resolver", dane_resolver),

@@ -5,6 +5,7 @@
 
 mod describe;
 mod exceptions;
+mod fleet;
 mod list;
 mod pin;
 mod prometheus;
@@ -18,6 +19,7 @@ mod transfer;
 
 use clap::Subcommand;
 
+pub(super) use fleet::{Look, PLAIN, look};
 pub(super) use status::Status;
 
 use super::{Found, Trouble};
@@ -36,6 +38,8 @@ pub(super) enum Cache {
     Export(transfer::Export),
     Import(transfer::Import),
     Exceptions(exceptions::Exceptions),
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
     Setup(setup::Setup),
 }
 
@@ -51,6 +55,7 @@ impl Cache {
             Self::Export(arguments) => arguments.run(),
             Self::Import(arguments) => arguments.run(),
             Self::Exceptions(arguments) => arguments.run(),
+            Self::Fleet(command) => command.run(),
             Self::Setup(arguments) => arguments.run(),
         }
     }

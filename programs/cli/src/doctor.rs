@@ -1,11 +1,12 @@
 //! `mtasts doctor`: what on this host makes mail wait, or leaves it unprotected.
 //!
-//! It looks and changes nothing, asks no network but the name servers, and no part of it takes long. What only root may
+//! It looks and changes nothing, asks no network but the name servers and the server of a fleet, and no part of it takes long. What only root may
 //! read is read first. Then a process of root becomes the user of the cache, for good, and sees the rest as that user does.
 
 mod cache;
 mod exim;
 mod finding;
+mod fleet;
 mod haraka;
 mod library;
 mod policies;
@@ -30,9 +31,9 @@ use mtasts::sys::identity::NOBODY;
 
 /// Look for what on this host makes mail wait, or leaves it unprotected.
 ///
-/// Looks at the settings, the cache and its users, the trust anchors, the name servers, the clock, the refresh, the library,
+/// Looks at the settings, the cache and its users, the trust anchors, the name servers, the server of the fleet, the clock, the refresh, the library,
 /// the configurations of Exim and Haraka, and the server. Each line is a level, a code and a sentence with what to do. Nothing is changed, and only
-/// the name servers are asked. As root it sees everything; another user is told what this user may not read.
+/// the name servers and that server are asked. As root it sees everything; another user is told what this user may not read.
 ///
 /// Exit status: 0 all is right (there may be warnings), 1 something is to be repaired, 3 something could not be determined.
 #[derive(Args)]
@@ -105,6 +106,7 @@ impl Doctor {
         roots::look(&settings, &mut found);
         resolver::look(&settings, &mut found);
         resolver::look_for_dane(&settings, &mut found);
+        fleet::look(&settings, &mut found);
         cache::clock(&settings, &mut found);
         found.append(&mut more);
         found

@@ -24,6 +24,8 @@ const BEGINS: &str = ".report-";
 const LOST: &str = ".lost";
 /// What the name of the file of a day ends with in which the reporter notes what it has sent.
 const SENT: &str = ".sent";
+/// What follows the day in the name of the file of a mail.
+const MAIL: &str = ".mail-";
 /// The most that a file may have, in octets.
 const MOST_A_DAY: u64 = 64 << 20;
 /// How many days of a host are kept. A report is made of yesterday, and tried for a day.
@@ -246,18 +248,20 @@ impl Store {
         }
     }
 
+    /// Removes the ledgers of all days but the last ones, with what is left of mails that a program for mails was sending.
     fn forget_sent(&self, begun: &Path) {
         let files = fs::read_dir(&self.dir).into_iter().flatten().flatten();
-        let is_one = |name: &str| {
-            let day = name.strip_prefix(BEGINS).and_then(|rest| rest.strip_suffix(SENT));
-            day.is_some_and(|day| calendar::day(day).is_some())
-        };
-        let names = files.filter_map(|file| file.file_name().into_string().ok());
-        let mut names: Vec<String> = names.filter(|name| is_one(name)).collect();
-        names.sort();
-        for old in names.iter().take(names.len().saturating_sub(DAYS)) {
-            let path = self.dir.join(old);
-            if path != begun {
+        let names: Vec<String> = files.filter_map(|file| file.file_name().into_string().ok()).collect();
+        let a_day = |day: &str| calendar::day(day).map(|_| day.to_owned());
+        let day_of = |name: &str| a_day(name.strip_prefix(BEGINS)?.strip_suffix(SENT)?);
+        let day_of_mail = |name: &str| a_day(name.strip_prefix(BEGINS)?.split_once(MAIL)?.0);
+        let mut days: Vec<String> = names.iter().filter_map(|name| day_of(name)).collect();
+        days.sort();
+        let old = &days[..days.len().saturating_sub(DAYS)];
+        for name in &names {
+            let day = day_of(name).or_else(|| day_of_mail(name));
+            let path = self.dir.join(name);
+            if day.is_some_and(|day| old.contains(&day)) && path != begun {
                 let _ = fs::remove_file(path);
             }
         }

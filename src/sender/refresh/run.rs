@@ -303,7 +303,7 @@ impl<'a> Run<'a> {
         match (answer.source(), answer.alert_notice()) {
             (Source::Fresh, None) => Outcome::Renewed,
             (Source::Fresh, Some(alert)) => Outcome::Weakened(alert.clone()),
-            // Pinned meanwhile.
+            // Pinned meanwhile, or another host of the fleet has renewed it.
             (Source::Cached, _) => Outcome::Waits,
             (_, Some(alert)) => Outcome::Failed(alert.clone()),
             (_, None) => match &entry.cached {

@@ -6,12 +6,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
+use super::fleet::Session;
 use crate::cache::Cache;
 use crate::cache::contract::Lease;
 use crate::cache::entry::Entry;
 use crate::network::https::RootSource;
 use crate::protocol::names::Domain;
 use crate::protocol::record::PolicyId;
+use crate::sender::fleet;
 use crate::sender::lookup::SingleFlight;
 use crate::sender::notice::{Notice, Token};
 
@@ -25,6 +27,8 @@ pub(super) struct FetchLease {
     pub(super) lease: RefCell<Option<Lease>>,
     /// Why the fetch has no lease.
     pub(super) without: RefCell<Option<Notice>>,
+    /// The other hosts that fetch, if there are any.
+    pub(super) fleet: Option<Session>,
     pub(super) roots: RootSource,
     /// Whether it is DNS or a policy host for which the lookup waits now, and nothing of this host's own.
     pub(super) waits_for_others: Arc<AtomicBool>,
@@ -33,6 +37,13 @@ pub(super) struct FetchLease {
 
 /// A fetch that has begun: what was known by then, which id it is for, and when that was.
 pub(super) type Begun = (Entry, PolicyId, Instant);
+
+impl FetchLease {
+    /// The other hosts. A build without them has none of their code.
+    pub(super) fn fleet(&self) -> Option<&Session> {
+        self.fleet.as_ref().filter(|_| fleet::BUILT)
+    }
+}
 
 impl SingleFlight for FetchLease {
     fn lease(&self, domain: &Domain, deadline: Instant) -> Option<Entry> {
@@ -47,6 +58,16 @@ impl SingleFlight for FetchLease {
             }
         }
         self.cache.load(domain).ok().flatten()
+    }
+
+    fn hint(&self, domain: &Domain, now: u64) -> Option<Entry> {
+        self.fleet()?.hint(domain, now)
+    }
+
+    fn turn(&self, domain: &Domain, id: PolicyId, deadline: Instant) -> Option<Entry> {
+        // One that has waited for a process of this host already goes on.
+        let has_waited = self.without.borrow().is_some();
+        self.fleet().filter(|_| !has_waited)?.turn(domain, id, deadline)
     }
 
     fn fetch_begins(&self, entry: &Entry, id: PolicyId) {

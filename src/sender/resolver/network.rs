@@ -20,7 +20,7 @@ use crate::cache::{Cache, CacheError};
 use crate::network::dns::{Dns, StubResolver};
 use crate::network::https::{PolicyHost, RootSource};
 use crate::network::roots::{Roots, RootsError};
-use crate::protocol::text::two_sentences;
+use crate::protocol::text::{Line, two_sentences};
 use crate::sender::lookup::{Ask, Lookup, NotAsked, fair_time};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::outcome::Outcome;
@@ -108,6 +108,7 @@ impl Shared {
         let (learnt, heard) = sync_channel(1);
         let (wrote, written) = sync_channel(1);
         let (begins, begun) = sync_channel(1);
+        let fleet = self.fleet.clone();
         let waits_for_others = Arc::new(AtomicBool::new(false));
         let waits = waits_for_others.clone();
         let asked = on_own_thread(deadline, move || {
@@ -115,13 +116,18 @@ impl Shared {
                 [] => StubResolver::system(),
                 servers => StubResolver::with_servers(servers),
             };
-            let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share, waits.clone()));
             let roots: RootSource = Arc::new(move || roots.get().map_err(|e| roots.missing(&e)));
+            let (fleet, no_fleet) = match fleet.session(&resolver, &roots) {
+                Ok(fleet) => (fleet, None),
+                Err(why) => (None, Some(why)),
+            };
+            let dns: Arc<dyn Dns> = Arc::new(Hurried::new(resolver, &share, waits.clone()));
             let https = PolicyHost::new(dns.clone(), roots.clone(), settings.addresses()).within(share.limits());
             let lease = FetchLease {
                 cache,
                 lease: RefCell::default(),
                 without: RefCell::default(),
+                fleet,
                 roots,
                 waits_for_others: waits,
                 begun: begins,
@@ -145,7 +151,13 @@ impl Shared {
             });
             // Before it is written, for a disk may take longer than the caller has time. Nobody may listen any more.
             let _ = learnt.send((outcome, entry.clone()));
-            let _ = wrote.send(write(&*lease.cache, &stored, &entry, settings.bounds()));
+            let saved = write(&*lease.cache, &stored, &entry, settings.bounds());
+            // The disk comes first: what the fleet has is a copy.
+            let trouble = lease.fleet().and_then(|fleet| {
+                fleet.publish(&entry, unix_now());
+                fleet.trouble()
+            });
+            let _ = wrote.send((saved, trouble.or(no_fleet)));
         });
         match asked {
             // The deadline is the caller's, and what is known is known: that is an answer and no failure of the host.
@@ -184,10 +196,13 @@ impl Shared {
             let saved = self.write_down(known, &entry);
             return Ok(Asked { outcome, entry, saved });
         };
-        let slow = |_| Err(CacheError::slow(&*self.cache));
-        let saved = written.recv_timeout(WRITE_TIME).unwrap_or_else(slow);
+        let slow = |_| (Err(CacheError::slow(&*self.cache)), None);
+        let (saved, trouble) = written.recv_timeout(WRITE_TIME).unwrap_or_else(slow);
         Ok(Asked {
-            outcome: outcome?,
+            outcome: Outcome {
+                fleet: trouble.map(Line::from),
+                ..outcome?
+            },
             entry,
             saved,
         })

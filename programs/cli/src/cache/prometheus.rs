@@ -14,7 +14,7 @@ use mtasts::sender::resolver::unix_now;
 use mtasts::sender::validator::Worth;
 
 /// The exposition format of Prometheus: <https://prometheus.io/docs/instrumenting/exposition_formats/>.
-pub(super) fn page(summary: &Summary, counts: &Counts, took: Duration, dane: &Worth) -> String {
+pub(super) fn page(summary: &Summary, counts: &Counts, took: Duration, dane: &Worth, fleet: &str) -> String {
     let mut page = Page(String::new());
     page.gauge("mtasts_build_info", "The version of the command that wrote this file.");
     page.sample(
@@ -110,6 +110,17 @@ pub(super) fn page(summary: &Summary, counts: &Counts, took: Duration, dane: &Wo
     for worth in Worth::NAMES {
         let is_so = u8::from(worth == dane.name());
         page.sample("mtasts_dane_resolver", &format!("{{worth=\"{worth}\"}}"), is_so);
+    }
+    page.gauge(
+        "mtasts_fleet",
+        "Whether the server of the setting fleet answered after the run: 1 for the state that is so.",
+    );
+    for state in ["off", "up", "down"] {
+        page.sample(
+            "mtasts_fleet",
+            &format!("{{state=\"{state}\"}}"),
+            u8::from(state == fleet),
+        );
     }
     page.0
 }

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::super::{Found, Trouble, output};
 use super::summary::Summary;
-use super::{open, prometheus};
+use super::{Look, fleet, open, prometheus};
 use mtasts::protocol::names::Domain;
 use mtasts::sender::notice::Token;
 use mtasts::sender::refresh::Idle;
@@ -109,7 +109,12 @@ impl Refresh {
             let took = begun.elapsed();
             let settings = resolver.settings();
             let dane = examine(settings, Instant::now() + settings.timeout);
-            prometheus::write(file, &prometheus::page(&summary, &counts, took, &dane))?;
+            let fleet = match fleet::look(settings) {
+                Look::None => "off",
+                Look::Gone(_) => "down",
+                Look::There(..) => "up",
+            };
+            prometheus::write(file, &prometheus::page(&summary, &counts, took, &dane, fleet))?;
         }
         Ok(if weakened + failed + broken == 0 {
             Found::Good

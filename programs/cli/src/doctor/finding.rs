@@ -102,6 +102,11 @@ codes! {
     DaneResolver = "dane-resolver", Ok, "the name server of dane_resolver, and that its word on DNSSEC counts; or that DANE is off";
     DaneResolverUnfit = "dane-resolver-unfit", Warning, "the name server of dane_resolver does not validate, or is not there: MTA-STS alone decides";
     DaneResolverUnknown = "dane-resolver-unknown", Error, "the test of the name server of dane_resolver found nothing out: mail waits";
+    // The fleet.
+    Fleet = "fleet", Ok, "the server of the setting fleet answers, and how fast";
+    FleetSilent = "fleet-silent", Warning, "that server cannot be used: each host fetches for itself";
+    FleetPlain = "fleet-plain", Warning, "that server is asked without TLS beyond this host";
+    FleetEvicts = "fleet-evicts", Warning, "that server drops policies when its memory is full";
     // Time.
     Clock = "clock", Ok, "the clock agrees with the files of the cache and is synchronised";
     ClockWrong = "clock-wrong", Error, "files are newer than the clock: it is wrong now, or was wrong then";

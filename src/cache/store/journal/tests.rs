@@ -251,3 +251,26 @@ fn what_others_may_have_written_is_not_read() {
     }
     fs::remove_dir_all(store.dir()).unwrap();
 }
+
+#[test]
+fn ledgers_of_days_long_gone_go_and_what_is_left_of_their_mails() {
+    let store = store("sent");
+    for day in 1..=7 {
+        fs::write(store.dir().join(format!(".report-2026-11-0{day}.mail-b-x.taken")), "").unwrap();
+        store.sent(&format!("2026-11-0{day}")).unwrap();
+    }
+    fs::write(store.dir().join(".report-2026-11-01.sent.old"), "").unwrap();
+    store.sent("2026-11-08").unwrap();
+    let files = fs::read_dir(store.dir()).unwrap().flatten();
+    let mut names: Vec<String> = files.map(|file| file.file_name().into_string().unwrap()).collect();
+    names.sort();
+    let kept = (5..=8).flat_map(|day| {
+        let mail = (day < 8).then(|| format!(".report-2026-11-0{day}.mail-b-x.taken"));
+        mail.into_iter().chain([format!(".report-2026-11-0{day}.sent")])
+    });
+    let kept: Vec<String> = [".report-2026-11-01.sent.old".to_owned()]
+        .into_iter()
+        .chain(kept)
+        .collect();
+    assert_eq!(names, kept);
+}
