@@ -113,6 +113,17 @@ A million results of 50,000 domains, in the journals of eight hosts, are counted
 
 END
 cargo bench --quiet --package mtasts-report --bench day
+if [ "$(id -u)" = 0 ]; then
+    cat <<END
+
+## Hosting policies
+
+\`mtasts host run\` with 10,000 domains, and Caddy from apt with one, on one processor each. Four clients on the same machine.
+
+END
+    cargo build --quiet --release --package mtasts-cli
+    cargo bench --quiet --package mtasts-host --bench speed
+fi
 size=$(wc -c < "$work/libmtasts.so.1")
 cat <<END
 

@@ -120,6 +120,13 @@ reports:
 	KILL_POINTS=300 tests/run/run.sh cargo test --package mtasts-cli --features lab --test cli killed -- --nocapture
 	tests/run/run.sh cargo test --package mtasts-cli --features lab --test cli parsedmarc -- --ignored
 
+# Policies that change under load, a host that is killed at 500 points, and a domain that fails for thirty days of its ledger's clock.
+# Root.
+.PHONY: host-proofs
+host-proofs:
+	ROTATIONS=20 KILL_POINTS=500 VIRTUAL_DAYS=30 tests/run/run.sh cargo test --package mtasts-cli --features lab --test host -- \
+	    --nocapture no_record_is_ahead a_host_that_is_killed a_domain_that_fails_for_days
+
 .PHONY: fleet
 # Hosts that share what they fetch: 20 of 8 processes and a thousand domains, some of which are killed, 2,000 forks, 10,000
 # forgeries, an hour of bad weather; and the tests of the lookup once more with a server that says nothing. Two hours. Root.

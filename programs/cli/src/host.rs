@@ -508,7 +508,7 @@ impl Remove {
         let held = held_until(&ledger.history(domain)?, unix_now()).filter(|_| !self.force);
         let is_known = match held {
             Some(_) => ledger.turn(domain, &Turn::Leaving, unix_now())?,
-            None => ledger.release(domain)?,
+            None => ledger.turn(domain, &Turn::Released, unix_now())?,
         };
         let end = held.map(calendar::date_time);
         match (is_known, end) {

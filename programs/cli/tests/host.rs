@@ -24,5 +24,7 @@ mod name_server;
 mod proof;
 #[path = "host/rollout.rs"]
 mod rollout;
+#[path = "host/rotation.rs"]
+mod rotation;
 #[path = "host/senders.rs"]
 mod senders;

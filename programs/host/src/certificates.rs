@@ -20,6 +20,7 @@ use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 use crate::ledger::{Certificate, Ledger as _};
+use crate::seal::Seal;
 use crate::sqlite::Sqlite;
 
 /// How often the files of a host are looked at, if somebody asks for it.
@@ -33,6 +34,7 @@ const MAX_CHAIN: usize = 16;
 pub(crate) struct Certificates {
     directory: Option<PathBuf>,
     ledger: Option<Rc<RefCell<Sqlite>>>,
+    seal: Rc<Seal>,
     tickets: Arc<dyn ProducesTickets>,
     known: RefCell<HashMap<String, Known>>,
 }
@@ -68,7 +70,11 @@ pub(crate) enum Found {
 
 impl Certificates {
     /// Those of a directory, and before them those of a ledger.
-    pub(crate) fn new(directory: Option<&Path>, ledger: Option<&Rc<RefCell<Sqlite>>>) -> Result<Self, String> {
+    pub(crate) fn new(
+        directory: Option<&Path>,
+        ledger: Option<&Rc<RefCell<Sqlite>>>,
+        seal: &Rc<Seal>,
+    ) -> Result<Self, String> {
         if let Some(directory) = directory {
             let about = fs::metadata(directory).map_err(|error| format!("{}: {error}", directory.display()))?;
             if !about.is_dir() {
@@ -78,6 +84,7 @@ impl Certificates {
         Ok(Self {
             directory: directory.map(Path::to_owned),
             ledger: ledger.cloned(),
+            seal: Rc::clone(seal),
             tickets: Ticketer::new().map_err(|error| error.to_string())?,
             known: RefCell::default(),
         })
@@ -169,7 +176,9 @@ impl Certificates {
     }
 
     fn own(&self, host: &str, own: &Certificate) -> Result<Arc<ServerConfig>, String> {
-        let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).map_err(|error| error.to_string())?;
+        let place = format!("certificate of {}", host.strip_prefix("mta-sts.").unwrap_or(host));
+        let key = self.seal.open(&place, own.key.as_bytes())?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| error.to_string())?;
         let chain = CertificateDer::pem_slice_iter(own.chain.as_bytes());
         Ok(Arc::new(self.tls(certified(chain, &key, host)?)))
     }
@@ -252,7 +261,7 @@ mod tests {
     #[test]
     fn a_certificate_for_another_name_or_key_is_refused() {
         let directory = TempDir::new().unwrap();
-        let certificates = Certificates::new(Some(directory.path()), None).unwrap();
+        let certificates = Certificates::new(Some(directory.path()), None, &Rc::default()).unwrap();
         let authority = root("Test Root");
         let (ours, other) = (
             host(&[NAME], &authority, |_| {}),
@@ -284,7 +293,7 @@ mod tests {
     #[test]
     fn a_renewed_certificate_is_used_and_a_bad_one_is_not() {
         let directory = TempDir::new().unwrap();
-        let certificates = Certificates::new(Some(directory.path()), None).unwrap();
+        let certificates = Certificates::new(Some(directory.path()), None, &Rc::default()).unwrap();
         let authority = root("Test Root");
         let (first, second) = (host(&[NAME], &authority, |_| {}), host(&[NAME], &authority, |_| {}));
         let pass_a_minute = || {

@@ -19,7 +19,7 @@ use mtasts_survey::smtp::{End, Session};
 use mtasts_survey::survey::{Host, Reach, Route, mx_hosts};
 use rustls_pki_types::UnixTime;
 
-use crate::exchanges::Newcomer;
+use crate::exchanges::{Exchange, Newcomer, Stage, find};
 use crate::families;
 use crate::gates::is_usable;
 use crate::ledger::Claim;
@@ -42,8 +42,9 @@ pub struct Facts {
     pub policy_host: String,
     /// The MX hosts in DNS, or why they are not known.
     pub hosts: Result<Vec<MxHost>, String>,
-    /// The patterns of the policy that no MX host in DNS has, but for those in reserve.
-    pub unused: Vec<String>,
+    /// The patterns of the policy that no MX host in DNS has, but for those in reserve; and how far the move of each is, if the domain
+    /// is on its way to other MX hosts.
+    pub unused: Vec<(String, Option<Stage>)>,
     /// What a sender fetches.
     pub fetched: Fetched,
     /// What each resolver has at `_mta-sts`.
@@ -150,8 +151,12 @@ impl Eyes {
 
     /// The facts about a domain and the policy that is served for it. It takes half a minute at most.
     #[must_use]
-    pub fn look(&self, domain: &Domain, served: &Published, reserve: &[String]) -> Facts {
+    pub fn look(&self, domain: &Domain, served: &Published, reserve: &[String], moves: &[Exchange]) -> Facts {
         let deadline = Instant::now() + TIME;
+        let staged = |pattern: String| {
+            let stage = find(moves, &pattern).map(|known| known.stage);
+            (pattern, stage)
+        };
         let ((hosts, unused), fetched, records) = std::thread::scope(|scope| {
             let hosts = scope.spawn(|| self.hosts(domain, served, reserve, deadline));
             let fetched = scope.spawn(|| self.fetched(domain, served, deadline));
@@ -165,7 +170,7 @@ impl Eyes {
         Facts {
             policy_host: format!("mta-sts.{domain}"),
             hosts,
-            unused,
+            unused: unused.into_iter().map(staged).collect(),
             fetched,
             records,
             // Reports are not read yet.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use crate::exchanges::Stage;
 use crate::facts::{Announced, Facts, Fetched, MxHost, Sight};
 
 /// One reason why there is no next step, and what it is about.
@@ -37,12 +38,12 @@ pub fn gates(facts: &Facts) -> Vec<Refusal> {
         Ok(hosts) => refusals.extend(hosts.iter().flat_map(of_host)),
         Err(why) => refusals.push(refusal("MX", why)),
     }
-    refusals.extend(facts.unused.iter().map(|pattern| {
-        refusal(
-            pattern,
-            "is in the policy, and no MX host in DNS has this name; remove it from mx, or move it to reserve",
-        )
-    }));
+    refusals.extend(
+        facts
+            .unused
+            .iter()
+            .map(|(pattern, stage)| refusal(pattern, of_unused(*stage))),
+    );
     let host = &facts.policy_host;
     match &facts.fetched {
         Fetched::Same => {}
@@ -100,6 +101,20 @@ fn of_host(host: &MxHost) -> Vec<Refusal> {
         refusals.push(refusal(format_args!("{} [{address}]", host.name), reason));
     }
     refusals
+}
+
+/// Why a pattern that no MX host in DNS has is in the way. That of a domain on its way to others belongs where it is.
+fn of_unused(stage: Option<Stage>) -> &'static str {
+    match stage {
+        Some(Stage::Added) => {
+            "is on its way in, and no MX host in DNS has this name yet; publish its MX record when mtasts host status says so, or take the move \
+             back with mtasts host mx"
+        }
+        Some(Stage::Going | Stage::Adopted | Stage::Proposed | Stage::Dropped) => {
+            "is on its way out, and stays in the policy until no sender and no resolver can use it any more; the next step is after that"
+        }
+        None => "is in the policy, and no MX host in DNS has this name; remove it from mx, or move it to reserve",
+    }
 }
 
 fn of_record((resolver, announced): &(String, Announced)) -> Option<Refusal> {

@@ -49,6 +49,12 @@ impl Hosted {
         }
     }
 
+    /// How the policy differs from the file, if the domain is on its way to other MX hosts.
+    #[must_use]
+    pub fn moves(&self) -> &[Exchange] {
+        self.moving.as_ref().map_or(&[], |moving| &moving.moves)
+    }
+
     /// Whether the MX hosts are those that DNS has.
     #[must_use]
     pub fn is_from_dns(&self) -> bool {

@@ -55,6 +55,8 @@ pub enum Turn {
     Lost(Token),
     /// It has to be proven anew: nothing is served any more, and no sender holds a policy.
     Void(Token),
+    /// It is forgotten, with its token and its history.
+    Released,
 }
 
 /// A text that was served.
@@ -108,8 +110,10 @@ pub struct Life {
 pub struct Certificate {
     /// It and its issuers, as PEM.
     pub chain: String,
-    /// Its private key, as PEM.
+    /// Its private key, as PEM; in a ledger as it is stored there.
     pub key: String,
+    /// The directory of the authority that has issued it; empty if that was not asked.
+    pub authority: String,
     /// Its life.
     pub life: Life,
 }
@@ -119,12 +123,16 @@ pub struct Certificate {
 pub struct Attempt {
     /// How many orders have failed since the last certificate.
     pub failures: u32,
+    /// Since when it fails, in Unix seconds.
+    pub since: Option<u64>,
     /// When it goes on, in Unix seconds.
     pub next: u64,
     /// Why there is none, in a sentence of one line.
     pub why: String,
-    /// The order that is under way: its URL, and the private key as PEM.
+    /// The order that is under way: its URL, and the private key as it is stored.
     pub order: Option<(String, String)>,
+    /// The directory of the authority that was asked last, and of that order.
+    pub authority: String,
 }
 
 /// What is known of the certificate of a policy host.
@@ -147,6 +155,8 @@ pub enum LedgerError {
     Damaged(String),
     /// The place of the file, or the system, does not allow it.
     Place(String),
+    /// A private key cannot be opened.
+    Sealed(String),
     /// The engine failed.
     Engine(String),
 }
@@ -160,13 +170,16 @@ impl fmt::Display for LedgerError {
                 "the ledger has schema {version}, which a newer version of mtasts wrote; use that version, or restore a copy"
             ),
             Self::Damaged(what) => write!(f, "the ledger is damaged: {what}; restore a copy"),
-            Self::Place(what) => f.write_str(what),
+            Self::Place(what) | Self::Sealed(what) => f.write_str(what),
             Self::Engine(what) => write!(f, "the ledger cannot be used: {what}"),
         }
     }
 }
 
 impl std::error::Error for LedgerError {}
+
+/// What is to be stored in place of a private key, if anything is, by the words for where it is.
+pub type Rekey<'a> = dyn FnMut(&str, &[u8]) -> Result<Option<Vec<u8>>, String> + 'a;
 
 /// All that is asked of a ledger. Each verb is done as a whole or not at all, and is on the disk when it returns.
 pub trait Ledger {
@@ -189,11 +202,11 @@ pub trait Ledger {
     /// If the ledger cannot be written.
     fn turn(&mut self, domain: &Domain, turn: &Turn, now: u64) -> Result<bool, LedgerError>;
 
-    /// Forgets a domain, its token and its history. Says whether it was known.
+    /// The tokens that are nobody's any more and whose records may still be in a zone, without these, of which that is not so.
     ///
     /// # Errors
     /// If the ledger cannot be written.
-    fn release(&mut self, domain: &Domain) -> Result<bool, LedgerError>;
+    fn gone(&mut self, without: &[Token]) -> Result<Vec<Token>, LedgerError>;
 
     /// All claims.
     ///
@@ -269,17 +282,18 @@ pub trait Ledger {
     /// If the ledger cannot be read.
     fn exchanges(&self) -> Result<BTreeMap<Domain, Vec<Exchange>>, LedgerError>;
 
-    /// The private key of our account at an authority, as PKCS #8.
+    /// The private key of our account at an authority, as PKCS #8. If there is none this one is kept, for good.
     ///
     /// # Errors
-    /// If the ledger cannot be read.
-    fn account(&self, authority: &str) -> Result<Option<Vec<u8>>, LedgerError>;
+    /// If the ledger cannot be read or written.
+    fn account(&mut self, authority: &str, new: Option<&[u8]>, now: u64) -> Result<Option<Vec<u8>>, LedgerError>;
 
-    /// Keeps the private key of an account at an authority, for good.
+    /// Has this look at each private key as it is stored, with the words for where that is: what it returns is stored in its place.
+    /// Says how many were. If one fails, all stay as they are.
     ///
     /// # Errors
-    /// If the ledger cannot be written, or there is one already.
-    fn keep_account(&mut self, authority: &str, key: &[u8], now: u64) -> Result<(), LedgerError>;
+    /// [`LedgerError::Sealed`] with what it says; if the ledger cannot be read or written.
+    fn rekey(&mut self, change: &mut Rekey<'_>) -> Result<usize, LedgerError>;
 
     /// Counts a new order, unless there were `most` of them since then already. Says whether there may be one.
     ///

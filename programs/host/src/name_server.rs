@@ -1,35 +1,40 @@
 //! The name server of the provider's zone: it answers from what is served, so that no record announces another text.
 
+mod sockets;
+
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::rc::Rc;
 
-use hickory_server::net::runtime::Time;
-use hickory_server::net::xfer::Protocol;
-use hickory_server::proto::op::{Edns, Header, HeaderCounts, Message, Metadata, OpCode, Query, ResponseCode};
-use hickory_server::proto::rr::rdata::{A, AAAA, CNAME, NS, SOA, TXT};
-use hickory_server::proto::rr::{DNSClass, Name, RData, Record, RecordType};
-use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo, Server};
-use hickory_server::zone_handler::MessageResponseBuilder;
+use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
+use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA, TXT};
+use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use mtasts::Domain;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net::UdpSocket;
+use tokio::task::spawn_local;
 
+pub(crate) use self::sockets::{open, serve};
 use crate::records::{Data, TTL};
 use crate::service::Service;
 use crate::state::State;
+use crate::tsig::{Asked, Key, asked};
 
-/// How long a secondary may be silent in a connection.
-const IDLE: Duration = Duration::from_secs(10);
+/// The largest answer over UDP, in octets: it passes every network (RFC 9715).
+const PAYLOAD: u16 = 1232;
+/// The largest answer over UDP to who says nothing of that (RFC 1035 4.2.1).
+const SMALL: u16 = 512;
 /// How long resolvers keep it that a name is not there, in seconds: a new domain is there a minute later.
 const NEGATIVE: u32 = 60;
-/// How many records are in one message of a transfer.
-const TOGETHER: usize = 100;
+/// How many records are in one message of a transfer: they are below its 64 KiB.
+const TOGETHER: usize = 50;
 
-/// The zone as it is now. What is shared is replaced as a whole.
+/// The zone as it is now, which is replaced as a whole, and the key of its secondaries.
 #[derive(Clone, Default)]
-pub(crate) struct Zone(Arc<RwLock<Arc<Table>>>);
+pub(crate) struct Zone {
+    table: Rc<RefCell<Rc<Table>>>,
+    key: Option<Rc<Key>>,
+}
 
 #[derive(Default)]
 struct Table {
@@ -45,8 +50,20 @@ struct Table {
 }
 
 impl Zone {
-    fn table(&self) -> Arc<Table> {
-        Arc::clone(&self.0.read().unwrap_or_else(PoisonError::into_inner))
+    /// An empty one, with the key of the settings.
+    ///
+    /// # Errors
+    /// A sentence: the secret cannot be read.
+    pub(crate) fn new(service: &Service) -> Result<Self, String> {
+        let key = service.transfer.as_ref().map(|key| key.open().map(Rc::new));
+        Ok(Self {
+            table: Rc::default(),
+            key: key.transpose().map_err(|why| format!("transfer: {why}"))?,
+        })
+    }
+
+    fn table(&self) -> Rc<Table> {
+        Rc::clone(&self.table.borrow())
     }
 
     /// Takes the records of a state, and tells the secondaries if they have changed. What they announce is served already.
@@ -61,10 +78,14 @@ impl Zone {
             return;
         }
         let notify = table.notify();
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(table);
+        self.table.replace(Rc::new(table));
         if let (Some(message), true) = (notify, !before.names.is_empty()) {
+            let message = match &self.key {
+                Some(key) => key.sign(&message, &[], now).0,
+                None => message,
+            };
             let secondaries = service.secondaries.clone();
-            tokio::spawn(async move {
+            spawn_local(async move {
                 for secondary in secondaries {
                     let from: SocketAddr = match secondary {
                         IpAddr::V4(_) => ([0; 4], 0).into(),
@@ -193,87 +214,98 @@ fn record(name: &str, ttl: u32, data: RData) -> Option<Record> {
     Some(Record::from_rdata(full_name(name)?, ttl, data))
 }
 
-/// Sockets for UDP and TCP at these addresses.
-///
-/// # Errors
-/// A sentence.
-pub(crate) fn open(addresses: &[SocketAddr]) -> Result<Vec<(std::net::UdpSocket, std::net::TcpListener)>, String> {
-    let open = |address: &SocketAddr| -> io::Result<_> {
-        let (udp, tcp) = (
-            std::net::UdpSocket::bind(address)?,
-            std::net::TcpListener::bind(address)?,
-        );
-        udp.set_nonblocking(true)?;
-        tcp.set_nonblocking(true)?;
-        Ok((udp, tcp))
-    };
-    let opened = addresses
-        .iter()
-        .map(|address| open(address).map_err(|error| format!("cannot listen at {address} for DNS: {error}")));
-    opened.collect()
+/// Who asks, and how.
+#[derive(Clone, Copy)]
+struct Client {
+    address: IpAddr,
+    is_tcp: bool,
 }
 
-/// Answers at these sockets from then on, as long as what it returns is kept.
-pub(crate) fn serve(
-    sockets: Vec<(std::net::UdpSocket, std::net::TcpListener)>,
-    zone: Zone,
-) -> io::Result<Server<impl RequestHandler>> {
-    let mut server = Server::new(Answerer(zone));
-    for (udp, tcp) in sockets {
-        server.register_socket(UdpSocket::from_std(udp)?);
-        server.register_listener(TcpListener::from_std(tcp)?, IDLE, TOGETHER);
-    }
-    Ok(server)
-}
-
-struct Answerer(Zone);
-
-#[async_trait::async_trait]
-impl RequestHandler for Answerer {
-    async fn handle_request<R: ResponseHandler, T: Time>(&self, request: &Request, mut reply: R) -> ResponseInfo {
-        let mut metadata = Metadata::response_from_request(&request.metadata);
-        metadata.authoritative = true;
-        metadata.recursion_available = false;
-        let silence = ResponseInfo::from(Header {
-            metadata,
-            counts: HeaderCounts::default(),
-        });
-        let Ok(question) = request.request_info() else {
-            return silence;
+impl Zone {
+    /// The messages that answer a request, at this time in Unix seconds. There is none for what is no request.
+    fn answers(&self, request: &[u8], client: Client, now: u64) -> Vec<Vec<u8>> {
+        let key = self.key.as_deref();
+        // An answer that is answered would go to and fro.
+        if request.len() < 12 || request[2] & 0x80 != 0 {
+            return Vec::new();
+        }
+        let (plain, signature) = match asked(key, request, now) {
+            Asked::Plain => (request.to_vec(), None),
+            Asked::Signed(plain, signature) => (plain, Some(signature)),
+            Asked::Refused(answer) => return vec![answer],
+            Asked::Garbled => return vec![garbled(request)],
         };
-        let (query, table) = (&question.query, self.0.table());
-        let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
-        let edns = request.edns.as_ref().map(|_| {
-            let mut edns = Edns::new();
-            edns.set_max_payload(1232);
-            edns
-        });
-        let builder = || MessageResponseBuilder::new(&request.queries, edns.as_ref());
-        let found = match (request.metadata.op_code, query.query_class(), query.query_type()) {
-            (OpCode::Query, DNSClass::IN, RecordType::AXFR) => {
-                let is_secondary = table.secondaries.contains(&question.src.ip().to_canonical());
-                if name != table.origin || !is_secondary || question.protocol != Protocol::Tcp {
-                    Err(ResponseCode::Refused)
-                } else {
-                    // RFC 5936 2.2: the SOA is first and last.
-                    let all: Vec<&Record> = table
-                        .soa
-                        .iter()
-                        .chain(table.names.values().flatten())
-                        .chain(&table.soa)
-                        .collect();
-                    let mut sent = silence;
-                    for records in all.chunks(TOGETHER) {
-                        let message = builder().build(metadata, records.iter().copied(), &[], &[], &[]);
-                        match reply.send_response(message).await {
-                            Ok(info) => sent = info,
-                            Err(_) => break,
-                        }
-                    }
-                    return sent;
-                }
+        let Ok(message) = Message::from_vec(&plain) else {
+            return vec![garbled(request)];
+        };
+        let room = match client.is_tcp {
+            true => u16::MAX,
+            false => message.max_payload().clamp(SMALL, PAYLOAD),
+        };
+        // RFC 8945 5.3: a signature needs its room too.
+        let room = usize::from(room) - key.filter(|_| signature.is_some()).map_or(0, Key::room);
+        let answers = self
+            .table()
+            .answer(&message, client, signature.is_some() || key.is_none());
+        let answers = answers.into_iter().filter_map(|answer| {
+            let octets = answer.to_vec().ok()?;
+            match octets.len() <= room {
+                true => Some(octets),
+                false => answer.truncate().to_vec().ok(),
             }
-            (OpCode::Query, DNSClass::IN, kind) => table.find(&name, kind),
+        });
+        let (Some(key), Some(mut before)) = (key, signature) else {
+            return answers.collect();
+        };
+        let mut is_first = true;
+        let signed = answers.map(|answer| {
+            let (signed, own) = match std::mem::take(&mut is_first) {
+                true => key.sign(&answer, &before, now),
+                false => key.sign_next(&answer, &before, now),
+            };
+            before = own;
+            signed
+        });
+        signed.collect()
+    }
+}
+
+/// The answer to what cannot be read.
+fn garbled(request: &[u8]) -> Vec<u8> {
+    let mut answer = request[..12].to_vec();
+    answer[2] = 0x80 | (request[2] & 0x79);
+    answer[3] = 1;
+    answer[4..].fill(0);
+    answer
+}
+
+impl Table {
+    /// The messages that answer a request, which is signed if it has to be.
+    fn answer(&self, request: &Message, client: Client, is_signed: bool) -> Vec<Message> {
+        let mut answer = Message::response(request.metadata.id, request.metadata.op_code);
+        answer.metadata.recursion_desired = request.metadata.recursion_desired;
+        answer.queries.clone_from(&request.queries);
+        if request.edns.is_some() {
+            let mut edns = Edns::new();
+            edns.set_max_payload(PAYLOAD);
+            answer.set_edns(edns);
+        }
+        let [query] = &request.queries[..] else {
+            answer.metadata.response_code = ResponseCode::FormErr;
+            return vec![answer];
+        };
+        let name = query.name().to_ascii().trim_end_matches('.').to_ascii_lowercase();
+        let is_copied = name == self.origin && self.secondaries.contains(&client.address) && is_signed;
+        let found = match (request.metadata.op_code, query.query_class(), query.query_type()) {
+            _ if request.version() > 0 => Err(ResponseCode::BADVERS),
+            // RFC 1995 4: the whole zone answers for what has changed in it.
+            (OpCode::Query, DNSClass::IN, RecordType::AXFR | RecordType::IXFR) if client.is_tcp && is_copied => {
+                return self.transfer(&answer);
+            }
+            // RFC 1995 2: over UDP the SOA says whether to come by TCP.
+            (OpCode::Query, DNSClass::IN, RecordType::IXFR) if is_copied => Ok(self.soa.iter().collect()),
+            (OpCode::Query, DNSClass::IN, RecordType::AXFR | RecordType::IXFR) => Err(ResponseCode::Refused),
+            (OpCode::Query, DNSClass::IN, kind) => self.find(&name, kind),
             (OpCode::Query, _, _) => Err(ResponseCode::Refused),
             _ => Err(ResponseCode::NotImp),
         };
@@ -281,12 +313,26 @@ impl RequestHandler for Answerer {
             Ok(records) => (records, ResponseCode::NoError),
             Err(code) => (Vec::new(), code),
         };
-        metadata.response_code = code;
-        metadata.authoritative = !matches!(code, ResponseCode::Refused | ResponseCode::NotImp);
+        answer.metadata.response_code = code;
+        answer.metadata.authoritative = matches!(code, ResponseCode::NoError | ResponseCode::NXDomain);
         // RFC 2308 2: with what is not there comes how long to remember it.
-        let is_negative = records.is_empty() && metadata.authoritative;
-        let soa: Vec<&Record> = table.soa.iter().filter(|_| is_negative).collect();
-        let message = builder().build(metadata, records, &[], soa, &[]);
-        reply.send_response(message).await.unwrap_or(silence)
+        if records.is_empty() && answer.metadata.authoritative {
+            answer.add_authorities(self.soa.iter().cloned());
+        }
+        answer.add_answers(records.into_iter().cloned());
+        vec![answer]
+    }
+
+    /// The whole zone: the SOA is first and last (RFC 5936 2.2).
+    fn transfer(&self, head: &Message) -> Vec<Message> {
+        let all = self.soa.iter().chain(self.names.values().flatten()).chain(&self.soa);
+        let all: Vec<&Record> = all.collect();
+        let messages = all.chunks(TOGETHER).map(|records| {
+            let mut message = head.clone();
+            message.metadata.authoritative = true;
+            message.add_answers(records.iter().copied().cloned());
+            message
+        });
+        messages.collect()
     }
 }

@@ -26,6 +26,19 @@ pub enum Notation {
 }
 
 impl Notation {
+    /// The notation of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "zone" => Some(Self::Zone),
+            "nsupdate" => Some(Self::Nsupdate),
+            "octodns" => Some(Self::Octodns),
+            "dnscontrol" => Some(Self::Dnscontrol),
+            "terraform" => Some(Self::Terraform),
+            _ => None,
+        }
+    }
+
     /// The records as they are written in the zone `zone`, in which all their names are.
     #[must_use]
     pub fn write(self, zone: &Domain, records: &[Record]) -> String {

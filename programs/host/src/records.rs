@@ -139,6 +139,13 @@ pub fn targets(
     Names::of_target(token, zone).say(published, addresses, reports)
 }
 
+/// All names at which a token can have records in the provider's zone.
+#[must_use]
+pub fn target_names(token: &Token, zone: &Domain) -> [String; 3] {
+    let names = Names::of_target(token, zone);
+    [names.policy_host, names.record, names.reports]
+}
+
 /// Whether this can be an address for reports (RFC 8460 3): a URI of `mailto` or `https`.
 ///
 /// # Errors

@@ -30,6 +30,8 @@ use crate::mover::Mover;
 use crate::name_server::{self, Zone};
 use crate::owner::leave_root;
 use crate::proof;
+use crate::publish::Publisher;
+use crate::seal::Seal;
 use crate::service::Service;
 use crate::settings::Settings;
 use crate::site::Site;
@@ -100,11 +102,18 @@ pub fn run(options: &Options) -> Result<(), String> {
     if !service.dns.is_empty() && !is_whole {
         return Err("the name server needs the settings zone, addresses and name_servers".into());
     }
+    if service.publish.is_some() && (service.zone.is_none() || service.addresses.is_empty()) {
+        return Err("the table publish needs the settings zone and addresses".into());
+    }
     if service.update.is_some() && (service.zone.is_none() || service.addresses.is_empty()) {
         return Err("updates need the settings zone and addresses".into());
     }
     let dns = name_server::open(&service.dns)?;
+    // Only root may be able to read them.
+    let seal = Seal::read(&service.seal_keys).map_err(|why| format!("seal_keys: {why}"))?;
+    let seal = Rc::new(seal);
     leave_root(&service.ledger)?;
+    let zone = Zone::new(&service)?;
     let has = |door| sockets.iter().any(|(at, _)| *at == door);
     let by_http = |acme: &Acme| acme.challenge == Challenge::Http;
     if has(Door::Https) && service.certificates.is_none() && service.acme.is_none() {
@@ -122,19 +131,29 @@ pub fn run(options: &Options) -> Result<(), String> {
             return Err(format!("the challenge of the table acme needs the setting {name}"));
         }
     }
-    let ledger = Sqlite::open(&service.ledger).map_err(|error| error.to_string())?;
+    let mut ledger = Sqlite::open(&service.ledger).map_err(|error| error.to_string())?;
+    let renewed = ledger.rekey(&mut |place, stored| seal.renew(place, stored));
+    match renewed.map_err(|error| error.to_string())? {
+        0 => {}
+        count => options
+            .log
+            .info(&format!("{count} private keys are sealed with the first of seal_keys.")),
+    }
     let ledger = Rc::new(RefCell::new(ledger));
     let state = State::load(&options.settings, &mut *ledger.borrow_mut(), unix_now())?;
     let own = service.acme.as_ref().map(|_| &ledger);
-    let certificates = Certificates::new(service.certificates.as_deref(), own);
+    let certificates = Certificates::new(service.certificates.as_deref(), own, &seal);
     let certificates = Rc::new(certificates.map_err(|why| format!("certificates: {why}"))?);
     let challenges = Rc::default();
     let acme = service.acme.as_ref();
-    let manager = acme.map(|acme| Manager::new(acme, &service, &ledger, &certificates, &challenges, options.log));
+    let manager =
+        acme.map(|acme| Manager::new(acme, &service, &ledger, &seal, &certificates, &challenges, options.log));
     let manager = manager.transpose()?.map(Rc::new);
     let updater = service.update.as_ref().zip(service.zone.as_ref());
-    let updater = updater.map(|(settings, zone)| Updater::new(settings, zone, options.log));
+    let updater = updater.map(|(settings, zone)| Updater::new(settings, zone, &ledger, options.log));
     let updater = updater.transpose()?.map(Rc::new);
+    let publisher = service.publish.as_ref().zip(service.zone.as_ref());
+    let publisher = publisher.map(|(settings, zone)| Rc::new(Publisher::new(settings, zone, options.log)));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -152,16 +171,17 @@ pub fn run(options: &Options) -> Result<(), String> {
             webroot: service.webroot.clone(),
             crowd: Crowd::new(MOST),
             stop: watch::Sender::new(false),
-            zone: Zone::default(),
+            zone,
             numbers: RefCell::default(),
             ledger: Rc::clone(&ledger),
             updater,
+            publisher,
             log: options.log,
             said: RefCell::default(),
             leaving: RefCell::default(),
             service,
         });
-        let _name_server = name_server::serve(dns, server.zone.clone())?;
+        name_server::serve(dns, &server.zone)?;
         server.live(listeners, state, ledger, options).await
     });
     // A look at the network may still be under way.
@@ -224,6 +244,7 @@ pub(crate) struct Server {
     numbers: RefCell<Numbers>,
     ledger: Rc<RefCell<Sqlite>>,
     updater: Option<Rc<Updater>>,
+    publisher: Option<Rc<Publisher>>,
     log: Log,
     /// What was said of a host, or of no host, in the last minute. It has no more entries than there are hosts.
     said: RefCell<HashMap<String, Instant>>,
@@ -316,6 +337,9 @@ impl Server {
                     if let Some(updater) = &self.updater {
                         updater.look(unix_now());
                     }
+                    if let Some(publisher) = &self.publisher {
+                        publisher.look(unix_now());
+                    }
                 }
                 seen = tasks.watch.seen() => {
                     has_turned |= self.turn(&seen, &mut ledger.borrow_mut());
@@ -363,7 +387,7 @@ impl Server {
             .map(|(domain, _)| domain.clone())
             .collect();
         for domain in &gone {
-            match ledger.release(domain) {
+            match ledger.turn(domain, &Turn::Released, now) {
                 Ok(_) => self
                     .log
                     .info(&format!("{domain} has left: no sender holds its policy any more.")),
@@ -409,7 +433,7 @@ impl Server {
                 );
                 self.log.warning(&sentence);
             }
-            Turn::Leaving => {}
+            Turn::Leaving | Turn::Released => {}
         }
         true
     }
@@ -493,8 +517,13 @@ impl Server {
         }
         self.site.replace(Rc::new(Site::new(state.policies.iter())));
         self.zone.take(state, &self.service, unix_now());
-        if let Some(updater) = &self.updater {
-            updater.take(state, &self.service);
+        if let Some(publisher) = &self.publisher {
+            publisher.take(state, &self.service);
+        }
+        let updater = self.updater.as_ref();
+        if let Some(Err(error)) = updater.map(|updater| updater.take(state, &self.service, ledger)) {
+            let sentence = format!("records of domains that have left stay in the zone: {error}");
+            self.warn("", &sentence);
         }
         if let Err(why) = state.is_served(ledger, unix_now()) {
             self.log.warning(&format!(

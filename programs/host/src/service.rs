@@ -7,8 +7,11 @@ use mtasts::Domain;
 use mtasts_serve::Address;
 
 use crate::acme::Acme;
+use crate::publish;
 use crate::records::check_report_uri;
+use crate::seal::Place;
 use crate::source::{Problem, Value};
+use crate::tsig::KeyFile;
 use crate::update;
 
 /// Where the ledger is if nothing else is said.
@@ -19,6 +22,8 @@ const LEDGER: &str = "/var/lib/mtasts-host/ledger.db";
 pub struct Service {
     /// `ledger`: the file of the ledger. Root becomes the owner of its directory.
     pub ledger: PathBuf,
+    /// `seal_keys`: the keys with which private keys are sealed in the ledger. The first one seals.
+    pub seal_keys: Vec<Place>,
     /// `zone`: the zone in which the CNAMEs of the domains lead to their tokens.
     pub zone: Option<Domain>,
     /// `addresses`: those of this host, as senders reach it.
@@ -41,8 +46,12 @@ pub struct Service {
     pub name_servers: Vec<Domain>,
     /// `secondaries`: the addresses of those that may transfer the zone.
     pub secondaries: Vec<IpAddr>,
+    /// `transfer`: the key with which they sign that they are.
+    pub transfer: Option<KeyFile>,
     /// `update`: the name server that gets dynamic updates of the zone.
     pub update: Option<update::Settings>,
+    /// `publish`: the file with the records of the zone, and what is run when it has changed.
+    pub publish: Option<publish::Settings>,
     /// `proxy`: where policies are served to a web server of this host, without TLS.
     pub proxy: Vec<Address>,
     /// `http`: where the challenges of ACME clients are served.
@@ -57,6 +66,7 @@ impl Default for Service {
     fn default() -> Self {
         Self {
             ledger: LEDGER.into(),
+            seal_keys: Vec::new(),
             zone: None,
             addresses: Vec::new(),
             reports: Vec::new(),
@@ -68,7 +78,9 @@ impl Default for Service {
             dns: Vec::new(),
             name_servers: Vec::new(),
             secondaries: Vec::new(),
+            transfer: None,
             update: None,
+            publish: None,
             proxy: Vec::new(),
             http: Vec::new(),
             metrics: Vec::new(),
@@ -89,6 +101,7 @@ impl Service {
         let address = |text: &str| text.parse().map_err(|_| format!("{text:?} is not an IP address"));
         match key {
             "ledger" => self.ledger = value.path()?,
+            "seal_keys" => self.seal_keys = value.list(Place::parse)?,
             "zone" => {
                 let zone = Domain::parse(value.text()?).map_err(|error| value.problem(error.to_string()))?;
                 self.zone = Some(zone);
@@ -100,7 +113,9 @@ impl Service {
                     value.list(|text| Domain::parse(text).map_err(|error| format!("{text:?}: {error}")))?;
             }
             "update" => self.update = Some(update::Settings::read(value)?),
+            "publish" => self.publish = Some(publish::Settings::read(value)?),
             "secondaries" => self.secondaries = value.list(address)?,
+            "transfer" => self.transfer = Some(update::read(value, false)?.1),
             "reports" => {
                 self.reports = value.list(|text| check_report_uri(text).map(|()| text.to_owned()))?;
             }

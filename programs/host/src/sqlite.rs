@@ -13,7 +13,9 @@ use mtasts::{Domain, Mode};
 use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior, params};
 
 use crate::exchanges::{Exchange, Stage};
-use crate::ledger::{Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Served, Stepped, Tls, Turn};
+use crate::ledger::{
+    Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Rekey, Served, Stepped, Tls, Turn,
+};
 use crate::published::{Published, check_max_age, check_pattern};
 use crate::rollout::Step;
 use crate::settings::Tenant;
@@ -57,6 +59,8 @@ impl Sqlite {
         // A token that was printed is in somebody's DNS: it must survive a power cut.
         connection.pragma_update(None, "synchronous", "full")?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        // What is deleted is overwritten: it may be a private key.
+        connection.pragma_update(None, "secure_delete", true)?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         schema::migrate(&transaction)?;
         transaction.commit()?;
@@ -178,14 +182,18 @@ impl Ledger for Sqlite {
 
     fn turn(&mut self, domain: &Domain, turn: &Turn, now: u64) -> Result<bool, LedgerError> {
         let (change, token) = match turn {
-            Turn::Leaving => ("leaving = coalesce(leaving, ?2)", None),
-            Turn::Proven(token) => ("proven = coalesce(proven, ?2), lost = NULL", Some(token)),
-            Turn::Lost(token) => ("lost = coalesce(lost, ?2)", Some(token)),
-            Turn::Void(token) => ("proven = NULL, lost = NULL", Some(token)),
+            Turn::Leaving => ("UPDATE domain SET leaving = coalesce(leaving, ?2)", None),
+            Turn::Proven(token) => (
+                "UPDATE domain SET proven = coalesce(proven, ?2), lost = NULL",
+                Some(token),
+            ),
+            Turn::Lost(token) => ("UPDATE domain SET lost = coalesce(lost, ?2)", Some(token)),
+            Turn::Void(token) => ("UPDATE domain SET proven = NULL, lost = NULL", Some(token)),
+            Turn::Released => ("DELETE FROM domain", None),
         };
         let transaction = self.write()?;
         let rows = transaction.execute(
-            &format!("UPDATE domain SET {change} WHERE name = ?1 AND token = coalesce(?3, token)"),
+            &format!("{change} WHERE name = ?1 AND token = coalesce(?3, token)"),
             params![domain.as_str(), seconds(now), token.map(Token::as_str)],
         )?;
         match turn {
@@ -200,17 +208,28 @@ impl Ledger for Sqlite {
                     params![domain.as_str(), seconds(now)],
                 )?;
             }
-            Turn::Leaving | Turn::Lost(_) => {}
+            Turn::Leaving | Turn::Lost(_) | Turn::Released => {}
         }
         transaction.commit()?;
         Ok(rows > 0)
     }
 
-    fn release(&mut self, domain: &Domain) -> Result<bool, LedgerError> {
+    fn gone(&mut self, without: &[Token]) -> Result<Vec<Token>, LedgerError> {
         let transaction = self.write()?;
-        let rows = transaction.execute("DELETE FROM domain WHERE name = ?1", [domain.as_str()])?;
+        for token in without {
+            transaction.execute("DELETE FROM gone WHERE token = ?1", [token.as_str()])?;
+        }
+        let mut gone = Vec::new();
+        {
+            let mut all = transaction.prepare("SELECT token FROM gone")?;
+            let mut rows = all.query(())?;
+            while let Some(row) = rows.next()? {
+                let token: String = row.get(0)?;
+                gone.push(Token::parse(&token).ok_or_else(|| damaged("a token", &token))?);
+            }
+        }
         transaction.commit()?;
-        Ok(rows > 0)
+        Ok(gone)
     }
 
     fn claims(&self) -> Result<BTreeMap<Domain, Claim>, LedgerError> {
@@ -380,18 +399,60 @@ impl Ledger for Sqlite {
         Ok(exchanges)
     }
 
-    fn account(&self, authority: &str) -> Result<Option<Vec<u8>>, LedgerError> {
-        let mut look = self.0.prepare("SELECT key FROM account WHERE authority = ?1")?;
-        Ok(look.query_row([authority], |row| row.get(0)).optional()?)
+    fn account(&mut self, authority: &str, new: Option<&[u8]>, now: u64) -> Result<Option<Vec<u8>>, LedgerError> {
+        let transaction = self.write()?;
+        if let Some(key) = new {
+            transaction.execute(
+                "INSERT OR IGNORE INTO account (authority, key, since) VALUES (?1, ?2, ?3)",
+                params![authority, key, seconds(now)],
+            )?;
+        }
+        let found = transaction
+            .query_row("SELECT key FROM account WHERE authority = ?1", [authority], |row| {
+                row.get(0)
+            })
+            .optional()?;
+        transaction.commit()?;
+        Ok(found)
     }
 
-    fn keep_account(&mut self, authority: &str, key: &[u8], now: u64) -> Result<(), LedgerError> {
+    fn rekey(&mut self, change: &mut Rekey<'_>) -> Result<usize, LedgerError> {
         let transaction = self.write()?;
-        transaction.execute(
-            "INSERT INTO account (authority, key, since) VALUES (?1, ?2, ?3)",
-            params![authority, key, seconds(now)],
-        )?;
-        Ok(transaction.commit()?)
+        let mut count = 0;
+        // Where they are, in the words for them, and whether they are octets.
+        for (table, row_name, words, is_blob) in [
+            ("account", "authority", "account at", true),
+            ("certificate", "domain", "certificate of", false),
+            ("attempt", "domain", "order for", false),
+        ] {
+            let query = format!("SELECT {row_name}, CAST(key AS BLOB) FROM {table} WHERE key IS NOT NULL");
+            let mut stored: Vec<(String, Vec<u8>)> = Vec::new();
+            {
+                let mut all = transaction.prepare(&query)?;
+                let mut rows = all.query(())?;
+                while let Some(row) = rows.next()? {
+                    stored.push((row.get(0)?, row.get(1)?));
+                }
+            }
+            let mut put = transaction.prepare(&format!("UPDATE {table} SET key = ?2 WHERE {row_name} = ?1"))?;
+            for (row, key) in stored {
+                let Some(new) = change(&format!("{words} {row}"), &key).map_err(LedgerError::Sealed)? else {
+                    continue;
+                };
+                count += match (is_blob, String::from_utf8(new)) {
+                    (true, Ok(text)) => put.execute(params![row, text.into_bytes()])?,
+                    (true, Err(octets)) => put.execute(params![row, octets.into_bytes()])?,
+                    (false, Ok(text)) => put.execute(params![row, text])?,
+                    (false, Err(_)) => return Err(damaged("a private key", &row)),
+                };
+            }
+        }
+        transaction.commit()?;
+        if count > 0 {
+            // What was there before is not to stay in the log of what was written.
+            self.0.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |_| Ok(()))?;
+        }
+        Ok(count)
     }
 
     fn order(&mut self, since: u64, now: u64, most: u32) -> Result<bool, LedgerError> {
@@ -409,15 +470,19 @@ impl Ledger for Sqlite {
         let transaction = self.write()?;
         let (url, key) = attempt.order.as_ref().map(|(url, key)| (url, key)).unzip();
         transaction.execute(
-            "INSERT INTO attempt (domain, failures, next, why, url, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-             ON CONFLICT (domain) DO UPDATE SET failures = ?2, next = ?3, why = ?4, url = ?5, key = ?6",
+            "INSERT INTO attempt (domain, failures, next, why, url, key, authority, since)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+             ON CONFLICT (domain) DO UPDATE SET
+                 failures = ?2, next = ?3, why = ?4, url = ?5, key = ?6, authority = ?7, since = ?8",
             params![
                 domain.as_str(),
                 attempt.failures,
                 seconds(attempt.next),
                 attempt.why,
                 url,
-                key
+                key,
+                attempt.authority,
+                attempt.since.map(seconds)
             ],
         )?;
         Ok(transaction.commit()?)
@@ -425,12 +490,17 @@ impl Ledger for Sqlite {
 
     fn certify(&mut self, domain: &Domain, certificate: &Certificate) -> Result<(), LedgerError> {
         let transaction = self.write()?;
-        let Certificate { chain, key, life } = certificate;
+        let Certificate {
+            chain,
+            key,
+            authority,
+            life,
+        } = certificate;
         transaction.execute(
-            "INSERT INTO certificate (domain, chain, key, issued, ends, renew, ask, advised)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-             ON CONFLICT (domain) DO UPDATE SET
-                 chain = ?2, key = ?3, issued = ?4, ends = ?5, renew = ?6, ask = ?7, advised = ?8",
+            "INSERT INTO certificate (domain, chain, key, issued, ends, renew, ask, advised, authority)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
+             ON CONFLICT (domain) DO UPDATE SET chain = ?2, key = ?3, issued = ?4, ends = ?5, renew = ?6, ask = ?7,
+                 advised = ?8, authority = ?9",
             params![
                 domain.as_str(),
                 chain,
@@ -439,7 +509,8 @@ impl Ledger for Sqlite {
                 seconds(life.until),
                 seconds(life.renew),
                 seconds(life.ask),
-                life.is_advised
+                life.is_advised,
+                authority
             ],
         )?;
         transaction.execute("DELETE FROM attempt WHERE domain = ?1", [domain.as_str()])?;
@@ -456,13 +527,14 @@ impl Ledger for Sqlite {
     }
 
     fn certificate(&self, domain: &Domain) -> Result<Option<Certificate>, LedgerError> {
-        let mut look = self
-            .0
-            .prepare("SELECT issued, ends, renew, ask, advised, chain, key FROM certificate WHERE domain = ?1")?;
+        let mut look = self.0.prepare(
+            "SELECT issued, ends, renew, ask, advised, chain, key, authority FROM certificate WHERE domain = ?1",
+        )?;
         let found = look.query_row([domain.as_str()], |row| {
             Ok(Certificate {
                 chain: row.get(5)?,
                 key: row.get(6)?,
+                authority: row.get(7)?,
                 life: life(row)?,
             })
         });
@@ -481,7 +553,7 @@ impl Ledger for Sqlite {
         }
         let mut all = self
             .0
-            .prepare("SELECT domain, failures, next, why, url, key FROM attempt")?;
+            .prepare("SELECT domain, failures, next, why, url, key, authority, since FROM attempt")?;
         let mut rows = all.query(())?;
         while let Some(row) = rows.next()? {
             let (name, url, key): (String, Option<String>, Option<String>) = (row.get(0)?, row.get(4)?, row.get(5)?);
@@ -490,6 +562,8 @@ impl Ledger for Sqlite {
                 next: time(row.get(2)?),
                 why: row.get(3)?,
                 order: url.zip(key),
+                authority: row.get(6)?,
+                since: row.get::<_, Option<i64>>(7)?.map(time),
             });
         }
         Ok(known)

@@ -8,6 +8,7 @@ use mtasts::protocol::calendar::span;
 use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, spawn_local};
 
+use crate::exchanges::Exchange;
 use crate::facts::{Eyes, Facts};
 use crate::ledger::{Ledger, Stepped};
 use crate::published::Published;
@@ -45,6 +46,7 @@ struct Waiting {
     rollout: Arc<Rollout>,
     stepped: Stepped,
     served: Arc<Published>,
+    moves: Vec<Exchange>,
 }
 
 /// The domains that wait for a step.
@@ -83,6 +85,7 @@ impl Stepper {
                 rollout,
                 stepped: stepped.clone(),
                 served: hosted.published.clone(),
+                moves: hosted.moves().to_vec(),
             };
             Some((domain.clone(), waiting))
         });
@@ -103,10 +106,11 @@ impl Stepper {
             }
             self.looking.insert(domain.clone());
             let (domain, served, reserve) = (domain.clone(), waiting.served.clone(), waiting.rollout.reserve.clone());
+            let moves = waiting.moves.clone();
             let (sender, service) = (self.sender.clone(), self.service.clone());
             spawn_local(async move {
                 let (name, text) = (domain.clone(), served.clone());
-                let look = move || Eyes::new(&service).map(|eyes| eyes.look(&name, &text, &reserve));
+                let look = move || Eyes::new(&service).map(|eyes| eyes.look(&name, &text, &reserve, &moves));
                 let facts = spawn_blocking(look).await;
                 let facts = facts.unwrap_or_else(|error| Err(format!("the look failed: {error}")));
                 // If nobody wants it, the server has stopped.

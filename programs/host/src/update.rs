@@ -2,16 +2,13 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
 
-use data_encoding::BASE64;
-use hickory_server::proto::op::{Message, ResponseCode};
-use hickory_server::proto::rr::RData;
+use hickory_proto::op::{Message, ResponseCode};
+use hickory_proto::rr::RData;
 use mtasts::Domain;
 use mtasts::sender::resolver::unix_now;
 use mtasts_serve::Log;
@@ -21,11 +18,14 @@ use tokio::net::TcpStream;
 use tokio::task::spawn_local;
 use tokio::time::timeout;
 
-use crate::records::{Data, TTL};
+use crate::ledger::{Ledger, LedgerError};
+use crate::records::{Data, TTL, target_names};
 use crate::service::Service;
 use crate::source::{Problem, Value};
+use crate::sqlite::Sqlite;
 use crate::state::State;
-use crate::tsig::{Key, wire};
+use crate::token::Token;
+use crate::tsig::{Key, KeyFile, wire};
 
 /// How long a message and its answer may take.
 const TIME: Duration = Duration::from_secs(10);
@@ -39,36 +39,44 @@ const TOGETHER: usize = 50;
 pub struct Settings {
     /// `server`: the primary name server of the zone.
     pub server: SocketAddr,
-    /// `key`: the name of the key, as the name server has it.
-    pub key: Domain,
-    /// `secret_file`: the file with its secret in base64, for HMAC-SHA256.
-    pub secret_file: PathBuf,
+    /// `key`, `secret_file`: the key that it knows, for HMAC-SHA256.
+    pub key: KeyFile,
 }
 
 impl Settings {
     /// Reads the table.
     pub(crate) fn read(table: &Value<'_, '_>) -> Result<Self, Problem> {
-        let (mut server, mut key, mut secret_file) = (None, None, None);
-        for (name, value) in table.entries()? {
-            match name.get_ref().as_ref() {
-                "server" => {
-                    let text = value.text()?;
-                    let with_port = text.parse::<SocketAddr>();
-                    let address = with_port.or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
-                    server = Some(address.map_err(|_| value.problem("is not the IP address of a name server"))?);
-                }
-                "key" => key = Some(Domain::parse(value.text()?).map_err(|error| value.problem(error.to_string()))?),
-                "secret_file" => secret_file = Some(value.path()?),
-                _ => return Err(value.problem("unknown key; there are server, key and secret_file")),
-            }
-        }
-        let missing = |name| move || table.problem(format!("{name} is missing"));
+        let (server, key) = read(table, true)?;
         Ok(Self {
-            server: server.ok_or_else(missing("server"))?,
-            key: key.ok_or_else(missing("key"))?,
-            secret_file: secret_file.ok_or_else(missing("secret_file"))?,
+            server: server.ok_or_else(|| table.problem("server is missing"))?,
+            key,
         })
     }
+}
+
+/// Reads a table that names a key, and a name server if `has_server`.
+pub(crate) fn read(table: &Value<'_, '_>, has_server: bool) -> Result<(Option<SocketAddr>, KeyFile), Problem> {
+    let (mut server, mut key, mut secret_file) = (None, None, None);
+    for (name, value) in table.entries()? {
+        match name.get_ref().as_ref() {
+            "server" if has_server => {
+                let text = value.text()?;
+                let with_port = text.parse::<SocketAddr>();
+                let address = with_port.or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 53)));
+                server = Some(address.map_err(|_| value.problem("is not the IP address of a name server"))?);
+            }
+            "key" => key = Some(Domain::parse(value.text()?).map_err(|error| value.problem(error.to_string()))?),
+            "secret_file" => secret_file = Some(value.path()?),
+            _ if has_server => return Err(value.problem("unknown key; there are server, key and secret_file")),
+            _ => return Err(value.problem("unknown key; there are key and secret_file")),
+        }
+    }
+    let missing = |name| move || table.problem(format!("{name} is missing"));
+    let key = KeyFile {
+        key: key.ok_or_else(missing("key"))?,
+        secret_file: secret_file.ok_or_else(missing("secret_file"))?,
+    };
+    Ok((server, key))
 }
 
 type Records = BTreeMap<String, Vec<Data>>;
@@ -79,7 +87,11 @@ pub(crate) struct Updater {
     key: Key,
     zone: Domain,
     wanted: RefCell<Records>,
+    /// What is not known to be right is without data.
     done: RefCell<Records>,
+    /// The tokens that are nobody's any more.
+    gone: RefCell<Vec<Token>>,
+    ledger: Rc<RefCell<Sqlite>>,
     is_busy: Cell<bool>,
     next: Cell<u64>,
     log: Log,
@@ -90,34 +102,45 @@ impl Updater {
     ///
     /// # Errors
     /// A sentence: the secret cannot be read.
-    pub(crate) fn new(settings: &Settings, zone: &Domain, log: Log) -> Result<Self, String> {
-        let at =
-            |why: &dyn std::fmt::Display| format!("update: secret_file: {}: {why}", settings.secret_file.display());
-        let text = fs::read_to_string(&settings.secret_file).map_err(|error| at(&error))?;
-        let secret = BASE64.decode(text.trim().as_bytes());
-        let secret = secret.map_err(|_| at(&"is not a secret in base64"))?;
-        if secret.len() < 16 {
-            return Err(at(&"the secret is shorter than 16 octets; make one with tsig-keygen"));
-        }
+    pub(crate) fn new(
+        settings: &Settings,
+        zone: &Domain,
+        ledger: &Rc<RefCell<Sqlite>>,
+        log: Log,
+    ) -> Result<Self, String> {
         Ok(Self {
             server: settings.server,
-            key: Key::new(settings.key.as_str(), &secret),
+            key: settings.key.open().map_err(|why| format!("update: {why}"))?,
             zone: zone.clone(),
             wanted: RefCell::default(),
             done: RefCell::default(),
+            gone: RefCell::default(),
+            ledger: Rc::clone(ledger),
             is_busy: Cell::new(false),
             next: Cell::new(0),
             log,
         })
     }
 
-    /// Takes the records of a state. What they announce is served already.
-    pub(crate) fn take(&self, state: &State, service: &Service) {
+    /// Takes the records of a state. What they announce is served already. What was at the names of its tokens before, or of those that
+    /// have left while this process did not run, is not known: all of it is sent, or deleted.
+    ///
+    /// # Errors
+    /// If the ledger fails. The records of those that have left stay then.
+    pub(crate) fn take(&self, state: &State, service: &Service, ledger: &mut dyn Ledger) -> Result<(), LedgerError> {
         let mut wanted = Records::new();
         for record in state.targets(&self.zone, service) {
             wanted.entry(record.name).or_default().push(record.data);
         }
-        self.wanted.replace(wanted);
+        let is_first = self.wanted.replace(wanted).is_empty();
+        let gone = ledger.gone(&[])?;
+        let mut done = self.done.borrow_mut();
+        let known = state.claims.values().map(|claim| &claim.token).filter(|_| is_first);
+        for name in known.chain(&gone).flat_map(|token| target_names(token, &self.zone)) {
+            done.entry(name).or_default();
+        }
+        self.gone.replace(gone);
+        Ok(())
     }
 
     /// Begins what is to be done.
@@ -154,7 +177,9 @@ impl Updater {
                     .collect()
             };
             if changes.is_empty() {
-                return Ok(());
+                let gone = self.gone.take();
+                let noted = self.ledger.borrow_mut().gone(&gone);
+                return noted.map(|_| ()).map_err(|error| error.to_string());
             }
             let done = timeout(TIME, self.send(&changes)).await;
             done.unwrap_or_else(|_| Err("the name server does not answer in time".into()))?;
@@ -171,7 +196,7 @@ impl Updater {
     async fn send(&self, changes: &Records) -> Result<(), String> {
         let said = |error: io::Error| error.to_string();
         let mut stream = TcpStream::connect(self.server).await.map_err(said)?;
-        let (message, mac) = self.key.sign(&update(&self.zone, changes)?, unix_now());
+        let (message, mac) = self.key.sign(&update(&self.zone, changes)?, &[], unix_now());
         let answer = exchange(&mut stream, &message).await.map_err(said)?;
         if answer.len() < 12 || answer[..2] != message[..2] {
             return Err("the name server answers something else".into());

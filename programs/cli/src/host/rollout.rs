@@ -105,7 +105,7 @@ impl SetMode {
         };
         if self.mode == Wanted::Enforce {
             let eyes = Eyes::new(&settings.service).map_err(Trouble)?;
-            let facts = eyes.look(domain, &hosted.published, &rollout.reserve);
+            let facts = eyes.look(domain, &hosted.published, &rollout.reserve, hosted.moves());
             if let Verdict::Refused(refusals) = rollout.plan.judge(now, None, &facts) {
                 refusals.iter().for_each(|refusal| output::tell(&refusal.to_string()));
                 if self.force.is_none() {
@@ -189,7 +189,7 @@ impl Place<'_> {
         let refused = self
             .judged
             .map(|judged| json!({ "time": judged.at, "reasons": judged.refusals }));
-        let moves = self.hosted.moving.iter().flat_map(|moving| &moving.moves);
+        let moves = self.hosted.moves().iter();
         let moves =
             moves.map(|known| json!({ "mx": known.pattern, "stage": known.stage.name(), "since": known.since }));
         let moves: Vec<Value> = moves.collect();

@@ -1,5 +1,6 @@
 //! Certificates from a real authority, and from one that lies.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -220,6 +221,188 @@ fn a_process_that_is_killed_loses_no_order() {
     until("its certificate", || is_served(&hosting, "example.com"));
     assert_eq!((pebble.accounts(), pebble.orders()), (1, 1), "{}", hosting.log());
     assert_eq!(ledger(&hosting, "SELECT count(*) FROM attempt"), 0);
+    hosting.stop();
+}
+
+/// The first authority takes no order, for too long. The second one wants to know its customer.
+#[test]
+fn another_authority_is_asked_when_the_first_has_failed_for_long() {
+    const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
+    let mut hosting = Pebble::hosting();
+    let customers = json!({ "externalAccountBindingRequired": true, "externalAccountMACKeys": { "kid-1": KEY } });
+    let pebble = Pebble::start_with(&hosting, 0, customers);
+    let door = Door::start(&hosting);
+    hosting.write("eab", KEY);
+    let eab = format!(
+        "eab_kid = \"kid-1\"\neab_key_file = \"{}\"\n",
+        hosting.path("eab").display()
+    );
+    let second = format!(
+        "{eab}[acme.second]\ndirectory = \"https://127.0.0.1:14000/dir\"\nagree_to_terms = true\nca_file = \"{}\"\n{eab}",
+        hosting.path("roots.pem").display()
+    );
+    door.does(|path, _, answer| {
+        if path == "/order-plz" {
+            answer.status = 500;
+            answer.body = br#"{"type":"urn:ietf:params:acme:error:serverInternal","detail":"out of order"}"#.to_vec();
+        }
+    });
+    settings(&hosting, "", true, &second, &["example.com"]);
+    hosting.start();
+    pebble.is_trusted(&hosting);
+    until("a failure", || hosting.log().contains("out of order"));
+    let by = |port: &str| format!("SELECT count(*) FROM certificate WHERE authority = 'https://127.0.0.1:{port}/dir'");
+    let again = |hosting: &mut Hosting, statement: &str| {
+        hosting.stop();
+        change(hosting, statement);
+        hosting.start();
+    };
+    // Not yet: it has failed for less than an hour.
+    again(&mut hosting, "UPDATE attempt SET next = 0, since = since - 3000");
+    until("a second failure", || {
+        ledger(&hosting, "SELECT max(failures) FROM attempt") == 2
+    });
+    assert_eq!(ledger(&hosting, "SELECT count(*) FROM certificate"), 0);
+    again(&mut hosting, "UPDATE attempt SET next = 0, since = since - 600");
+    until("a certificate", || is_served(&hosting, "example.com"));
+    assert_eq!((ledger(&hosting, &by("14000")), pebble.accounts()), (1, 2));
+    // The next one is the first one's again, with a third of the time that is left.
+    again(
+        &mut hosting,
+        "UPDATE certificate SET renew = unixepoch() - 1, ask = unixepoch() + 86400",
+    );
+    until("a failure", || {
+        ledger(&hosting, "SELECT count(*) FROM attempt WHERE failures = 1") == 1
+    });
+    let third = "SELECT (ends - renew) / 3 FROM certificate";
+    let third = ledger(&hosting, third);
+    assert!(third > 86_400);
+    again(
+        &mut hosting,
+        &format!("UPDATE attempt SET next = 0, since = since - {}", third - 600),
+    );
+    until("a failure", || {
+        ledger(&hosting, "SELECT max(failures) FROM attempt") == 2
+    });
+    again(&mut hosting, "UPDATE attempt SET next = 0, since = since - 600");
+    until("a renewal", || {
+        hosting.log().contains("mta-sts.example.com has a certificate")
+    });
+    assert_eq!(ledger(&hosting, &by("14000")), 1);
+    // It is repaired.
+    door.does(|_, _, _| ());
+    again(
+        &mut hosting,
+        "UPDATE certificate SET renew = unixepoch() - 1, ask = unixepoch() + 86400",
+    );
+    until("a renewal", || {
+        hosting.log().contains("mta-sts.example.com has a certificate")
+    });
+    // Its account is the one that it had.
+    assert_eq!((ledger(&hosting, &by("14001")), pebble.accounts()), (1, 2));
+    hosting.stop();
+}
+
+/// A domain whose DNS is broken, for `VIRTUAL_DAYS` days: the clock of the ledger is put on to each next try.
+#[test]
+fn a_domain_that_fails_for_days_costs_one_authorisation_a_day() {
+    let days: i64 = std::env::var("VIRTUAL_DAYS").map_or(2, |days| days.parse().unwrap());
+    let mut hosting = Pebble::hosting();
+    let pebble = Pebble::start(&hosting, 0);
+    let elsewhere = json!({ "host": "mta-sts.broken.example.", "addresses": ["8.8.8.2"] });
+    pebble.names("add-a", &elsewhere);
+    // The test before an order would find it out.
+    settings(&hosting, "", false, "flight_test = false\n", &["broken.example"]);
+    let (mut clock, mut tries) = (0, Vec::new());
+    while clock <= days * 86_400 {
+        hosting.start();
+        tries.push(clock);
+        let failed = format!("SELECT count(*) FROM attempt WHERE failures = {}", tries.len());
+        until("a failure", || ledger(&hosting, &failed) == 1);
+        clock += ledger(&hosting, "SELECT next - unixepoch() FROM attempt");
+        hosting.stop();
+        change(&hosting, "UPDATE attempt SET next = 0");
+    }
+    // The first hours: at once, after ten minutes, an hour, six hours.
+    let late = &tries[4..];
+    assert!(tries[3] < 12 * 3600, "{tries:?}");
+    assert!(late.windows(2).all(|pair| pair[1] - pair[0] >= 86_400), "{tries:?}");
+    assert!(late.len() <= usize::try_from(days).unwrap(), "{tries:?}");
+    println!("{days} days: {} orders", tries.len());
+    // What the authority counts is not more.
+    assert_eq!(
+        (pebble.orders(), pebble.said("set INVALID by completed challenge")),
+        (tries.len(), tries.len())
+    );
+}
+
+/// A copy of the ledger is none of the private keys, if these are sealed.
+#[test]
+fn private_keys_are_sealed_and_opened_again() {
+    let mut hosting = Pebble::hosting();
+    let pebble = Pebble::start(&hosting, 0);
+    let set = |hosting: &Hosting, keys: &[&str]| {
+        let keys: Vec<String> = keys.iter().map(|key| hosting.path(key).display().to_string()).collect();
+        let before = format!("seal_keys = {keys:?}\n");
+        settings(hosting, &before, false, "", &["example.com"]);
+    };
+    for (name, octet) in [("old.key", 1), ("new.key", 2), ("wrong.key", 3)] {
+        hosting.write(name, &base64::prelude::BASE64_STANDARD.encode([octet; 32]));
+        // Root alone can read it.
+        fs::set_permissions(hosting.path(name), PermissionsExt::from_mode(0o400)).unwrap();
+    }
+    let files = |hosting: &Hosting| {
+        let files = fs::read_dir(hosting.path("ledger")).unwrap();
+        let octets = files.flat_map(|file| fs::read(file.unwrap().path()).unwrap());
+        octets.collect::<Vec<u8>>()
+    };
+    let is_plain = |hosting: &Hosting| files(hosting).windows(11).any(|octets| octets == b"PRIVATE KEY");
+    set(&hosting, &[]);
+    hosting.start();
+    pebble.is_trusted(&hosting);
+    until("a certificate", || is_served(&hosting, "example.com"));
+    assert!(is_plain(&hosting));
+    hosting.stop();
+    // What was there is sealed at the next start; then with another key.
+    for (keys, count) in [(&["old.key"][..], 2), (&["new.key", "old.key"], 2), (&["new.key"], 0)] {
+        set(&hosting, keys);
+        hosting.start();
+        assert!(is_served(&hosting, "example.com"), "{}", hosting.log());
+        let said = format!("{count} private keys are sealed");
+        assert_eq!(hosting.log().contains(&said), count > 0, "{keys:?}: {}", hosting.log());
+        assert!(!is_plain(&hosting), "{keys:?}");
+        hosting.stop();
+    }
+    // A wrong one, none, or one that others can read: nothing starts, and nothing changes.
+    let before = ledger(&hosting, "SELECT unicode(substr(key, 25, 1)) FROM certificate");
+    fs::set_permissions(hosting.path("old.key"), PermissionsExt::from_mode(0o404)).unwrap();
+    for (keys, expected) in [
+        (&["wrong.key"][..], ", which is not in seal_keys"),
+        (&[], "is sealed; name the key "),
+        (&["old.key"], "is not for its owner alone"),
+        (&["absent.key"], "No such file"),
+    ] {
+        set(&hosting, keys);
+        let output = hosting.command(&["run"]).output().unwrap();
+        let error = String::from_utf8(output.stderr).unwrap();
+        assert!(
+            output.status.code() == Some(2) && error.contains(expected),
+            "{keys:?}: {error}"
+        );
+    }
+    assert_eq!(
+        ledger(&hosting, "SELECT unicode(substr(key, 25, 1)) FROM certificate"),
+        before
+    );
+    // The same account gets a new one, with a sealed key.
+    set(&hosting, &["new.key"]);
+    change(&hosting, "UPDATE certificate SET renew = 0");
+    hosting.start();
+    until("a renewal", || {
+        hosting.log().contains("mta-sts.example.com has a certificate")
+    });
+    assert_eq!((pebble.accounts(), pebble.orders()), (1, 2));
+    assert!(is_served(&hosting, "example.com") && !is_plain(&hosting));
     hosting.stop();
 }
 

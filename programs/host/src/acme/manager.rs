@@ -2,43 +2,37 @@
 //!
 //! What has happened is in the ledger before the next request: a restart loses no order, and registers no second account.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
 use std::net::IpAddr;
-use std::path::Path;
 use std::rc::Rc;
-use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use data_encoding::BASE64URL_NOPAD;
-use instant_acme::{Account, CertificateIdentifier, ExternalAccountKey, Key, NewAccount};
+use instant_acme::{Account, CertificateIdentifier};
 use mtasts::Domain;
 use mtasts::network::dns::StubResolver;
-use mtasts::network::roots::Roots;
 use mtasts::protocol::calendar::date_time;
 use mtasts::protocol::text::one_line;
 use mtasts::sender::resolver::unix_now;
 use mtasts_serve::Log;
 use rcgen::KeyPair;
 use ring::rand::{SecureRandom as _, SystemRandom};
-use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::pem::PemObject as _;
-use rustls_pki_types::{CertificateDer, Der, PrivateKeyDer, PrivatePkcs8KeyDer};
-use tokio::sync::Mutex;
+use rustls_pki_types::{CertificateDer, Der, PrivateKeyDer};
 use tokio::task::{spawn_blocking, spawn_local};
 
 use super::Acme;
+use super::authority::{Authority, Known};
 use super::challenges::Challenges;
 use super::flight::{self, TIME};
 use super::leaf::Leaf;
-use super::order::{Failure, begin, finish, refuses_replacement, said};
-use super::schedule::{LONGEST_WAIT, WINDOW, ask_again, pause, renewal, suggested};
-use super::wire::Wire;
+use super::order::{Failure, begin, finish, refuses_replacement};
+use super::schedule::{LONGEST_WAIT, WINDOW, ask_again, has_failed_for_long, pause, renewal, suggested};
 use crate::certificates::{Certificates, certified};
 use crate::ledger::{Attempt, Certificate, Claim, Ledger, LedgerError, Tls};
 use crate::metrics::Numbers;
 use crate::proof;
+use crate::seal::Seal;
 use crate::service::Service;
 use crate::sqlite::Sqlite;
 use crate::state::State;
@@ -55,9 +49,10 @@ pub(crate) struct Manager {
     acme: Acme,
     dns: StubResolver,
     addresses: Vec<IpAddr>,
-    wire: Wire,
-    authority: Mutex<Option<Authority>>,
+    /// The first one, and the one that is asked if that fails for long.
+    authorities: Vec<Authority>,
     ledger: Rc<RefCell<Sqlite>>,
+    seal: Rc<Seal>,
     certificates: Rc<Certificates>,
     challenges: Rc<Challenges>,
     log: Log,
@@ -66,16 +61,6 @@ pub(crate) struct Manager {
     zone: Option<Domain>,
     known: RefCell<BTreeMap<Domain, Tls>>,
     busy: RefCell<HashSet<Domain>>,
-    /// Until when the authority is not told that an order replaces a certificate: it does not take that.
-    plain: Cell<u64>,
-}
-
-/// What is known of the authority.
-#[derive(Clone)]
-struct Authority {
-    account: Account,
-    /// By which names it is in CAA records.
-    names: Vec<String>,
 }
 
 impl Manager {
@@ -87,22 +72,13 @@ impl Manager {
         acme: &Acme,
         service: &Service,
         ledger: &Rc<RefCell<Sqlite>>,
+        seal: &Rc<Seal>,
         certificates: &Rc<Certificates>,
         challenges: &Rc<Challenges>,
         log: Log,
     ) -> Result<Self, String> {
-        let roots = match &acme.ca_file {
-            Some(file) => Roots::from_file(file),
-            None => Roots::system(),
-        };
-        let roots = roots.map_err(|error| error.to_string())?;
-        let mut store = RootCertStore::empty();
-        store.add_parsable_certificates(roots.certificates().iter().cloned());
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| error.to_string())?
-            .with_root_certificates(store)
-            .with_no_client_auth();
+        let authorities = std::iter::once(acme).chain(acme.second.as_deref());
+        let authorities = authorities.map(|acme| Authority::new(acme, ledger, seal, log));
         let known = ledger.borrow().tls().map_err(|error| error.to_string())?;
         Ok(Self {
             acme: acme.clone(),
@@ -111,9 +87,9 @@ impl Manager {
                 servers => StubResolver::with_servers(servers),
             },
             addresses: service.addresses.clone(),
-            wire: Wire::new(Arc::new(tls)),
-            authority: Mutex::default(),
+            authorities: authorities.collect::<Result<_, _>>()?,
             ledger: Rc::clone(ledger),
+            seal: Rc::clone(seal),
             certificates: Rc::clone(certificates),
             challenges: Rc::clone(challenges),
             log,
@@ -121,7 +97,6 @@ impl Manager {
             zone: service.zone.clone(),
             known: RefCell::new(known),
             busy: RefCell::default(),
-            plain: Cell::new(0),
         })
     }
 
@@ -157,7 +132,8 @@ impl Manager {
 
     /// Begins what is due.
     pub(crate) fn look(self: &Rc<Self>, now: u64) {
-        if now < self.wire.closed() {
+        // Only if each of them has asked to be left alone.
+        if self.authorities.iter().all(|authority| now < authority.wire.closed()) {
             return;
         }
         for domain in self.claims.borrow().keys() {
@@ -165,7 +141,8 @@ impl Manager {
                 return;
             }
             let tls = self.known.borrow().get(domain).cloned().unwrap_or_default();
-            if !is_due(&tls, now) || !self.busy.borrow_mut().insert(domain.clone()) {
+            let is_closed = now < self.authority_for(&tls, now).wire.closed();
+            if !is_due(&tls, now) || is_closed || !self.busy.borrow_mut().insert(domain.clone()) {
                 continue;
             }
             let (manager, domain) = (Rc::clone(self), domain.clone());
@@ -183,10 +160,21 @@ impl Manager {
             return self.advise(domain, &mut tls).await;
         }
         let mut attempt = tls.attempt.clone().unwrap_or_default();
-        match self.obtain(domain, &tls, &mut attempt).await {
+        let authority = self.authority_for(&tls, now);
+        if attempt.authority != authority.acme.directory {
+            // An order at the other one is given up.
+            attempt.order = attempt.order.filter(|_| attempt.authority.is_empty());
+            attempt.authority.clone_from(&authority.acme.directory);
+        }
+        match self.obtain(domain, &tls, &mut attempt, authority).await {
             Ok(certificate) => {
                 let until = date_time(certificate.life.until);
-                let stored = self.ledger.borrow_mut().certify(domain, &certificate);
+                let sealed = self.sealed(&format!("certificate of {domain}"), &certificate.key);
+                let stored = sealed.and_then(|key| {
+                    let stored = Certificate { key, ..certificate };
+                    let stored = self.ledger.borrow_mut().certify(domain, &stored);
+                    stored.map_err(|error| error.to_string())
+                });
                 if let Err(error) = stored {
                     return self.say(&format!(
                         "the certificate of mta-sts.{domain} cannot be stored: {error}"
@@ -210,7 +198,11 @@ impl Manager {
             }
             Err(Stop::Failed(failure)) => {
                 attempt.failures = attempt.failures.saturating_add(1);
-                attempt.next = (unix_now() + pause(attempt.failures, chance())).max(self.wire.closed());
+                attempt.next = unix_now() + pause(attempt.failures, chance());
+                // The other one need not be asked later because of this one.
+                if self.authorities.len() == 1 {
+                    attempt.next = attempt.next.max(authority.wire.closed());
+                }
                 if !failure.lives {
                     attempt.order = None;
                 }
@@ -223,6 +215,7 @@ impl Manager {
     fn note(&self, domain: &Domain, mut tls: Tls, mut attempt: Attempt, why: String) {
         let is_new = attempt.why != why;
         attempt.why = why;
+        attempt.since = attempt.since.or_else(|| Some(unix_now()));
         self.keep(domain, &attempt);
         if is_new {
             let left = tls.life.map_or_else(
@@ -251,13 +244,23 @@ impl Manager {
     }
 
     /// Gets a certificate, by an order that was left or by a new one.
-    async fn obtain(&self, domain: &Domain, tls: &Tls, attempt: &mut Attempt) -> Result<Certificate, Stop> {
+    async fn obtain(
+        &self,
+        domain: &Domain,
+        tls: &Tls,
+        attempt: &mut Attempt,
+        authority: &Authority,
+    ) -> Result<Certificate, Stop> {
         let host = format!("mta-sts.{domain}");
         self.is_claimed(domain).await?;
-        let Authority { account, names } = self.authority().await?;
+        let Known { account, names } = authority.known().await?;
         let left = match &attempt.order {
             Some((url, key)) => match account.order(url.clone()).await {
-                Ok(order) => Some((order, key.clone())),
+                Ok(order) => {
+                    let key = self.seal.open(&format!("order for {domain}"), key.as_bytes());
+                    let key = key.map_err(Stop::Tested)?;
+                    Some((order, String::from_utf8_lossy(&key).into_owned()))
+                }
                 Err(error) if Failure::of(&error).lives => return Err(Failure::from(error).into()),
                 // It is too old: the authority has forgotten it.
                 Err(_) => None,
@@ -273,7 +276,7 @@ impl Manager {
                         .await
                         .map_err(Stop::Tested)?;
                 }
-                self.new_order(domain, &host, &account, tls, attempt).await?
+                self.new_order(domain, &host, &account, tls, attempt, authority).await?
             }
         };
         let pair = KeyPair::from_pem(&key).map_err(|error| Failure {
@@ -281,7 +284,8 @@ impl Manager {
             lives: false,
         })?;
         let chain = finish(&mut order, &host, &pair, self.acme.challenge, &self.challenges).await?;
-        issued(&host, chain, key, unix_now()).map_err(|why| Stop::Failed(Failure { why, lives: false }))
+        issued(&host, chain, key, &authority.acme.directory, unix_now())
+            .map_err(|why| Stop::Failed(Failure { why, lives: false }))
     }
 
     /// Whether DNS says, at this moment, that the domain is for whom it is served.
@@ -304,19 +308,21 @@ impl Manager {
         account: &Account,
         tls: &Tls,
         attempt: &mut Attempt,
+        authority: &Authority,
     ) -> Result<(instant_acme::Order, String), Stop> {
         let now = unix_now();
-        let replaces = match tls.life.filter(|life| life.is_advised && now >= self.plain.get()) {
+        let replaces = match tls.life.filter(|life| life.is_advised && now >= authority.plain.get()) {
             Some(_) => self.identifier(domain),
             None => None,
         };
-        let profile = self.acme.profile.as_deref();
+        let replaces = replaces.filter(|(_, issuer)| *issuer == authority.acme.directory);
+        let profile = authority.acme.profile.as_deref();
         let mut order = None;
-        if let Some(replaces) = replaces {
+        if let Some((replaces, _)) = replaces {
             // RFC 9773 5: such an order counts towards no limit.
             match begin(account, host, profile, Some(replaces)).await {
                 Ok(made) => order = Some(made),
-                Err(error) if refuses_replacement(&error) => self.plain.set(now + LONGEST_WAIT),
+                Err(error) if refuses_replacement(&error) => authority.plain.set(now + LONGEST_WAIT),
                 Err(error) => return Err(Failure::from(error).into()),
             }
         }
@@ -339,7 +345,10 @@ impl Manager {
             lives: false,
         })?;
         let key = key.serialize_pem();
-        attempt.order = Some((order.url().to_owned(), key.clone()));
+        let sealed = self
+            .sealed(&format!("order for {domain}"), &key)
+            .map_err(Stop::Tested)?;
+        attempt.order = Some((order.url().to_owned(), sealed));
         self.ledger
             .borrow_mut()
             .attempt(domain, attempt)
@@ -347,24 +356,53 @@ impl Manager {
         Ok((order, key))
     }
 
-    /// By what the authority knows the present certificate.
-    fn identifier(&self, domain: &Domain) -> Option<CertificateIdentifier<'static>> {
+    /// By what its authority knows the present certificate, and which one that is.
+    fn identifier(&self, domain: &Domain) -> Option<(CertificateIdentifier<'static>, String)> {
         let certificate = self.ledger.borrow().certificate(domain).ok()??;
         let der = CertificateDer::from_pem_slice(certificate.chain.as_bytes()).ok()?;
         let leaf = Leaf::read(&der)?;
         let key = leaf.authority_key?;
-        Some(CertificateIdentifier::new(
-            Der::from_slice(&key),
-            Der::from_slice(&leaf.serial),
-        ))
+        let identifier = CertificateIdentifier::new(Der::from_slice(&key), Der::from_slice(&leaf.serial));
+        // Before there were two, nobody asked which one it was.
+        let issuer = match certificate.authority {
+            issuer if issuer.is_empty() => self.acme.directory.clone(),
+            issuer => issuer,
+        };
+        Some((identifier, issuer))
+    }
+
+    /// The authority that is asked for the next certificate: the second one, and both by turns, when the first one has failed for long.
+    fn authority_for(&self, tls: &Tls, now: u64) -> &Authority {
+        let life = tls.life.map(|life| (life.renew, life.until));
+        let attempt = tls.attempt.as_ref();
+        let is_over = has_failed_for_long(life, attempt.and_then(|attempt| attempt.since), now);
+        let last = attempt.map_or("", |attempt| attempt.authority.as_str());
+        match &self.authorities[..] {
+            [first, second] if is_over => {
+                let was_second = last == second.acme.directory;
+                let is_left = attempt.is_some_and(|attempt| attempt.order.is_some());
+                if was_second == is_left { second } else { first }
+            }
+            all => &all[0],
+        }
+    }
+
+    async fn advice(
+        &self,
+        identifier: &CertificateIdentifier<'_>,
+        issuer: &str,
+    ) -> Option<(instant_acme::RenewalInfo, Duration)> {
+        let authority = self.authorities.iter().find(|known| known.acme.directory == issuer)?;
+        let known = authority.known().await.ok()?;
+        known.account.renewal_info(identifier).await.ok()
     }
 
     /// Asks the authority when to renew.
     async fn advise(&self, domain: &Domain, tls: &mut Tls) {
         let Some(life) = &mut tls.life else { return };
-        let advice = match (self.authority().await, self.identifier(domain)) {
-            (Ok(authority), Some(identifier)) => authority.account.renewal_info(&identifier).await.ok(),
-            _ => None,
+        let advice = match self.identifier(domain) {
+            Some((identifier, issuer)) => self.advice(&identifier, &issuer).await,
+            None => None,
         };
         let now = unix_now();
         life.ask = now + LONGEST_WAIT;
@@ -382,84 +420,15 @@ impl Manager {
         self.known.borrow_mut().insert(domain.clone(), tls.clone());
     }
 
-    /// The authority, and our account there: the one of the ledger, or a new one.
-    async fn authority(&self) -> Result<Authority, Stop> {
-        let mut known = self.authority.lock().await;
-        if let Some(known) = &*known {
-            return Ok(known.clone());
-        }
-        let directory = &self.acme.directory;
-        let names = names(&self.wire.get(directory).await.map_err(Stop::unreached)?);
-        let stored = self.ledger.borrow().account(directory).map_err(Stop::ledger)?;
-        let is_new = stored.is_none();
-        let account = match (stored, &self.acme.eab) {
-            (None, Some((kid, file))) => self.bound_account(kid, file).await?,
-            (stored, _) => self.account_of(stored).await?,
-        };
-        if is_new {
-            self.log.info(&format!("registered at {directory}."));
-        }
-        let authority = Authority { account, names };
-        *known = Some(authority.clone());
-        Ok(authority)
-    }
-
-    /// The account of a key, which is a new one if there is none.
-    async fn account_of(&self, stored: Option<Vec<u8>>) -> Result<Account, Stop> {
-        let directory = &self.acme.directory;
-        let key = match stored {
-            Some(key) => PrivatePkcs8KeyDer::from(key),
-            None => {
-                let (_, key) = Key::generate_pkcs8().map_err(|error| Stop::unreached(said(&error)))?;
-                // Before the authority knows it: the same key registers no second account (RFC 8555 7.3.1).
-                self.keep_key(key.secret_pkcs8_der())?;
-                key
-            }
-        };
-        let signer = Key::from_pkcs8_der(key.clone_key()).map_err(|error| Stop::unreached(said(&error)))?;
-        let registered = Account::builder_with_http(Box::new(self.wire.clone()))
-            .create_from_key((signer, PrivateKeyDer::Pkcs8(key)), directory.clone())
-            .await;
-        let (account, _) = registered.map_err(|error| Stop::unreached(said(&error)))?;
-        if !self.acme.contact.is_empty() {
-            let contact: Vec<&str> = self.acme.contact.iter().map(String::as_str).collect();
-            if let Err(error) = account.update_contacts(&contact).await {
-                self.say(&format!("the authority does not take the contact: {}", said(&error)));
-            }
-        }
-        Ok(account)
-    }
-
-    /// A new account that is bound to a customer of the authority.
-    async fn bound_account(&self, kid: &str, file: &Path) -> Result<Account, Stop> {
-        let wrong = |why: &dyn std::fmt::Display| Stop::unreached(format!("eab_key_file: {}: {why}", file.display()));
-        let text = fs::read_to_string(file).map_err(|error| wrong(&error))?;
-        let secret = BASE64URL_NOPAD.decode(text.trim().trim_end_matches('=').as_bytes());
-        let secret = secret.map_err(|_| wrong(&"is not a key in base64url"))?;
-        let contact: Vec<&str> = self.acme.contact.iter().map(String::as_str).collect();
-        let wanted = NewAccount {
-            contact: &contact,
-            terms_of_service_agreed: true,
-            only_return_existing: false,
-        };
-        let key = ExternalAccountKey::new(kid.to_owned(), &secret);
-        let registered = Account::builder_with_http(Box::new(self.wire.clone()))
-            .create(&wanted, self.acme.directory.clone(), Some(&key))
-            .await;
-        let (account, credentials) = registered.map_err(|error| Stop::unreached(said(&error)))?;
-        self.keep_key(credentials.private_key().secret_pkcs8_der())?;
-        Ok(account)
-    }
-
-    fn keep_key(&self, key: &[u8]) -> Result<(), Stop> {
-        let mut ledger = self.ledger.borrow_mut();
-        let kept = ledger.keep_account(&self.acme.directory, key, unix_now());
-        kept.map_err(Stop::ledger)
+    /// A private key as it is stored.
+    fn sealed(&self, place: &str, key: &str) -> Result<String, String> {
+        let stored = self.seal.seal(place, key.as_bytes())?;
+        String::from_utf8(stored).map_err(|error| error.to_string())
     }
 }
 
 /// Why an attempt ends.
-enum Stop {
+pub(super) enum Stop {
     /// There were enough orders for now.
     Later,
     /// The test before an order failed, or the authority was not reached: no order was made.
@@ -469,11 +438,11 @@ enum Stop {
 }
 
 impl Stop {
-    fn ledger(error: LedgerError) -> Self {
+    pub(super) fn ledger(error: LedgerError) -> Self {
         Self::Tested(error.to_string())
     }
 
-    fn unreached(why: String) -> Self {
+    pub(super) fn unreached(why: String) -> Self {
         Self::Tested(why)
     }
 }
@@ -498,19 +467,8 @@ fn chance() -> u32 {
     u32::from_ne_bytes(octets)
 }
 
-/// The names of the authority in CAA records (RFC 8555 7.1.1), as far as it says them.
-fn names(directory: &[u8]) -> Vec<String> {
-    let directory: serde_json::Value = serde_json::from_slice(directory).unwrap_or_default();
-    let names = directory["meta"]["caaIdentities"].as_array();
-    let names = names.into_iter().flatten().filter_map(|name| name.as_str());
-    names
-        .take(16)
-        .map(|name| one_line(name, 255).to_ascii_lowercase())
-        .collect()
-}
-
 /// A certificate that the authority has sent, if it is what was ordered.
-fn issued(host: &str, chain: String, key: String, now: u64) -> Result<Certificate, String> {
+fn issued(host: &str, chain: String, key: String, authority: &str, now: u64) -> Result<Certificate, String> {
     let wrong = |why: &str| format!("what the authority has sent is refused: {why}");
     let private = PrivateKeyDer::from_pem_slice(key.as_bytes()).map_err(|error| wrong(&error.to_string()))?;
     let certified =
@@ -526,6 +484,7 @@ fn issued(host: &str, chain: String, key: String, now: u64) -> Result<Certificat
     Ok(Certificate {
         chain,
         key,
+        authority: authority.to_owned(),
         life: crate::ledger::Life {
             issued: now,
             until: leaf.until,

@@ -1,5 +1,6 @@
 //! Certificates from a certification authority by ACME (RFC 8555), one for each policy host.
 
+mod authority;
 pub(crate) mod caa;
 pub(crate) mod challenges;
 mod flight;
@@ -47,6 +48,8 @@ pub struct Acme {
     pub eab: Option<(String, PathBuf)>,
     /// `flight_test`: whether this host tries the challenge itself before it orders.
     pub flight_test: bool,
+    /// `second`: the authority that is asked when this one has failed for a third of the time that is left.
+    pub second: Option<Box<Self>>,
 }
 
 impl Acme {
@@ -61,6 +64,7 @@ impl Acme {
             ca_file: None,
             eab: None,
             flight_test: true,
+            second: None,
         };
         let (mut agreed, mut kid, mut key_file) = (false, None, None);
         for (key, value) in table.entries()? {
@@ -110,10 +114,21 @@ impl Acme {
                 }
                 "eab_key_file" => key_file = Some(value.path()?),
                 "flight_test" => acme.flight_test = value.truth()?,
+                "second" => {
+                    let second = Self::read(&value)?;
+                    // What a policy host does is the same for both.
+                    let mine = ["challenge", "orders", "flight_test", "second"];
+                    for (key, value) in value.entries()? {
+                        if mine.contains(&key.get_ref().as_ref()) {
+                            return Err(value.problem("is set in the table acme, for both authorities"));
+                        }
+                    }
+                    acme.second = Some(Box::new(second));
+                }
                 _ => {
                     return Err(value.problem(
-                        "unknown key; there are directory, agree_to_terms, contact, challenge, profile, orders, ca_file, eab_kid, eab_key_file and \
-                         flight_test",
+                        "unknown key; there are directory, agree_to_terms, contact, challenge, profile, orders, ca_file, eab_kid, eab_key_file, \
+                         flight_test and second",
                     ));
                 }
             }
@@ -123,6 +138,13 @@ impl Acme {
             (None, None) => None,
             _ => return Err(table.problem("eab_kid and eab_key_file belong together")),
         };
+        if acme
+            .second
+            .as_ref()
+            .is_some_and(|second| second.directory == acme.directory)
+        {
+            return Err(table.problem("the second authority is the first one; set another directory there"));
+        }
         match agreed {
             true => Ok(acme),
             false => Err(table.problem(

@@ -39,6 +39,18 @@ pub fn suggested(window: (u64, u64), planned: u64, until: u64, chance: u32) -> u
     start + ((end - start) as u128 * u128::from(chance) / (u128::from(u32::MAX) + 1)) as u64
 }
 
+/// Without a certificate: after how many seconds of failures the second authority is asked.
+const WITHOUT: u64 = 3600;
+
+/// Whether failures since then have taken a third of the time that is left between renewal and end of the present certificate, if there is
+/// one: then it is the turn of another authority.
+#[must_use]
+pub fn has_failed_for_long(life: Option<(u64, u64)>, since: Option<u64>, now: u64) -> bool {
+    let Some(since) = since else { return false };
+    let patience = life.map_or(WITHOUT, |(renew, until)| until.saturating_sub(renew) / 3);
+    now.saturating_sub(since) >= patience
+}
+
 /// In how many seconds it is asked again.
 #[must_use]
 pub fn ask_again(advice: u64) -> u64 {
@@ -81,6 +93,28 @@ mod tests {
             late.windows(2).all(|pair| pair[1] - pair[0] >= 86_400) && late.len() <= 30,
             "{orders:?}"
         );
+    }
+
+    #[test]
+    fn a_third_of_what_is_left_is_enough() {
+        let day = 86_400;
+        // 90 days, and 6 days; and none.
+        for (life, patience) in [
+            (Some((60 * day, 90 * day)), 10 * day),
+            (Some((4 * day, 6 * day)), 2 * day / 3),
+            (Some((9, 3)), 0),
+            (None, 3600),
+        ] {
+            let since = 61 * day;
+            assert!(!has_failed_for_long(life, None, u64::MAX), "{life:?}");
+            assert!(has_failed_for_long(life, Some(since), since + patience), "{life:?}");
+            if patience > 0 {
+                assert!(
+                    !has_failed_for_long(life, Some(since), since + patience - 1),
+                    "{life:?}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -65,7 +65,11 @@ fn the_whole_table() {
                                         trouble: None,
                                         sights: vec![(V4, first.clone()), (V6, second.clone())],
                                     }]),
-                                    unused: if unused { vec!["old.example.com".into()] } else { vec![] },
+                                    unused: if unused {
+                                        vec![("old.example.com".into(), None)]
+                                    } else {
+                                        vec![]
+                                    },
                                     fetched: fetched.clone(),
                                     records: vec![
                                         ("192.0.2.53".into(), Announced::Same),
@@ -133,4 +137,30 @@ fn what_is_not_known_refuses() {
         with(|facts| facts.hosts.as_mut().unwrap()[0].trouble = Some("has no address".into())),
         ["mx.example.com: has no address"]
     );
+}
+
+#[test]
+fn a_domain_on_its_way_is_not_told_to_turn_back() {
+    for (stage, expected) in [
+        (None, "remove it from mx, or move it to reserve"),
+        (
+            Some(Stage::Added),
+            "publish its MX record when mtasts host status says so",
+        ),
+        (
+            Some(Stage::Going),
+            "stays in the policy until no sender and no resolver can use it",
+        ),
+    ] {
+        let facts = Facts {
+            unused: vec![("old.example.com".into(), stage)],
+            ..Facts::good()
+        };
+        let found = gates(&facts);
+        assert!(
+            found.len() == 1 && found[0].reason.contains(expected),
+            "{stage:?}: {found:?}"
+        );
+        assert!(stage.is_none() || !found[0].reason.contains("remove it"), "{found:?}");
+    }
 }

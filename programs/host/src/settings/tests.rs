@@ -6,6 +6,7 @@ use tempfile::TempDir;
 
 use super::*;
 use crate::acme::Challenge;
+use crate::notation::Notation;
 
 const GOOD: &str = "[domain.\"example.com\"]\nmode = \"testing\"\nmax_age = 86400\nmx = [\"mx.example.com\"]\n";
 
@@ -366,6 +367,12 @@ fn the_settings_of_the_authority() {
         (all.profile.as_deref(), all.ca_file),
         (Some("shortlived"), Some("/etc/ca.pem".into()))
     );
+    let both = acme("[acme.second]\nagree_to_terms = true\ndirectory = \"https://b.example/\"\nprofile = \"x\"");
+    let second = both.second.unwrap();
+    assert_eq!(
+        (second.directory.as_str(), second.profile.as_deref()),
+        ("https://b.example/", Some("x"))
+    );
     let none = acme("");
     assert_eq!(none.directory, "https://acme-v02.api.letsencrypt.org/directory");
     assert_eq!(
@@ -403,6 +410,18 @@ fn the_settings_of_the_authority() {
             "eab_kid = \"k1\"",
             "line 1: acme: eab_kid and eab_key_file belong together",
         ),
+        (
+            "agree_to_terms = true\n[acme.second]\nagree_to_terms = true",
+            "line 1: acme: the second authority is the first one",
+        ),
+        (
+            "agree_to_terms = true\n[acme.second]\ndirectory = \"https://ca.example\"",
+            "line 3: acme.second: read the terms of service",
+        ),
+        (
+            "agree_to_terms = true\n[acme.second]\nagree_to_terms = true\norders = 1",
+            "line 5: acme.second.orders: is set in the table acme",
+        ),
     ] {
         let found = complaint(&format!("[acme]\n{text}"));
         assert!(found.starts_with(expected), "{text}: {found}");
@@ -428,6 +447,14 @@ fn the_settings_of_the_service() {
         http = ["0.0.0.0:80"]
         metrics = ["127.0.0.1:9106"]
         webroot = "/var/lib/x/webroot"
+        seal_keys = ["/etc/mtasts/seal.key", "credential:old"]
+        [publish]
+        file = "/var/lib/x/zone"
+        format = "octodns"
+        exec = ["/usr/local/sbin/publish", "sts"]
+        [transfer]
+        key = "transfer.example"
+        secret_file = "/etc/mtasts/transfer.key"
         [update]
         server = "192.0.2.53"
         key = "update.example"
@@ -439,13 +466,16 @@ fn the_settings_of_the_service() {
     let mut service = files.read().unwrap().service;
     let acme = service.acme.take().unwrap();
     let update = service.update.take().unwrap();
+    let publish = service.publish.take().unwrap();
+    assert_eq!((publish.format, publish.exec.len()), (Notation::Octodns, 2));
+    assert_eq!(service.transfer.take().unwrap().key.as_str(), "transfer.example");
     assert_eq!(
-        (update.server.to_string().as_str(), update.key.as_str()),
+        (update.server.to_string().as_str(), update.key.key.as_str()),
         ("192.0.2.53:53", "update.example")
     );
     let shown = format!("{service:?}");
     let keys = shown.matches(": ").count();
-    assert_eq!(keys, 17, "a new key needs a line above: {shown}");
+    assert_eq!(keys, 20, "a new key needs a line above: {shown}");
     assert_eq!(service.zone.unwrap().as_str(), "sts.example.net");
     assert_eq!((service.addresses.len(), service.proxy.len()), (2, 2));
     assert_eq!(acme.challenge, Challenge::TlsAlpn);
@@ -487,7 +517,22 @@ fn the_settings_of_the_service() {
         ),
         ("[update]\nserver = \"192.0.2.53\"", "line 1: update: key is missing"),
         ("[update]\nkeys = 1", "line 2: update.keys: unknown key"),
+        (
+            "[transfer]\nserver = \"192.0.2.53\"",
+            "line 2: transfer.server: unknown key",
+        ),
+        (
+            "[publish]\nfile = \"/x\"\nexec = [\"x\"]",
+            "line 3: publish.exec: must begin with the absolute path",
+        ),
+        ("[publish]\nformat = \"x\"", "line 2: publish.format: must be \"zone\""),
+        ("[publish]\nformat = \"zone\"", "line 1: publish: file is missing"),
+        ("[transfer]\nkey = \"x\"", "line 1: transfer: secret_file is missing"),
         ("webroot = \"\"", "line 1: webroot: must be an absolute path"),
+        (
+            "seal_keys = [\"x\"]",
+            "line 1: seal_keys: \"x\" is neither an absolute path nor",
+        ),
     ] {
         let found = complaint(text);
         assert!(

@@ -7,7 +7,7 @@ use crate::ledger::LedgerError;
 /// Marks the file as ours: "MTST".
 pub(super) const APPLICATION: u32 = 0x4d54_5354;
 /// The number of the schema that this version writes.
-pub(super) const SCHEMA: u32 = 6;
+pub(super) const SCHEMA: u32 = 8;
 /// From each number to the next. A step that was released is never changed.
 pub(super) const STEPS: [&str; SCHEMA as usize] = [
     "
@@ -91,6 +91,22 @@ pub(super) const STEPS: [&str; SCHEMA as usize] = [
     "
     ALTER TABLE domain ADD COLUMN proven INTEGER;
     ALTER TABLE domain ADD COLUMN lost INTEGER;
+",
+    "
+    CREATE TABLE gone (
+        token TEXT PRIMARY KEY
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER gone_released AFTER DELETE ON domain BEGIN
+        INSERT OR IGNORE INTO gone (token) VALUES (old.token);
+    END;
+    CREATE TRIGGER gone_moved AFTER UPDATE OF token ON domain WHEN old.token <> new.token BEGIN
+        INSERT OR IGNORE INTO gone (token) VALUES (old.token);
+    END;
+",
+    "
+    ALTER TABLE certificate ADD COLUMN authority TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attempt ADD COLUMN authority TEXT NOT NULL DEFAULT '';
+    ALTER TABLE attempt ADD COLUMN since INTEGER;
 ",
 ];
 

@@ -158,8 +158,8 @@ fn what_was_served_is_remembered_until_the_domain_is_released() {
     assert_eq!(*served[&a], policy(86_400));
     assert!(Arc::ptr_eq(&served[&a], &served[&b]));
 
-    assert!(ledger.release(&a).unwrap());
-    assert!(!ledger.release(&a).unwrap());
+    assert!(ledger.turn(&a, &Turn::Released, 0).unwrap());
+    assert!(!ledger.turn(&a, &Turn::Released, 0).unwrap());
     assert_eq!(
         (ledger.history(&a).unwrap().len(), ledger.served().unwrap().len()),
         (0, 1)
@@ -207,7 +207,7 @@ fn the_steps_and_what_the_gates_said() {
     let before = ledger.version().unwrap();
     ledger.judge(&b, &said, 30).unwrap();
     assert_eq!(ledger.version().unwrap(), before);
-    place.open().release(&a).unwrap();
+    place.open().turn(&a, &Turn::Released, 0).unwrap();
     assert_ne!(ledger.version().unwrap(), before);
     assert_eq!(ledger.steps().unwrap().len(), 1);
 }
@@ -256,10 +256,13 @@ fn the_certificates_and_what_was_done_for_them() {
         next: 77,
         why: "because".into(),
         order: order.map(|(url, key)| (url.to_owned(), key.to_owned())),
+        authority: "https://ca.example/".into(),
+        since: Some(70),
     };
     let mut certificate = Certificate {
         chain: "CHAIN".into(),
         key: "KEY".into(),
+        authority: "https://ca.example/".into(),
         life: Life {
             issued: 1,
             until: 2,
@@ -292,18 +295,18 @@ fn the_certificates_and_what_was_done_for_them() {
     certificate.key = "OTHER".into();
     ledger.certify(&a, &certificate).unwrap();
     assert_eq!(place.open().certificate(&a).unwrap(), Some(certificate));
-    ledger.release(&a).unwrap();
+    ledger.turn(&a, &Turn::Released, 0).unwrap();
     assert_eq!(
         (ledger.certificate(&a).unwrap(), ledger.tls().unwrap().len()),
         (None, 0)
     );
 
     // One account at each authority, for good.
-    assert_eq!(ledger.account("https://ca.example/").unwrap(), None);
-    ledger.keep_account("https://ca.example/", b"\0key", 5).unwrap();
-    assert!(ledger.keep_account("https://ca.example/", b"other", 6).is_err());
+    assert_eq!(ledger.account("https://ca.example/", None, 5).unwrap(), None);
+    ledger.account("https://ca.example/", Some(b"\0key"), 5).unwrap();
+    ledger.account("https://ca.example/", Some(b"other"), 6).unwrap();
     assert_eq!(
-        place.open().account("https://ca.example/").unwrap(),
+        place.open().account("https://ca.example/", None, 7).unwrap(),
         Some(b"\0key".to_vec())
     );
 }
@@ -442,7 +445,7 @@ fn the_moves_of_a_domain() {
     assert_eq!((known.len(), &known[&a]), (1, &moves));
     ledger.exchange(&a, &moves[1..]).unwrap();
     assert_eq!(ledger.exchanges().unwrap()[&a], moves[1..]);
-    ledger.release(&a).unwrap();
+    ledger.turn(&a, &Turn::Released, 0).unwrap();
     assert!(ledger.exchanges().unwrap().is_empty());
 }
 
@@ -498,4 +501,65 @@ fn a_writer_waits_for_another_process() {
     transaction.commit().unwrap();
     second.join().unwrap().unwrap();
     assert_eq!(first.claims().unwrap().len(), 1);
+}
+
+#[test]
+fn all_private_keys_are_replaced_or_none() {
+    let place = Place::new();
+    let mut ledger = place.open();
+    let a = name("a.example");
+    ledger.claim(&[(&a, &tenant("anna"))], 1).unwrap();
+    ledger.account("https://ca.example/", Some(b"\xffaccount"), 1).unwrap();
+    let life = Life {
+        issued: 1,
+        until: 9,
+        renew: 5,
+        ask: 2,
+        is_advised: false,
+    };
+    let certificate = Certificate {
+        chain: "chain".into(),
+        key: "certified".into(),
+        authority: String::new(),
+        life,
+    };
+    ledger.certify(&a, &certificate).unwrap();
+    let attempt = Attempt {
+        order: Some(("https://ca.example/1".into(), "ordered".into())),
+        ..Attempt::default()
+    };
+    ledger.attempt(&a, &attempt).unwrap();
+    let keys = |ledger: &mut Sqlite| {
+        let mut keys = Vec::new();
+        let mut look = |place: &str, key: &[u8]| {
+            keys.push((place.to_owned(), String::from_utf8_lossy(key).into_owned()));
+            Ok(None)
+        };
+        assert_eq!(ledger.rekey(&mut look).unwrap(), 0);
+        keys
+    };
+    let before = keys(&mut ledger);
+    assert_eq!(
+        before,
+        [
+            ("account at https://ca.example/", "\u{fffd}account"),
+            ("certificate of a.example", "certified"),
+            ("order for a.example", "ordered")
+        ]
+        .map(|(place, key)| (place.to_owned(), key.to_owned()))
+    );
+    let mut fails = |place: &str, _: &[u8]| match place.starts_with("order") {
+        true => Err("no".to_owned()),
+        false => Ok(Some(b"new".to_vec())),
+    };
+    assert_eq!(ledger.rekey(&mut fails).unwrap_err().to_string(), "no");
+    assert_eq!(keys(&mut ledger), before);
+    assert_eq!(ledger.rekey(&mut |_, _| Ok(Some(b"new".to_vec()))).unwrap(), 3);
+    assert!(keys(&mut ledger).iter().all(|(_, key)| key == "new"));
+    assert_eq!(ledger.certificate(&a).unwrap().unwrap().key, "new");
+    // Nothing of what was there is left in its files.
+    for file in fs::read_dir(place.0.path()).unwrap() {
+        let octets = fs::read(file.unwrap().path()).unwrap();
+        assert!(!octets.windows(9).any(|octets| octets == b"certified"));
+    }
 }
