@@ -64,7 +64,7 @@ fn each_domain_is_fetched_once_by_hosts_with_many_processes() {
     let (hosts, processes, domains) = (
         size("FLEET_HOSTS", 4),
         size("FLEET_PROCESSES", 2),
-        size("FLEET_DOMAINS", 60),
+        size("FLEET_DOMAINS", 40),
     );
     on_a_fleet("fleet-many", u16::try_from(domains).unwrap(), move |internet| {
         let (server, fleet) = Fleet::with_server(internet);
@@ -96,7 +96,7 @@ fn each_domain_is_fetched_once_by_hosts_with_many_processes() {
 /// Hosts that are killed while they fetch: no other one waits for longer than it may, and none is without a policy.
 #[test]
 fn hosts_that_die_hold_up_the_others_for_two_seconds_at_most() {
-    let (hosts, domains) = (size("FLEET_HOSTS", 6), size("FLEET_DOMAINS", 60));
+    let (hosts, domains) = (size("FLEET_HOSTS", 6), size("FLEET_DOMAINS", 40));
     on_a_fleet("fleet-killed", u16::try_from(domains).unwrap(), move |internet| {
         let (server, fleet) = Fleet::with_server(internet);
         let start = |number: u64| process(&fleet, &format!("host{number}"), domains, number + 77);
@@ -122,7 +122,7 @@ fn hosts_that_die_hold_up_the_others_for_two_seconds_at_most() {
 /// Children of a host with threads, as Exim forks them: each has a connection of its own, and the parent has none of theirs.
 #[test]
 fn children_in_flight_leave_nothing_behind() {
-    let (all, at_once) = (size("FLEET_FORKS", 60), 100);
+    let (all, at_once) = (size("FLEET_FORKS", 40), 100);
     on_a_fleet("fleet-forks", 0, move |internet| {
         let (_server, fleet) = Fleet::with_server(internet);
         let domains = ["good.test", "testing.test", "none.test", "twomx.test"];
@@ -179,7 +179,7 @@ fn children_in_flight_leave_nothing_behind() {
 /// what the host or the TXT record knows.
 #[test]
 fn ten_thousand_forgeries_plant_nothing() {
-    let rounds = size("FLEET_FORGERIES", 150);
+    let rounds = size("FLEET_FORGERIES", 60);
     on_a_fleet("fleet-forgeries", 0, move |internet| {
         let (server, fleet) = Fleet::with_server(internet);
         let key = "mtasts:1:p:good.test";
@@ -277,7 +277,7 @@ fn ten_thousand_forgeries_plant_nothing() {
 /// The server stops, forgets, restarts and brings back what was, while policies change: each host goes on, and never back.
 #[test]
 fn bad_weather_takes_no_policy_away() {
-    let seconds = size("FLEET_WEATHER", 6);
+    let seconds = size("FLEET_WEATHER", 4);
     on_a_fleet("fleet-weather", 0, move |internet| {
         let directory = internet.lab.directory().join("valkey");
         let mut server = Some(mtasts_kit::valkey::Valkey::start(&directory, &[]));
