@@ -1185,16 +1185,23 @@ int mtasts_exim_recheck(unsigned char **result, int argc, unsigned char **argv);
 // allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. On every transport it yields a
 // refusal if there are TLSA records of usage DANE-TA and the certificate has the name neither of the host nor of the
 // domain, which Exim with GnuTLS does not ask for. At every other event it yields nothing. The facts are `transport=`,
-// `tlsa=` and `cert=`. With the fact `report=yes` what a TLS report counts of the session is handed over at
-// `tcp:close`, as with `mode=testing`: then each event of the session has to come here, with the facts of that.
+// `tlsa=` and `cert=`.
 //
-// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would
-// have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS
-// failed, or its certificate is not accepted. What a TLS report counts of the session is handed over as the settings
-// `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. A session with a report, or with a
-// mail that needs no TLS, has no such result: `from=` is the envelope sender in base64, and `tlsreq=` the header
-// field `TLS-Required`. The other facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the
-// MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
+// With the fact `report=yes` it refuses nothing. What a TLS report counts of the session is handed over at `tcp:close`,
+// as the settings `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. If that is lost it
+// yields a line for the log. Each event of the session has to come here. A session with a report, or with a mail that
+// needs no TLS, has no such result: `from=` is the envelope sender in base64, and `tlsreq=` the header field
+// `TLS-Required`. The other facts are `cv=`, `tlsa=`, `cipher=`, `ocsp=` (`$tls_out_ocsp`), `cert=`, `records=`, which
+// are the host's TLSA records as `${lookup dnsdb{>; tlsa=_25._tcp.$host}}` gives them, in base64, and last `hosts=`,
+// the names of the MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
+//
+// With the fact `mode=testing` it does the same, and at `tcp:close` it also yields a line for the log if the host
+// would have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS
+// failed, or its certificate is not accepted.
+//
+// With `report=yes` and the event `mtasts:routed`, in a router, it counts the MX hosts that Exim passes over because an
+// enforced policy does not list them. `mx=` is what `${lookup dnsdb{>; mx=$domain}}` gives, in base64, and `message=`
+// is `$message_exim_id`: they are counted once for a message.
 int mtasts_exim_event(unsigned char **result, int argc, unsigned char **argv);
 
 // The version of the library. No arguments. Yields `0.1.0`.

@@ -28,6 +28,8 @@ mod large;
 mod light;
 #[path = "exim/log.rs"]
 mod log;
+#[path = "exim/parity.rs"]
+mod parity;
 #[path = "exim/places.rs"]
 mod places;
 #[path = "exim/privileges.rs"]
@@ -126,10 +128,7 @@ impl Drop for World {
 #[test]
 fn a_report_goes_out_signed_and_is_in_no_report() {
     // Before there is nothing but the test Internet.
-    let fetched = Command::new("tests/tlsrpt/opendkim.sh")
-        .arg(mtasts_kit::repository().join("target/opendkim"))
-        .status();
-    assert!(fetched.unwrap().success(), "tests/tlsrpt/opendkim.sh");
+    mtasts_kit::opendkim::fetch();
     mtasts_kit::mtasts();
     reports::go_out(&World::new("reports"));
 }
@@ -137,6 +136,11 @@ fn a_report_goes_out_signed_and_is_in_no_report() {
 #[test]
 fn a_session_is_counted_whatever_the_policy() {
     counted::every_session(&World::new("counted"));
+}
+
+#[test]
+fn a_lost_result_is_counted_and_told_whatever_the_policy() {
+    counted::losses(&World::new("losses"));
 }
 
 #[test]
@@ -152,9 +156,13 @@ fn every_domain_of_the_lab_debian_openssl() {
     table::every_domain(&World::new("table2"), Tls::Open, &Config::Debian);
 }
 
+/// And the reporter of sys4 makes of it the reports that ours makes.
 #[test]
 fn every_domain_of_the_lab_complete_gnutls() {
-    table::every_domain(&World::new("table3"), Tls::Gnu, &Config::Complete);
+    // Before there is nothing but the test Internet.
+    mtasts_kit::sys4::fetch_reporter();
+    mtasts_kit::mtasts();
+    parity::with_sys4(&World::new("table3"));
 }
 
 #[test]
@@ -223,6 +231,11 @@ fn a_policy_failure_does_not_delay_other_policies() {
 #[test]
 fn a_connection_is_not_reused_across_enforced_policies() {
     sessions::reused_enforced_connection(&World::new("reuse2"));
+}
+
+#[test]
+fn the_second_mx_host_is_judged_as_the_first() {
+    sessions::second_host(&World::new("second"));
 }
 
 #[test]

@@ -7,6 +7,8 @@ mod changes;
 mod host;
 #[path = "mta/postfix.rs"]
 mod postfix;
+#[path = "mta/reports.rs"]
+mod reports;
 #[path = "mta/sendmail.rs"]
 mod sendmail;
 #[path = "serve/server.rs"]

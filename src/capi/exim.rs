@@ -151,16 +151,23 @@ pub unsafe extern "C" fn mtasts_exim_recheck(result: *mut *mut c_uchar, argc: c_
 /// allow. If DANE is in use (`tlsa` is not 0), DANE decides about the certificate. On every transport it yields a
 /// refusal if there are TLSA records of usage DANE-TA and the certificate has the name neither of the host nor of the
 /// domain, which Exim with GnuTLS does not ask for. At every other event it yields nothing. The facts are `transport=`,
-/// `tlsa=` and `cert=`. With the fact `report=yes` what a TLS report counts of the session is handed over at
-/// `tcp:close`, as with `mode=testing`: then each event of the session has to come here, with the facts of that.
+/// `tlsa=` and `cert=`.
 ///
-/// With the fact `mode=testing` it refuses nothing. At `tcp:close` it yields a line for the log if the host would
-/// have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS
-/// failed, or its certificate is not accepted. What a TLS report counts of the session is handed over as the settings
-/// `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. A session with a report, or with a
-/// mail that needs no TLS, has no such result: `from=` is the envelope sender in base64, and `tlsreq=` the header
-/// field `TLS-Required`. The other facts are `cv=`, `tlsa=`, `cipher=`, `cert=`, and last `hosts=`, the names of the
-/// MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
+/// With the fact `report=yes` it refuses nothing. What a TLS report counts of the session is handed over at `tcp:close`,
+/// as the settings `tlsrpt_journal` and `tlsrpt_socket` say, with the address of the fact `local=`. If that is lost it
+/// yields a line for the log. Each event of the session has to come here. A session with a report, or with a mail that
+/// needs no TLS, has no such result: `from=` is the envelope sender in base64, and `tlsreq=` the header field
+/// `TLS-Required`. The other facts are `cv=`, `tlsa=`, `cipher=`, `ocsp=` (`$tls_out_ocsp`), `cert=`, `records=`, which
+/// are the host's TLSA records as `${lookup dnsdb{>; tlsa=_25._tcp.$host}}` gives them, in base64, and last `hosts=`,
+/// the names of the MX hosts as `${lookup dnsdb{>; mxh=$domain}}` gives them: Exim's `$host` is the target of a CNAME.
+///
+/// With the fact `mode=testing` it does the same, and at `tcp:close` it also yields a line for the log if the host
+/// would have failed the policy of the domain were it enforced: its name is not listed, it did not offer STARTTLS, TLS
+/// failed, or its certificate is not accepted.
+///
+/// With `report=yes` and the event `mtasts:routed`, in a router, it counts the MX hosts that Exim passes over because an
+/// enforced policy does not list them. `mx=` is what `${lookup dnsdb{>; mx=$domain}}` gives, in base64, and `message=`
+/// is `$message_exim_id`: they are counted once for a message.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_int, argv: *mut *mut c_uchar) -> c_int {
     let body = |arguments: &[&str]| {
@@ -170,14 +177,16 @@ pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_in
         let facts = &Facts(facts);
         if facts.get("mode") == Some("testing") {
             let line = exim_session::saw(context()?, event, [domain, host, address, data], facts)?;
-            // Exim's user may not be allowed to write what a report counts: that is for the log.
-            let line = line.or_else(|| TOLD.take().into_iter().next());
-            return Ok(line.map_or_else(String::new, |line| readable(&line)));
+            return Ok(for_the_log(line));
         }
-        // What is counted must keep no refusal from Exim, whatever goes wrong.
+        // What is counted never fails: it stands beside a refusal, which Exim would lose.
         if facts.get("report") == Some("yes") {
-            let saw = || exim_session::saw(context()?, event, [domain, host, address, data], facts);
+            let saw = || match *event {
+                "mtasts:routed" => exim_session::routed(context()?, domain, facts),
+                _ => exim_session::saw(context()?, event, [domain, host, address, data], facts).map(drop),
+            };
             let _ = quietly(saw);
+            return Ok(for_the_log(None));
         }
         // Depth 0 is the host's own certificate.
         if *event != "tls:cert" || *data != "0" {
@@ -187,6 +196,12 @@ pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_in
     };
     // SAFETY: the caller's promise.
     unsafe { call(result, argc, argv, body) }
+}
+
+/// A line about a host, and what the administrator should know, such as that Exim's user may not write what a report counts.
+fn for_the_log(line: Option<String>) -> String {
+    let lines: Vec<String> = line.into_iter().chain(TOLD.take()).collect();
+    readable(&lines.join("; "))
 }
 
 /// The version of the library. No arguments. Yields `0.1.0`.

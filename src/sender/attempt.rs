@@ -124,9 +124,14 @@ impl Attempt {
     /// Begins an attempt at a host of which DNS was asked for DANE ([`Resolver::hosts`]).
     #[must_use]
     pub fn with_hosts(answer: &Arc<Answer>, host: MxName, hosts: &Hosts) -> Self {
-        let dane = Side::new(hosts.way(answer, &host));
+        let way = hosts.way(answer, &host);
+        Self::by_way(answer, host, way)
+    }
+
+    /// Begins an attempt at a host of which the mail server has asked DNS for DANE itself.
+    pub(crate) fn by_way(answer: &Arc<Answer>, host: MxName, way: Way) -> Self {
         Self {
-            dane,
+            dane: Side::new(way),
             ..Self::new(answer, host)
         }
     }

@@ -142,7 +142,7 @@ fn is_as_the_check_wants_it(host: &Host) {
             "  tls_try_verify_hosts = *\n",
             "weak-transport",
         ),
-        ("  event_action = MTASTS_EVENT\n", "", "names-in-cn"),
+        ("  event_action = MTASTS_ENFORCED_EVENT\n", "", "names-in-cn"),
         ("{exim lookup ", "{lookup ", "no-policy-lookup"),
     ] {
         let changed = example().replace(from, to);

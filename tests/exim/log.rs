@@ -3,12 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use mtasts::ResultType;
 use mtasts_lab::{self as lab, Change, Expect, policy_text};
-use serde_json::Value;
 
 use super::host::{self, Config, Fate, Host, Tls};
-use super::{World, evidence};
+use super::{World, counted, evidence};
 
 /// The lines of ours that belong to a message, without Exim's own fields.
 fn told<'a>(log: &'a str, id: &str) -> Vec<&'a str> {
@@ -118,8 +116,7 @@ fn has_unix_time(log: &str) -> bool {
 fn tokens(result: &str) -> &[&str] {
     match result {
         "validation-failure" => &["mx-host-not-in-policy", "mx-not-a-host-name", "tls-handshake-failed"],
-        // Exim's events do not tell a refused STARTTLS from a failed handshake.
-        "starttls-not-supported" => &["starttls-not-offered", "tls-handshake-failed"],
+        "starttls-not-supported" => &["starttls-not-offered", "starttls-refused"],
         "certificate-expired" => &["certificate-expired"],
         "certificate-host-mismatch" => &["certificate-host-mismatch"],
         _ => &["certificate-not-trusted"],
@@ -147,15 +144,14 @@ pub(crate) fn testing(world: &World) {
     assert!(rows.len() > 25, "{rows:?}");
     for (tls, config) in world.combinations() {
         let with_reports = match &config {
-            Config::Complete => host::edited(&[("keep_environment =\n", "keep_environment =\nMTASTS_REPORTS = yes\n")]),
+            Config::Complete => counted::counting(),
             other => other.clone(),
         };
         let host = world.host(tls, &with_reports);
         if matches!(config, Config::Debian) {
             host.macros("MTASTS_REPORTS = yes\n");
         }
-        let reports = "tlsrpt_journal = \"on\"\ntlsrpt_sender = \"reports@sender.test\"\n";
-        let settings = format!("{}{reports}", host::SETTINGS);
+        let settings = format!("{}{}", host::SETTINGS, counted::SETTINGS);
         fs::write(host.etc("mtasts/mtasts.toml"), settings).unwrap();
         for rows in rows.chunks(8) {
             let to: Vec<String> = rows.iter().map(|(domain, _)| format!("t@{domain}")).collect();
@@ -173,12 +169,7 @@ pub(crate) fn testing(world: &World) {
 
 /// A report, and a mail that needs no TLS, is not in the journal (D-39).
 fn not_reported(tls: Tls, host: &Host) {
-    let sessions = || {
-        let journal = |file: &fs::DirEntry| file.file_name().to_str().unwrap().starts_with(".report-");
-        let files = fs::read_dir(host.var("lib/mtasts")).unwrap().map(Result::unwrap);
-        let lines = |file: fs::DirEntry| fs::read_to_string(file.path()).unwrap().lines().count();
-        files.filter(journal).map(lines).sum::<usize>()
-    };
+    let sessions = || counted::journal(host).len();
     let before = sessions();
     let to = "u@cname-mx.test";
     host.send_from("Reports@sender.test", "", to);
@@ -191,40 +182,26 @@ fn not_reported(tls: Tls, host: &Host) {
 /// The journal for TLS reports has a session with each of these domains, and what the table says of it.
 fn reported(tls: Tls, host: &Host, rows: &[(String, Option<&str>)]) {
     let mut journal: BTreeMap<String, BTreeSet<i64>> = BTreeMap::new();
-    for file in fs::read_dir(host.var("lib/mtasts")).unwrap().map(Result::unwrap) {
-        if !file.file_name().to_str().unwrap().starts_with(".report-") {
-            continue;
-        }
-        let text = fs::read_to_string(file.path()).unwrap();
-        for line in text.lines().filter(|line| !line.is_empty()) {
-            let session: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
-            let policy = &session["policies"][0];
-            assert_eq!(policy["policy-string"][0], "version: STSv1", "{line}");
-            let code = policy["failure-details"][0]["c"].as_i64().unwrap_or(0);
-            let addresses = ["r", "s"].map(|key| &policy["failure-details"][0][key]);
-            assert!(
-                code == 0 || addresses.iter().all(|address| address.is_string()),
-                "{line}"
-            );
-            journal
-                .entry(session["d"].as_str().unwrap().to_owned())
-                .or_default()
-                .insert(code);
-        }
+    for session in counted::journal(host) {
+        let policy = &session["policies"][0];
+        assert_eq!(policy["policy-string"][0], "version: STSv1", "{session}");
+        let addresses = ["r", "s"].map(|key| &policy["failure-details"][0][key]);
+        let code = counted::code(&session);
+        assert!(
+            code == 0 || addresses.iter().all(|address| address.is_string()),
+            "{session}"
+        );
+        journal
+            .entry(session["d"].as_str().unwrap().to_owned())
+            .or_default()
+            .insert(code);
     }
     assert!(!journal.is_empty(), "{tls:?}: nothing was written");
     for (domain, result) in rows {
         // As in the log.
         let result = result.filter(|_| !(tls == Tls::Gnu && domain == "testing-clientonly.test"));
-        let code = |name: &str| i64::from(ResultType::from_name(name).unwrap().number());
-        let codes = match result {
-            None => vec![0],
-            Some(name @ "starttls-not-supported") => vec![code(name), code("validation-failure")],
-            Some(name) => vec![code(name)],
-        };
-        let found = journal.get(domain);
-        let is_known = |found: &BTreeSet<i64>| found.iter().all(|code| codes.contains(code));
-        assert!(found.is_some_and(is_known), "{domain}, {result:?} ({tls:?}): {found:?}");
+        let expected = BTreeSet::from([result.map_or(0, counted::code_of)]);
+        assert_eq!(journal.get(domain), Some(&expected), "{domain}, {result:?} ({tls:?})");
     }
 }
 

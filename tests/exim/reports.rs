@@ -4,13 +4,13 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::process::Command;
 
-use super::World;
 use super::host::{self, Tls};
+use super::{World, counted};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mtasts::cache::store::Store;
 use mtasts::sender::resolver::unix_now;
-use mtasts_kit::{mtasts, repository};
+use mtasts_kit::{mtasts, opendkim};
 use mtasts_lab::{Change, policy_text};
 
 const SENDER: &str = "tlsrpt@good.test";
@@ -99,42 +99,13 @@ pub(crate) fn go_out(world: &World) {
     );
     assert!(mails[0].tls.is_some());
     // What arrives verifies, whatever Exim has put before it.
-    let program = repository().join("target/opendkim");
-    fs::write(
-        world.folder().join("keys"),
-        format!("s._domainkey.good.test {record}\n"),
-    )
-    .unwrap();
-    let config = format!("Mode v\nTestPublicKeys {}\n", world.folder().join("keys").display());
-    fs::write(world.folder().join("opendkim.conf"), config).unwrap();
-    let body = mails[0].body.replace("\r\n", "\n").replace('\n', "\r\n");
-    fs::write(world.folder().join("mail.eml"), &body).unwrap();
-    let verified = Command::new(program.join("root/usr/sbin/opendkim"))
-        .env(
-            "LD_LIBRARY_PATH",
-            fs::read_to_string(program.join("libraries")).unwrap().trim(),
-        )
-        .args(["-vvx"])
-        .arg(world.folder().join("opendkim.conf"))
-        .arg("-t")
-        .arg(world.folder().join("mail.eml"))
-        .output()
-        .unwrap();
-    let said = String::from_utf8_lossy(&[verified.stdout, verified.stderr].concat()).into_owned();
+    let body = &mails[0].body;
+    let said = opendkim::verify(world.folder(), "s._domainkey.good.test", &record, body);
     assert!(said.contains("succeeded"), "{said}\n{body}");
     // The session was under a policy in testing, which is in the journal but for this mail.
-    let today = |line: &str| line.contains(receiver);
     let sessions = || {
-        let files = fs::read_dir(host.var("lib/mtasts")).unwrap().map(Result::unwrap);
-        let is_journal = |file: &fs::DirEntry| {
-            let name = file.file_name().into_string().unwrap();
-            name.starts_with(".report-") && !name.ends_with(".sent") && !name.ends_with("checked")
-        };
-        let text = files
-            .filter(is_journal)
-            .map(|file| fs::read_to_string(file.path()).unwrap());
-        text.map(|text| text.lines().filter(|line| today(line)).count())
-            .sum::<usize>()
+        let of_receiver = |session: &&serde_json::Value| session["d"] == receiver;
+        counted::journal(&host).iter().filter(of_receiver).count()
     };
     assert_eq!(sessions(), 1, "only that of yesterday");
     host.send(&[&format!("user@{receiver}")]);

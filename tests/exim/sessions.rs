@@ -3,7 +3,7 @@
 
 use super::host::{self, Config, Fate, Host, Tls};
 use super::{World, builds, evidence};
-use mtasts_lab::{Change, Mx, policy_text};
+use mtasts_lab::{Certificate, Change, Mx, policy_text};
 use std::thread;
 use std::time::Duration;
 
@@ -264,6 +264,26 @@ pub(crate) fn reused_enforced_connection(world: &World) {
         let (fate, line) = outcome.of(second);
         assert_eq!(fate, Fate::Deferred, "{}", outcome.log);
         evidence(&format!("not reused under another policy ({tls:?})"), line);
+    }
+}
+
+/// The second MX host is judged as the first: Exim forgets the name of the transport once a host has failed.
+pub(crate) fn second_host(world: &World) {
+    let second = Change {
+        host: Some("mx2.downfirst.test".into()),
+        ..Change::certificate(Certificate::CnOnly)
+    };
+    world.lab.set("downfirst.test", second).unwrap();
+    let to = "s@downfirst.test";
+    for (tls, config) in world.combinations() {
+        let host = world.host(tls, &config);
+        let outcome = host.send(&[to]);
+        assert_eq!(outcome.of(to).0, Fate::Deferred, "{tls:?} {config:?}: {}", outcome.log);
+        assert_eq!(world.received(to), 0);
+        evidence(
+            &format!("the second host is refused ({tls:?} {config:?})"),
+            outcome.of(to).1,
+        );
     }
 }
 

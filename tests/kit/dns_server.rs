@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 
 use hickory_resolver::proto::op::{Message, OpCode, Query, ResponseCode};
-use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, SOA, TXT};
+use hickory_resolver::proto::rr::rdata::{A, AAAA, CNAME, MX, NS, PTR, SOA, TXT};
 use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 
 /// One question as it arrived.
@@ -127,6 +127,10 @@ pub fn cname(owner: &str, ttl: u32, target: &str) -> Record {
 
 pub fn mx(owner: &str, preference: u16, exchange: &str) -> Record {
     record(owner, 60, RData::MX(MX::new(preference, name(exchange))))
+}
+
+pub fn ptr(owner: &str, host: &str) -> Record {
+    record(owner, 60, RData::PTR(PTR(name(host))))
 }
 
 pub fn address(owner: &str, ip: &str) -> Record {

@@ -8,6 +8,7 @@ pub mod command;
 pub mod dns_server;
 pub mod drivers;
 mod internet;
+pub mod opendkim;
 #[allow(missing_docs, reason = "the names say it")]
 pub mod pki;
 #[allow(missing_docs, reason = "the names say it")]
@@ -15,6 +16,7 @@ pub mod policy_server;
 pub mod process;
 #[allow(missing_docs, reason = "the names say it")]
 pub mod signed;
+pub mod sys4;
 mod user;
 #[allow(missing_docs, reason = "the names say it")]
 pub mod valkey;

@@ -68,7 +68,7 @@ pub(crate) fn example(mta: &Unpacked) -> (String, &'static str) {
 }
 
 /// Sends one message to all these domains, and waits until each recipient was tried once.
-fn send(host: &Host, cases: &[Entry]) -> Vec<Fate> {
+pub(crate) fn send(host: &Host, cases: &[Entry]) -> Vec<Fate> {
     let recipients: Vec<String> = cases.iter().map(|entry| format!("table@{}", entry.name)).collect();
     assert!(host.submit(&[], &recipients));
     let end = Instant::now() + Duration::from_secs(90);

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -56,6 +58,45 @@ class Lab:
         self._run("reset")
 
 
+class Sys4:
+    """sys4's tlsrpt-reporter beside ours (tests/tlsrpt/sys4.py), if its packages are in MTASTS_SYS4; else nothing."""
+
+    def __init__(self, directory: Path) -> None:
+        self.socket = ""
+        self._process = None
+        if packages := os.environ.get("MTASTS_SYS4"):
+            program = Path(__file__).parents[3] / "tests/tlsrpt/sys4.py"
+            command = ["python3", str(program), packages, str(directory), "10000"]
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+            self.socket = str(directory / "socket")
+            assert self._ask("") == "ready"
+
+    def _ask(self, line: str) -> str:
+        assert self._process and self._process.stdin and self._process.stdout
+        if line:
+            self._process.stdin.write(line + "\n")
+            self._process.stdin.flush()
+        return self._process.stdout.readline().strip().replace("\\n", "\n")
+
+    def records(self) -> None:
+        """Has each domain ask for reports."""
+        if self._process:
+            answer = self._ask(f"records {COMMAND}")
+            assert answer.startswith("ok "), answer
+
+    def compare(self, cache: str) -> None:
+        """The reports of both are the same."""
+        if self._process:
+            answer = self._ask(f"compare {COMMAND} {cache}")
+            assert answer.startswith("ok ") and int(answer[3:]) > 200, answer
+
+    def end(self) -> None:
+        """Ends its collector."""
+        if self._process and self._process.stdin:
+            self._process.stdin.close()
+            self._process.wait()
+
+
 @pytest.fixture(scope="session")
 def lab() -> Lab:
     if "MTASTS_LAB" not in os.environ:
@@ -75,3 +116,11 @@ def cache(tmp_path: Any) -> str:
             os.chmod(parent, parent.stat().st_mode | 0o011)
     os.chmod(path, 0o700)
     return str(path)
+
+
+@pytest.fixture
+def sys4(cache: str) -> Iterator[Sys4]:
+    """Beside the cache, where every user finds its socket."""
+    sys4 = Sys4(Path(cache).parent / "sys4")
+    yield sys4
+    sys4.end()

@@ -38,6 +38,9 @@ esac
 mailman=$MTASTS_MAILMAN/bin
 if [ "$("$mailman/python" -c 'import sys; print(sys.implementation.cache_tag)')" = "$name" ]; then
     "$mailman/pip" --disable-pip-version-check -q install --no-deps --force-reinstall "$wheels"/*.whl
+    MTASTS_SYS4=$work/../tlsrpt-reporter
+    "$tests/../../../tests/tlsrpt/fetch.sh" "$MTASTS_SYS4"
+    export MTASTS_SYS4
 else
     for file in test_mailman test_workers test_memory; do without $file; done
 fi

@@ -24,7 +24,7 @@ from typing import Any
 import dns.resolver
 import pytest
 from aiosmtpd.controller import Controller
-from conftest import Lab
+from conftest import Lab, Sys4
 
 import mtasts
 from mtasts import aio, aiosmtp, smtp
@@ -75,10 +75,11 @@ def reported(cache: str, results: Results) -> None:
     assert journal == counted and len(lines) > 100
 
 
-def test_every_domain_with_smtplib(lab: Lab, cache: str) -> None:
+def test_every_domain_with_smtplib(lab: Lab, cache: str, sys4: Sys4) -> None:
     lab.reset()
+    sys4.records()
     results = Results()
-    resolver = mtasts.Resolver(cache_dir=cache, timeout="5s", tlsrpt_journal="on")
+    resolver = mtasts.Resolver(cache_dir=cache, timeout="5s", tlsrpt_journal="on", tlsrpt_socket=sys4.socket)
     client = smtp.Client(resolver, timeout=PATIENCE, results=results)
 
     def send(name: str) -> str:
@@ -92,6 +93,7 @@ def test_every_domain_with_smtplib(lab: Lab, cache: str) -> None:
         wrong = lab.judge(list(pool.map(send, lab.domains())), "--results")
     assert not wrong, wrong
     reported(cache, results)
+    sys4.compare(cache)
 
 
 def test_reports_and_mail_that_needs_no_tls_are_not_reported(lab: Lab, cache: str) -> None:

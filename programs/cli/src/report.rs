@@ -2,6 +2,7 @@
 
 mod visit;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
@@ -24,6 +25,7 @@ use mtasts_report::report::Sessions;
 use mtasts_report::settings::{FILE, Settings, sender};
 use mtasts_report::totals::Totals;
 use mtasts_report::{bounces, check, collect, run};
+pub(super) use visit::visit_all;
 
 #[derive(Subcommand)]
 pub(super) enum Report {
@@ -83,11 +85,12 @@ impl Status {
 
 /// Print the report to a domain (RFC 8460) that the journals of yesterday give. It is not sent.
 ///
-/// Exit status: 0, or 1 if there was no session with the domain.
+/// Exit status: 0, or 1 if there was no session with a domain.
 #[derive(Args)]
 pub(super) struct Show {
-    /// The mail domain.
-    domain: String,
+    /// The mail domain. For several the reports follow one another.
+    #[arg(required = true)]
+    domain: Vec<String>,
     /// The mail address of the sender of reports (contact-info).
     #[arg(long, value_name = "ADDRESS")]
     contact: String,
@@ -102,28 +105,40 @@ pub(super) struct Show {
 impl Show {
     fn run(self) -> Result<Found, Trouble> {
         let day = day(self.day, 1)?;
-        let named = Domain::parse(&self.domain);
-        let domain = named.map_err(|error| Trouble(format!("{:?}: {error}", for_terminal(&self.domain))))?;
+        let read = |name: &String| match Domain::parse(name) {
+            Ok(domain) => Ok((domain.clone(), Sessions::of(domain))),
+            Err(error) => Err(Trouble(format!("{:?}: {error}", for_terminal(name)))),
+        };
+        let mut found = self.domain.iter().map(read).collect::<Result<BTreeMap<_, _>, _>>()?;
+        let named: BTreeSet<String> = found.keys().map(ToString::to_string).collect();
         let sender = sender(&self.contact, self.organization.as_deref()).map_err(Trouble)?;
         let (_, store) = open()?;
-        let mut found = Sessions::of(domain.clone());
         let rest = sessions(
             &store,
             &day,
-            |name| name == domain.as_str(),
-            |session| found.add(session),
+            |name| named.contains(name),
+            |session| {
+                if let Some(sessions) = found.get_mut(&session.domain) {
+                    sessions.add(session);
+                }
+            },
         );
         rest.map_err(|error| Trouble(error.to_string()))?
             .ignored
             .iter()
             .for_each(|why| tell(why));
-        if found.is_empty() {
-            tell(&format!("the journals of {day} have no session with {}", self.domain));
-            return Ok(Found::Bad);
+        let mut all = Found::Good;
+        for (domain, sessions) in &found {
+            if sessions.is_empty() {
+                tell(&format!("the journals of {day} have no session with {domain}"));
+                all = Found::Bad;
+                continue;
+            }
+            let report = serde_json::to_string_pretty(&sessions.report(&day, &sender));
+            let report = report.map_err(|error| Trouble(error.to_string()))?;
+            print(&(json_text(&report) + "\n"))?;
         }
-        let report = serde_json::to_string_pretty(&found.report(&day, &sender));
-        let report = report.map_err(|error| Trouble(error.to_string()))?;
-        print(&(json_text(&report) + "\n")).map(|()| Found::Good)
+        Ok(all)
     }
 }
 
@@ -203,17 +218,17 @@ impl Check {
     }
 }
 
-/// Collect the results that Postfix 3.10 and newer send (libtlsrpt) into the journal, until the process is told to stop.
+/// Write to the journal what Postfix 3.10 and newer report of their TLS sessions, so that "mtasts report run" reports on them, too.
 ///
-/// It is for the place of tlsrpt-collectd: smtp_tlsrpt_socket_name of Postfix names its socket. "mtasts report run" then reports for
-/// that Postfix, too. With socket activation it reads the socket of the service manager. Started by root, it opens its socket and then
-/// becomes the owner of the cache directory for good.
+/// Postfix sends each result to a socket (libtlsrpt). This command reads that socket in place of tlsrpt-collectd: set
+/// smtp_tlsrpt_socket_name of Postfix to the same path. It runs until it is stopped. Started as root, it opens the socket and then
+/// becomes the owner of the cache directory.
 #[derive(Args)]
 pub(super) struct Collect {
     /// The path of the socket. Every user of the host may send to it.
     #[arg(long, value_name = "PATH", required_unless_present = "inherited")]
     socket: Option<PathBuf>,
-    /// Read the socket that the service manager has opened.
+    /// Read the socket that the service manager has opened (socket activation).
     #[arg(long, conflicts_with = "socket")]
     inherited: bool,
 }
@@ -230,9 +245,10 @@ impl Collect {
     }
 }
 
-/// Send no report to these mail addresses for a week, because mail to them came back.
+/// Send no reports to these mail addresses for a week: mail to them has bounced.
 ///
-/// For whoever reads the mail of tlsrpt_sender. The next reports after the week are sent again. https URLs are not concerned.
+/// Bounces arrive at the address of tlsrpt_sender. Read them, and name the addresses that failed. Reports to https URLs are sent as
+/// before.
 ///
 /// Exit status: 0.
 #[derive(Args)]

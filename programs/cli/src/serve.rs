@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use clap::{Args, ValueEnum};
 
+use super::report::visit_all;
 use super::{Found, Trouble};
 use mtasts::Settings;
 use mtasts_serve::{Address, Form, Log, Options};
@@ -29,6 +30,10 @@ pub(super) struct Serve {
     /// How lines are written to stderr.
     #[arg(long, value_name = "FORM", value_enum, default_value_t)]
     log: LogForm,
+    /// Visit the MX hosts of domains in testing now and once an hour, as "mtasts report visit" does. For a Postfix before 3.10,
+    /// Sendmail, or an Exim that asks this server.
+    #[arg(long)]
+    visit: bool,
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -62,9 +67,18 @@ impl Serve {
             listen: self.listen,
             metrics: self.metrics,
             log: self.log.into(),
+            hourly: self.visit.then_some(visit),
         };
         let settings = || Settings::of_process().map_err(|error| error.to_string());
         mtasts_serve::run(options, settings).map_err(|error| Trouble(error.to_string()))?;
         Ok(Found::Good)
+    }
+}
+
+/// What is done once an hour.
+fn visit(settings: Settings, log: Log) {
+    match visit_all(settings, &|line| log.warning(line)) {
+        Ok(done) => log.info(&format!("{done}.")),
+        Err(why) => log.warning(&format!("no MX host was visited: {why}")),
     }
 }

@@ -15,8 +15,8 @@ use mtasts::sys::descriptor;
 
 use crate::session::Session;
 
-/// The longest datagram that is read, in octets. libtlsrpt's are shorter.
-const LONGEST: usize = 64 * 1024;
+/// The longest datagram that is read, in octets: a policy of 64 KiB makes a longer one, and Linux sends none of 208 KiB.
+const LONGEST: usize = 208 * 1024;
 /// The first descriptor of a service manager (sd_listen_fds(3)).
 const FIRST_DESCRIPTOR: i32 = 3;
 

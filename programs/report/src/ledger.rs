@@ -2,6 +2,7 @@
 //! is on the disk before a report is sent and one after, so that a reporter that died in between can be told from one that
 //! did not get there.
 //!
+//! A report by https begins when the connection is up: the line is written between the handshake and the request.
 //! A mail is in a file whose name changes when the program for mails begins with it, and when it has taken it
 //! ([`Ready`](crate::mail::Ready)). After a crash of the reporter alone that says what the ledger does not.
 //!
@@ -105,6 +106,8 @@ pub enum End {
     Sent,
     /// It was not taken.
     Failed(String),
+    /// It was not even begun with, so that there is no note of its beginning.
+    NotBegun(String),
     /// It may have been taken.
     Unclear(String),
 }
@@ -151,18 +154,23 @@ impl Ledger {
         let names = files.filter_map(|file| file.file_name().into_string().ok());
         for found in names.filter(|name| name.starts_with(&mail::name(day, ""))) {
             let states = [BACK, mail::BEGUN, mail::TAKEN];
-            let state = states
-                .into_iter()
-                .find(|state| found.ends_with(state))
-                .unwrap_or_default();
+            let ends = |state: &&str| found.ends_with(*state);
+            let mut state = states.into_iter().find(ends).unwrap_or_default();
             let name = found.strip_suffix(state).unwrap_or(&found);
-            let mut path = store.dir().join(&found);
+            let in_state = |state: &str| store.dir().join(format!("{name}{state}"));
+            let mut path = in_state(state);
             if state.is_empty() {
-                let back = store.dir().join(format!("{name}{BACK}"));
-                if fs::rename(&path, &back).is_err() {
-                    continue;
+                let back = in_state(BACK);
+                if fs::rename(&path, &back).is_ok() {
+                    path = back;
+                } else {
+                    // The program was faster.
+                    let begun = [mail::BEGUN, mail::TAKEN];
+                    let Some(now) = begun.into_iter().find(|state| in_state(state).exists()) else {
+                        continue;
+                    };
+                    (state, path) = (now, in_state(now));
                 }
-                path = back;
             }
             let same_boot = mail::boot().is_some_and(|boot| name.starts_with(&mail::name(day, boot)));
             let verb = match state {
@@ -212,7 +220,7 @@ impl Ledger {
                     }
                     "unbegun" => fate.unclear = fate.unclear.saturating_sub(1),
                     "sent" => fate.sent = true,
-                    "failed" | "unclear" => {
+                    "failed" | "unclear" | "refused" => {
                         fate.unclear -= u32::from(verb == "failed" && fate.unclear > 0);
                         fate.failures += 1;
                         fate.last = at?.parse().ok()?;
@@ -299,6 +307,7 @@ impl Ledger {
         let line = match end {
             End::Sent => format!("sent {domain} {uri}"),
             End::Failed(why) => format!("failed {domain} {uri} {now} {}", ascii_line(why, LONGEST_REASON)),
+            End::NotBegun(why) => format!("refused {domain} {uri} {now} {}", ascii_line(why, LONGEST_REASON)),
             End::Unclear(why) => format!("unclear {domain} {uri} {now} {}", ascii_line(why, LONGEST_REASON)),
         };
         self.write(&line, true)
@@ -363,6 +372,11 @@ mod tests {
         assert_eq!((failed.unclear, failed.failures, failed.last), (0, 1, 1000));
         assert!(!failed.is_due(1000 + FIRST_PAUSE - 1) && failed.is_due(1000 + FIRST_PAUSE) && failed.is_due(0));
         assert!(open().is_idle("none.test", 0));
+        // What failed before it was begun leaves what is unclear as it is.
+        open()
+            .note_end(&domain, &to, &End::NotBegun("no address".into()), 2000)
+            .unwrap();
+        assert_eq!((fate().unclear, fate().failures, fate().why()), (0, 2, "no address"));
         // A crash between the two notes: once more, and never a third time.
         open().note_begun(&domain, &to, None).unwrap();
         assert!(fate().is_due(u64::MAX / 2) && fate().is_unclear());

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use mtasts::cache::store::Store;
 use mtasts::network::dns::{Dns, StubResolver};
 use mtasts::network::https::RootSource;
-use mtasts::network::https::post::{PostError, ReportHost};
+use mtasts::network::https::post::{Begins, PostError, ReportHost};
 use mtasts::network::roots::Roots;
 use mtasts::protocol::calendar;
 use mtasts::protocol::names::Domain;
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
             begin: midnight - DAY,
             day: &day,
             now,
-            ledger: Mutex::new(ledger),
+            ledger: Arc::new(Mutex::new(ledger)),
             bounced: bounces::recent(self.store, now)?,
             broken: Mutex::new(None),
             done: Done::default(),
@@ -211,17 +211,18 @@ impl<'a> Run<'a> {
                 ));
             }
             // What takes time comes before the note: a crash between the two says that the report may have been sent.
-            let ready = self.prepare(domain, to, report.id(), compressed, about);
-            let file = ready.as_ref().ok().and_then(Prepared::file);
-            about.ledger().note_begun(domain, to, file)?;
-            let end = match &ready {
-                Ok(ready) => self.send(ready, compressed),
-                Err(why) => End::Failed(why.clone()),
+            let end = match self.prepare(domain, to, report.id(), compressed, about) {
+                Ok(Prepared::Mail(mail)) => {
+                    about.ledger().note_begun(domain, to, mail.file())?;
+                    mail.submit(&self.settings.sendmail, &self.settings.sender)
+                }
+                Ok(Prepared::Https(url)) => self.post(url, compressed, (domain, to), about)?,
+                Err(why) => End::NotBegun(why),
             };
             about.ledger().note_end(domain, to, &end, unix_now())?;
             match end {
                 End::Sent => about.done.sent.fetch_add(1, Relaxed),
-                End::Failed(why) | End::Unclear(why) => {
+                End::Failed(why) | End::NotBegun(why) | End::Unclear(why) => {
                     let (day, uri) = (about.day, to.uri());
                     (self.tell)(&format!(
                         "the report of {day} to {domain} at {uri} is not known to be sent: {why}"
@@ -305,14 +306,24 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn send(&self, ready: &Prepared<'_>, report: &[u8]) -> End {
-        match ready {
-            Prepared::Mail(ready) => ready.submit(&self.settings.sendmail, &self.settings.sender),
-            Prepared::Https(url) => match self.https.post(url, MEDIA_TYPE, report, Instant::now() + POST_TIME) {
-                Ok(()) => End::Sent,
-                Err(PostError::NotTaken(why)) => End::Failed(why),
-                Err(PostError::Unclear(why)) => End::Unclear(why),
-            },
+    /// # Errors
+    /// A sentence: the ledger cannot be written, and nothing was sent.
+    fn post(
+        &self,
+        url: &str,
+        report: &[u8],
+        (domain, to): (&Domain, &Destination),
+        about: &Yesterday<'_>,
+    ) -> Result<End, String> {
+        let (ledger, of, at) = (Arc::clone(&about.ledger), domain.clone(), to.clone());
+        let begins: Begins = Arc::new(move || lock(&ledger).note_begun(&of, &at, None));
+        let deadline = Instant::now() + POST_TIME;
+        match self.https.post(url, MEDIA_TYPE, report, deadline, &begins) {
+            Ok(()) => Ok(End::Sent),
+            Err(PostError::Unclear(why)) => Ok(End::Unclear(why)),
+            Err(PostError::NotNoted(why)) => Err(why),
+            Err(PostError::Refused(why)) => Ok(End::Failed(why)),
+            Err(PostError::NotSent(why)) => Ok(End::NotBegun(why)),
         }
     }
 }
@@ -321,16 +332,6 @@ impl<'a> Run<'a> {
 enum Prepared<'a> {
     Mail(Ready),
     Https(&'a str),
-}
-
-impl Prepared<'_> {
-    /// The file of a mail.
-    fn file(&self) -> Option<&str> {
-        match self {
-            Self::Mail(ready) => ready.file(),
-            Self::Https(_) => None,
-        }
-    }
 }
 
 /// In how many parts the journals of a day are counted, so that the memory is bounded.
@@ -347,7 +348,7 @@ struct Yesterday<'a> {
     day: &'a str,
     begin: u64,
     now: u64,
-    ledger: Mutex<Ledger>,
+    ledger: Arc<Mutex<Ledger>>,
     /// Addresses from which a mail came back, and when.
     bounced: BTreeMap<String, String>,
     /// Why the ledger cannot be written any more.

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 /// it stays one policy.
 const LONGEST_LINES: usize = 1500;
 const LONGEST_PATTERNS: usize = 700;
+/// The version of the protocol.
+const VERSION: &str = "1";
 /// How many octets of each text about a failure are kept.
 const LONGEST_TEXT: usize = 300;
 
@@ -69,9 +71,15 @@ pub struct Failure {
 
 #[derive(Deserialize, Serialize)]
 struct Datagram {
+    /// The version of the protocol. libtlsrpt 0.5.0rc1, which is Debian 13's, has none.
+    #[serde(default = "version")]
     dpv: String,
     d: String,
     policies: Vec<PolicyLine>,
+}
+
+fn version() -> String {
+    VERSION.to_owned()
 }
 
 #[derive(Deserialize, Serialize)]
@@ -112,7 +120,7 @@ impl Session {
     #[must_use]
     pub fn read(line: &[u8]) -> Option<Self> {
         let datagram: Datagram = serde_json::from_slice(line).ok()?;
-        if datagram.dpv != "1" {
+        if datagram.dpv != VERSION {
             return None;
         }
         let domain = Domain::parse(&datagram.d).ok()?;
@@ -130,7 +138,7 @@ impl Session {
     pub fn lines(&self) -> Vec<String> {
         let line = |counted| {
             let datagram = Datagram {
-                dpv: "1".to_owned(),
+                dpv: version(),
                 d: self.domain.to_string(),
                 policies: vec![PolicyLine::of(counted)],
             };
@@ -288,6 +296,9 @@ mod tests {
             "{\"dpv\":\"1\",\"d\":\"a.example\",\"policies\":[{\"policy-type\":9,\"policy-domain\":\"a.example\",\"t\":0,\"f\":0}]}"
         );
         assert_eq!(lines.len(), 2);
+        // The oldest version of its library does not say its version.
+        let old = Session::read(String::from_utf8_lossy(none).replace("\"dpv\": \"1\", ", "").as_bytes());
+        assert_eq!(old.unwrap().lines(), lines);
         // Whatever is in it: one line, never too long for what the journal takes.
         let text = serde_json::to_string(&"\u{2028}\"\n\u{1}\u{1f4a9}".repeat(2000)).unwrap();
         let hostile = format!(

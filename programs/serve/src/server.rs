@@ -36,6 +36,8 @@ const LAST: Duration = Duration::from_secs(5);
 const THREADS: usize = 128;
 /// How often clients are looked at.
 const TICK: Duration = Duration::from_millis(250);
+/// How long there is between two rounds of what is done once an hour.
+const HOUR: Duration = Duration::from_secs(3600);
 
 /// How the server is started.
 pub struct Options {
@@ -45,6 +47,8 @@ pub struct Options {
     pub metrics: Option<SocketAddr>,
     /// Where lines go.
     pub log: Log,
+    /// What is done at the start and then once an hour, on a thread of its own. It gets the settings of that moment.
+    pub hourly: Option<fn(Settings, Log)>,
 }
 
 /// Why the server does not start: a sentence.
@@ -107,6 +111,9 @@ pub fn run(options: Options, settings: fn() -> Result<Settings, String>) -> Resu
             socket.set_nonblocking(true)?;
             TcpListener::from_std(socket)
         });
+        if let Some(hourly) = options.hourly {
+            spawn_local(each_hour(hourly, settings, options.log));
+        }
         Rc::new(server).live(listeners, metrics.transpose()?, settings).await
     });
     // A thread that waits for a name server is not waited for.
@@ -349,6 +356,19 @@ impl Server {
                 Ok((client, _)) => self.metrics.serve(client).await,
                 Err(_) => sleep(Duration::from_secs(1)).await,
             }
+        }
+    }
+}
+
+/// Rounds do not overlap. One that is under way when the server ends is not waited for.
+async fn each_hour(hourly: fn(Settings, Log), settings: fn() -> Result<Settings, String>, log: Log) {
+    let mut hours = interval(HOUR);
+    hours.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        hours.tick().await;
+        match settings() {
+            Ok(settings) => drop(tokio::task::spawn_blocking(move || hourly(settings, log)).await),
+            Err(why) => log.warning(&why),
         }
     }
 }

@@ -241,14 +241,28 @@ fn checked(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) -> Opt
 #[must_use]
 pub fn seen(host: &MxName, session: &Session, roots: &Roots, at: UnixTime) -> Option<Seen> {
     match &session.end {
-        End::NoRoute | End::NotAsked | End::Unreached(_) | End::NoService(_) | End::Unsupported(_) => None,
+        End::Tls { .. } => match checked(host, session, roots, at)? {
+            Err(failure) if is_beyond_us(&failure.reason) => None,
+            checked => Some(Seen::Certificate(checked)),
+        },
+        end => seen_without_tls(end),
+    }
+}
+
+/// Whether a certificate failed, for this reason, only because of what our TLS library cannot do.
+#[must_use]
+pub fn is_beyond_us(reason: &str) -> bool {
+    policy_host::is_unsupported_certificate(reason)
+}
+
+/// The same of a session that ended before there was a certificate.
+#[must_use]
+pub fn seen_without_tls(end: &End) -> Option<Seen> {
+    match end {
         End::StarttlsNotOffered => Some(Seen::StarttlsNotOffered),
         End::StarttlsRefused(_) => Some(Seen::StarttlsRefused),
         End::HandshakeFailed(why) => Some(Seen::HandshakeFailed(why.clone())),
-        End::Tls { .. } => match checked(host, session, roots, at)? {
-            Err(failure) if policy_host::is_unsupported_certificate(&failure.reason) => None,
-            checked => Some(Seen::Certificate(checked)),
-        },
+        _ => None,
     }
 }
 

@@ -4,14 +4,14 @@
 //! bound on what it may send, and its redirects are not followed. Only programs need this; it is not part of libmtasts.so.
 
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use ureq::http::Uri;
 use ureq::http::header::CONTENT_TYPE;
-use ureq::unversioned::transport::{Connector, TcpConnector};
+use ureq::unversioned::transport::{ConnectionDetails, Connector, TcpConnector, Transport};
 use ureq::{Agent, Error};
 
 use super::transport::{Meter, Tls};
@@ -33,16 +33,23 @@ pub struct ReportHost {
 /// Why a host is not known to have taken a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PostError {
-    /// It was not sent, or the host has refused it.
-    NotTaken(String),
+    /// Nothing was sent.
+    NotSent(String),
+    /// The host has refused it.
+    Refused(String),
     /// It was sent, at least in part, and there is no answer.
     Unclear(String),
+    /// Nothing was sent, because the caller could not note that it would be.
+    NotNoted(String),
 }
+
+/// Is called once, when the connection is up, before the first octet of the request. After an error nothing is sent.
+pub type Begins = Arc<dyn Fn() -> Result<(), String> + Send + Sync>;
 
 impl fmt::Display for PostError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotTaken(why) | Self::Unclear(why) => f.write_str(why),
+            Self::NotSent(why) | Self::Refused(why) | Self::Unclear(why) | Self::NotNoted(why) => f.write_str(why),
         }
     }
 }
@@ -57,30 +64,42 @@ impl ReportHost {
         Self { dns, roots, addresses }
     }
 
-    /// Sends a report of this media type to the URL. The host takes it by a status 2xx.
+    /// Sends a report of this media type to the URL. The host takes it by a status 2xx. `begins` is called when all that comes
+    /// before is done, so that a caller that dies knows afterwards whether anything can have been sent.
     ///
     /// # Errors
     /// A [`PostError`].
-    pub fn post(&self, url: &str, media_type: &str, report: &[u8], deadline: Instant) -> Result<(), PostError> {
-        let not_taken = |why: String| PostError::NotTaken(why);
+    pub fn post(
+        &self,
+        url: &str,
+        media_type: &str,
+        report: &[u8],
+        deadline: Instant,
+        begins: &Begins,
+    ) -> Result<(), PostError> {
+        let not_sent = |why: String| PostError::NotSent(why);
         let deadline = deadline.min(Instant::now() + MAX_TIME);
-        let url: Uri = url.parse().map_err(|_| not_taken("it is not a URL".to_owned()))?;
-        let host = Domain::parse(url.host().unwrap_or_default()).map_err(|error| not_taken(error.to_string()))?;
-        let tls = self.tls(&host).map_err(not_taken)?;
+        let url: Uri = url.parse().map_err(|_| not_sent("it is not a URL".to_owned()))?;
+        let host = Domain::parse(url.host().unwrap_or_default()).map_err(|error| not_sent(error.to_string()))?;
+        let tls = self.tls(&host).map_err(not_sent)?;
         let addresses = allowed(&*self.dns, &self.addresses, &host, deadline);
-        let addresses = addresses.map_err(|error| not_taken(error.detail().to_owned()))?;
-        let mut last = not_taken(format!("{host} has no address"));
+        let addresses = addresses.map_err(|error| not_sent(error.detail().to_owned()))?;
+        let mut last = not_sent(format!("{host} has no address"));
         for (tried, address) in addresses.iter().enumerate() {
             let left = u32::try_from(addresses.len() - tried).unwrap_or(1);
             let remaining = deadline.saturating_duration_since(Instant::now());
             let to_connect = remaining / left / 2;
-            let begun = Arc::new(AtomicBool::new(false));
             let tls = Tls {
                 config: Arc::clone(&tls),
                 connected_by: Instant::now() + to_connect,
-                proved: Arc::clone(&begun),
+                proved: Arc::default(),
             };
-            let connector = ().chain(TcpConnector::default()).chain(Meter).chain(tls);
+            let noted: Arc<OnceLock<Result<(), String>>> = Arc::default();
+            let beginning = Beginning {
+                begins: Arc::clone(begins),
+                noted: Arc::clone(&noted),
+            };
+            let connector = ().chain(TcpConnector::default()).chain(Meter).chain(tls).chain(beginning);
             let address = SocketAddr::new(*address, url.port_u16().unwrap_or(443));
             let agent = Agent::with_parts(config(remaining, to_connect, remaining), connector, OneAddress(address));
             let request = agent.post(url.clone()).header(CONTENT_TYPE, media_type);
@@ -89,16 +108,17 @@ impl ReportHost {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
                 Ok(answer) => {
                     let status = answer.status().as_u16();
-                    return Err(PostError::NotTaken(told(&format!("the HTTP status is {status}"))));
+                    return Err(PostError::Refused(told(&format!("the HTTP status is {status}"))));
                 }
                 Err(error) => error,
             };
             let why = told(&cause(&error));
-            // From then on the host may have it, and a second address would give it a second one.
-            if begun.load(Ordering::Relaxed) {
-                return Err(PostError::Unclear(why));
+            match noted.get() {
+                None => last = PostError::NotSent(why),
+                // From then on the host may have it, and a second address would give it a second one.
+                Some(Ok(())) => return Err(PostError::Unclear(why)),
+                Some(Err(why)) => return Err(PostError::NotNoted(why.clone())),
             }
-            last = PostError::NotTaken(why);
         }
         Err(last)
     }
@@ -113,6 +133,29 @@ impl ReportHost {
             None => tls::config(|_, _| Ok(())),
         };
         config.map(Arc::new).map_err(|error| error.to_string())
+    }
+}
+
+/// The end of the chain: the connection is up, and the request follows at once.
+struct Beginning {
+    begins: Begins,
+    noted: Arc<OnceLock<Result<(), String>>>,
+}
+
+impl<In: Transport> Connector<In> for Beginning {
+    type Out = In;
+
+    fn connect(&self, _: &ConnectionDetails<'_>, chained: Option<In>) -> Result<Option<In>, Error> {
+        match self.noted.get_or_init(|| (self.begins)()) {
+            Ok(()) => Ok(chained),
+            Err(why) => Err(Error::Io(io::Error::other(why.clone()))),
+        }
+    }
+}
+
+impl fmt::Debug for Beginning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Beginning")
     }
 }
 

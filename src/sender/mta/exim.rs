@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use crate::protocol::certificate;
 use crate::protocol::names::{Domain, is_ipv4};
 use crate::protocol::policy::Policy;
+use crate::protocol::tlsa::TlsaSet;
 use crate::sender::notice::{Notice, Token};
 
 /// The longest item, in octets. Compiled by PCRE it is at most two and a half times as large, and PCRE takes at most 64
@@ -113,10 +114,50 @@ impl<'a> Facts<'a> {
         self.get("tlsa").is_some_and(|usages| usages != "0")
     }
 
+    /// The TLSA records of the host as `${lookup dnsdb{>; tlsa=...}}` gives them, in base64, if there are any.
+    pub(crate) fn records(&self) -> Option<TlsaSet> {
+        let text = self.text("records");
+        let records: Vec<Vec<u8>> = text.split(';').filter_map(rdata).collect();
+        (!records.is_empty()).then(|| TlsaSet::read(records.iter().map(Vec::as_slice)))
+    }
+
+    /// The MX hosts of a domain as `${lookup dnsdb{>; mx=$domain}}` gives them, in base64: those that are tried first come
+    /// first.
+    pub(crate) fn mx_hosts(&self) -> Vec<(u16, String)> {
+        let text = self.text("mx");
+        let host = |record: &str| {
+            let (preference, host) = record.trim().split_once(' ')?;
+            Some((preference.parse().ok()?, host.to_owned()))
+        };
+        let mut hosts: Vec<(u16, String)> = text.split(';').filter_map(host).collect();
+        hosts.sort();
+        hosts
+    }
+
+    /// Whether no handshake was begun, if that is known: Exim asks for the OCSP status of the certificate in each.
+    pub(crate) fn has_no_handshake(&self) -> bool {
+        self.get("ocsp") == Some("0")
+    }
+
     /// Whether the TLSA records are of usage DANE-EE alone, which knows no names (RFC 7672 3.1.1).
     fn has_dane_ee_alone(&self) -> bool {
         self.get("tlsa") == Some(DANE_EE)
     }
+}
+
+/// A TLSA record from `3 1 1 00ff`.
+fn rdata(text: &str) -> Option<Vec<u8>> {
+    let mut fields = text.split_ascii_whitespace();
+    let mut rdata = Vec::new();
+    for _ in 0..3 {
+        rdata.push(fields.next()?.parse().ok()?);
+    }
+    let digits = fields.next().unwrap_or_default().as_bytes();
+    for pair in digits.chunks(2) {
+        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2)?;
+        rdata.push(u8::from_str_radix(pair, 16).ok()?);
+    }
+    Some(rdata)
 }
 
 /// Why the certificate of a host is refused, or nothing. It reads `transport=`, `tlsa=` and `cert=`.
@@ -280,6 +321,29 @@ mod tests {
                 assert_eq!(refused.is_some(), is_refused, "{host} {facts}: {refused:?}");
             }
         }
+    }
+
+    #[test]
+    fn records_of_dns_are_what_exim_says_of_them() {
+        let digest = "0f".repeat(32);
+        let lines = |text: &str| {
+            let facts = format!("cv=1 records={}", STANDARD.encode(text));
+            let records = Facts(&facts).records()?;
+            Some(records.used().len())
+        };
+        assert_eq!(lines(&format!("3 1 1 {digest};2 0 1 {digest}")), Some(2));
+        assert_eq!(
+            lines(&format!("0 0 1 {digest}")),
+            Some(0),
+            "there is one, and it is not usable"
+        );
+        for none in ["", "3 1", "a 1 1 00", "3 1 1 0", "3 1 1 -1", "256 1 1 00", "\u{e9}"] {
+            assert_eq!(lines(none), None, "{none}");
+        }
+        let facts = format!("mx={}", STANDARD.encode("20 b.test;5 c.test; 20 A_.test;x y;7"));
+        let hosts = Facts(&facts).mx_hosts();
+        let named = |(preference, host): (u16, &str)| (preference, host.to_owned());
+        assert_eq!(hosts, [(5, "c.test"), (20, "A_.test"), (20, "b.test")].map(named));
     }
 
     #[test]

@@ -56,7 +56,7 @@ function fresh_library(settings = '', timeout = '3s') {
 // What is in the journal for TLS reports: domain, kind of policy and result type of each session, as libtlsrpt numbers them.
 function journal() {
   const cache = path.join(process.env.MTASTS_LAB_DIR, 'cache')
-  const files = fs.readdirSync(cache).filter((name) => name.startsWith('.report-'))
+  const files = fs.readdirSync(cache).filter((name) => /^\.report-\d{4}-\d\d-\d\d-[^.]*$/.test(name))
   const lines = files.flatMap((name) => fs.readFileSync(path.join(cache, name), 'utf8').split('\n'))
   const sessions = lines.filter((line) => line).map((line) => JSON.parse(line))
   return sessions.map(({ d, policies: [policy] }) => [d, policy['policy-type'], policy['failure-details']?.[0].c ?? 0])

@@ -3,6 +3,7 @@
 // The test Internet around us (`mtasts lab run`).
 
 const { execFileSync, spawnSync } = require('node:child_process')
+const net = require('node:net')
 
 const ask = (...words) => execFileSync(process.env.MTASTS, ['lab', ...words], { maxBuffer: 1 << 28, encoding: 'utf8' })
 
@@ -30,3 +31,17 @@ exports.set = (domain, ...changes) => void ask('set', domain, ...changes)
 
 // All domains as at first; no mail, no sessions.
 exports.reset = () => void ask('reset')
+
+// change('good.test', { 'txt-at': { '_smtp._tls': '...' } }): what `set` has no word for.
+exports.change = (domain, change) =>
+  new Promise((resolve, reject) => {
+    const socket = net.connect(process.env.MTASTS_LAB)
+    socket.once('error', reject)
+    socket.once('data', (answer) => {
+      socket.destroy()
+      const { error } = JSON.parse(answer)
+      if (error) reject(new Error(error))
+      else resolve()
+    })
+    socket.write(`${JSON.stringify({ op: 'set', domain, ...change })}\n`)
+  })

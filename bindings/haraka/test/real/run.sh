@@ -18,6 +18,10 @@ if [ ! -e "$addon" ] || find "$root/src" "$root/bindings/node/src" -name '*.rs' 
     make --silent -C "$root/bindings/node" addon
 fi
 
+# For the reports: the reporter of sys4, and OpenDKIM.
+"$root/tests/tlsrpt/fetch.sh" "$target/tlsrpt-reporter"
+"$root/tests/run/as-root.sh" "$root/tests/mta/fetch.sh" "$target/mta" opendkim opendkim
+
 # The mail server, before it knows of the plugin.
 pinned=$(cat "$here/app/package-lock.json" | sha256sum)
 if [ "$(cat "$app/.pinned" 2>/dev/null)" != "$pinned" ]; then
@@ -47,4 +51,5 @@ npm=$(command -v npm)
 [ -e "$here/../node_modules" ] || npm ci --prefix "$here/.." --ignore-scripts --loglevel=error
 [ $# -gt 0 ] || set -- node --test --test-concurrency=1 "$here"/../*.test.js "$here"/*.test.js
 exec "$root/tests/run/as-root.sh" "$target/debug/mtasts" lab run --crowd "${CROWD:-60}" -- env \
-    MTASTS="$target/debug/mtasts" HARAKA_APP="$app" NODE_PATH="$app/node_modules" "$@"
+    MTASTS="$target/debug/mtasts" SYS4="$target/tlsrpt-reporter" OPENDKIM="$target/mta/opendkim" \
+    HARAKA_APP="$app" NODE_PATH="$app/node_modules" "$@"

@@ -3,10 +3,12 @@
 // One mail to every domain of the test Internet, with the plugin and without it.
 
 const assert = require('node:assert')
+const path = require('node:path')
 const { before, describe, it } = require('node:test')
 
 const { CONFIG, Host, fresh_library, journal, line } = require('./host')
 const lab = require('./lab')
+const sys4 = require('./sys4')
 
 // The result types in the order of the numbers of libtlsrpt.
 const RESULTS = Object.assign([], {
@@ -45,14 +47,18 @@ const DIFFERS = [
   'testing-nullmx.test=deferred',
 ]
 
-async function fates_of(config, options) {
+async function fates_of(config, options, other) {
   lab.reset()
-  fresh_library('tlsrpt_journal = "on"\n')
+  const reporter = other ? await sys4.start() : null
+  fresh_library(`tlsrpt_journal = "on"\ntlsrpt_socket = "${reporter?.socket ?? ''}"\n`)
   const host = await new Host(config, options).start()
   try {
-    return { host, fates: await host.send(domains, 120), counted: journal() }
+    const fates = await host.send(domains, 120)
+    const compared = await reporter?.compare(path.join(process.env.MTASTS_LAB_DIR, 'cache'))
+    return { host, fates, counted: journal(), compared }
   } finally {
     await host.stop()
+    reporter?.stop()
   }
 }
 
@@ -72,7 +78,7 @@ describe('every domain of the test Internet', { timeout: 600_000 }, () => {
     describe(`with ${judge} as the judge`, () => {
       let real
       before(async () => {
-        real = await fates_of(...host)
+        real = await fates_of(host[0], host[1], judge === 'the library')
       })
 
       it('does what the table says, and names each failure', () => {
@@ -94,6 +100,12 @@ describe('every domain of the test Internet', { timeout: 600_000 }, () => {
         assert.ok(counted.size > 200, `${counted.size}`)
         assert.deepStrictEqual(control.counted, [])
       })
+
+      if (judge === 'the library') {
+        it('has the same reports made by the reporter of sys4', () => {
+          assert.match(real.compared, /^ok [2-9]\d\d$/)
+        })
+      }
 
       it('changes nothing for a domain whose policy is not enforced', () => {
         const others = table.filter(({ policy }) => policy !== 'enforce')
