@@ -40,6 +40,8 @@ struct Trouble {
     alert: Option<Notice>,
     pinned_until: Option<u64>,
     exception: Option<Arc<Exception>>,
+    /// What is told with it, and is no part of it.
+    beside: Option<Notice>,
 }
 
 /// What the process that asked decides about an outcome, and no helper of it: what is the operator's, and how long the
@@ -52,6 +54,8 @@ pub struct Decision {
     pub exception: Option<Arc<Exception>>,
     /// Until when memory may repeat the answer, in Unix seconds.
     pub good_until: u64,
+    /// What is to be told now of what this answer does not depend on: the fleet.
+    pub beside: Option<Notice>,
 }
 
 impl Outcome {
@@ -85,6 +89,7 @@ impl Outcome {
             alert: self.alert,
             pinned_until: decision.pinned_until.filter(|_| has_policy),
             exception,
+            beside: decision.beside,
         };
         Some(Answer {
             good_until: decision.good_until,
@@ -257,8 +262,11 @@ impl Answer {
 
     /// What the administrator is to be told now, a line each.
     pub(crate) fn to_tell(&self) -> impl Iterator<Item = &Notice> {
-        let warning = self.trouble.as_ref().and_then(|trouble| trouble.warning.as_ref());
-        self.alert_notice().into_iter().chain(warning)
+        let trouble = self.trouble.as_deref();
+        let others = trouble.map(|trouble| [&trouble.warning, &trouble.beside]);
+        self.alert_notice()
+            .into_iter()
+            .chain(others.into_iter().flatten().flatten())
     }
 
     /// The answer in one sentence for a log.

@@ -529,12 +529,13 @@ impl Shared {
     /// Makes the answer, in the process of the caller: a pin and an exception, which are the operator's, and how long the
     /// answer is repeated are not for a helper to decide. Nothing if the outcome contradicts itself.
     fn decide(&self, mut outcome: Outcome, entry: &Entry, now: u64) -> Option<Arc<Answer>> {
-        self.fleet.mind(&mut outcome);
         let exception = self.exceptions.now().find(&entry.domain, now).cloned();
+        let beside = outcome.fleet.take().and_then(|why| self.fleet.failed(&why));
         let decision = Decision {
             pinned_until: entry.pinned(now),
             good_until: good_until(entry, &outcome, exception.as_deref(), &self.settings, now),
             exception,
+            beside,
         };
         outcome.into_answer(decision).map(Arc::new)
     }

@@ -32,4 +32,4 @@ chmod 640 "$directory/key"
 export MTASTS_TEST_FLEET=unix:$directory/socket MTASTS_TEST_FLEET_KEY=$directory/key
 tests=()
 for test; do tests+=(--test "$test"); done
-tests/run/run.sh cargo test "${tests[@]}"
+tests/run/run.sh cargo test --no-fail-fast "${tests[@]}"

@@ -115,6 +115,8 @@ def test_settings_as_arguments(cache: str) -> None:
         {"nameservers": "192.0.2.1"},
         {"nameservers": "192.0.2.1, 192.0.2.2:5353", "allow_addresses": "10.0.0.0/8 192.168.0.0/16"},
         {"nameservers": ("192.0.2.1",), "nat64_prefixes": ["2001:db8:64::/96"]},
+        {"fleet": ["unix:/nowhere/valkey"], "fleet_prefix": "x:", "fleet_key_file": "/nowhere/key"},
+        {"fleet": "rediss://cache.example unix:/nowhere/replica", "fleet_insecure": "off"},
     ]
     for settings in some:
         assert "Resolver" in repr(mtasts.Resolver(cache_dir=cache, **settings))

@@ -217,3 +217,48 @@ fn counts_up_to_its_last_second() {
     assert!(entry.live(1101).is_none());
     assert!(entry.live(0).is_some(), "the clock went back");
 }
+
+/// What another host of a fleet knows: a later fetch wins, in both directions, and what is this host's own stays.
+#[test]
+fn a_later_fetch_of_another_host_is_adopted() {
+    const NOW: u64 = 5000;
+    let fetched = |name: &str, at: u64, max_age: u64| {
+        let text = format!("version: STSv1\nmode: enforce\nmx: mx.example.com\nmax_age: {max_age}\n");
+        let mut entry = Entry::new(Domain::parse("example.com").unwrap());
+        entry.cached = Some(Arc::new(CachedPolicy::new(id(name), at, text).unwrap()));
+        entry.mode_since = Some(at);
+        entry
+    };
+    let failed = |mut entry: Entry, at: u64| {
+        entry.failed = Some(FailedFetch::new(id("f"), at, ResultType::StsPolicyFetchError, "gone"));
+        entry
+    };
+    let bare = || Entry::new(full().domain);
+    for (ours, theirs, expected, failed_at) in [
+        (bare(), fetched("b", 4000, 2000), Some("b"), None),
+        (fetched("a", 4000, 2000), fetched("b", 4001, 2000), Some("b"), None),
+        (fetched("a", 4000, 2000), fetched("b", 4000, 2000), Some("a"), None),
+        (fetched("a", 4001, 2000), fetched("b", 4000, 2000), Some("a"), None),
+        // A replay: ours has expired, and theirs is older and lives for longer.
+        (fetched("a", 4000, 10), fetched("b", 3000, 9000), Some("a"), None),
+        (bare(), fetched("b", 4000, 999), None, None),
+        // A failure counts until a fetch that succeeds, wherever either was.
+        (bare(), failed(bare(), 4900), None, Some(4900)),
+        (fetched("a", 4000, 2000), failed(bare(), 4900), Some("a"), Some(4900)),
+        (fetched("a", 4950, 2000), failed(bare(), 4900), Some("a"), None),
+        (failed(bare(), 4950), failed(bare(), 4900), None, Some(4950)),
+        (failed(bare(), 4800), fetched("b", 4900, 2000), Some("b"), None),
+        (failed(bare(), 4950), fetched("b", 4900, 2000), Some("b"), Some(4950)),
+    ] {
+        let mut entry = Entry {
+            txt: full().txt,
+            used: full().used,
+            ..ours
+        };
+        entry.adopt(&theirs, NOW);
+        let cached = entry.cached.as_ref().map(|cached| cached.id.as_str());
+        assert_eq!(cached, expected, "{theirs:?}");
+        assert_eq!(entry.failed.as_ref().map(|failed| failed.at), failed_at, "{theirs:?}");
+        assert_eq!((entry.txt, entry.used, entry.imported), (full().txt, full().used, None));
+    }
+}

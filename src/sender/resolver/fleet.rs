@@ -21,7 +21,7 @@ use crate::protocol::names::Domain;
 use crate::protocol::record::PolicyId;
 use crate::sender::fleet::{BUDGET, BUILT, Door, Setup};
 use crate::sender::lookup::FETCH_PAUSE;
-use crate::sender::outcome::Outcome;
+use crate::sender::notice::Notice;
 use crate::sender::settings::Settings;
 
 /// Stores an entry unless one that was learnt as late, or later, is there. That one is kept only if it may be from now: a
@@ -86,14 +86,10 @@ impl Fleet {
         }))
     }
 
-    /// Shuts the door if the lookup had trouble with the fleet, and has it told now and then. For the process that asks: a
+    /// A lookup had trouble with the fleet: shuts the door, and returns what is to be told now. For the process that asks: a
     /// helper of root ends with what it knows.
-    pub(super) fn mind(&self, outcome: &mut Outcome) {
-        match outcome.fleet.take() {
-            Some(why) if outcome.warning.is_none() => outcome.warning = self.door.failed(&why),
-            Some(_) => self.door.close(),
-            None => {}
-        }
+    pub(super) fn failed(&self, why: &str) -> Option<Notice> {
+        self.door.failed(why)
     }
 }
 
