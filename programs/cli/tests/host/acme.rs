@@ -627,7 +627,11 @@ fn a_renewal_follows_the_advice_of_the_authority() {
         // The order that it has made is lost, and another one is asked for.
         (|_, _| (), 2),
         (
+            // Only if it has made one: it rejects nonces.
             |_, answer| {
+                if answer.status != 201 {
+                    return;
+                }
                 answer.status = 409;
                 answer.body = br#"{"type":"urn:ietf:params:acme:error:alreadyReplaced","detail":"no"}"#.to_vec();
             },
