@@ -114,7 +114,7 @@ impl Fleet {
         let more = [&more, settings_too].concat();
         let (told, late) = (self.told.clone(), late_file());
         Resolver::with_log(settings(&self.disk(host), &more), move |line| {
-            if line.contains("did not answer in time") {
+            if line.contains(" in time") {
                 let mut late: &File = late;
                 late.write_all(b"x").unwrap();
             }
