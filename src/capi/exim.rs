@@ -21,7 +21,7 @@ use super::{c_text, exim_session};
 use crate::sender::answer::Answer;
 use crate::sender::mta::exim::{Facts, may_be_yielded, plain, readable, refusal};
 use crate::sender::mta::exim_answer;
-use crate::sender::notice::{Notice, Token};
+use crate::sender::notice::{self, Notice, Token};
 use crate::sender::resolver::Resolver;
 use crate::sender::settings::Settings;
 use crate::sys::quiet::quietly;
@@ -198,9 +198,11 @@ pub unsafe extern "C" fn mtasts_exim_event(result: *mut *mut c_uchar, argc: c_in
     unsafe { call(result, argc, argv, body) }
 }
 
-/// A line about a host, and what the administrator should know, such as that Exim's user may not write what a report counts.
+/// A line about a host, and that a result is lost. All else was told when the address was routed.
 fn for_the_log(line: Option<String>) -> String {
-    let lines: Vec<String> = line.into_iter().chain(TOLD.take()).collect();
+    let lost = notice::line(Token::ReportLost.name(), "");
+    let lost = TOLD.take().into_iter().filter(|told| told.starts_with(&lost));
+    let lines: Vec<String> = line.into_iter().chain(lost).collect();
     readable(&lines.join("; "))
 }
 
