@@ -271,7 +271,7 @@ fn main() {
     }
     println!("| memory with {DOMAINS} domains, before a certificate was used | {idle} | | |");
     println!(
-        "| memory with {DOMAINS} domains, all certificates in use | {} | | < 60 MB |",
+        "| memory with {DOMAINS} domains, after a handshake with each | {} | | < 60 MB |",
         server.memory()
     );
     println!("| memory with one domain | | {} | |", other.memory());

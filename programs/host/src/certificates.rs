@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use mtasts::Domain;
 use rustls::ServerConfig;
 use rustls::client::verify_server_name;
+use rustls::crypto::CryptoProvider;
 use rustls::crypto::ring::{Ticketer, default_provider, sign::any_supported_type};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, ProducesTickets};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -30,13 +31,47 @@ const MAX_FILE: u64 = 64 << 10;
 /// The longest chain.
 const MAX_CHAIN: usize = 16;
 
-/// The certificates that were asked for. There are never more than hosts.
+/// How many certificates are one generation. Two of them are in memory; the others are read again when somebody asks.
+const GENERATION: usize = 512;
+
+/// The certificates that were asked for lately.
 pub(crate) struct Certificates {
     directory: Option<PathBuf>,
     ledger: Option<Rc<RefCell<Sqlite>>>,
     seal: Rc<Seal>,
+    provider: Arc<CryptoProvider>,
     tickets: Arc<dyn ProducesTickets>,
-    known: RefCell<HashMap<String, Known>>,
+    known: RefCell<Generations>,
+}
+
+/// Certificates by their hosts. When a generation is full a new one begins, and what nobody asked for since the last one
+/// began is forgotten: ten thousand hosts take as much memory as a thousand.
+#[derive(Default)]
+struct Generations {
+    young: HashMap<String, Known>,
+    old: HashMap<String, Known>,
+}
+
+impl Generations {
+    /// What is known of a host, which counts as young from now on.
+    fn get(&mut self, host: &str) -> Option<&mut Known> {
+        if let Some(known) = self.old.remove(host) {
+            self.put(host, known);
+        }
+        self.young.get_mut(host)
+    }
+
+    fn put(&mut self, host: &str, known: Known) {
+        if self.young.len() >= GENERATION && !self.young.contains_key(host) {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(host.to_owned(), known);
+    }
+
+    fn forget(&mut self, host: &str) {
+        self.young.remove(host);
+        self.old.remove(host);
+    }
 }
 
 struct Known {
@@ -85,6 +120,7 @@ impl Certificates {
             directory: directory.map(Path::to_owned),
             ledger: ledger.cloned(),
             seal: Rc::clone(seal),
+            provider: Arc::new(default_provider()),
             tickets: Ticketer::new().map_err(|error| error.to_string())?,
             known: RefCell::default(),
         })
@@ -93,7 +129,7 @@ impl Certificates {
     /// The TLS of a policy host, whose name is a domain name. The files are read again if they have changed.
     pub(crate) fn of(&self, host: &str) -> Found {
         let mut known = self.known.borrow_mut();
-        let before = known.get_mut(host);
+        let before = known.get(host);
         if let Some(before) = before.as_ref().filter(|before| before.looked.elapsed() < LOOK) {
             return Found::Good(before.config.clone());
         }
@@ -111,7 +147,7 @@ impl Certificates {
                     version,
                     looked: Instant::now(),
                 };
-                known.insert(host.to_owned(), now);
+                known.put(host, now);
                 Found::Good(config)
             }
             (Err(why), Some(before)) => {
@@ -124,7 +160,7 @@ impl Certificates {
 
     /// Has the certificate of a host looked at again: there is another one.
     pub(crate) fn forget(&self, host: &str) {
-        self.known.borrow_mut().remove(host);
+        self.known.borrow_mut().forget(host);
     }
 
     fn paths(&self, host: &str) -> [PathBuf; 2] {
@@ -169,8 +205,10 @@ impl Certificates {
             move |error: &dyn std::fmt::Display| format!("{path}: {error}")
         };
         let (in_chain, in_key) = (at(&chain_file), at(&key_file));
-        let chain = CertificateDer::pem_file_iter(&chain_file).map_err(|error| in_chain(&error))?;
-        let key = PrivateKeyDer::from_pem_file(&key_file).map_err(|error| in_key(&error))?;
+        let chain = fs::read(&chain_file).map_err(|error| in_chain(&error))?;
+        let key = fs::read(&key_file).map_err(|error| in_key(&error))?;
+        let key = PrivateKeyDer::from_pem_slice(&key).map_err(|error| in_key(&error))?;
+        let chain = CertificateDer::pem_slice_iter(&chain);
         let certified = certified(chain, &key, host).map_err(|why| in_chain(&why))?;
         Ok(Arc::new(self.tls(certified)))
     }
@@ -184,7 +222,7 @@ impl Certificates {
     }
 
     fn tls(&self, certified: CertifiedKey) -> ServerConfig {
-        let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&self.provider))
             .with_protocol_versions(&[&TLS13, &TLS12])
             .expect("ring has suites for both")
             .with_no_client_auth()
@@ -291,6 +329,36 @@ mod tests {
     }
 
     #[test]
+    fn what_nobody_asks_for_is_forgotten() {
+        let directory = TempDir::new().unwrap();
+        let certificates = Certificates::new(Some(directory.path()), None, &Rc::default()).unwrap();
+        let ours = host(&[NAME], &root("Test Root"), |_| {});
+        write(directory.path(), &ours, &ours);
+        let config = good(&certificates);
+        let mut known = certificates.known.borrow_mut();
+        for n in 0..10 * GENERATION {
+            let version = Version::Issued(0);
+            let (config, looked) = (config.clone(), Instant::now());
+            known.put(
+                &format!("mta-sts.d{n}.example"),
+                Known {
+                    config,
+                    version,
+                    looked,
+                },
+            );
+            // This one is asked for all the time.
+            if n % 100 == 0 {
+                assert!(known.get(NAME).is_some(), "{n}");
+            }
+            assert!(known.young.len() <= GENERATION && known.old.len() <= GENERATION, "{n}");
+        }
+        assert!(known.get("mta-sts.d0.example").is_none());
+        known.forget(NAME);
+        assert!(known.get(NAME).is_none());
+    }
+
+    #[test]
     fn a_renewed_certificate_is_used_and_a_bad_one_is_not() {
         let directory = TempDir::new().unwrap();
         let certificates = Certificates::new(Some(directory.path()), None, &Rc::default()).unwrap();
@@ -298,7 +366,7 @@ mod tests {
         let (first, second) = (host(&[NAME], &authority, |_| {}), host(&[NAME], &authority, |_| {}));
         let pass_a_minute = || {
             let mut known = certificates.known.borrow_mut();
-            let known = known.get_mut(NAME).unwrap();
+            let known = known.get(NAME).unwrap();
             known.looked = known.looked.checked_sub(LOOK).unwrap();
         };
         write(directory.path(), &first, &first);
