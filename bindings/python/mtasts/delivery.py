@@ -378,8 +378,8 @@ async def _send(session: Session, host: str, sender: str, recipients: Sequence[s
 
 async def _envelope(session: Session, mail: str, recipients: Sequence[str]) -> list[Said]:
     """Says MAIL, a RCPT for each recipient and DATA, and gives their replies. It ends after a MAIL that is refused, and
-    before DATA if nobody is left. Where all went out at once and the host waits for a mail to nobody, it gets none: the
-    session is closed (RFC 2920 3.1 would end an empty one)."""
+    before DATA if all recipients are refused. If DATA went out with them and the host asks for the mail, the caller
+    closes the session and sends nothing: RFC 2920 3.1 would send an empty mail."""
     lines = [mail, *(f"RCPT TO:<{to}>" for to in recipients), "DATA"]
     replies: list[Said] = []
     while len(replies) < len(lines):

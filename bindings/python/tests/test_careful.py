@@ -277,7 +277,7 @@ def test_commands_at_once(lab: Lab, cache: str) -> None:
         plainly(cache, BODY, [*more, "gone@nopolicy.test"], 4, sender=SENDER)
     assert list(failure.value.delivered) == more[:-1] and host.mails == [(SENDER, more[:-1], BODY + b".\r\n")]
     assert list(failure.value.deferred) == more[-1:] and list(failure.value.refused) == ["gone@nopolicy.test"]
-    # Every recipient is refused, and the host waits for the mail all the same: not even an empty one is sent.
+    # Every recipient is refused, and the host asks for the mail: not even an empty one is sent.
     with serving("pipelining") as host:
         with pytest.raises(smtp.PermanentError, match="550 5.1.1 gone"):
             plainly(cache, BODY, ["gone@nopolicy.test"], 4, sender=SENDER)

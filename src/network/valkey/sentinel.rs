@@ -1,7 +1,7 @@
 //! Which of several servers is the one to write to now: Sentinel knows, and says another one after a failover.
 //!
-//! What it says is followed only to a host that the operator has named as well. Otherwise whoever can answer for it would be
-//! sent the password.
+//! What it says is followed only to a host that the operator has named as well. Otherwise a stranger who answers in its place
+//! would get the password.
 
 use std::net::IpAddr;
 use std::time::Instant;
