@@ -123,7 +123,7 @@ if [ -n "$description" ]; then
     dpkg-source --no-check -x "$description" exim >"$log" 2>&1 || { cat "$log" >&2; die "dpkg-source failed"; }
 else
     mkdir exim
-    tar -x -f exim4_*.orig.tar.* -C exim --strip-components 1
+    tar -x -f exim4_*.orig.tar.[gx]z -C exim --strip-components 1
     mkdir exim/Local
 fi
 
