@@ -124,7 +124,7 @@ if [ -n "$description" ]; then
 else
     mkdir exim
     tar -x -f exim4_*.orig.tar.[gx]z -C exim --strip-components 1
-    mkdir exim/Local
+    mkdir -p exim/Local
 fi
 
 download "$work/debs" libssl-dev libpcre2-dev libdb-dev
