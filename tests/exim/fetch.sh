@@ -135,7 +135,7 @@ arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
     echo "INCLUDE=-I$work/root/usr/include -I$work/root/usr/include/$arch"
     echo "LFLAGS=-L$work/root/usr/lib/$arch"
 } >"$work/exim/Local/Makefile"
-if ! make -C "$work/exim" -j2 >"$log" 2>&1; then
+if ! make -C "$work/exim" -j2 exim >"$log" 2>&1; then
     tail -30 "$log" >&2
     die "Exim did not build, see $log"
 fi
