@@ -24,6 +24,8 @@ mod mx_server;
 mod name_server;
 #[path = "host/proof.rs"]
 mod proof;
+#[path = "host/rivals.rs"]
+mod rivals;
 #[path = "host/rollout.rs"]
 mod rollout;
 #[path = "host/rotation.rs"]
