@@ -1,6 +1,6 @@
 //! `mtasts host run` on a network of its own: what senders, proxies and attackers get.
 //!
-//! Debian packages: curl nginx-light bind9-utils ldnsutils.
+//! Debian packages: curl nginx-light bind9-utils ldnsutils python3-venv.
 
 #[path = "host/abuse.rs"]
 mod abuse;
@@ -22,6 +22,8 @@ mod moving;
 mod mx_server;
 #[path = "host/name_server.rs"]
 mod name_server;
+#[path = "host/peers.rs"]
+mod peers;
 #[path = "host/proof.rs"]
 mod proof;
 #[path = "host/rivals.rs"]
