@@ -4,7 +4,7 @@
 //! second.
 //!
 //! fleet ADDRESS KEY-FILE DIRECTORY: lookups of a policy that is on the disk, of three hosts by turns. One has no fleet, one that
-//! at ADDRESS, and one a server that does not answer. No user but the owner of the directory can run it.
+//! at ADDRESS, and one a server that does not answer. It is for an ordinary user, who owns the directory.
 
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
