@@ -10,6 +10,8 @@ mod acme;
 mod authority;
 #[path = "host/claims.rs"]
 mod claims;
+#[path = "host/dns_tools.rs"]
+mod dns_tools;
 #[path = "host/exchange.rs"]
 mod exchange;
 #[path = "host/hosting.rs"]
@@ -26,5 +28,9 @@ mod proof;
 mod rollout;
 #[path = "host/rotation.rs"]
 mod rotation;
+#[path = "host/secondaries.rs"]
+mod secondaries;
 #[path = "host/senders.rs"]
 mod senders;
+#[path = "host/updates.rs"]
+mod updates;
