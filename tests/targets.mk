@@ -133,7 +133,7 @@ host-proofs:
 # server and with one that says nothing. Two hours, and 2 GB of memory. Root.
 fleet: SECONDS = 3600
 fleet:
-	FLEET_HOSTS=20 FLEET_PROCESSES=8 FLEET_DOMAINS=1000 FLEET_REFRESH_HOSTS=5 FLEET_REFRESHED=5000 FLEET_FORKS=2000 \
+	FLEET_HOSTS=20 FLEET_PROCESSES=8 FLEET_DOMAINS=1000 FLEET_PAUSE=300 FLEET_REFRESH_HOSTS=5 FLEET_REFRESHED=5000 FLEET_FORKS=2000 \
 	    FLEET_FORGERIES=10000 FLEET_KEYS=10000000 FLEET_WEATHER=$(SECONDS) \
 	    tests/run/run.sh cargo test --test fleet -- --nocapture --test-threads=1
 	tests/fleet/again.sh there lookup faults timeline
