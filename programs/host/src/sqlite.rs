@@ -14,7 +14,7 @@ use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, Trans
 
 use crate::exchanges::{Exchange, Stage};
 use crate::ledger::{
-    Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Rekey, Served, Stepped, Tls, Turn,
+    Account, Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Note, Rekey, Served, Stepped, Tls, Turn,
 };
 use crate::published::{Published, check_max_age, check_pattern};
 use crate::rollout::Step;
@@ -399,19 +399,28 @@ impl Ledger for Sqlite {
         Ok(exchanges)
     }
 
-    fn account(&mut self, authority: &str, new: Option<&[u8]>, now: u64) -> Result<Option<Vec<u8>>, LedgerError> {
+    fn account(&mut self, authority: &str, note: Option<Note<'_>>, now: u64) -> Result<Option<Account>, LedgerError> {
         let transaction = self.write()?;
-        if let Some(key) = new {
-            transaction.execute(
-                "INSERT OR IGNORE INTO account (authority, key, since) VALUES (?1, ?2, ?3)",
+        match note {
+            Some(Note::Key(key)) => transaction.execute(
+                "INSERT OR REPLACE INTO account (authority, key, since) VALUES (?1, ?2, ?3)",
                 params![authority, key, seconds(now)],
-            )?;
-        }
-        let found = transaction
-            .query_row("SELECT key FROM account WHERE authority = ?1", [authority], |row| {
-                row.get(0)
+            )?,
+            Some(Note::Plain(until)) => transaction.execute(
+                "UPDATE account SET plain = ?2 WHERE authority = ?1",
+                params![authority, seconds(until)],
+            )?,
+            None => 0,
+        };
+        let mut look = transaction.prepare("SELECT key, plain FROM account WHERE authority = ?1")?;
+        let found = look.query_row([authority], |row| {
+            Ok(Account {
+                key: row.get(0)?,
+                plain: time(row.get(1)?),
             })
-            .optional()?;
+        });
+        let found = found.optional()?;
+        drop(look);
         transaction.commit()?;
         Ok(found)
     }
