@@ -109,11 +109,23 @@ for uri in $archive; do
 done
 set -- -o Dir::Etc::sourcelist=/dev/null -o Dir::Etc::sourceparts="$work/sources" \
     -o Dir::State::lists="$work/lists" -o Dir::Cache="$work" -o APT::Sandbox::User=root
-if ! { apt-get "$@" update && cd "$work" && apt-get "$@" source --download-only "exim4=$version"; } >"$log" 2>&1; then
-    cat "$log" >&2
-    die "apt could not download the source of exim4 $version"
+cd "$work"
+if ! { apt-get "$@" update && apt-get "$@" source --download-only "exim4=$version"; } >"$log" 2>&1; then
+    # A mirror that has the packages and not all of their source.
+    if ! apt-get "$@" source --download-only --tar-only "exim4=$version" >>"$log" 2>&1; then
+        cat "$log" >&2
+        die "apt could not download the source of exim4 $version"
+    fi
+    say "the archive lacks Debian's patches: this is Exim as it was released"
 fi
-dpkg-source --no-check -x "$work"/exim4_*.dsc "$work/exim" >"$log" 2>&1 || { cat "$log" >&2; die "dpkg-source failed"; }
+description=$(find . -maxdepth 1 -name 'exim4_*.dsc')
+if [ -n "$description" ]; then
+    dpkg-source --no-check -x "$description" exim >"$log" 2>&1 || { cat "$log" >&2; die "dpkg-source failed"; }
+else
+    mkdir exim
+    tar -x -f exim4_*.orig.tar.[gx]z -C exim --strip-components 1
+    mkdir -p exim/Local
+fi
 
 download "$work/debs" libssl-dev libpcre2-dev libdb-dev
 unpack "$work/debs" "$work/root"
@@ -123,7 +135,7 @@ arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
     echo "INCLUDE=-I$work/root/usr/include -I$work/root/usr/include/$arch"
     echo "LFLAGS=-L$work/root/usr/lib/$arch"
 } >"$work/exim/Local/Makefile"
-if ! make -C "$work/exim" -j2 >"$log" 2>&1; then
+if ! make -C "$work/exim" -j2 exim >"$log" 2>&1; then
     tail -30 "$log" >&2
     die "Exim did not build, see $log"
 fi

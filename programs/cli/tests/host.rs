@@ -12,6 +12,8 @@ mod acme;
 mod acme2certifier;
 #[path = "host/claims.rs"]
 mod claims;
+#[path = "host/dns_tools.rs"]
+mod dns_tools;
 #[path = "host/door.rs"]
 mod door;
 #[path = "host/exchange.rs"]
@@ -42,5 +44,9 @@ mod rotation;
 mod sealed;
 #[path = "host/second.rs"]
 mod second;
+#[path = "host/secondaries.rs"]
+mod secondaries;
 #[path = "host/senders.rs"]
 mod senders;
+#[path = "host/updates.rs"]
+mod updates;

@@ -1,5 +1,6 @@
 //! The name server of the provider's zone: it answers from what is served, so that no record announces another text.
 
+mod answered;
 mod sockets;
 
 use std::cell::RefCell;
@@ -11,9 +12,11 @@ use hickory_proto::op::{Edns, Message, OpCode, Query, ResponseCode};
 use hickory_proto::rr::rdata::{A, AAAA, CNAME, NS, SOA, TXT};
 use hickory_proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use mtasts::Domain;
+use mtasts::sender::resolver::unix_now;
 use tokio::net::UdpSocket;
 use tokio::task::spawn_local;
 
+use self::answered::Answered;
 pub(crate) use self::sockets::{open, serve};
 use crate::records::{Data, TTL};
 use crate::service::Service;
@@ -29,11 +32,12 @@ const NEGATIVE: u32 = 60;
 /// How many records are in one message of a transfer: they are below its 64 KiB.
 const TOGETHER: usize = 50;
 
-/// The zone as it is now, which is replaced as a whole, and the key of its secondaries.
-#[derive(Clone, Default)]
+/// The zone as it is now, which is replaced as a whole, and the key of its secondaries with the requests that they have signed.
+#[derive(Clone)]
 pub(crate) struct Zone {
     table: Rc<RefCell<Rc<Table>>>,
     key: Option<Rc<Key>>,
+    answered: Rc<RefCell<Answered>>,
 }
 
 #[derive(Default)]
@@ -59,6 +63,7 @@ impl Zone {
         Ok(Self {
             table: Rc::default(),
             key: key.transpose().map_err(|why| format!("transfer: {why}"))?,
+            answered: Rc::new(RefCell::new(Answered::new(unix_now()))),
         })
     }
 
@@ -231,13 +236,18 @@ impl Zone {
         }
         let (plain, signature) = match asked(key, request, now) {
             Asked::Plain => (request.to_vec(), None),
-            Asked::Signed(plain, signature) => (plain, Some(signature)),
+            Asked::Signed(plain, mac, time) => (plain, Some((mac, time))),
             Asked::Refused(answer) => return vec![answer],
             Asked::Garbled => return vec![garbled(request)],
         };
         let Ok(message) = Message::from_vec(&plain) else {
             return vec![garbled(request)];
         };
+        if let (Some(key), Some((mac, time)), true) = (key, &signature, client.is_tcp && is_of_transfer(&message))
+            && !self.answered.borrow_mut().is_first(*time, mac, now)
+        {
+            return vec![key.late(request, mac, *time, now)];
+        }
         let room = match client.is_tcp {
             true => u16::MAX,
             false => message.max_payload().clamp(SMALL, PAYLOAD),
@@ -254,7 +264,7 @@ impl Zone {
                 false => answer.truncate().to_vec().ok(),
             }
         });
-        let (Some(key), Some(mut before)) = (key, signature) else {
+        let (Some(key), Some((mut before, _))) = (key, signature) else {
             return answers.collect();
         };
         let mut is_first = true;
@@ -268,6 +278,13 @@ impl Zone {
         });
         signed.collect()
     }
+}
+
+/// Whether a request is for the zone. Any other one gets the same answer without a signature, and may come twice: what is lost over UDP
+/// is sent again as it is.
+fn is_of_transfer(request: &Message) -> bool {
+    let kinds = [RecordType::AXFR, RecordType::IXFR];
+    request.queries.iter().any(|query| kinds.contains(&query.query_type()))
 }
 
 /// The answer to what cannot be read.

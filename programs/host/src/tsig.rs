@@ -12,8 +12,12 @@ use ring::hmac;
 /// The algorithm, as a name on the wire.
 const ALGORITHM: &[u8] = b"\x0bhmac-sha256\0";
 /// How far the clocks may be apart, in seconds (RFC 8945 10). What is older is a replay.
-const FUDGE: u16 = 300;
+pub(crate) const FUDGE: u16 = 300;
 const TSIG: u16 = 250;
+/// What is wrong with a signature (RFC 8945 3).
+const BADSIG: u16 = 16;
+const BADKEY: u16 = 17;
+const BADTIME: u16 = 18;
 const ANY: u16 = 255;
 /// Where the number of additional records is in a message.
 const ADDITIONAL: usize = 10;
@@ -57,8 +61,8 @@ pub(crate) struct Key {
 pub(crate) enum Asked {
     /// Nothing.
     Plain,
-    /// It is good: the request without it, and the signature, to which the answer is bound.
-    Signed(Vec<u8>, Vec<u8>),
+    /// It is good: the request without it, the signature, to which the answer is bound, and when it was made (in Unix seconds).
+    Signed(Vec<u8>, Vec<u8>, u64),
     /// It is not: the whole answer (RFC 8945 5.2).
     Refused(Vec<u8>),
     /// It is no message.
@@ -123,9 +127,9 @@ impl Key {
         }
         if signature.error != 0 && signature.mac.is_empty() {
             let what = match signature.error {
-                16 => "the signature is wrong (BADSIG)",
-                17 => "it does not know the key (BADKEY)",
-                18 => "its clock differs (BADTIME)",
+                BADSIG => "the signature is wrong (BADSIG)",
+                BADKEY => "it does not know the key (BADKEY)",
+                BADTIME => "its clock differs (BADTIME)",
                 _ => "the signature is refused",
             };
             return Err(format!("the name server says that {what}"));
@@ -137,6 +141,14 @@ impl Key {
             true => Ok(()),
             false => Err("the answer was signed at another time".into()),
         }
+    }
+
+    /// The answer to a request with this signature of this time, which is not taken at this time. It may know ours, and that it is ours
+    /// (RFC 8945 5.2.3).
+    pub(crate) fn late(&self, request: &[u8], mac: &[u8], time: u64, now: u64) -> Vec<u8> {
+        let (answer, other) = (refusal(request), &now.to_be_bytes()[2..]);
+        let signed = self.signed(mac, &answer, time, FUDGE, BADTIME, other);
+        appended(&answer, &self.name, time, &self.mac(&signed), BADTIME, other)
     }
 
     fn is_good(&self, message: &[u8], signature: &Signature<'_>, before: &[u8]) -> bool {
@@ -182,26 +194,24 @@ pub(crate) fn asked(key: Option<&Key>, request: &[u8], now: u64) -> Asked {
             Err(Broken) => Asked::Garbled,
         };
     };
-    let refused = |error: u16, mac: &[u8], other: &[u8]| {
-        appended(&refusal(request), &signature.name, signature.time, mac, error, other)
+    let refused = |error: u16| {
+        let answer = appended(&refusal(request), &signature.name, signature.time, &[], error, &[]);
+        Asked::Refused(answer)
     };
     let known = key.filter(|key| key.name == signature.name && signature.is_hmac_sha256);
     let Some(key) = known else {
-        return Asked::Refused(refused(17, &[], &[]));
+        return refused(BADKEY);
     };
     if !key.is_good(request, &signature, &[]) {
-        return Asked::Refused(refused(16, &[], &[]));
+        return refused(BADSIG);
     }
-    if signature.is_of(now) {
-        let mut plain = signature.plain(request);
-        // The answer has the id with which it came.
-        plain[..2].copy_from_slice(&request[..2]);
-        return Asked::Signed(plain, signature.mac.to_vec());
+    if !signature.is_of(now) {
+        return Asked::Refused(key.late(request, signature.mac, signature.time, now));
     }
-    // RFC 8945 5.2.3: it may know our time, and that it is ours.
-    let other = &now.to_be_bytes()[2..];
-    let signed = key.signed(signature.mac, &refusal(request), signature.time, FUDGE, 18, other);
-    Asked::Refused(refused(18, &key.mac(&signed), other))
+    let mut plain = signature.plain(request);
+    // The answer has the id with which it came.
+    plain[..2].copy_from_slice(&request[..2]);
+    Asked::Signed(plain, signature.mac.to_vec(), signature.time)
 }
 
 /// The answer to a request with a signature that is not good: NOTAUTH, and nothing of the zone.
@@ -418,10 +428,10 @@ mod tests {
     fn a_request_is_taken_with_this_key_at_this_time() {
         let [key, other] = keys();
         let (good, mac) = key.sign(REQUEST, &[], NOW);
-        let Asked::Signed(plain, signature) = asked(Some(&key), &good, NOW + 300) else {
+        let Asked::Signed(plain, signature, time) = asked(Some(&key), &good, NOW + 300) else {
             panic!("it is good")
         };
-        assert_eq!((&plain[..], signature), (REQUEST, mac.clone()));
+        assert_eq!((&plain[..], signature, time), (REQUEST, mac.clone(), NOW));
         assert!(matches!(asked(Some(&key), REQUEST, NOW), Asked::Plain));
         let refused = |key: Option<&Key>, request: &[u8], now| match asked(key, request, now) {
             Asked::Refused(answer) => answer,

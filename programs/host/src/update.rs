@@ -1,14 +1,14 @@
 //! The records in a zone of another name server, by dynamic updates (RFC 2136): what has changed, and a look whether it is there.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use hickory_proto::op::{Message, ResponseCode};
-use hickory_proto::rr::RData;
+use hickory_proto::rr::{RData, RecordType};
 use mtasts::Domain;
 use mtasts::sender::resolver::unix_now;
 use mtasts_serve::Log;
@@ -181,8 +181,7 @@ impl Updater {
                 let noted = self.ledger.borrow_mut().gone(&gone);
                 return noted.map(|_| ()).map_err(|error| error.to_string());
             }
-            let done = timeout(TIME, self.send(&changes)).await;
-            done.unwrap_or_else(|_| Err("the name server does not answer in time".into()))?;
+            self.send(&changes).await?;
             let mut done = self.done.borrow_mut();
             for (name, data) in changes {
                 match data.is_empty() {
@@ -195,7 +194,8 @@ impl Updater {
 
     async fn send(&self, changes: &Records) -> Result<(), String> {
         let said = |error: io::Error| error.to_string();
-        let mut stream = TcpStream::connect(self.server).await.map_err(said)?;
+        let connected = in_time(TcpStream::connect(self.server)).await;
+        let mut stream = connected.map_err(said)?;
         let (message, mac) = self.key.sign(&update(&self.zone, changes)?, &[], unix_now());
         let answer = exchange(&mut stream, &message).await.map_err(said)?;
         if answer.len() < 12 || answer[..2] != message[..2] {
@@ -210,9 +210,8 @@ impl Updater {
         checked?;
         // One may say so and do nothing.
         for (name, data) in changes {
-            let texts: Vec<&str> = data.iter().filter_map(text).collect();
-            let found = self.texts(&mut stream, name).await?;
-            if found != texts {
+            let wanted: BTreeSet<Data> = data.iter().cloned().collect();
+            if self.there(&mut stream, name, &wanted).await? != wanted {
                 return Err(format!(
                     "the name server has taken the update, and {name} has not changed there"
                 ));
@@ -221,24 +220,44 @@ impl Updater {
         Ok(())
     }
 
-    /// The TXT records that the server has at a name.
-    async fn texts(&self, stream: &mut TcpStream, name: &str) -> Result<Vec<String>, String> {
-        let question = [&id()?[..], &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0], &wire(name), &[0, 16, 0, 1]].concat();
-        let answer = exchange(stream, &question).await.map_err(|error| error.to_string())?;
-        let answer = Message::from_vec(&answer).map_err(|error| error.to_string())?;
-        let texts = answer.answers.iter().filter_map(|record| match &record.data {
-            RData::TXT(txt) => Some(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
-            _ => None,
-        });
-        Ok(texts.collect())
+    /// What the server has at a name: of the kinds that are wanted, or of all if nothing is.
+    async fn there(
+        &self,
+        stream: &mut TcpStream,
+        name: &str,
+        wanted: &BTreeSet<Data>,
+    ) -> Result<BTreeSet<Data>, String> {
+        let mut there = BTreeSet::new();
+        for kind in [RecordType::TXT, RecordType::A, RecordType::AAAA, RecordType::CNAME] {
+            if !wanted.is_empty() && !wanted.iter().any(|data| data.kind() == kind.to_string()) {
+                continue;
+            }
+            let head = [&id()?[..], &[0, 0, 0, 1, 0, 0, 0, 0, 0, 0]].concat();
+            let question = [&head[..], &wire(name), &u16::from(kind).to_be_bytes(), &[0, 1]].concat();
+            let answer = exchange(stream, &question).await.map_err(|error| error.to_string())?;
+            let answer = Message::from_vec(&answer).map_err(|error| error.to_string())?;
+            if answer.metadata.response_code == ResponseCode::NXDomain {
+                break;
+            }
+            let own = answer.answers.iter().filter(|record| record.record_type() == kind);
+            there.extend(own.filter_map(|record| data(&record.data)));
+        }
+        Ok(there)
     }
 }
 
-fn text(data: &Data) -> Option<&str> {
-    match data {
-        Data::Txt(text) => Some(text),
-        Data::Address(_) | Data::Cname(_) => None,
-    }
+/// What a record of another name server says.
+fn data(data: &RData) -> Option<Data> {
+    Some(match data {
+        RData::A(address) => Data::Address(IpAddr::V4(address.0)),
+        RData::AAAA(address) => Data::Address(IpAddr::V6(address.0)),
+        RData::CNAME(target) => {
+            let target = target.0.to_ascii().to_ascii_lowercase();
+            Data::Cname(target.trim_end_matches('.').to_owned())
+        }
+        RData::TXT(txt) => Data::Txt(String::from_utf8_lossy(&txt.txt_data.concat()).into_owned()),
+        _ => return None,
+    })
 }
 
 fn id() -> Result<[u8; 2], String> {
@@ -252,12 +271,20 @@ fn id() -> Result<[u8; 2], String> {
 /// A message over TCP and its answer (RFC 1035 4.2.2).
 async fn exchange(stream: &mut TcpStream, message: &[u8]) -> io::Result<Vec<u8>> {
     let length = u16::try_from(message.len()).map_err(io::Error::other)?;
-    stream.write_all(&[&length.to_be_bytes(), message].concat()).await?;
-    let mut length = [0; 2];
-    stream.read_exact(&mut length).await?;
-    let mut answer = vec![0; u16::from_be_bytes(length).into()];
-    stream.read_exact(&mut answer).await?;
-    Ok(answer)
+    in_time(async {
+        stream.write_all(&[&length.to_be_bytes(), message].concat()).await?;
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).await?;
+        let mut answer = vec![0; u16::from_be_bytes(length).into()];
+        stream.read_exact(&mut answer).await?;
+        Ok(answer)
+    })
+    .await
+}
+
+async fn in_time<T>(done: impl Future<Output = io::Result<T>>) -> io::Result<T> {
+    let done = timeout(TIME, done).await;
+    done.unwrap_or_else(|_| Err(io::Error::other("the name server does not answer in time")))
 }
 
 /// What is at each name is replaced (RFC 2136 2.5).
