@@ -138,14 +138,14 @@ impl Authority {
         self.note(Some(Note::Plain(until))).map(|_| ())
     }
 
-    /// The account of a key, if the authority knows it. An authority that wants to know its customer wants that for a new account alone
-    /// if it is told that this is none (RFC 8555 7.3.1).
+    /// The account of a key, if the authority knows it. It is not asked for a new one (RFC 8555 7.3.1): for that it may want to know its
+    /// customer again.
     async fn existing(&self, key: &[u8]) -> Result<Option<Account>, Stop> {
         let builder = Account::builder_with_http(Box::new(self.wire.clone()));
         let found = builder.from_key(pair(key)?, self.acme.directory.clone()).await;
         let account = match found {
             Ok((account, _)) => account,
-            Err(Error::Api(problem)) if is_unknown(&problem) => return Ok(None),
+            Err(Error::Api(problem)) if is(&problem, &[":accountDoesNotExist"]) => return Ok(None),
             Err(error) => return Err(Stop::unreached(said(&error))),
         };
         self.update_contacts(&account).await;
@@ -166,14 +166,17 @@ impl Authority {
                 key.secret_pkcs8_der().to_vec()
             }
         };
+        let has_contact = !self.acme.contact.is_empty();
         let builder = Account::builder_with_http(Box::new(self.wire.clone()));
         match builder.create_from_key(pair(&key)?, self.acme.directory.clone()).await {
             Ok((account, _)) => {
                 self.update_contacts(&account).await;
                 Ok(account)
             }
-            // It has registered none. It may want the contact with the request, which the library does not send with a key of ours.
-            Err(Error::Api(_)) if !self.acme.contact.is_empty() => self.create(None).await,
+            // It wants the contact with the request, which the library does not send with a key of ours. It has registered none.
+            Err(Error::Api(problem)) if is(&problem, &[":malformed", ":invalidContact"]) && has_contact => {
+                self.create(None).await
+            }
             Err(error) => Err(Stop::unreached(said(&error))),
         }
     }
@@ -222,10 +225,10 @@ impl Authority {
     }
 }
 
-/// Whether an authority has no account of this key.
-fn is_unknown(problem: &Problem) -> bool {
+/// Whether an answer is one of these errors (RFC 8555 6.7).
+fn is(problem: &Problem, errors: &[&str]) -> bool {
     let kind = problem.r#type.as_deref().unwrap_or_default();
-    kind.ends_with(":accountDoesNotExist")
+    errors.iter().any(|error| kind.ends_with(error))
 }
 
 /// A key as the library wants it.
