@@ -105,12 +105,15 @@ done
 [ "$(of_process NoNewPrivs):$(of_process Seccomp)" = 1:2 ] || die "no seccomp filter"
 # in_place COMMAND...: with its view of the files, as root, whom no mode stops.
 in_place() { nsenter --target "$(process)" --mount -- "$@"; }
-for directory in / /etc /etc/mtasts /usr /usr/bin /var /var/lib /var/lib/mtasts /var/log /var/cache /srv /opt /root /home /boot /run /dev; do
-    [ -d $directory ] || continue
+as_server() { in_place setpriv --reuid mtasts-host --regid mtasts-host --clear-groups "$@"; }
+for directory in / /etc /etc/mtasts /usr /usr/bin /var /var/lib /var/log /var/cache /srv /opt /root /home /boot; do
     ! in_place touch "$directory/written" 2>/dev/null || die "it can write in $directory"
 done
+for directory in /run /dev /dev/shm /sys /proc/sys; do
+    ! as_server touch "$directory/written" 2>/dev/null || die "it can write in $directory"
+done
 for directory in /var/lib/mtasts-host /run/mtasts-host; do
-    in_place setpriv --reuid mtasts-host --regid mtasts-host --clear-groups touch "$directory/written" || die "it cannot write in $directory"
+    as_server touch "$directory/written" || die "it cannot write in $directory"
     rm "$directory/written"
 done
 [ -z "$(in_place ls -A /home)" ] || die "it sees /home"
