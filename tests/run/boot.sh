@@ -17,7 +17,7 @@ unshare --mount --propagation private --pid --fork --kill-child --mount-proc --c
     mount -t cgroup2 cgroups /sys/fs/cgroup
     mount --bind /proc/sys /proc/sys
     mount -o remount,bind,ro /proc/sys
-    mkdir /run/dev
+    mkdir -p /run/dev
     mount -t tmpfs -o mode=755 dev /run/dev
     mkdir /run/dev/pts /run/dev/shm
     for node in null zero full random urandom tty; do
