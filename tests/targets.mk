@@ -56,6 +56,7 @@ lint:
 	cargo fmt --all --check
 	cargo clippy -- -D warnings
 	cargo clippy --package mtasts-cli -- -D warnings
+	cargo clippy --package mtasts-node -- -D warnings
 	cargo clippy --workspace --exclude mtasts-node --all-targets --features lab -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --features capi,fleet
 	$(MAKE) deny msrv

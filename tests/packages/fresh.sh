@@ -7,7 +7,7 @@
 #   fresh.sh [DISTRIBUTION...]     bookworm trixie noble
 #   DEBS=target/deb                the packages. Build them on the oldest of the systems: they need its C library or a newer one
 #   CONFIG="unsplit split postfix"  how Exim's configuration is kept; Postfix in place of Exim
-#   ROOTS=/var/tmp/mtasts-fresh    the bare roots, which are kept. A run changes an overlay and leaves nothing
+#   ROOTS=/var/tmp/mtasts-fresh    the bare roots, which are kept. A run changes a copy
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 die() { echo "packages: $*" >&2; exit 1; }
@@ -71,11 +71,11 @@ with_postfix() {
     in_root /root/packages/lab lab run -- bash /root/packages/boot.sh bash /root/packages/postfix.sh
 }
 
-# one DISTRIBUTION CONFIG: in a namespace of its own, where the overlay is mounted.
+# one DISTRIBUTION CONFIG: in a namespace of its own, where it is mounted.
 one() {
     local distribution=$1 config=$2 work=$roots/runs/packages-$1-$2 root mta=exim begin=$SECONDS status=passed
     [ "$config" != postfix ] || mta=postfix
-    overlay "$distribution" "$work"
+    copied "$distribution" "$work"
     mkdir -p "$root/root/packages/new" "$root/root/packages/newer"
     cp "$debs"/*.deb "$root/root/packages/new"
     newer "$debs" "$root/root/packages/newer"

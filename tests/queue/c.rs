@@ -46,7 +46,14 @@ fn run_program(internet: &Internet, tool: Option<&[&str]>, program: &Path, argum
         Some(tool) => {
             let mut valgrind = Command::new("valgrind");
             valgrind.args(["--quiet", "--error-exitcode=99", "--fair-sched=yes"]);
-            valgrind.args(tool).arg(program);
+            valgrind.args(tool);
+            if tool == HELGRIND {
+                // A copy: Debian 13 lets nobody else into the home where the checkout is.
+                let known = place.join("helgrind.supp");
+                std::fs::copy(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/c/helgrind.supp"), &known).unwrap();
+                valgrind.arg(format!("--suppressions={}", known.display()));
+            }
+            valgrind.arg(program);
             valgrind
         }
     };
@@ -76,10 +83,7 @@ const MEMCHECK: &[&str] = &[
     "--show-leak-kinds=definite",
     "--errors-for-leak-kinds=definite",
 ];
-const HELGRIND: &[&str] = &[
-    "--tool=helgrind",
-    concat!("--suppressions=", env!("CARGO_MANIFEST_DIR"), "/tests/c/helgrind.supp"),
-];
+const HELGRIND: &[&str] = &["--tool=helgrind"];
 
 #[test]
 fn a_c_program_meets_the_queue() {

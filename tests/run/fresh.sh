@@ -6,7 +6,7 @@
 #   COMMANDS="demo test"           which targets of make; each is run a second time to see what remains
 #   PARTS="rust node"              of the tests only these parts; JOBS=2 as in make test
 #   WHO="user root"                an ordinary user with sudo; root on a system without sudo
-#   ROOTS=/var/tmp/mtasts-fresh    the bare roots, which are kept. A run changes an overlay and leaves nothing
+#   ROOTS=/var/tmp/mtasts-fresh    the bare roots, which are kept. A run changes a copy
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 die() { echo "fresh: $*" >&2; exit 1; }
@@ -18,10 +18,10 @@ mkdir -p "$roots"
 # shellcheck source=tests/run/roots.sh
 . tests/run/roots.sh
 
-# one DISTRIBUTION WHO: in a namespace of its own, where the overlay is mounted.
+# one DISTRIBUTION WHO: in a namespace of its own, where it is mounted.
 one() {
     local distribution=$1 who=$2 work=$roots/runs/$1-$2 root home name command begin status first again disk spoiled
-    overlay "$distribution" "$work"
+    copied "$distribution" "$work"
     # README: "needs make". And the user's sudo.
     local packages=(make ca-certificates)
     [ "$who" = root ] || packages+=(sudo)
@@ -54,7 +54,7 @@ one() {
             as_user make demo >"$work/again.log" 2>&1 || status=FAILED
             again=$((SECONDS - begin))
         fi
-        disk=$(du -sm "$work/upper" | cut -f 1)
+        disk=$(($(du -sxm "$root" | cut -f 1) - $(du -sxm "$roots/$distribution" | cut -f 1)))
         # What the caller could neither change nor remove.
         spoiled=$(find "$root$home/libmtasts" -path '*/target/exim' -prune -o ! -user "$(stat -c %u "$root$home")" -print | wc -l)
         printf '| %s | %s | `make %s` | %s | %d s | %s s | %d MB | %d |\n' \
@@ -76,6 +76,6 @@ for distribution; do
     for who in ${WHO:-user root}; do
         ROOTS=$roots unshare --mount --uts --pid --fork --kill-child --propagation private "$0" in-a-namespace "$distribution" "$who" ||
             die "$distribution, $who: see $roots/runs"
-        rm -rf "$roots/runs/$distribution-$who"/{upper,work}
+        rm -rf "$roots/runs/$distribution-$who/root"
     done
 done

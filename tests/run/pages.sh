@@ -6,7 +6,7 @@
 #   pages.sh [DISTRIBUTION...]        bookworm trixie noble
 #   CHAPTERS="install host ..."       in this order; programs and packages can be left out: they are four more builds
 #   BUILT=target                      what is built there (`make`, and the command with the lab) is not built again
-#   ROOTS=/var/tmp/mtasts-fresh       the bare roots, which are kept. A run changes an overlay and leaves nothing
+#   ROOTS=/var/tmp/mtasts-fresh       the bare roots, which are kept. A run changes a copy
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 die() { echo "pages: $*" >&2; exit 1; }
@@ -78,10 +78,10 @@ packages() {
     as_user "$(block docs/packages.md 'Debian and Ubuntu' | sed 's/ install / install -y /')"
 }
 
-# one DISTRIBUTION: in a namespace of its own, where the overlay is mounted.
+# one DISTRIBUTION: in a namespace of its own, where it is mounted.
 one() {
     local distribution=$1 work=$roots/runs/pages-$1 root checkout chapter begin status environment
-    overlay "$distribution" "$work"
+    copied "$distribution" "$work"
     mapfile -t environment < <(surroundings)
     {
         # What is installed starts with the system.

@@ -55,7 +55,7 @@ fn the_pages_are_well_formed() {
     for name in PAGES {
         let (found, errors) = run("mandoc", "mandoc", &["-Tlint", "-Wwarning"], name);
         assert_eq!((found.as_str(), errors.as_str()), ("", ""), "{name}");
-        let (_, errors) = run("groff", "groff", &["-mandoc", "-ww", "-Tutf8", "-z"], name);
+        let (_, errors) = run("groff", "groff", &["-mandoc", "-ww", "-Wbreak", "-Tutf8", "-z"], name);
         assert_eq!(errors, "", "{name}");
     }
 }

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixDatagram;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Stdio;
 
@@ -15,8 +14,8 @@ use mtasts_kit::{Ran, USER, until};
 use serde_json::{Value, json};
 
 fn status(cache: &Path, arguments: &[&str]) -> Ran {
-    let mut command = super::command(&[&["report", "status"], arguments].concat());
-    let command = command.env("MTASTS_CACHE_DIR", cache).uid(USER).gid(USER);
+    let mut command = super::command_of_user(&[&["report", "status"], arguments].concat());
+    command.env("MTASTS_CACHE_DIR", cache);
     command.output().unwrap().into()
 }
 
@@ -82,8 +81,8 @@ fn status_counts_what_the_journals_of_a_day_have() {
             &yesterday,
             domain,
         ];
-        let mut command = super::command(&arguments);
-        let command = command.env("MTASTS_CACHE_DIR", &cache).uid(USER).gid(USER);
+        let mut command = super::command_of_user(&arguments);
+        command.env("MTASTS_CACHE_DIR", &cache);
         Ran::from(command.output().unwrap())
     };
     let ran = show("A.example");
@@ -130,8 +129,8 @@ fn a_collector_takes_what_postfix_sends() {
     }
     let (cache, path) = (directory.join("cache"), directory.join("socket"));
     let start = || {
-        let mut command = super::command(&["report", "collect", "--socket", path.to_str().unwrap()]);
-        let command = command.env("MTASTS_CACHE_DIR", &cache).uid(USER).gid(USER);
+        let mut command = super::command_of_user(&["report", "collect", "--socket", path.to_str().unwrap()]);
+        command.env("MTASTS_CACHE_DIR", &cache);
         command.stderr(Stdio::piped()).spawn().unwrap()
     };
     let reads = || UnixDatagram::unbound().unwrap().connect(&path).is_ok();

@@ -19,7 +19,13 @@ fn nothing_is_sent_that_cannot_be_noted() {
     let command = world.command();
     limited.arg(command.get_program()).args(command.get_args());
     limited.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let ran: Ran = limited.uid(USER).gid(USER).output().unwrap().into();
+    let ran: Ran = limited
+        .stdin(crate::program())
+        .uid(USER)
+        .gid(USER)
+        .output()
+        .unwrap()
+        .into();
     assert_eq!((ran.status, &*ran.out), (2, ""), "{ran:?}");
     assert!(
         ran.err.contains("the ledger of the reports cannot be used: "),

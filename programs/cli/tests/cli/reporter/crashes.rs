@@ -158,7 +158,13 @@ fn a_full_disk_ends_a_run_and_doubles_nothing() {
     let command = world.command();
     limited.arg(command.get_program()).args(command.get_args());
     limited.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let ran: Ran = limited.uid(USER).gid(USER).output().unwrap().into();
+    let ran: Ran = limited
+        .stdin(crate::program())
+        .uid(USER)
+        .gid(USER)
+        .output()
+        .unwrap()
+        .into();
     assert!(
         ran.status == 2
             && ran

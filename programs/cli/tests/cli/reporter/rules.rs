@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::os::unix::fs::chown;
-use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use base64::Engine as _;
@@ -141,11 +140,8 @@ const RULES: [Rule; 10] = [
         |sent| {
             // Who publishes no record gets nothing: that is how it unsubscribes.
             assert_eq!(sent.header("to"), "reports@mail.test");
-            let mut bounced = crate::command(&["report", "bounced", "reports@mail.test"]);
-            let bounced = bounced
-                .env("MTASTS_CONFIG", sent.world.path("mtasts.toml"))
-                .uid(USER)
-                .gid(USER);
+            let mut bounced = crate::command_of_user(&["report", "bounced", "reports@mail.test"]);
+            bounced.env("MTASTS_CONFIG", sent.world.path("mtasts.toml"));
             assert!(bounced.status().unwrap().success());
             fs::remove_file(sent.world.ledger()).unwrap();
             let ran = sent.world.run();

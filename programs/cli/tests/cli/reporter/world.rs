@@ -5,7 +5,6 @@ use std::fs::{self, Permissions};
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -155,9 +154,9 @@ impl World {
 
     pub(super) fn check(&self) -> Ran {
         let settings = self.path("report.toml");
-        let mut command = crate::command(&["report", "check", "--settings", &settings]);
+        let mut command = crate::command_of_user(&["report", "check", "--settings", &settings]);
         command.env("MTASTS_CONFIG", self.path("mtasts.toml"));
-        command.uid(USER).gid(USER).output().unwrap().into()
+        command.output().unwrap().into()
     }
 
     pub(super) fn publish(&self, name: &str, text: Option<&str>) {
@@ -216,9 +215,8 @@ impl World {
 
     pub(super) fn command(&self) -> Command {
         let settings = self.path("report.toml");
-        let mut command = crate::command(&["report", "run", "--at-once", "--settings", &settings]);
+        let mut command = crate::command_of_user(&["report", "run", "--at-once", "--settings", &settings]);
         command.env("MTASTS_CONFIG", self.path("mtasts.toml"));
-        command.uid(USER).gid(USER);
         command
     }
 
