@@ -401,28 +401,18 @@ impl Ledger for Sqlite {
 
     fn account(&mut self, authority: &str, note: Option<Note<'_>>, now: u64) -> Result<Option<Account>, LedgerError> {
         let transaction = self.write()?;
+        let put = "INSERT OR REPLACE INTO account (authority, key, since) VALUES (?1, ?2, ?3)";
+        let mark = "UPDATE account SET plain = ?2 WHERE authority = ?1";
         match note {
-            Some(Note::Key(key)) => transaction.execute(
-                "INSERT OR REPLACE INTO account (authority, key, since) VALUES (?1, ?2, ?3)",
-                params![authority, key, seconds(now)],
-            )?,
-            Some(Note::Plain(until)) => transaction.execute(
-                "UPDATE account SET plain = ?2 WHERE authority = ?1",
-                params![authority, seconds(until)],
-            )?,
+            Some(Note::Key(key)) => transaction.execute(put, params![authority, key, seconds(now)])?,
+            Some(Note::Plain(until)) => transaction.execute(mark, params![authority, seconds(until)])?,
             None => 0,
         };
-        let mut look = transaction.prepare("SELECT key, plain FROM account WHERE authority = ?1")?;
-        let found = look.query_row([authority], |row| {
-            Ok(Account {
-                key: row.get(0)?,
-                plain: time(row.get(1)?),
-            })
-        });
-        let found = found.optional()?;
-        drop(look);
+        let look = "SELECT key, plain FROM account WHERE authority = ?1";
+        let found = transaction.query_row(look, [authority], |row| Ok((row.get(0)?, row.get(1)?)));
+        let found = found.optional()?.map(|(key, plain)| (key, time(plain)));
         transaction.commit()?;
-        Ok(found)
+        Ok(found.map(|(key, plain)| Account { key, plain }))
     }
 
     fn rekey(&mut self, change: &mut Rekey<'_>) -> Result<usize, LedgerError> {
