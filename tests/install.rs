@@ -56,6 +56,7 @@ share/doc/libmtasts/examples/sendmail/sendmail.mc 644
 share/doc/libmtasts/examples/systemd/mtasts-collect.service 644
 share/doc/libmtasts/examples/systemd/mtasts-collect.socket 644
 share/doc/libmtasts/examples/systemd/mtasts-host.service 644
+share/doc/libmtasts/examples/systemd/mtasts-host.socket 644
 share/doc/libmtasts/examples/systemd/mtasts-report.service 644
 share/doc/libmtasts/examples/systemd/mtasts-report.timer 644
 share/doc/libmtasts/examples/systemd/mtasts-serve.service 644

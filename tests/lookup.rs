@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use mtasts::{Domain, Mode, Resolver, ResultType, Source};
-use mtasts_kit::{USER, ask, on_the_internet, settings};
+use mtasts_kit::{USER, ask, on_the_internet, settings, settings_of_new_fleet};
 use mtasts_lab::{self as lab, Change, Https, Policy, policy_text};
 
 /// A context as a new process has it: nothing in memory.
@@ -325,10 +325,11 @@ fn root_writes_nothing_and_asks_nothing() {
 fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
     on_the_internet("faults", |internet| {
         let cache = &internet.cache;
+        let new_fleet = || Resolver::new(settings_of_new_fleet(cache, &[]));
         // Rubbish in the file's place is replaced by the next fetch.
         for rubbish in ["", "mtasts 1 0000\n\n", "mtasts 9 newer\n"] {
             std::fs::write(cache.join("good.test"), rubbish).unwrap();
-            let answer = ask(&resolver(cache), "good.test");
+            let answer = ask(&new_fleet(), "good.test");
             assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
             assert!(
                 answer.warning().is_some_and(|w| w.contains("good.test is ignored")),
@@ -342,12 +343,12 @@ fn a_cache_that_cannot_be_used_is_told_and_mail_keeps_its_protection() {
         let before = std::fs::read(&target).unwrap();
         std::fs::remove_file(cache.join("good.test")).unwrap();
         std::os::unix::fs::symlink(&target, cache.join("good.test")).unwrap();
-        assert_eq!(ask(&resolver(cache), "good.test").source(), Source::Fresh);
+        assert_eq!(ask(&new_fleet(), "good.test").source(), Source::Fresh);
         assert!(cache.join("good.test").symlink_metadata().unwrap().is_file());
         assert_eq!(std::fs::read(&target).unwrap(), before);
         // A directory that everyone may write to is not believed.
         std::fs::set_permissions(cache, PermissionsExt::from_mode(0o777)).unwrap();
-        let answer = ask(&resolver(cache), "good.test");
+        let answer = ask(&new_fleet(), "good.test");
         assert_eq!((answer.source(), answer.mode()), (Source::Fresh, Mode::Enforce));
         assert!(answer.warning().is_some_and(|w| w.contains("chmod o-w")), "{answer}");
         std::fs::set_permissions(cache, PermissionsExt::from_mode(0o2770)).unwrap();

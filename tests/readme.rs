@@ -242,10 +242,11 @@ const NOT_ON_A_FRESH_SYSTEM: &[&str] = &[
     "CONTRIBUTING.md Add an MTA",
 ];
 
-/// tests/run/pages.sh, or servers.sh beside it, runs each block of commands as it is written.
+/// tests/run/pages.sh, or servers.sh or host.sh beside it, runs each block of commands as it is written.
 #[test]
 fn commands_run_on_a_fresh_system() {
-    let scripts = file("tests/run/pages.sh") + &file("tests/run/servers.sh");
+    let scripts = ["pages.sh", "servers.sh", "host.sh"].map(|name| file(&format!("tests/run/{name}")));
+    let scripts = scripts.concat();
     let mut left_out = BTreeSet::from_iter(NOT_ON_A_FRESH_SYSTEM.iter().map(|block| (*block).to_owned()));
     let mut count = 0;
     // A link to its neighbour README.md.
@@ -275,7 +276,10 @@ fn commands_run_on_a_fresh_system() {
                             1 => format!("$(block {page} {quoted}"),
                             _ => format!("$(block {page} {quoted} {number})"),
                         };
-                        assert!(scripts.contains(&call), "no {call} in tests/run/pages.sh or servers.sh");
+                        assert!(
+                            scripts.contains(&call),
+                            "no {call} in tests/run/pages.sh, servers.sh or host.sh"
+                        );
                     }
                 }
                 _ => {}

@@ -2,6 +2,8 @@
 
 #[path = "serve/dane.rs"]
 mod dane;
+#[path = "serve/fleet.rs"]
+mod fleet;
 #[path = "serve/life.rs"]
 mod life;
 #[path = "serve/limits.rs"]

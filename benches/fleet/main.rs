@@ -1,17 +1,23 @@
 //! What the server of a fleet costs a lookup, beside postfix-mta-sts-resolver on the same server: benches/fleet/run.sh.
 //!
-//! fleet ADDRESS KEY-FILE: each line is a case, its median, and its 99th percentile in microseconds.
+//! fleet ADDRESS KEY-FILE: each line is a case, its median, its 99th percentile in microseconds, and how many there were in a
+//! second.
+//!
+//! fleet ADDRESS KEY-FILE DIRECTORY: lookups of a policy that is on the disk, of three hosts by turns. One has no fleet, one that
+//! at ADDRESS, and one a server that does not answer. It is for an ordinary user, who owns the directory.
 
+use std::os::unix::net::UnixListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mtasts::cache::entry::{CachedPolicy, Entry};
+use mtasts::cache::entry::{CachedPolicy, Entry, TxtSeen};
 use mtasts::cache::sealed::{open, seal};
+use mtasts::cache::store::Store;
 use mtasts::network::dns::{Dns, StubResolver};
 use mtasts::network::https::RootSource;
 use mtasts::network::valkey::{Connection, Reply};
 use mtasts::sender::resolver::unix_now;
-use mtasts::{Domain, Settings};
+use mtasts::{Domain, Resolver, Settings, Source};
 
 const TIMES: usize = 2000;
 const POLICY: &str = "version: STSv1\r\nmode: enforce\r\nmx: aspmx.l.example.com\r\nmx: *.mail.example.com\r\nmx: *.backup.example.net\r\nmax_age: 604800\r\n";
@@ -24,6 +30,9 @@ fn main() {
     let mut settings = Settings::default();
     for (key, value) in [("fleet", &address), ("fleet_key_file", &key_file)] {
         settings.set(key, value).expect(key);
+    }
+    if let Some(directory) = arguments.next() {
+        return disk(&directory, &settings);
     }
     let setup = settings.fleet_setup().expect("settings").expect("a fleet");
     let secrets = setup.secrets().expect("secrets");
@@ -53,7 +62,7 @@ fn main() {
         };
         assert!(open(&secrets, &domain, text, unix_now()).is_ok());
     };
-    println!("| sealed entry, octets | {} | |", sealed.len());
+    println!("| sealed entry, octets | {} | | |", sealed.len());
     case("seal", || assert!(!seal(&secrets, &entry).is_empty()));
     case("open", || {
         assert!(open(&secrets, &domain, sealed.as_bytes(), unix_now()).is_ok())
@@ -73,5 +82,57 @@ fn case(name: &str, mut work: impl FnMut()) {
         .collect();
     times.sort_unstable();
     let at = |share: usize| times[TIMES * share / 100].as_nanos() as f64 / 1000.0;
-    println!("| {name} | {:.1} | {:.1} |", at(50), at(99));
+    let all: Duration = times.iter().sum();
+    let per_second = TIMES as f64 / all.as_secs_f64();
+    println!("| {name} | {:.1} | {:.1} | {per_second:.0} |", at(50), at(99));
+}
+
+/// Each lookup is that of a new process: nothing is in memory.
+fn disk(directory: &str, fleet: &Settings) {
+    let with = |settings: &Settings| {
+        let mut settings = settings.clone();
+        settings.set("cache_dir", directory).expect("a directory");
+        settings
+    };
+    let domain = Domain::parse("example.com").expect("a name");
+    let mut entry = Entry::new(domain.clone());
+    let now = unix_now();
+    entry.cached = Some(
+        CachedPolicy::new("20260101".parse().expect("an id"), now, POLICY)
+            .expect("a policy")
+            .into(),
+    );
+    entry.txt = Some(TxtSeen {
+        at: now,
+        next: now + 86_400,
+    });
+    entry.used = Some(now);
+    Store::new(directory.into()).save(&entry).expect("an entry");
+    let silent = UnixListener::bind(format!("{directory}/silent")).expect("a socket");
+    let mut gone = fleet.clone();
+    gone.set("fleet", &format!("unix:{directory}/silent"))
+        .expect("an address");
+    let hosts = [&Settings::default(), fleet, &gone].map(with);
+    let mut times = [const { Vec::new() }; 3];
+    for turn in 0..10 * TIMES {
+        for number in 0..3 {
+            // Which of them comes first changes with each turn.
+            let host = (turn + number) % 3;
+            let begun = Instant::now();
+            let answer = Resolver::new(hosts[host].clone()).lookup("example.com", Duration::from_secs(9));
+            times[host].push(begun.elapsed());
+            assert_eq!(answer.expect("an answer").source(), Source::Cached);
+        }
+    }
+    silent.set_nonblocking(true).expect("a socket");
+    assert!(silent.accept().is_err(), "a lookup of the disk asks no fleet");
+    let mut first = 0.0;
+    for (name, mut times) in ["no fleet", "a fleet", "a silent one"].iter().zip(times) {
+        times.sort_unstable();
+        let median = times[times.len() / 2].as_nanos() as f64 / 1000.0;
+        if first == 0.0 {
+            first = median;
+        }
+        println!("| {name} | {median:.2} | {:+.2} % |", (median / first - 1.0) * 100.0);
+    }
 }

@@ -11,6 +11,7 @@ mod sentinel;
 
 use std::io::{self, BufReader, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,6 +46,8 @@ pub struct Connection {
     greeting: Vec<u8>,
     /// How many replies it has.
     greeted: usize,
+    /// Whether the server has closed it.
+    is_closed: bool,
 }
 
 impl Connection {
@@ -94,7 +97,14 @@ impl Connection {
             stream,
             greeting,
             greeted,
+            is_closed: false,
         })
+    }
+
+    /// Whether the server has closed it, or said what it was not asked: of more use is another connection.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.is_closed || !self.stream.buffer().is_empty()
     }
 
     /// Sends commands and reads their replies, before the deadline.
@@ -107,15 +117,10 @@ impl Connection {
             encode(command, &mut octets);
         }
         let greeted = std::mem::take(&mut self.greeted);
-        let stream = self.stream.get_mut();
-        stream.set_deadline(deadline);
-        stream
-            .write_all(&octets)
-            .and_then(|()| stream.flush())
-            .map_err(|e| words(&e))?;
         let mut replies = Vec::with_capacity(commands.len());
+        self.send(&octets, deadline).map_err(|e| self.failed(&e))?;
         for number in 0..greeted + commands.len() {
-            match Reply::read(&mut self.stream).map_err(|e| words(&e))? {
+            match Reply::read(&mut self.stream).map_err(|e| self.failed(&e))? {
                 Reply::Error(said) => {
                     let said = one_line(&String::from_utf8_lossy(&said), MAX_QUOTE);
                     return Err(format!("it answered: {said}"));
@@ -125,6 +130,31 @@ impl Connection {
             }
         }
         Ok(replies)
+    }
+
+    fn send(&mut self, octets: &[u8], deadline: Instant) -> io::Result<()> {
+        let stream = self.stream.get_mut();
+        stream.set_deadline(deadline);
+        stream.write_all(octets)?;
+        stream.flush()
+    }
+
+    fn failed(&mut self, error: &io::Error) -> String {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        self.is_closed = matches!(
+            error.kind(),
+            BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+        );
+        words(error)
+    }
+}
+
+impl AsRawFd for Connection {
+    fn as_raw_fd(&self) -> RawFd {
+        match self.stream.get_ref() {
+            Stream::Plain(timed) => timed.socket.as_raw_fd(),
+            Stream::Tls(tls) => tls.sock.socket.as_raw_fd(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! What the others have learnt is a hint, nothing more. It is asked for only where DNS or a policy host would be asked next,
 //! and whatever is wrong with the server, a lookup goes on as if there were none.
 
+pub mod counts;
 #[cfg(feature = "inside")]
 pub mod inspection;
 

@@ -23,7 +23,7 @@ use crate::protocol::names::Domain;
 use crate::sender::answer::Answer;
 use crate::sender::lookup::{Ask, fair_time};
 use crate::sender::notice::Notice;
-use crate::sender::resolver::{Resolver, Unavailable};
+use crate::sender::resolver::{Resolver, Unavailable, keep_connections};
 use crate::sys::thread;
 use crate::sys::wake_up::{WakeUp, WakeUpTimer};
 use line::Line;
@@ -420,6 +420,7 @@ impl<T: Send + 'static> Shared<T> {
 
     /// What a worker does.
     fn work(self: &Arc<Self>, first: Taken) {
+        keep_connections();
         let mut taken = Some(first);
         while let Some((errand, patience)) = taken {
             let learn = || self.resolver.learn(&errand.domain, errand.ask, patience);

@@ -29,6 +29,7 @@ use crate::protocol::text::two_sentences;
 use crate::protocol::words::Source;
 use crate::sender::answer::{Answer, Decision};
 use crate::sender::exceptions::Watched;
+use crate::sender::fleet::counts::Counts;
 use crate::sender::lookup::{Ask, Lookup, NotAsked};
 use crate::sender::notice::{Notice, Token};
 use crate::sender::outcome::Outcome;
@@ -38,6 +39,7 @@ use crate::sender::user::NoUser;
 use crate::sender::validator::Tests;
 use crate::sys::process::{self, HelperError};
 use fleet::Fleet;
+pub(crate) use fleet::link::keep_connections;
 pub use helper::leave_root;
 use hosts::HostMemory;
 use memory::{Answers, Known, Remembered, good_until};
@@ -216,6 +218,13 @@ impl Resolver {
     #[must_use]
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
+    }
+
+    /// What came of asking the server of a fleet, in this process.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn fleet_counts(&self) -> &Counts {
+        self.shared.fleet.counts()
     }
 
     /// The policy of a mail domain, as a delivery needs it: from the cache, or from DNS and HTTPS within `patience` or the

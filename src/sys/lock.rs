@@ -9,27 +9,22 @@ use std::io;
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::process;
+use super::unshared::Unshared;
 
 /// How long a waiter sleeps between two attempts, at first and at most.
 const NAP: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(50));
-/// How many locks a process holds at once. Further lookups go without a lock.
-const MOST: usize = 256;
 
 /// The mode of a file that its owner alone may lock.
 pub(crate) const OWNER_ALONE: u32 = 0o600;
 
-/// The descriptors of the locks that this process holds; -1 if a place is free.
-static HELD: [AtomicI32; MOST] = [const { AtomicI32::new(-1) }; MOST];
-
 /// A lock that is held until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    place: &'static AtomicI32,
+    descriptor: Unshared,
 }
 
 impl Lock {
@@ -39,7 +34,6 @@ impl Lock {
     /// # Errors
     /// The file cannot be opened or locked, the deadline passed (`TimedOut`), or this process holds too many locks.
     pub(crate) fn take(file: &Path, mode: u32, name: &str, deadline: Instant) -> io::Result<Self> {
-        close_in_children();
         let file = open(file, mode)?;
         let range = range(name);
         let mut nap = NAP.0;
@@ -57,13 +51,8 @@ impl Lock {
             nap = (nap * 2).min(NAP.1);
         }
         let descriptor = file.into_raw_fd();
-        let free = |place: &&AtomicI32| {
-            place
-                .compare_exchange(-1, descriptor, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
-        };
-        match HELD.iter().find(free) {
-            Some(place) => Ok(Self { place }),
+        match Unshared::enter(descriptor) {
+            Some(descriptor) => Ok(Self { descriptor }),
             None => {
                 // SAFETY: the descriptor is ours alone.
                 unsafe { libc::close(descriptor) };
@@ -76,37 +65,20 @@ impl Lock {
     pub(crate) fn stamp(&self) -> io::Result<()> {
         // SAFETY: a system call on a descriptor, which is ours or -1. Without a time it is now, for which the right to
         // write is enough.
-        match unsafe { libc::futimens(self.place.load(Ordering::Acquire), std::ptr::null()) } {
+        match unsafe { libc::futimens(self.descriptor.number(), std::ptr::null()) } {
             0 => Ok(()),
             _ => Err(io::Error::last_os_error()),
         }
     }
 }
 
+/// With the descriptor the lock is free.
 impl Drop for Lock {
     fn drop(&mut self) {
-        close(self.place);
-    }
-}
-
-/// Frees a place, and with its descriptor the lock. In a child that was forked meanwhile it is free already.
-fn close(place: &AtomicI32) {
-    let descriptor = place.swap(-1, Ordering::AcqRel);
-    if descriptor >= 0 {
-        // SAFETY: who takes it out of its place is alone in having it.
-        unsafe { libc::close(descriptor) };
-    }
-}
-
-fn close_in_children() {
-    extern "C" fn in_child() {
-        // Nothing but atomics and close(2): all that is allowed in the child of a threaded process.
-        HELD.iter().for_each(close);
-    }
-    static DONE: AtomicBool = AtomicBool::new(false);
-    if !DONE.swap(true, Ordering::AcqRel) {
-        // SAFETY: the handler is safe at any time, and the library is never unloaded (-z nodelete).
-        unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+        if let Some(descriptor) = self.descriptor.leave() {
+            // SAFETY: who takes it out of the table is alone in having it.
+            unsafe { libc::close(descriptor) };
+        }
     }
 }
 

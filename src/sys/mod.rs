@@ -8,4 +8,5 @@ pub(crate) mod lock;
 pub mod process;
 pub mod quiet;
 pub(crate) mod thread;
+pub(crate) mod unshared;
 pub(crate) mod wake_up;

@@ -100,6 +100,17 @@ pub fn settings(cache: &Path, more: &[(&str, &str)]) -> Settings {
     settings
 }
 
+/// The same for a test that loses what is on the disk and counts on a fetch: if tests/fleet/again.sh runs it, the fleet has
+/// nothing under the keys of these settings.
+pub fn settings_of_new_fleet(cache: &Path, more: &[(&str, &str)]) -> Settings {
+    static NUMBER: AtomicUsize = AtomicUsize::new(0);
+    let mut settings = settings(cache, more);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let prefix = format!("{}{}:{number}:", settings.fleet_prefix, std::process::id());
+    settings.set("fleet_prefix", &prefix).unwrap();
+    settings
+}
+
 /// A domain whose name is known to be good.
 pub fn name(domain: &str) -> Domain {
     Domain::parse(domain).unwrap()

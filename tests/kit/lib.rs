@@ -8,6 +8,7 @@ pub mod command;
 pub mod dns_server;
 pub mod drivers;
 mod internet;
+pub mod network;
 pub mod opendkim;
 #[allow(missing_docs, reason = "the names say it")]
 pub mod pki;
@@ -23,7 +24,10 @@ pub mod valkey;
 pub mod walk;
 
 pub use command::{Ran, mtasts};
-pub use internet::{Internet, ask, name, on_the_internet, on_the_internet_with, on_the_internet_with_crowd, settings};
+pub use internet::{
+    Internet, ask, name, on_the_internet, on_the_internet_with, on_the_internet_with_crowd, settings,
+    settings_of_new_fleet,
+};
 pub use process::{Child, signal, until};
 pub use user::{USER, as_user, become_user, give_up_root};
 

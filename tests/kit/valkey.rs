@@ -6,6 +6,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{USER, until};
 
@@ -13,10 +14,15 @@ use crate::{USER, until};
 pub struct Valkey {
     process: Child,
     directory: PathBuf,
+    /// Connections of the methods here.
+    own: AtomicU64,
 }
 
-/// The program: Valkey where the distribution has it.
+/// The program: that of tests/fleet/versions.sh, or else Valkey if the distribution has it.
 fn program(name: &str) -> String {
+    if let Ok(directory) = std::env::var("MTASTS_VALKEY") {
+        return format!("{directory}/valkey-{name}");
+    }
     let there = |program: &String| Path::new("/usr/bin").join(program).exists();
     let names = [format!("valkey-{name}"), format!("redis-{name}")];
     names
@@ -31,11 +37,11 @@ impl Valkey {
         Self::start_as(directory, &[], more)
     }
 
-    /// A Sentinel that watches the servers `mail`, of which the one at this port is the master.
-    pub fn sentinel(directory: &Path, port: u16, master: u16) -> Self {
+    /// A Sentinel that watches the servers `mail`, of which the one at this address and port is the master.
+    pub fn sentinel(directory: &Path, port: u16, master: &str) -> Self {
         let lines = [
             format!("port {port}"),
-            format!("sentinel monitor mail 127.0.0.1 {master} 1"),
+            format!("sentinel monitor mail {master} 1"),
             "sentinel down-after-milliseconds mail 1000".to_owned(),
         ];
         Self::start_as(directory, &["--sentinel"], &lines.each_ref().map(String::as_str))
@@ -64,6 +70,7 @@ impl Valkey {
         let server = Self {
             process,
             directory: directory.to_owned(),
+            own: AtomicU64::new(0),
         };
         until("the server", || server.directory.join("socket").exists());
         server
@@ -79,19 +86,33 @@ impl Valkey {
         format!("unix:{}/socket", self.directory.display())
     }
 
+    /// How many clients have connected so far, but for those of this and the other commands here.
+    pub fn connections(&self) -> u64 {
+        let text = self.says(&["INFO", "stats"]);
+        let field = |line: &str| {
+            line.strip_prefix("total_connections_received:")?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        };
+        text.lines().find_map(field).unwrap() - self.own.load(Ordering::Relaxed)
+    }
+
     /// What the server's own client prints for a command.
     pub fn says(&self, command: &[&str]) -> String {
-        let output = Command::new(program("cli"))
-            .arg("-s")
-            .arg(self.directory.join("socket"))
-            .args(command)
-            .output()
-            .unwrap();
-        String::from_utf8_lossy(&output.stdout).trim_end().to_owned()
+        String::from_utf8_lossy(&self.client(command)).trim_end().to_owned()
+    }
+
+    fn client(&self, command: &[&str]) -> Vec<u8> {
+        self.own.fetch_add(1, Ordering::Relaxed);
+        let mut client = Command::new(program("cli"));
+        client.arg("-s").arg(self.directory.join("socket")).args(command);
+        client.output().unwrap().stdout
     }
 
     /// Stores a value as it is.
     pub fn set(&self, key: &str, value: &[u8]) {
+        self.own.fetch_add(1, Ordering::Relaxed);
         let mut stream = UnixStream::connect(self.directory.join("socket")).unwrap();
         let mut command = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n", key.len(), value.len()).into_bytes();
         command.extend_from_slice(value);
@@ -104,13 +125,7 @@ impl Valkey {
 
     /// The octets of a value.
     pub fn get(&self, key: &str) -> Vec<u8> {
-        let output = Command::new(program("cli"))
-            .arg("-s")
-            .arg(self.directory.join("socket"))
-            .args(["GET", key])
-            .output()
-            .unwrap();
-        let mut value = output.stdout;
+        let mut value = self.client(&["GET", key]);
         // The client ends what it prints with a line end of its own.
         value.pop();
         value

@@ -17,7 +17,7 @@ unshare --mount --propagation private --pid --fork --kill-child --mount-proc --c
     mount -t cgroup2 cgroups /sys/fs/cgroup
     mount --bind /proc/sys /proc/sys
     mount -o remount,bind,ro /proc/sys
-    mkdir /run/dev
+    mkdir -p /run/dev
     mount -t tmpfs -o mode=755 dev /run/dev
     mkdir /run/dev/pts /run/dev/shm
     for node in null zero full random urandom tty; do
@@ -33,6 +33,8 @@ unshare --mount --propagation private --pid --fork --kill-child --mount-proc --c
     mount -t tmpfs -o mode=755 run /run
     # It is emptied at the start, and has the files of who has called.
     mount -t tmpfs -o mode=1777 tmp /tmp
+    # In a container systemd leaves that to whom starts it; credentials reach a service by it.
+    mount --make-rshared /
     exec env -i container=other PATH="$PATH" /lib/systemd/systemd' </dev/null >/tmp/console 2>&1 &
 keeper=$!
 until first=$(cat "/proc/$keeper/task/$keeper/children") && [ -n "$first" ] && grep -q systemd "/proc/${first% }/comm"; do

@@ -1,10 +1,10 @@
 #!/bin/bash
 # `make pages`: the commands of the README and of the pages, as they are written, on a fresh system: an ordinary user with sudo
 # builds and installs; then the system is started with systemd on the test Internet, and the same user sets up Exim, Postfix and
-# the others (servers.sh). Root; a machine with network and debootstrap; half an hour for a distribution.
+# the others (servers.sh); before that, root sets up the policy host (host.sh). Root; a machine with network and debootstrap; half an hour for a distribution.
 #
 #   pages.sh [DISTRIBUTION...]        bookworm trixie noble
-#   CHAPTERS="install servers ..."    in this order; programs and packages can be left out: they are four more builds
+#   CHAPTERS="install host ..."       in this order; programs and packages can be left out: they are four more builds
 #   BUILT=target                      what is built there (`make`, and the command with the lab) is not built again
 #   ROOTS=/var/tmp/mtasts-fresh       the bare roots, which are kept. A run changes a copy
 set -euo pipefail
@@ -55,6 +55,12 @@ servers() {
         /home/alice/libmtasts/tests/run/servers.sh
 }
 
+# For those who receive mail: in a network of its own, with an authority.
+host() {
+    in_root DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends pebble curl openssl bind9-dnsutils
+    in_root unshare --net /home/alice/libmtasts/tests/run/boot.sh /home/alice/libmtasts/tests/run/host.sh
+}
+
 # For those who write programs.
 programs() {
     as_user "cd examples/c" "$(block docs/c.md 'C and other languages')" "! ./deliver"
@@ -90,7 +96,7 @@ one() {
     mkdir "$checkout"
     git archive HEAD | tar -x -C "$checkout"
     in_root chown -R alice: /home/alice/libmtasts
-    for chapter in ${CHAPTERS:-install servers programs packages}; do
+    for chapter in ${CHAPTERS:-install host servers programs packages}; do
         begin=$SECONDS
         # Not in a condition, where `set -e` would have no effect.
         set +e

@@ -14,6 +14,7 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use rustls_pki_types::UnixTime;
 
+use super::doctor::fleet_warnings;
 use super::{Found, Trouble, input, output};
 use mtasts::network::roots::Roots;
 use mtasts::protocol::names::Domain;
@@ -31,7 +32,8 @@ const MAX_LIST: usize = 1024 * 1024;
 /// Asks DNS, the policy host and the MX hosts as a sending mail server does that enforces MTA-STS, sends no mail, and
 /// says what such a server would do with each host and with the mail, and what to put right. The cache is neither read
 /// nor written. Name servers, roots, allowed addresses and the timeout are those of the settings file,
-/// /etc/mtasts/mtasts.toml. Started by root, it asks the network as the owner of the cache directory or as nobody.
+/// /etc/mtasts/mtasts.toml. Started by root, it asks the network as the owner of the cache directory or as nobody. If the
+/// settings name the server of a fleet and something is wrong with it, a line on stderr says so: it changes no result.
 ///
 /// An address of an MX host that cannot be reached from outside is advice and not a problem: this machine may reach it.
 ///
@@ -64,6 +66,9 @@ impl Check {
         // Root never talks to the network, and this process has nothing to do as root.
         leave_root(&settings, Some(NOBODY)).map_err(|error| Trouble(error.to_string()))?;
         let roots = Arc::new(super::roots(settings.ca_file.as_deref())?);
+        for warning in fleet_warnings(&settings) {
+            output::tell(&format!("about this host: {warning}"));
+        }
         let mut worst = Outcome::Good;
         for (index, domain) in domains.into_iter().enumerate() {
             if index > 0 && !self.json {

@@ -26,6 +26,7 @@ use serde_json::json;
 use super::output::{self, Mark, Page};
 use super::{Found, Trouble};
 use finding::{Finding, Level};
+pub(super) use fleet::warnings as fleet_warnings;
 use mtasts::sender::resolver::leave_root;
 use mtasts::sys::identity::NOBODY;
 

@@ -144,6 +144,24 @@ pub struct Attempt {
     pub authority: String,
 }
 
+/// Our account at an authority.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Account {
+    /// Its private key, as it is stored.
+    pub key: Vec<u8>,
+    /// Until when the authority is not told that an order replaces a certificate, in Unix seconds: it does not take that.
+    pub plain: u64,
+}
+
+/// What is noted of an account.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Note<'a> {
+    /// Its private key, as it is stored, in place of the one before.
+    Key(&'a [u8]),
+    /// Until when its orders replace none.
+    Plain(u64),
+}
+
 /// What is known of the certificate of a policy host.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Tls {
@@ -292,11 +310,11 @@ pub trait Ledger {
     /// If the ledger cannot be read.
     fn exchanges(&self) -> Result<BTreeMap<Domain, Vec<Exchange>>, LedgerError>;
 
-    /// The private key of our account at an authority, as PKCS #8. If there is none this one is kept, for good.
+    /// Our account at an authority, if there is one, after this is noted of it.
     ///
     /// # Errors
     /// If the ledger cannot be read or written.
-    fn account(&mut self, authority: &str, new: Option<&[u8]>, now: u64) -> Result<Option<Vec<u8>>, LedgerError>;
+    fn account(&mut self, authority: &str, note: Option<Note<'_>>, now: u64) -> Result<Option<Account>, LedgerError>;
 
     /// Has this look at each private key as it is stored, with the words for where that is: what it returns is stored in its place.
     /// Says how many were. If one fails, all stay as they are.

@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehav
 
 use crate::exchanges::{Exchange, Stage};
 use crate::ledger::{
-    Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Rekey, Served, Stepped, Tls, Turn,
+    Account, Attempt, Certificate, Claim, Judged, Ledger, LedgerError, Life, Note, Rekey, Served, Stepped, Tls, Turn,
 };
 use crate::published::{Published, check_max_age, check_pattern};
 use crate::rollout::Step;
@@ -306,21 +306,20 @@ impl Ledger for Sqlite {
         Ok(exchanges)
     }
 
-    fn account(&mut self, authority: &str, new: Option<&[u8]>, now: u64) -> Result<Option<Vec<u8>>, LedgerError> {
+    fn account(&mut self, authority: &str, note: Option<Note<'_>>, now: u64) -> Result<Option<Account>, LedgerError> {
         let transaction = self.write()?;
-        if let Some(key) = new {
-            transaction.execute(
-                "INSERT OR IGNORE INTO account (authority, key, since) VALUES (?1, ?2, ?3)",
-                params![authority, key, seconds(now)],
-            )?;
-        }
-        let found = transaction
-            .query_row("SELECT key FROM account WHERE authority = ?1", [authority], |row| {
-                row.get(0)
-            })
-            .optional()?;
+        let put = "INSERT OR REPLACE INTO account (authority, key, since) VALUES (?1, ?2, ?3)";
+        let mark = "UPDATE account SET plain = ?2 WHERE authority = ?1";
+        match note {
+            Some(Note::Key(key)) => transaction.execute(put, params![authority, key, seconds(now)])?,
+            Some(Note::Plain(until)) => transaction.execute(mark, params![authority, seconds(until)])?,
+            None => 0,
+        };
+        let look = "SELECT key, plain FROM account WHERE authority = ?1";
+        let found = transaction.query_row(look, [authority], |row| Ok((row.get(0)?, row.get(1)?)));
+        let found = found.optional()?.map(|(key, plain)| (key, time(plain)));
         transaction.commit()?;
-        Ok(found)
+        Ok(found.map(|(key, plain)| Account { key, plain }))
     }
 
     fn rekey(&mut self, change: &mut Rekey<'_>) -> Result<usize, LedgerError> {

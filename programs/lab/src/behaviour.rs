@@ -132,6 +132,8 @@ Https {
     Drip = "drip",
     /// Headers without end.
     HeaderFlood = "header-flood",
+    /// The policy, 50 ms after it was asked for: a host far away.
+    After50 = "after-50",
     /// Not HTTP at all.
     Garbage = "garbage",
     /// TLS is well, then never an answer.

@@ -218,6 +218,10 @@ async fn answer(
             }
             Ok(After::Close)
         }
+        Https::After50 => {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            fixed(stream, "200 OK", &plain, body).await
+        }
         Https::Garbage => {
             stream.write_all(b"220 mta-sts.test ESMTP\r\n").await?;
             Ok(After::Close)

@@ -31,6 +31,7 @@ const EXIM_PATIENCE: Duration = Duration::from_secs(80);
 
 /// What answers queries, with one state of the settings.
 pub(crate) struct Lookups {
+    resolver: Resolver,
     queue: Queue<oneshot::Sender<Completed>>,
     mx: MxMemory,
     /// Nothing with the setting `dane = off`.
@@ -62,8 +63,9 @@ impl Lookups {
         let timeout = settings.timeout;
         let resolver = Resolver::with_log(settings, move |line| log.warning(line));
         let queue = Queue::new(&resolver).map_err(io::Error::other)?;
-        let dane = (resolver.settings().dane.trust != Trust::Nothing).then(|| DaneMemory::new(resolver));
+        let dane = (resolver.settings().dane.trust != Trust::Nothing).then(|| DaneMemory::new(resolver.clone()));
         Ok(Self {
+            resolver,
             queue,
             mx: MxMemory::new(dns),
             dane,
@@ -71,6 +73,11 @@ impl Lookups {
             log,
             timeout,
         })
+    }
+
+    /// Adds to the metrics what came of asking the fleet since the last call.
+    pub(crate) fn count_fleet(&self) {
+        self.metrics.count_fleet(self.resolver.fleet_counts());
     }
 
     /// The reply to `MAP KEY`, if nothing has to be waited for.
@@ -230,5 +237,12 @@ impl Lookups {
                 let _ = completion.user.send(completion.result);
             }
         }
+    }
+}
+
+/// Lookups that a reload has replaced are counted to their end.
+impl Drop for Lookups {
+    fn drop(&mut self) {
+        self.count_fleet();
     }
 }

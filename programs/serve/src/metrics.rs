@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use mtasts::Answer;
+use mtasts::sender::fleet::counts::{Counts, Event};
 use mtasts::sender::mta::socketmap::{Dialect, Reply};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -33,6 +34,7 @@ pub(crate) struct Metrics {
     replies: Vec<(Option<Dialect>, [Counter; 4])>,
     exim: [Counter; 2],
     answers: [(&'static str, Counter); 3],
+    fleet: [(Event, Counter); Event::ALL.len()],
     time: Histogram,
     /// Clients that are connected.
     pub(crate) connections: Gauge,
@@ -45,6 +47,7 @@ impl Metrics {
         let mut registry = Registry::with_prefix("mtasts_serve");
         let replies: Family<TwoLabels, Counter> = Family::default();
         let answers: Family<Labels, Counter> = Family::default();
+        let fleet: Family<Labels, Counter> = Family::default();
         let (closed, connections) = (Family::<Labels, Counter<u64, AtomicU64>>::default(), Gauge::default());
         for reason in REASONS {
             let _ = closed.get_or_create(&[("reason", reason)]);
@@ -60,6 +63,11 @@ impl Metrics {
         registry.register("seconds", "Time from a query to its reply", time.clone());
         registry.register("connections", "Clients that are connected", connections.clone());
         registry.register("closed", "Clients that were cut off, by reason", closed.clone());
+        registry.register(
+            "fleet",
+            "What came of asking the server of the setting fleet, by event",
+            fleet.clone(),
+        );
         let dialects = [Dialect::Postfix, Dialect::PostfixWithAttributes, Dialect::Sendmail];
         let counters = |dialect: Option<Dialect>| {
             let map = dialect.map_or("unknown", Dialect::name);
@@ -72,6 +80,7 @@ impl Metrics {
             replies: all.map(|dialect| (dialect, counters(dialect))).collect(),
             answers: ["enforce", "testing", "none"]
                 .map(|mode| (mode, answers.get_or_create(&[("mode", mode)]).clone())),
+            fleet: Event::ALL.map(|event| (event, fleet.get_or_create(&[("event", event.name())]).clone())),
             exim,
             registry: Arc::new(registry),
             time,
@@ -100,6 +109,13 @@ impl Metrics {
         let mode = answer.mode().name();
         if let Some((_, counter)) = self.answers.iter().find(|(name, _)| *name == mode) {
             counter.inc();
+        }
+    }
+
+    /// Adds what has happened since the last call.
+    pub(crate) fn count_fleet(&self, counts: &Counts) {
+        for (event, counter) in &self.fleet {
+            counter.inc_by(counts.take(*event));
         }
     }
 

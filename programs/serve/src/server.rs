@@ -353,7 +353,10 @@ impl Server {
         loop {
             match listener.accept().await {
                 // One at a time: each has a few seconds.
-                Ok((client, _)) => self.metrics.serve(client).await,
+                Ok((client, _)) => {
+                    self.lookups().count_fleet();
+                    self.metrics.serve(client).await;
+                }
                 Err(_) => sleep(Duration::from_secs(1)).await,
             }
         }

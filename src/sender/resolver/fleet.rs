@@ -1,7 +1,10 @@
 //! The fleet in one lookup: what the other hosts know, what they are told, and which of them fetches.
 //!
-//! A connection is made when it is needed, on the thread of the lookup, and ends with it. All of it together may take
-//! [`BUDGET`]; the first thing that goes wrong ends it, and the lookup goes on alone.
+//! A connection is made when it is needed, on the thread of the lookup, and ends with it; a worker of a queue keeps it for
+//! its next lookup ([`link`]). All of it together may take [`BUDGET`]; the first thing that goes wrong ends it, and the lookup
+//! goes on alone.
+
+pub(crate) mod link;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::sync::Arc;
@@ -19,10 +22,12 @@ use crate::network::valkey::address::Address;
 use crate::network::valkey::{Command, Connection, Reply};
 use crate::protocol::names::Domain;
 use crate::protocol::record::PolicyId;
+use crate::sender::fleet::counts::{Counts, Event};
 use crate::sender::fleet::{BUDGET, BUILT, Door, Setup};
 use crate::sender::lookup::FETCH_PAUSE;
 use crate::sender::notice::Notice;
 use crate::sender::settings::Settings;
+use link::Link;
 
 /// Stores an entry unless one that was learnt as late, or later, is there. That one is kept only if it may be from now: a
 /// time in the future, and a value that a host could not read (`ARGV[5]`), are replaced. `ARGV`: the entry, its time, how
@@ -54,6 +59,7 @@ pub(super) struct Fleet {
     /// An error if the settings name a server that cannot be used.
     setup: Result<Option<Setup>, String>,
     door: Arc<Door>,
+    counts: Arc<Counts>,
 }
 
 impl Fleet {
@@ -62,7 +68,13 @@ impl Fleet {
         Self {
             setup: settings.fleet_setup().map_err(|e| e.to_string()),
             door: Arc::default(),
+            counts: Arc::default(),
         }
+    }
+
+    /// What came of asking the server.
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
     }
 
     /// A session that has said nothing yet, if there are others and the door is open.
@@ -70,15 +82,22 @@ impl Fleet {
     /// # Errors
     /// What is wrong with the settings.
     pub(super) fn session(&self, dns: &StubResolver, roots: &RootSource) -> Result<Option<Session>, String> {
-        let setup = self.setup.clone()?;
-        Ok(setup.filter(|_| BUILT && self.door.is_open()).map(|setup| Session {
+        let Some(setup) = self.setup.clone()?.filter(|_| BUILT) else {
+            return Ok(None);
+        };
+        if !self.door.is_open() {
+            self.counts.note(Event::Skipped);
+            return Ok(None);
+        }
+        Ok(Some(Session {
             setup,
             door: self.door.clone(),
+            counts: self.counts.clone(),
             // Its silence is not a stranger's.
             dns: dns.clone(),
             roots: roots.clone(),
             secrets: OnceCell::new(),
-            connections: Default::default(),
+            links: link::kept().map(RefCell::new),
             left: Cell::new(u64::try_from(BUDGET.as_micros()).unwrap_or(0)),
             trouble: RefCell::default(),
             seen: RefCell::default(),
@@ -99,9 +118,9 @@ pub(super) struct Session {
     door: Arc<Door>,
     dns: StubResolver,
     roots: RootSource,
+    counts: Arc<Counts>,
     secrets: OnceCell<Secrets>,
-    /// To the server that is written, and to the one that is read, if that is another one.
-    connections: [RefCell<Option<Connection>>; 2],
+    links: [RefCell<Option<Link>>; 2],
     /// What the budget has left, in microseconds.
     left: Cell<u64>,
     trouble: RefCell<Option<String>>,
@@ -136,7 +155,10 @@ impl Session {
     pub(super) fn hint(&self, domain: &Domain, now: u64) -> Option<Entry> {
         let (policy, failed) = (self.setup.key('p', domain), self.setup.key('f', domain));
         let commands: [Command<'_>; 2] = [&[b"GET", policy.as_bytes()], &[b"GET", failed.as_bytes()]];
-        self.read(domain, &self.ask(To::Read, &commands)?, now)
+        let theirs = self.read(domain, &self.ask(To::Read, &commands)?, now);
+        let event = theirs.as_ref().map_or(Event::Miss, |_| Event::Hit);
+        self.counts.note(event);
+        theirs
     }
 
     /// Waits until no other host fetches the policy of this id, or has fetched it. What is waited for is not of the budget.
@@ -144,7 +166,7 @@ impl Session {
         let keys = ['l', 'p', 'f'].map(|kind| self.setup.key(kind, domain));
         let [lock, policy, failed] = keys.each_ref().map(String::as_bytes);
         let token = token()?;
-        let (begun, left) = (Instant::now(), self.left.get());
+        let (begun, left, mut has_waited) = (Instant::now(), self.left.get(), false);
         let end = begun + TURN.min(deadline.saturating_duration_since(begun) / 4);
         loop {
             let set: Command<'_> = &[b"SET", lock, token.as_bytes(), b"NX", b"PX", LOCK.as_bytes()];
@@ -160,6 +182,10 @@ impl Session {
             });
             if is_ours || theirs.is_some() || Instant::now() + LOOK >= end {
                 return theirs;
+            }
+            if !has_waited {
+                self.counts.note(Event::Waited);
+                has_waited = true;
             }
             thread::sleep(LOOK);
             self.left.set(left);
@@ -260,7 +286,9 @@ impl Session {
             latest,
             &unreadable,
         ];
-        self.ask(To::Write, &[command]);
+        if self.ask(To::Write, &[command]) == Some(vec![Reply::Number(1)]) {
+            self.counts.note(Event::Stored);
+        }
     }
 
     fn secrets(&self) -> Option<&Secrets> {
@@ -288,7 +316,7 @@ impl Session {
         };
         let begun = Instant::now();
         let deadline = begun + Duration::from_micros(self.left.get());
-        let asked = self.exchange(address, &self.connections[to as usize], secrets, commands, deadline);
+        let asked = self.exchange(address, &self.links[to as usize], secrets, commands, deadline);
         let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.left.set(self.left.get().saturating_sub(took));
         asked.map_err(|why| self.end(format!("{address}: {why}"))).ok()
@@ -297,32 +325,33 @@ impl Session {
     fn exchange(
         &self,
         address: &Address,
-        connection: &RefCell<Option<Connection>>,
+        link: &RefCell<Option<Link>>,
         secrets: &Secrets,
         commands: &[Command<'_>],
         deadline: Instant,
     ) -> Result<Vec<Reply>, String> {
-        let mut connection = connection.borrow_mut();
-        let connection = match &mut *connection {
-            Some(connection) => connection,
-            empty => empty.insert(Connection::open(
-                address,
-                secrets.password(),
-                &self.dns,
-                &self.roots,
-                deadline,
-            )?),
-        };
-        connection.ask(commands, deadline)
+        let (mut link, password) = (link.borrow_mut(), secrets.password());
+        if let Some(asked) = link.as_mut().and_then(|link| link.ask(password, commands, deadline)) {
+            return asked;
+        }
+        let mut connection = Connection::open(address, password, &self.dns, &self.roots, deadline)?;
+        self.counts.note(Event::Connected);
+        let asked = connection.ask(commands, deadline)?;
+        *link = Some(Link::new(connection, password));
+        Ok(asked)
     }
 
     /// The end of the fleet for this lookup, and for those that begin within five seconds.
     fn end(&self, why: String) {
         self.door.close();
-        for connection in &self.connections {
-            connection.take();
+        for link in &self.links {
+            link.take();
         }
-        self.trouble.borrow_mut().get_or_insert(why);
+        let mut trouble = self.trouble.borrow_mut();
+        if trouble.is_none() {
+            self.counts.note(Event::Failed);
+            *trouble = Some(why);
+        }
     }
 }
 
@@ -330,6 +359,7 @@ impl Drop for Session {
     fn drop(&mut self) {
         if BUILT {
             self.unlock();
+            link::keep(self.links.each_ref().map(RefCell::take));
         }
     }
 }

@@ -1,8 +1,24 @@
 //! The server by which the hosts of a fleet share what they fetch, asked as the user who makes the lookups.
 
+use std::fs::File;
+use std::io::ErrorKind::PermissionDenied;
+
 use super::super::cache::{Look, PLAIN, look as ask};
-use super::finding::{Code, Finding};
+use super::finding::{Code, Finding, Level};
 use mtasts::sender::settings::Settings;
+
+/// What is wrong with the server, for a program that is about something else. Nothing for a user who may not read the
+/// secrets, and so cannot know.
+pub(crate) fn warnings(settings: &Settings) -> Vec<String> {
+    let key_file = settings.fleet_key_file.as_deref().map(File::open);
+    if key_file.is_some_and(|file| file.is_err_and(|error| error.kind() == PermissionDenied)) {
+        return Vec::new();
+    }
+    let mut found = Vec::new();
+    look(settings, &mut found);
+    found.retain(|finding| finding.code.level() != Level::Ok);
+    found.into_iter().map(|finding| finding.sentence).collect()
+}
 
 pub(super) fn look(settings: &Settings, found: &mut Vec<Finding>) {
     let (setup, condition) = match ask(settings) {

@@ -2,14 +2,14 @@
 
 use std::fs;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use hickory_resolver::proto::rr::RecordType;
 use mtasts_kit::dns_server::{Reply, address, cname, txt};
 use mtasts_kit::until;
 
-use super::authority::Pebble;
 use super::hosting::{HOST, Hosting, exchange, policy};
+use super::issuing::{acme, change, without_certificates};
+use super::pebble::{DIRECTORY, Pebble};
 
 /// What DNS says of a policy host: where it leads, and a TXT record beside that.
 #[derive(Clone, Default)]
@@ -49,16 +49,14 @@ fn hosting(files: &[(&str, &str)]) -> (Hosting, Pebble, Names) {
             false => Reply::answers(records),
         })
     });
-    let acme = Pebble::settings(&hosting, false, "").replace("127.0.0.1:8053", &hosting.resolver());
+    let acme = acme(&hosting, &hosting.resolver(), DIRECTORY, "");
     let own: String = files
         .iter()
         .filter(|(tenant, _)| tenant.is_empty())
         .map(|(_, domain)| policy(domain, 86_400))
         .collect();
     hosting.settings(&format!("https = [\"{HOST}:443\"]\n{acme}{own}"));
-    let text = fs::read_to_string(hosting.path("host.toml")).unwrap();
-    let text: Vec<&str> = text.lines().filter(|line| !line.starts_with("certificates")).collect();
-    hosting.write("host.toml", &text.join("\n"));
+    without_certificates(&hosting);
     for (tenant, domain) in files.iter().filter(|(tenant, _)| !tenant.is_empty()) {
         hosting.write(&format!("host.d/{tenant}.toml"), &policy(domain, 86_400));
     }
@@ -93,12 +91,6 @@ fn complaint(hosting: &Hosting, domain: &str) -> String {
     let output = hosting.command(&["status", domain]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn change(hosting: &Hosting, statement: &str) {
-    let ledger = rusqlite::Connection::open(hosting.path("ledger/ledger.db")).unwrap();
-    ledger.busy_timeout(Duration::from_secs(5)).unwrap();
-    ledger.execute_batch(statement).unwrap();
 }
 
 /// Waits for a line of the log, and says which it was.

@@ -40,7 +40,7 @@ use crate::state::State;
 /// How many orders are under way at a time.
 const TOGETHER: usize = 8;
 /// How long after a test that failed it is done again, in seconds. It costs no order.
-const TEST_AGAIN: u64 = 600;
+pub(super) const TEST_AGAIN: u64 = 600;
 /// How long the clock of an authority may be ahead, in seconds.
 const AHEAD: u64 = 3600;
 
@@ -105,6 +105,9 @@ impl Manager {
         let claims = state.policies.keys();
         let claims = claims.filter_map(|domain| Some((domain.clone(), state.claims.get(domain)?.clone())));
         self.claims.replace(claims.collect());
+        if at_once {
+            self.authorities.iter().for_each(Authority::try_again);
+        }
         let mut known = self.known.borrow_mut();
         let claims = self.claims.borrow();
         known.retain(|domain, _| claims.contains_key(domain));
@@ -311,7 +314,10 @@ impl Manager {
         authority: &Authority,
     ) -> Result<(instant_acme::Order, String), Stop> {
         let now = unix_now();
-        let replaces = match tls.life.filter(|life| life.is_advised && now >= authority.plain.get()) {
+        let replaces = match tls
+            .life
+            .filter(|life| life.is_advised && authority.takes_replacements(now))
+        {
             Some(_) => self.identifier(domain),
             None => None,
         };
@@ -322,7 +328,11 @@ impl Manager {
             // RFC 9773 5: such an order counts towards no limit.
             match begin(account, host, profile, Some(replaces)).await {
                 Ok(made) => order = Some(made),
-                Err(error) if refuses_replacement(&error) => authority.plain.set(now + LONGEST_WAIT),
+                Err(error) if refuses_replacement(&error) => {
+                    authority.wants_plain_orders(now + LONGEST_WAIT)?;
+                    // It may have made one, which counts at the authority: it replaces none there.
+                    self.count_order(now)?;
+                }
                 Err(error) => return Err(Failure::from(error).into()),
             }
         }
@@ -330,13 +340,7 @@ impl Manager {
             Some(order) => order,
             None => {
                 // It is counted before it is asked for: a request that fails may have made one.
-                let counted = self
-                    .ledger
-                    .borrow_mut()
-                    .order(now - WINDOW.min(now), now, self.acme.orders);
-                if !counted.map_err(Stop::ledger)? {
-                    return Err(Stop::Later);
-                }
+                self.count_order(now)?;
                 begin(account, host, profile, None).await.map_err(Failure::from)?
             }
         };
@@ -354,6 +358,18 @@ impl Manager {
             .attempt(domain, attempt)
             .map_err(Stop::ledger)?;
         Ok((order, key))
+    }
+
+    /// Counts an order, unless there were enough of them for now.
+    fn count_order(&self, now: u64) -> Result<(), Stop> {
+        let counted = self
+            .ledger
+            .borrow_mut()
+            .order(now - WINDOW.min(now), now, self.acme.orders);
+        match counted.map_err(Stop::ledger)? {
+            true => Ok(()),
+            false => Err(Stop::Later),
+        }
     }
 
     /// By what its authority knows the present certificate, and which one that is.

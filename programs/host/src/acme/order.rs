@@ -57,9 +57,11 @@ pub(crate) fn said(error: &Error) -> String {
     one_line(&error.to_string(), SENTENCE)
 }
 
-/// Whether an authority does not take it that an order replaces a certificate (RFC 9773 5): it does not repeat it, or has its reasons.
+/// Whether an authority does not take it that an order replaces a certificate (RFC 9773 5): it does not repeat it, has its reasons, or
+/// gives no advice any more.
 pub(crate) fn refuses_replacement(error: &Error) -> bool {
     match error {
+        Error::Unsupported(_) => true,
         Error::Other(why) => why.to_string().starts_with("replaces field mismatch"),
         Error::Api(problem) => {
             let kind = problem.r#type.as_deref().unwrap_or_default();

@@ -7,7 +7,7 @@ use crate::ledger::LedgerError;
 /// Marks the file as ours: "MTST".
 pub(super) const APPLICATION: u32 = 0x4d54_5354;
 /// The number of the schema that this version writes.
-pub(super) const SCHEMA: u32 = 9;
+pub(super) const SCHEMA: u32 = 10;
 /// From each number to the next. A step that was released is never changed.
 pub(super) const STEPS: [&str; SCHEMA as usize] = [
     "
@@ -107,6 +107,9 @@ pub(super) const STEPS: [&str; SCHEMA as usize] = [
     ALTER TABLE certificate ADD COLUMN authority TEXT NOT NULL DEFAULT '';
     ALTER TABLE attempt ADD COLUMN authority TEXT NOT NULL DEFAULT '';
     ALTER TABLE attempt ADD COLUMN since INTEGER;
+",
+    "
+    ALTER TABLE account ADD COLUMN plain INTEGER NOT NULL DEFAULT 0;
 ",
     "
     CREATE TABLE rival (

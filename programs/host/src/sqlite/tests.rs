@@ -355,14 +355,17 @@ fn the_certificates_and_what_was_done_for_them() {
         (None, 0)
     );
 
-    // One account at each authority, for good.
-    assert_eq!(ledger.account("https://ca.example/", None, 5).unwrap(), None);
-    ledger.account("https://ca.example/", Some(b"\0key"), 5).unwrap();
-    ledger.account("https://ca.example/", Some(b"other"), 6).unwrap();
-    assert_eq!(
-        place.open().account("https://ca.example/", None, 7).unwrap(),
-        Some(b"\0key".to_vec())
-    );
+    // One account at each authority.
+    let mut noted = |note| {
+        ledger.account("https://ca.example/", note, 5).unwrap();
+        let found = place.open().account("https://ca.example/", None, 7).unwrap();
+        found.map(|account| (account.key, account.plain))
+    };
+    assert_eq!(noted(None), None);
+    assert_eq!(noted(Some(Note::Plain(9))), None);
+    assert_eq!(noted(Some(Note::Key(b"\0key"))), Some((b"\0key".to_vec(), 0)));
+    assert_eq!(noted(Some(Note::Plain(9))), Some((b"\0key".to_vec(), 9)));
+    assert_eq!(noted(Some(Note::Key(b"other"))), Some((b"other".to_vec(), 0)));
 }
 
 /// In no window are there more orders than the settings say, also after a restart.
@@ -563,7 +566,8 @@ fn all_private_keys_are_replaced_or_none() {
     let mut ledger = place.open();
     let a = name("a.example");
     ledger.claim(&[(&a, &tenant("anna"))], 1).unwrap();
-    ledger.account("https://ca.example/", Some(b"\xffaccount"), 1).unwrap();
+    let key = Note::Key(b"\xffaccount");
+    ledger.account("https://ca.example/", Some(key), 1).unwrap();
     let life = Life {
         issued: 1,
         until: 9,
