@@ -125,8 +125,8 @@ reports:
 # Root.
 .PHONY: host-proofs
 host-proofs:
-	ROTATIONS=20 KILL_POINTS=500 VIRTUAL_DAYS=30 tests/run/run.sh cargo test --package mtasts-cli --features lab --test host -- \
-	    --nocapture no_record_is_ahead a_host_that_is_killed a_domain_that_fails_for_days
+	ROTATIONS=20 KILL_POINTS=500 VIRTUAL_DAYS=30 CROWD=100000 tests/run/run.sh cargo test --package mtasts-cli --features lab \
+	    --test host -- --nocapture no_record_is_ahead a_host_that_is_killed a_domain_that_fails_for_days a_crowd_that_does_nothing
 
 .PHONY: fleet
 # Hosts that share what they fetch: 20 of 8 processes and a thousand domains, hosts that are killed, a daily refresh of 5,000

@@ -26,7 +26,7 @@ use mtasts_host::records::{self, Record};
 use mtasts_host::server::{self, Options};
 use mtasts_host::settings::{Hosted, Settings, Tenant};
 use mtasts_host::sqlite::Sqlite;
-use mtasts_host::state::put_in_force;
+use mtasts_host::state::{put_in_force, rivals_of};
 
 /// How long `add --wait` waits between two questions. Answers of DNS are kept for minutes anyway.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -64,7 +64,7 @@ struct Files {
 pub(super) struct Check {
     #[command(flatten)]
     files: Files,
-    /// Print {"domains":[{"domain":..,"tenant":..,"mode":..,"max_age":..,"mx":[..],"id":..}],"refused":[..]}.
+    /// Print {"domains":[{"domain":..,"tenant":..,"mode":..,"max_age":..,"mx":[..],"id":..}],"rivals":[..],"refused":[..]}.
     #[arg(long)]
     json: bool,
 }
@@ -113,6 +113,9 @@ struct Shown {
     /// How they are written.
     #[arg(long, value_name = "NOTATION", value_enum, default_value_t)]
     format: Format,
+    /// The name of the tenant, if the files of several name the domain [default: the one who has it].
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<String>,
     #[command(flatten)]
     files: Files,
 }
@@ -299,8 +302,12 @@ impl Check {
                     "key": problem.key, "reason": problem.reason,
                 })
             });
+            let rivals = settings.rivals.iter();
+            let rivals =
+                rivals.map(|(domain, hosted)| json!({ "domain": domain.as_str(), "tenant": hosted.tenant.name() }));
             output::print_json(&json!({
-                "domains": domains.collect::<Vec<_>>(), "refused": refused.collect::<Vec<_>>(),
+                "domains": domains.collect::<Vec<_>>(), "rivals": rivals.collect::<Vec<_>>(),
+                "refused": refused.collect::<Vec<_>>(),
             }))?;
         } else {
             let mut page = Page::new();
@@ -314,6 +321,11 @@ impl Check {
                     }
                 };
                 page.row(Mark::Good, "ok", &format!("{domain}: {what} ({tenant})"));
+            }
+            for (domain, hosted) in &settings.rivals {
+                let tenant = &hosted.tenant;
+                let what = format!("{domain}: {tenant} names it too; it is that one's whose token is in DNS");
+                page.row(Mark::Advice, "both", &what);
             }
             for (_, problem) in &settings.refused {
                 page.row(
@@ -366,7 +378,10 @@ impl Add {
         let (domain, mut said) = (&self.shown.domain, String::new());
         loop {
             let (settings, mut ledger) = self.shown.files.all()?;
-            let (Some(hosted), Some(claim)) = (settings.domains.get(domain), ledger.claims()?.remove(domain)) else {
+            let claims = ledger.claims()?;
+            let hosted = self.shown.hosted(&settings);
+            let claim = hosted.and_then(|hosted| claims.get(domain)?.of(&hosted.tenant));
+            let (Some(hosted), Some(claim)) = (hosted, claim) else {
                 return Ok(in_no_file(domain));
             };
             let service = &settings.service;
@@ -375,9 +390,10 @@ impl Add {
                 .remove(domain)
                 .unwrap_or_else(|| hosted.published.clone());
             let eyes = Eyes::new(service).map_err(Trouble)?;
-            let proof = eyes.proof(domain, &claim, service.zone.as_ref());
-            if proof.is_ok() && !claim.is_proven() {
-                // A server that runs serves the policy then.
+            let proof = eyes.proof(domain, claim, service.zone.as_ref());
+            let is_rival = claims.get(domain).is_some_and(|first| first.tenant != claim.tenant);
+            if proof.is_ok() && !claim.is_proven() && !is_rival {
+                // A server that runs serves the policy then. It looks itself at what a rival's DNS says, for longer.
                 ledger.turn(domain, &Turn::Proven(claim.token.clone()), unix_now())?;
             }
             let leads = eyes.leads_to(domain, &service.addresses);
@@ -396,26 +412,38 @@ impl Add {
 }
 
 impl Shown {
+    /// What the file of the tenant says.
+    fn hosted<'s>(&self, settings: &'s Settings) -> Option<&'s Hosted> {
+        let is_meant = |hosted: &&Hosted| self.tenant.as_ref().is_none_or(|name| hosted.tenant.name() == name);
+        settings.named(&self.domain).find(is_meant)
+    }
+
     fn run(&self, claims: bool) -> Result<Found, Trouble> {
         let (settings, mut ledger) = self.files.all()?;
         let domain = &self.domain;
-        let Some(hosted) = settings.domains.get(domain) else {
+        let Some(hosted) = self.hosted(&settings) else {
             return Ok(in_no_file(domain));
         };
         if claims {
             ledger.claim(&[(domain, &hosted.tenant)], unix_now())?;
         }
-        let claim = ledger.claims()?.remove(domain);
-        let Some(claim) = claim.filter(|claim| claim.tenant == hosted.tenant) else {
+        let first = ledger.claims()?.remove(domain);
+        let Some(claim) = first.as_ref().and_then(|claim| claim.of(&hosted.tenant)) else {
             output::tell(&format!("{domain} is not claimed yet: use mtasts host add {domain}"));
             return Ok(Found::Bad);
         };
+        if let Some(first) = first.as_ref().filter(|first| first.tenant != claim.tenant) {
+            output::tell(&format!(
+                "{domain} is for {}. It is for {} when DNS names this token and not that one's",
+                first.tenant, claim.tenant
+            ));
+        }
         let zone = self.zone.as_ref().unwrap_or(domain);
         let is_in_zone = domain == zone || domain.as_str().ends_with(&format!(".{zone}"));
         if !is_in_zone {
             return Err(Trouble(format!("{domain} is not in the zone {zone}")));
         }
-        let Some(records) = self.records(&settings, &ledger, hosted, &claim)? else {
+        let Some(records) = self.records(&settings, &ledger, hosted, claim)? else {
             return Ok(Found::Bad);
         };
         output::print(&Notation::from(self.format).write(zone, &records))?;
@@ -474,7 +502,10 @@ impl Zone {
                 None => named.map(|published| (claim, Some(published).filter(|_| claim.is_proven()))),
             }
         });
+        let rivals = rivals_of(&settings, &claims);
+        let waiting = rivals.values().flatten().map(|claim| (claim, None));
         let records: Vec<Record> = known
+            .chain(waiting)
             .flat_map(|(claim, published)| {
                 let published = published.map(AsRef::as_ref);
                 records::targets(&claim.token, zone, published, &service.addresses, &service.reports)

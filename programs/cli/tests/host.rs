@@ -1,6 +1,6 @@
 //! `mtasts host run` on a network of its own: what senders, proxies and attackers get.
 //!
-//! Debian packages: curl nginx-light bind9-utils ldnsutils.
+//! Debian packages: curl nginx-light bind9-utils ldnsutils python3-venv.
 
 #[path = "host/abuse.rs"]
 mod abuse;
@@ -32,10 +32,14 @@ mod mx_server;
 mod name_server;
 #[path = "host/pebble.rs"]
 mod pebble;
+#[path = "host/peers.rs"]
+mod peers;
 #[path = "host/proof.rs"]
 mod proof;
 #[path = "host/renewal.rs"]
 mod renewal;
+#[path = "host/rivals.rs"]
+mod rivals;
 #[path = "host/rollout.rs"]
 mod rollout;
 #[path = "host/rotation.rs"]

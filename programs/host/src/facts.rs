@@ -23,7 +23,7 @@ use crate::exchanges::{Exchange, Newcomer, Stage, find};
 use crate::families;
 use crate::gates::is_usable;
 use crate::ledger::Claim;
-use crate::proof::{self, Doubt};
+use crate::proof::{self, Doubt, Named};
 use crate::published::Published;
 use crate::service::Service;
 
@@ -219,6 +219,15 @@ impl Eyes {
     /// A [`Doubt`].
     pub fn proof(&self, domain: &Domain, claim: &Claim, zone: Option<&Domain>) -> Result<(), Doubt> {
         proof::look(self.dns(), domain, claim, zone, Instant::now() + TIME)
+    }
+
+    /// What each of the resolvers says of whose a domain is, in the order of the settings.
+    #[must_use]
+    pub fn named(&self, domain: &Domain, zone: Option<&Domain>) -> Vec<Result<Named, Doubt>> {
+        let (resolvers, deadline) = (self.resolvers.iter(), Instant::now() + TIME);
+        resolvers
+            .map(|(_, resolver)| Named::look(resolver, domain, zone, deadline))
+            .collect()
     }
 
     /// Whether the record of a domain has the id of what is served, and the policy lists its MX hosts.
@@ -418,8 +427,8 @@ impl Eyes {
 /// Why a host has no address to ask, or not all were asked.
 fn trouble(host: &Host) -> Option<String> {
     match &host.sessions {
+        Err(error) if error.is_absence() => Some(format!("has no address: {error}")),
         Err(error) => Some(format!("its addresses cannot be looked up: {error}")),
-        Ok(sessions) if sessions.is_empty() => Some("has no address".into()),
         Ok(_) if host.unasked > 0 => Some(format!("has more than {ADDRESSES} addresses, and no more are asked")),
         Ok(_) => None,
     }

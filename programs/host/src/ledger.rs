@@ -28,13 +28,22 @@ pub struct Claim {
     pub proven: Option<u64>,
     /// Since when DNS names it no more, in Unix seconds.
     pub lost: Option<u64>,
+    /// Those of other tenants whose files name the domain too, or once did. It is that one's whose token DNS names. They have no rivals.
+    pub rivals: Vec<Self>,
 }
 
 impl Claim {
     /// Whether it is the operator's, whose file is proof enough.
     #[must_use]
     pub fn is_operators(&self) -> bool {
-        self.tenant == Tenant::operator()
+        self.tenant.is_operator()
+    }
+
+    /// That of this tenant: this one or a rival's.
+    #[must_use]
+    pub fn of(&self, tenant: &Tenant) -> Option<&Self> {
+        let all = [self].into_iter().chain(&self.rivals);
+        all.into_iter().find(|claim| claim.tenant == *tenant)
     }
 
     /// Whether what its file says may be served.
@@ -49,7 +58,7 @@ impl Claim {
 pub enum Turn {
     /// It is on its way out. One that is leaving already goes on so.
     Leaving,
-    /// DNS names the token.
+    /// DNS names the token. If it is a rival's, the domain is the rival's from then on.
     Proven(Token),
     /// DNS names it no more.
     Lost(Token),
@@ -165,7 +174,7 @@ pub struct Tls {
 /// Why the ledger does not do what it is asked.
 #[derive(Debug)]
 pub enum LedgerError {
-    /// The domain is another tenant's.
+    /// The domain is the operator's, by the name of this tenant.
     Taken(Domain, Tenant),
     /// The ledger was written by a newer version, whose schema has this number.
     Newer(u32),
@@ -202,10 +211,11 @@ pub type Rekey<'a> = dyn FnMut(&str, &[u8]) -> Result<Option<Vec<u8>>, String> +
 /// All that is asked of a ledger. Each verb is done as a whole or not at all, and is on the disk when it returns.
 pub trait Ledger {
     /// Claims domains for tenants, and gives each a token. A domain that its tenant has claimed keeps its token, and so does one
-    /// that the operator takes over from a tenant. None of them is leaving any more.
+    /// that the operator takes over from a tenant. None of them is leaving any more. If a domain is another tenant's, this one is a rival
+    /// from then on, with a token of its own.
     ///
     /// # Errors
-    /// [`LedgerError::Taken`] if a domain is another tenant's; then nothing is claimed.
+    /// [`LedgerError::Taken`] if a domain is the operator's; then nothing is claimed.
     fn claim(&mut self, domains: &[(&Domain, &Tenant)], now: u64) -> Result<(), LedgerError>;
 
     /// Claims a domain for a tenant, whosever it was. If it was another's, the token is a new one.

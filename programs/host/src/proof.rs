@@ -40,6 +40,87 @@ pub fn text(token: &Token) -> String {
     format!("{BEGINNING}{token}")
 }
 
+/// What DNS says at a policy host.
+pub struct Named {
+    host: String,
+    /// The name to which it leads, and the token there if it is in the zone.
+    end: String,
+    token: Option<Token>,
+    /// The texts of its TXT records. They are not read if it leads to a token.
+    texts: Result<Vec<Vec<u8>>, String>,
+}
+
+impl Named {
+    /// Asks this resolver, before the deadline. `zone` is that of the targets.
+    ///
+    /// # Errors
+    /// A [`Doubt`]: it names no token, or it is not known which.
+    pub fn look(dns: &StubResolver, domain: &Domain, zone: Option<&Domain>, deadline: Instant) -> Result<Self, Doubt> {
+        let host = format!("mta-sts.{domain}");
+        let name = Domain::parse(&host).map_err(|error| Doubt::Denied(format!("{host}: {error}")))?;
+        let end = match dns.together(deadline, async |servers: Servers| servers.locate(&name).await) {
+            Ok(found) => found.data.unwrap_or_default(),
+            Err(error) if error.is_absence() => {
+                return Err(Doubt::Denied(format!(
+                    "{host} has no address: {error}; publish its records"
+                )));
+            }
+            Err(error) => {
+                return Err(Doubt::Unknown(format!(
+                    "the addresses of {host} cannot be looked up: {error}"
+                )));
+            }
+        };
+        let label = zone.and_then(|zone| end.strip_suffix(zone.as_str())?.strip_suffix('.'));
+        let token = label.and_then(Token::parse);
+        let texts = match token {
+            Some(_) => Ok(Vec::new()),
+            None => match dns.txt(&host, deadline) {
+                Ok(found) => Ok(found.data),
+                Err(error) if error.is_absence() => Ok(Vec::new()),
+                Err(error) => Err(format!("the TXT records of {host} cannot be looked up: {error}")),
+            },
+        };
+        Ok(Self {
+            host,
+            end,
+            token,
+            texts,
+        })
+    }
+
+    /// Whether that is the token of this claim.
+    ///
+    /// # Errors
+    /// A [`Doubt`].
+    pub fn is_of(&self, claim: &Claim, zone: Option<&Domain>) -> Result<(), Doubt> {
+        let Self { host, end, .. } = self;
+        let target = zone.map(|zone| format!("{}.{zone}", claim.token));
+        if let (Some(token), Some(target)) = (&self.token, &target) {
+            return match *token == claim.token {
+                true => Ok(()),
+                false => Err(Doubt::Denied(format!(
+                    "{host} leads to the token of another claim, {end}; it must lead to {target}"
+                ))),
+            };
+        }
+        if claim.is_operators() {
+            return Ok(());
+        }
+        let wanted = text(&claim.token);
+        match &self.texts {
+            Ok(texts) if texts.iter().any(|text| text == wanted.as_bytes()) => Ok(()),
+            Err(why) => Err(Doubt::Unknown(why.clone())),
+            Ok(_) => {
+                let alias = target.map_or_else(String::new, |target| format!("make it a CNAME to {target}, or "));
+                Err(Doubt::Denied(format!(
+                    "DNS does not say that {host} is for this tenant: {alias}publish the TXT record \"{wanted}\" there"
+                )))
+            }
+        }
+    }
+}
+
 /// Whether DNS, asked at this resolver before the deadline, names the token of a claim, whose target is in this zone.
 ///
 /// # Errors
@@ -51,51 +132,34 @@ pub fn look(
     zone: Option<&Domain>,
     deadline: Instant,
 ) -> Result<(), Doubt> {
-    let host = format!("mta-sts.{domain}");
-    let name = Domain::parse(&host).map_err(|error| Doubt::Denied(format!("{host}: {error}")))?;
-    let end = match dns.together(deadline, async |servers: Servers| servers.locate(&name).await) {
-        Ok(found) => found.data,
-        Err(error) if error.is_absence() => {
-            return Err(Doubt::Denied(format!(
-                "{host} has no address: {error}; publish its records"
-            )));
-        }
-        Err(error) => {
-            return Err(Doubt::Unknown(format!(
-                "the addresses of {host} cannot be looked up: {error}"
-            )));
-        }
+    Named::look(dns, domain, zone, deadline)?.is_of(claim, zone)
+}
+
+/// How long DNS must have named no token of a proven claim before the domain can be a rival's, in seconds: one wrong answer of a name
+/// server does not cost a customer.
+pub const AWAY: u64 = 3600;
+
+/// The rival of a claim to which the domain goes. `said` is what each of the resolvers says, in the order of the settings; `now` is in
+/// Unix seconds.
+#[must_use]
+pub fn winner<'a>(
+    claim: &Claim,
+    rivals: &'a [Claim],
+    said: &[Result<Named, Doubt>],
+    zone: Option<&Domain>,
+    now: u64,
+) -> Option<&'a Claim> {
+    let says = |named: &Result<Named, Doubt>, claim: &Claim| match named {
+        Ok(named) => named.is_of(claim, zone),
+        Err(doubt) => Err(doubt.clone()),
     };
-    let target = zone.map(|zone| format!("{}.{zone}", claim.token));
-    if let (Some(end), Some(target), Some(zone)) = (&end, &target, zone) {
-        if end == target {
-            return Ok(());
-        }
-        let label = end
-            .strip_suffix(zone.as_str())
-            .and_then(|label| label.strip_suffix('.'));
-        if label.and_then(Token::parse).is_some() {
-            return Err(Doubt::Denied(format!(
-                "{host} leads to the token of another claim, {end}; it must lead to {target}"
-            )));
-        }
-    }
-    if claim.is_operators() {
-        return Ok(());
-    }
-    let wanted = text(&claim.token);
-    match dns.txt(&host, deadline) {
-        Ok(found) if found.data.iter().any(|text| text == wanted.as_bytes()) => Ok(()),
-        Err(error) if !error.is_absence() => Err(Doubt::Unknown(format!(
-            "the TXT records of {host} cannot be looked up: {error}"
-        ))),
-        _ => {
-            let alias = target.map_or_else(String::new, |target| format!("make it a CNAME to {target}, or "));
-            Err(Doubt::Denied(format!(
-                "DNS does not say that {host} is for this tenant: {alias}publish the TXT record \"{wanted}\" there"
-            )))
-        }
-    }
+    let is_gone = |named| matches!(says(named, claim), Err(Doubt::Denied(_)));
+    let is_away = claim.lost.is_some_and(|since| since.saturating_add(AWAY) <= now);
+    // The tenant has given up one that is leaving.
+    let is_free = !claim.is_proven() || claim.leaving.is_some() || is_away;
+    let is_named = |rival: &&Claim| said.iter().all(|named| says(named, rival).is_ok());
+    let all_agree = !claim.is_operators() && !said.is_empty() && said.iter().all(is_gone);
+    rivals.iter().filter(|_| is_free && all_agree).find(is_named)
 }
 
 /// What becomes of a claim when DNS was looked at. `served` is what was served for it, from the first to the last; `now` is in Unix
@@ -144,6 +208,7 @@ mod tests {
             leaving: None,
             proven,
             lost,
+            rivals: Vec::new(),
         }
     }
 
@@ -153,6 +218,69 @@ mod tests {
             from: 0,
             until,
         }
+    }
+
+    fn named(end: &str, texts: &[&str]) -> Result<Named, Doubt> {
+        let label = end.strip_suffix(".sts.example.net");
+        Ok(Named {
+            host: "mta-sts.example.com".into(),
+            end: end.to_owned(),
+            token: label.and_then(Token::parse),
+            texts: Ok(texts.iter().map(|text| text.as_bytes().to_vec()).collect()),
+        })
+    }
+
+    #[test]
+    fn a_domain_goes_to_the_rival_whose_token_all_resolvers_have() {
+        let zone = Domain::parse("sts.example.net").unwrap();
+        let token = |c: &str| Token::parse(&c.repeat(16)).unwrap();
+        let rival = |c: &str| Claim {
+            tenant: Tenant::new(c).unwrap(),
+            token: token(c),
+            ..claim(None, None)
+        };
+        let rivals = [rival("b"), rival("c")];
+        let ours = "abcdefghijklmnop.sts.example.net";
+        let bs = format!("{}.sts.example.net", token("b"));
+        let bs = bs.as_str();
+        let (own_text, cs_text) = (text(&claim(None, None).token), text(&token("c")));
+        let (new, known, away) = (claim(None, None), claim(Some(1), None), claim(Some(1), Some(1000)));
+        let leaving = Claim {
+            leaving: Some(5),
+            ..known.clone()
+        };
+        let unknown = || Err(Doubt::Unknown("later".into()));
+        let absent = || Err(Doubt::Denied("nothing".into()));
+        for (claim, said, now, expected) in [
+            (&new, vec![named(bs, &[])], 9, Some("b")),
+            (&new, vec![named("", &[&cs_text])], 9, Some("c")),
+            (&new, vec![named(bs, &[]), named(bs, &[])], 9, Some("b")),
+            // One resolver has something else, or does not say.
+            (&new, vec![named(bs, &[]), named(ours, &[])], 9, None),
+            (&new, vec![named(bs, &[]), named("", &[&cs_text])], 9, None),
+            (&new, vec![named(bs, &[]), unknown()], 9, None),
+            (&new, vec![named(bs, &[]), absent()], 9, None),
+            (&new, vec![], 9, None),
+            // The tenant who has it is named too; or nobody is.
+            (&new, vec![named("", &[&cs_text, &own_text])], 9, None),
+            (&new, vec![named("", &[])], 9, None),
+            (&new, vec![named("cccccccccccccccc.elsewhere.example", &[])], 9, None),
+            // What was proven is so for an hour.
+            (&known, vec![named(bs, &[])], 9999, None),
+            (&away, vec![named(bs, &[])], 1000 + AWAY - 1, None),
+            (&away, vec![named(bs, &[])], 1000 + AWAY, Some("b")),
+            (&away, vec![named(ours, &[])], 1000 + AWAY, None),
+            (&leaving, vec![named(bs, &[])], 9, Some("b")),
+            (&leaving, vec![named(ours, &[])], 9, None),
+        ] {
+            let found = winner(claim, &rivals, &said, Some(&zone), now);
+            assert_eq!(found.map(|rival| rival.tenant.name()), expected, "{claim:?} {now}");
+        }
+        let own = Claim {
+            tenant: Tenant::operator(),
+            ..new
+        };
+        assert_eq!(winner(&own, &rivals, &[named(bs, &[])], Some(&zone), 9), None);
     }
 
     #[test]

@@ -402,7 +402,11 @@ impl Server {
     fn turn(&self, seen: &Seen, ledger: &mut Sqlite) -> bool {
         let (domain, (claim, proof), now) = (&seen.domain, &seen.proof, unix_now());
         let mut note = || -> Result<_, LedgerError> {
-            let turn = proof::turn(claim, proof, &ledger.history(domain)?, now);
+            let won = seen.winner.as_ref().map(|rival| Turn::Proven(rival.token.clone()));
+            let turn = match won {
+                Some(won) => Some(won),
+                None => proof::turn(claim, proof, &ledger.history(domain)?, now),
+            };
             match (turn, &seen.found) {
                 (Some(turn), _) => Ok(ledger.turn(domain, &turn, now)?.then_some(turn)),
                 (None, Some(why)) if !claim.is_proven() => {
@@ -421,9 +425,15 @@ impl Server {
             }
         };
         match turn {
-            Turn::Proven(_) => self
-                .log
-                .info(&format!("DNS says that {domain} is for {}.", claim.tenant)),
+            Turn::Proven(_) => match &seen.winner {
+                Some(rival) => self.log.warning(&format!(
+                    "DNS says that {domain} is for {}, and not for {} any more.",
+                    rival.tenant, claim.tenant
+                )),
+                None => self
+                    .log
+                    .info(&format!("DNS says that {domain} is for {}.", claim.tenant)),
+            },
             Turn::Lost(_) => self.log.warning(&format!(
                 "the token of {domain} is not in DNS any more. Its policy is served until no sender holds it."
             )),

@@ -3,7 +3,7 @@
 //! `host.toml` is the operator's. Each file of `host.d` beside it is a tenant's, named like its file: it has domains and groups,
 //! and no other setting. A file is in force as a whole or not at all, and a tenant's file harms no other tenant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -42,6 +42,12 @@ impl Tenant {
         is_good.then(|| Self(name.into()))
     }
 
+    /// Whether this is the operator.
+    #[must_use]
+    pub fn is_operator(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// The name, which is empty for the operator.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -51,7 +57,7 @@ impl Tenant {
 
 impl fmt::Display for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_empty() { "host.toml" } else { &self.0 })
+        f.write_str(if self.is_operator() { "host.toml" } else { &self.0 })
     }
 }
 
@@ -62,6 +68,9 @@ pub struct Settings {
     pub service: Service,
     /// The domains of all files that are in force.
     pub domains: BTreeMap<Domain, Hosted>,
+    /// The domains that are another tenant's already, or are named by more than one: the next ones' by the order of their names. They
+    /// wait for DNS to say that it means them.
+    pub rivals: Vec<(Domain, Hosted)>,
     /// What is wrong with the tenants' files that are not.
     pub refused: Vec<(Tenant, Problem)>,
     /// Where the tenants' files are.
@@ -78,7 +87,7 @@ struct Contents {
     domains: Named,
 }
 
-/// The domains of a file, each with the complaint if it is another tenant's.
+/// The domains of a file, each with the complaint if it is the operator's.
 type Named = BTreeMap<Domain, (Hosted, Problem)>;
 
 /// The values of a policy, as far as a table has them.
@@ -130,53 +139,60 @@ impl Settings {
     /// The same with the tenants' files: `*.toml` in the directory beside the operator's file, whose name ends with `.d`. `owners`
     /// says whose a domain is already.
     ///
-    /// A file that names a domain of another tenant, or of the operator, is refused. If two files name a domain that is not known
-    /// yet, both are: neither proves whose it is.
+    /// A file that names a domain of the operator is refused. One that names a domain of another tenant is in force, and its tenant is a
+    /// rival for that domain: DNS says whose it is, and not who has named it first.
     ///
     /// # Errors
     /// A [`Problem`] with the directory. One with a tenant's file is in [`refused`](Self::refused), and nothing of that file is in
     /// force.
     pub fn with_tenants(mut self, owners: &BTreeMap<Domain, Tenant>) -> Result<Self, Problem> {
-        let mut files = Vec::new();
         for (tenant, file) in tenants(&self.directory)? {
-            match Contents::read(&file, &tenant, &self.groups) {
-                Ok(contents) => files.push((tenant, contents.domains)),
-                Err(problem) => self.refused.push((tenant, problem)),
-            }
-        }
-        let twice = named_twice(&files);
-        for (tenant, domains) in files {
-            let is_strange = |domain: &Domain| {
-                let owner = self
-                    .domains
-                    .get(domain)
-                    .map(|hosted| &hosted.tenant)
-                    .filter(|owner| **owner == Tenant::operator());
-                match owner.or_else(|| owners.get(domain)) {
-                    Some(owner) => *owner != tenant,
-                    None => twice.contains(domain),
+            let domains = match Contents::read(&file, &tenant, &self.groups) {
+                Ok(contents) => contents.domains,
+                Err(problem) => {
+                    self.refused.push((tenant, problem));
+                    continue;
                 }
             };
-            match domains.iter().find(|(domain, _)| is_strange(domain)) {
-                Some((_, (_, problem))) => self.refused.push((tenant, problem.clone())),
-                None => self.add(domains),
+            let owner = |domain: &Domain| {
+                let hosted = self.domains.get(domain).map(|hosted| &hosted.tenant);
+                hosted
+                    .filter(|owner| owner.is_operator())
+                    .or_else(|| owners.get(domain))
+            };
+            let is_operators = |domain: &Domain| owner(domain).is_some_and(Tenant::is_operator);
+            if let Some((_, (_, problem))) = domains.iter().find(|(domain, _)| is_operators(domain)) {
+                self.refused.push((tenant, problem.clone()));
+                continue;
+            }
+            for (domain, (hosted, _)) in domains {
+                match owners.get(&domain) {
+                    Some(owner) if *owner == tenant => self.domains.insert(domain, hosted),
+                    None if !self.domains.contains_key(&domain) => self.domains.insert(domain, hosted),
+                    _ => {
+                        self.rivals.push((domain, hosted));
+                        None
+                    }
+                };
             }
         }
         self.refused.sort_by(|(a, _), (b, _)| a.cmp(b));
         Ok(self)
     }
 
+    /// What the files say of a domain: that of the tenant whose it is, or who is the first to name it; then those of its rivals.
+    pub fn named(&self, domain: &Domain) -> impl Iterator<Item = &Hosted> {
+        let rivals = self.rivals.iter().filter(move |(other, _)| other == domain);
+        self.domains
+            .get(domain)
+            .into_iter()
+            .chain(rivals.map(|(_, hosted)| hosted))
+    }
+
     fn add(&mut self, domains: Named) {
         let hosted = domains.into_iter().map(|(domain, (hosted, _))| (domain, hosted));
         self.domains.extend(hosted);
     }
-}
-
-/// The domains that more than one tenant's file has.
-fn named_twice(files: &[(Tenant, Named)]) -> BTreeSet<Domain> {
-    let mut seen = BTreeSet::new();
-    let all = files.iter().flat_map(|(_, domains)| domains.keys());
-    all.filter(|domain| !seen.insert(*domain)).cloned().collect()
 }
 
 /// The files of a directory, which need not be there.
@@ -263,7 +279,8 @@ impl Contents {
                 is_imported: false,
                 moving: None,
             };
-            let stranger = value.problem("the domain is another tenant's, or the operator's; the operator can give it to this one with mtasts host move");
+            let stranger =
+                value.problem("the domain is the operator's, who can give it to this tenant with mtasts host move");
             let before = contents.domains.insert(domain, (hosted, stranger));
             if before.is_some() {
                 return Err(value.problem("the domain appears twice, in two spellings"));

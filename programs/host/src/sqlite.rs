@@ -1,5 +1,6 @@
 //! The ledger in a file of SQLite: write-ahead log, one writer at a time, a schema with a number.
 
+mod claims;
 mod schema;
 
 use std::collections::{BTreeMap, HashMap};
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mtasts::{Domain, Mode};
-use rusqlite::{Connection, OptionalExtension as _, Statement, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, TransactionBehavior, params};
 
 use crate::exchanges::{Exchange, Stage};
 use crate::ledger::{
@@ -109,109 +110,24 @@ fn domain(text: &str) -> Result<Domain, LedgerError> {
     domain.ok_or_else(|| damaged("a domain", text))
 }
 
-fn new_token() -> Result<Token, LedgerError> {
-    Token::random().ok_or_else(|| LedgerError::Engine("the system gives no random octets".into()))
-}
-
-const FIND: &str = "SELECT tenant, token, since, leaving, proven, lost FROM domain WHERE name = ?1";
-// What was proven of another token says nothing of this one.
-const PUT: &str = "INSERT INTO domain (name, tenant, token, since) VALUES (?1, ?2, ?3, ?4)
-    ON CONFLICT (name) DO UPDATE SET tenant = ?2, token = ?3, since = ?4, leaving = NULL,
-        proven = iif(token = ?3, proven, NULL), lost = iif(token = ?3, lost, NULL)";
-
-/// The claim of a domain, by [`FIND`].
-fn find(look: &mut Statement<'_>, domain: &Domain) -> Result<Option<Claim>, LedgerError> {
-    look.query_row([domain.as_str()], |row| Ok(claim(row)))
-        .optional()?
-        .transpose()
-}
-
-/// Puts a claim that is not leaving in the place of whatever there is, by [`PUT`].
-fn put(
-    into: &mut Statement<'_>,
-    domain: &Domain,
-    tenant: &Tenant,
-    token: &Token,
-    since: u64,
-) -> Result<(), LedgerError> {
-    into.execute(params![domain.as_str(), tenant.name(), token.as_str(), seconds(since)])?;
-    Ok(())
-}
-
-/// A claim as it was validated when it was made: the first six columns.
-fn claim(row: &rusqlite::Row<'_>) -> Result<Claim, LedgerError> {
-    let (tenant, token): (String, String) = (row.get(0)?, row.get(1)?);
-    let when = |at| row.get::<_, Option<i64>>(at).map(|seconds| seconds.map(time));
-    Ok(Claim {
-        tenant: Tenant::new(&tenant).ok_or_else(|| damaged("a tenant", &tenant))?,
-        token: Token::parse(&token).ok_or_else(|| damaged("a token", &token))?,
-        since: time(row.get(2)?),
-        leaving: when(3)?,
-        proven: when(4)?,
-        lost: when(5)?,
-    })
-}
-
 impl Ledger for Sqlite {
     fn claim(&mut self, domains: &[(&Domain, &Tenant)], now: u64) -> Result<(), LedgerError> {
         let transaction = self.write()?;
-        {
-            let (mut look, mut into) = (transaction.prepare(FIND)?, transaction.prepare(PUT)?);
-            for (domain, tenant) in domains {
-                let (token, since) = match find(&mut look, domain)? {
-                    Some(before) if before.tenant == **tenant && before.leaving.is_none() => continue,
-                    Some(before) if before.tenant == **tenant => (before.token, before.since),
-                    Some(before) if **tenant == Tenant::operator() => (before.token, before.since),
-                    Some(before) => return Err(LedgerError::Taken((*domain).clone(), before.tenant)),
-                    None => (new_token()?, now),
-                };
-                put(&mut into, domain, tenant, &token, since)?;
-            }
-        }
+        claims::claim(&transaction, domains, now)?;
         Ok(transaction.commit()?)
     }
 
     fn reclaim(&mut self, domain: &Domain, tenant: &Tenant, now: u64) -> Result<(), LedgerError> {
         let transaction = self.write()?;
-        let before = find(&mut transaction.prepare(FIND)?, domain)?;
-        if before.is_none_or(|before| before.tenant != *tenant) {
-            put(&mut transaction.prepare(PUT)?, domain, tenant, &new_token()?, now)?;
-        }
+        claims::reclaim(&transaction, domain, tenant, now)?;
         Ok(transaction.commit()?)
     }
 
     fn turn(&mut self, domain: &Domain, turn: &Turn, now: u64) -> Result<bool, LedgerError> {
-        let (change, token) = match turn {
-            Turn::Leaving => ("UPDATE domain SET leaving = coalesce(leaving, ?2)", None),
-            Turn::Proven(token) => (
-                "UPDATE domain SET proven = coalesce(proven, ?2), lost = NULL",
-                Some(token),
-            ),
-            Turn::Lost(token) => ("UPDATE domain SET lost = coalesce(lost, ?2)", Some(token)),
-            Turn::Void(token) => ("UPDATE domain SET proven = NULL, lost = NULL", Some(token)),
-            Turn::Released => ("DELETE FROM domain", None),
-        };
         let transaction = self.write()?;
-        let rows = transaction.execute(
-            &format!("{change} WHERE name = ?1 AND token = coalesce(?3, token)"),
-            params![domain.as_str(), seconds(now), token.map(Token::as_str)],
-        )?;
-        match turn {
-            _ if rows == 0 => {}
-            // What stood in its way is over.
-            Turn::Proven(_) => {
-                transaction.execute("DELETE FROM judged WHERE domain = ?1", [domain.as_str()])?;
-            }
-            Turn::Void(_) => {
-                transaction.execute(
-                    "UPDATE served SET ended = ?2 WHERE domain = ?1 AND ended IS NULL",
-                    params![domain.as_str(), seconds(now)],
-                )?;
-            }
-            Turn::Leaving | Turn::Lost(_) | Turn::Released => {}
-        }
+        let is_known = claims::turn(&transaction, domain, turn, now)?;
         transaction.commit()?;
-        Ok(rows > 0)
+        Ok(is_known)
     }
 
     fn gone(&mut self, without: &[Token]) -> Result<Vec<Token>, LedgerError> {
@@ -233,16 +149,7 @@ impl Ledger for Sqlite {
     }
 
     fn claims(&self) -> Result<BTreeMap<Domain, Claim>, LedgerError> {
-        let mut all = self
-            .0
-            .prepare("SELECT tenant, token, since, leaving, proven, lost, name FROM domain")?;
-        let mut rows = all.query(())?;
-        let mut claims = BTreeMap::new();
-        while let Some(row) = rows.next()? {
-            let name: String = row.get(6)?;
-            claims.insert(domain(&name)?, claim(row)?);
-        }
-        Ok(claims)
+        claims::all(&self.0)
     }
 
     fn serve(&mut self, texts: &[(&Domain, &Published)], now: u64) -> Result<(), LedgerError> {

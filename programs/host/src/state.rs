@@ -24,6 +24,8 @@ pub struct State {
     pub policies: BTreeMap<Domain, Arc<Published>>,
     /// The domains for which nothing is served, because their DNS does not name the tokens of their tenants yet.
     pub pending: Vec<Domain>,
+    /// The claims of the tenants who wait for a domain that is another tenant's.
+    pub rivals: BTreeMap<Domain, Vec<Claim>>,
     /// The steps of those that go by steps.
     pub steps: BTreeMap<Domain, Stepped>,
     /// The domains that no file in force names. They keep the policy that was served last: a policy that is gone before its time
@@ -47,13 +49,12 @@ impl State {
             .map(|(domain, claim)| (domain, claim.tenant))
             .collect();
         let mut settings = settings.with_tenants(&owners).map_err(|problem| problem.to_string())?;
-        let wanted: Vec<(&Domain, &Tenant)> = settings
-            .domains
-            .iter()
-            .map(|(domain, hosted)| (domain, &hosted.tenant))
-            .collect();
+        let rivals = settings.rivals.iter().map(|(domain, hosted)| (domain, hosted));
+        let named = settings.domains.iter().chain(rivals);
+        let wanted: Vec<(&Domain, &Tenant)> = named.map(|(domain, hosted)| (domain, &hosted.tenant)).collect();
         ledger.claim(&wanted, now).map_err(|error| error.to_string())?;
         let claims = ledger.claims().map_err(|error| error.to_string())?;
+        let rivals = rivals_of(&settings, &claims);
         let begun = put_in_force(&mut settings, ledger)?;
         let is_proven = |domain: &Domain| claims.get(domain).is_some_and(Claim::is_proven);
         // A step begins when something is served.
@@ -88,6 +89,7 @@ impl State {
             claims,
             policies,
             pending,
+            rivals,
             steps,
             kept,
             leaving,
@@ -108,6 +110,8 @@ impl State {
             .map(|(domain, published)| (domain, Some(&**published)));
         let all = served.chain(self.pending.iter().map(|domain| (domain, None)));
         let all = all.filter_map(|(domain, published)| Some((self.claims.get(domain)?, published)));
+        // DNS can lead there only if there is something.
+        let all = all.chain(self.rivals.values().flatten().map(|claim| (claim, None)));
         all.flat_map(|(claim, published)| targets(&claim.token, zone, published, &service.addresses, &service.reports))
     }
 
@@ -120,6 +124,20 @@ impl State {
         let texts: Vec<(&Domain, &Published)> = self.policies.iter().map(|(domain, text)| (domain, &**text)).collect();
         ledger.serve(&texts, now).map_err(|error| error.to_string())
     }
+}
+
+/// The claims of the tenants whose files name a domain of another one.
+#[must_use]
+pub fn rivals_of(settings: &Settings, claims: &BTreeMap<Domain, Claim>) -> BTreeMap<Domain, Vec<Claim>> {
+    let mut rivals: BTreeMap<Domain, Vec<Claim>> = BTreeMap::new();
+    for (domain, hosted) in &settings.rivals {
+        let known = claims.get(domain).map_or(&[][..], |claim| &claim.rivals);
+        let own = known.iter().find(|claim| claim.tenant == hosted.tenant);
+        if let Some(claim) = own {
+            rivals.entry(domain.clone()).or_default().push(claim.clone());
+        }
+    }
+    rivals
 }
 
 /// Gives each domain of the files the policy that is in force: one that was taken over, or that of its step. What it returns is not

@@ -135,7 +135,9 @@ impl Updater {
         let is_first = self.wanted.replace(wanted).is_empty();
         let gone = ledger.gone(&[])?;
         let mut done = self.done.borrow_mut();
-        let known = state.claims.values().map(|claim| &claim.token).filter(|_| is_first);
+        let known = state.claims.values().filter(|_| is_first);
+        let known = known.flat_map(|claim| [claim].into_iter().chain(&claim.rivals));
+        let known = known.map(|claim| &claim.token);
         for name in known.chain(&gone).flat_map(|token| target_names(token, &self.zone)) {
             done.entry(name).or_default();
         }

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use mtasts::Domain;
+use mtasts::sender::resolver::unix_now;
 use tokio::sync::mpsc;
 use tokio::task::{spawn_blocking, spawn_local};
 
 use crate::exchanges::Newcomer;
 use crate::facts::Eyes;
 use crate::ledger::Claim;
-use crate::proof::Doubt;
+use crate::proof::{Doubt, winner};
 use crate::published::Published;
 use crate::service::Service;
 use crate::settings::Hosted;
@@ -32,6 +33,8 @@ pub(crate) struct Seen {
     pub(crate) domain: Domain,
     /// Whether DNS named the token of this claim.
     pub(crate) proof: (Claim, Result<(), Doubt>),
+    /// The rival whose token it named in its place.
+    pub(crate) winner: Option<Claim>,
     /// What is wrong, if anything is.
     pub(crate) found: Option<String>,
     /// Those of a domain that is on its way to others.
@@ -42,6 +45,8 @@ pub(crate) struct Seen {
 #[derive(Clone)]
 struct Watched {
     claim: Claim,
+    /// Those of other tenants who wait for the domain.
+    rivals: Vec<Claim>,
     /// What is served.
     published: Option<Arc<Published>>,
     /// Whether the domain is on its way to other MX hosts.
@@ -82,7 +87,10 @@ impl Watch {
             .policies
             .iter()
             .map(|(domain, published)| (domain, Some(published)));
-        let all = served.chain(state.pending.iter().map(|domain| (domain, None)));
+        let is_known =
+            |domain: &&Domain| state.policies.contains_key(*domain) || state.settings.domains.contains_key(*domain);
+        let strange = state.rivals.keys().filter(|domain| !is_known(domain));
+        let all = served.chain(state.pending.iter().chain(strange).map(|domain| (domain, None)));
         let domains = all.filter_map(|(domain, published)| {
             let claim = state.claims.get(domain)?.clone();
             // The MX hosts of a stranger's domain are left alone.
@@ -91,6 +99,7 @@ impl Watch {
                 published: published.cloned(),
                 moves: hosted.is_some_and(|hosted| hosted.moving.is_some()),
                 from_dns: hosted.is_some_and(Hosted::is_from_dns),
+                rivals: state.rivals.get(domain).cloned().unwrap_or_default(),
                 claim,
             };
             Some((domain.clone(), watched))
@@ -114,7 +123,7 @@ impl Watch {
                 continue;
             }
             self.looking.insert(domain.clone());
-            let often = watched.from_dns || watched.published.is_none();
+            let often = watched.from_dns || watched.published.is_none() || !watched.rivals.is_empty();
             let every = if often { OFTEN } else { EVERY };
             self.due.insert(domain.clone(), now + every);
             let (domain, watched) = (domain.clone(), watched.clone());
@@ -169,6 +178,7 @@ fn nothing_seen(domain: &Domain, claim: Claim, why: String) -> Seen {
     Seen {
         domain: domain.clone(),
         proof: (claim, Err(Doubt::Unknown(why.clone()))),
+        winner: None,
         found: Some(why),
         hosts: None,
     }
@@ -186,7 +196,16 @@ fn seen(domain: &Domain, watched: &Watched, service: &Service) -> Seen {
         true => eyes.leads_to(domain, &service.addresses),
         false => Ok(()),
     };
-    let proof = eyes.proof(domain, &claim, zone);
+    let (proof, winner) = match watched.rivals.is_empty() {
+        true => (eyes.proof(domain, &claim, zone), None),
+        false => {
+            let said = eyes.named(domain, zone);
+            let winner = winner(&claim, &watched.rivals, &said, zone, unix_now()).cloned();
+            let first = said.into_iter().next();
+            let first = first.unwrap_or_else(|| Err(Doubt::Unknown("there is no resolver".into())));
+            (first.and_then(|named| named.is_of(&claim, zone)), winner)
+        }
+    };
     let mut found = leads.and_then(|()| proof.clone().map_err(Doubt::why));
     let mut hosts = None;
     if let Some(published) = &watched.published {
@@ -205,6 +224,7 @@ fn seen(domain: &Domain, watched: &Watched, service: &Service) -> Seen {
     Seen {
         domain: domain.clone(),
         proof: (claim, proof),
+        winner,
         found: found.err(),
         hosts,
     }

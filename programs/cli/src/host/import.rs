@@ -29,7 +29,8 @@ impl Import {
     pub(crate) fn run(self) -> Result<Found, Trouble> {
         let (settings, mut ledger) = self.shown.files.all()?;
         let domain = &self.shown.domain;
-        let Some(hosted) = settings.domains.get(domain) else {
+        let meant = self.shown.hosted(&settings);
+        let Some(hosted) = settings.domains.get(domain).filter(|hosted| Some(*hosted) == meant) else {
             return Ok(super::in_no_file(domain));
         };
         let eyes = Eyes::new(&settings.service).map_err(Trouble)?;

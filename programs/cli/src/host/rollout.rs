@@ -18,6 +18,7 @@ use mtasts_host::ledger::{Claim, Judged, Ledger, Stepped, Tls};
 use mtasts_host::moving::too_early;
 use mtasts_host::rollout::{Step, Verdict};
 use mtasts_host::settings::Hosted;
+use mtasts_host::state::rivals_of;
 
 /// The longest reason for a step that the gates refuse, in octets.
 const REASON: usize = 200;
@@ -135,6 +136,23 @@ struct Place<'a> {
     too_early: BTreeMap<String, u64>,
     /// How far the moves to other MX hosts are.
     moves: Vec<String>,
+    /// The tenants who wait for the domain.
+    rivals: Vec<&'a str>,
+}
+
+/// The names of the tenants who wait for a domain.
+fn names<'a>(rivals: &'a BTreeMap<Domain, Vec<Claim>>, domain: &Domain) -> Vec<&'a str> {
+    let rivals = rivals.get(domain).into_iter().flatten();
+    rivals.map(|claim| claim.tenant.name()).collect()
+}
+
+/// Says that they wait.
+fn show_rivals(domain: &Domain, rivals: &[&str], page: &mut Page) {
+    for tenant in rivals {
+        page.more(&format!(
+            "{tenant} names it too, and gets it when DNS names its token alone (mtasts host records {domain} --tenant {tenant})"
+        ));
+    }
 }
 
 impl Place<'_> {
@@ -199,7 +217,7 @@ impl Place<'_> {
             "since": self.stepped.map(|stepped| stepped.at), "forced": self.stepped.and_then(|stepped| stepped.forced.as_deref()),
             "certificate": self.tls.and_then(|tls| tls.life).map(|life| life.until), "failure": self.failure(),
             "proven": self.claim.is_some_and(Claim::is_proven), "lost": self.claim.and_then(|claim| claim.lost),
-            "too_early": self.too_early, "moves": moves, "next": next, "refused": refused, "imported": self.hosted.is_imported,
+            "too_early": self.too_early, "moves": moves, "next": next, "refused": refused, "imported": self.hosted.is_imported, "rivals": self.rivals,
         })
     }
 
@@ -226,6 +244,7 @@ impl Place<'_> {
         self.refusals().iter().for_each(|reason| page.more(reason));
         self.failure().iter().for_each(|why| page.more(why));
         self.moves.iter().for_each(|sentence| page.more(sentence));
+        show_rivals(self.domain, &self.rivals, page);
         for (pattern, until) in &self.too_early {
             let until = calendar::date_time(*until);
             page.more(&format!(
@@ -240,6 +259,7 @@ impl Status {
         let (settings, ledger) = self.files.all()?;
         let (steps, judged, tls) = (ledger.steps()?, ledger.judged()?, ledger.tls()?);
         let (claims, served) = (ledger.claims()?, ledger.served()?);
+        let rivals = rivals_of(&settings, &claims);
         let is_wanted = |domain: &Domain| self.domain.is_empty() || self.domain.contains(domain);
         if let Some(domain) = self
             .domain
@@ -263,6 +283,7 @@ impl Status {
                 tls: tls.get(domain),
                 too_early: BTreeMap::new(),
                 moves: Vec::new(),
+                rivals: names(&rivals, domain),
             })
             .collect();
         for place in &mut places {
@@ -276,6 +297,12 @@ impl Status {
             .iter()
             .filter(|(domain, _)| !settings.domains.contains_key(*domain) && is_wanted(domain))
             .collect();
+        // The tenant before has named the domain, and does not any more; DNS never said that it was for that one.
+        let waiting: Vec<&Domain> = rivals
+            .keys()
+            .filter(|domain| !settings.domains.contains_key(*domain) && !served.contains_key(*domain))
+            .filter(|domain| is_wanted(domain))
+            .collect();
         let leaves = |domain: &Domain| claims.get(domain).and_then(|claim| claim.leaving);
         if self.json {
             let kept = kept.iter().map(|(domain, published)| {
@@ -287,9 +314,13 @@ impl Status {
                 json!({
                     "domain": domain.as_str(), "tenant": tenant, "rollout": false, "mode": policy.mode().name(),
                     "max_age": policy.max_age(), "id": published.id(), "kept": true, "leaving": leaving,
+                    "rivals": names(&rivals, domain),
                 })
             });
-            let domains: Vec<Value> = places.iter().map(Place::json).chain(kept).collect();
+            let waiting = waiting.iter();
+            let waiting = waiting
+                .map(|domain| json!({ "domain": domain.as_str(), "tenant": null, "rivals": names(&rivals, domain) }));
+            let domains: Vec<Value> = places.iter().map(Place::json).chain(kept).chain(waiting).collect();
             output::print_json(&json!({ "domains": domains }))?;
         } else {
             let mut page = Page::new();
@@ -308,11 +339,16 @@ impl Status {
                         &format!("{what}; in no file in force, and still served"),
                     ),
                 }
+                show_rivals(domain, &names(&rivals, domain), &mut page);
+            }
+            for domain in &waiting {
+                page.row(Mark::Bad, "bad", &format!("{domain}: not served"));
+                show_rivals(domain, &names(&rivals, domain), &mut page);
             }
             page.print()?;
         }
         let is_good = kept.iter().all(|(domain, _)| leaves(domain).is_some());
-        let is_good = is_good && places.iter().all(Place::is_good);
+        let is_good = is_good && waiting.is_empty() && places.iter().all(Place::is_good);
         Ok(if is_good { Found::Good } else { Found::Bad })
     }
 }

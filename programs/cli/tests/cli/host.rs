@@ -127,7 +127,7 @@ fn a_claim_stays_until_the_domain_is_moved() {
     assert_eq!(ran.status, 1);
     assert!(
         ran.err
-            .contains("anna.toml: line 1: domain.\"example.com\": the domain is another tenant's"),
+            .contains("anna.toml: line 1: domain.\"example.com\": the domain is the operator's"),
         "{}",
         ran.err
     );

@@ -22,6 +22,12 @@ fn hosting() -> (Hosting, Says) {
     hosting.says(move |asked| {
         let (target, id) = said.lock().unwrap().clone();
         match (asked.name.as_str(), asked.kind) {
+            ("mta-sts.example.com" | "loop.example.com", RecordType::A | RecordType::AAAA | RecordType::TXT)
+                if target.as_deref() == Some("loop.example.com") =>
+            {
+                let (first, second) = ("mta-sts.example.com", "loop.example.com");
+                Some(Reply::answers(vec![cname(first, 60, second), cname(second, 60, first)]))
+            }
             ("mta-sts.example.com", RecordType::A | RecordType::AAAA) => Some(match target {
                 Some(target) if asked.kind == RecordType::A && target.parse::<std::net::IpAddr>().is_ok() => {
                     Reply::answers(vec![address(&asked.name, &target)])
@@ -72,6 +78,11 @@ fn a_name_that_leads_elsewhere_is_told() {
             None,
             id.as_str(),
             "the addresses of mta-sts.example.com cannot be looked up".to_owned(),
+        ),
+        (
+            Some("loop.example.com"),
+            id.as_str(),
+            "the addresses of mta-sts.example.com cannot be looked up: more than".to_owned(),
         ),
         (
             Some("8.8.8.2"),

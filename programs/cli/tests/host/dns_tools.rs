@@ -94,7 +94,9 @@ pub(super) fn bind(hosting: &Hosting, more: &str) -> Running {
         .stderr(fs::File::create(hosting.path("named.log")).unwrap())
         .spawn()
         .unwrap();
-    until("named", || TcpStream::connect((SECONDARY, 53)).is_ok());
+    // It answers before it has read its zones.
+    let log = || fs::read_to_string(hosting.path("named.log")).unwrap();
+    until("named", || log().contains("all zones loaded"));
     Running(child)
 }
 

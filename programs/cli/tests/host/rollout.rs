@@ -1,5 +1,6 @@
 //! The steps of a policy and the gates before them, on real MX hosts.
 
+use std::io::Write as _;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -12,7 +13,7 @@ use mtasts_host::ledger::Ledger as _;
 use mtasts_host::sqlite::Sqlite;
 use mtasts_kit::dns_server::{Asked, Reply, address, record, txt};
 use mtasts_kit::pki;
-use mtasts_kit::policy_server::add_address;
+use mtasts_kit::policy_server::{PolicyServer, add_address};
 use mtasts_kit::until;
 use serde_json::Value;
 
@@ -21,11 +22,14 @@ use super::mx_server::MxServer;
 
 const EXCHANGE: &str = "mx.example.com";
 const SECOND: &str = "8.8.8.3";
+/// Another policy host.
+const OTHER: &str = "8.8.8.9";
 
 /// What DNS says of example.com.
 #[derive(Clone)]
 struct Records {
     mx: Result<Vec<&'static str>, ResponseCode>,
+    /// Those of the MX host; no answer, if one of them is "servfail".
     addresses: Vec<&'static str>,
     /// In place of the id that is served; no record if it is empty.
     id: Option<&'static str>,
@@ -45,11 +49,14 @@ impl Records {
     fn answer(&self, asked: &Asked, served: &str) -> Option<Reply> {
         Some(match (asked.name.as_str(), asked.kind) {
             ("example.com", RecordType::MX) => match &self.mx {
+                // They are more than UDP has room for.
+                Ok(hosts) if hosts.len() > 16 && !asked.tcp => Reply::truncated(),
                 Ok(hosts) => Reply::answers(hosts.iter().map(|host| exchange(host)).collect()),
                 Err(code) => Reply::code(*code),
             },
             ("_mta-sts.example.com", RecordType::TXT) => match self.id.unwrap_or(served) {
                 "" => Reply::nxdomain(),
+                "nodata" => Reply::nodata(),
                 "servfail" => Reply::code(ResponseCode::ServFail),
                 id => {
                     let text = format!("v=STSv1; id={id};");
@@ -57,8 +64,12 @@ impl Records {
                 }
             },
             ("mta-sts.example.com", RecordType::A) => Reply::answers(vec![address(&asked.name, self.policy_host)]),
-            (name, RecordType::A) if name.ends_with(EXCHANGE) => {
-                Reply::answers(self.addresses.iter().map(|ip| address(name, ip)).collect())
+            (name, _) if name.ends_with(EXCHANGE) && self.addresses.contains(&"servfail") => {
+                Reply::code(ResponseCode::ServFail)
+            }
+            (name, RecordType::A | RecordType::AAAA) if name.ends_with(EXCHANGE) => {
+                let all = self.addresses.iter().map(|ip| address(name, ip));
+                Reply::answers(all.filter(|record| record.record_type() == asked.kind).collect())
             }
             _ => return None,
         })
@@ -185,9 +196,15 @@ fn a_step_that_would_cost_mail_is_refused() {
     site.serves("mode: testing");
 
     type Break = fn(&Site);
-    let cases: [(&str, Break); 17] = [
+    let cases: [(&str, Break); 24] = [
         ("mx.example.com [8.8.8.3]: does not offer STARTTLS", |site| {
             site.servers[1].has(None)
+        }),
+        ("mx.example.com [8.8.8.3]: does not offer STARTTLS", |site| {
+            site.servers[1].refuses()
+        }),
+        ("mx.example.com [8.8.8.2]: the TLS handshake fails", |site| {
+            site.servers[0].has_no_certificate()
         }),
         ("mx.example.com [8.8.8.4]: does not answer at port 25", |site| {
             add_address("8.8.8.4");
@@ -221,9 +238,24 @@ fn a_step_that_would_cost_mail_is_refused() {
         ("MX: the MX records cannot be looked up", |site| {
             site.change(0, |records| records.mx = Err(ResponseCode::ServFail));
         }),
+        ("MX: the MX records cannot be looked up", |site| {
+            site.change(0, |records| records.mx = Err(ResponseCode::NXDomain));
+        }),
+        ("mx.example.com: has no address", |site| {
+            site.change(0, |records| records.addresses.clear())
+        }),
+        ("mx.example.com: its addresses cannot be looked up", |site| {
+            site.change(0, |records| records.addresses = vec!["servfail"]);
+        }),
+        (
+            "mx.example.com [2606:4700::1111]: this host has no route to it",
+            |site| {
+                site.change(0, |records| records.addresses = vec!["2606:4700::1111"]);
+            },
+        ),
         ("MX: DNS has more than 16 MX hosts", |site| {
             site.change(0, |records| {
-                let names = (0..30).map(|n| &*format!("mx{n}.example.com").leak());
+                let names = (0..1000).map(|n| &*format!("mx{n}.example.com").leak());
                 records.mx = Ok(names.collect());
             });
         }),
@@ -244,6 +276,9 @@ fn a_step_that_would_cost_mail_is_refused() {
         ("there is no record at _mta-sts", |site| {
             site.change(1, |records| records.id = Some(""))
         }),
+        ("there is no record at _mta-sts", |site| {
+            site.change(0, |records| records.id = Some("nodata"))
+        }),
         ("the record at _mta-sts cannot be looked up", |site| {
             site.change(1, |records| records.id = Some("servfail"))
         }),
@@ -260,14 +295,41 @@ fn a_step_that_would_cost_mail_is_refused() {
         site.repair();
     }
     assert_eq!(own.connections(), 0);
-    // Another host serves another text for the domain, or nothing.
-    site.change(0, |records| records.policy_host = "8.8.8.2");
-    let (status, said) = site.step(&[]);
-    assert!(
-        status == Some(1) && said.contains("mta-sts.example.com: the policy cannot be fetched"),
-        "{said}"
-    );
-    site.repair();
+    // It is on its way to another MX host.
+    for (change, expected) in [
+        ("+new.example.com", "new.example.com: is on its way in"),
+        ("-new.example.com", "new.example.com: is on its way out"),
+    ] {
+        site.hosting.ask(&["mx", "example.com", change]);
+        let (status, said) = site.step(&[]);
+        assert!(status == Some(1) && said.contains(expected), "{expected}: {said}");
+    }
+    let ledger = rusqlite::Connection::open(site.hosting.path("ledger/ledger.db")).unwrap();
+    ledger.busy_timeout(Duration::from_secs(5)).unwrap();
+    ledger.execute_batch("DELETE FROM exchange").unwrap();
+    site.hosting.reload("settings reloaded");
+    site.serves("mx: mx.example.com\r\nmx: reserve.example.com\r\nmax_age");
+    // Another host serves nothing for the domain, or another text.
+    add_address(OTHER);
+    let certificate = pki::host(&["mta-sts.example.com"], site.hosting.authority(), |_| {});
+    let other = PolicyServer::start(OTHER, &certificate, |stream| {
+        let text = "version: STSv1\nmode: none\nmax_age: 86400\n";
+        let length = text.len();
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
+        let _ = stream.write_all(&[head.as_bytes(), text.as_bytes()].concat());
+    });
+    for (place, expected) in [
+        ("8.8.8.2", "mta-sts.example.com: the policy cannot be fetched"),
+        (OTHER, "mta-sts.example.com: a fetch gets another text"),
+    ] {
+        site.change(0, |records| records.policy_host = place);
+        let (status, said) = site.step(&[]);
+        assert!(status == Some(1) && said.contains(expected), "{expected}: {said}");
+        site.repair();
+    }
+    drop(other);
+    // An MX host whose other addresses are good may have one to which this host has no way.
+    site.change(0, |records| records.addresses.push("2606:4700::1111"));
 
     // All is good, and one that runs follows by itself.
     let (status, said) = site.step(&[]);

@@ -1,7 +1,7 @@
 //! What senders get, and what changes and restarts do to it.
 
 use std::fs;
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -121,13 +121,12 @@ fn a_file_that_is_wrong_changes_nothing() {
     );
     assert_eq!(max_age("example.com"), 86_400);
 
-    // A tenant's file that is wrong stops no other; nor does one that names another's domain.
+    // A tenant's file that is wrong stops no other; nor does one that names the operator's domain, or another's.
     hosting.settings(&main.replace("86400", "86401"));
     hosting.write("host.d/anna.toml", "domain = 1");
-    hosting.write(
-        "host.d/bert.toml",
-        &(policy("anna.example", 99_999) + &policy("bert.example", 99_999)),
-    );
+    let strange = ["anna.example", "example.com"].map(|domain| policy(domain, 99_999));
+    hosting.write("host.d/bert.toml", &strange.concat());
+    hosting.write("host.d/carl.toml", &strange[0]);
     hosting.reload("settings reloaded");
     assert!(
         hosting.log().contains("anna.toml: line 1: domain: must be a table"),
@@ -137,11 +136,13 @@ fn a_file_that_is_wrong_changes_nothing() {
     assert!(
         hosting
             .log()
-            .contains("bert.toml: line 1: domain.\"anna.example\": the domain is another"),
+            .contains("bert.toml: line 5: domain.\"example.com\": the domain is the operator's"),
         "{}",
         hosting.log()
     );
     assert_eq!((max_age("example.com"), max_age("anna.example")), (86_401, 86_400));
+    fs::remove_file(hosting.path("host.d/carl.toml")).unwrap();
+    hosting.reload("settings reloaded");
     let before = hosting.ask(&["zone"]);
 
     // Also after a new start, and if the domain is in no file at all.
@@ -249,6 +250,66 @@ fn behind_nginx() {
     // SIGTERM: nginx ends its worker too.
     mtasts_kit::signal(i32::try_from(nginx.id()).unwrap(), libc::SIGTERM);
     nginx.wait().unwrap();
+    assert_eq!(
+        text.unwrap_or_else(|error| panic!("{error}")),
+        hosting.ask(&["policy", "example.com"])
+    );
+    assert_eq!(other.stdout, b"404");
+    assert!(strange.is_err());
+    hosting.stop();
+}
+
+#[test]
+fn behind_caddy() {
+    let fetched = Command::new(repository().join("tests/mta/fetch.sh"))
+        .arg(repository().join("target/mta"))
+        .args(["caddy", "caddy"])
+        .status();
+    assert!(fetched.unwrap().success());
+    let mut hosting = Hosting::new(&["example.com"]);
+    let socket = hosting.path("run/socket");
+    hosting.settings(&format!(
+        "proxy = [\"{}\"]\n{}",
+        socket.display(),
+        policy("example.com", 86_400)
+    ));
+    hosting.start();
+    // The example of the documentation, with the places of this test, and with a certificate: there is no authority here.
+    let example = fs::read_to_string(repository().join("examples/host/Caddyfile")).unwrap();
+    let place = hosting.path("certificates/mta-sts.example.com").display().to_string();
+    let backend = "reverse_proxy unix//run/mtasts-host/proxy";
+    assert!(example.contains(backend), "{example}");
+    let own = format!(
+        "tls {place}/fullchain.pem {place}/privkey.pem\n\treverse_proxy unix/{}",
+        socket.display()
+    );
+    hosting.write(
+        "Caddyfile",
+        &format!(
+            "{{\n\tadmin off\n\tauto_https off\n}}\n{}",
+            example.replace(backend, &own)
+        ),
+    );
+    let mut caddy = Command::new(repository().join("target/mta/caddy/usr/bin/caddy"))
+        .args(["run", "--adapter", "caddyfile", "--config"])
+        .arg(hosting.path("Caddyfile"))
+        .env("HOME", hosting.path("run"))
+        .stdin(Stdio::null())
+        .stderr(fs::File::create(hosting.path("caddy.log")).unwrap())
+        .spawn()
+        .unwrap();
+    until("caddy", || std::net::TcpStream::connect((HOST, 443)).is_ok());
+    let text = hosting.fetch("example.com");
+    let other = hosting.curl(&[
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "https://mta-sts.example.com/other",
+    ]);
+    let strange = hosting.connect("mta-sts.example.net");
+    mtasts_kit::signal(i32::try_from(caddy.id()).unwrap(), libc::SIGTERM);
+    caddy.wait().unwrap();
     assert_eq!(
         text.unwrap_or_else(|error| panic!("{error}")),
         hosting.ask(&["policy", "example.com"])

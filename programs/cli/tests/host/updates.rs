@@ -153,11 +153,7 @@ fn bind_takes_updates_and_a_name_server_that_lies_is_found_out() {
         (Lie::Strips, 710_000, "the answer is not signed"),
         (Lie::Forges, 720_000, "the signature of the answer is wrong"),
         (Lie::Confuses, 730_000, "the name server answers something else"),
-        (
-            Lie::Forgets,
-            800_000,
-            "the name server has taken the update, and _mta-sts.",
-        ),
+        (Lie::Forgets, 800_000, "the name server has taken the update, and "),
     ] {
         *lie.lock().unwrap() = what;
         update(&hosting, 5353, SECRET, &policy("example.com", max_age));
@@ -188,6 +184,8 @@ fn a_name_server_that_takes_an_update_and_does_nothing_is_found_out() {
                 zone_of_bind(text)
             )
         };
+        // A server that was killed leaves its journal, which is not that of this file.
+        let _ = fs::remove_file(hosting.path("taken.jnl"));
         hosting.write("taken", EMPTY);
         hosting.write("seen", &(EMPTY.to_owned() + seen));
         let taken = "type primary; file \"taken\"; allow-update { key \"update.example\"; };";
@@ -197,7 +195,7 @@ fn a_name_server_that_takes_an_update_and_does_nothing_is_found_out() {
     };
     // Nothing is there; all but the addresses; all but the texts.
     for (seen, is_missing) in [
-        (String::new(), "_mta-sts."),
+        (String::new(), ".sts.example.net has not changed there"),
         (of_kind(true), ".sts.example.net has not changed there"),
         (of_kind(false), "_mta-sts."),
     ] {

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 
 use mtasts::Policy;
@@ -55,7 +56,7 @@ fn complaint(main: &str) -> String {
         .to_owned()
 }
 
-/// Whose the domains are, and the complaints about tenants.
+/// Whose the domains are and who else names them, and the complaints about tenants.
 fn owners(settings: &Settings) -> (Vec<String>, Vec<String>) {
     let owners = settings
         .domains
@@ -65,7 +66,11 @@ fn owners(settings: &Settings) -> (Vec<String>, Vec<String>) {
         let name = problem.file.file_name().unwrap().to_string_lossy();
         format!("{tenant} {name} {} {} {}", problem.line, problem.key, problem.reason)
     });
-    (owners.collect(), refused.collect())
+    let rivals = settings
+        .rivals
+        .iter()
+        .map(|(domain, hosted)| format!("rival {domain} {}", hosted.tenant));
+    (owners.chain(rivals).collect(), refused.collect())
 }
 
 #[test]
@@ -303,14 +308,19 @@ fn a_tenant_harms_no_other() {
         .tenant(".hid.toml", "what an editor leaves")
         .tenant("hugo.toml~", "what an editor leaves");
     let (owners, refused) = owners(&files.read().unwrap());
-    assert_eq!(owners, ["anna.example anna", "example.com host.toml"]);
-    let twice = STRANGE;
+    let expected = [
+        "anna.example anna",
+        "bert.example bert",
+        "carl.example carl",
+        "example.com host.toml",
+        "shared.example bert",
+        "rival shared.example carl",
+    ];
+    assert_eq!(owners, expected);
     assert_eq!(
         refused,
         [
-            format!("bert bert.toml 3 domain.\"shared.example\" {twice}"),
-            format!("carl carl.toml 3 domain.\"SHARED.example\" {twice}"),
-            format!("dora dora.toml 2 domain.\"example.com\" {twice}"),
+            format!("dora dora.toml 2 domain.\"example.com\" {STRANGE}"),
             "emil emil.toml 3 domain.\"emil.example\" max_age is missing, here and in a group".into(),
             "frey frey.toml 1 listen a tenant's file has groups and domains alone".into(),
             // The group of another tenant is not there.
@@ -319,31 +329,26 @@ fn a_tenant_harms_no_other() {
     );
 }
 
-const STRANGE: &str =
-    "the domain is another tenant's, or the operator's; the operator can give it to this one with mtasts host move";
+const STRANGE: &str = "the domain is the operator's, who can give it to this tenant with mtasts host move";
 
 #[test]
 fn a_domain_stays_its_tenants() {
     let files = Files::new("");
     files.tenant("anna.toml", GOOD).tenant("bert.toml", GOOD);
-    let refused = |owner| owners(&files.read_with(&[("example.com", owner)]).unwrap());
+    let known = |owner| owners(&files.read_with(&[("example.com", owner)]).unwrap());
+    let (anna, bert) = ("rival example.com anna".to_owned(), "rival example.com bert".to_owned());
+    assert_eq!(known("anna"), (vec!["example.com anna".into(), bert.clone()], vec![]));
+    assert_eq!(known("bert"), (vec!["example.com bert".into(), anna.clone()], vec![]));
+    // One whose file is gone.
+    assert_eq!(known("carl"), (vec![anna, bert], vec![]));
+    let settings = files.read_with(&[("example.com", "bert")]).unwrap();
+    let domain = Domain::parse("example.com").unwrap();
+    let named = settings.named(&domain);
+    let named: Vec<&str> = named.map(|hosted| hosted.tenant.name()).collect();
+    assert_eq!(named, ["bert", "anna"]);
+    // The operator's.
     let expected = |tenant| format!("{tenant} {tenant}.toml 1 domain.\"example.com\" {STRANGE}");
-    assert_eq!(
-        refused("anna"),
-        (vec!["example.com anna".into()], vec![expected("bert")])
-    );
-    assert_eq!(
-        refused("bert"),
-        (vec!["example.com bert".into()], vec![expected("anna")])
-    );
-    // The operator's, and one whose file is gone.
-    for owner in ["", "carl"] {
-        assert_eq!(
-            refused(owner),
-            (vec![], vec![expected("anna"), expected("bert")]),
-            "{owner:?}"
-        );
-    }
+    assert_eq!(known(""), (vec![], vec![expected("anna"), expected("bert")]));
 }
 
 #[test]

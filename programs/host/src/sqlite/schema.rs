@@ -7,7 +7,7 @@ use crate::ledger::LedgerError;
 /// Marks the file as ours: "MTST".
 pub(super) const APPLICATION: u32 = 0x4d54_5354;
 /// The number of the schema that this version writes.
-pub(super) const SCHEMA: u32 = 9;
+pub(super) const SCHEMA: u32 = 10;
 /// From each number to the next. A step that was released is never changed.
 pub(super) const STEPS: [&str; SCHEMA as usize] = [
     "
@@ -110,6 +110,18 @@ pub(super) const STEPS: [&str; SCHEMA as usize] = [
 ",
     "
     ALTER TABLE account ADD COLUMN plain INTEGER NOT NULL DEFAULT 0;
+",
+    "
+    CREATE TABLE rival (
+        domain TEXT NOT NULL REFERENCES domain (name) ON DELETE CASCADE,
+        tenant TEXT NOT NULL,
+        token TEXT NOT NULL UNIQUE,
+        since INTEGER NOT NULL,
+        PRIMARY KEY (domain, tenant)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TRIGGER gone_rival AFTER DELETE ON rival BEGIN
+        INSERT OR IGNORE INTO gone (token) VALUES (old.token);
+    END;
 ",
 ];
 

@@ -56,16 +56,18 @@ fn a_token_stays_with_its_tenant() {
     place.open().claim(&[(&a, &anna)], 2).unwrap();
     assert_eq!(place.open().claims().unwrap(), first);
 
-    // Another tenant does not get it, and with it nothing else.
-    let error = place
-        .open()
-        .claim(&[(&name("c.example"), &bert), (&a, &bert)], 3)
-        .unwrap_err();
-    assert!(
-        matches!(&error, LedgerError::Taken(domain, whose) if *domain == a && *whose == anna),
-        "{error}"
+    // Another tenant is a rival, with a token of its own that stays.
+    for now in [3, 4] {
+        place.open().claim(&[(&b, &bert), (&a, &bert)], now).unwrap();
+    }
+    let claims = place.open().claims().unwrap();
+    let rival = claims[&a].of(&bert).unwrap().clone();
+    assert_eq!(
+        (rival.since, claims[&a].rivals.len(), claims[&b].rivals.len()),
+        (3, 1, 0)
     );
-    assert_eq!(place.open().claims().unwrap(), first);
+    assert!(rival.token != first[&a].token && rival.token != first[&b].token);
+    assert_eq!(claims[&a].of(&anna).unwrap().token, first[&a].token);
 
     // The operator takes it over with its token; another tenant gets it from the operator, with a new one.
     place.open().claim(&[(&a, &operator)], 4).unwrap();
@@ -75,8 +77,60 @@ fn a_token_stays_with_its_tenant() {
     let moved = place.open().claims().unwrap()[&a].clone();
     assert_eq!((&moved.tenant, moved.since), (&bert, 5));
     assert_ne!(moved.token, first[&a].token);
+    assert!(moved.rivals.is_empty() && moved.token != rival.token);
     place.open().reclaim(&a, &bert, 6).unwrap();
     assert_eq!(place.open().claims().unwrap()[&a], moved);
+    // Nobody is a rival of the operator, and with that domain nothing else is claimed.
+    place.open().reclaim(&a, &operator, 7).unwrap();
+    let before = place.open().claims().unwrap();
+    let error = place
+        .open()
+        .claim(&[(&name("c.example"), &bert), (&a, &bert)], 8)
+        .unwrap_err();
+    assert!(
+        matches!(&error, LedgerError::Taken(domain, _) if *domain == a),
+        "{error}"
+    );
+    assert_eq!(place.open().claims().unwrap(), before);
+}
+
+#[test]
+fn a_rival_that_dns_names_gets_the_domain() {
+    let place = Place::new();
+    let (a, b) = (name("a.example"), name("b.example"));
+    let (anna, bert, carl) = (tenant("anna"), tenant("bert"), tenant("carl"));
+    let mut ledger = place.open();
+    ledger
+        .claim(&[(&a, &anna), (&a, &bert), (&a, &carl), (&b, &bert)], 1)
+        .unwrap();
+    let claims = ledger.claims().unwrap();
+    let token = |tenant| claims[&a].of(tenant).unwrap().token.clone();
+    ledger.turn(&a, &Turn::Proven(token(&anna)), 2).unwrap();
+    ledger.serve(&[(&a, &policy(86_400))], 3).unwrap();
+    ledger.import(&a, Some(&policy(86_401)), 4).unwrap();
+    let moves = exchanges::with(&[], &["new.example".into()], &[], 5);
+    ledger.exchange(&a, &moves).unwrap();
+    ledger.turn(&a, &Turn::Lost(token(&anna)), 6).unwrap();
+    // The token of another domain's claim is nothing here.
+    assert!(!ledger.turn(&a, &Turn::Proven(claims[&b].token.clone()), 7).unwrap());
+    assert!(ledger.turn(&a, &Turn::Proven(token(&carl)), 8).unwrap());
+    let won = place.open().claims().unwrap().remove(&a).unwrap();
+    assert_eq!((&won.tenant, &won.token), (&carl, &token(&carl)));
+    assert_eq!((won.since, won.proven, won.lost), (8, Some(8), None));
+    let rivals: Vec<_> = won.rivals.iter().map(|rival| (&rival.tenant, &rival.token)).collect();
+    assert_eq!(rivals, [(&anna, &token(&anna)), (&bert, &token(&bert))]);
+    // What senders hold is there, and nothing that was under way for the tenant before.
+    assert_eq!(ledger.served().unwrap().len(), 1);
+    assert!(ledger.imported().unwrap().is_empty() && ledger.exchanges().unwrap().is_empty());
+    // The customer comes back, with the token in the DNS.
+    assert!(ledger.turn(&a, &Turn::Proven(token(&anna)), 9).unwrap());
+    assert_eq!(ledger.claims().unwrap()[&a].tenant, anna);
+    // All tokens are nobody's when the domain is released.
+    ledger.turn(&a, &Turn::Released, 10).unwrap();
+    let gone = ledger.gone(&[]).unwrap();
+    for tenant in [&anna, &bert, &carl] {
+        assert!(gone.contains(&token(tenant)), "{tenant}");
+    }
 }
 
 #[test]
