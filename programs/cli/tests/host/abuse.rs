@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -227,6 +227,36 @@ fn who_is_slow_is_cut_off() {
         }
     });
     drop(conn);
+    hosting.stop();
+}
+
+/// A client that asks and asks, and reads no answer: no more is read of it, and its time ends.
+#[test]
+fn who_reads_nothing_is_cut_off() {
+    let mut hosting = hosting();
+    hosting.fetch("example.com").unwrap();
+    let before = memory(&hosting);
+    let begun = Instant::now();
+    let mut stream = hosting.connect("mta-sts.example.com").unwrap();
+    stream.sock.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let requests = format!("GET {PATH} HTTP/1.1\r\nHost: mta-sts.example.com\r\n\r\n").repeat(100);
+    let mut waits = 0;
+    loop {
+        match stream.write_all(requests.as_bytes()) {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                waits += 1;
+                let memory = memory(&hosting);
+                assert!(memory < before + 1000, "{before} KiB, then {memory} KiB");
+                hosting.fetch("example.net").unwrap();
+            }
+            Err(_) => break,
+        }
+    }
+    let time = begun.elapsed();
+    assert!(waits > 30, "the server has read all the time, {time:?}");
+    // A minute for a connection, and five seconds for its last answer.
+    assert!((60..75).contains(&time.as_secs()), "{time:?}");
     hosting.stop();
 }
 
