@@ -12,6 +12,9 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject as _};
 
+/// The fatal alert handshake_failure (RFC 8446 6.2), in a record of its own.
+const HANDSHAKE_FAILURE: [u8; 7] = [21, 3, 3, 0, 2, 2, 40];
+
 /// What it does about TLS.
 #[derive(Clone, Default)]
 enum Tls {
@@ -20,6 +23,8 @@ enum Tls {
     Absent,
     /// It is offered, and refused.
     Refused,
+    /// It is offered, and wants what the client does not support.
+    Other,
     With(Arc<ServerConfig>),
 }
 
@@ -69,6 +74,11 @@ impl MxServer {
         *self.tls.lock().unwrap() = Tls::With(Arc::new(config));
     }
 
+    /// It says that the client has nothing that it supports.
+    pub(crate) fn wants_other_tls(&self) {
+        *self.tls.lock().unwrap() = Tls::Other;
+    }
+
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Relaxed)
     }
@@ -95,7 +105,10 @@ fn talk(mut stream: TcpStream, tls: Tls) -> Option<()> {
     if !answers(&mut stream, &tls) {
         return None;
     }
-    let Tls::With(config) = tls else { return None };
+    let Tls::With(config) = tls else {
+        let _ = stream.read(&mut [0; 4096]).ok()?;
+        return stream.write_all(&HANDSHAKE_FAILURE).ok();
+    };
     let connection = ServerConnection::new(config).ok()?;
     answers(&mut StreamOwned::new(connection, stream), &Tls::Absent);
     Some(())
@@ -112,7 +125,7 @@ fn answers(stream: &mut (impl Read + Write), tls: &Tls) -> bool {
         let (answer, begins): (&[u8], bool) = match (line.split_whitespace().next(), tls) {
             (Some("EHLO"), Tls::Absent) => (b"250 mx\r\n", false),
             (Some("EHLO"), _) => (b"250-mx\r\n250 STARTTLS\r\n", false),
-            (Some("STARTTLS"), Tls::With(_)) => (b"220 go\r\n", true),
+            (Some("STARTTLS"), Tls::With(_) | Tls::Other) => (b"220 go\r\n", true),
             (Some("STARTTLS"), Tls::Refused) => (b"454 not now\r\n", false),
             (Some("QUIT"), _) => (b"221 bye\r\n", false),
             _ => (b"500 what?\r\n", false),

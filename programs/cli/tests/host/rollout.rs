@@ -196,7 +196,7 @@ fn a_step_that_would_cost_mail_is_refused() {
     site.serves("mode: testing");
 
     type Break = fn(&Site);
-    let cases: [(&str, Break); 24] = [
+    let cases: [(&str, Break); 25] = [
         ("mx.example.com [8.8.8.3]: does not offer STARTTLS", |site| {
             site.servers[1].has(None)
         }),
@@ -205,6 +205,9 @@ fn a_step_that_would_cost_mail_is_refused() {
         }),
         ("mx.example.com [8.8.8.2]: the TLS handshake fails", |site| {
             site.servers[0].has_no_certificate()
+        }),
+        ("mx.example.com [8.8.8.2]: cannot be judged from here: ", |site| {
+            site.servers[0].wants_other_tls()
         }),
         ("mx.example.com [8.8.8.4]: does not answer at port 25", |site| {
             add_address("8.8.8.4");
