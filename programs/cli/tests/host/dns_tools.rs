@@ -1,4 +1,4 @@
-//! Other name servers and their tools: BIND, Knot, drill, dig.
+//! Other name servers and their tools: BIND, Knot, PowerDNS, drill, dig.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,6 +12,7 @@ use super::hosting::{HOST, Hosting};
 
 pub(super) const SECONDARY: &str = "8.8.8.2";
 pub(super) const KNOT: &str = "127.0.0.3";
+pub(super) const POWER_DNS: &str = "127.0.0.4";
 
 pub(super) const SECRET: &str = "c2VjcmV0IG9mIHRoZSB0ZXN0IG9mIHVwZGF0ZXM=";
 
@@ -122,6 +123,48 @@ pub(super) fn knot(hosting: &Hosting, key: &str, more: &str) -> Running {
         .spawn()
         .unwrap();
     until("knotd", || TcpStream::connect((KNOT, 53)).is_ok());
+    Running(child)
+}
+
+/// PowerDNS with the zone in this file, to be updated with a key of this name.
+pub(super) fn power_dns(hosting: &Hosting, key: &str, zone: &str) -> Running {
+    let (tree, directory) = (repository().join("target/mta/pdns"), hosting.path("pdns"));
+    fs::create_dir_all(&directory).unwrap();
+    let schema = fs::read_to_string(tree.join("usr/share/pdns-backend-sqlite3/schema/schema.sqlite3.sql")).unwrap();
+    let database = rusqlite::Connection::open(directory.join("database")).unwrap();
+    database.execute_batch(&schema).unwrap();
+    drop(database);
+    let libraries = fs::read_dir(tree.join("usr/lib")).unwrap().flatten();
+    let modules = libraries
+        .map(|entry| entry.path().join("pdns"))
+        .find(|path| path.exists());
+    hosting.write(
+        "pdns/pdns.conf",
+        &format!(
+            "launch=gsqlite3\ngsqlite3-database={directory}/database\nmodule-dir={}\nsocket-dir={directory}\nlocal-address={POWER_DNS}\n\
+             allow-axfr-ips=8.8.8.0/24,127.0.0.0/8\ndnsupdate=yes\nallow-dnsupdate-from=8.8.8.0/24,127.0.0.0/8\n",
+            modules.unwrap().display(),
+            directory = directory.display()
+        ),
+    );
+    let configuration = format!("--config-dir={}", directory.display());
+    let zone = hosting.path(zone).display().to_string();
+    for arguments in [
+        &["load-zone", "sts.example.net", &zone][..],
+        &["import-tsig-key", key, "hmac-sha256", SECRET],
+        &["set-meta", "sts.example.net", "TSIG-ALLOW-DNSUPDATE", key],
+    ] {
+        let mut command = program("pdns", "bin/pdnsutil");
+        let output = command.arg(&configuration).args(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+    }
+    let child = program("pdns", "sbin/pdns_server")
+        .args([&configuration, "--guardian=no", "--daemon=no"])
+        .stdout(Stdio::null())
+        .stderr(fs::File::create(hosting.path("pdns.log")).unwrap())
+        .spawn()
+        .unwrap();
+    until("pdns_server", || TcpStream::connect((POWER_DNS, 53)).is_ok());
     Running(child)
 }
 

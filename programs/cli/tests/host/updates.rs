@@ -9,7 +9,9 @@ use std::thread;
 
 use mtasts_kit::until;
 
-use super::dns_tools::{KNOT, SECONDARY, SECRET, bind, drill, fetch, key_of_bind, knot, read, write, zone_of_bind};
+use super::dns_tools::{
+    KNOT, POWER_DNS, SECONDARY, SECRET, bind, drill, fetch, key_of_bind, knot, power_dns, read, write, zone_of_bind,
+};
 use super::hosting::{HOST, Hosting, policy};
 
 /// What a relay before a name server does.
@@ -220,28 +222,43 @@ fn a_name_server_that_takes_an_update_and_does_nothing_is_found_out() {
 #[test]
 fn knot_takes_updates() {
     fetch("knot", &["knot", "knot-dnsutils"]);
-    let mut hosting = Hosting::new(&[]);
-    let set = |hosting: &Hosting, domains: &str| {
-        hosting.write("secret", SECRET);
-        hosting.settings(&format!(
-            "reports = [\"mailto:tlsrpt@example.net\"]\nhttps = [\"{HOST}:443\"]\n[update]\nserver = \"{KNOT}\"\nkey = \
-             \"update.example\"\nsecret_file = \"{}\"\n{domains}",
-            hosting.path("secret").display()
-        ));
-    };
+    let hosting = Hosting::new(&[]);
     fs::create_dir(hosting.path("knot")).unwrap();
     hosting.write(
         "knot/sts.example.net.zone",
-        "$ORIGIN sts.example.net.\n$TTL 300\n@ SOA ns.sts.example.net. h.sts.example.net. 1 3600 600 86400 60\n@ NS ns.sts.example.net.\nns \
-         A 127.0.0.3\nother TXT \"stays\"\n",
+        &format!("$ORIGIN sts.example.net.\n{EMPTY}"),
     );
-    let _knot = knot(
+    let knot = knot(
         &hosting,
         "update.example",
         "acl:\n  - id: update\n    key: update.example\n    action: update\n  - id: all\n    address: [8.8.8.0/24, 127.0.0.0/8]\n    action: \
          transfer\nzone:\n  - domain: sts.example.net\n    acl: [update, all]\n",
     );
-    let there = |hosting: &Hosting| drill(hosting, KNOT, &["-t", "sts.example.net", "AXFR"]).1;
+    takes_updates(hosting, KNOT);
+    drop(knot);
+}
+
+#[test]
+fn power_dns_takes_updates() {
+    fetch("pdns", &["pdns-server", "pdns-backend-sqlite3"]);
+    let hosting = Hosting::new(&[]);
+    hosting.write("zone", &format!("$ORIGIN sts.example.net.\n{EMPTY}"));
+    let power_dns = power_dns(&hosting, "update.example", "zone");
+    takes_updates(hosting, POWER_DNS);
+    drop(power_dns);
+}
+
+/// The name server at this address, which has the zone without records of ours.
+fn takes_updates(mut hosting: Hosting, server: &str) {
+    let set = |hosting: &Hosting, domains: &str| {
+        hosting.write("secret", SECRET);
+        hosting.settings(&format!(
+            "reports = [\"mailto:tlsrpt@example.net\"]\nhttps = [\"{HOST}:443\"]\n[update]\nserver = \"{server}\"\nkey = \
+             \"update.example\"\nsecret_file = \"{}\"\n{domains}",
+            hosting.path("secret").display()
+        ));
+    };
+    let there = |hosting: &Hosting| drill(hosting, server, &["-t", "sts.example.net", "AXFR"]).1;
     let all = |hosting: &Hosting| {
         let zone = hosting.ask(&["zone"]);
         let lines = zone.lines().map(|line| line.replacen(" 300", "", 1));
