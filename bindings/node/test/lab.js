@@ -7,9 +7,22 @@ const fs = require('node:fs')
 const path = require('node:path')
 const { execFileSync, spawn } = require('node:child_process')
 
-const MTASTS = process.env.MTASTS ?? path.join(__dirname, '../../../target/debug/mtasts')
-
 if (!process.env.MTASTS_LAB) throw new Error('these tests stand on the test Internet: make test')
+
+// Where a program that becomes another user has the package and the command: Debian 13 lets nobody else into the home where
+// the checkout is.
+const OPEN = path.join(process.env.MTASTS_LAB_DIR, 'open')
+const PROGRAMS = path.join(OPEN, 'test/programs.js')
+const IS_OPEN = __filename.startsWith(OPEN)
+const MTASTS = IS_OPEN
+  ? path.join(OPEN, 'mtasts')
+  : (process.env.MTASTS ?? path.join(__dirname, '../../../target/debug/mtasts'))
+if (!IS_OPEN && !fs.existsSync(OPEN)) {
+  for (const part of ['package.json', 'index.js', 'lib', 'mtasts.node', 'test/lab.js', 'test/programs.js']) {
+    fs.cpSync(path.join(__dirname, '..', part), path.join(OPEN, part), { recursive: true })
+  }
+  fs.copyFileSync(MTASTS, path.join(OPEN, 'mtasts'))
+}
 
 const lab = (...words) => execFileSync(MTASTS, ['lab', ...words], { encoding: 'utf8' })
 
@@ -51,4 +64,4 @@ function run(file, args, options = {}) {
   })
 }
 
-module.exports = { MTASTS, ca, counters, emptyCache, mail, reset, run, set, silence, table }
+module.exports = { MTASTS, PROGRAMS, ca, counters, emptyCache, mail, reset, run, set, silence, table }

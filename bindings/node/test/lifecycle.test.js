@@ -3,12 +3,9 @@
 // Processes, workers and event loops that end in the middle of lookups, or because there are none.
 
 const assert = require('node:assert/strict')
-const path = require('node:path')
 const { test, describe } = require('node:test')
 
-const { emptyCache, run } = require('./lab')
-
-const PROGRAMS = path.join(__dirname, 'programs.js')
+const { PROGRAMS, emptyCache, run } = require('./lab')
 
 async function program(name, user, ...args) {
   const ended = await run(process.execPath, ['--expose-gc', PROGRAMS, name, user, ...args])

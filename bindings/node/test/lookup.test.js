@@ -9,7 +9,7 @@ const { afterEach, beforeEach, test } = require('node:test')
 const { setTimeout: sleep } = require('node:timers/promises')
 
 const { Attempt, Resolver, fromNode } = require('..')
-const { counters, emptyCache, reset, run, set, silence, table } = require('./lab')
+const { PROGRAMS, counters, emptyCache, reset, run, set, silence, table } = require('./lab')
 
 const DAY = 86_400_000
 
@@ -27,12 +27,7 @@ afterEach(() => resolver.close())
 test('every domain of the test Internet', async () => {
   const domains = table()
   // As a mail server does it, which is not root when it asks.
-  const program = [
-    path.join(__dirname, 'programs.js'),
-    'answers',
-    'nobody',
-    JSON.stringify(domains.map(({ name }) => name)),
-  ]
+  const program = [PROGRAMS, 'answers', 'nobody', JSON.stringify(domains.map(({ name }) => name))]
   const { code, stdout, stderr } = await run(process.execPath, program)
   assert.equal(code, 0, stderr)
   const { answers, lines } = JSON.parse(stdout)
@@ -252,7 +247,7 @@ for (const user of ['nobody', 'root']) {
       emptyCache()
       fs.rmSync(roots, { force: true })
       if (content !== null) fs.writeFileSync(roots, content)
-      const program = [path.join(__dirname, 'programs.js'), 'rootless', user, config, process.env.MTASTS_LAB_CA]
+      const program = [PROGRAMS, 'rootless', user, config, process.env.MTASTS_LAB_CA]
       const { code, stdout, stderr } = await run(process.execPath, program)
       assert.equal(code, 0, stderr)
       const [without, asked, repaired] = stdout.trim().split('\n').map(JSON.parse)
