@@ -2,10 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::Command;
-
-use mtasts_kit::{Ran, USER};
 
 use super::world::{KEY, World};
 
@@ -14,18 +11,7 @@ use super::world::{KEY, World};
 fn nothing_is_sent_that_cannot_be_noted() {
     let world = World::new("unnoted", &[("mail.test", "v=TLSRPTv1; rua=mailto:reports@mail.test")]);
     world.sessions(&["mail.test"]);
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 0; trap '' XFSZ; exec \"$0\" \"$@\""]);
-    let command = world.command();
-    limited.arg(command.get_program()).args(command.get_args());
-    limited.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let ran: Ran = limited
-        .stdin(crate::program())
-        .uid(USER)
-        .gid(USER)
-        .output()
-        .unwrap()
-        .into();
+    let ran = world.run_within(0);
     assert_eq!((ran.status, &*ran.out), (2, ""), "{ran:?}");
     assert!(
         ran.err.contains("the ledger of the reports cannot be used: "),

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::os::unix::process::CommandExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
-use mtasts_kit::{Ran, USER, until};
+use mtasts_kit::{USER, until};
 
 use super::world::World;
 
@@ -153,18 +152,7 @@ fn a_full_disk_ends_a_run_and_doubles_nothing() {
         .collect();
     let world = World::new("full", &records);
     world.sessions(&names.iter().map(String::as_str).collect::<Vec<_>>());
-    let mut limited = Command::new("sh");
-    limited.args(["-c", "ulimit -f 8; trap '' XFSZ; exec \"$0\" \"$@\""]);
-    let command = world.command();
-    limited.arg(command.get_program()).args(command.get_args());
-    limited.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
-    let ran: Ran = limited
-        .stdin(crate::program())
-        .uid(USER)
-        .gid(USER)
-        .output()
-        .unwrap()
-        .into();
+    let ran = world.run_within(8);
     assert!(
         ran.status == 2
             && ran

@@ -5,6 +5,7 @@ use std::fs::{self, Permissions};
 use std::io::Write;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -222,6 +223,17 @@ impl World {
 
     pub(super) fn run(&self) -> Ran {
         self.command().output().unwrap().into()
+    }
+
+    /// With files of so many blocks of 512 octets at most, as on a disk that is full.
+    pub(super) fn run_within(&self, blocks: u32) -> Ran {
+        let command = self.command();
+        let mut limited = Command::new("sh");
+        limited.args(["-c", &format!("ulimit -f {blocks}; trap '' XFSZ; exec \"$0\" \"$@\"")]);
+        limited.arg(command.get_program()).args(command.get_args());
+        limited.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+        limited.stdin(crate::program()).uid(USER).gid(USER);
+        limited.output().unwrap().into()
     }
 
     pub(super) fn mails(&self) -> Vec<Value> {
