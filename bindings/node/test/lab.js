@@ -9,8 +9,8 @@ const { execFileSync, spawn } = require('node:child_process')
 
 if (!process.env.MTASTS_LAB) throw new Error('these tests stand on the test Internet: make test')
 
-// Where a program that becomes another user has the package and the command: Debian 13 lets nobody else into the home where
-// the checkout is.
+// Copies of the package and of the command, for programs that become another user. On Debian 13 no other user may enter the
+// home in which the checkout is.
 const OPEN = path.join(process.env.MTASTS_LAB_DIR, 'open')
 const PROGRAMS = path.join(OPEN, 'test/programs.js')
 const IS_OPEN = __filename.startsWith(OPEN)

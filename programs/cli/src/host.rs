@@ -324,7 +324,7 @@ impl Check {
             }
             for (domain, hosted) in &settings.rivals {
                 let tenant = &hosted.tenant;
-                let what = format!("{domain}: {tenant} names it too; it is that one's whose token is in DNS");
+                let what = format!("{domain}: {tenant} names it too; the token in DNS decides whose it is");
                 page.row(Mark::Advice, "both", &what);
             }
             for (_, problem) in &settings.refused {

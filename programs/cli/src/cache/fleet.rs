@@ -57,7 +57,7 @@ pub(crate) struct Status {
 #[derive(Args)]
 pub(crate) struct Export {}
 
-/// Of how many keys it is told that they are ignored: a stranger can make any number.
+/// The most ignored keys that are named. Whoever can write to the server can make any number of them.
 const MOST_TOLD: usize = 20;
 
 /// Remove what the fleet shares of domains. The hosts keep what they have on disk, and store it again when they next look it

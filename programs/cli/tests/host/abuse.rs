@@ -11,6 +11,7 @@ use mtasts_kit::client::accepting;
 use mtasts_kit::process::status;
 use rustls::ClientConnection;
 
+use super::dns_tools::from_address;
 use super::hosting::{HOST, Hosting, PATH, exchange, policy, tcp};
 
 const BOTH: &str = "https = [\"8.8.8.1:443\"]\nhttp = [\"8.8.8.1:80\"]\n";
@@ -274,7 +275,7 @@ fn a_crowd_that_does_nothing_is_bounded() {
     let most = std::env::var("CROWD").map_or(5000, |text| text.parse().unwrap());
     let mut idle = VecDeque::new();
     for n in 0..most {
-        idle.push_back(from(&format!("127.1.{}.1", n / 10_000)));
+        idle.push_back(from_address(&format!("127.1.{}.1", n / 10_000), 443));
         if idle.len() > 4096 {
             idle.pop_front();
         }
@@ -292,19 +293,4 @@ fn a_crowd_that_does_nothing_is_bounded() {
 fn memory(hosting: &Hosting) -> u32 {
     let text = status(hosting.pid(), "VmRSS").unwrap();
     text.split(' ').next().unwrap().parse().unwrap()
-}
-
-/// A connection with the host from this address.
-fn from(address: &str) -> TcpStream {
-    let (from, to) = (format!("{address}:0"), format!("{HOST}:443"));
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_io()
-        .build()
-        .unwrap();
-    let connected = runtime.block_on(async {
-        let socket = tokio::net::TcpSocket::new_v4()?;
-        socket.bind(from.parse().unwrap())?;
-        socket.connect(to.parse().unwrap()).await?.into_std()
-    });
-    connected.unwrap()
 }

@@ -48,7 +48,7 @@ fn an_account_is_bound_to_a_customer() {
     hosting.stop();
 }
 
-/// An authority that registers nobody without a contact, and looks at port 80.
+/// An authority that gives no account without a contact, and looks at port 80.
 #[test]
 fn an_account_has_a_contact_from_the_beginning() {
     let mut hosting = Acme2certifier::hosting();

@@ -168,9 +168,9 @@ pub(super) fn power_dns(hosting: &Hosting, key: &str, zone: &str) -> Running {
     Running(child)
 }
 
-/// A connection with the name server from this address of the machine.
-pub(super) fn from_address(address: &str) -> TcpStream {
-    let (from, to) = (format!("{address}:0"), format!("{HOST}:53"));
+/// A connection with this port of the host from this address of the machine.
+pub(super) fn from_address(address: &str, port: u16) -> TcpStream {
+    let (from, to) = (format!("{address}:0"), format!("{HOST}:{port}"));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .build()

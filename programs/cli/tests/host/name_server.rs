@@ -174,7 +174,7 @@ fn connections_are_bounded_and_end_when_nobody_asks() {
     assert_eq!(over_tcp(HOST), good);
     // From many addresses: the oldest go, and the newest are answered.
     let many: Vec<TcpStream> = (0..400)
-        .map(|n| from_address(&format!("127.0.{}.{}", 1 + n / 200, 1 + n % 200)))
+        .map(|n| from_address(&format!("127.0.{}.{}", 1 + n / 200, 1 + n % 200), 53))
         .collect();
     until("the end of the oldest", || many[..144].iter().all(is_over));
     assert!(many[300..].iter().all(|stream| !is_over(stream)));

@@ -119,7 +119,7 @@ fn overheard(question: &[&str]) -> (Vec<u8>, String) {
     let relay = thread::spawn(move || {
         let mut client = listener.accept().unwrap().0;
         let question = read(&mut client).unwrap();
-        let mut server = from_address(SECONDARY);
+        let mut server = from_address(SECONDARY, 53);
         write(&mut server, &question).unwrap();
         write(&mut client, &read(&mut server).unwrap()).unwrap();
         question
@@ -144,7 +144,7 @@ fn a_signed_request_gets_the_zone_once() {
     hosting.start();
     // The code, the number of records, and what is wrong with the signature.
     let again = |request: &[u8]| {
-        let mut server = from_address(SECONDARY);
+        let mut server = from_address(SECONDARY, 53);
         write(&mut server, request).unwrap();
         let answer = read(&mut server).unwrap();
         // RFC 8945 4.2: the error is before the 6 octets of our time, which BADTIME alone has.
