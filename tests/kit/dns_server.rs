@@ -158,13 +158,8 @@ pub struct DnsServer {
 impl DnsServer {
     /// On a port of 127.0.0.1 that is free for UDP and TCP.
     pub fn start(zone: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
-        for _ in 0..50 {
-            let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP port");
-            if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("its address")) {
-                return Self::serve(udp, tcp, zone);
-            }
-        }
-        panic!("no port is free for both UDP and TCP");
+        let (udp, tcp) = free_port();
+        Self::serve(udp, tcp, zone)
     }
 
     /// On port 53 of this address.
@@ -202,14 +197,23 @@ impl DnsServer {
 
     /// A port of 127.0.0.1 at which nothing listens.
     pub fn closed() -> SocketAddr {
-        UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))
-            .and_then(|s| s.local_addr())
-            .expect("a port")
+        free_port().0.local_addr().expect("an address")
     }
 
     pub fn asked(&self) -> Vec<Asked> {
         self.asked.lock().expect("no panic while recording").clone()
     }
+}
+
+/// A port of 127.0.0.1 that is free for UDP and TCP.
+fn free_port() -> (UdpSocket, TcpListener) {
+    for _ in 0..50 {
+        let udp = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a UDP port");
+        if let Ok(tcp) = TcpListener::bind(udp.local_addr().expect("its address")) {
+            return (udp, tcp);
+        }
+    }
+    panic!("no port is free for both UDP and TCP");
 }
 
 struct Zone {

@@ -3,13 +3,14 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use mtasts::network::dns::{Dns as _, StubResolver};
 
+use crate::dns_server::DnsServer;
 use crate::pki::{Directory, command};
 
 /// A server that is ended with the test.
@@ -161,7 +162,6 @@ impl Signed {
             .expect("fetch.sh");
         assert!(fetched.success());
         let tree = folder.join("bind9");
-        let address = free_port();
         let anchor = self.directory.read("anchor");
         let key = anchor
             .split("DNSKEY")
@@ -174,53 +174,64 @@ impl Signed {
         let [flags, protocol, algorithm, octets @ ..] = &words[..] else {
             panic!("{anchor}")
         };
-        let (port, at, root) = (address.port(), authority.port(), self.directory.root().display());
-        let text = format!(
-            "options {{\n directory \"{root}\";\n listen-on port {port} {{ 127.0.0.1; }};\n listen-on-v6 {{ none; }};\n \
-             pid-file none;\n session-keyfile none;\n recursion yes;\n dnssec-validation yes;\n forward only;\n \
-             forwarders {{ 127.0.0.1 port {at}; }};\n empty-zones-enable no;\n}};\ncontrols {{ }};\ntrust-anchors {{ \
-             \".\" static-key {flags} {protocol} {algorithm} \"{}\"; }};\n",
-            octets.concat()
-        );
-        let file = format!("{port}.named");
-        self.directory.write(&file, text);
-        let mut named = Command::new(tree.join("usr/sbin/named"));
-        // Nothing to say where this machine has the libraries itself.
-        if let Some(libraries) = find_folder(&tree.join("usr/lib"), "libisc") {
-            named.env("LD_LIBRARY_PATH", libraries);
-        }
-        let child = named
-            .args(["-f", "-c", &file])
-            .current_dir(self.directory.root())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("named");
-        (Server(child), address)
+        let (at, root, octets) = (authority.port(), self.directory.root().display(), octets.concat());
+        self.server(("running", "address in use"), |port, file| {
+            let text = format!(
+                "options {{\n directory \"{root}\";\n listen-on port {port} {{ 127.0.0.1; }};\n listen-on-v6 {{ none; \
+                 }};\n pid-file none;\n session-keyfile none;\n recursion yes;\n dnssec-validation yes;\n forward \
+                 only;\n forwarders {{ 127.0.0.1 port {at}; }};\n empty-zones-enable no;\n}};\ncontrols {{ \
+                 }};\ntrust-anchors {{ \".\" static-key {flags} {protocol} {algorithm} \"{octets}\"; }};\n"
+            );
+            self.directory.write(file, text);
+            let mut named = Command::new(tree.join("usr/sbin/named"));
+            // Nothing to say where this machine has the libraries itself.
+            if let Some(libraries) = find_folder(&tree.join("usr/lib"), "libisc") {
+                named.env("LD_LIBRARY_PATH", libraries);
+            }
+            named.args(["-g", "-c", file]).current_dir(self.directory.root());
+            named
+        })
     }
 
     fn start_unbound(&self, configuration: &str) -> (Server, SocketAddr) {
-        let address = free_port();
-        let file = format!("{}.conf", address.port());
-        let text = format!(
-            "server:\n chroot: \"\"\n username: \"\"\n do-daemonize: no\n use-syslog: no\n interface: 127.0.0.1\n \
-             port: {}\n pidfile: \"\"\n directory: \"{}\"\n local-zone: test nodefault\n{configuration}\
-             remote-control:\n control-enable: no\n",
-            address.port(),
-            self.directory.root().display()
-        );
-        self.directory.write(&file, text);
-        let child = command("unbound", "unbound", self.directory.root())
-            .args(["-c", &file])
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("unbound");
-        (Server(child), address)
+        self.server(("start of service", "could not open ports"), |port, file| {
+            let text = format!(
+                "server:\n chroot: \"\"\n username: \"\"\n do-daemonize: no\n use-syslog: no\n interface: \
+                 127.0.0.1\n port: {port}\n pidfile: \"\"\n directory: \"{}\"\n local-zone: test \
+                 nodefault\n{configuration}remote-control:\n control-enable: no\n",
+                self.directory.root().display()
+            );
+            self.directory.write(file, text);
+            let mut unbound = command("unbound", "unbound", self.directory.root());
+            unbound.args(["-c", file]);
+            unbound
+        })
     }
-}
 
-fn free_port() -> SocketAddr {
-    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
-    socket.local_addr().expect("an address")
+    /// Starts what is given a port and the name of its file of settings, and waits until its log says that it is up. Where it
+    /// says instead that somebody else has taken the port meanwhile, another port is next.
+    fn server(&self, (up, taken): (&str, &str), program: impl Fn(u16, &str) -> Command) -> (Server, SocketAddr) {
+        for _ in 0..5 {
+            let address = DnsServer::closed();
+            let file = format!("{}.conf", address.port());
+            let log = self.directory.write(&format!("{file}.log"), "");
+            let output = fs::File::create(&log).expect("a log");
+            let child = program(address.port(), &file).stderr(output).spawn().expect("a server");
+            let (server, begun) = (Server(child), Instant::now());
+            loop {
+                let said = fs::read_to_string(&log).expect("its log");
+                if said.contains(taken) {
+                    break;
+                }
+                if said.contains(up) {
+                    return (server, address);
+                }
+                assert!(begun.elapsed() < Duration::from_secs(60), "it does not start: {said}");
+                std::thread::sleep(Duration::from_millis(20));
+            }
+        }
+        panic!("each port was taken");
+    }
 }
 
 /// The folder at or directly below this one that has a file whose name begins so.
@@ -241,14 +252,15 @@ fn find_folder(folder: &Path, name: &str) -> Option<PathBuf> {
     all.find(has)
 }
 
-/// Waits until a server is up.
+/// Waits until a server answers. A validator whose questions for the keys of the root were lost on a busy machine asks again
+/// after a minute.
 pub fn answers(server: &StubResolver) {
     let begun = Instant::now();
     while server
         .addresses("ns.test", Instant::now() + Duration::from_secs(2))
         .is_err()
     {
-        assert!(begun.elapsed() < Duration::from_secs(20), "the server does not answer");
+        assert!(begun.elapsed() < Duration::from_secs(100), "the server does not answer");
         std::thread::sleep(Duration::from_millis(50));
     }
 }

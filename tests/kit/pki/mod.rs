@@ -5,6 +5,7 @@ pub mod worst;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mtasts::network::roots::Roots;
 use rcgen::{
@@ -147,7 +148,10 @@ pub struct Directory(PathBuf);
 
 impl Directory {
     pub fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("mtasts-pki-{}-{name}", std::process::id()));
+        // Two tests of a binary may give theirs the same name.
+        static MADE: AtomicUsize = AtomicUsize::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("mtasts-pki-{}-{number}-{name}", std::process::id()));
         std::fs::create_dir(&path).expect("a new directory");
         Self(path)
     }
