@@ -12,6 +12,8 @@ mod debian;
 mod doctor;
 #[path = "exim/fetch.rs"]
 mod fetch;
+#[path = "exim/fleet.rs"]
+mod fleet;
 #[path = "exim/host.rs"]
 mod host;
 #[path = "exim/hostile_cache.rs"]
@@ -231,6 +233,11 @@ fn a_policy_failure_does_not_delay_other_policies() {
 #[test]
 fn a_connection_is_not_reused_across_enforced_policies() {
     sessions::reused_enforced_connection(&World::new("reuse2"));
+}
+
+#[test]
+fn the_children_of_exim_share_a_fleet() {
+    fleet::children_in_flight(&World::new("fleet"));
 }
 
 #[test]

@@ -130,15 +130,15 @@ host-proofs:
 
 .PHONY: fleet
 # Hosts that share what they fetch: 20 of 8 processes and a thousand domains, hosts that are killed, a daily refresh of 5,000
-# domains, 2,000 forks, 10,000 forgeries, ten million keys, an hour of bad weather; and the tests of the lookup once more with a
-# server and with one that says nothing. Those of tests/faults take the disk away and count on a fetch: they need the silent
-# one. Two hours, and 2 GB of memory. Root.
+# domains, 2,000 forks and 2,000 mails of Exim, 10,000 forgeries, ten million keys, an hour of bad weather; and the tests of the lookup, of faults and of
+# time once more with a server and with one that says nothing. Two hours, and 2 GB of memory. Root.
 fleet: SECONDS = 3600
 fleet:
 	FLEET_HOSTS=20 FLEET_PROCESSES=8 FLEET_DOMAINS=1000 FLEET_PAUSE=500 FLEET_REFRESH_HOSTS=5 FLEET_REFRESHED=5000 FLEET_FORKS=2000 \
 	    FLEET_FORGERIES=10000 FLEET_KEYS=10000000 FLEET_WEATHER=$(SECONDS) \
 	    tests/run/run.sh cargo test --test fleet -- --nocapture --test-threads=1
-	tests/fleet/again.sh there lookup timeline
+	FLEET_MAILS=2000 tests/run/run.sh cargo test --test exim children_of_exim -- --nocapture
+	tests/fleet/again.sh there lookup faults timeline
 	tests/fleet/again.sh silent lookup faults timeline
 
 .PHONY: valkey

@@ -63,8 +63,8 @@ fn a_fault(ground: &Internet, fault: impl Fn(&Internet), error: &str, mend: impl
         assert_eq!(ask(resolver, "nopolicy.test").warning(), None);
     };
     // As root, whose helper it is that meets the fault.
-    learns(&ground.resolver());
-    let resolver = ground.resolver();
+    learns(&ground.resolver_of_new_fleet());
+    let resolver = ground.resolver_of_new_fleet();
     as_user(USER, USER, || learns(&resolver));
     assert_eq!(stored(), before);
     let left: Vec<String> = files_of(ground)
@@ -254,7 +254,7 @@ fn a_directory_that_is_missing() {
         // Where an ordinary user may make it, it is his alone.
         fs::remove_dir_all(&ground.cache).unwrap();
         chown(ground.cache.parent().unwrap(), Some(USER), Some(USER)).unwrap();
-        let fresh = as_user(USER, USER, || ground.asks("good.test"));
+        let fresh = as_user(USER, USER, || ask(&ground.resolver_of_new_fleet(), "good.test"));
         assert_eq!((fresh.source(), fresh.warning()), (Source::Fresh, None));
         assert_eq!(ground.cache.metadata().unwrap().mode() & 0o7777, 0o700);
         assert_eq!(ground.file("good.test").metadata().unwrap().mode() & 0o777, 0o600);

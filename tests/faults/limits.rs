@@ -11,9 +11,9 @@ use mtasts::sender::resolver::unix_now;
 use mtasts::{Mode, Resolver, Settings, Source};
 use mtasts_lab::Change;
 
-use mtasts_kit::{Child, Internet, USER, as_user, ask, become_user, name};
+use mtasts_kit::{Child, Internet, USER, as_user, ask, become_user, name, settings_of_new_fleet};
 
-use crate::{MEMORY, files_of, on_the_internet, run, warns};
+use crate::{MEMORY, SETTINGS, files_of, on_the_internet, run, warns};
 
 /// Takes all descriptors that this process may have, which are some more than it has.
 fn all_descriptors() -> Vec<File> {
@@ -93,7 +93,7 @@ fn leave(more: usize) -> Vec<File> {
 fn few_descriptors_are_left() {
     on_the_internet("few", |ground| {
         let settings = |cache: bool| {
-            let mut settings = ground.settings();
+            let mut settings = settings_of_new_fleet(&ground.cache, SETTINGS);
             settings
                 .set("cache_dir", if cache { ground.cache.to_str().unwrap() } else { "" })
                 .unwrap();
@@ -200,7 +200,7 @@ fn interrupted_system_calls() {
                 storm();
                 for n in 0..12 {
                     ground.store().remove(&name("good.test")).unwrap();
-                    let fresh = ask(&ground.resolver(), "good.test");
+                    let fresh = ask(&ground.resolver_of_new_fleet(), "good.test");
                     assert_eq!((fresh.source(), fresh.warning()), (Source::Fresh, None), "{n}: {fresh}");
                     for _ in 0..5 {
                         let cached = ask(&ground.resolver(), "good.test");

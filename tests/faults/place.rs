@@ -11,14 +11,14 @@ use mtasts::cache::Cache as _;
 use mtasts::sender::resolver::unix_now;
 use mtasts::{Answer, Domain, Mode, Source};
 
-use mtasts_kit::{Internet, USER, as_user, name};
+use mtasts_kit::{Internet, USER, as_user, ask, name};
 
 use crate::{files_of, on_the_internet, run, warns};
 
 /// Whatever stands there, it is told and not used, nobody waits for it, and the next fetch replaces it.
 fn is_repaired(ground: &Internet, what: &str, told: &str) {
     let begin = Instant::now();
-    let asks = || as_user(USER, USER, || ground.asks("good.test"));
+    let asks = || as_user(USER, USER, || ask(&ground.resolver_of_new_fleet(), "good.test"));
     let fresh = asks();
     assert_eq!(
         (fresh.source(), fresh.mode()),
@@ -163,13 +163,14 @@ fn something_else_in_the_place_of_a_file() {
                 "is a directory that is not empty; the cache needs a file of that name. Remove the directory.",
             );
         };
-        learns(&as_user(USER, USER, || ground.asks("good.test")));
-        learns(&ground.asks("good.test"));
+        let asks = || ask(&ground.resolver_of_new_fleet(), "good.test");
+        learns(&as_user(USER, USER, asks));
+        learns(&asks());
         assert!(file.join("something").exists());
         assert_eq!(files_of(ground), ["good.test", "wild.test"]);
         run("rm", &["-r"], &file);
-        assert_eq!(ground.asks("good.test").source(), Source::Fresh);
-        assert_eq!(ground.asks("good.test").source(), Source::Cached);
+        assert_eq!(asks().source(), Source::Fresh);
+        assert_eq!(asks().source(), Source::Cached);
     });
 }
 
@@ -187,7 +188,7 @@ fn something_else_in_the_place_of_the_lock() {
         for put in all {
             put();
             let begin = Instant::now();
-            let fresh = as_user(USER, USER, || ground.asks("good.test"));
+            let fresh = as_user(USER, USER, || ask(&ground.resolver_of_new_fleet(), "good.test"));
             // Without a lock each fetches for itself, and writes.
             assert_eq!(fresh.source(), Source::Fresh, "{fresh}");
             assert!(begin.elapsed() < Duration::from_secs(10));

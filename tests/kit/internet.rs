@@ -156,6 +156,11 @@ impl Internet {
         Resolver::new(self.settings())
     }
 
+    /// The same where the test counts on a fetch of what the cache has lost (see [`settings_of_new_fleet`]).
+    pub fn resolver_of_new_fleet(&self) -> Resolver {
+        Resolver::new(settings_of_new_fleet(&self.cache, &self.more))
+    }
+
     /// A mail from a new process.
     pub fn asks(&self, domain: &str) -> Arc<Answer> {
         ask(&self.resolver(), domain)
