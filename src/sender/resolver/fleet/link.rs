@@ -102,3 +102,42 @@ impl Drop for Link {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::unix::net::UnixListener;
+    use std::sync::Arc;
+    use std::{fs, thread};
+
+    use super::*;
+    use crate::network::dns::StubResolver;
+    use crate::network::valkey::address::Address;
+
+    /// Whatever the server thinks of it: by then its name may lead elsewhere.
+    #[test]
+    fn a_kept_connection_lasts_for_a_minute() {
+        let path = std::env::temp_dir().join(format!("mtasts-link-{}", std::process::id()));
+        let listener = UnixListener::bind(&path).unwrap();
+        // A server that knows nothing.
+        thread::spawn(move || {
+            let (mut stream, mut asked) = (listener.accept().unwrap().0, [0; 100]);
+            while stream.read(&mut asked).is_ok_and(|read| read > 0) {
+                stream.write_all(b"$-1\r\n").unwrap();
+            }
+        });
+        let soon = || Instant::now() + Duration::from_secs(10);
+        let address = Address::parse(&format!("unix:{}", path.display())).unwrap();
+        let dns = StubResolver::with_servers(&[]);
+        let connection = Connection::open(&address, None, &dns, &(Arc::new(|| Err(String::new())) as _), soon());
+        let mut link = Link::new(connection.unwrap(), None);
+        let mut asks = |age: Duration| {
+            link.is_kept = true;
+            link.made = Instant::now().checked_sub(age).unwrap();
+            link.ask(None, &[&[b"GET", b"x"]], soon())
+        };
+        assert!(matches!(asks(AGE - Duration::from_secs(5)), Some(Ok(_))));
+        assert!(asks(AGE).is_none());
+        fs::remove_file(path).unwrap();
+    }
+}
