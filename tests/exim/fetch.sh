@@ -130,6 +130,11 @@ fi
 download "$work/debs" libssl-dev libpcre2-dev libdb-dev
 unpack "$work/debs" "$work/root"
 arch=$(dpkg-architecture -qDEB_HOST_MULTIARCH)
+# What the machine has itself has not been downloaded: those libraries are linked, and not the static ones beside them, which
+# may want others.
+find "$work/root/usr/lib/$arch" -xtype l -name '*.so' | while read -r link; do
+    ln -sf "/usr/lib/$arch/$(basename "$(readlink "$link")")" "$link"
+done
 {
     cat "$here/openssl.mk"
     echo "INCLUDE=-I$work/root/usr/include -I$work/root/usr/include/$arch"
