@@ -48,6 +48,7 @@ fi
 # A directory of its own for temporary files: pytest closes the one that it shares with others whenever another pytest
 # starts, and the user who asks the network must be let in.
 temporary=$(mktemp -d)
+chmod 711 "$temporary"
 as_root=$tests/../../../tests/run/as-root.sh
 trap '"$as_root" rm -rf "$temporary"' EXIT
 
