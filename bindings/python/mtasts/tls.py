@@ -87,8 +87,8 @@ def failed(error: OSError) -> TlsFailed:
 
 def _sent(connection: Any) -> tuple[list[bytes], bool]:
     """The certificates that the host has sent, in DER, and whether these are all. From Python 3.13 on there is a method
-    for it; CPython 3.10 to 3.12 have it below the surface. Others show the host's own alone, which is enough for the
-    records that most hosts have (DANE-EE)."""
+    for it; CPython 3.10 to 3.12 have it below the surface, and so has PyPy 7.3.19. Others show the host's own alone,
+    which is enough for the records that most hosts have (DANE-EE)."""
     shown = getattr(connection, "get_unverified_chain", None)
     if shown is not None:
         return list(shown()), True

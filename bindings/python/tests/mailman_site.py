@@ -8,9 +8,15 @@ A line is a JSON list, a command with its arguments; the answer is a line of JSO
 
 import io
 import json
+import pathlib
 import sys
 
-from mailman.core.initialize import initialize
+if sys.version_info >= (3, 13):
+    # Mailman 3.3.10 enters the directory of its templates, which a path of Python 3.13 no longer lets it do.
+    pathlib.Path.__enter__ = lambda self: self  # type: ignore[attr-defined]
+    pathlib.Path.__exit__ = lambda *_: None  # type: ignore[attr-defined]
+
+from mailman.core.initialize import initialize  # noqa: E402
 
 initialize(sys.argv[1])
 

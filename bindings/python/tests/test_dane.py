@@ -7,7 +7,7 @@ import re
 import signal
 import smtplib
 import socket
-import sys
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -26,8 +26,9 @@ from mtasts.outcome import Results
 
 # Its MX records are signed, and its TLSA records match: the policy that does not list the host is only reported (D-15).
 DIFFERS = "--differs=dane-nomatch.test=verified"
-# CPython below 3.10, and PyPy.
-SHOWS_OWN_ALONE = sys.version_info < (3, 10) or sys.implementation.name != "cpython"
+# CPython below 3.10, and PyPy as old as that of Debian 12.
+CONNECTION = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_hostname="x")
+SHOWS_OWN_ALONE = not hasattr(CONNECTION._sslobj, "get_unverified_chain")  # type: ignore[attr-defined]
 OF_ISSUERS = ["dane-ta.test", "dane-private-ca.test"]
 
 
