@@ -21,7 +21,7 @@ mod run;
 
 use build::{library, root};
 use mtasts_kit::USER;
-use mtasts_kit::command::builder;
+use mtasts_kit::command::{builder, builders_home};
 use mtasts_kit::pki::command;
 use run::{Bench, Who};
 
@@ -314,7 +314,7 @@ fn is_small_and_closed(shared: &Path) {
 
 /// Nothing that is installed names the builder's home or the checkout: see rustflags.sh.
 fn names_no_builder(usr: &Path) {
-    let home = std::env::var("HOME").unwrap();
+    let home = builders_home();
     let mut found = Vec::new();
     files(usr, &mut found);
     let binaries = found.iter().filter(|path| {

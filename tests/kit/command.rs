@@ -33,11 +33,21 @@ pub fn cargo() -> Command {
 /// so that this user can build again (see tests/run/as-root.sh).
 pub fn builder(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
-    let ids = std::env::var("MTASTS_BUILDER").unwrap_or_default();
-    if let Some((user, group)) = ids.split_once(':') {
+    let builder = std::env::var("MTASTS_BUILDER").unwrap_or_default();
+    if let [user, group, home] = builder.splitn(3, ':').collect::<Vec<_>>()[..] {
         command.uid(user.parse().unwrap()).gid(group.parse().unwrap());
+        command.env("HOME", home);
     }
     command
+}
+
+/// The home of the one who builds.
+pub fn builders_home() -> String {
+    let home = builder("true").get_envs().find_map(|(name, home)| {
+        let home = home.filter(|_| name == "HOME")?;
+        Some(home.to_str().unwrap().to_owned())
+    });
+    home.unwrap_or_else(|| std::env::var("HOME").unwrap())
 }
 
 /// Has cargo make a program of a package of the workspace, and says where it is.

@@ -55,8 +55,8 @@ one() {
             again=$((SECONDS - begin))
         fi
         disk=$(($(du -sxm "$root" | cut -f 1) - $(du -sxm "$roots/$distribution" | cut -f 1)))
-        # What the caller could neither change nor remove.
-        spoiled=$(find "$root$home/libmtasts" -path '*/target/exim' -prune -o ! -user "$(stat -c %u "$root$home")" -print | wc -l)
+        # What the caller could neither change nor remove, in the checkout and elsewhere at home.
+        spoiled=$(find "$root$home" -path '*/target/exim' -prune -o ! -user "$(stat -c %u "$root$home")" -print | wc -l)
         printf '| %s | %s | `make %s` | %s | %d s | %s s | %d MB | %d |\n' \
             "$(. "$root/etc/os-release" && echo "$PRETTY_NAME")" "$who" "$command" "$status" "$first" "$again" "$disk" "$spoiled"
         [ $status = passed ] || cp "$work/$command.log" "$roots/FAILED-$distribution-$who-$command.log"

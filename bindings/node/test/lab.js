@@ -9,9 +9,10 @@ const { execFileSync, spawn } = require('node:child_process')
 
 if (!process.env.MTASTS_LAB) throw new Error('these tests stand on the test Internet: make test')
 
-// Copies of the package and of the command, for programs that become another user. On Debian 13 no other user may enter the
-// home in which the checkout is.
+// Copies of the package, of the command and of Node, for programs that become another user. On Debian 13 no other user may
+// enter the home in which the checkout is, and a Node of its own with it.
 const OPEN = path.join(process.env.MTASTS_LAB_DIR, 'open')
+const NODE = path.join(OPEN, 'node')
 const PROGRAMS = path.join(OPEN, 'test/programs.js')
 const IS_OPEN = __filename.startsWith(OPEN)
 const MTASTS = IS_OPEN
@@ -22,6 +23,7 @@ if (!IS_OPEN && !fs.existsSync(OPEN)) {
     fs.cpSync(path.join(__dirname, '..', part), path.join(OPEN, part), { recursive: true })
   }
   fs.copyFileSync(MTASTS, path.join(OPEN, 'mtasts'))
+  fs.copyFileSync(process.execPath, NODE)
 }
 
 const lab = (...words) => execFileSync(MTASTS, ['lab', ...words], { encoding: 'utf8' })
@@ -64,4 +66,4 @@ function run(file, args, options = {}) {
   })
 }
 
-module.exports = { MTASTS, PROGRAMS, ca, counters, emptyCache, mail, reset, run, set, silence, table }
+module.exports = { MTASTS, NODE, PROGRAMS, ca, counters, emptyCache, mail, reset, run, set, silence, table }

@@ -5,10 +5,10 @@
 const assert = require('node:assert/strict')
 const { test, describe } = require('node:test')
 
-const { PROGRAMS, emptyCache, run } = require('./lab')
+const { NODE, PROGRAMS, emptyCache, run } = require('./lab')
 
 async function program(name, user, ...args) {
-  const ended = await run(process.execPath, ['--expose-gc', PROGRAMS, name, user, ...args])
+  const ended = await run(NODE, ['--expose-gc', PROGRAMS, name, user, ...args])
   return {
     ...ended,
     said: ended.stdout

@@ -9,7 +9,7 @@ const { afterEach, beforeEach, test } = require('node:test')
 const { setTimeout: sleep } = require('node:timers/promises')
 
 const { Attempt, Resolver, fromNode } = require('..')
-const { PROGRAMS, counters, emptyCache, reset, run, set, silence, table } = require('./lab')
+const { NODE, PROGRAMS, counters, emptyCache, reset, run, set, silence, table } = require('./lab')
 
 const DAY = 86_400_000
 
@@ -28,7 +28,7 @@ test('every domain of the test Internet', async () => {
   const domains = table()
   // As a mail server does it, which is not root when it asks.
   const program = [PROGRAMS, 'answers', 'nobody', JSON.stringify(domains.map(({ name }) => name))]
-  const { code, stdout, stderr } = await run(process.execPath, program)
+  const { code, stdout, stderr } = await run(NODE, program)
   assert.equal(code, 0, stderr)
   const { answers, lines } = JSON.parse(stdout)
   const told = (mode, sources) => (answer) => answer.mode === mode && sources.includes(answer.source)
@@ -248,7 +248,7 @@ for (const user of ['nobody', 'root']) {
       fs.rmSync(roots, { force: true })
       if (content !== null) fs.writeFileSync(roots, content)
       const program = [PROGRAMS, 'rootless', user, config, process.env.MTASTS_LAB_CA]
-      const { code, stdout, stderr } = await run(process.execPath, program)
+      const { code, stdout, stderr } = await run(NODE, program)
       assert.equal(code, 0, stderr)
       const [without, asked, repaired] = stdout.trim().split('\n').map(JSON.parse)
       for (const { name, code, message } of [...without.lookups, without.check]) {
