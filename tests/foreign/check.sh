@@ -80,7 +80,8 @@ if [ ! -e "$dir/complete" ]; then
     [ -n "$version" ] || die "Debian has no version of rustc-web for amd64, i386 and armhf at once"
     series=$(echo "$upstream" | cut -d . -f 1,2)
     llvm=$(apt amd64 apt-cache show "libstd-rust-web-$series=$version" | sed -n 's/^Depends:.*\(libllvm[0-9]*\).*/\1/p')
-    fetch amd64 "$compiler" "rustc-web=$version" "libstd-rust-web-$series=$version" "libstd-rust-web-dev=$version" "$llvm"
+    # LLVM's libz3 is one that Ubuntu's LLVM does without.
+    fetch amd64 "$compiler" "rustc-web=$version" "libstd-rust-web-$series=$version" "libstd-rust-web-dev=$version" "$llvm" libz3-4
     for architecture in i386 armhf; do
         fetch $architecture "$dir/$architecture" "libstd-rust-web-dev=$(of $architecture "$upstream")" \
             libc6 libc6-dev linux-libc-dev libgcc-s1 libgcc-12-dev
