@@ -72,11 +72,10 @@ pub(crate) fn system() -> Option<PathBuf> {
     std::env::var_os("MTASTS_EXIM").map(PathBuf::from)
 }
 
-/// Whether that is Ubuntu 24.04.
+/// Whether that, or the machine, is Ubuntu 24.04.
 pub(crate) fn is_noble() -> bool {
-    system().is_some_and(|system| {
-        fs::read_to_string(system.join("etc/os-release")).is_ok_and(|text| text.contains("noble"))
-    })
+    let system = system().unwrap_or_else(|| "/".into());
+    fs::read_to_string(system.join("etc/os-release")).is_ok_and(|text| text.contains("noble"))
 }
 
 /// Gets the private Exim, if it is not there yet: the folders to be laid over the machine's, the upper first.

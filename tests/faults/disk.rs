@@ -306,7 +306,7 @@ fn what_may_not_be_read() {
         ground.mode(0o2770);
         chown(ground.file("good.test"), Some(OTHER), Some(OTHER)).unwrap();
         fs::set_permissions(ground.file("good.test"), PermissionsExt::from_mode(0o600)).unwrap();
-        let fresh = as_user(USER, USER, || ground.asks("good.test"));
+        let fresh = as_user(USER, USER, || ask(&ground.resolver_of_new_fleet(), "good.test"));
         assert_eq!((fresh.source(), fresh.mode()), (Source::Fresh, Mode::Enforce));
         warns(&fresh, "Permission denied");
         let about = ground.file("good.test").metadata().unwrap();
