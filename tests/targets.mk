@@ -130,8 +130,8 @@ host-proofs:
 
 .PHONY: fleet
 # Hosts that share what they fetch: 20 of 8 processes and a thousand domains, hosts that are killed, a daily refresh of 5,000
-# domains, 2,000 forks and 2,000 mails of Exim, 10,000 forgeries, ten million keys, an hour of bad weather; and the tests of the lookup, of faults and of
-# time once more with a server and with one that says nothing. Two hours, and 2 GB of memory. Root.
+# domains, 2,000 forks, 2,000 mails of Exim, 10,000 forgeries, ten million keys, an hour of bad weather; and the tests of the
+# lookup, of faults and of time once more with a server and with one that says nothing. Two hours, and 2 GB of memory. Root.
 fleet: SECONDS = 3600
 fleet:
 	FLEET_HOSTS=20 FLEET_PROCESSES=8 FLEET_DOMAINS=1000 FLEET_PAUSE=500 FLEET_REFRESH_HOSTS=5 FLEET_REFRESHED=5000 FLEET_FORKS=2000 \
