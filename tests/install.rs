@@ -29,6 +29,8 @@ use run::{Bench, Who};
 /// was 3.33 MB, and without the fleet 3.68 MB. The fleet has 0.09 MB, of which a process without the setting touches nothing: the
 /// hosts that want it run Exim, which has no other way to it. The crate redis would have been 0.45 MB.
 const LARGEST: u64 = 3_800_000;
+/// The same by the oldest compiler that is supported, Ubuntu's 1.89, which makes it larger.
+const LARGEST_OF_1_89: u64 = 3_950_000;
 
 /// What is installed, below /usr. A link tells where it leads, a file its mode.
 const INSTALLED: &str = "\
@@ -309,7 +311,13 @@ fn is_small_and_closed(shared: &Path) {
     let size = stripped.metadata().unwrap().len();
     fs::remove_file(stripped).unwrap();
     println!("libmtasts.so, stripped: {size} octets");
-    assert!(size <= LARGEST, "{size} octets");
+    let cargo = std::env::var_os("CARGO").expect("cargo starts the tests");
+    let compiler = said(Command::new(Path::new(&cargo).with_file_name("rustc")).arg("--version"));
+    let is_oldest = compiler.starts_with("rustc 1.89.");
+    assert!(
+        size <= if is_oldest { LARGEST_OF_1_89 } else { LARGEST },
+        "{size} octets"
+    );
 }
 
 /// Nothing that is installed names the builder's home or the checkout: see rustflags.sh.
