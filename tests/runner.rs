@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 #[test]
 fn a_part_that_fails_keeps_no_other_from_running() {
@@ -20,7 +21,8 @@ fn a_part_that_fails_keeps_no_other_from_running() {
     .unwrap();
     // The parts take an hour: these take their place, in the script as it is.
     let script = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run/run.sh")).unwrap();
-    let parts = "ready() { :; }\npart_rust() { false; echo NOT REACHED; }\npart_node() { echo node runs; }\n";
+    let parts =
+        "ready() { :; }\npart_rust() { false; echo NOT REACHED; }\npart_node() { sleep 30 & echo node runs; }\n";
     let start = script.find("command=${1").expect("where the script begins to work");
     let runner = place.join("run.sh");
     fs::write(&runner, format!("{}{parts}{}", &script[..start], &script[start..])).unwrap();
@@ -32,7 +34,10 @@ fn a_part_that_fails_keeps_no_other_from_running() {
             let output = bash.output().unwrap();
             (String::from_utf8(output.stdout).unwrap(), output.status.code())
         };
+        // The part `node` leaves a process behind that has its output.
+        let begun = Instant::now();
         let (said, status) = run(&["rust", "node"]);
+        assert!(begun.elapsed() < Duration::from_secs(20), "{said}");
         let row = |part: &str, result: &str| {
             said.lines()
                 .any(|line| line.split_whitespace().take(2).eq([part, result]))

@@ -98,11 +98,11 @@ part_python() {
 one() {
     local begin=$SECONDS status=passed
     say "== $1"
-    # Not in a condition, where `set -e` would have no effect.
-    set +e
-    (set -e; "part_$1") 2>&1 | tee "$logs/$1"
-    [ "${PIPESTATUS[0]}" = 0 ] || status=FAILED
-    set -e
+    # No pipe: a server that a failed test has left behind would hold it open, and nobody would come to the end.
+    : >"$logs/$1"
+    (set -e; "part_$1") >"$logs/$1" 2>&1 &
+    tail -n +1 -f --pid=$! "$logs/$1"
+    wait $! || status=FAILED
     # The second line is what the children of this shell have used of the processors.
     times >"$results/.times"
     awk -v part="$1" -v status=$status -v seconds=$((SECONDS - begin)) 'NR == 2 {
@@ -130,9 +130,9 @@ run_parts() {
         case $part in rust | programs) first+=("$part") ;; *) rest+=("$part") ;; esac
     done
     tests_as_root
+    # What runs in the background ignores Ctrl-C.
+    trap 'trap - INT; kill 0' INT
     if [ "${JOBS:-1}" -gt 1 ]; then
-        # What runs in the background ignores Ctrl-C.
-        trap 'trap - INT; kill 0' INT
         (for part in "${first[@]}"; do (one "$part") 2>&1 | sed -u "s/^/$part: /"; done) & lane=$!
         (for part in "${rest[@]}"; do (one "$part") 2>&1 | sed -u "s/^/$part: /"; done)
         wait $lane
