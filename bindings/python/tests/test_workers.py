@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from conftest import Lab
 
@@ -176,10 +177,11 @@ def test_celery_prefork(lab: Lab, tmp_path: Path) -> None:
         (tmp_path / "tasks.py").write_text(f"REDIS = {url!r}\n{CELERY}{task}")
         app = celery.Celery("mail", broker=url, backend=url)
         mail = "Subject: x\r\n\r\nx\r\n"
-        tickets = {to: app.send_task("tasks.send", (mail, "ann@sender.test", [to])) for to in names}
+        tickets: dict[str, Any] = {}
 
         def going_on() -> bool:
-            return not all(ticket.ready() for ticket in tickets.values()) and time.monotonic() < deadline
+            is_done = len(tickets) == MAILS and all(ticket.ready() for ticket in tickets.values())
+            return not is_done and time.monotonic() < deadline
 
         with subprocess.Popen(command, cwd=tmp_path, stdout=out, stderr=out) as worker:
             try:
@@ -187,7 +189,13 @@ def test_celery_prefork(lab: Lab, tmp_path: Path) -> None:
                 while " ready." not in log.read_text():
                     assert worker.poll() is None and time.monotonic() < deadline, log.read_text()
                     time.sleep(0.1)
-                killed = kill_some(worker.pid, 0.8, going_on)
+                with ThreadPoolExecutor(1) as other:
+                    killer = other.submit(kill_some, worker.pid, 0.8, going_on)
+                    for to in names:
+                        tickets[to] = app.send_task("tasks.send", (mail, "ann@sender.test", [to]))
+                        # All at once would be done before anybody is killed.
+                        time.sleep(0.02)
+                    killed = killer.result()
             finally:
                 end(worker)
         became = {to: (ticket.status, repr(ticket.result)) for to, ticket in tickets.items()}
