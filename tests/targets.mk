@@ -142,8 +142,8 @@ fleet:
 	tests/fleet/again.sh silent lookup faults timeline
 
 .PHONY: valkey
-# The tests of the fleet with the Valkey of Debian 13: `make test` has the Redis of this machine's archive, or its Valkey. Its
-# system stays in target/. Needs debootstrap.
+# The tests of the fleet with the Valkey and the Redis of Debian 13: `make test` has the Redis of this machine's archive, or its
+# Valkey. Their system stays in target/. Needs debootstrap.
 valkey:
 	tests/fleet/versions.sh $(TARGET)/fleet
 
