@@ -34,7 +34,7 @@ pub(crate) fn children_in_flight(world: &World) {
     ];
     let recipient = |number: usize| format!("u{number}@{}", domains[number % domains.len()].0);
     let before = server.connections();
-    // On a busy machine the server may be late for a mail, which goes out all the same.
+    // On a busy machine the server may be late. The mail goes out all the same.
     let mut late = 0;
     for first in (0..mails).step_by(AT_ONCE) {
         let numbers = first..mails.min(first + AT_ONCE);

@@ -290,8 +290,8 @@ impl Host {
 
     /// Waits for the processes that Exim has left in the background. (A daemon never ends: not to be used beside one.)
     pub(crate) fn settle(&self) {
-        // Zombies do not count: process 1 of the host reaps nobody. Debian's Exim starts itself as exim4, an unpatched one as
-        // exim.
+        // Zombies do not count, because process 1 of the host reaps nobody. An Exim of Debian has the name exim4, and one
+        // without its patches the name exim.
         let running = r"grep -qs '(exim4\?) [^Z]' /proc/[0-9]*/stat";
         let wait = format!("for n in $(seq 3000); do {running} || exit 0; sleep 0.02; done; exit 1");
         run(self.command("sh").args(["-c", &wait]));

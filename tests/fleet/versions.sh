@@ -22,8 +22,6 @@ if [ ! -e "$root/complete" ]; then
     say "making Debian 13"
     rm -rf "$root"
     debootstrap --variant=minbase trixie "$root" http://deb.debian.org/debian >"$dir/trixie.log"
-    # With its security archive, whose versions the first one may not have any more.
-    echo "deb http://deb.debian.org/debian-security trixie-security main" >>"$root/etc/apt/sources.list"
     touch "$root/complete"
 fi
 for server; do

@@ -27,8 +27,8 @@ afterEach(() => resolver.close())
 test('every domain of the test Internet', async () => {
   const domains = table()
   // As a mail server does it, which is not root when it asks.
-  const program = [PROGRAMS, 'answers', 'nobody', JSON.stringify(domains.map(({ name }) => name))]
-  const { code, stdout, stderr } = await run(NODE, program)
+  const names = JSON.stringify(domains.map(({ name }) => name))
+  const { code, stdout, stderr } = await run(NODE, [PROGRAMS, 'answers', 'nobody', names])
   assert.equal(code, 0, stderr)
   const { answers, lines } = JSON.parse(stdout)
   const told = (mode, sources) => (answer) => answer.mode === mode && sources.includes(answer.source)
