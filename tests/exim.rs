@@ -16,6 +16,8 @@ mod fetch;
 mod fleet;
 #[path = "exim/host.rs"]
 mod host;
+#[path = "exim/hosted.rs"]
+mod hosted;
 #[path = "exim/hostile_cache.rs"]
 mod hostile_cache;
 #[path = "exim/incoming.rs"]
@@ -238,6 +240,12 @@ fn a_connection_is_not_reused_across_enforced_policies() {
 #[test]
 fn the_children_of_exim_share_a_fleet() {
     fleet::children_in_flight(&World::new("fleet"));
+}
+
+#[test]
+fn policies_of_our_host_are_obeyed() {
+    mtasts_kit::mtasts();
+    hosted::policies_of_our_host(&World::new("hosted"));
 }
 
 #[test]

@@ -5,6 +5,8 @@
 mod changes;
 #[path = "mta/host.rs"]
 mod host;
+#[path = "mta/hosted.rs"]
+mod hosted;
 #[path = "mta/postfix.rs"]
 mod postfix;
 #[path = "mta/reports.rs"]

@@ -7,6 +7,7 @@ pub mod command;
 #[allow(missing_docs, reason = "the names say it")]
 pub mod dns_server;
 pub mod drivers;
+pub mod hosted;
 mod internet;
 pub mod network;
 pub mod opendkim;

@@ -18,7 +18,7 @@ use mtasts_kit::{Internet, mtasts, on_the_internet_with, repository};
 use mtasts_lab::judge::{End, Fate};
 use mtasts_lab::{Change, policy_text, table};
 
-const PACKAGES: &[&str] = &["sendmail-bin", "sendmail-base", "sendmail-cf"];
+pub(crate) const PACKAGES: &[&str] = &["sendmail-bin", "sendmail-base", "sendmail-cf"];
 /// Where Sendmail asks: the port of its feature.
 const PORT: &str = "127.0.0.1:5461";
 
@@ -112,7 +112,7 @@ fn fates(log: &str) -> HashMap<String, Fate> {
 }
 
 /// A server, and a host with Sendmail that asks it. What Sendmail logs comes with it.
-fn start(internet: &Internet, mta: &Unpacked) -> (Server, Host, Arc<Mutex<String>>) {
+pub(crate) fn start(internet: &Internet, mta: &Unpacked) -> (Server, Host, Arc<Mutex<String>>) {
     let mut serve = Command::new(mtasts());
     let server = Server::run(internet, serve.args(["serve", "--listen", PORT]));
     let example = fs::read_to_string(repository().join("examples/sendmail/sendmail.mc")).unwrap();
@@ -123,7 +123,7 @@ fn start(internet: &Internet, mta: &Unpacked) -> (Server, Host, Arc<Mutex<String
 
 /// Sends a mail to each of these domains, each in a process of its own, which ends when the mail was tried; a bounce is
 /// its failure.
-fn send(host: &Host, log: &Mutex<String>, names: &[String]) -> Vec<Fate> {
+pub(crate) fn send(host: &Host, log: &Mutex<String>, names: &[String]) -> Vec<Fate> {
     let tried = each(names, |name| {
         host.submit(&["-Am", "-odi"], &[format!("table@{name}")]);
         Fate::new(name, End::Bounced, None)
