@@ -142,8 +142,8 @@ fleet:
 	tests/fleet/again.sh silent lookup faults timeline
 
 .PHONY: valkey
-# The tests of the fleet with the Valkey and the Redis of Debian 13: `make test` has the Redis of this machine's archive, or its
-# Valkey. Their system stays in target/. Needs debootstrap.
+# The tests of the fleet with Redis 6.2 and 8.0, and Valkey 7.2, 8.1 and 9.0: `make test` has the Redis of this machine's archive, or
+# its Valkey. Their systems stay in target/. Needs debootstrap.
 valkey:
 	tests/fleet/versions.sh $(TARGET)/fleet
 

@@ -123,7 +123,8 @@ impl<'a> Servers<'a> {
 
 #[test]
 fn bad_weather_takes_no_policy_away() {
-    let seconds = size("FLEET_WEATHER", 8);
+    // How long it lasts, and how many milliseconds a host waits after each lookup.
+    let (seconds, pause) = (size("FLEET_WEATHER", 8), size("FLEET_WEATHER_PAUSE", 0));
     // No second run: in this weather the server is late.
     on_the_internet("fleet-weather", move |internet| {
         may_be_cut();
@@ -179,6 +180,7 @@ fn bad_weather_takes_no_policy_away() {
                         );
                         assert_ne!(answer.source(), Source::CouldNotLearn);
                         lookups.fetch_add(1, Ordering::Relaxed);
+                        thread::sleep(Duration::from_millis(pause));
                     }
                 });
             }
