@@ -48,7 +48,7 @@ enforced() {
 }
 
 process() { systemctl show --property MainPID --value mtasts-serve; }
-answers() { postmap -q good.test "socketmap:$map" | grep -q '^secure '; }
+answers() { grep -q '^secure ' <<<"$(postmap -q good.test "socketmap:$map")"; }
 
 # The directory of the packages, not the lab's own.
 sed -i '/^cache_dir/d' /etc/mtasts/mtasts.toml
@@ -83,7 +83,7 @@ mtasts check-mta postfix || die "check-mta: $?"
 enforced first
 # The refresh finds what the server has fetched, as the unit runs it.
 systemctl start mtasts-refresh.service || die "the refresh: $(journalctl --no-pager -u mtasts-refresh | tail -n 5)"
-mtasts cache list | grep -q good.test || die "the cache is empty"
+grep -q good.test <<<"$(mtasts cache list)" || die "the cache is empty"
 mtasts cache status || die "the status: $?"
 systemctl reload mtasts-serve
 answers || die "no answer after the reload"
