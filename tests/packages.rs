@@ -275,6 +275,23 @@ fn the_template_is_given_back() {
     fs::remove_dir_all(&directory).unwrap();
 }
 
+/// systemd gives a server up that has ended five times in ten seconds, if its unit does not say otherwise.
+#[test]
+fn no_server_is_given_up() {
+    let mut servers = 0;
+    for entry in fs::read_dir(root().join("examples/systemd")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|kind| kind == "service") {
+            let unit = fs::read_to_string(&path).unwrap();
+            let has = |line: &str| unit.lines().any(|other| other == line);
+            let is_never_given_up = has("StartLimitIntervalSec=0") && has("RestartSec=1");
+            assert_eq!(is_never_given_up, has("Restart=always"), "{}", path.display());
+            servers += usize::from(is_never_given_up);
+        }
+    }
+    assert_eq!(servers, 3);
+}
+
 fn copy(from: &Path, to: &Path) {
     let copied = Command::new("cp").arg("-r").args([from, to]).status();
     assert!(copied.is_ok_and(|status| status.success()));

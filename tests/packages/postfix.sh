@@ -88,6 +88,14 @@ mtasts cache status || die "the status: $?"
 systemctl reload mtasts-serve
 answers || die "no answer after the reload"
 
+# It is started again however often it ends.
+for round in 1 2 3 4 5 6 7; do
+    old=$(process)
+    kill -9 "$old"
+    is_new() { [ "$(process)" != "$old" ] && answers; }
+    try 200 is_new || die "no new server after it was killed $round times"
+done
+
 # Mail goes on while each file is replaced, and the new server is the one that runs.
 before=$(process)
 (
