@@ -21,8 +21,8 @@ fn a_part_that_fails_keeps_no_other_from_running() {
     .unwrap();
     // The parts take an hour: these take their place, in the script as it is.
     let script = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/run/run.sh")).unwrap();
-    let parts =
-        "ready() { :; }\npart_rust() { false; echo NOT REACHED; }\npart_node() { sleep 30 & echo node runs; }\n";
+    let parts = "ready() { :; }\npart_rust() { echo \"panicked at a.rs:1:\nwhy\"; seq 99; false; echo NOT REACHED; }\n\
+                 part_node() { sleep 30 & echo node runs; }\n";
     let start = script.find("command=${1").expect("where the script begins to work");
     let runner = place.join("run.sh");
     fs::write(&runner, format!("{}{parts}{}", &script[..start], &script[start..])).unwrap();
@@ -43,6 +43,8 @@ fn a_part_that_fails_keeps_no_other_from_running() {
                 .any(|line| line.split_whitespace().take(2).eq([part, result]))
         };
         assert!(!said.contains("NOT REACHED") && said.contains("node runs"), "{said}");
+        let summary = said.split("== rust failed:").nth(1).unwrap_or_default();
+        assert!(summary.contains("panicked at a.rs:1:\nwhy\n"), "{said}");
         assert!(
             row("rust", "FAILED") && row("node", "passed") && row("all", "FAILED"),
             "{said}"

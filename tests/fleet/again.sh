@@ -24,7 +24,8 @@ else
     "$server" --port 0 --unixsocket "$directory/socket" --unixsocketperm 777 --save "" --dir "$directory" >/dev/null &
 fi
 server=$!
-for _ in $(seq 50); do [ ! -S "$directory/socket" ] || break; sleep 0.1; done
+# It makes its socket first, and opens it to others later.
+for _ in $(seq 50); do [ -z "$(find "$directory/socket" -perm 777 2>/dev/null)" ] || break; sleep 0.1; done
 echo "key $(openssl rand -hex 32)" >"$directory/key"
 # The user of the tests.
 chown root:65534 "$directory/key"

@@ -72,8 +72,15 @@ impl Valkey {
             directory: directory.to_owned(),
             own: AtomicU64::new(0),
         };
-        until("the server", || server.directory.join("socket").exists());
+        until("the server", || server.is_open());
         server
+    }
+
+    /// Whether everybody can connect: it makes the socket first, and opens it to others and listens on it later.
+    fn is_open(&self) -> bool {
+        let socket = self.directory.join("socket");
+        let mode = fs::metadata(&socket).map_or(0, |metadata| metadata.permissions().mode());
+        mode & 0o777 == 0o777 && UnixStream::connect(&socket).is_ok()
     }
 
     /// The number of its process.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -71,7 +72,10 @@ fn the_results_of_postfix_give_the_reports_of_sys4() {
             .arg(&ours)
             .spawn()
             .unwrap();
-        until("our collector", || ours.exists());
+        // It makes its socket first, and opens it to others later.
+        until("our collector", || {
+            fs::metadata(&ours).is_ok_and(|about| about.permissions().mode() & 0o777 == 0o666)
+        });
         let mut tee = host
             .command("python3")
             .args(["-c", TEE, "/var/spool/postfix/run/tlsrpt/tlsrpt.sock"])

@@ -115,7 +115,9 @@ one() {
 failures() {
     echo "== $1 failed:"
     {
-        awk '/^(FAILED|ERROR|E  ) |panicked at|\.\.\. FAILED|^ *not ok|✖|: failed$|^error/ && !seen[$0]++' "$logs/$1" | tail -n 30
+        # What a panic says stands below its place.
+        awk '/panicked at/ { more = 5 }
+            (more-- > 0 || /^(FAILED|ERROR|E  ) |\.\.\. FAILED|^ *not ok|✖|: failed$|^error/) && !seen[$0]++' "$logs/$1" | tail -n 40
         tail -n 15 "$logs/$1"
     } | cut -c 1-300
 }
