@@ -248,7 +248,8 @@ fn who_reads_nothing_is_cut_off() {
             Err(error) if error.kind() == ErrorKind::WouldBlock => {
                 waits += 1;
                 let memory = memory(&hosting);
-                assert!(memory < before + 1000, "{before} KiB, then {memory} KiB");
+                // A thread of the server that allocates for the first time may take a megabyte.
+                assert!(memory < before + 4000, "{before} KiB, then {memory} KiB");
                 hosting.fetch("example.net").unwrap();
             }
             Err(_) => break,
