@@ -76,6 +76,8 @@ programs() {
 }
 
 packages() {
+    # They are built here in any case.
+    [ -z "${BUILT:-}" ] || as_user "make ready"
     as_user "$(block docs/packages.md 'Debian and Ubuntu' | sed 's/ install / install -y /')"
 }
 
