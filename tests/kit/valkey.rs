@@ -70,7 +70,8 @@ impl Valkey {
         let server = Self {
             process,
             directory: directory.to_owned(),
-            own: AtomicU64::new(0),
+            // That of `is_open`, which ends with the first one.
+            own: AtomicU64::new(1),
         };
         until("the server", || server.is_open());
         server
