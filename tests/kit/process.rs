@@ -73,9 +73,9 @@ pub fn signal(pid: i32, signal: i32) {
     assert_eq!(sent, 0, "{}", Error::last_os_error());
 }
 
-/// Waits for something that must come soon; the machine may be busy.
+/// Waits for something that must come soon; the machine may be busy, and what we try again after a minute may be it.
 pub fn until(what: &str, mut comes: impl FnMut() -> bool) {
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(120);
     while !comes() {
         assert!(Instant::now() < end, "{what}: it does not come");
         thread::sleep(Duration::from_millis(2));
