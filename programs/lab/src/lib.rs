@@ -50,7 +50,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, mpsc};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::Mutex;
@@ -238,7 +238,7 @@ impl Internet {
             let hash_map::Entry::Vacant(place) = listeners.entry(address) else {
                 continue;
             };
-            let listener = TcpListener::bind(address)
+            let listener = listen(address)
                 .await
                 .map_err(|error| io::Error::new(error.kind(), format!("cannot listen at {address}: {error}")))?;
             place.insert(tokio::spawn(accept(
@@ -248,6 +248,19 @@ impl Internet {
             )));
         }
         Ok(())
+    }
+}
+
+/// Listens there. What this process has just forked holds a listener that was closed, until it executes its program.
+async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match TcpListener::bind(address).await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < end => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            result => return result,
+        }
     }
 }
 
