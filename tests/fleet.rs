@@ -59,6 +59,14 @@ fn late_file() -> &'static File {
     })
 }
 
+/// Notes that the server was late, if a line of a log says so.
+fn note_late(line: &str) {
+    if line.contains(" in time") {
+        let mut late = late_file();
+        late.write_all(b"x").unwrap();
+    }
+}
+
 fn late() -> u64 {
     late_file().metadata().unwrap().len()
 }
@@ -115,12 +123,9 @@ impl Fleet {
             ("txt_life_max", "0s"),
         ];
         let more = [&more, settings_too].concat();
-        let (told, late) = (self.told.clone(), late_file());
+        let told = self.told.clone();
         Resolver::with_log(settings(&self.disk(host), &more), move |line| {
-            if line.contains(" in time") {
-                let mut late: &File = late;
-                late.write_all(b"x").unwrap();
-            }
+            note_late(line);
             told.lock().unwrap().push(line.to_owned());
         })
     }

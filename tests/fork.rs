@@ -21,7 +21,7 @@ fn as_a_host(host: impl FnOnce()) {
         give_up_root();
         host();
     });
-    child.ends_well(Duration::from_secs(240));
+    child.ends_well(Duration::from_secs(900));
 }
 
 /// A name server that says NXDOMAIN to everything, and tells the id and the port of each question.

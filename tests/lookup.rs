@@ -92,11 +92,20 @@ fn eight_processes_of_twenty_threads_fetch_once() {
                 .env("MTASTS_TEST_CACHE", cache);
             process.stdout(std::process::Stdio::null()).spawn().unwrap()
         };
-        let processes: Vec<_> = (0..8).map(start).collect();
-        for mut process in processes {
-            assert!(process.wait().unwrap().success());
+        // Who has waited for his turn for two seconds fetches without it: a machine as busy as that has another round.
+        for round in 1.. {
+            internet.empty_cache();
+            lab.reset().unwrap();
+            let begin = std::time::Instant::now();
+            let processes: Vec<_> = (0..8).map(start).collect();
+            for mut process in processes {
+                assert!(process.wait().unwrap().success());
+            }
+            match lab.counters().https.get("mta-sts.good.test") {
+                Some(&1) => break,
+                more => assert!(round < 5 && begin.elapsed() > Duration::from_secs(2), "{more:?}"),
+            }
         }
-        assert_eq!(lab.counters().https.get("mta-sts.good.test"), Some(&1));
     });
 }
 
@@ -227,7 +236,7 @@ fn an_impatient_caller_keeps_nobody_from_a_policy() {
         let (lab, cache) = (&internet.lab, &internet.cache);
         let good = Domain::parse("good.test").unwrap();
         lab.set("good.test", Change::https(Https::BlackHole)).unwrap();
-        let hurried = resolver(cache).lookup(&good, Duration::from_secs(1)).unwrap();
+        let hurried = resolver(cache).lookup(&good, Duration::from_secs(3)).unwrap();
         assert_eq!(hurried.source(), Source::CouldNotLearn, "{hurried}");
         assert_eq!(
             hurried.failure().unwrap().result,

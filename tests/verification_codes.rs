@@ -251,7 +251,7 @@ impl Server {
                 }
             }
         });
-        let port = receiver.recv_timeout(Duration::from_secs(10));
+        let port = receiver.recv_timeout(Duration::from_secs(60));
         let server = Self {
             child,
             port: *port.as_ref().unwrap_or(&0),

@@ -13,7 +13,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { MOST = 4, PATIENCE = 60 };
+enum { MOST = 4, PATIENCE = 300 };
 
 static mtasts_context *context;
 static mtasts_answer *held;

@@ -37,7 +37,7 @@ static mtasts_context *new_context(const char *cache_dir) {
     CHECK(mtasts_settings_new(&settings) == MTASTS_OK);
     CHECK(mtasts_settings_set(settings, "cache_dir", cache_dir, &error) == MTASTS_OK);
     CHECK(mtasts_settings_set(settings, "allow_addresses", "198.18.0.0/15 2001:2::/48", &error) == MTASTS_OK);
-    CHECK(mtasts_settings_set(settings, "timeout", "20s", &error) == MTASTS_OK);
+    CHECK(mtasts_settings_set(settings, "timeout", "60s", &error) == MTASTS_OK);
     CHECK(mtasts_context_new(settings, &context, &error) == MTASTS_OK);
     mtasts_settings_free(settings);
     return context;
@@ -136,7 +136,7 @@ static void lookups(const mtasts_context *context) {
     CHECK(mtasts_queue_new(context, &queue, &error) == MTASTS_OK);
     for (int user = 0; user < 3; user++)
         submit(queue, GOOD, 0, &users[user]);
-    slow = submit(queue, SLOW, 0, &users[3]);
+    slow = submit(queue, SLOW, 20000, &users[3]);
     CHECK(mtasts_queue_submit(queue, SLOW, MTASTS_NUL_TERMINATED, 1500, NULL, NULL, NULL) == MTASTS_OK);
     CHECK(mtasts_queue_cancel(queue, slow) == 1 && mtasts_queue_cancel(queue, slow) == 0);
     for (int count = 0; count < 5; count++) {

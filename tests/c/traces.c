@@ -111,9 +111,9 @@ int main(int argc, char **argv) {
 
     expect(context, "nopolicy.test", 0, MTASTS_MODE_NONE);
     expect(context, "good.test", 1, MTASTS_MODE_ENFORCE);
-    GIVES(MTASTS_OK, mtasts_lookup(context, "https-silent.test", MTASTS_NUL_TERMINATED, 1000, &answer, NULL));
+    GIVES(MTASTS_OK, mtasts_lookup(context, "https-silent.test", MTASTS_NUL_TERMINATED, 2000, &answer, NULL));
     mtasts_answer_free(answer);
-    GIVES(MTASTS_OK, mtasts_lookup(context, "txt-silent.test", MTASTS_NUL_TERMINATED, 1000, &answer, NULL));
+    GIVES(MTASTS_OK, mtasts_lookup(context, "txt-silent.test", MTASTS_NUL_TERMINATED, 2000, &answer, NULL));
     mtasts_answer_free(answer);
     nothing_has_changed();
 

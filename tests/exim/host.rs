@@ -118,7 +118,7 @@ pub(crate) fn compiled(name: &str, into: &Path) -> PathBuf {
 }
 
 /// The lab's addresses are none that a policy host may have on the real Internet, and some of its policy hosts are slow.
-pub(crate) const SETTINGS: &str = "timeout = 3\nallow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n";
+pub(crate) const SETTINGS: &str = "timeout = 6\nallow_addresses = [\"198.18.0.0/15\", \"2001:2::/48\"]\n";
 
 /// A running host. Its files live as long as the lab's namespace, its processes as long as this value.
 pub(crate) struct Host {
@@ -308,7 +308,7 @@ impl Host {
     pub(crate) fn daemon(&self, address: SocketAddr) {
         let (ip, port) = (address.ip(), address.port());
         run(self.command("exim4").args(["-bd", "-oX", &format!("<; [{ip}]:{port}")]));
-        let end = Instant::now() + Duration::from_secs(10);
+        let end = Instant::now() + Duration::from_secs(60);
         while TcpStream::connect(address).is_err() {
             assert!(
                 Instant::now() < end,

@@ -19,7 +19,7 @@ pub(crate) fn senders(world: &World) {
     for (number, (tls, config)) in world.combinations().into_iter().enumerate() {
         let host = world.host(tls, &config);
         verify_senders(&host, &config);
-        let settings = host::SETTINGS.replace("timeout = 3", &format!("timeout = {}", TIMEOUT.as_secs()));
+        let settings = host::SETTINGS.replace("timeout = 6", &format!("timeout = {}", TIMEOUT.as_secs()));
         fs::write(host.etc("mtasts/mtasts.toml"), settings).unwrap();
         let daemon = SocketAddr::from(([127, 0, 0, 1], 2600 + u16::try_from(number).unwrap()));
         host.daemon(daemon);

@@ -21,7 +21,7 @@ pub(crate) fn root_stays_off_the_network(world: &World) {
             // So patient that Exim, who asks the DNS as root himself, does not come to that while we look.
             fs::write(
                 host.etc("mtasts/mtasts.toml"),
-                host::SETTINGS.replace("timeout = 3", "timeout = 60"),
+                host::SETTINGS.replace("timeout = 6", "timeout = 60"),
             )
             .unwrap();
             let mut exim = host
@@ -67,7 +67,7 @@ pub(crate) fn stopped_by_its_user(world: &World) {
         let host = world.host(*tls, &Config::Complete);
         fs::write(
             host.etc("mtasts/mtasts.toml"),
-            host::SETTINGS.replace("timeout = 3", "timeout = 60"),
+            host::SETTINGS.replace("timeout = 6", "timeout = 60"),
         )
         .unwrap();
         let about = fs::metadata(host.var("lib/mtasts")).unwrap();
@@ -102,12 +102,11 @@ pub(crate) fn stopped_by_its_user(world: &World) {
             thread::sleep(Duration::from_millis(5));
         };
         signal(-user, libc::SIGSTOP);
-        thread::sleep(Duration::from_millis(200));
-        let states: Vec<_> = group(user).into_iter().filter_map(state).collect();
-        assert!(
-            !states.is_empty() && states.iter().all(|state| state == "T"),
-            "{states:?}"
-        );
+        let mut states = Vec::new();
+        mtasts_kit::until("its processes stop", || {
+            states = group(user).into_iter().filter_map(state).collect::<Vec<_>>();
+            !states.is_empty() && states.iter().all(|state| state == "T")
+        });
         assert_ne!(state(helper).as_deref(), Some("T"), "it is of the group");
         is_bare(helper, owner, about.gid());
         evidence(
@@ -121,7 +120,7 @@ pub(crate) fn stopped_by_its_user(world: &World) {
         let outcome = host.command("exim4").args(["-bt", "a@good.test"]).output().unwrap();
         let (took, text) = (begun.elapsed(), String::from_utf8_lossy(&outcome.stdout).into_owned());
         assert!(text.contains("transport = remote_smtp_mtasts"), "{text}");
-        assert!(took < Duration::from_secs(8), "{took:?}");
+        assert!(took < Duration::from_secs(14), "{took:?}");
         evidence(
             &format!("exim -bt of root beside a helper that is stopped ({tls:?})"),
             &format!("{took:.1?}: {}", text.split_whitespace().collect::<Vec<_>>().join(" ")),
@@ -143,8 +142,11 @@ fn cache_owner(host: &Host) -> u32 {
 fn socket_owners(table: &str) -> BTreeSet<u32> {
     let port = if table == "tcp" { ":01BB" } else { ":0035" };
     let mut users = BTreeSet::new();
-    let end = Instant::now() + Duration::from_secs(2);
-    while Instant::now() < end {
+    // For two seconds from the first one on, whenever a busy machine has come to it.
+    let (begin, mut first) = (Instant::now(), None::<Instant>);
+    while first.is_none_or(|first| first.elapsed() < Duration::from_secs(2))
+        && begin.elapsed() < Duration::from_secs(40)
+    {
         for line in fs::read_to_string(format!("/proc/thread-self/net/{table}"))
             .unwrap()
             .lines()
@@ -159,6 +161,9 @@ fn socket_owners(table: &str) -> BTreeSet<u32> {
             if client && !local.ends_with(port) && ["01", "02", "07"].contains(&state) {
                 users.insert(uid.parse().unwrap());
             }
+        }
+        if !users.is_empty() {
+            first.get_or_insert_with(Instant::now);
         }
         thread::sleep(Duration::from_millis(10));
     }

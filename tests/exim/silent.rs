@@ -26,7 +26,7 @@ pub(crate) fn hold_nobody_up(world: &World) {
     let seconds = format!("timeout = {0}\nsilence_budget = \"{0}s\"\n", TIME.as_secs());
     fs::write(
         host.etc("mtasts/mtasts.toml"),
-        host::SETTINGS.replace("timeout = 3\n", &seconds),
+        host::SETTINGS.replace("timeout = 6\n", &seconds),
     )
     .unwrap();
     let mut to: Vec<String> = (0..SILENT)

@@ -350,7 +350,7 @@ fn a_process_on_a_slow_disk() {
     };
     let fetches = || {
         let (resolver, asked) = (Resolver::new(settings(Path::new(&cache), SETTINGS)), Instant::now());
-        let answer = resolver.lookup(&name("good.test"), Duration::from_secs(3)).unwrap();
+        let answer = resolver.lookup(&name("good.test"), Duration::from_secs(6)).unwrap();
         let took = asked.elapsed();
         assert_eq!(
             (answer.source(), answer.mode()),
@@ -358,7 +358,7 @@ fn a_process_on_a_slow_disk() {
             "{answer}"
         );
         warns(&answer, "takes too long");
-        assert!(took < Duration::from_secs(12), "{took:?}");
+        assert!(took < Duration::from_secs(15), "{took:?}");
         resolver
     };
     if std::env::var_os("MTASTS_TEST_ROOT").is_some() {

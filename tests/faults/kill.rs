@@ -103,7 +103,7 @@ fn killed_writers_leave_whole_files_and_what_they_leave_besides_is_swept() {
     let start = || Child::start(|| writer(&store, counts));
     let mut writers: Vec<Child> = (0..WRITERS).map(|_| start()).collect();
     let mut kills = 0_usize;
-    let end = Instant::now() + Duration::from_secs(120);
+    let end = Instant::now() + Duration::from_secs(600);
     let files = || -> BTreeSet<PathBuf> { fs::read_dir(&dir).unwrap().map(|file| file.unwrap().path()).collect() };
     let unfinished = |path: &&PathBuf| path.file_name().unwrap().to_str().unwrap().starts_with(".tmp-");
     loop {

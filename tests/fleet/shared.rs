@@ -270,13 +270,13 @@ fn of_many_hosts_at_once_one_fetches() {
         assert_eq!(ask(&hosts[0], "twomx.test").source(), Source::Fresh);
         let waited = begun.elapsed();
         assert!(
-            waited > Duration::from_millis(1400) && waited < Duration::from_millis(2500),
+            waited > Duration::from_millis(1400) && waited < Duration::from_secs(10),
             "{waited:?}"
         );
         assert_eq!(server.says(&["GET", lock]), "dead", "only its holder removes it");
         let begun = Instant::now();
         assert_eq!(ask(&hosts[1], "twomx.test").source(), Source::Cached);
-        assert!(begun.elapsed() < Duration::from_secs(1));
+        assert!(begun.elapsed() < Duration::from_secs(5));
         assert_eq!(fleet.told(), [""; 0]);
     });
 }

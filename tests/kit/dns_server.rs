@@ -1,5 +1,6 @@
 //! A name server on real sockets that says whatever a test wants it to say.
 
+use std::collections::HashSet;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::sync::{Arc, Mutex};
@@ -200,7 +201,16 @@ impl DnsServer {
         free_port().0.local_addr().expect("an address")
     }
 
+    /// Each question once: what is sent again, as the machine is busy, has the same id.
     pub fn asked(&self) -> Vec<Asked> {
+        let mut seen = HashSet::new();
+        let mut asked = self.received();
+        asked.retain(|asked| seen.insert((asked.id, asked.name.clone(), asked.kind, asked.tcp, asked.edns)));
+        asked
+    }
+
+    /// Every datagram, and every question over TCP.
+    pub fn received(&self) -> Vec<Asked> {
         self.asked.lock().expect("no panic while recording").clone()
     }
 }

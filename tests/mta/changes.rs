@@ -59,7 +59,7 @@ impl Numbers {
 fn send(host: &Host, local_part: &str) {
     let recipients = DOMAINS.map(|domain| format!("{local_part}@{domain}"));
     assert!(host.submit(&[], &recipients));
-    let end = Instant::now() + Duration::from_secs(60);
+    let end = Instant::now() + Duration::from_secs(180);
     let tried = |log: &str| {
         let lines = log.lines().filter(|line| line.contains(" status="));
         lines
@@ -82,7 +82,7 @@ fn changes_while_mail_flows() {
     mtasts();
     let sessions = std::env::var_os("CHANGES_SESSIONS").is_some_and(|value| !value.is_empty());
     let rounds = std::env::var("CHANGES").map_or(2, |number| number.parse::<usize>().unwrap().div_ceil(20));
-    let settings = [("timeout", "3s"), ("txt_life_min", "1s"), ("txt_life_max", "1s")];
+    let settings = [("timeout", "20s"), ("txt_life_min", "1s"), ("txt_life_max", "1s")];
     on_the_internet_with("postfix-changes", &settings, move |internet| {
         let (lines, _) = example(&mta);
         let mut server = Server::start(internet);

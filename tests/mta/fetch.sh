@@ -40,4 +40,5 @@ for deb in "$dir/$name.debs"/*.deb; do
 done
 # A C library of another version than the running one would break every program under the overlay.
 [ -z "$(find "$dir/$name" -name 'ld-linux*')" ] || die "apt wants another libc6 for $name: run apt-get upgrade first"
-dpkg-deb -f "$dir/$name.debs/$package"_*.deb Version >"$dir/$name/complete"
+dpkg-deb -f "$dir/$name.debs/$package"_*.deb Version >"$dir/$name/complete.new"
+mv "$dir/$name/complete.new" "$dir/$name/complete"

@@ -24,7 +24,7 @@ fn is_obeyed(fates: &[Fate]) {
 fn postfix_takes_what_our_host_serves() {
     let mta = host::fetch("postfix", &["postfix"]);
     mtasts();
-    on_the_internet_with("postfix-hosted", &[("timeout", "3s")], move |internet| {
+    on_the_internet_with("postfix-hosted", &[("timeout", "20s")], move |internet| {
         let _hosted = Hosted::start(&internet.lab);
         let _server = Server::start(internet);
         let lines = postfix::example(&mta).0;
@@ -39,7 +39,7 @@ fn postfix_takes_what_our_host_serves() {
 fn sendmail_takes_what_our_host_serves() {
     let mta = host::fetch("sendmail", sendmail::PACKAGES);
     mtasts();
-    on_the_internet_with("sendmail-hosted", &[("timeout", "3s")], move |internet| {
+    on_the_internet_with("sendmail-hosted", &[("timeout", "20s")], move |internet| {
         let _hosted = Hosted::start(&internet.lab);
         let (_server, host, log) = sendmail::start(internet, &mta);
         is_obeyed(&sendmail::send(

@@ -42,7 +42,7 @@ fn the_results_of_postfix_give_the_reports_of_sys4() {
     }
     mtasts();
     fetch_reporter();
-    on_the_internet_with("postfix-reports", &[("timeout", "3s")], move |internet| {
+    on_the_internet_with("postfix-reports", &[("timeout", "6s")], move |internet| {
         let cases = table();
         for entry in &cases {
             let record = format!("v=TLSRPTv1; rua=mailto:reports@{}", entry.name);
@@ -90,7 +90,7 @@ fn the_results_of_postfix_give_the_reports_of_sys4() {
         // The last datagrams are on their way.
         let mut before = 0;
         until("the last results", || {
-            std::thread::sleep(Duration::from_millis(300));
+            std::thread::sleep(Duration::from_secs(3));
             let now = sessions(internet).values().map(Vec::len).sum();
             std::mem::replace(&mut before, now) == now && now > 0
         });

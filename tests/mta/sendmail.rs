@@ -41,16 +41,17 @@ const DIFFERS: Differs<'_> = &[
     ("nopolicy-nottls.test", End::Deferred, HANDSHAKE),
 ];
 
-/// Patience for silent hosts, before the lines of the example.
+/// Patience for silent hosts and for a busy machine, before the lines of the example.
 const IMPATIENT: &str = "\
-define(`confTO_ICONNECT', `3s')dnl
-define(`confTO_CONNECT', `3s')dnl
-define(`confTO_INITIAL', `3s')dnl
-define(`confTO_HELO', `3s')dnl
-define(`confTO_STARTTLS', `3s')dnl
-define(`confTO_MAIL', `3s')dnl
-define(`confTO_RCPT', `3s')dnl
+define(`confTO_ICONNECT', `10s')dnl
+define(`confTO_CONNECT', `10s')dnl
+define(`confTO_INITIAL', `10s')dnl
+define(`confTO_HELO', `10s')dnl
+define(`confTO_STARTTLS', `10s')dnl
+define(`confTO_MAIL', `10s')dnl
+define(`confTO_RCPT', `10s')dnl
 define(`confTO_QUIT', `1s')dnl
+define(`confQUEUE_LA', `1000')dnl
 ";
 
 /// What Sendmail logs, from the socket where syslog(3) sends it.
@@ -130,7 +131,7 @@ pub(crate) fn send(host: &Host, log: &Mutex<String>, names: &[String]) -> Vec<Fa
     });
     assert_eq!(tried.len(), names.len());
     // The last lines may still be on their way through the socket.
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(60);
     loop {
         let log = log.lock().unwrap().clone();
         let mut fates = fates(&log);
@@ -146,7 +147,7 @@ pub(crate) fn send(host: &Host, log: &Mutex<String>, names: &[String]) -> Vec<Fa
 fn every_domain_of_the_lab() {
     let mta = host::fetch("sendmail", PACKAGES);
     mtasts();
-    on_the_internet_with("sendmail", &[("timeout", "3s")], move |internet| {
+    on_the_internet_with("sendmail", &[("timeout", "6s")], move |internet| {
         let (_server, host, log) = start(internet, &mta);
         let cases = table();
         let names: Vec<String> = cases.iter().map(|entry| entry.name.clone()).collect();
@@ -160,7 +161,7 @@ fn every_domain_of_the_lab() {
 fn a_list_that_would_be_cut_is_a_delay() {
     let mta = host::fetch("sendmail", PACKAGES);
     mtasts();
-    on_the_internet_with("sendmail-long", &[("timeout", "3s")], move |internet| {
+    on_the_internet_with("sendmail-long", &[("timeout", "20s")], move |internet| {
         let hosts = (0..12).map(|n| format!("a-host-with-a-rather-long-name-{n:02}.good.test"));
         let change = Change {
             hosts: Some(hosts.collect()),
@@ -184,7 +185,7 @@ fn a_list_that_would_be_cut_is_a_delay() {
 fn a_spoofed_mx_host_gets_nothing() {
     let mta = host::fetch("sendmail", PACKAGES);
     mtasts();
-    on_the_internet_with("sendmail-spoofed", &[("timeout", "3s")], move |internet| {
+    on_the_internet_with("sendmail-spoofed", &[("timeout", "20s")], move |internet| {
         let (server, host, log) = start(internet, &mta);
         for name in ["good.test", "wild.test"] {
             let mut client = Client(std::net::TcpStream::connect(PORT).unwrap());

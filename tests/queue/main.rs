@@ -187,7 +187,7 @@ fn the_administrator_is_told_on_the_callers_thread() {
 fn a_cancelled_lookup_completes_at_once_and_its_answer_is_for_the_cache() {
     on_the_internet("cancel", |internet| {
         let dns = many_slow_domains();
-        run_both(internet, "cancel", &settings_with(&dns, "timeout=4s"));
+        run_both(internet, "cancel", &settings_with(&dns, "timeout=8s"));
     });
 }
 

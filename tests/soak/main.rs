@@ -247,7 +247,7 @@ impl Soak {
         self.worker(WORKERS, "calm");
         end_of(&mut self.workers.last_mut().unwrap().process);
         let mut heard = [start; WORKERS];
-        thread::sleep(Duration::from_millis(200));
+        thread::sleep(Duration::from_secs(2));
         self.listen(&mut judge, &mut heard);
         judge.judge(&mut weather.history, u64::MAX, &mut wrong);
         judge.crowds(&self.lab, &mut wrong);

@@ -52,6 +52,6 @@ fn silence_is_no_record_and_holds_up_one_mail_alone() {
     let again = Instant::now();
     let lost = resolver.report(&domain, &[passed("silent.test")], PATIENCE);
     assert_eq!(lost, Err(Loss::RecordUnknown));
-    assert!(again.elapsed() < Duration::from_secs(1), "{:?}", again.elapsed());
+    assert!(again.elapsed() < Duration::from_secs(4), "{:?}", again.elapsed());
     assert_eq!(place.journal(), (Vec::new(), "r".to_owned()));
 }

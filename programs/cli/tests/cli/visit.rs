@@ -49,7 +49,7 @@ fn journals(internet: &Internet) -> Vec<PathBuf> {
 #[test]
 fn the_server_visits_and_knows_of_dane() {
     let settings = [
-        ("timeout", "2s"),
+        ("timeout", "20s"),
         ("dane", "trust"),
         ("dane_resolver", "198.18.0.53"),
         ("tlsrpt_journal", "on"),
@@ -94,7 +94,7 @@ fn the_server_visits_and_knows_of_dane() {
 
 #[test]
 fn a_visit_counts_what_a_domain_in_testing_shows() {
-    mtasts_kit::on_the_internet_with("visit", &[("timeout", "2s")], |internet| {
+    mtasts_kit::on_the_internet_with("visit", &[("timeout", "20s")], |internet| {
         let nobody = mtasts(&["report", "visit"]);
         assert!(
             nobody.status == 2 && nobody.err.contains("set tlsrpt_journal or tlsrpt_socket"),

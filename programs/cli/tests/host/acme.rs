@@ -1,5 +1,7 @@
 //! Certificates from a real authority: each host gets one, whatever fails meanwhile.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{fs, thread};
 
@@ -8,7 +10,7 @@ use serde_json::json;
 
 use super::hosting::mode;
 use super::issuing::{change, is_certified, is_served, ledger, settings};
-use super::pebble::{DIRECTORY, Pebble};
+use super::pebble::{DIRECTORY, DOOR_DIRECTORY, Pebble};
 
 #[test]
 fn every_host_gets_a_certificate_and_a_restart_orders_none() {
@@ -127,9 +129,16 @@ fn by_http_and_what_fails_before_costs_no_order() {
 #[test]
 fn a_process_that_is_killed_loses_no_order() {
     let mut hosting = Pebble::hosting();
-    // The authority takes its time to look.
-    let pebble = Pebble::start(&hosting, 3);
-    settings(&hosting, "", DIRECTORY, "", &["example.com"]);
+    let pebble = Pebble::start(&hosting, 0);
+    // It does not come to the proof before it was killed for the last time: the authority would look while nobody is there.
+    let is_held = Arc::new(AtomicBool::new(true));
+    let held = Arc::clone(&is_held);
+    Pebble::door(&hosting).does(move |path, _, _| {
+        while path.starts_with("/authZ") && held.load(Ordering::SeqCst) {
+            thread::sleep(Duration::from_millis(5));
+        }
+    });
+    settings(&hosting, "", DOOR_DIRECTORY, "", &["example.com"]);
     hosting.start();
     pebble.is_trusted(&hosting);
     until("an order", || {
@@ -140,6 +149,7 @@ fn a_process_that_is_killed_loses_no_order() {
         hosting.kill();
         hosting.start();
     }
+    is_held.store(false, Ordering::SeqCst);
     until("its certificate", || is_served(&hosting, "example.com"));
     assert_eq!((pebble.accounts(), pebble.orders()), (1, 1), "{}", hosting.log());
     assert_eq!(ledger(&hosting, "SELECT count(*) FROM attempt"), 0);

@@ -205,11 +205,9 @@ fn what_dns_says_is_adopted_when_it_is_no_mistake() {
         hosts.are_seen(&hosting);
         pass(&hosting, 9999);
         hosts.are_seen(&hosting);
-        let said = status(&hosting);
-        assert!(
-            said.contains("is in DNS and not in the policy: it is adopted when"),
-            "{why}: {said}"
-        );
+        until(why, || {
+            status(&hosting).contains("is in DNS and not in the policy: it is adopted when")
+        });
         assert_eq!(fetch(&hosting), testing, "{why}");
     };
     doubt("one resolver");

@@ -108,7 +108,7 @@ fn a_hostile_authority_harms_no_host() {
     assert_eq!(
         ledger(
             &hosting,
-            "SELECT count(*) FROM attempt WHERE failures = 1 AND next > unixepoch() + 550"
+            "SELECT count(*) FROM attempt WHERE failures = 1 AND next >= since + 590"
         ),
         8
     );

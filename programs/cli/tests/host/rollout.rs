@@ -173,7 +173,7 @@ impl Site {
     }
 
     fn serves(&self, what: &str) {
-        let end = std::time::Instant::now() + Duration::from_secs(10);
+        let end = std::time::Instant::now() + Duration::from_secs(120);
         while !self.hosting.fetch("example.com").is_ok_and(|text| text.contains(what)) {
             assert!(
                 std::time::Instant::now() < end,

@@ -4,7 +4,7 @@ use std::fs;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::RecordType;
 use mtasts::protocol::policy::Policy;
@@ -198,6 +198,10 @@ fn no_fetch_fails_while_the_settings_change() {
             set(hosting, max_age);
             newest.store(max_age as usize, Ordering::SeqCst);
             hosting.reload("settings reloaded");
+            thread::sleep(Duration::from_millis(20));
+        }
+        let end = Instant::now() + Duration::from_secs(120);
+        while fetched.load(Ordering::Relaxed) <= 200 && Instant::now() < end {
             thread::sleep(Duration::from_millis(20));
         }
         stop.store(true, Ordering::Relaxed);

@@ -113,7 +113,9 @@ fn tlsa_records_match_the_certificates_or_do_not() {
                 "{domain} {record}: {text}"
             );
         }
-        assert!(lab.sessions().iter().all(|session| session.tls.is_some()));
+        mtasts_kit::until("the end of the last handshake", || {
+            lab.sessions().iter().all(|session| session.tls.is_some())
+        });
     });
 }
 
