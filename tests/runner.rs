@@ -73,6 +73,41 @@ fn no_target_uses_a_variable_that_is_not_set() {
     assert!(!said.contains("undefined variable"), "{said}");
 }
 
+/// On Ubuntu 24.04 the Rust that is new enough is not on PATH, and one on PATH is too old. README and pages call each of these.
+#[test]
+fn each_makefile_finds_a_rust_that_is_new_enough() {
+    let here = std::env::temp_dir().join(format!("mtasts-rust-{}", std::process::id()));
+    let program = |path: &str, says: &str| {
+        let path = here.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
+        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    for (folder, version) in [("old", "1.75.0"), ("home/bin", "1.99.0")] {
+        program(&format!("{folder}/cargo"), &format!("cargo {version}"));
+        program(&format!("{folder}/rustc"), &format!("rustc {version}"));
+    }
+    for makefile in [".", "bindings/node", "bindings/python"] {
+        let output = Command::new("make")
+            .args([
+                "--silent",
+                "-C",
+                makefile,
+                "--eval=version: ; @cargo --version",
+                "version",
+            ])
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .env_remove("CARGO")
+            .env("CARGO_HOME", here.join("home"))
+            .env("PATH", format!("{}:/usr/bin:/bin", here.join("old").display()))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(said.contains("cargo 1.99.0\n"), "{makefile}: {said}");
+    }
+    fs::remove_dir_all(&here).unwrap();
+}
+
 #[test]
 fn what_brings_node_along_brings_no_other_rust_to_the_front() {
     let here = std::env::temp_dir().join(format!("mtasts-path-{}", std::process::id()));
