@@ -58,8 +58,11 @@ async fn perform(internet: &Internet, line: &str) -> io::Result<Value> {
         Operation::Counters => return Ok(json!({ "counters": internet.world.log().counters })),
         Operation::Requests => return Ok(json!({ "requests": internet.world.log().requests })),
         Operation::Mail => {
-            let log = internet.world.log();
-            return Ok(json!({ "mail": log.mail, "sessions": log.sessions }));
+            let (mail, sessions) = {
+                let log = internet.world.log();
+                (log.mail.clone(), log.sessions.clone())
+            };
+            return Ok(json!({ "mail": mail, "sessions": sessions }));
         }
     }
     Ok(json!({ "ok": true }))

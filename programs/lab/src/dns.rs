@@ -3,6 +3,7 @@
 use super::behaviour::{Fault, Https, Mx, Tlsa};
 use super::entry::{At, Host, MxRecords, Txt};
 use super::log::count;
+use super::namespace;
 use super::table;
 use super::world::{DNS_ADDRESS, Place, World};
 use hickory_server::net::runtime::Time;
@@ -29,7 +30,10 @@ const LONGEST_CHAIN: usize = 8;
 pub(super) async fn serve(world: Arc<World>) -> io::Result<Server<Answerer>> {
     let address = (DNS_ADDRESS, 53);
     let mut server = Server::new(Answerer { world });
-    server.register_socket(UdpSocket::bind(address).await?);
+    let socket = UdpSocket::bind(address).await?;
+    // Some programs ask once, and give the mail up when that is lost.
+    namespace::receive_much(&socket);
+    server.register_socket(socket);
     server.register_listener(TcpListener::bind(address).await?, Duration::from_secs(30), 64);
     Ok(server)
 }

@@ -63,6 +63,8 @@ pub struct Lab {
     internet: Arc<Internet>,
     /// `None` only while it is being dropped.
     runtime: Option<Runtime>,
+    /// The threads of the name server: questions do not wait behind handshakes. `None` only while it is being dropped.
+    names: Option<Runtime>,
 }
 
 /// What the threads of the lab share.
@@ -97,11 +99,14 @@ impl Lab {
             authority,
             table().into_iter().chain(table::crowd(crowd)).collect(),
         ));
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(2)
-            .thread_name("mtasts-lab")
-            .enable_all()
-            .build()?;
+        let threads = |name: &str| {
+            Builder::new_multi_thread()
+                .worker_threads(2)
+                .thread_name(name)
+                .enable_all()
+                .build()
+        };
+        let (runtime, names) = (threads("mtasts-lab")?, threads("mtasts-lab-dns")?);
         let control = directory.join("control");
         if let Err(error) = std::fs::remove_file(&control)
             && error.kind() != io::ErrorKind::NotFound
@@ -114,10 +119,16 @@ impl Lab {
         });
         let shared = internet.clone();
         let socket = control.clone();
+        let questions = names.handle().clone();
         let start = async move {
             shared.settle().await?;
-            let mut dns = dns::serve(shared.world.clone()).await?;
-            tokio::spawn(async move { dns.block_until_done().await });
+            let world = shared.world.clone();
+            let answers = async move {
+                let mut dns = dns::serve(world).await?;
+                tokio::spawn(async move { dns.block_until_done().await });
+                io::Result::Ok(())
+            };
+            questions.spawn(answers).await.map_err(io::Error::other)??;
             let listener = UnixListener::bind(&socket)?;
             tokio::spawn(control::serve(shared, listener));
             io::Result::Ok(())
@@ -126,6 +137,7 @@ impl Lab {
             directory: directory.to_owned(),
             internet,
             runtime: Some(runtime),
+            names: Some(names),
         };
         lab.run(start)?;
         // Whatever user an MTA runs its helpers as may ask: a lab has no secrets.
@@ -201,7 +213,7 @@ impl Lab {
 
 impl Drop for Lab {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        for runtime in [self.names.take(), self.runtime.take()].into_iter().flatten() {
             runtime.shutdown_timeout(Duration::from_secs(5));
         }
     }

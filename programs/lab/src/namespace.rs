@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -13,6 +14,24 @@ fn result(value: libc::c_int) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::last_os_error())
+    }
+}
+
+/// Room for what comes while nobody reads. Root may go beyond `net.core.rmem_max`; whoever may not has that.
+pub(crate) fn receive_much(socket: &impl AsRawFd) {
+    let octets: libc::c_int = 8 << 20;
+    let length = libc::socklen_t::try_from(size_of_val(&octets)).unwrap_or_default();
+    for option in [libc::SO_RCVBUF, libc::SO_RCVBUFFORCE] {
+        // SAFETY: the pointer is to a live integer whose size is given.
+        unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const octets).cast(),
+                length,
+            );
+        }
     }
 }
 
