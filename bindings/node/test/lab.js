@@ -38,7 +38,7 @@ const counters = () => JSON.parse(lab('counters', '--json'))
 // Forgets what is known of all domains.
 function emptyCache() {
   const cache = path.join(process.env.MTASTS_LAB_DIR, 'cache')
-  for (const file of fs.readdirSync(cache)) fs.rmSync(path.join(cache, file), { recursive: true })
+  for (const file of fs.readdirSync(cache)) fs.rmSync(path.join(cache, file), { recursive: true, force: true })
 }
 
 const ca = () => fs.readFileSync(process.env.MTASTS_LAB_CA)

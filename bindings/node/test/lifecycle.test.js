@@ -38,7 +38,7 @@ for (const user of ['root', 'nobody']) {
       emptyCache()
       const [modes, { idle }] = await good('ends', user)
       assert.deepEqual(modes, ['enforce', 'testing', 'none'])
-      assert.ok(idle < 2000, `ended ${idle} ms after the last answer`)
+      assert.ok(idle < 10_000, `ended ${idle} ms after the last answer`)
     })
 
     test('a lookup under way holds the loop', async () => {

@@ -210,14 +210,14 @@ test('an AbortSignal', async () => {
 
   const control = new AbortController()
   const lookups = ['a.test', 'a.test', 'b.test'].map((domain) => resolver.lookup(domain, { signal: control.signal }))
-  const other = resolver.lookup('a.test', { timeout: 1000 }).then(
+  const other = resolver.lookup('a.test', { timeout: 6000 }).then(
     () => 'came',
     () => 'came',
   )
   setTimeout(() => control.abort(), 50)
   const begun = performance.now()
   for (const lookup of lookups) await assert.rejects(lookup, { name: 'AbortError' })
-  assert.ok(performance.now() - begun < 900)
+  assert.ok(performance.now() - begun < 5000)
   assert.equal(await other, 'came', 'another lookup of the same domain goes on')
 
   await assert.rejects(resolver.lookup('a.test', { signal: AbortSignal.timeout(50) }), { name: 'TimeoutError' })
@@ -278,6 +278,6 @@ test('close rejects what is under way', async () => {
   const begun = performance.now()
   resolver.close()
   await all
-  assert.ok(performance.now() - begun < 1000, `${performance.now() - begun} ms`)
+  assert.ok(performance.now() - begun < 10_000, `${performance.now() - begun} ms`)
   assert.equal((await new Resolver().lookup('good.test')).mode, 'enforce', 'others go on')
 })

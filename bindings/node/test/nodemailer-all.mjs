@@ -16,7 +16,8 @@ const timeouts = {
   dnsTimeout: 10_000,
 }
 const domains = JSON.parse(await text(process.stdin))
-const outcomes = domains.map(async (domain) => {
+
+async function outcome(domain) {
   const log = []
   const mail = {
     envelope: { from: 'sender@client.test', to: `user@${domain}` },
@@ -28,5 +29,12 @@ const outcomes = domains.map(async (domain) => {
   } catch (error) {
     return { domain, error: error.message, permanent: error.permanent === true, log }
   }
-})
-console.log(JSON.stringify(await Promise.all(outcomes)))
+}
+
+const outcomes = []
+// So many at a time: all at once keep the loop from the answers of DNS for longer than Node waits for them.
+async function some() {
+  while (domains.length > 0) outcomes.push(await outcome(domains.shift()))
+}
+await Promise.all(Array.from({ length: 32 }, some))
+console.log(JSON.stringify(outcomes))

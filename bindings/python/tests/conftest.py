@@ -11,6 +11,9 @@ from typing import Any
 
 import pytest
 
+# aiosmtpd takes a server for dead after five seconds.
+os.environ.setdefault("AIOSMTPD_CONTROLLER_TIMEOUT", "60")
+
 COMMAND = os.environ.get("MTASTS_LAB_COMMAND", "mtasts")
 
 

@@ -127,7 +127,7 @@ class Host:
                 if self.how == "body":
                     return
                 if self.how == "busy":
-                    await asyncio.sleep(0.1)
+                    await asyncio.sleep(0.5)
                 taken += 1
                 self.mails.append((sender, recipients, body))
                 writer.write(b"250 2.0.0 queued as 4711\r\n")

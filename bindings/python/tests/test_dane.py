@@ -39,7 +39,7 @@ def name_server() -> str:
 
 
 def trusting(cache: str, **settings: Any) -> mtasts.Resolver:
-    values = {"dane": "trust", "dane_resolver": name_server(), "cache_dir": cache, "timeout": "5s", **settings}
+    values = {"dane": "trust", "dane_resolver": name_server(), "cache_dir": cache, "timeout": "15s", **settings}
     return mtasts.Resolver(**values)
 
 
@@ -250,7 +250,7 @@ def test_a_question_is_interrupted_by_a_signal(cache: str) -> None:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
 
     async def wait() -> None:
         with pytest.raises(asyncio.TimeoutError):
@@ -258,5 +258,5 @@ def test_a_question_is_interrupted_by_a_signal(cache: str) -> None:
 
     began = time.monotonic()
     asyncio.run(wait())
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 8
     silent.close()

@@ -31,7 +31,7 @@ from mtasts import aio, aiosmtp, smtp
 from mtasts.outcome import Results
 
 SENDER = "ann@sender.test"
-PATIENCE = 4.0
+PATIENCE = 10.0
 
 
 def letter() -> EmailMessage:
@@ -79,7 +79,7 @@ def test_every_domain_with_smtplib(lab: Lab, cache: str, sys4: Sys4) -> None:
     lab.reset()
     sys4.records()
     results = Results()
-    resolver = mtasts.Resolver(cache_dir=cache, timeout="5s", tlsrpt_journal="on", tlsrpt_socket=sys4.socket)
+    resolver = mtasts.Resolver(cache_dir=cache, timeout="15s", tlsrpt_journal="on", tlsrpt_socket=sys4.socket)
     client = smtp.Client(resolver, timeout=PATIENCE, results=results)
 
     def send(name: str) -> str:
@@ -115,7 +115,7 @@ def test_every_domain_with_aiosmtplib(lab: Lab, cache: str) -> None:
     results = Results()
 
     async def send_all() -> list[str]:
-        resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="5s", tlsrpt_journal="on"))
+        resolver = aio.Resolver(mtasts.Resolver(cache_dir=cache, timeout="15s", tlsrpt_journal="on"))
         client = aiosmtp.Client(resolver, timeout=PATIENCE, results=results)
         some = asyncio.Semaphore(64)
 

@@ -118,7 +118,7 @@ def test_a_mail_for_each(lab: Lab, site: Site) -> None:
 def test_a_runner_that_is_told_to_stop(lab: Lab, site: Site) -> None:
     """Nobody gets the mail twice if the operator has no patience: those who have not got it wait."""
     lab.reset()
-    site("patience", 3)
+    site("patience", 10)
     site("post", "flies", "hello", "m@good.test", "n@https-silent.test", "o@wild.test")
 
     def stop() -> None:

@@ -77,12 +77,12 @@ def test_every_domain_with_django(lab: Lab, cache: str, mail: Any) -> None:
     """What a conformant sender must do, and nothing else."""
     lab.reset()
     results = Results()
-    resolver = mtasts.Resolver(cache_dir=cache, timeout="5s")
+    resolver = mtasts.Resolver(cache_dir=cache, timeout="15s")
 
     def send(name: str) -> str:
         # A client of its own: one of them would keep a session for two domains with equal policies and one MX host, and
         # the second domain then has no event of its own.
-        connection = mail.get_connection(client=smtp.Client(resolver, timeout=4, results=results))
+        connection = mail.get_connection(client=smtp.Client(resolver, timeout=10, results=results))
         message = mail.EmailMessage("a letter", "Text", "ann@sender.test", [f"django@{name}"], connection=connection)
         try:
             assert message.send() == 1

@@ -19,8 +19,8 @@ const PORT = 2525
 // Mail that is deferred is not tried again during a test, and hosts that say nothing are soon given up.
 const CONFIG = {
   'smtp.ini': { main: { listen: `127.0.0.1:${PORT}`, user: 'nobody', group: 'nogroup' } },
-  'outbound.ini': { main: { temp_fail_intervals: '1h*12', connect_timeout: 4 } },
-  'net-utils.ini': { dns: { timeout: 2000, tries: 1 }, main: {} },
+  'outbound.ini': { main: { temp_fail_intervals: '1h*12', connect_timeout: 8 } },
+  'net-utils.ini': { dns: { timeout: 5000, tries: 2 }, main: {} },
   'log.ini': { main: { level: 'INFO' } },
   'mta-sts.ini': { main: { ca_file: process.env.MTASTS_LAB_CA } },
   me: 'sender.test',
@@ -45,7 +45,7 @@ function run(command, ...args) {
 // The settings of libmtasts that every program of the host shares, and an empty cache.
 function fresh_library(settings = '', timeout = '3s') {
   const cache = path.join(process.env.MTASTS_LAB_DIR, 'cache')
-  for (const name of fs.readdirSync(cache)) fs.rmSync(path.join(cache, name), { recursive: true })
+  for (const name of fs.readdirSync(cache)) fs.rmSync(path.join(cache, name), { recursive: true, force: true })
   const addresses = 'allow_addresses = ["198.18.0.0/15", "2001:2::/48"]'
   fs.writeFileSync(
     '/etc/mtasts/mtasts.toml',
@@ -236,6 +236,9 @@ class Host {
       const done = told()
       throw new Error(`nothing became of ${domains.filter((domain) => !done.has(domain))}: ${err.message}`)
     })
+    // The hooks tell of a mail before its file in the queue is removed or renamed.
+    const isNew = ({ domain, attempts }) => attempts === 0 && domains.includes(domain)
+    await this.until('settled', () => !this.queue().some(isNew), 10).catch(() => {})
     return this.fates(domains, seen)
   }
 

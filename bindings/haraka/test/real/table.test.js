@@ -50,10 +50,13 @@ const DIFFERS = [
 async function fates_of(config, options, other) {
   lab.reset()
   const reporter = other ? await sys4.start() : null
-  fresh_library(`tlsrpt_journal = "on"\ntlsrpt_socket = "${reporter?.socket ?? ''}"\n`)
+  fresh_library(`tlsrpt_journal = "on"\ntlsrpt_socket = "${reporter?.socket ?? ''}"\n`, '8s')
   const host = await new Host(config, options).start()
   try {
     const fates = await host.send(domains, 120)
+    // A thread of the library asks DNS before it hands a session over.
+    const sessions = Object.values(fates).reduce((sum, { results }) => sum + (results?.length ?? 0), 0)
+    await host.until('counted', () => journal().length >= sessions, 30).catch(() => {})
     const compared = await reporter?.compare(path.join(process.env.MTASTS_LAB_DIR, 'cache'))
     return { host, fates, counted: journal(), compared }
   } finally {
