@@ -199,7 +199,7 @@ mod tests {
     use std::thread;
 
     fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(5)
+        Instant::now() + Duration::from_secs(60)
     }
 
     /// The signals that the calling thread blocks, as the kernel lists them.
@@ -246,10 +246,10 @@ mod tests {
     fn the_deadline_holds_against_work_that_hangs() {
         let start = Instant::now();
         let result = on_own_thread(start + Duration::from_millis(50), || {
-            thread::sleep(Duration::from_secs(2))
+            thread::sleep(Duration::from_secs(60))
         });
         assert!(matches!(result, Err(ThreadError::Deadline)), "{result:?}");
-        assert!(start.elapsed() < Duration::from_millis(1900), "{:?}", start.elapsed());
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
     }
 
     #[test]

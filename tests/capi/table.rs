@@ -18,7 +18,7 @@ use crate::run::Who;
 #[test]
 fn the_example_decides_about_every_domain() {
     on_the_internet("table", |bench, internet| {
-        internet.set("timeout = \"3s\"");
+        internet.set("timeout = \"6s\"");
         let deliver = program(
             root().join("examples/c/deliver.c").to_str().unwrap(),
             Link::Shared,

@@ -272,7 +272,7 @@ mod tests {
                 .answer(
                     &domain,
                     question,
-                    Instant::now() + Duration::from_secs(1),
+                    Instant::now() + Duration::from_secs(60),
                     Share::default(),
                 )
                 .unwrap();
