@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -73,16 +74,18 @@ fn no_target_uses_a_variable_that_is_not_set() {
     assert!(!said.contains("undefined variable"), "{said}");
 }
 
+/// A program that says this.
+fn program(path: &Path, says: &str) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!("#!/bin/sh\necho {says}\n")).unwrap();
+    fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
+}
+
 /// On Ubuntu 24.04 the Rust that is new enough is not on PATH, and one on PATH is too old. README and pages call each of these.
 #[test]
 fn each_makefile_finds_a_rust_that_is_new_enough() {
     let here = std::env::temp_dir().join(format!("mtasts-rust-{}", std::process::id()));
-    let program = |path: &str, says: &str| {
-        let path = here.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    };
+    let program = |path: &str, says: &str| program(&here.join(path), says);
     for (folder, version) in [("old", "1.75.0"), ("home/bin", "1.99.0")] {
         program(&format!("{folder}/cargo"), &format!("cargo {version}"));
         program(&format!("{folder}/rustc"), &format!("rustc {version}"));
@@ -111,12 +114,7 @@ fn each_makefile_finds_a_rust_that_is_new_enough() {
 #[test]
 fn what_brings_node_along_brings_no_other_rust_to_the_front() {
     let here = std::env::temp_dir().join(format!("mtasts-path-{}", std::process::id()));
-    let program = |path: &str, says: &str| {
-        let path = here.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(&path, format!("#!/bin/sh\necho {says}\n")).unwrap();
-        fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
-    };
+    let program = |path: &str, says: &str| program(&here.join(path), says);
     program("rust/cargo", "cargo 1.99.0");
     program("rust/rustc", "rustc 1.99.0");
     // As in a /usr/bin with Node.js and the distribution's Rust.
