@@ -211,7 +211,7 @@ fn hits(is_root: bool) {
         if !is_root || time > 1 {
             let done = queue.next().unwrap().expect("complete already");
             assert_eq!(answer(&done.result).source(), Source::Cached);
-            assert!(threads() <= before, "nobody was needed");
+            assert!(threads() <= before, "a hit needs no new thread");
         } else {
             // Root has the disk read by a helper, whose worker stays for three seconds.
             assert_eq!(answer(&next(&queue).result).source(), Source::Cached);
@@ -583,7 +583,7 @@ fn many(is_root: bool) {
             nothing_learnt(&done.result, is_root);
         }
     }
-    // One for each worker, and on a busy machine another one that began late and had a fair time all the same.
+    // One for each worker. On a busy machine a worker that is free again may ask a second one, if that was submitted late.
     assert!((200..=512).contains(&asked), "{asked}");
     let each = (memory_waiting - memory_working) * 1024 / (MANY - 1000);
     println!(

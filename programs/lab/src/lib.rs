@@ -263,7 +263,8 @@ impl Internet {
     }
 }
 
-/// Listens there. What this process has just forked holds a listener that was closed, until it executes its program.
+/// Listens there. A child that this process has just forked still holds a listener that was closed here, until it executes its
+/// program; then the port is free.
 async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let end = Instant::now() + Duration::from_secs(10);
     loop {

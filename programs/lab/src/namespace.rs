@@ -17,7 +17,7 @@ fn result(value: libc::c_int) -> io::Result<()> {
     }
 }
 
-/// Room for what comes while nobody reads. Root may go beyond `net.core.rmem_max`; whoever may not has that.
+/// Makes room for datagrams that come while nobody reads. Root may have more than `net.core.rmem_max`, others have that much.
 pub(crate) fn receive_much(socket: &impl AsRawFd) {
     let octets: libc::c_int = 8 << 20;
     let length = libc::socklen_t::try_from(size_of_val(&octets)).unwrap_or_default();

@@ -130,7 +130,7 @@ fn by_http_and_what_fails_before_costs_no_order() {
 fn a_process_that_is_killed_loses_no_order() {
     let mut hosting = Pebble::hosting();
     let pebble = Pebble::start(&hosting, 0);
-    // It does not come to the proof before it was killed for the last time: the authority would look while nobody is there.
+    // The order stops before its proof until the last kill. Otherwise the authority might look while the host is down.
     let is_held = Arc::new(AtomicBool::new(true));
     let held = Arc::clone(&is_held);
     Pebble::door(&hosting).does(move |path, _, _| {

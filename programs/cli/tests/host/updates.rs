@@ -284,7 +284,7 @@ fn takes_updates(mut hosting: Hosting, server: &str) {
 fn a_command_publishes_what_is_served() {
     let mut hosting = Hosting::new(&[]);
     let copy = hosting.path("ledger/copy");
-    // It counts, and copies the file; and it fails as long as it is told to.
+    // It counts its runs and copies the file. While `copy.no` is there it fails.
     let script = format!(
         "#!/bin/sh\nset -e\n[ \"$MTASTS_ZONE\" = sts.example.net ]\n[ ! -e {copy}.no ] || {{ echo \"no way\" >&2; exit 3; }}\necho \
          >>{copy}.count\ncp \"$MTASTS_FILE\" {copy}.$1\n",
